@@ -1,0 +1,328 @@
+"""Every option of a run, once: name, default, meaning, unit, range, and whether it can be live.
+
+Pydantic models without behaviour; unknown keys are errors. `docs/config.md` and `pawl schema` are
+generated from these fields. Left out: reading files (`load.py`), checks that need the data or the
+model (`pawl check`). A rule across two options stands in a validator beside them.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+
+def opt(default: Any, doc: str, unit: str = "", live: bool = False, **bounds: Any) -> Any:
+    """One option: its default, one sentence, its unit, and whether a running trainer accepts it."""
+    extra = {"unit": unit, "live": live}
+    if isinstance(default, type) and issubclass(default, BaseModel):
+        return Field(default_factory=default, description=doc, json_schema_extra=extra)
+    return Field(default, description=doc, json_schema_extra=extra, **bounds)
+
+
+class Section(BaseModel):
+    """Base of all option groups: frozen, and an unknown name is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class LoraConfig(Section):
+    """Low-rank adapters on the linear layers (arXiv 2106.09685)."""
+
+    r: int = opt(0, "Rank of the adapters; 0 trains all weights.", ge=0, le=1024)
+    alpha: float = opt(64.0, "Scale: the update is multiplied by alpha / r.", gt=0, le=4096)
+    dropout: float = opt(
+        0.0, "Adapter dropout; RL needs 0 (the first-pass ratio would not be 1).", ge=0, lt=1
+    )
+    targets: tuple[str, ...] = opt(
+        ("all-linear",), "Module names to adapt, or all-linear (the output head is never adapted)."
+    )
+
+
+class ModelConfig(Section):
+    """The policy: a base model and how its weights are held and trained."""
+
+    path: str = opt("bundled", "bundled, a folder in Hugging Face format, or a hub name.")
+    revision: str = opt("", "Hub revision to pin; empty takes the newest.")
+    dtype: Literal["fp32", "bf16", "fp16"] = opt(
+        "fp32", "Forward precision; trained weights and optimiser state stay fp32."
+    )
+    device: str = opt("auto", "auto, cpu, cuda or cuda:N.")
+    gradient_checkpointing: bool = opt(False, "Recompute activations to save memory.")
+    added_tokens: tuple[str, ...] = opt(
+        (), "Special tokens to add; their embeddings are trained and saved with the adapter."
+    )
+    lora: LoraConfig = opt(LoraConfig, "Low-rank adapters.")
+
+
+class PromptConfig(Section):
+    """From a problem to the tokens that the model continues."""
+
+    template: str = opt(
+        "", "File with {prompt} and {head}, or a shipped name (plain, few-shot-ocaml, ...)."
+    )
+    chat: Literal["auto", "always", "never"] = opt(
+        "auto", "Use the tokenizer's chat template; auto: where it has one."
+    )
+    system: str = opt("", "System message put before chat prompts.")
+    max_tokens: int = opt(704, "Longest prompt; a longer one is refused.", "tokens", ge=8, le=131072)
+
+
+class FilterConfig(Section):
+    """Which problems to keep; the audit prints how many each condition removed."""
+
+    lang: Literal["", "ocaml", "python"] = opt("", "Only this language.")
+    difficulty: tuple[str, ...] = opt((), "Only these difficulty labels.")
+    tags: tuple[str, ...] = opt((), "Only problems with at least one of these tags.")
+    max_prompt_chars: int = opt(0, "Longest prompt; 0 is no limit.", "characters", ge=0)
+    max_solution_lines: int = opt(0, "Longest reference; 0 is no limit.", "non-empty lines", ge=0)
+    min_pass_rate: float = opt(0.0, "Lowest measured base pass rate.", ge=0, le=1)
+    max_pass_rate: float = opt(1.0, "Highest measured base pass rate.", ge=0, le=1)
+
+
+class ProblemsConfig(Section):
+    """Training and held-out problems."""
+
+    train: str = opt(
+        "starter-ocaml", "starter-ocaml, starter-python, a JSONL or Parquet file, or a hub data set."
+    )
+    held_out: str = opt(
+        "", "The same for evaluation; empty takes the set's own held-out split, or splits it off."
+    )
+    held_out_frac: float = opt(
+        0.1, "Share split off by specification when the set has no split.", ge=0, lt=1
+    )
+    lang: Literal["", "ocaml", "python"] = opt("", "Language of a set that does not state it.")
+    filter: FilterConfig = opt(FilterConfig, "Which problems to keep.")
+    limit: int = opt(0, "Keep this many, drawn by seed; 0 keeps all.", "problems", ge=0)
+    audit: bool = opt(True, "Run the executed audit before training and leave bad problems out.")
+
+
+class RolloutConfig(Section):
+    """Sampling during training; no top-p, top-k or repetition penalty (they bias the ratio)."""
+
+    engine: Literal["auto", "local", "hf"] = opt(
+        "auto", "local: fast decoding (Qwen2, Llama); hf: plain generate; auto: local if it can."
+    )
+    prompts: int = opt(16, "Prompts in a step (P).", "problems", ge=1, le=65536)
+    group_size: int = opt(8, "Completions for each prompt (G).", "samples", ge=1, le=1024)
+    temperature: float = opt(1.0, "Sampling temperature, also used for scoring.", gt=0, le=5)
+    max_tokens: int = opt(512, "Longest completion.", "tokens", ge=1, le=131072)
+    stop: tuple[str, ...] = opt((), "Strings that end a completion (kept in its text).")
+    batch: int = opt(0, "Rows decoded at once; 0 is all of a step.", "samples", ge=0)
+
+
+class ComponentConfig(Section):
+    """One reward among several: total = sum of weight * value, gates and caps applied."""
+
+    name: str = opt("", "Name in scores and metrics.", min_length=1, pattern=r"^[a-z0-9_]+$")
+    use: str = opt("code", "code, path/file.py:function, or an entry point's name.")
+    weight: float = opt(1.0, "Weight in the mix.", ge=0, le=100)
+    gate: Literal["none", "pass"] = opt("none", "pass: pays only when all tests pass.")
+    cap: float = opt(1.0, "Most that it can add, after its weight.", ge=0, le=100)
+
+
+class StagesConfig(Section):
+    """Weights of the staged code reward; they must sum to 1."""
+
+    end_marker: float = opt(0.05, "The completion ends with the end marker.", ge=0, le=1)
+    types: float = opt(0.20, "Type check, graded by the number of true errors.", ge=0, le=1)
+    compile: float = opt(0.10, "It compiles.", ge=0, le=1)
+    tests: float = opt(0.65, "Tests above the best constant answer.", ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _sum(self) -> StagesConfig:
+        total = self.end_marker + self.types + self.compile + self.tests
+        if abs(total - 1.0) > 1e-9:
+            raise ValueError(f"the four weights sum to {total:.6g}, not 1")
+        return self
+
+
+class RewardConfig(Section):
+    """What is paid for. `reward: path/file.py:function` is short for `reward: {use: ...}`."""
+
+    use: str = opt("code", "code (compiler and tests), path/file.py:function, or an entry point.")
+    components: tuple[ComponentConfig, ...] = opt((), "A mix; replaces `use` when given.")
+    stages: StagesConfig = opt(StagesConfig, "Weights of the staged code reward.")
+    end_marker: str = opt("(* END *)", "The end marker; empty removes that stage (others rescale).")
+    runaway_multiplier: float = opt(
+        0.3, "Factor on a completion cut at max_tokens without end marker.", ge=0, le=1
+    )
+    min_lines: int = opt(
+        0, "Fewer non-empty lines are penalised; at most the shortest reference.", "lines", ge=0
+    )
+    short_multiplier: float = opt(0.3, "Factor on a completion below min_lines.", ge=0, le=1)
+    max_missing_frac: float = opt(0.1, "Missing share of a step at which the run stops.", ge=0, le=1)
+    cache: bool = opt(True, "Keep deterministic verdicts by content hash.")
+
+
+class SandboxConfig(Section):
+    """Where candidate programs run and what they may use."""
+
+    tier: Literal["auto", "bubblewrap", "landlock", "unsafe"] = opt(
+        "auto", "auto takes the strongest tier that passes its canary attacks."
+    )
+    allow_unsafe: bool = opt(False, "Run candidates with resource limits only. Dangerous.")
+    workers: int = opt(0, "Parallel scorers; 0 is one per core.", ge=0, le=1024)
+    cpu_s: float = opt(4.0, "CPU time of one candidate.", "s", gt=0, le=600)
+    wall_s: float = opt(10.0, "Wall clock of one candidate.", "s", gt=0, le=3600)
+    memory_mb: int = opt(1024, "Address space of one candidate.", "MiB", ge=64, le=65536)
+    output_kb: int = opt(1024, "Output of one candidate.", "KiB", ge=1, le=65536)
+
+
+class AlgoConfig(Section):
+    """Advantage, loss, KL and normaliser."""
+
+    advantage: Literal["grpo", "grpo_no_std"] = opt(
+        "grpo", "grpo divides by the group's standard deviation (arXiv 2402.03300); no_std does not."
+    )
+    std_floor: float = opt(1e-4, "Added to the standard deviation.", gt=0, le=1)
+    clip_low: float = opt(0.2, "Lower clip of the ratio: 1 - clip_low.", ge=0, le=1)
+    clip_high: float = opt(0.2, "Upper clip of the ratio: 1 + clip_high.", ge=0, le=10)
+    kl_coef: float = opt(0.0, "Weight of the KL to the reference in the loss (k3).", ge=0, le=10)
+    minibatches: int = opt(1, "Optimiser steps for each batch of rollouts.", ge=1, le=64)
+
+
+class OptimConfig(Section):
+    """AdamW (arXiv 1711.05101) and its schedule, counted in optimiser steps."""
+
+    lr: float = opt(5e-6, "Peak learning rate.", live=True, ge=0, le=1)
+    schedule: Literal["constant", "linear", "cosine"] = opt("constant", "After the warm-up.")
+    warmup: float = opt(0.0, "Below 1 a share of the run, else optimiser steps.", ge=0)
+    min_lr_ratio: float = opt(0.0, "Last learning rate / peak, for linear and cosine.", ge=0, le=1)
+    beta1: float = opt(0.9, "Decay of the first moment.", ge=0, lt=1)
+    beta2: float = opt(0.999, "Decay of the second moment.", ge=0, lt=1)
+    eps: float = opt(1e-8, "Added to the root of the second moment.", gt=0, le=1e-2)
+    weight_decay: float = opt(0.0, "Decoupled decay; never on norms and biases.", ge=0, le=1)
+    max_grad_norm: float = opt(1.0, "Gradient norm is clipped to this; 0 is off.", live=True, ge=0)
+
+
+class TrainConfig(Section):
+    """Length of the run and memory of a step."""
+
+    steps: int = opt(0, "Length in steps; 0 leaves it to samples or epochs.", ge=0)
+    samples: int = opt(0, "Length in samples; 0 leaves it to steps or epochs.", ge=0)
+    epochs: float = opt(0.0, "Length in passes over the problems, fractions allowed.", ge=0)
+    micro_batch: int = opt(
+        0, "Samples in one forward; gradients accumulate. 0 is a whole mini-batch.", ge=0
+    )
+    threads: int = opt(0, "torch threads on CPU; 0 is one per core.", ge=0, le=1024)
+
+    @model_validator(mode="after")
+    def _one_length(self) -> TrainConfig:
+        given = [n for n in ("steps", "samples", "epochs") if getattr(self, n)]
+        if len(given) > 1:
+            raise ValueError(f"give one length of the run, not {' and '.join(given)}")
+        return self
+
+
+class SamplingConfig(Section):
+    """Sampling in evaluation; stands beside every figure that it gave."""
+
+    temperature: float = opt(1.0, "0 is greedy.", ge=0, le=5)
+    top_p: float = opt(1.0, "Nucleus share.", gt=0, le=1)
+    top_k: int = opt(0, "0 is off.", ge=0)
+    max_tokens: int = opt(0, "0 takes rollout.max_tokens.", "tokens", ge=0)
+    stop: tuple[str, ...] = opt((), "Strings that end a completion.")
+    repetition_penalty: float = opt(1.0, "1 is off.", gt=0, le=5)
+    no_repeat_ngram_size: int = opt(0, "0 is off.", ge=0)
+
+
+class EvalConfig(Section):
+    """Held-out evaluation on a fixed probe set, paired with the start."""
+
+    every: int = opt(20, "Steps between evaluations; 0 only at start and end.", "steps", ge=0)
+    problems: int = opt(64, "Probe size, drawn once by seed; 0 is all.", "problems", ge=0)
+    samples: int = opt(1, "Completions for each problem.", ge=1, le=1024)
+    seed: int = opt(0, "Seed of the probe and of its samples.", ge=0)
+    patience: int = opt(0, "Stop after this many evaluations without a new best; 0 is off.", ge=0)
+    sampling: SamplingConfig = opt(SamplingConfig, "How to sample.")
+
+
+class CheckpointConfig(Section):
+    """When to save and what to keep."""
+
+    every: int = opt(20, "Steps between checkpoints; 0 only at the end.", "steps", ge=0)
+    keep_last: int = opt(2, "Newest checkpoints to keep; 0 keeps all.", ge=0)
+    keep_best: int = opt(1, "Best checkpoints by held-out score to keep.", ge=0)
+
+
+Comparison = Literal["<", "<=", ">", ">="]
+
+
+class TargetConfig(Section):
+    """What the run is for; reaching it ends the run, missing it exits with 1."""
+
+    metric: str = opt("eval/pass_at_1", "Canonical metric name.")
+    is_: Comparison = Field(">=", alias="is", description="Comparison.")
+    value: float = opt(1.0, "Value to reach.")
+
+
+class RuleConfig(Section):
+    """What must hold at a step or epoch; when it does not, the action follows."""
+
+    when: str = opt("", "`step N` or `epoch X`.", pattern=r"^(step [0-9]+|epoch [0-9]*\.?[0-9]+)$")
+    metric: str = opt("", "Canonical metric name.", min_length=1)
+    is_: Comparison = Field(">=", alias="is", description="Comparison that must hold.")
+    value: float = opt(0.0, "Value to compare with.")
+    over: int = opt(1, "Mean over this many last steps.", "steps", ge=1)
+    action: Literal["note", "pause", "stop"] = opt("note", "What follows when it does not hold.")
+
+
+class RunConfig(Section):
+    """One run. `pawl train CONFIG key=value ...`."""
+
+    name: str = opt("", "Name of the run folder; empty takes the config file's.")
+    runs_dir: str = opt("runs", "Folder that holds run folders.")
+    seed: int = opt(0, "Seed of sampling, data order and initial adapters.", ge=0)
+    model: ModelConfig = opt(ModelConfig, "The policy.")
+    prompt: PromptConfig = opt(PromptConfig, "From problem to tokens.")
+    problems: ProblemsConfig = opt(ProblemsConfig, "Training and held-out problems.")
+    rollout: RolloutConfig = opt(RolloutConfig, "Sampling during training.")
+    reward: RewardConfig = opt(RewardConfig, "What is paid for.")
+    sandbox: SandboxConfig = opt(SandboxConfig, "Where candidates run.")
+    algo: AlgoConfig = opt(AlgoConfig, "Advantage, loss, KL.")
+    optim: OptimConfig = opt(OptimConfig, "Optimiser and schedule.")
+    train: TrainConfig = opt(TrainConfig, "Length and memory.")
+    eval: EvalConfig = opt(EvalConfig, "Held-out evaluation.")
+    checkpoint: CheckpointConfig = opt(CheckpointConfig, "Saving.")
+    target: TargetConfig | None = opt(None, "What the run is for.")
+    rules: tuple[RuleConfig, ...] = opt((), "What must hold on the way.")
+
+    @field_validator("reward", mode="before")
+    @classmethod
+    def _reward_short_form(cls, value: object) -> object:
+        return {"use": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _across(self) -> RunConfig:
+        if self.rollout.group_size < 2:
+            raise ValueError(
+                f"rollout.group_size = {self.rollout.group_size}: {self.algo.advantage} compares "
+                "the members of a group and needs at least 2"
+            )
+        if self.model.lora.r and self.model.lora.dropout > 0:
+            raise ValueError(
+                f"model.lora.dropout = {self.model.lora.dropout}: with dropout the first-pass "
+                "ratio is not 1; RL needs 0"
+            )
+        return self
+
+
+class SftConfig(Section):
+    """One supervised run: `pawl sft CONFIG key=value ...`. Loss on completions only."""
+
+    data: str = opt("", "JSONL with prompt and completion, or chat messages.", min_length=1)
+    out: str = opt("", "Folder to write the model to.", min_length=1)
+    seed: int = opt(0, "Seed of data order and initial weights.", ge=0)
+    model: ModelConfig = opt(ModelConfig, "The model to continue from.")
+    init: str = opt("", "JSON architecture file: train from random weights instead of model.path.")
+    tokenizer: str = opt("", "Tokenizer folder for `init`; empty trains a byte-level BPE.")
+    vocab_size: int = opt(1024, "Size of the tokenizer trained for `init`.", ge=259, le=262144)
+    prompt: PromptConfig = opt(PromptConfig, "From example to tokens.")
+    steps: int = opt(0, "Optimiser steps; 0 leaves it to epochs.", ge=0)
+    epochs: float = opt(1.0, "Passes over the data, when steps is 0.", ge=0)
+    batch_tokens: int = opt(8192, "Packed tokens in one optimiser step.", "tokens", ge=16)
+    seq_len: int = opt(512, "Length of a packed row.", "tokens", ge=16)
+    packing: bool = opt(True, "Pack examples into rows; attention never crosses an example.")
+    optim: OptimConfig = opt(OptimConfig, "Optimiser and schedule.")

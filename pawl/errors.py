@@ -1,0 +1,56 @@
+"""Errors that a user can cause or cure: what went wrong, where, and what to do.
+
+`PawlError` carries the exit code of the house table; the CLI prints it as one block and never
+shows a traceback for it. Bugs stay ordinary exceptions (`assert`, `TypeError`) and exit with 3.
+Left out: logging and exception hierarchies; one class is enough because callers branch on
+`code` alone.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class Exit(IntEnum):
+    """Exit codes of every `pawl` command (documented in docs/cli.md)."""
+
+    OK = 0
+    FINDINGS = 1  # findings at or above --fail-on, or a target missed
+    USER = 2  # usage, config, data, refused preflight or calibration
+    CRASH = 3
+    STOPPED = 4  # stopped by a rule, a limit or the doctor; resumable
+    INTERRUPTED = 130  # interrupted by the user; resumable
+
+
+class PawlError(ValueError):
+    """A failure that the user can cure.
+
+    what: one sentence; where: file:line, option or run folder ("" when there is none);
+    hint: what to do next ("" when nothing helps); code: the exit code it ends the command with.
+    """
+
+    def __init__(
+        self, what: str, where: str = "", hint: str = "", code: Exit = Exit.USER
+    ) -> None:
+        super().__init__(what)
+        self.what, self.where, self.hint, self.code = what, where, hint, code
+
+    def block(self) -> str:
+        """The printed form: at most three lines, `where: what`, then the hint."""
+        head = f"{self.where}: {self.what}" if self.where else self.what
+        return f"error: {head}" + (f"\n  help: {self.hint}" if self.hint else "")
+
+    def __str__(self) -> str:
+        return self.block()
+
+
+class PawlErrors(PawlError):
+    """Several user errors found at once (a config file is checked whole, not until the first)."""
+
+    def __init__(self, errors: list[PawlError]) -> None:
+        assert errors, "an empty list of errors is not an error"
+        super().__init__(errors[0].what, errors[0].where, errors[0].hint, errors[0].code)
+        self.errors = errors
+
+    def block(self) -> str:
+        return "\n".join(e.block() for e in self.errors)

@@ -1,0 +1,57 @@
+"""The seam between the loop and whatever generates: `Engine.generate` and `Engine.sync_weights`.
+
+Two engines live beside this file: `hf` (plain generate, the oracle) and `local` (fast decoding).
+Randomness: one Philox stream for each (seed, step, problem, member); token t of a completion is
+chosen by inverse CDF with the t-th uniform of its stream, so samples do not depend on the batch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from pawl.models.policy import Policy
+from pawl.types import Prompt, Sample
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingParams:
+    """How to sample; temperature 0 is greedy. Only evaluation may leave the last four defaults."""
+
+    temperature: float = 1.0
+    max_tokens: int = 512
+    stop: tuple[str, ...] = ()
+    top_p: float = 1.0
+    top_k: int = 0
+    repetition_penalty: float = 1.0
+    no_repeat_ngram_size: int = 0
+
+
+class Engine(Protocol):
+    """Generates completions and takes new weights."""
+
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        group_size: int,
+        params: SamplingParams,
+        seed: int,
+        step: int,
+    ) -> Iterator[Sample]:
+        """Yield each finished sample as soon as it ends (any order)."""
+        ...
+
+    def sync_weights(self, policy: Policy, version: int) -> None:
+        """Use the policy's current weights from now on; samples carry `version`."""
+        ...
+
+
+def uniforms(seed: int, step: int, problem_id: str, member: int, n: int) -> np.ndarray:
+    """The first n uniforms in [0, 1), float64, of one completion's stream."""
+    key = hashlib.sha256(f"{seed}/{step}/{problem_id}/{member}".encode()).digest()[:16]
+    bits = np.random.Philox(key=int.from_bytes(key, "little"))
+    return np.random.Generator(bits).random(n)
