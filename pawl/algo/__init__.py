@@ -1,0 +1,1 @@
+"""Algorithm maths: pure functions on tensors, no I/O, no config objects."""
