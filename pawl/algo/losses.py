@@ -42,8 +42,8 @@ def kl_k1(logp_ST: Tensor, ref_logp_ST: Tensor, mask_ST: Tensor) -> Tensor:
 def kl_k3(logp_ST: Tensor, ref_logp_ST: Tensor, mask_ST: Tensor) -> Tensor:
     """Sum over the mask of exp(d) - d - 1 with d = log pi_ref - log pi (GRPO's KL term).
 
-    Non-negative for each token and unbiased in value; as a loss its gradient is biased
-    (arXiv 2512.21852), which docs/algorithms.md says where the option is offered.
+    Non-negative for each token and unbiased in value; as a loss its gradient is biased for the
+    KL (arXiv 2512.21852).
     """
     delta_ST = torch.where(mask_ST, ref_logp_ST - logp_ST, 0.0).clamp(-20.0, 20.0)
     return (delta_ST.exp() - delta_ST - 1.0).sum()

@@ -232,7 +232,8 @@ class EvalConfig(Section):
     """Held-out evaluation on a fixed probe set, paired with the start."""
 
     every: int = opt(20, "Steps between evaluations; 0 only at start and end.", "steps", ge=0)
-    problems: int = opt(64, "Probe size, drawn once by seed; 0 is all.", "problems", ge=0)
+    problems: int = opt(200, "Problems at start and end, drawn once; 0 is all.", "problems", ge=0)
+    probe: int = opt(64, "The first so many of them in between; 0 is all.", "problems", ge=0)
     samples: int = opt(1, "Completions for each problem.", ge=1, le=1024)
     seed: int = opt(0, "Seed of the probe and of its samples.", ge=0)
     patience: int = opt(0, "Stop after this many evaluations without a new best; 0 is off.", ge=0)
@@ -251,11 +252,12 @@ Comparison = Literal["<", "<=", ">", ">="]
 
 
 class TargetConfig(Section):
-    """What the run is for; reaching it ends the run, missing it exits with 1."""
+    """What the run is for; missing it exits with 1."""
 
     metric: str = opt("eval/pass_at_1", "Canonical metric name.")
     is_: Comparison = Field(">=", alias="is", description="Comparison.")
     value: float = opt(1.0, "Value to reach.")
+    at: Literal["any", "end"] = opt("any", "any: ends the run when reached; end: judged at the end.")
 
 
 class RuleConfig(Section):

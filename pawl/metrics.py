@@ -1,0 +1,116 @@
+"""The catalogue of metrics: every name that a run records, defined once.
+
+A canonical name is `group/name`. Readers (reports, plots, docs) take unit, meaning and direction
+from here; the code that computes a metric carries the same name, and a test holds that every name
+in a step record is catalogued. Names under `host` depend on machine and clock and never take part
+in a comparison of two runs. Left out: values; no torch, no numpy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Direction = Literal["up", "down", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric. direction: which way is better; host: depends on machine or clock."""
+
+    name: str
+    formula: str
+    unit: str = "1"
+    direction: Direction = "none"
+    low: float | None = None
+    high: float | None = None
+    host: bool = False
+
+
+def _frac(name: str, formula: str, direction: Direction = "none") -> Metric:
+    return Metric(name, formula, "share", direction, 0.0, 1.0)
+
+
+def _time(name: str, formula: str) -> Metric:
+    return Metric(name, formula, "s", "down", 0.0, None, host=True)
+
+
+_ALL = (
+    Metric("step", "batches of rollouts trained on so far; 0 is before training", "steps"),
+    Metric("epoch", "prompts drawn so far / problems in the training set", "epochs"),
+    Metric("samples", "completions generated for training so far", "samples"),
+    Metric("prompts_seen", "distinct problems drawn so far", "problems"),
+    Metric("tokens", "completion tokens generated for training so far", "tokens"),
+    Metric("reward/mean", "mean total over scored samples", "reward", "up"),
+    Metric("reward/mean_se", "standard deviation of the group means / sqrt(groups)", "reward"),
+    Metric("reward/std", "standard deviation (n - 1) over scored samples", "reward"),
+    Metric("reward/within_std", "mean over groups of the standard deviation in a group", "reward"),
+    Metric("reward/best_of_n", "mean over groups of the best total in a group", "reward", "up"),
+    Metric("reward/best_of_n_se", "standard deviation of the groups' best / sqrt(groups)", "reward"),
+    _frac("reward/end_marker", "mean of the end-marker component", "up"),
+    _frac("reward/types", "mean of the type-check component", "up"),
+    _frac("reward/compile", "mean of the compile component", "up"),
+    _frac("reward/tests", "mean of the tests component (above the best constant)", "up"),
+    _frac("reward/penalty", "mean factor of the length penalties (1 is none)", "up"),
+    _frac("group/zero_std_frac", "groups whose known rewards are all equal / groups", "down"),
+    _frac("group/all_wrong_frac", "groups in which no sample passes / groups", "down"),
+    _frac("group/all_right_frac", "groups in which every sample passes / groups"),
+    _frac("group/mixed_frac", "groups with both passing and failing samples / groups", "up"),
+    _frac("group/distinct_frac", "distinct completions in a group / G, mean over groups"),
+    _frac("verifier/pass_frac", "samples that pass every test / scored samples", "up"),
+    _frac("verifier/compile_frac", "samples that compile / scored samples", "up"),
+    _frac("verifier/missing_frac", "samples without a score / samples", "down"),
+    Metric("policy/entropy", "mean over tokens of the entropy at the sampling temperature", "nat"),
+    Metric("policy/kl_ref", "mean over tokens of k3(policy, reference)", "nat", "down", 0.0),
+    Metric(
+        "policy/ratio_max_first_pass",
+        "max over tokens of |exp(trainer - its own scoring pass) - 1| + 1 before the first update",
+        "ratio",
+    ),
+    Metric("policy/sampler_diff_mean", "mean |trainer - sampler log-prob| over tokens", "nat"),
+    Metric("policy/sampler_diff_max", "max |trainer - sampler log-prob| over tokens", "nat"),
+    _frac("policy/clip_frac", "tokens whose clip was active / tokens"),
+    Metric("loss/total", "surrogate + kl_coef * KL, each a sum over tokens / tokens", "1"),
+    Metric("optim/grad_norm", "global gradient norm before clipping, mean over updates", "1"),
+    Metric("optim/lr", "learning rate of the last update", "1"),
+    Metric("optim/update_ratio", "norm of the last update / norm of the trained weights", "1"),
+    Metric("optim/steps", "optimiser steps so far", "steps"),
+    Metric("length/mean", "mean tokens of a completion", "tokens"),
+    Metric("length/max", "most tokens of a completion", "tokens"),
+    _frac("length/truncated_frac", "completions cut at max_tokens / samples", "down"),
+    _frac("eval/pass_at_1", "mean over probe problems of passes / samples", "up"),
+    Metric("eval/pass_at_1_se", "standard error of eval/pass_at_1 over problems", "share"),
+    Metric("eval/gain", "eval/pass_at_1 - the same problems at the start", "share", "up"),
+    Metric("eval/gain_low", "lower end of the paired 95% interval of eval/gain", "share", "up"),
+    Metric("eval/gain_high", "upper end of the paired 95% interval of eval/gain", "share", "up"),
+    _frac("eval/greedy_pass_at_1", "problems whose greedy completion passes / problems", "up"),
+    _frac("eval/families_pass_at_1", "eval/pass_at_1 on the held-out families", "up"),
+    _frac("eval/missing_frac", "evaluation samples without a score / samples", "down"),
+    Metric("eval/problems", "problems evaluated", "problems"),
+    Metric("epoch/reward_mean", "mean of reward/mean over the epoch's steps", "reward", "up"),
+    Metric("epoch/reward_mean_se", "its standard error from the steps' own", "reward"),
+    Metric("epoch/best_of_n", "mean of reward/best_of_n over the epoch's steps", "reward", "up"),
+    Metric("epoch/best_of_n_se", "its standard error from the steps' own", "reward"),
+    Metric("epoch/loss", "mean of loss/total over the epoch's steps", "1"),
+    Metric("epoch/samples", "samples of the epoch", "samples"),
+    Metric("epoch/tokens", "completion tokens of the epoch", "tokens"),
+    Metric(
+        "epoch/gain_per_1000_samples",
+        "(eval/pass_at_1 now - at the epoch's start) / samples of the epoch * 1000",
+        "share",
+        "up",
+    ),
+    _time("time/step_s", "wall clock of the step, evaluation and checkpoint aside"),
+    _time("time/generate_s", "wall clock of generation"),
+    _time("time/score_wait_s", "wall clock waiting for scores after generation ended"),
+    _time("time/update_s", "wall clock of scoring pass, forward, backward and optimiser"),
+    _time("time/eval_s", "wall clock of evaluation"),
+    _time("time/checkpoint_s", "wall clock of saving"),
+    Metric("speed/tokens_per_s", "completion tokens / time/step_s", "tokens/s", "up", host=True),
+    Metric("verifier/cached_frac", "scores taken from the cache / scores", "share", host=True),
+    Metric("verifier/time_ms_mean", "mean wall clock of a check", "ms", "down", host=True),
+    Metric("memory/peak_mb", "peak resident memory of the trainer", "MiB", "down", host=True),
+)
+
+CATALOGUE: dict[str, Metric] = {m.name: m for m in _ALL}
+"""Canonical name -> definition."""
