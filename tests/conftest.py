@@ -1,0 +1,59 @@
+"""What all tests share: no socket leaves the machine, and the run does not depend on the caller.
+
+Connections to loopback and UNIX sockets stay possible. Child processes inherit the offline
+switches of the model hub; the sandbox cuts its own children off.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+for name in [name for name in os.environ if name.startswith("PAWL_")]:
+    del os.environ[name]  # a user's own overrides must not change what is tested
+
+
+def is_local(family: int, address: Any) -> bool:
+    """True for UNIX sockets and loopback addresses."""
+    if family not in (socket.AF_INET, socket.AF_INET6):
+        return True
+    host = str(address[0])
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def guarded(real: Callable[..., Any]) -> Callable[..., Any]:
+    """The same socket method, refusing any address outside this machine."""
+
+    def method(sock: socket.socket, *args: Any) -> Any:
+        if not is_local(sock.family, args[-1]):
+            raise PermissionError(f"a test tried to reach {args[-1]!r}; tests stay on loopback")
+        return real(sock, *args)
+
+    return method
+
+
+@pytest.fixture(autouse=True)
+def stay_on_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refuse to connect or send anywhere but to this machine, in every test."""
+    for name in ("connect", "connect_ex", "sendto"):
+        monkeypatch.setattr(socket.socket, name, guarded(getattr(socket.socket, name)))
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The repository's root."""
+    return Path(__file__).resolve().parent.parent

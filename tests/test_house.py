@@ -1,0 +1,319 @@
+"""The laws that hold the house: floors, budgets, options, and names in one catalogue.
+
+Every source file is read with `ast`, so lazy imports count too. Left out: style (ruff), types
+(mypy) and whether documents tell the truth about files and links (test_docs.py).
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import statistics
+import subprocess
+import sys
+import tokenize
+from collections.abc import Iterator
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+
+import pytest
+from pydantic import BaseModel
+
+from pawl import metrics
+from pawl.config.options import RunConfig, SftConfig
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "pawl"
+FILES = sorted(PACKAGE.rglob("*.py"))
+CODE = FILES + sorted([*(ROOT / "tests").glob("*.py"), *(ROOT / "bench").rglob("*.py")])
+
+# A part imports only parts on a lower floor, or itself. The parts of floor 0 stand in this order.
+FLOORS = [
+    ["types"], ["errors"], ["metrics"], ["config"],  # floor 0
+    ["store", "problems", "algo"],
+    ["rewards", "models", "doctor"],
+    ["rollout", "autopilot"],
+    ["train", "dash"],
+    ["remote"],
+    ["cli"],
+]  # fmt: skip
+FLOOR = {part: level for level, parts in enumerate(FLOORS) for part in parts}
+MAY_USE_TORCH = {"algo", "models", "rollout", "train", "remote"}
+TORCH_FAMILY = {"torch", "transformers", "peft", "safetensors", "accelerate"}
+FORBIDDEN_NAMES = {"utils", "util", "helpers", "common", "misc", "registry"}
+
+MAX_FILE, TARGET_FILE, SHARE_OVER_TARGET = 400, 250, 0.1
+MAX_FUNCTION, P90_FUNCTION = 80, 40
+MAX_PACKAGE, MAX_OPTIONS, MAX_SILENCED, MAX_LINE = 15_000, 120, 10, 100
+
+
+def part(path: Path) -> str:
+    """The part that a file belongs to: `store` for pawl/store/run.py, `types` for pawl/types.py."""
+    first = path.relative_to(PACKAGE).parts[0]
+    return "cli" if first == "__main__.py" else first.removesuffix(".py")
+
+
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text("utf-8"), str(path))
+
+
+def imports(path: Path) -> Iterator[tuple[str, int]]:
+    """Every imported module of a file with its line, wherever the import stands."""
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: relative import"
+            module = node.module or ""
+            if module == "pawl":
+                yield from ((f"pawl.{alias.name}", node.lineno) for alias in node.names)
+            else:
+                yield module, node.lineno
+
+
+def own_imports(path: Path) -> Iterator[tuple[str, int]]:
+    """The parts of Pawl that a file imports."""
+    for name, line in imports(path):
+        words = name.split(".")
+        if words[0] == "pawl" and len(words) > 1 and words[1] in FLOOR:
+            yield words[1], line
+
+
+def functions(path: Path) -> Iterator[tuple[str, int]]:
+    """Name and length in lines of every function, nested ones too."""
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert node.end_lineno is not None
+            yield f"{path.relative_to(ROOT)}:{node.name}", node.end_lineno - node.lineno + 1
+
+
+def options(
+    model: type[BaseModel], prefix: str = "", owner: str = ""
+) -> Iterator[tuple[str, Any, str]]:
+    """Every leaf option: dotted name, type, and `Class.field` (one entry of the list)."""
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        inner = [t for t in (kind, *get_args(kind)) if isinstance(t, type)]
+        section = next((t for t in inner if issubclass(t, BaseModel)), None)
+        if section:
+            yield from options(section, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{field.alias or name}", kind, f"{model.__name__}.{name}"
+
+
+def is_plain(kind: Any) -> bool:
+    """Scalars, choices, tuples of these, and `or None`: nothing that swallows unknown names."""
+    if kind in (str, int, float, bool, NoneType, Ellipsis) or get_origin(kind) is Literal:
+        return True
+    if get_origin(kind) in (tuple, Union, UnionType):
+        return all(is_plain(k) for k in get_args(kind))
+    return False
+
+
+def test_every_part_has_a_floor() -> None:
+    unknown = {part(f) for f in FILES} - set(FLOOR) - {"__init__"}
+    assert not unknown, f"parts without a floor: {sorted(unknown)}"
+
+
+def test_imports_point_down() -> None:
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line}: {part(path)} imports {target}"
+        for path in FILES
+        for target, line in own_imports(path)
+        if part(path) != "__init__" and part(path) != target and FLOOR[part(path)] <= FLOOR[target]
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_the_package_itself_imports_no_part() -> None:
+    assert not list(own_imports(PACKAGE / "__init__.py"))
+
+
+def test_no_cycle_between_files() -> None:
+    """Parts cannot form a cycle (floors); this holds the same for the files inside a part."""
+    module = {".".join(f.relative_to(ROOT).with_suffix("").parts): f for f in FILES}
+    graph = {}
+    for name, path in module.items():
+        targets = set()
+        for node in ast.walk(tree(path)):
+            if isinstance(node, ast.Import):
+                targets |= {a.name for a in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                targets |= {node.module} | {f"{node.module}.{a.name}" for a in node.names}
+        graph[name] = targets & set(module)
+    done: set[str] = set()
+
+    def visit(name: str, trail: tuple[str, ...]) -> None:
+        assert name not in trail, " -> ".join([*trail[trail.index(name) :], name])
+        if name not in done:
+            for target in sorted(graph[name] - {name}):
+                visit(target, (*trail, name))
+            done.add(name)
+
+    for name in sorted(graph):
+        visit(name, ())
+
+
+def test_torch_stays_where_it_is_allowed() -> None:
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line}: {name}"
+        for path in FILES
+        if part(path) not in MAY_USE_TORCH
+        for name, line in imports(path)
+        if name.split(".")[0] in TORCH_FAMILY
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def loaded_after(code: str) -> set[str]:
+    """Top-level modules in a fresh interpreter after running some code."""
+    code += "\nimport sys; print('\\n' + ' '.join({m.split('.')[0] for m in sys.modules}))"
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return set(result.stdout.splitlines()[-1].split())
+
+
+def test_importing_torch_free_parts_loads_no_torch() -> None:
+    names = [
+        ".".join(f.relative_to(ROOT).with_suffix("").parts)
+        for f in FILES
+        if part(f) not in MAY_USE_TORCH and f.name not in ("__init__.py", "__main__.py")
+    ]
+    assert not loaded_after("\n".join(f"import {name}" for name in names)) & TORCH_FAMILY
+
+
+def test_help_loads_no_heavy_library() -> None:
+    code = (
+        "import sys; sys.argv = ['pawl', '--help']\n"
+        "from pawl.cli.main import main\n"
+        "try: main()\n"
+        "except SystemExit as e: assert not e.code, e.code\n"
+    )
+    heavy = TORCH_FAMILY | {"numpy", "pydantic", "scipy", "pyarrow"}
+    assert not loaded_after(code) & heavy
+
+
+def test_files_are_short() -> None:
+    lines = {f.relative_to(ROOT): len(f.read_text("utf-8").splitlines()) for f in FILES}
+    too_long = {str(f): n for f, n in lines.items() if n > MAX_FILE}
+    assert not too_long, too_long
+    over = {str(f): n for f, n in lines.items() if n > TARGET_FILE}
+    assert len(over) <= SHARE_OVER_TARGET * len(lines), f"over {TARGET_FILE} lines: {over}"
+
+
+def test_package_is_small() -> None:
+    code = [*FILES, *PACKAGE.rglob("*.ml"), *PACKAGE.rglob("*.c")]
+    total = sum(len(f.read_text("utf-8").splitlines()) for f in code)
+    assert total < MAX_PACKAGE, total
+
+
+def test_functions_are_short() -> None:
+    lengths = dict(entry for path in FILES for entry in functions(path))
+    too_long = {name: n for name, n in lengths.items() if n > MAX_FUNCTION}
+    assert not too_long, too_long
+    assert statistics.quantiles(lengths.values(), n=10)[-1] <= P90_FUNCTION
+
+
+def test_two_levels_of_folders() -> None:
+    deep = [str(f) for f in FILES if len(f.relative_to(PACKAGE).parts) > 2]
+    assert not deep, deep
+
+
+def test_every_folder_is_a_package() -> None:
+    assert {f.parent for f in FILES} == {f.parent for f in FILES if f.name == "__init__.py"}
+
+
+def test_no_grab_bag_names() -> None:
+    bad = [str(f) for f in FILES if {f.stem, f.parent.name} & FORBIDDEN_NAMES]
+    assert not bad, bad
+
+
+@pytest.mark.parametrize("path", CODE, ids=lambda p: str(p.relative_to(ROOT)))
+def test_file_manners(path: Path) -> None:
+    """ASCII, short lines, and a module docstring that says what the file is."""
+    text = path.read_text("utf-8")
+    for number, line in enumerate(text.splitlines(), 1):
+        assert line.isascii(), f"{path}:{number}: not ASCII: {line!r}"
+        assert len(line) <= MAX_LINE, f"{path}:{number}: {len(line)} characters"
+    assert ast.get_docstring(tree(path)), f"{path}: no module docstring"
+
+
+def test_no_blind_except() -> None:
+    wrong = []
+    for path in FILES:
+        for node in ast.walk(tree(path)):
+            if isinstance(node, ast.ExceptHandler):
+                caught = ast.unparse(node.type) if node.type else "everything"
+                reraises = any(isinstance(n, ast.Raise) for n in ast.walk(node))
+                if caught in ("everything", "Exception", "BaseException") and not reraises:
+                    wrong.append(f"{path.relative_to(ROOT)}:{node.lineno}: catches {caught}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_silenced_checks_are_few_and_have_reasons() -> None:
+    silenced = []
+    for path in FILES:
+        with tokenize.open(path) as stream:
+            for token in tokenize.generate_tokens(stream.readline):
+                if token.type == tokenize.COMMENT and re.search(
+                    r"\b(noqa|type: ignore|mypy:|ruff:)", token.string
+                ):
+                    where = f"{path.relative_to(ROOT)}:{token.start[0]}"
+                    silenced.append(f"{where}: {token.string}")
+    assert len(silenced) <= MAX_SILENCED, "\n".join(silenced)
+    # Words must follow the code in brackets, or the code of the silenced rule.
+    bare = [s for s in silenced if not re.search(r"(\]|[A-Z]+\d+)\W+\w+ \w+", s)]
+    assert not bare, "no reason given: " + "\n".join(bare)
+
+
+def test_options_are_few_flat_and_typed() -> None:
+    found = [*options(RunConfig), *options(SftConfig)]
+    distinct = {owner for _, _, owner in found}
+    assert len(distinct) <= MAX_OPTIONS, f"{len(distinct)} options"
+    deep = [name for name, _, _ in found if name.count(".") > 2]
+    assert not deep, f"more than two sections deep: {deep}"
+    loose = [name for name, kind, _ in found if not is_plain(kind)]
+    assert not loose, f"options that are not plain values: {loose}"
+
+
+def test_every_option_is_explained() -> None:
+    def sections(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
+        yield model
+        for field in model.model_fields.values():
+            for kind in (field.annotation, *get_args(field.annotation)):
+                if isinstance(kind, type) and issubclass(kind, BaseModel):
+                    yield from sections(kind)
+
+    for model in {*sections(RunConfig), *sections(SftConfig)}:
+        assert model.model_config.get("extra") == "forbid", model
+        for name, field in model.model_fields.items():
+            assert field.description, f"{model.__name__}.{name} has no description"
+
+
+def test_metric_names_in_code_are_catalogued() -> None:
+    groups = {name.split("/")[0] for name in metrics.CATALOGUE if "/" in name}
+    shape = re.compile(rf"({'|'.join(sorted(groups))})/[a-z0-9_]+")
+    unknown = [
+        f"{path.relative_to(ROOT)}:{node.lineno}: {node.value}"
+        for path in FILES
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and shape.fullmatch(node.value)
+        and node.value not in metrics.CATALOGUE
+    ]
+    assert not unknown, "\n".join(unknown)
+
+
+def test_every_metric_is_computed_somewhere() -> None:
+    sources = [f.read_text("utf-8") for f in FILES if part(f) != "metrics"]
+    text = "\n".join(sources)
+    # A record built from parts writes f"reward/{name}": then the bare name must stand in the code.
+    orphans = [
+        name
+        for name in metrics.CATALOGUE
+        if not re.search(rf"[\"'/]{re.escape(name)}\b|\b{re.escape(name.split('/')[-1])}\b", text)
+    ]
+    assert not orphans, orphans
