@@ -1,0 +1,307 @@
+"""What is due between two steps: evaluation, records, checkpoints, rules, commands, interrupts.
+
+The order is fixed: evaluate, write the record, judge, save, then obey. `Progress` is all that
+changes during a run beside weights and optimiser; it is rebuilt from the run folder on resume.
+Left out: the step itself (`loop.py`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from pawl.config.options import OptimConfig
+from pawl.errors import Exit, PawlError
+from pawl.store.read import read_events, read_samples, read_steps
+from pawl.train import checkpoint, heldout
+from pawl.train.control import Interrupts, patched, wait_while_paused
+from pawl.train.data import epoch_ends
+from pawl.train.heldout import HeldOut
+from pawl.train.record import Record, epoch_metrics
+from pawl.train.rollouts import Rollouts
+from pawl.train.rules import Verdict, judge, reached
+from pawl.train.session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class TrainResult:
+    """How a run ended: the exit code and the last line to print."""
+
+    exit_code: Exit
+    summary: str
+
+
+@dataclass(slots=True)
+class Progress:
+    """Where a run stands. outcome is None while it goes on, else why it ends."""
+
+    optim: OptimConfig
+    step: int = 0
+    updates: int = 0
+    best_step: int = 0
+    best_score: float | None = None
+    evals_since_best: int = 0
+    samples: int = 0
+    tokens: int = 0
+    records: list[Record] = field(default_factory=list)
+    verdicts: list[Verdict] = field(default_factory=list)
+    replay: list[dict[str, object]] = field(default_factory=list)
+    start: HeldOut | None = None
+    end: HeldOut | None = None
+    saved_step: int = -1
+    outcome: tuple[Exit, str] | None = None
+
+    def counters(self, step: int, rollouts: Rollouts, n_train: int) -> Record:
+        """The running totals of a step record."""
+        batch_tokens = sum(len(s.tokens) for s in rollouts.samples_S)
+        self.samples += len(rollouts.scores_S)
+        self.tokens += batch_tokens
+        drawn = step * len(rollouts.groups)
+        return {
+            "step": step,
+            "epoch": drawn / n_train,
+            "samples": self.samples,
+            "tokens": self.tokens,
+            "prompts_seen": min(drawn, n_train),
+            "batch_samples": len(rollouts.scores_S),
+            "batch_tokens": batch_tokens,
+        }
+
+
+def begin(s: Session, resume: bool) -> Progress:
+    """A fresh start with its evaluation and a checkpoint at step 0, or the restored state."""
+    progress = Progress(optim=s.cfg.optim)
+    root = s.run.path / "checkpoints"
+    if resume and any(root.glob("step-??????")):
+        restore(s, progress)
+    else:
+        if resume:
+            s.run.cut_after(-1)
+            s.run.event("resume", step=0, reason="no checkpoint was written; starting again")
+        record: Record = {"step": 0, "epoch": 0.0, "samples": 0, "tokens": 0, "prompts_seen": 0}
+        began = time.perf_counter()
+        s.engine.sync_weights(s.policy, 0)
+        if s.held_out:
+            progress.start = progress.end = heldout.evaluate(s, 0, full=True)
+            record |= heldout.metrics(progress.start, progress.start)
+            score = record["eval/pass_at_1"]
+            progress.best_score = None if score is None else float(str(score))
+        record["host"] = {"time/eval_s": time.perf_counter() - began}
+        s.run.append_step(record)
+        progress.records.append(record)
+        s.display.eval(record)
+        save(s, progress)
+    return progress
+
+
+def restore(s: Session, progress: Progress) -> None:
+    """Load the newest valid checkpoint and cut everything that was recorded after it."""
+    folder, notes = checkpoint.newest_valid(s.run.path / "checkpoints")
+    for note in notes:
+        s.display.note(note)
+        s.run.event("checkpoint_skipped", text=note)
+    state = checkpoint.load(folder, s.policy, s.optimizer, s.run.config_hash)
+    if state.scaler:
+        s.scaler.load_state_dict(dict(state.scaler))
+    s.run.cut_after(state.step)
+    progress.step = progress.saved_step = state.step
+    progress.updates = state.updates
+    progress.best_step, progress.best_score = state.best_step, state.best_score
+    progress.evals_since_best = state.evals_since_best
+    progress.records = list(read_steps(s.run.path))
+    progress.samples = int(str(progress.records[-1]["samples"]))
+    progress.tokens = int(str(progress.records[-1]["tokens"]))
+    for i in range(1, len(progress.records) + 1):
+        done = {v.index for v in progress.verdicts}
+        progress.verdicts += judge(s.cfg.rules, done, progress.records[:i])
+    for event in read_events(s.run.path):
+        if event["kind"] == "command" and event.get("applied_step") is not None:
+            if int(str(event["applied_step"])) <= state.step:
+                progress.optim = patched(progress.optim, event["command"])
+            else:
+                progress.replay.append(event)
+    if s.held_out:
+        known = [*s.held_out, *s.families]
+        progress.start = heldout.from_rows(list(read_samples(s.run.path, 0, "eval")), known)
+    s.engine.sync_weights(s.policy, state.updates)
+    s.run.event("resume", step=state.step, checkpoint=folder.name)
+    s.display.note(f"resumed from {folder.name}")
+
+
+def after_step(s: Session, progress: Progress, record: Record, seen: Interrupts) -> None:
+    """Everything that is due once a step's record exists."""
+    progress.step = int(str(record["step"]))
+    progress.updates = int(str(record["optim/steps"]))
+    last = progress.step == s.total
+    due = s.cfg.eval.every and progress.step % s.cfg.eval.every == 0
+    if s.held_out and (last or due):
+        evaluate(s, progress, record, full=last)
+    progress.records.append(record)
+    if epoch_ends(progress.step, len(s.train), s.cfg.rollout.prompts, s.total):
+        record |= epoch_metrics(_epoch_records(progress.records), _evals(progress.records))
+    s.run.append_step(record)
+    s.display.step(record)
+    if "epoch/samples" in record:
+        s.display.epoch(record)
+    if "eval/pass_at_1" in record:
+        s.display.eval(record)
+    judge_boundary(s, progress)
+    obey(s, progress, seen)
+    every = s.cfg.checkpoint.every
+    new_best = progress.best_step == progress.step and s.cfg.checkpoint.keep_best
+    if last or progress.outcome or new_best or (every and progress.step % every == 0):
+        save(s, progress)
+
+
+def evaluate(s: Session, progress: Progress, record: Record, full: bool) -> None:
+    """Held-out figures into the record; keeps track of the best and of patience."""
+    began = time.perf_counter()
+    now = heldout.evaluate(s, progress.step, full)
+    progress.end = now
+    assert progress.start is not None
+    record |= heldout.metrics(now, progress.start)
+    host = record["host"]
+    assert isinstance(host, dict)
+    host["time/eval_s"] = time.perf_counter() - began
+    score = record["eval/pass_at_1"]
+    if score is None:
+        return
+    if progress.best_score is None or float(str(score)) > progress.best_score:
+        progress.best_score, progress.best_step = float(str(score)), progress.step
+        progress.evals_since_best = 0
+    else:
+        progress.evals_since_best += 1
+
+
+def judge_boundary(s: Session, progress: Progress) -> None:
+    """Target, rules and patience; a failed rule or a reached target ends the run."""
+    done = {v.index for v in progress.verdicts}
+    for verdict in judge(s.cfg.rules, done, progress.records):
+        progress.verdicts.append(verdict)
+        word = "passed" if verdict.passed else f"failed, action {verdict.action}"
+        s.run.event(
+            "rule",
+            step=verdict.step,
+            text=verdict.text,
+            value=verdict.value,
+            passed=verdict.passed,
+            action=verdict.action,
+        )
+        s.display.note(f"rule at {verdict.text}: {word}")
+        if not verdict.passed and verdict.action == "stop":
+            progress.outcome = (Exit.STOPPED, f"stopped by a rule: {verdict.text}")
+        if not verdict.passed and verdict.action == "pause":
+            progress.replay.insert(0, {"command": {"cmd": "pause"}, "applied_step": progress.step})
+    target = s.cfg.target
+    if target and target.at == "any" and reached(target, progress.records[-1:]):
+        progress.outcome = (Exit.OK, f"target reached: {target.metric} {target.is_} {target.value:g}")
+    if s.cfg.eval.patience and progress.evals_since_best >= s.cfg.eval.patience:
+        n = progress.evals_since_best
+        progress.outcome = (Exit.OK, f"early stop: {n} evaluations without a new best")
+
+
+def obey(s: Session, progress: Progress, seen: Interrupts) -> None:
+    """Commands that were given again by a resume, then new ones, then signals."""
+    due = [e for e in progress.replay if int(str(e["applied_step"])) <= progress.step]
+    progress.replay = [e for e in progress.replay if e not in due]
+    for event in due:
+        act(s, progress, dict(event["command"]), seen, new=False)  # type: ignore[call-overload]
+    for command in s.run.commands():
+        act(s, progress, command, seen, new=True)
+    if seen.asked and progress.outcome is None:
+        progress.outcome = (Exit.INTERRUPTED, "interrupted")
+
+
+def act(
+    s: Session, progress: Progress, command: dict[str, object], seen: Interrupts, new: bool
+) -> None:
+    """Carry out one command and acknowledge it in the events."""
+    name, verdict, applied = str(command.get("cmd", "")), "done", None
+    if name == "stop":
+        progress.outcome = (Exit.STOPPED, "stopped by a command")
+    elif name == "checkpoint":
+        save(s, progress)
+    elif name == "pause":
+        save(s, progress)
+        answer = wait_while_paused(s.run, s.display, seen)
+        if answer == "stop":
+            progress.outcome = (Exit.STOPPED, "stopped while paused")
+    elif name == "patch":
+        try:
+            progress.optim = patched(progress.optim, command)
+            applied = progress.step
+        except PawlError as e:
+            verdict = f"refused: {e.what}"
+            s.display.note(e.block())
+    else:
+        verdict = "refused: unknown command (pause, continue, stop, checkpoint, patch)"
+    if new:
+        s.run.acknowledge(command, verdict, applied_step=applied)
+
+
+def save(s: Session, progress: Progress) -> None:
+    """Write a checkpoint of the current step, once, and prune old ones."""
+    if progress.saved_step == progress.step:
+        return
+    began = time.perf_counter()
+    state = checkpoint.TrainState(
+        step=progress.step,
+        updates=progress.updates,
+        config_hash=s.run.config_hash,
+        best_step=progress.best_step,
+        best_score=progress.best_score,
+        evals_since_best=progress.evals_since_best,
+        scaler=s.scaler.state_dict(),
+    )
+    root = s.run.path / "checkpoints"
+    checkpoint.save(root, s.policy, s.optimizer, state)
+    progress.saved_step = progress.step
+    keep = {progress.best_step} if s.cfg.checkpoint.keep_best else set()
+    checkpoint.prune(root, s.cfg.checkpoint.keep_last, keep)
+    s.run.event("checkpoint", step=progress.step, host={"time_s": time.perf_counter() - began})
+
+
+def finish(s: Session, progress: Progress) -> TrainResult:
+    """The before/after table, the target's verdict, and the last line."""
+    code, why = progress.outcome or (Exit.OK, "")
+    text = ""
+    if progress.start is not None:
+        if progress.end is None or progress.records[-1].get("eval/greedy_pass_at_1") is None:
+            progress.end = heldout.evaluate(s, progress.step, full=True)
+        sampling = s.cfg.eval.sampling
+        how = f"temperature {sampling.temperature:g}, top-p {sampling.top_p:g}, "
+        how += f"{s.cfg.eval.samples} samples a problem, seed {s.cfg.eval.seed}"
+        for line in heldout.table(progress.start, progress.end, how):
+            s.display.note(line)
+        text = heldout.summary(progress.start, progress.end)
+    else:
+        mean = progress.records[-1].get("reward/mean")
+        text = f"reward {'missing' if mean is None else format(float(str(mean)), '.3f')}"
+    target = s.cfg.target
+    if target and code == Exit.OK and not reached(target, progress.records):
+        code = Exit.FINDINGS
+        s.display.note(f"target missed: {target.metric} {target.is_} {target.value:g}")
+    if s.cfg.rules:
+        passed = sum(v.passed for v in progress.verdicts)
+        text += f" | rules: {passed} passed, {len(progress.verdicts) - passed} failed"
+    if why:
+        text += f" | {why}"
+    if code in (Exit.STOPPED, Exit.INTERRUPTED):
+        s.display.note(f"resume with: pawl train --resume {s.run.path}")
+    s.run.event("end", step=progress.step, exit_code=int(code), text=text)
+    return TrainResult(code, text)
+
+
+def _evals(records: Sequence[Record]) -> list[Record]:
+    return [r for r in records if r.get("eval/pass_at_1") is not None]
+
+
+def _epoch_records(records: Sequence[Record]) -> list[Record]:
+    """The step records since the last epoch record, this one included."""
+    own: list[Record] = []
+    for record in reversed(records):
+        if own and "epoch/samples" in record or record["step"] == 0:
+            break
+        own.append(record)
+    return own[::-1]

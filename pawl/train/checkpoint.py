@@ -1,0 +1,203 @@
+"""Checkpoints: atomic on disk, complete, and verified before they are trusted.
+
+A checkpoint is a folder `step-000120` that becomes visible by one rename; it holds the trained
+weights, the optimiser state (safetensors) and state.json with a digest of every file. Left out:
+random states, because sampling and data order are functions of (seed, step).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from pawl.errors import Exit, PawlError
+from pawl.models.policy import Policy, load_weights, save_policy, trainable
+
+FORMAT = 1
+Json = dict[str, "Json"] | list["Json"] | str | int | float | bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class TrainState:
+    """What must survive an interruption beside weights and optimiser."""
+
+    step: int
+    updates: int
+    config_hash: str
+    best_step: int
+    best_score: float | None
+    evals_since_best: int
+    scaler: dict[str, float]
+
+
+def folder_name(step: int) -> str:
+    """Name of the checkpoint after `step` steps."""
+    return f"step-{step:06d}"
+
+
+def save(
+    root: Path, policy: Policy, optimizer: torch.optim.Optimizer, state: TrainState
+) -> Path:
+    """Write `root/step-N` atomically; raises PawlError (exit 4) when the disk refuses."""
+    final = root / folder_name(state.step)
+    tmp = root / (folder_name(state.step) + ".tmp")
+    try:
+        shutil.rmtree(tmp, ignore_errors=True)
+        tmp.mkdir(parents=True)
+        save_policy(policy, tmp)
+        save_file(_optimizer_tensors(policy, optimizer), str(tmp / "optimizer.safetensors"))
+        body = {"format": FORMAT, "state": _as_dict(state), "files": _digests(tmp)}
+        _write_synced(tmp / "state.json", json.dumps(body, indent=1, sort_keys=True))
+        if final.exists():
+            shutil.rmtree(final)
+        os.rename(tmp, final)
+        _sync_dir(root)
+    except OSError as e:
+        shutil.rmtree(tmp, ignore_errors=True)
+        raise PawlError(
+            f"cannot write the checkpoint: {e.strerror or e}",
+            str(tmp),
+            "free some disk space, then resume the run",
+            Exit.STOPPED,
+        ) from e
+    return final
+
+
+def load(
+    folder: Path, policy: Policy, optimizer: torch.optim.Optimizer, config_hash: str
+) -> TrainState:
+    """Restore weights and optimiser in place; raises PawlError for a foreign checkpoint."""
+    body = read_state(folder)
+    state = TrainState(**body["state"])
+    if state.config_hash != config_hash:
+        raise PawlError(
+            "this checkpoint was written under another config",
+            str(folder),
+            "resume keeps the original config; do not copy checkpoints between runs",
+        )
+    load_weights(policy, folder)
+    tensors = load_file(str(folder / "optimizer.safetensors"))
+    expected = {f"{name}.{key}" for name, _ in trainable(policy) for key in _KEYS}
+    if tensors and set(tensors) != expected:
+        odd = sorted(set(tensors) ^ expected)[0]
+        raise PawlError(
+            f"the optimiser state does not fit this model ({odd})",
+            str(folder),
+            "this checkpoint belongs to another model; resume its own run",
+        )
+    if tensors:
+        for name, param in trainable(policy):
+            optimizer.state[param] = {
+                key: _to_state(key, tensors[f"{name}.{key}"], param) for key in _KEYS
+            }
+    return state
+
+
+def newest_valid(root: Path) -> tuple[Path, list[str]]:
+    """The newest checkpoint whose digests hold, and notes on the ones that do not.
+
+    Raises PawlError when there is none. Half-written folders (`*.tmp`) are removed.
+    """
+    notes = []
+    for tmp in root.glob("step-*.tmp"):
+        shutil.rmtree(tmp, ignore_errors=True)
+        notes.append(f"removed half-written {tmp.name}")
+    for folder in sorted(root.glob("step-*"), reverse=True):
+        try:
+            read_state(folder)
+        except PawlError as e:
+            notes.append(f"skipped {folder.name}: {e.what}")
+            continue
+        return folder, notes
+    detail = f" ({'; '.join(notes)})" if notes else ""
+    raise PawlError(
+        f"no usable checkpoint{detail}", str(root), "start the run again under another name"
+    )
+
+
+def read_state(folder: Path) -> dict[str, dict[str, object]]:
+    """state.json of a checkpoint, after every file's digest was checked."""
+    path = folder / "state.json"
+    try:
+        body = json.loads(path.read_text())
+        files = dict(body["files"])
+        known = body["format"] == FORMAT
+    except (OSError, ValueError, KeyError, TypeError) as e:
+        raise PawlError(f"state.json cannot be read: {e}", str(folder)) from e
+    if not known:
+        raise PawlError(f"checkpoint format {body['format']}, not {FORMAT}", str(folder))
+    for name, digest in files.items():
+        if not (folder / name).is_file() or _digest(folder / name) != digest:
+            raise PawlError(f"{name} is missing or damaged", str(folder))
+    return body
+
+
+def prune(root: Path, keep_last: int, keep: set[int]) -> list[int]:
+    """Remove all but the newest `keep_last` (0: all stay) and the steps in `keep`."""
+    steps = sorted(int(p.name[5:]) for p in root.glob("step-??????"))
+    if keep_last == 0:
+        return []
+    gone = [s for s in steps[:-keep_last] if s not in keep]
+    for step in gone:
+        # Rename first: a crash inside rmtree must not leave a folder that looks complete.
+        doomed = root / (folder_name(step) + ".tmp")
+        os.rename(root / folder_name(step), doomed)
+        shutil.rmtree(doomed, ignore_errors=True)
+    return gone
+
+
+_KEYS = ("step", "exp_avg", "exp_avg_sq")
+
+
+def _optimizer_tensors(
+    policy: Policy, optimizer: torch.optim.Optimizer
+) -> dict[str, torch.Tensor]:
+    tensors = {}
+    for name, param in trainable(policy):
+        for key, value in optimizer.state.get(param, {}).items():
+            tensors[f"{name}.{key}"] = value.detach().cpu().contiguous()
+    return tensors
+
+
+def _to_state(key: str, value: torch.Tensor, param: torch.Tensor) -> torch.Tensor:
+    return value.clone() if key == "step" else value.to(param.device, copy=True)
+
+
+def _as_dict(state: TrainState) -> dict[str, object]:
+    return {name: getattr(state, name) for name in TrainState.__slots__}
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    files = sorted(p for p in folder.rglob("*") if p.is_file())
+    for path in files:
+        _sync_file(path)
+    return {str(p.relative_to(folder)): _digest(p) for p in files}
+
+
+def _write_synced(path: Path, text: str) -> None:
+    path.write_text(text)
+    _sync_file(path)
+
+
+def _sync_file(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _sync_dir(path: Path) -> None:
+    _sync_file(path)

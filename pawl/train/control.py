@@ -1,0 +1,74 @@
+"""What may stop or steer a running trainer: signals and the run folder's control.jsonl.
+
+Both are looked at only between steps, so that a step is done wholly or not at all. Left out:
+writing commands (a person, the dashboard or another process appends lines).
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from pawl.config.options import OptimConfig
+from pawl.errors import PawlError
+from pawl.store.display import Display
+from pawl.store.run import RunFolder
+
+LIVE = {"optim.lr": "lr", "optim.max_grad_norm": "max_grad_norm"}
+POLL_S = 0.5
+
+
+class Interrupts:
+    """Counts Ctrl-C and SIGTERM; the second Ctrl-C ends the process at once."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if self.asked and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.asked = True
+
+
+@contextmanager
+def interrupts() -> Iterator[Interrupts]:
+    """Catch SIGINT and SIGTERM inside the block; the old handlers come back after it."""
+    seen = Interrupts()
+    old = {n: signal.signal(n, seen) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield seen
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+def patched(optim: OptimConfig, command: dict[str, object]) -> OptimConfig:
+    """`optim` with the command's live option changed; raises PawlError when it may not be."""
+    option, value = str(command.get("option", "")), command.get("value")
+    if option not in LIVE:
+        raise PawlError(
+            f"`{option}` cannot be changed while the run goes on",
+            "control.jsonl",
+            f"live options are {', '.join(LIVE)}; for others use a new run",
+        )
+    try:
+        return OptimConfig.model_validate({**optim.model_dump(), LIVE[option]: value})
+    except ValueError as e:
+        raise PawlError(f"`{option}` = {value!r} is not allowed", "control.jsonl") from e
+
+
+def wait_while_paused(run: RunFolder, display: Display, seen: Interrupts) -> str:
+    """Block until control.jsonl says continue or stop, or a signal comes; returns which."""
+    display.note(f"paused; `continue` or `stop` in {run.path}/control.jsonl goes on")
+    while not seen.asked:
+        for command in run.commands():
+            name = str(command.get("cmd", ""))
+            if name in ("continue", "stop"):
+                run.acknowledge(command, "done")
+                return name
+            run.acknowledge(command, "refused: the run is paused")
+        time.sleep(POLL_S)
+    return "interrupt"

@@ -1,0 +1,53 @@
+"""Which problems a step draws: a function of (seed, step) alone, so that resume needs no cursor.
+
+Epoch e walks the permutation of (seed, e); a step takes the next P problems and may cross into the
+next epoch. Left out: curricula and weighted mixes.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from pawl.config.options import RunConfig
+
+
+def permutation(n: int, seed: int, epoch: int) -> np.ndarray:
+    """Order of the n problems in one epoch, (n,) int64."""
+    return np.random.Generator(np.random.Philox(key=(seed << 32) + epoch)).permutation(n)
+
+
+def draw(step: int, n: int, prompts: int, seed: int) -> list[tuple[int, int]]:
+    """(problem index, stream) of each prompt of step `step` (1-based).
+
+    stream counts how often the problem already stands in this batch, which happens when a batch
+    is larger than what is left of an epoch.
+    """
+    first = (step - 1) * prompts
+    orders: dict[int, np.ndarray] = {}
+    seen: dict[int, int] = {}
+    drawn = []
+    for position in range(first, first + prompts):
+        epoch, offset = divmod(position, n)
+        if epoch not in orders:
+            orders[epoch] = permutation(n, seed, epoch)
+        index = int(orders[epoch][offset])
+        drawn.append((index, seen.get(index, 0)))
+        seen[index] = seen.get(index, 0) + 1
+    return drawn
+
+
+def total_steps(cfg: RunConfig, n: int) -> int:
+    """Length of the run in steps, from steps, samples or epochs; one epoch when none is given."""
+    p, g = cfg.rollout.prompts, cfg.rollout.group_size
+    if cfg.train.steps:
+        return cfg.train.steps
+    if cfg.train.samples:
+        return math.ceil(cfg.train.samples / (p * g))
+    return math.ceil((cfg.train.epochs or 1.0) * n / p)
+
+
+def epoch_ends(step: int, n: int, prompts: int, total: int) -> bool:
+    """True when step `step` draws the last problem of an epoch, or ends the run."""
+    return step == total or (step * prompts) // n > ((step - 1) * prompts) // n

@@ -1,0 +1,135 @@
+"""The run's own held-out evaluation: at start and end in full, in between on a probe.
+
+Rows of every evaluation completion go to samples/eval-*.jsonl; the start is read back from there
+on resume, so that gains stay paired. Left out: the figures themselves (`evaluate.py`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pawl.train.evaluate import (
+    Interval,
+    Outcome,
+    eval_metrics,
+    outcome,
+    paired_gain,
+    pass_at_k,
+    run_evaluation,
+    sampling_params,
+    stage,
+)
+from pawl.train.record import Record, sample_rows
+from pawl.train.session import Session
+from pawl.types import Problem, Score
+
+SETS = ("held_out", "greedy", "families")
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """One evaluation. stages counts the sampled completions of the held-out problems."""
+
+    outcomes: list[Outcome]
+    greedy: list[Outcome]
+    families: list[Outcome]
+    stages: Counter[str]
+
+
+def chosen(problems: Sequence[Problem], n: int, seed: int) -> list[Problem]:
+    """The first n (0: all) problems of the seed's permutation; prefixes are nested."""
+    order = np.random.Generator(np.random.Philox(key=seed)).permutation(len(problems))
+    return [problems[int(i)] for i in (order[:n] if n else order)]
+
+
+def evaluate(s: Session, step: int, full: bool) -> HeldOut:
+    """Evaluate now and keep every completion. full: all problems, greedy and held-out families."""
+    s.display.phase("evaluating")
+    cfg = s.cfg.eval
+    problems = s.held_out if full or not cfg.probe else s.held_out[: cfg.probe]
+    parts = {"held_out": (problems, False)}
+    if full:
+        parts |= {"greedy": (problems, True), "families": (s.families, False)}
+    rows: list[Record] = []
+    for name, (members, greedy) in parts.items():
+        if not members:
+            continue
+        params = sampling_params(cfg, s.cfg.rollout, greedy)
+        _, rollouts = run_evaluation(
+            s.engine, s.pool, s.encoder, members, cfg.samples, params, cfg.seed
+        )
+        prompts = [s.encoder.render(p) for p in members]
+        rows += [r | {"set": name} for r in sample_rows(step, rollouts, prompts, None)]
+    s.run.append_samples(step, rows, kind="eval")
+    return from_rows(rows, [*s.held_out, *s.families])
+
+
+def from_rows(rows: Sequence[Record], problems: Sequence[Problem]) -> HeldOut:
+    """Rebuild an evaluation from its sample rows, in the order in which they were written."""
+    by_id = {p.id: p for p in problems}
+    grouped: dict[str, dict[str, list[Score]]] = {name: {} for name in SETS}
+    stages: Counter[str] = Counter()
+    for row in rows:
+        score = Score(**row["score"])  # type: ignore[arg-type]  # rows hold what score_row wrote
+        name, problem_id = str(row["set"]), str(row["problem_id"])
+        grouped[name].setdefault(problem_id, []).append(score)
+        if name == "held_out":
+            stages[stage(score, str(row["finish"]))] += 1
+    counted = {n: [outcome(by_id[i], s) for i, s in g.items()] for n, g in grouped.items()}
+    return HeldOut(counted["held_out"], counted["greedy"], counted["families"], stages)
+
+
+def metrics(now: HeldOut, start: HeldOut) -> Record:
+    """eval/* of a step record; greedy and families only where they were evaluated."""
+    record: Record = dict(eval_metrics(now.outcomes, start.outcomes))
+    for name, outcomes in (("greedy_pass_at_1", now.greedy), ("families_pass_at_1", now.families)):
+        if outcomes:
+            figure = pass_at_k(outcomes, 1)
+            record[f"eval/{name}"] = figure.value if figure else None
+    return record
+
+
+def table(before: HeldOut, after: HeldOut, sampling: str) -> list[str]:
+    """Lines of the before/after table: figures with 95% intervals, then failure stages."""
+    lines = [f"held-out evaluation, {sampling}, 95% intervals, paired"]
+    lines.append(f"  {'':34}{'before':>20}{'after':>20}   gain")
+    k = max((o.n for o in after.outcomes), default=1)
+    rows: list[tuple[str, list[Outcome], list[Outcome], int]] = [
+        ("pass@1, sampled", before.outcomes, after.outcomes, 1)
+    ]
+    if k > 1:
+        rows.append((f"pass@{k}, sampled", before.outcomes, after.outcomes, k))
+    rows.append(("pass@1, greedy", before.greedy, after.greedy, 1))
+    rows.append(("pass@1, held-out families", before.families, after.families, 1))
+    for level in sorted({o.difficulty for o in after.outcomes if o.difficulty}):
+        pick = [[o for o in part.outcomes if o.difficulty == level] for part in (before, after)]
+        rows.append((f"pass@1, {level}", pick[0], pick[1], 1))
+    for label, old, new, at in rows:
+        a, b = pass_at_k(old, at), pass_at_k(new, at)
+        if a is None or b is None:
+            continue
+        gain = paired_gain(old, new) if at == 1 else None
+        shown = f"{gain.value:+.2f} [{gain.low:+.2f}, {gain.high:+.2f}]" if gain else ""
+        lines.append(f"  {label + f' (n={b.n})':34}{_show(a):>20}{_show(b):>20}   {shown}")
+    total_a, total_b = sum(before.stages.values()), sum(after.stages.values())
+    for name in sorted(set(before.stages) | set(after.stages), key=lambda n: -before.stages[n]):
+        a_share, b_share = before.stages[name] / total_a, after.stages[name] / total_b
+        lines.append(f"  {'samples that end in: ' + name:34}{a_share:>20.1%}{b_share:>20.1%}")
+    return lines
+
+
+def summary(before: HeldOut, after: HeldOut) -> str:
+    """`held-out pass@1: 0.18 -> 0.61 (+0.43, n=200)`, or what is missing."""
+    a, b = pass_at_k(before.outcomes, 1), pass_at_k(after.outcomes, 1)
+    gain = paired_gain(before.outcomes, after.outcomes)
+    if a is None or b is None or gain is None:
+        return "held-out pass@1: missing (no scored sample)"
+    return f"held-out pass@1: {a.value:.2f} -> {b.value:.2f} ({gain.value:+.2f}, n={gain.n})"
+
+
+def _show(x: Interval) -> str:
+    return f"{x.value:.2f} [{x.low:.2f}, {x.high:.2f}]"

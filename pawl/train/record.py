@@ -1,0 +1,181 @@
+"""Step records and sample rows: from rollouts, scores and update statistics to named numbers.
+
+Every name is catalogued in `pawl.metrics`. Left out: writing (`pawl.store`).
+"""
+
+from __future__ import annotations
+
+import math
+import resource
+from collections.abc import Sequence
+
+import numpy as np
+
+from pawl.train.evaluate import standard_error
+from pawl.train.rollouts import Rollouts
+from pawl.train.update import UpdateStats
+from pawl.types import Sample, Score
+
+Record = dict[str, object]
+COMPONENTS = ("end_marker", "types", "compile", "tests", "penalty")
+
+
+def reward_metrics(scores_S: Sequence[Score], group_size: int) -> Record:
+    """reward/*, group/* and verifier/* of one step; a figure without data is None."""
+    groups = [scores_S[i : i + group_size] for i in range(0, len(scores_S), group_size)]
+    known = [s for s in scores_S if s.total is not None]
+    totals = [[s.total for s in g if s.total is not None] for g in groups]
+    totals = [t for t in totals if t]
+    means = [float(np.mean(t)) for t in totals]
+    bests = [max(t) for t in totals]
+    everything = [x for t in totals for x in t]
+    passes = [[s.passed for s in g if s.status == "scored"] for g in groups]
+    passes = [p for p in passes if p]
+    record: Record = {
+        "reward/mean": _mean(everything),
+        "reward/mean_se": standard_error(means) if means else None,
+        "reward/std": float(np.std(everything, ddof=1)) if len(everything) > 1 else None,
+        "reward/within_std": _mean([float(np.std(t, ddof=1)) for t in totals if len(t) > 1]),
+        "reward/best_of_n": _mean(bests),
+        "reward/best_of_n_se": standard_error(bests) if bests else None,
+        "group/zero_std_frac": _mean([max(t) == min(t) for t in totals]),
+        "group/all_wrong_frac": _mean([not any(p) for p in passes]),
+        "group/all_right_frac": _mean([all(p) for p in passes]),
+        "group/mixed_frac": _mean([any(p) and not all(p) for p in passes]),
+        "verifier/pass_frac": _mean([s.passed for s in known]),
+        "verifier/compile_frac": _mean([s.verdict != "compile" for s in known]),
+        "verifier/missing_frac": 1.0 - len(known) / len(scores_S),
+    }
+    for name in sorted({n for s in known for n in s.components}):
+        record[f"reward/{name}"] = _mean([s.components[name] for s in known if name in s.components])
+    return record
+
+
+def length_metrics(samples_S: Sequence[Sample], group_size: int) -> Record:
+    """length/* and the share of distinct completions in a group."""
+    lengths = [len(s.tokens) for s in samples_S]
+    texts = [s.text for s in samples_S]
+    distinct = [
+        len(set(texts[i : i + group_size])) / group_size for i in range(0, len(texts), group_size)
+    ]
+    return {
+        "length/mean": _mean(lengths),
+        "length/max": max(lengths),
+        "length/truncated_frac": _mean([s.finish == "length" for s in samples_S]),
+        "group/distinct_frac": _mean(distinct),
+    }
+
+
+def update_metrics(stats: UpdateStats, lr: float, updates: int) -> Record:
+    """policy/*, loss/* and optim/* of one step."""
+    tokens = max(1, stats.tokens)
+    return {
+        "policy/entropy": stats.entropy / tokens,
+        "policy/kl_ref": None if stats.kl_ref is None else stats.kl_ref / tokens,
+        "policy/ratio_max_first_pass": stats.ratio_max,
+        "policy/sampler_diff_mean": stats.sampler_diff / tokens,
+        "policy/sampler_diff_max": stats.sampler_diff_max,
+        "policy/clip_frac": stats.clipped / tokens,
+        "loss/total": stats.loss,
+        "optim/grad_norm": _mean(stats.grad_norms),
+        "optim/lr": lr,
+        "optim/steps": updates,
+    }
+
+
+def host_metrics(rollouts: Rollouts, update_s: float, step_s: float) -> Record:
+    """What depends on machine and clock; stands under `host`."""
+    tokens = sum(len(s.tokens) for s in rollouts.samples_S)
+    return {
+        "time/step_s": step_s,
+        "time/generate_s": rollouts.generate_s,
+        "time/score_wait_s": rollouts.score_wait_s,
+        "time/update_s": update_s,
+        "speed/tokens_per_s": tokens / step_s,
+        "verifier/cached_frac": _mean([s.cached for s in rollouts.scores_S]),
+        "verifier/time_ms_mean": _mean([s.time_ms for s in rollouts.scores_S]),
+        "memory/peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+
+
+def epoch_metrics(records: Sequence[Record], evals: Sequence[Record]) -> Record:
+    """epoch/* over the step records of one epoch.
+
+    evals: every record with eval/pass_at_1 up to now; the gain is the newest one's against the
+    newest from before the epoch, None when there are not two.
+    """
+    samples = sum(int(str(r["batch_samples"])) for r in records)
+    first = int(str(records[0]["step"]))
+    before = [r for r in evals if int(str(r["step"])) < first]
+    inside = [r for r in evals if int(str(r["step"])) >= first]
+    gain = None
+    if before and inside:
+        gain = _float(inside[-1], "eval/pass_at_1") - _float(before[-1], "eval/pass_at_1")
+    return {
+        "epoch/reward_mean": _column_mean(records, "reward/mean"),
+        "epoch/reward_mean_se": _combined_se(records, "reward/mean_se"),
+        "epoch/best_of_n": _column_mean(records, "reward/best_of_n"),
+        "epoch/best_of_n_se": _combined_se(records, "reward/best_of_n_se"),
+        "epoch/loss": _column_mean(records, "loss/total"),
+        "epoch/samples": samples,
+        "epoch/tokens": sum(int(str(r["batch_tokens"])) for r in records),
+        "epoch/gain_per_1000_samples": None if gain is None else gain / samples * 1000,
+    }
+
+
+def sample_rows(
+    step: int, rollouts: Rollouts, prompts: Sequence[str], advantages: Sequence[float] | None
+) -> list[Record]:
+    """One row for each completion, in (group, member) order; nothing is left out."""
+    rows: list[Record] = []
+    for i, (sample, score) in enumerate(zip(rollouts.samples_S, rollouts.scores_S, strict=True)):
+        rows.append(
+            {
+                "step": step,
+                "problem_id": sample.problem_id,
+                "group": sample.group,
+                "member": sample.member,
+                "prompt": prompts[sample.group],
+                "text": sample.text,
+                "tokens": list(sample.tokens),
+                "n_tokens": len(sample.tokens),
+                "logps_sum": math.fsum(sample.logps),
+                "finish": sample.finish,
+                "weight_version": sample.weight_version,
+                "advantage": None if advantages is None else advantages[i],
+                "score": score_row(score),
+                "host": {"tier": score.tier, "time_ms": score.time_ms, "cached": score.cached},
+            }
+        )
+    return rows
+
+
+def score_row(score: Score) -> Record:
+    """The part of a score that is a function of config and seed."""
+    return {
+        "total": score.total,
+        "status": score.status,
+        "verdict": score.verdict,
+        "branch": score.branch,
+        "components": score.components,
+        "reason": score.reason,
+        "passed_cases": score.passed_cases,
+        "n_cases": score.n_cases,
+    }
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return float(np.mean(values)) if len(values) else None
+
+
+def _float(record: Record, name: str) -> float:
+    return float(str(record[name]))
+
+
+def _column_mean(records: Sequence[Record], name: str) -> float | None:
+    return _mean([_float(r, name) for r in records if r.get(name) is not None])
+
+
+def _combined_se(records: Sequence[Record], name: str) -> float | None:
+    errors = [_float(r, name) for r in records if r.get(name) is not None]
+    return math.sqrt(math.fsum(e * e for e in errors)) / len(errors) if errors else None

@@ -1,0 +1,113 @@
+"""Everything that a run needs, opened in the order in which it can fail cheapest.
+
+Problems and prompts first, then the model, the scorers, and the calibration of the reward; nothing
+is generated before the reward is proved. Left out: the loop itself.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+
+from pawl.config.options import RunConfig
+from pawl.errors import PawlError, PawlErrors
+from pawl.models.policy import Policy, freeze_reference, load_policy, trainable
+from pawl.models.text import PromptEncoder
+from pawl.problems.load import prepare
+from pawl.rewards.calibrate import calibrate, require
+from pawl.rewards.pool import ScorerPool
+from pawl.rollout.engine import Engine, SamplingParams
+from pawl.rollout.select import make_engine
+from pawl.store.display import Display
+from pawl.store.run import RunFolder
+from pawl.train.data import total_steps
+from pawl.train.optim import make_optimizer
+from pawl.train.rules import check_names
+from pawl.types import Problem
+
+
+@dataclass(slots=True)
+class Session:
+    """The open parts of one run. total: its length in steps."""
+
+    cfg: RunConfig
+    run: RunFolder
+    display: Display
+    policy: Policy
+    engine: Engine
+    encoder: PromptEncoder
+    pool: ScorerPool
+    train: Sequence[Problem]
+    held_out: Sequence[Problem]
+    families: Sequence[Problem]
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    total: int
+
+    @property
+    def params(self) -> SamplingParams:
+        """Training's sampling: one temperature and nothing that biases the ratio."""
+        r = self.cfg.rollout
+        return SamplingParams(r.temperature, r.max_tokens, r.stop)
+
+
+@contextmanager
+def open_session(cfg: RunConfig, run: RunFolder, display: Display) -> Iterator[Session]:
+    """Open all parts of a run; raises PawlError before any work when one cannot be had."""
+    check_names(cfg.rules, cfg.target)
+    torch.set_num_threads(cfg.train.threads or os.cpu_count() or 1)
+    display.phase("problems")
+    data = prepare(cfg.problems, cfg.seed)
+    for line in data.report:
+        display.note(line)
+    display.phase("model")
+    policy = load_policy(cfg.model, cfg.seed)
+    for note in policy.notes:
+        display.note(note)
+    encoder = PromptEncoder(policy.tokenizer, cfg.prompt)
+    check_prompts(encoder, [*data.train, *data.held_out, *data.held_out_families])
+    if cfg.algo.kl_coef > 0 and not policy.lora:
+        freeze_reference(policy)
+    engine, note = make_engine(policy, cfg.rollout.engine, cfg.rollout.batch)
+    if note:
+        display.note(note)
+    display.phase("reward")
+    cache = run.path / "scores.sqlite" if cfg.reward.cache else None
+    with ScorerPool(cfg.reward, cfg.sandbox, cache, cfg.sandbox.workers) as pool:
+        run.event("sandbox", **pool.describe())
+        rows = calibrate(pool, data.train, cfg)
+        run.preflight([row.as_dict() for row in rows])
+        require(rows)
+        yield Session(
+            cfg=cfg,
+            run=run,
+            display=display,
+            policy=policy,
+            engine=engine,
+            encoder=encoder,
+            pool=pool,
+            train=data.train,
+            held_out=data.held_out,
+            families=data.held_out_families,
+            optimizer=make_optimizer(trainable(policy), cfg.optim),
+            scaler=torch.amp.GradScaler("cuda", enabled=policy.dtype == torch.float16),
+            total=total_steps(cfg, len(data.train)),
+        )
+
+
+def check_prompts(encoder: PromptEncoder, problems: Sequence[Problem]) -> None:
+    """Encode every prompt once; raises all errors (too long, no chat template) together."""
+    errors = []
+    for problem in problems:
+        try:
+            encoder.encode(problem)
+        except PawlError as e:
+            errors.append(e)
+            if len(errors) == 5:
+                break
+    if errors:
+        raise PawlErrors(errors)
