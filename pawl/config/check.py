@@ -1,0 +1,182 @@
+"""Types, ranges and rules across options: every wrong value of a table, in a user's words.
+
+Pydantic validates (strictly: the text "8" is not the number 8); this file turns its errors into
+messages with place, value and range, and checks the rest again without what was wrong, so that
+one pass reports everything. Left out: reading files and names (`parse`, `load`).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+from pawl.config.parse import Table
+from pawl.config.tree import fields, item_of, nearest, options, range_words, section_of, type_words
+from pawl.errors import PawlError, PawlErrors
+
+Config = TypeVar("Config", bound=BaseModel)
+ROUNDS = 16  # of dropping what is wrong and checking the rest again
+RANGE_ERRORS = ("greater_than", "greater_than_equal", "less_than", "less_than_equal")
+
+
+def check(model: type[Config], table: Table) -> Config:
+    """The config of a table; raises PawlErrors with what parsing noted and every wrong value."""
+    given = dict(table.values)
+    errors, seen = list(table.errors), set[str]()
+    _drop_infinite(table, given, errors)
+    for _ in range(ROUNDS):
+        try:
+            cfg = model.model_validate(_tuples(_nest(given)), strict=True)
+        except ValidationError as e:
+            new = [d for d in e.errors(include_url=False) if _key(d) not in seen]
+            if not new:
+                break
+            for detail in new:
+                seen.add(_key(detail))
+                error, wrong = _explain(model, table, detail)
+                errors.append(error)
+                for path in [p for p in given if any(_overlap(p, w) for w in wrong)]:
+                    del given[path]
+        else:
+            if errors:
+                break
+            return cfg
+    assert errors, "validation failed without an error"
+    raise PawlErrors(errors)
+
+
+def _drop_infinite(table: Table, given: dict[str, object], errors: list[PawlError]) -> None:
+    for path, value in list(given.items()):
+        if isinstance(value, float) and not math.isfinite(value):
+            what = f"`{path}` = {value} is not a finite number"
+            errors.append(PawlError(what, table.places[path]))
+            del given[path]
+
+
+def _nest(values: Mapping[str, object]) -> dict[str, object]:
+    root: dict[str, object] = {}
+    for path, value in values.items():
+        at = root
+        *sections, name = path.split(".")
+        for section in sections:
+            below = at.setdefault(section, {})
+            assert isinstance(below, dict)
+            at = below
+        at[name] = value
+    return root
+
+
+def _tuples(value: object) -> object:
+    """Lists as tuples, at every depth: what the strict models accept."""
+    if isinstance(value, list):
+        return tuple(_tuples(v) for v in value)
+    if isinstance(value, dict):
+        return {k: _tuples(v) for k, v in value.items()}
+    return value
+
+
+def _path(detail: ErrorDetails) -> str:
+    return ".".join(str(part) for part in detail["loc"])
+
+
+def _key(detail: ErrorDetails) -> str:
+    """Identity of an error: its place, and for rules across options their text too."""
+    return f"{_path(detail)} {detail['msg'] if detail['type'] == 'value_error' else ''}"
+
+
+def _overlap(path: str, other: str) -> bool:
+    return path == other or path.startswith(f"{other}.") or other.startswith(f"{path}.")
+
+
+def _field(model: type[BaseModel], path: str) -> FieldInfo | None:
+    """The field at a path; inside a list of plain values the list's own field."""
+    at: type[BaseModel] | None = model
+    info: FieldInfo | None = None
+    for part in path.split("."):
+        if part.isdigit():
+            continue
+        info = fields(at).get(part) if at is not None else None
+        if info is None:
+            return None
+        at = section_of(info.annotation) or item_of(info.annotation)
+    return info
+
+
+def _explain(
+    model: type[BaseModel], table: Table, detail: ErrorDetails
+) -> tuple[PawlError, list[str]]:
+    """The message for one pydantic error, and the paths that it makes unusable."""
+    path = _path(detail)
+    info = _field(model, path) if path else None
+    if detail["type"] == "value_error" or info is None:  # a rule across options
+        what = str(detail.get("ctx", {}).get("error", detail["msg"]))
+        named = [p for p, _ in options(model) if re.search(rf"\b{re.escape(p)}\b", what)]
+        below = [p for p in table.values if path and _overlap(p, path)]
+        given = [p for p in named or below if p in table.places]
+        where = _place(table, given or [path])
+        return PawlError(f"`{path}`: {what}" if path else what, where), named or [path]
+    what, hint = _wrong_value(path, info, detail, path in table.places)
+    return PawlError(what, _place(table, [path]), hint), [path]
+
+
+def _place(table: Table, paths: list[str]) -> str:
+    """The place of the first path: its own, else that of what holds it, else the config's."""
+    for path in paths:
+        parts = path.split(".")
+        for n in range(len(parts), 0, -1):
+            if ".".join(parts[:n]) in table.places:
+                return table.places[".".join(parts[:n])]
+    return table.places.get("", "config")
+
+
+def _wrong_value(path: str, info: FieldInfo, detail: ErrorDetails, given: bool) -> tuple[str, str]:
+    """(what, hint) for a value of the wrong type or outside its range."""
+    kind, value = detail["type"], detail["input"]
+    doc = info.description or ""
+    if kind in RANGE_ERRORS:
+        return f"`{path}` = {value} is outside {range_words(info)}", doc
+    if kind in ("string_too_short", "string_pattern_mismatch") and not given:
+        return f"`{path}` is required", doc
+    if kind == "string_too_short":
+        return f"`{path}` must not be empty", doc
+    if kind == "string_pattern_mismatch":
+        return f'`{path}` = "{value}" has the wrong form', doc
+    wants = _wants(path, info)
+    if kind == "literal_error":
+        choices = [c.strip() for c in wants.removeprefix("one of ").split(",")]
+        meant = nearest(str(value), choices, [])
+        return f'`{path}` = "{value}" is not {wants}', f'did you mean "{meant}"?' if meant else doc
+    hint = doc
+    if wants == "text":
+        hint = "put it in quotes to make it text"
+    elif isinstance(value, str) and wants in ("a number", "a whole number", "true or false"):
+        hint = "take the quotes away" if _looks_plain(value) else doc
+    elif wants.startswith("a list") and not isinstance(value, tuple | dict):
+        hint = "write it in brackets: [a, b]"
+    shown = json.dumps(value, default=str)
+    return f"`{path}` wants {wants}, got {shown[:80]} ({_kind(value)})", hint
+
+
+def _wants(path: str, info: FieldInfo) -> str:
+    """The type in words; for an item of a list the type of the item."""
+    wants = type_words(info.annotation)
+    if not path.rsplit(".", 1)[-1].isdigit():
+        return wants
+    return wants.removeprefix("a list of ") if wants.startswith("a list of ") else "a section"
+
+
+def _looks_plain(value: str) -> bool:
+    return bool(re.fullmatch(r"\s*(true|false|[-+]?[0-9.]+([eE][-+]?[0-9]+)?)\s*", value))
+
+
+def _kind(value: object) -> str:
+    names = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+    names |= {list: "a list", tuple: "a list", dict: "a section", type(None): "nothing"}
+    return names.get(type(value), type(value).__name__)

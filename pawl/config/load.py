@@ -1,0 +1,150 @@
+"""A config file, the environment and the command line to one checked config.
+
+Order: defaults < file < environment (`PAWL_OPTIM__LR=1e-5`) < command line (`optim.lr=1e-5`).
+Every mistake is reported at once, with file and line, the value, the range and the nearest known
+name. Left out: mistakes that only the data or the model can show (`pawl check`).
+
+Use: `cfg, places = load_run("run.yaml", ["optim.lr=1e-5"])`; `places["optim.lr"]` says where a
+value came from ("run.yaml:12", "environment PAWL_OPTIM__LR", "command line", "default").
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pydantic import BaseModel
+from ruamel.yaml.nodes import ScalarNode
+
+from pawl.config.check import check
+from pawl.config.options import RunConfig, SftConfig
+from pawl.config.parse import Table, compose, put_node
+from pawl.config.tree import is_live, leaves, nearest, options
+from pawl.errors import PawlError, PawlErrors
+
+PREFIX = "PAWL_"
+
+
+def load_run(
+    path: str | Path, overrides: Sequence[str] = (), environ: Mapping[str, str] | None = None
+) -> tuple[RunConfig, dict[str, str]]:
+    """The config of a run and where each value came from; `name` falls back to the file's stem.
+
+    Raises PawlErrors with every mistake in the file, the environment and the overrides.
+    """
+    table = _read(RunConfig, Path(path), overrides, environ)
+    if not table.values.get("name"):
+        table.put("name", Path(path).stem, "file name")
+    return check(RunConfig, table), provenance(RunConfig, table)
+
+
+def load_sft(
+    path: str | Path, overrides: Sequence[str] = (), environ: Mapping[str, str] | None = None
+) -> tuple[SftConfig, dict[str, str]]:
+    """The config of a supervised run and where each value came from; raises PawlErrors."""
+    table = _read(SftConfig, Path(path), overrides, environ)
+    return check(SftConfig, table), provenance(SftConfig, table)
+
+
+def patch(cfg: RunConfig, changes: Mapping[str, object], place: str) -> RunConfig:
+    """A running config with live options changed; raises PawlErrors for anything else."""
+    table = Table(RunConfig)
+    known = dict(options(RunConfig))
+    for path in changes:
+        if path not in known:
+            table.unknown(path, RunConfig, place)
+        elif not is_live(known[path].field):
+            hint = "stop the run and start another one with the new value"
+            table.errors.append(PawlError(f"`{path}` cannot change in a running run", place, hint))
+    if table.errors:
+        raise PawlErrors(table.errors)
+    for path, value in leaves(cfg).items():
+        table.put(path, value, "run")
+    for path, value in changes.items():
+        table.put(path, value, place)
+    return check(RunConfig, table)
+
+
+def provenance(model: type[BaseModel], table: Table) -> dict[str, str]:
+    """Where each option's value came from; options that nobody set are "default"."""
+    return {path: table.places.get(path, "default") for path, _ in options(model)}
+
+
+def _read(
+    model: type[BaseModel],
+    path: Path,
+    overrides: Sequence[str],
+    environ: Mapping[str, str] | None,
+) -> Table:
+    table = Table(model)
+    node = compose(_text(path), str(path), lines=True)
+    if node is not None:
+        put_node(table, "", node, lambda n: f"{path}:{n.start_mark.line + 1}")
+    for path_, text, place in _environment(table, os.environ if environ is None else environ):
+        _put_text(table, path_, text, place)
+    for override in overrides:
+        name, sign, text = override.partition("=")
+        if not sign:
+            what = f"`{override}` is not of the form section.option=value"
+            table.errors.append(PawlError(what, "command line", _override_hint(table, name)))
+            continue
+        _put_text(table, name.strip(), text, "command line")
+    return table
+
+
+def _override_hint(table: Table, name: str) -> str:
+    known = [p for p, _ in options(table.root)]
+    meant = nearest(name, [], known)
+    return f"did you mean `{meant}=...`?" if meant else "for example optim.lr=1e-5"
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        near = sorted(p.name for p in path.parent.glob("*.y*ml")) if path.parent.is_dir() else []
+        meant = nearest(path.name, near, [])
+        hint = f"did you mean {path.parent / meant}?" if meant else "check the path"
+        raise PawlError("no such config file", str(path), hint) from None
+    except UnicodeDecodeError as e:
+        raise PawlError(f"not a text file ({e.reason} at byte {e.start})", str(path)) from None
+    except OSError as e:
+        raise PawlError(f"cannot read the config: {e.strerror}", str(path)) from None
+
+
+def _environment(table: Table, environ: Mapping[str, str]) -> list[tuple[str, str, str]]:
+    """(path, text, place) of every PAWL_ variable of this config; unknown ones are errors."""
+    mine = {_variable(p): p for p, _ in options(table.root)}
+    known = set(mine)
+    for other in (RunConfig, SftConfig):
+        known |= {_variable(p) for p, _ in options(other)}
+    found = []
+    for name in sorted(n for n in environ if n.startswith(PREFIX)):
+        if name in mine:
+            found.append((mine[name], environ[name], f"environment {name}"))
+        elif name not in known:
+            meant = nearest(name, sorted(known), [])
+            hint = f"did you mean {meant}?" if meant else "unset it; names are PAWL_SECTION__OPTION"
+            table.errors.append(PawlError("names no option", f"environment {name}", hint))
+    return found
+
+
+def _variable(path: str) -> str:
+    return PREFIX + path.replace(".", "__").upper()
+
+
+def _put_text(table: Table, path: str, text: str, place: str) -> None:
+    """Set one option from text outside the file: YAML, but text options take it as it is."""
+    option = dict(options(table.root)).get(path)
+    plain_text = option is not None and option.field.annotation is str
+    if plain_text and text[:1] not in ("'", '"'):
+        table.put(path, text, place)
+        return
+    try:
+        node = compose(text, place, lines=False)
+    except PawlError as e:
+        table.errors.append(PawlError(f"`{path}`: {e.what}", place, "quote the value"))
+        return
+    empty = ScalarNode("tag:yaml.org,2002:null", "")
+    put_node(table, path, node if node is not None else empty, lambda n: place)

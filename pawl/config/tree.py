@@ -1,0 +1,130 @@
+"""The option models as a flat table of paths: what may be set, its type in words, its range.
+
+Used by `load` (unknown names, ranges in messages) and by `schema` (reference page, differences).
+Left out: values. Paths join names with dots ("optim.lr"); the fields of a list's items stand
+behind "[]" ("rules[].metric").
+"""
+
+from __future__ import annotations
+
+import difflib
+import types
+import typing
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option: its dotted path and its pydantic field."""
+
+    path: str
+    field: FieldInfo
+
+
+def section_of(annotation: object) -> type[BaseModel] | None:
+    """The model behind a section's annotation (`X` or `X | None`), None for a plain option."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union:
+        found = [section_of(a) for a in typing.get_args(annotation)]
+        return next((m for m in found if m is not None), None)
+    return None
+
+
+def item_of(annotation: object) -> type[BaseModel] | None:
+    """The model of a list's items (`tuple[X, ...]`), None for any other annotation."""
+    if typing.get_origin(annotation) is tuple:
+        return section_of(typing.get_args(annotation)[0])
+    return None
+
+
+def fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    """The fields of a model under the names that a user writes (aliases applied)."""
+    return {info.alias or name: info for name, info in model.model_fields.items()}
+
+
+def options(
+    model: type[BaseModel], prefix: str = "", items: bool = False
+) -> Iterator[tuple[str, Option]]:
+    """Every plain option below `model` in order; with `items` also the fields of list items."""
+    for name, info in fields(model).items():
+        path = f"{prefix}{name}"
+        section, item = section_of(info.annotation), item_of(info.annotation)
+        if section is not None:
+            yield from options(section, f"{path}.", items)
+            continue
+        yield path, Option(path, info)
+        if items and item is not None:
+            yield from options(item, f"{path}[].", items)
+
+
+def leaves(cfg: BaseModel) -> dict[str, object]:
+    """Every option's value by path, as JSON values; an absent section stands under its own path."""
+    flat: dict[str, object] = {}
+
+    def walk(data: dict[str, object], model: type[BaseModel], prefix: str) -> None:
+        for name, info in fields(model).items():
+            section, value = section_of(info.annotation), data[name]
+            if section is not None and isinstance(value, dict):
+                walk(value, section, f"{prefix}{name}.")
+            else:
+                flat[f"{prefix}{name}"] = value
+
+    walk(cfg.model_dump(mode="json", by_alias=True), type(cfg), "")
+    return flat
+
+
+def extra(info: FieldInfo, key: str) -> object:
+    """What `opt` noted beside a field: "unit" or "live"; None where it noted nothing."""
+    return info.json_schema_extra.get(key) if isinstance(info.json_schema_extra, dict) else None
+
+
+def is_live(info: FieldInfo) -> bool:
+    """Whether a running trainer accepts a new value of this option."""
+    return extra(info, "live") is True
+
+
+def type_words(annotation: object) -> str:
+    """An annotation in a user's words: "a whole number", "one of a, b", "a list of text"."""
+    if isinstance(annotation, type) and annotation in WORDS:
+        return WORDS[annotation]
+    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Literal:
+        return "one of " + ", ".join(f'"{a}"' if a == "" else str(a) for a in args)
+    if origin is tuple:
+        return "a list" if section_of(args[0]) else f"a list of {type_words(args[0])}"
+    return "a section"
+
+
+def range_words(info: FieldInfo) -> str:
+    """The range of a number as an interval, such as "[0, 1)" or ">= 1"; "" when unbounded."""
+    bounds: dict[str, object] = {}
+    for rule in info.metadata:
+        for key in ("ge", "gt", "le", "lt"):
+            if getattr(rule, key, None) is not None:
+                bounds[key] = getattr(rule, key)
+    low = next(((k, bounds[k]) for k in ("ge", "gt") if k in bounds), None)
+    high = next(((k, bounds[k]) for k in ("le", "lt") if k in bounds), None)
+    if low and high:
+        left, right = "[" if low[0] == "ge" else "(", "]" if high[0] == "le" else ")"
+        return f"{left}{low[1]}, {high[1]}{right}"
+    one = low or high
+    signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+    return f"{signs[one[0]]} {one[1]}" if one else ""
+
+
+def nearest(name: str, near: list[str], anywhere: list[str]) -> str:
+    """The known name that was probably meant, "" if none: siblings first, then full paths."""
+    close = difflib.get_close_matches(name, near, n=1, cutoff=0.6)
+    if close:
+        return close[0]
+    same_end = [p for p in anywhere if p.rsplit(".", 1)[-1] == name]
+    if same_end:
+        return same_end[0]
+    return next(iter(difflib.get_close_matches(name, anywhere, n=1, cutoff=0.6)), "")

@@ -1,0 +1,85 @@
+"""A run folder, seen by a reader: run.json, steps, samples, events, and where runs are.
+
+Needs no lock and tolerates a run that is being written: a torn last line is dropped. Left out:
+writing (`run`), comparing (`compare`), choosing samples (`samples`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+from pawl.config.tree import nearest
+from pawl.errors import PawlError
+from pawl.store.files import NOT_FINITE, read_lines
+
+Row = dict[str, object]
+
+
+def find_run(run: str, runs_dir: str | Path = "runs") -> Path:
+    """The folder of a run given as a path or as a name under `runs_dir`; raises PawlError."""
+    for path in (Path(run), Path(runs_dir) / run):
+        if (path / "run.json").is_file():
+            return path
+    root = Path(runs_dir)
+    near = sorted(p.parent.name for p in root.glob("*/run.json")) if root.is_dir() else []
+    meant = nearest(run, near, [])
+    hint = f"did you mean `{meant}`?" if meant else f"`pawl runs {runs_dir}` lists what there is"
+    raise PawlError("not a run folder (no run.json)", run, hint)
+
+
+def read_run(run: Path) -> Row:
+    """run.json; raises PawlError when there is none."""
+    path = run / "run.json"
+    try:
+        body = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise PawlError("not a run folder (no run.json)", str(run)) from None
+    except ValueError as e:
+        raise PawlError(f"unreadable run.json ({e})", str(run)) from e
+    if not isinstance(body, dict):
+        raise PawlError("unreadable run.json (not an object)", str(run))
+    return body
+
+
+def read_steps(run: Path) -> list[Row]:
+    """Every step record in order; "nan", "inf" and "-inf" are floats again."""
+    return [_finite(record) for record in read_lines(run / "steps.jsonl")]
+
+
+def read_events(run: Path) -> list[Row]:
+    """Every event in order."""
+    return list(read_lines(run / "events.jsonl"))
+
+
+def read_samples(
+    run: Path, step: int | None = None, kind: Literal["step", "eval"] = "step"
+) -> Iterator[Row]:
+    """Sample rows in step order, of one step or of all; an absent step yields nothing."""
+    pattern = f"{kind}-*.jsonl" if step is None else f"{kind}-{step:06d}.jsonl"
+    for path in sorted((run / "samples").glob(pattern)):
+        yield from read_lines(path)
+
+
+def series(steps: Sequence[Mapping[str, object]], name: str) -> list[tuple[int, float]]:
+    """(step, value) of one metric where it was measured; missing values are left out."""
+    found = []
+    for record in steps:
+        host = record.get("host")
+        value = record.get(name, host.get(name) if isinstance(host, dict) else None)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            found.append((int(str(record["step"])), float(value)))
+    return found
+
+
+def _finite(record: Row) -> Row:
+    """A step record with its not-finite numbers as floats."""
+    plain: Row = {}
+    for key, value in record.items():
+        if isinstance(value, dict):
+            plain[key] = _finite(value)
+        else:
+            plain[key] = NOT_FINITE.get(value, value) if isinstance(value, str) else value
+    return plain
