@@ -1,0 +1,133 @@
+"""Chooses the tests of a generated problem: shared inputs, behaviour keys, hard cases, examples.
+
+The first 50 inputs of each parameter type tell problems apart (`behaviour`). Hidden tests are
+picked from the same pool so that they catch near misses (the task with one operation changed) and
+so that no constant answer passes many of them. No torch, no I/O.
+"""
+
+from __future__ import annotations
+
+import functools
+import random
+from collections import Counter
+from typing import Any
+
+from pawl.problems.generate_families import Task
+
+Args = tuple[Any, ...]
+SHARED = 50
+POOL = 140
+HIDDEN = 8
+WORDS = (
+    "a",
+    "bee",
+    "Cat",
+    "dog",
+    "eel",
+    "Fox",
+    "red",
+    "blue",
+    "Odd",
+    "tea",
+    "robot",
+    "ab",
+    "zebra",
+)
+LIMIT = 2**60
+
+
+def _value(kind: str, rng: random.Random, i: int) -> Any:
+    if kind.endswith(" list"):
+        size = 0 if i == 0 else 1 if i == 1 else rng.randint(0, 6)
+        return [_value(kind.removesuffix(" list"), rng, i + 2) for _ in range(size)]
+    if kind == "int option":
+        return None if i % 9 == 0 else rng.randint(-9, 14)
+    if kind == "string":
+        return rng.choice(WORDS) + (rng.choice(WORDS) if rng.random() < 0.2 else "")
+    if kind == "float":
+        return rng.randint(-20, 20) / 2
+    return rng.randint(-9, 14)
+
+
+@functools.cache
+def pool(kinds: tuple[str, ...], counting: bool) -> tuple[Args, ...]:
+    """Distinct inputs for these parameter types; counting: one int that says how far to count."""
+    if counting:
+        return tuple((n,) for n in (0, 1, 2, 3, 5, 8, 4, 6, 7, 9, 10, 12, 11, 13, 14, 15, 16, 20))
+    rng = random.Random(f"inputs/{kinds}")
+    rows: list[Args] = [(v,) for v in (0, *range(-9, 15))] if kinds == ("int",) else []
+    if kinds == ("string",):
+        rows = [("",), ("a",), ("Ab",)]
+    seen = {repr(r) for r in rows}
+    for i in range(POOL * 20):
+        row = tuple(_value(k, rng, i) for k in kinds)
+        row = (rng.randint(-60, 60),) if kinds == ("int",) else row
+        if repr(row) not in seen and len(rows) < POOL:
+            seen.add(repr(row))
+            rows.append(row)
+    return tuple(rows)
+
+
+def inputs(task: Task) -> tuple[Args, ...]:
+    """The pool of a task."""
+    return pool(tuple(k for _, k in task.family.params), task.family.name == "range")
+
+
+def shared(task: Task) -> tuple[Args, ...]:
+    """The 50 inputs that tell problems of this task's parameter types apart."""
+    if task.family.name == "range":
+        return tuple((n,) for n in range(SHARED))
+    return inputs(task)[:SHARED]
+
+
+def behaviour(task: Task) -> str:
+    """Equal for two tasks exactly when they agree on the 50 shared inputs."""
+    run = task.run()
+    kinds = "/".join(k for _, k in task.family.params)
+    return f"{kinds}>{task.family.result}:{[run(*a) for a in shared(task)]!r}"
+
+
+def _too_large(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return any(_too_large(v) for v in value)
+    return isinstance(value, (int, float)) and abs(value) > LIMIT
+
+
+def choose(task: Task, seed: str, near: int = 60) -> tuple[list[Args], list[Args]] | None:
+    """Two shown inputs and eight hidden ones, or None for a task without good tests.
+
+    Refused: results beyond 63 bits, fewer than two different results, a constant answer that
+    passes more than half of the hidden tests.
+    """
+    rng, run = random.Random(f"cases/{seed}/{task.spec}"), task.run()
+    rows = [(a, run(*a)) for a in inputs(task)]
+    if any(_too_large(r) for _, r in rows):
+        return None
+    siblings = [task.sibling(rng).run() for _ in range(near)]
+    misses = [{i for i, (a, r) in enumerate(rows) if other(*a) != r} for other in siblings]
+    misses = [m for m in misses if m]
+    order = list(range(len(rows)))
+    rng.shuffle(order)
+    picked: list[int] = [0] if task.family.params[0][1].endswith(("list", "option")) else []
+    while len(picked) < HIDDEN:
+        counts = Counter(repr(rows[i][1]) for i in picked)
+        left = [m for m in misses if not m & set(picked)]
+        room = [i for i in order if i not in picked and counts[repr(rows[i][1])] < HIDDEN // 2]
+        if not room:
+            return None
+        picked.append(max(room, key=lambda i: sum(i in m for m in left) - counts[repr(rows[i][1])]))
+    rng.shuffle(picked)
+    shown = _examples(rows, [i for i in order if i not in picked])
+    if len(shown) < 2:
+        return None
+    return [rows[i][0] for i in shown], [rows[i][0] for i in picked]
+
+
+def _examples(rows: list[tuple[Args, Any]], free: list[int]) -> list[int]:
+    """Two short inputs with different results."""
+    short = sorted(free, key=lambda i: (len(repr(rows[i])) < 9, len(repr(rows[i]))))
+    short = [i for i in short if rows[i][0] not in ((0,), ([],), (None,))]
+    for second in short[1:]:
+        if rows[second][1] != rows[short[0]][1]:
+            return [short[0], second]
+    return []
