@@ -1,0 +1,180 @@
+"""The policy: a causal LM, its tokenizer, its adapter and its frozen reference in one record.
+
+Trained weights are fp32; the forward runs in `dtype` (autocast). Under LoRA the base weights are
+stored in `dtype`, only the adapter (and added tokens) train, and the reference is the same model
+with the adapter disabled. Dropout is always off. Left out: optimiser, quantised bases.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig as PeftLoraConfig
+from peft import get_peft_model, load_peft_weights, set_peft_model_state_dict
+from safetensors import SafetensorError
+from safetensors.torch import load_model
+from torch import nn
+
+from pawl.config.options import ModelConfig
+from pawl.errors import PawlError
+from pawl.models import source, special
+from pawl.models.source import bundled_path
+
+__all__ = ["Policy", "bundled_path", "freeze_reference", "load_policy", "load_weights"]
+__all__ += ["reference", "save_policy", "trainable"]
+
+
+@dataclass
+class Policy:
+    """A model that is trained.
+
+    model: HF causal LM, PEFT-wrapped when `lora`. eos_ids: every id that ends a completion.
+    dtype: precision of the forward. notes: what was changed on loading, one line each.
+    frozen: copy for the reference under full fine-tuning, None until `freeze_reference`.
+    """
+
+    model: nn.Module
+    tokenizer: Any
+    pad_id: int
+    eos_ids: tuple[int, ...]
+    device: torch.device
+    dtype: torch.dtype = torch.float32
+    lora: bool = False
+    notes: list[str] = field(default_factory=list)
+    frozen: nn.Module | None = None
+
+    @property
+    def core(self) -> Any:
+        """The Hugging Face causal LM itself (adapters stay injected in its layers)."""
+        model: Any = self.model
+        return model.get_base_model() if self.lora else model
+
+    @contextmanager
+    def precision(self) -> Iterator[None]:
+        """Autocast to `dtype`; nothing for fp32 and float64."""
+        half = self.dtype in (torch.bfloat16, torch.float16)
+        with torch.autocast(self.device.type, dtype=self.dtype if half else None, enabled=half):
+            yield
+
+
+def load_policy(cfg: ModelConfig, seed: int) -> Policy:
+    """The policy of a config; `seed` draws the initial adapter. Raises PawlError (user input)."""
+    place = source.resolve(cfg.path)
+    device = source.pick_device(cfg.device)
+    dtype = source.pick_dtype(cfg.dtype, device)
+    lora = cfg.lora.r > 0
+    hf = source.read_model(place, cfg.revision, dtype if lora else torch.float32)
+    tokenizer = source.read_tokenizer(place, cfg.revision)
+    ends = special.eos_ids(hf, tokenizer)
+    notes = [] if ends else ["no EOS token: completions end at rollout.max_tokens only"]
+    notes += special.ensure_pad(tokenizer, ends)
+    added, more = special.add_tokens(tokenizer, cfg.added_tokens)
+    notes += more + special.grow(hf, len(tokenizer))
+    no_dropout(hf)
+    if cfg.gradient_checkpointing:
+        hf.gradient_checkpointing_enable({"use_reentrant": False})
+    model = _adapted(hf, cfg, added, seed) if lora else hf
+    model.eval().to(device)
+    return Policy(model, tokenizer, tokenizer.pad_token_id, ends, device, dtype, lora, notes)
+
+
+def no_dropout(model: nn.Module) -> None:
+    """Set every dropout probability to 0, so that training and scoring compute the same."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        for name in ("attention_dropout", "attn_dropout", "resid_dropout", "dropout"):
+            if isinstance(getattr(module, name, None), float):
+                setattr(module, name, 0.0)
+
+
+def _adapted(hf: Any, cfg: ModelConfig, added: list[int], seed: int) -> nn.Module:
+    """Wrap the model in LoRA adapters; rows of added tokens train beside them."""
+    targets: str | list[str] = list(cfg.lora.targets)
+    if cfg.lora.targets == ("all-linear",):
+        targets = "all-linear"
+    settings = PeftLoraConfig(
+        r=cfg.lora.r,
+        lora_alpha=cfg.lora.alpha,  # type: ignore[arg-type]  # peft scales floats as well
+        lora_dropout=0.0,
+        target_modules=targets,
+        trainable_token_indices=_token_rows(hf, added) if added else None,
+        task_type="CAUSAL_LM",
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        try:
+            return get_peft_model(hf, settings)
+        except ValueError as error:
+            hint = "name linear layers of this model, or all-linear"
+            raise PawlError(str(error).splitlines()[0], "model.lora.targets", hint) from error
+
+
+def _token_rows(hf: Any, ids: list[int]) -> dict[str, list[int]]:
+    """Which rows of which embeddings train: input, and output where it is not tied."""
+    layers = [hf.get_input_embeddings(), hf.get_output_embeddings()]
+    tied = layers[1] is None or layers[0].weight is layers[1].weight
+    wanted = layers[:1] if tied else layers
+    names = {id(m): name.rsplit(".", 1)[-1] for name, m in hf.named_modules()}
+    return {names[id(layer)]: ids for layer in wanted}
+
+
+def trainable(policy: Policy) -> list[tuple[str, nn.Parameter]]:
+    """Named weights that train, fp32 (float64 in a float64 model), tied ones once."""
+    return [(name, p) for name, p in policy.model.named_parameters() if p.requires_grad]
+
+
+def freeze_reference(policy: Policy) -> None:
+    """Keep the present weights as the reference; under LoRA the base is the reference already."""
+    if not policy.lora:
+        policy.frozen = copy.deepcopy(policy.model).requires_grad_(False).eval()
+
+
+@contextmanager
+def reference(policy: Policy) -> Iterator[Policy]:
+    """The reference policy, without gradients: disabled adapter, or the frozen copy."""
+    with torch.no_grad():
+        if policy.lora:
+            model: Any = policy.model
+            with model.disable_adapter():
+                yield policy
+        else:
+            assert policy.frozen is not None, "freeze_reference(policy) was not called"
+            yield replace(policy, model=policy.frozen, frozen=None)
+
+
+def save_policy(policy: Policy, folder: Path) -> None:
+    """Write weights and tokenizer: a plain HF folder, or under LoRA adapter and added rows."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model: Any = policy.model
+    if policy.lora:
+        model.save_pretrained(str(folder), save_embedding_layers=False)
+    else:
+        model.save_pretrained(str(folder), max_shard_size="1TB")
+    policy.tokenizer.save_pretrained(str(folder))
+
+
+def load_weights(policy: Policy, folder: Path) -> None:
+    """Put saved weights back, in place. Raises PawlError for a foreign or half-written folder."""
+    hint = "take another checkpoint, or the model and LoRA settings that it was saved with"
+    try:
+        if policy.lora:
+            state = load_peft_weights(str(folder), device="cpu")
+            report: Any = set_peft_model_state_dict(policy.model, state)
+            lost = [k for k in report.missing_keys if "lora_" in k or "token_adapter" in k]
+            lost += report.unexpected_keys
+        else:
+            missing, unexpected = load_model(policy.model, str(folder / "model.safetensors"))
+            lost = [*missing, *unexpected]
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise PawlError(f"cannot read the weights: {first}", str(folder), hint) from error
+    if lost:
+        what = f"the weights do not fit the model: {len(lost)} tensors, the first is {lost[0]}"
+        raise PawlError(what, str(folder), hint)

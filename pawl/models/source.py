@@ -1,0 +1,139 @@
+"""Read a base model and its tokenizer from a folder or a hub name, or refuse with the reason.
+
+Every failure that a user can cause ends as a `PawlError` that names the option and what to do.
+Left out: adapters and special tokens (`special.py`, `policy.py`), quantised weights.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+from pawl.errors import PawlError
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+UNREADABLE = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    RuntimeError,
+    SafetensorError,
+)
+
+
+def bundled_path() -> Path:
+    """Folder of the small base model that is shipped with the package."""
+    return Path(__file__).parent / "bundled"
+
+
+def resolve(path: str) -> str:
+    """The folder or hub name that `model.path` means; a folder must exist and hold a config."""
+    if path == "bundled":
+        path = str(bundled_path())
+    folder = Path(path).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise PawlError(
+                f"{path} has no config.json, so it is not a model folder",
+                "model.path",
+                "give a folder written by save_pretrained or by `pawl export`",
+            )
+        return str(folder)
+    looks_local = path.startswith((".", "/", "~")) or path.count("/") > 1 or os.sep + os.sep in path
+    if folder.exists() or looks_local:
+        raise PawlError(
+            f"no model folder at {path}",
+            "model.path",
+            "check the path; it is taken relative to the current folder",
+        )
+    return path
+
+
+def read_config(source: str, revision: str) -> Any:
+    """The Hugging Face config of a causal LM; refuses every other kind of model."""
+    try:
+        config = AutoConfig.from_pretrained(source, revision=revision or None)
+    except UNREADABLE as error:
+        raise _unreadable("the config", source, error) from error
+    architectures = list(getattr(config, "architectures", None) or [])
+    causal = set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values())
+    encoder = bool(getattr(config, "is_encoder_decoder", False))
+    known = config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    if encoder or not known or (architectures and not causal.intersection(architectures)):
+        kind = ", ".join(architectures) or config.model_type
+        raise PawlError(
+            f"{source} is not a causal language model (it is {kind})",
+            "model.path",
+            "take a model whose architecture ends in ForCausalLM or LMHeadModel",
+        )
+    return config
+
+
+def read_model(source: str, revision: str, dtype: torch.dtype) -> Any:
+    """The causal LM in evaluation mode with weights in `dtype`; refuses incomplete weights."""
+    read_config(source, revision)
+    try:
+        reader: Any = AutoModelForCausalLM
+        model, info = reader.from_pretrained(
+            source, revision=revision or None, dtype=dtype, output_loading_info=True
+        )
+    except UNREADABLE as error:
+        raise _unreadable("the weights", source, error) from error
+    absent = sorted(info["missing_keys"]) + sorted(str(key) for key in info["mismatched_keys"])
+    if absent:
+        raise PawlError(
+            f"the weights in {source} lack {len(absent)} tensors, the first is {absent[0]}",
+            "model.path",
+            "the folder is incomplete or belongs to another architecture",
+        )
+    return model.eval()
+
+
+def read_tokenizer(source: str, revision: str) -> Any:
+    """The tokenizer that stands beside the model."""
+    try:
+        return AutoTokenizer.from_pretrained(source, revision=revision or None)
+    except (*UNREADABLE, json.JSONDecodeError, ImportError) as error:
+        raise _unreadable("the tokenizer", source, error) from error
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto` is the first GPU or the CPU; a device that is not there is refused."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise PawlError(f"no device is called {name}", "model.device", "auto, cpu, cuda") from error
+    gpus = torch.cuda.device_count()
+    if device.type == "cuda" and (device.index or 0) >= gpus:
+        raise PawlError(f"{name} asked for, this machine has {gpus} GPUs", "model.device", "auto")
+    return device
+
+
+def pick_dtype(name: str, device: torch.device) -> torch.dtype:
+    """Forward precision; refuses one that the device cannot do."""
+    if name == "fp16" and device.type != "cuda":
+        raise PawlError("fp16 needs a GPU", "model.dtype", "use fp32 or bf16 on CPU")
+    if name == "bf16" and device.type == "cuda" and not _gpu_has_bf16():
+        raise PawlError("this GPU has no bf16", "model.dtype", "use fp16 or fp32")
+    return DTYPES[name]
+
+
+def _gpu_has_bf16() -> bool:
+    return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+
+
+def _unreadable(part: str, source: str, error: Exception) -> PawlError:
+    first = (str(error).strip() or type(error).__name__).splitlines()[0]
+    hint = "check the folder" if Path(source).is_dir() else "check the name and the connection"
+    return PawlError(f"cannot read {part} of {source}: {first}", "model.path", hint)

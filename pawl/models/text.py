@@ -1,0 +1,130 @@
+"""From a problem to the tokens that the model continues, and from tokens back to text.
+
+Prompt and completion are tokenised apart, in sampling, scoring and supervised training alike, so
+the boundary between them is fixed (a tokenizer may otherwise merge the newline that ends a
+prompt with the indentation that opens the answer, which the model then never saw in training).
+Left out: truncation; a prompt that is too long is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import TemplateError
+
+from pawl.config.options import PromptConfig
+from pawl.errors import PawlError
+from pawl.types import Message, Problem
+
+SHIPPED = Path(__file__).parent / "prompts"
+FIELD = re.compile(r"\{(prompt|head|signature|entry_point)\}")
+
+
+def decode(tokenizer: Any, tokens: Sequence[int]) -> str:
+    """The text of sampled tokens, special tokens left out, spaces untouched."""
+    text: str = tokenizer.decode(
+        list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False
+    )
+    return text
+
+
+def completion_ids(tokenizer: Any, text: str) -> list[int]:
+    """Tokens of a completion, by itself: no BOS, no EOS."""
+    ids: list[int] = tokenizer.encode(text, add_special_tokens=False)
+    return ids
+
+
+def read_template(name: str) -> str:
+    """Text of a template: a shipped name or a path. It must hold {prompt}."""
+    shipped = SHIPPED / f"{name}.txt"
+    path = shipped if shipped.is_file() else Path(name).expanduser()
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        names = ", ".join(sorted(p.stem for p in SHIPPED.glob("*.txt")))
+        what = f"cannot read the prompt template {name}"
+        raise PawlError(what, "prompt.template", f"a path, or one of: {names}") from error
+    if "{prompt}" not in text:
+        hint = "put {prompt} where the task belongs ({head}, {signature}, {entry_point} exist too)"
+        raise PawlError(f"the prompt template {name} has no {{prompt}}", "prompt.template", hint)
+    return text
+
+
+class PromptEncoder:
+    """Renders problems with one template and one tokenizer; same settings give same tokens."""
+
+    def __init__(self, tokenizer: Any, cfg: PromptConfig) -> None:
+        """Raises PawlError for an unreadable template, or chat without a chat template."""
+        self.tokenizer, self.cfg = tokenizer, cfg
+        self.template = read_template(cfg.template) if cfg.template else ""
+        has_chat = bool(getattr(tokenizer, "chat_template", None))
+        if cfg.chat == "always" and not has_chat:
+            hint = "use chat: auto or never, or a tokenizer with a chat template"
+            raise PawlError("the tokenizer has no chat template", "prompt.chat", hint)
+        self.chat = has_chat and cfg.chat != "never"
+
+    def render(self, problem: Problem) -> str:
+        """The text that the model reads. Raises PawlError for chat messages without a template."""
+        if not self.chat:
+            return self._plain(problem)
+        turns = list(problem.messages) or [Message("user", problem.prompt)]
+        if self.template:
+            last = max(i for i, turn in enumerate(turns) if turn.role == "user" or i == 0)
+            text = self._fill(problem, turns[last].content)
+            turns[last] = Message(turns[last].role, text)
+        if self.cfg.system and turns[0].role != "system":
+            turns.insert(0, Message("system", self.cfg.system))
+        try:
+            text = self.tokenizer.apply_chat_template(
+                [{"role": turn.role, "content": turn.content} for turn in turns],
+                tokenize=False,
+                add_generation_prompt=True,
+            )
+        except (TemplateError, ValueError) as error:
+            what = f"the chat template refuses problem {problem.id}: {error}"
+            raise PawlError(
+                what, problem.where, "leave prompt.system empty, or mend the roles"
+            ) from (error)
+        return str(text)
+
+    def encode(self, problem: Problem) -> tuple[int, ...]:
+        """Prompt tokens. Raises PawlError for a prompt that is empty or above max_tokens."""
+        text = self.render(problem)
+        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=not self.chat)
+        eos = self.tokenizer.eos_token_id
+        if not self.chat and ids and ids[-1] == eos and not text.endswith(self.tokenizer.eos_token):
+            ids.pop()
+        if not ids:
+            raise PawlError(f"the prompt of problem {problem.id} is empty", problem.where)
+        if len(ids) > self.cfg.max_tokens:
+            raise PawlError(
+                f"the prompt of problem {problem.id} has {len(ids)} tokens, more than "
+                f"prompt.max_tokens = {self.cfg.max_tokens}",
+                problem.where or "prompt.max_tokens",
+                "raise prompt.max_tokens or filter by problems.filter.max_prompt_chars",
+            )
+        return tuple(ids)
+
+    def _plain(self, problem: Problem) -> str:
+        task = problem.prompt
+        if problem.messages:
+            if not self.template:
+                what = f"problem {problem.id} holds chat messages, the model has no chat template"
+                hint = "set prompt.template (a file with {prompt}), or take a chat model"
+                raise PawlError(what, problem.where or "prompt.template", hint)
+            task = "\n\n".join(turn.content for turn in problem.messages)
+        if self.cfg.system:
+            task = f"{self.cfg.system}\n\n{task}"
+        return self._fill(problem, task) if self.template else task
+
+    def _fill(self, problem: Problem, task: str) -> str:
+        values = {
+            "prompt": task,
+            "head": problem.head,
+            "signature": problem.signature,
+            "entry_point": problem.entry_point,
+        }
+        return FIELD.sub(lambda match: values[match.group(1)], self.template)
