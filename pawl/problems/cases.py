@@ -1,0 +1,190 @@
+"""The many spellings of a test -> `Case`: dictionaries, lists of them, JSON in a string, text.
+
+Knows Pawl's own cases, input/output records with a kind, OCaml call records, parallel lists of
+inputs and outputs, lists of assertions and whole test texts. Left out: tests over standard input
+and output, which are refused with a reason.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Mapping, Sequence
+
+from pawl.problems import ocaml_tests, python_tests
+from pawl.types import Case, Lang
+
+INPUT = ("input", "args", "call", "inputs", "arguments", "params")
+EXPECTED = ("expected", "output", "expected_output", "outputs", "result", "want", "answer")
+
+
+class BadProblem(ValueError):
+    """A row that cannot become a problem; the message says why."""
+
+
+def decoded(value: object) -> object:
+    """A JSON list or object that travels as text (Parquet, CSV exports) as what it is."""
+    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
+        try:
+            return json.loads(value)
+        except ValueError:
+            return value
+    return value
+
+
+def read_cases(
+    value: object, lang: Lang, entry: str, params: tuple[str, ...]
+) -> tuple[list[Case], list[str]]:
+    """(cases, tests that could not be read); BadProblem when the value is no kind of tests."""
+    value = decoded(value)
+    if isinstance(value, str):
+        return _from_text(value, lang, entry, params)
+    if isinstance(value, Mapping):
+        return _from_columns(value, lang, entry, params)
+    if not isinstance(value, Sequence):
+        raise BadProblem(f"tests are {type(value).__name__}, expected text or a list")
+    items = [decoded(v) for v in value]
+    if all(isinstance(v, str) for v in items):
+        lines = [str(v) for v in items]
+        if lang == "ocaml":
+            lines = [t if "assert" in t else f"assert ({t})" for t in lines]
+        return _from_text("\n".join(lines), lang, entry, params)
+    cases: list[Case] = []
+    unread: list[str] = []
+    if lang == "python" and len(params) == 1:
+        items = _wrap_single(items)
+    for item in items:
+        case = _from_record(item, lang, entry, params)
+        if isinstance(case, Case):
+            cases.append(case)
+        else:
+            unread.append(case)
+    return cases, unread
+
+
+def _from_text(
+    text: str, lang: Lang, entry: str, params: tuple[str, ...]
+) -> tuple[list[Case], list[str]]:
+    if lang == "ocaml":
+        return ocaml_tests.parse_tests(text, entry)
+    try:
+        return python_tests.parse_tests(text, entry, params)
+    except ValueError as error:
+        raise BadProblem(str(error)) from error
+
+
+def _from_columns(
+    value: Mapping[str, object], lang: Lang, entry: str, params: tuple[str, ...]
+) -> tuple[list[Case], list[str]]:
+    """{"inputs": [...], "outputs": [...]}: parallel lists."""
+    given = _first(value, INPUT)
+    wanted = _first(value, EXPECTED)
+    if not isinstance(given, list) or not isinstance(wanted, list) or len(given) != len(wanted):
+        raise BadProblem("tests are an object without inputs and outputs of one length")
+    rows = [{"input": a, "expected": b} for a, b in zip(given, wanted, strict=True)]
+    return read_cases(rows, lang, entry, params)
+
+
+def _first(row: Mapping[str, object], names: Sequence[str]) -> object:
+    return next((row[n] for n in names if row.get(n) is not None), None)
+
+
+def _wrap_single(items: list[object]) -> list[object]:
+    """One-parameter functions: when some input is no list of one argument, all are bare values."""
+    values = []
+    for item in items:
+        given = _first(item, INPUT) if isinstance(item, Mapping) else None
+        try:
+            if isinstance(given, str):
+                given = python_tests.constant(ast.parse(given.strip(), mode="eval").body, {})
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+            given = None
+        values.append(given)
+    if not any(isinstance(v, list) and len(v) != 1 for v in values):
+        return items
+    return [
+        {**item, "input": repr([value])}
+        if isinstance(item, Mapping) and value is not None
+        else item
+        for item, value in zip(items, values, strict=True)
+    ]
+
+
+def _from_record(item: object, lang: Lang, entry: str, params: tuple[str, ...]) -> Case | str:
+    """One test record; a string says why it could not be read."""
+    if isinstance(item, str):
+        read, unread = _from_text(item, lang, entry, params)
+        return read[0] if len(read) == 1 and not unread else item[:200]
+    if isinstance(item, list) and len(item) == 2:
+        item = {"input": item[0], "expected": item[1]}
+    if not isinstance(item, Mapping):
+        return str(item)[:200]
+    given, wanted = _first(item, INPUT), _first(item, EXPECTED)
+    kind = str(item.get("kind") or item.get("type") or "eq")
+    if kind in ("stdin", "stdin_stdout"):
+        raise BadProblem("tests use standard input and output; Pawl calls a function")
+    if given is None or (wanted is None and "expected" not in item and "output" not in item):
+        return f"no input or no expected value in {sorted(item)}"
+    close = bool(item.get("close")) or kind.startswith(("approx", "close"))
+    shown = bool(item.get("shown") or item.get("visible") or item.get("is_public"))
+    try:
+        if lang == "ocaml":
+            return Case(_ocaml_call(given, entry), _ocaml_value(wanted), shown, close)
+        expected = {"truthy": "True", "falsy": "False"}.get(kind) or _python_value(wanted)
+        return Case(_python_args(given, entry, params), expected, shown, close)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
+        return f"{str(given)[:80]}: {error}"
+
+
+def _ocaml_call(given: object, entry: str) -> str:
+    text = " ".join(map(_ocaml_value, given)) if isinstance(given, list) else _ocaml_value(given)
+    return text if re.match(rf"{re.escape(entry)}(?![\w'])", text) else f"{entry} {text}"
+
+
+def _ocaml_value(value: object) -> str:
+    """Source text as it is; JSON numbers, booleans and lists in OCaml's spelling."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return f"({value!r})" if value < 0 else repr(value)
+    if isinstance(value, list):
+        return "[" + "; ".join(map(_ocaml_value, value)) + "]"
+    if not isinstance(value, str):
+        raise ValueError("no OCaml expression")
+    return value
+
+
+def _python_args(given: object, entry: str, params: tuple[str, ...]) -> str:
+    """A literal list of positional arguments."""
+    if isinstance(given, Mapping):
+        if not set(given) <= set(params):
+            raise ValueError(f"input names {sorted(given)}, the signature has {list(params)}")
+        return python_tests.literal([given[p] for p in params if p in given])
+    if isinstance(given, str):
+        node = ast.parse(given.strip(), mode="eval").body
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == entry:
+            cases, _ = python_tests.parse_tests(f"assert {given.strip()} == 0", entry, params)
+            if len(cases) == 1:
+                return cases[0].input
+            raise ValueError("a call with arguments that are no constants")
+        value = python_tests.constant(node, {})
+    else:
+        value = given
+    if isinstance(value, tuple):
+        value = list(value)
+    if not isinstance(value, list):
+        value = [value]
+    return python_tests.literal(value)
+
+
+def _python_value(wanted: object) -> str:
+    """A literal: text that reads as one, or the value itself."""
+    if isinstance(wanted, str):
+        try:
+            return python_tests.literal(
+                python_tests.constant(ast.parse(wanted.strip(), mode="eval").body, {})
+            )
+        except (ValueError, SyntaxError):
+            return repr(wanted)
+    return python_tests.literal(wanted)

@@ -1,0 +1,172 @@
+"""What a row leaves unsaid: entry point, signature, head and a whole reference definition.
+
+Derived from the tests' calls and the prompt's own definition only, never from prose around it; what
+cannot be derived raises BadProblem with the reason. Left out: tests (`cases.py`) and the rest of
+the row (`formats.py`).
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import Counter
+from collections.abc import Mapping
+
+from pawl.problems import ocaml_tests, ocaml_text, python_tests, python_text
+from pawl.problems.cases import BadProblem
+from pawl.types import Lang, Message
+
+FIELDS: dict[str, tuple[str, ...]] = {
+    "id": ("id", "task_id", "problem_id", "question_id", "slug", "name"),
+    "lang": ("lang", "language", "programming_language"),
+    "messages": ("messages", "chat", "conversation", "conversations"),
+    "prompt": ("prompt", "problem", "question", "instruction", "text", "description", "task"),
+    "entry_point": ("entry_point", "function_name", "fn_name", "func_name", "function", "entry"),
+    "signature": ("signature", "type_signature", "interface"),
+    "head": ("head", "prompt_head", "starter_code", "starter", "stub"),
+    "solution": (
+        "solution",
+        "reference_solution",
+        "canonical_solution",
+        "reference",
+        "solutions",
+        "code",
+        "completion",
+    ),
+    "tests": (
+        "cases",
+        "tests_io",
+        "tests",
+        "test_cases",
+        "test_list",
+        "test",
+        "unit_tests",
+        "assertions",
+        "asserts",
+        "input_output",
+    ),
+    "difficulty": ("difficulty", "level", "rating"),
+    "family": ("family", "category", "topic"),
+    "tags": ("tags", "labels"),
+    "pass_rate": ("pass_rate", "base_pass_rate"),
+    "split": ("split", "subset"),
+    "spec": ("spec",),
+}
+_PLACEHOLDER = re.compile(
+    r"""\s*(\(\)|\[\]|\[\|\|\]|-?[\d._]+|true|false|None|""|failwith\s.*)\s*"""
+)
+
+
+def text_of(row: Mapping[str, object], name: str) -> str:
+    """The first field of that meaning, as text; a list gives its first item."""
+    for key in FIELDS[name]:
+        value = row.get(key)
+        if isinstance(value, list) and value and name == "solution":
+            value = value[0]
+        if isinstance(value, str | int | float) and not isinstance(value, bool) and value != "":
+            return str(value)
+    return ""
+
+
+def entry_point(
+    row: Mapping[str, object], lang: Lang, shown: str, head: str, tests: list[object]
+) -> str:
+    """Stated, else the name that the tests call most, else the last definition of the prompt."""
+    stated = text_of(row, "entry_point")
+    if stated:
+        return stated
+    signature = re.match(r"\s*val\s+([a-z_][\w']*)\s*:", text_of(row, "signature"))
+    if signature:
+        return signature.group(1)
+    called: Counter[str] = Counter()
+    for value in tests:
+        text = value if isinstance(value, str) else "\n".join(map(str, _flat(value)))
+        read = ocaml_tests.called_names if lang == "ocaml" else python_tests.called_names
+        called += read(text)
+    defined = [d.name for d in _definitions(lang, head) + _definitions(lang, shown)]
+    known = [n for n, _ in called.most_common() if n in defined]
+    if known:
+        return known[0]
+    if called and lang == "python":
+        return called.most_common(1)[0][0]
+    if defined:
+        return defined[-1]
+    raise BadProblem("no entry point: no definition in the prompt and no call in the tests")
+
+
+def _flat(value: object) -> list[object]:
+    if isinstance(value, Mapping):
+        return [x for v in value.values() for x in _flat(v)]
+    return [x for v in value for x in _flat(v)] if isinstance(value, list) else [value]
+
+
+def _definitions(lang: Lang, text: str) -> list[ocaml_text.Definition | python_text.Definition]:
+    if lang == "ocaml":
+        return list(ocaml_text.definitions(text))
+    return list(python_text.definitions(text))
+
+
+def interface(
+    row: Mapping[str, object], lang: Lang, shown: str, head: str, entry: str
+) -> tuple[str, str, tuple[str, ...]]:
+    """(signature, head, parameter names)."""
+    if lang == "python":
+        found = python_text.find_definition(head, entry) or python_text.find_definition(
+            shown, entry
+        )
+        return ("", found.head, found.params) if found else ("", head, ())
+    signature = text_of(row, "signature").strip()
+    given = ocaml_text.find_definition(head, entry) or ocaml_text.find_definition(shown, entry)
+    if given is None:
+        if not signature:
+            raise BadProblem(f"no signature: the prompt has no `let {entry} ... =`")
+        return signature, head.strip(), ()
+    if not signature and not given.signature:
+        raise BadProblem(
+            f"no signature: `{given.head}` leaves types out; give them there or as `signature`"
+        )
+    return signature or given.signature, given.head, given.params
+
+
+def reference(
+    row: Mapping[str, object],
+    messages: tuple[Message, ...],
+    lang: Lang,
+    entry: str,
+    shown: str,
+    head: str,
+) -> tuple[str, list[str]]:
+    """(whole definition or "", notes). A body is put under the head; a placeholder is dropped."""
+    text = text_of(row, "solution")
+    if not text and messages and messages[-1].role == "assistant":
+        text = messages[-1].content
+    fenced = re.fullmatch(r"\s*```[\w+-]*[ \t]*\n(.*?)\n?```\s*", text, re.DOTALL)
+    text = fenced.group(1) if fenced else text
+    if not text.strip():
+        return "", []
+    if lang == "python":
+        return _python_reference(text, entry, shown, head)
+    if re.search(rf"\blet\s+(rec\s+)?{re.escape(entry)}(?![\w'])", text):
+        return text, []
+    if _PLACEHOLDER.fullmatch(text):
+        return "", [f"the reference is a placeholder ({text.strip()[:40]}): left out"]
+    return f"{head}\n{text}", []
+
+
+def _python_reference(text: str, entry: str, shown: str, head: str) -> tuple[str, list[str]]:
+    if python_text.defines(text, entry):
+        return text, []
+    for whole in (
+        shown + text,
+        shown + "\n" + text,
+        f"{head}\n{text}",
+        f"{head}\n    {text.strip()}",
+    ):
+        if python_text.defines(whole, entry):
+            break
+    else:
+        return text, []
+    body = ast.unparse(ast.parse(whole).body[-1]).split("\n")[-1].strip()
+    if body in ("pass", "...", "return None", "raise NotImplementedError"):
+        return "", [f"the reference is a placeholder ({body}): left out"]
+    return whole, []

@@ -1,0 +1,253 @@
+"""Reads OCaml text without a compiler: tokens, asserts as cases, signatures from definitions.
+
+A lexer aware of nested comments, strings, quoted strings, characters and type variables, and a
+splitter on operators at bracket depth 0. Left out: a grammar. What it cannot read for certain it
+reports as unreadable, and the executed audit settles by compiling whether the rest is right.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+_TOKEN = re.compile(
+    r"""
+    (?P<space>\s+)
+  | (?P<string>"(?:[^"\\]|\\.)*")
+  | (?P<quoted>\{(?P<tag>[a-z_]*)\|.*?\|(?P=tag)\})
+  | (?P<char>'(?:[^'\\\n]|\\(?:[\\"'ntbr ]|[0-9]{3}|x[0-9a-fA-F]{2}|o[0-7]{3}))')
+  | (?P<typevar>'[a-z_][\w']*)
+  | (?P<number>[0-9][\w]*(?:\.[0-9_]*)?(?:[eE][+-]?[0-9_]+)?)
+  | (?P<word>[A-Za-z_][\w']*(?:\.(?:[A-Za-z_][\w']*|\())*)
+  | (?P<open>\[\||\(|\[|\{)
+  | (?P<close>\|\]|\)|\]|\})
+  | (?P<sep>;;|;|,)
+  | (?P<symbol>[!$%&*+\-./:<=>?@^|~\#`]+)
+  | (?P<other>.)
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+_OPEN_WORDS = {"begin", "struct", "sig", "object"}
+_TYPE = re.compile(r"[\w\s.'*,()\->:?~]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One token with its place in the text; comments and blanks are not tokens."""
+
+    kind: str
+    text: str
+    start: int
+    end: int
+
+
+def _skip_comment(text: str, i: int) -> int:
+    """The index after the comment that opens at i; the text's end when it never closes."""
+    depth = 0
+    while i < len(text):
+        if text.startswith("(*", i):
+            depth, i = depth + 1, i + 2
+        elif text.startswith("*)", i):
+            depth, i = depth - 1, i + 2
+            if depth == 0:
+                return i
+        elif text[i] == '"':
+            m = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL).match(text, i)
+            i = m.end() if m else i + 1
+        else:
+            i += 1
+    return len(text)
+
+
+def tokens(text: str) -> Iterator[Token]:
+    """Tokens of OCaml source, comments and blanks left out."""
+    i = 0
+    while i < len(text):
+        if text.startswith("(*", i) and not text.startswith("(*)", i):
+            i = _skip_comment(text, i)
+            continue
+        m = _TOKEN.match(text, i)
+        assert m is not None, "the last alternative takes any character"
+        kind, word, end = str(m.lastgroup), m.group(), m.end()
+        if kind == "tag":
+            kind = "quoted"
+        if kind == "word" and word.endswith("("):  # `M.(` opens a bracket of its own
+            word, end = word[:-2], end - 2
+        if kind != "space":
+            yield Token(kind, word, i, end)
+        i = end
+
+
+def close_of(toks: list[Token], i: int) -> int:
+    """Index of the token that closes the bracket (or `begin`) at i, or -1."""
+    depth = 0
+    for j in range(i, len(toks)):
+        t = toks[j]
+        if t.kind == "open" or t.text in _OPEN_WORDS:
+            depth += 1
+        elif t.kind == "close" or t.text == "end":
+            depth -= 1
+            if depth == 0:
+                return j
+    return -1
+
+
+def split_top(toks: list[Token], *symbols: str) -> list[list[Token]]:
+    """Split at the given tokens where the bracket depth is 0."""
+    parts: list[list[Token]] = [[]]
+    depth = 0
+    for t in toks:
+        if t.kind == "open" or t.text in _OPEN_WORDS:
+            depth += 1
+        elif t.kind == "close" or t.text == "end":
+            depth -= 1
+        if depth == 0 and t.text in symbols:
+            parts.append([])
+        else:
+            parts[-1].append(t)
+    return parts
+
+
+def strip_parens(toks: list[Token]) -> list[Token]:
+    """Without the brackets that enclose the whole."""
+    while len(toks) >= 2 and toks[0].text in ("(", "begin") and close_of(toks, 0) == len(toks) - 1:
+        toks = toks[1:-1]
+    return toks
+
+
+def source(text: str, toks: list[Token]) -> str:
+    """The text from the first to the last token, on one line where it has no strings across."""
+    if not toks:
+        return ""
+    raw = text[toks[0].start : toks[-1].end]
+    return re.sub(r"\s*\n\s*", " ", raw) if '"' not in raw else raw
+
+
+def normal(text: str) -> str:
+    """Tokens joined by one blank: equal for texts that differ in layout and comments alone."""
+    return " ".join(t.text for t in tokens(text))
+
+
+# ---- definitions -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """`let [rec] NAME params : type =`: its head as written and its interface.
+
+    signature: "val NAME : t -> t", or "" when a parameter or the result has no type; params: names
+    in order ("" for a pattern); start and end: place of the head in the text.
+    """
+
+    name: str
+    recursive: bool
+    params: tuple[str, ...]
+    signature: str
+    head: str
+    start: int
+    end: int
+
+
+_LET = re.compile(r"\b(?:let|and)\s+(rec\s+)?([a-z_][\w']*)")
+
+
+def definitions(text: str) -> Iterator[Definition]:
+    """Every definition head in a text that may be prose around code, in order."""
+    for m in _LET.finditer(text):
+        found = _definition(text, m)
+        if found is not None:
+            yield found
+
+
+def _definition(text: str, m: re.Match[str]) -> Definition | None:
+    """Parameters up to `=`; None where the words after `let` are no definition."""
+    toks = list(_head_tokens(text, m.end()))
+    if not toks or toks[-1].text != "=":
+        return None
+    params: list[tuple[str, str]] = []
+    i = 0
+    while i < len(toks) and toks[i].text not in (":", "="):
+        step = _parameter(text, toks, i)
+        if step is None:
+            return None
+        params.append(step[0])
+        i = step[1]
+    result = source(text, toks[i + 1 : -1]) if toks[i].text == ":" else ""
+    types = [_arrow(t) for _, t in params] + [result]
+    typed = all(types) and all(_TYPE.fullmatch(t) for t in types)
+    signature = f"val {m.group(2)} : {' -> '.join(types)}" if typed else ""
+    head = text[m.start() : toks[-1].end]
+    head = "let" + head[3:] if head.startswith("and") else head
+    return Definition(
+        m.group(2),
+        bool(m.group(1)),
+        tuple(name for name, _ in params),
+        signature,
+        re.sub(r"\s*\n\s*\*?\s*", " ", head),
+        m.start(),
+        toks[-1].end,
+    )
+
+
+def _head_tokens(text: str, start: int, limit: int = 2000) -> Iterator[Token]:
+    """Tokens up to the first `=` at depth 0."""
+    depth = 0
+    for t in tokens(text[start : start + limit]):
+        depth += (t.kind == "open") - (t.kind == "close")
+        if depth < 0 or t.text in (";;", "in", "let", "`"):
+            return
+        yield Token(t.kind, t.text, t.start + start, t.end + start)
+        if depth == 0 and t.text == "=":
+            return
+
+
+def _parameter(text: str, toks: list[Token], i: int) -> tuple[tuple[str, str], int] | None:
+    """((name, type), next index) of one parameter; a label stays with its type."""
+    label = ""
+    if toks[i].text in ("~", "?"):
+        label, i = toks[i].text, i + 1
+    t = toks[i]
+    if t.kind == "word" and "." not in t.text:
+        if label and i + 2 < len(toks) and toks[i + 1].text == ":" and toks[i + 2].text == "(":
+            inner = _parameter(text, toks, i + 2)  # ~label:(name : type)
+            if inner is None:
+                return None
+            mark = "?" if label == "?" else ""
+            return (inner[0][0], inner[0][1] and f"{mark}{t.text}:{_arrow(inner[0][1])}"), inner[1]
+        return (t.text, ""), i + 1
+    if t.text != "(":
+        return None
+    j = close_of(toks, i)
+    if j < 0:
+        return None
+    inner_toks = toks[i + 1 : j]
+    if not inner_toks:
+        return ("()", "unit"), j + 1
+    parts = split_top(inner_toks, ":")
+    if len(parts) < 2:
+        return ("", ""), j + 1
+    name = parts[0][0].text if len(parts[0]) == 1 and parts[0][0].kind == "word" else ""
+    typed = inner_toks[len(parts[0]) + 1 :]
+    if label == "?":
+        typed = split_top(typed, "=")[0]
+    kind = source(text, typed)
+    if label and name:
+        kind = f"{'?' if label == '?' else ''}{name}:{_arrow(kind)}"
+    return (name, kind), j + 1
+
+
+def _arrow(kind: str) -> str:
+    """A parameter type, in brackets when it is itself a function."""
+    bare = re.sub(r"^\??[a-z_]\w*:", "", kind)
+    if kind and "->" in bare and not (bare.startswith("(") and bare.endswith(")")):
+        return kind.replace(bare, f"({bare})")
+    return kind
+
+
+def find_definition(text: str, name: str = "") -> Definition | None:
+    """The last definition of `name` (of any name when empty), a typed one before an untyped."""
+    found = [d for d in definitions(text) if not name or d.name == name]
+    typed = [d for d in found if d.signature]
+    best = typed or found
+    return best[-1] if best else None

@@ -1,0 +1,68 @@
+"""Which tests does the prompt itself display?
+
+A case is shown when the prompt holds a call with the same arguments (`f([1, 2], 3)`, `f [1; 2] 3`)
+or an `Input: a = .., b = ..` line with the same values. The printed result is not compared: a
+displayed input with a missing or different result is no hidden test either.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from dataclasses import replace
+
+from pawl.problems.python_tests import constant, literal
+from pawl.problems.python_text import calls_in
+from pawl.types import Case, Lang
+
+_LAX = re.compile(r'"(?:[^"\\\n]|\\.)*"|[A-Za-z_][\w\']*|[0-9][\w.]*|\S')
+_INPUT = re.compile(
+    r"\binputs?\b\**\s*[:=]\s*(?P<values>.+?)\s*(?=\boutputs?\b|\n\n|\Z)", re.I | re.S
+)
+
+
+def mark_shown(
+    cases: list[Case], prompt: str, entry_point: str, params: tuple[str, ...], lang: Lang
+) -> tuple[Case, ...]:
+    """The cases, with `shown` set where the prompt displays them (one already set stays set)."""
+    if lang == "python":
+        displayed = _python_displayed(prompt, entry_point, params)
+        return tuple(
+            replace(c, shown=True) if _normal_args(c.input) in displayed else c for c in cases
+        )
+    text = " " + " ".join(_LAX.findall(prompt)) + " "
+    return tuple(
+        replace(c, shown=True) if f" {' '.join(_LAX.findall(c.input))} " in text else c
+        for c in cases
+    )
+
+
+def _normal_args(text: str) -> str:
+    """One spelling for each argument list (quotes, blanks, trailing commas do not matter)."""
+    try:
+        return literal(constant(ast.parse(text, mode="eval").body, {}))
+    except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
+        return text
+
+
+def _python_displayed(prompt: str, entry: str, params: tuple[str, ...]) -> set[str]:
+    """Argument lists that the prompt displays."""
+    shown = {_call_args(args, params) for args in calls_in(prompt, entry)}
+    shown |= {_call_args(m.group("values"), params) for m in _INPUT.finditer(prompt)}
+    return shown - {""}
+
+
+def _call_args(args: str, params: tuple[str, ...]) -> str:
+    """Positional values of `1, k = 2`; "" when they are no constants."""
+    flat = re.sub(r"\s*\n\s*", " ", args.strip().strip("`*"))
+    try:
+        node = ast.parse(f"f({flat})", mode="eval").body
+        if not isinstance(node, ast.Call):
+            return ""
+        named = {k.arg: k.value for k in node.keywords}
+        order = [*node.args, *[named[p] for p in params if p in named]]
+        if len(order) < len(node.args) + len(named):  # names differ from ours: keep their order
+            order = [*node.args, *named.values()]
+        return literal([constant(a, {}) for a in order])
+    except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
+        return ""
