@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
 
 def opt(default: Any, doc: str, unit: str = "", live: bool = False, **bounds: Any) -> Any:
     """One option: its default, one sentence, its unit, and whether a running trainer accepts it."""
-    extra = {"unit": unit, "live": live}
+    extra: dict[str, JsonValue] = {"unit": unit, "live": live}
     if isinstance(default, type) and issubclass(default, BaseModel):
         return Field(default_factory=default, description=doc, json_schema_extra=extra)
     return Field(default, description=doc, json_schema_extra=extra, **bounds)
@@ -65,7 +65,9 @@ class PromptConfig(Section):
         "auto", "Use the tokenizer's chat template; auto: where it has one."
     )
     system: str = opt("", "System message put before chat prompts.")
-    max_tokens: int = opt(704, "Longest prompt; a longer one is refused.", "tokens", ge=8, le=131072)
+    max_tokens: int = opt(
+        704, "Longest prompt; a longer one is refused.", "tokens", ge=8, le=131072
+    )
 
 
 class FilterConfig(Section):
@@ -84,7 +86,8 @@ class ProblemsConfig(Section):
     """Training and held-out problems."""
 
     train: str = opt(
-        "starter-ocaml", "starter-ocaml, starter-python, a JSONL or Parquet file, or a hub data set."
+        "starter-ocaml",
+        "starter-ocaml, starter-python, a JSONL or Parquet file, or a hub data set.",
     )
     held_out: str = opt(
         "", "The same for evaluation; empty takes the set's own held-out split, or splits it off."
@@ -152,7 +155,9 @@ class RewardConfig(Section):
         0, "Fewer non-empty lines are penalised; at most the shortest reference.", "lines", ge=0
     )
     short_multiplier: float = opt(0.3, "Factor on a completion below min_lines.", ge=0, le=1)
-    max_missing_frac: float = opt(0.1, "Missing share of a step at which the run stops.", ge=0, le=1)
+    max_missing_frac: float = opt(
+        0.1, "Missing share of a step at which the run stops.", ge=0, le=1
+    )
     cache: bool = opt(True, "Keep deterministic verdicts by content hash.")
 
 
@@ -174,7 +179,8 @@ class AlgoConfig(Section):
     """Advantage, loss, KL and normaliser."""
 
     advantage: Literal["grpo", "grpo_no_std"] = opt(
-        "grpo", "grpo divides by the group's standard deviation (arXiv 2402.03300); no_std does not."
+        "grpo",
+        "grpo divides by the group's standard deviation (arXiv 2402.03300); no_std does not.",
     )
     std_floor: float = opt(1e-4, "Added to the standard deviation.", gt=0, le=1)
     clip_low: float = opt(0.2, "Lower clip of the ratio: 1 - clip_low.", ge=0, le=1)
@@ -257,7 +263,9 @@ class TargetConfig(Section):
     metric: str = opt("eval/pass_at_1", "Canonical metric name.")
     is_: Comparison = Field(">=", alias="is", description="Comparison.")
     value: float = opt(1.0, "Value to reach.")
-    at: Literal["any", "end"] = opt("any", "any: ends the run when reached; end: judged at the end.")
+    at: Literal["any", "end"] = opt(
+        "any", "any: ends the run when reached; end: judged at the end."
+    )
 
 
 class RuleConfig(Section):

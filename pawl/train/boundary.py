@@ -1,6 +1,6 @@
 """What is due between two steps: evaluation, records, checkpoints, rules, commands, interrupts.
 
-The order is fixed: evaluate, write the record, judge, save, then obey. `Progress` is all that
+The order is fixed: evaluate, judge, write the record, obey, save. `Progress` is all that
 changes during a run beside weights and optimiser; it is rebuilt from the run folder on resume.
 Left out: the step itself (`loop.py`).
 """
@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pawl.config.options import OptimConfig
 from pawl.errors import Exit, PawlError
 from pawl.store.read import read_events, read_samples, read_steps
+from pawl.store.run import config_hash
 from pawl.train import checkpoint, heldout
 from pawl.train.control import Interrupts, patched, wait_while_paused
 from pawl.train.data import epoch_ends
@@ -85,8 +86,7 @@ def begin(s: Session, resume: bool) -> Progress:
         if s.held_out:
             progress.start = progress.end = heldout.evaluate(s, 0, full=True)
             record |= heldout.metrics(progress.start, progress.start)
-            score = record["eval/pass_at_1"]
-            progress.best_score = None if score is None else float(str(score))
+            progress.best_score = 0.0
         record["host"] = {"time/eval_s": time.perf_counter() - began}
         s.run.append_step(record)
         progress.records.append(record)
@@ -101,7 +101,7 @@ def restore(s: Session, progress: Progress) -> None:
     for note in notes:
         s.display.note(note)
         s.run.event("checkpoint_skipped", text=note)
-    state = checkpoint.load(folder, s.policy, s.optimizer, s.run.config_hash)
+    state = checkpoint.load(folder, s.policy, s.optimizer, config_hash(s.cfg))
     if state.scaler:
         s.scaler.load_state_dict(dict(state.scaler))
     s.run.cut_after(state.step)
@@ -116,14 +116,16 @@ def restore(s: Session, progress: Progress) -> None:
         done = {v.index for v in progress.verdicts}
         progress.verdicts += judge(s.cfg.rules, done, progress.records[:i])
     for event in read_events(s.run.path):
-        if event["kind"] == "command" and event.get("applied_step") is not None:
-            if int(str(event["applied_step"])) <= state.step:
-                progress.optim = patched(progress.optim, event["command"])
+        if event["kind"] == "command" and event.get("outcome") == "done" and "set" in event:
+            if int(str(event["step"])) <= state.step:
+                progress.optim = patched(progress.optim, event)
             else:
                 progress.replay.append(event)
     if s.held_out:
         known = [*s.held_out, *s.families]
         progress.start = heldout.from_rows(list(read_samples(s.run.path, 0, "eval")), known)
+        newest = max(int(str(r["step"])) for r in _evals(progress.records))
+        progress.end = heldout.from_rows(list(read_samples(s.run.path, newest, "eval")), known)
     s.engine.sync_weights(s.policy, state.updates)
     s.run.event("resume", step=state.step, checkpoint=folder.name)
     s.display.note(f"resumed from {folder.name}")
@@ -140,13 +142,16 @@ def after_step(s: Session, progress: Progress, record: Record, seen: Interrupts)
     progress.records.append(record)
     if epoch_ends(progress.step, len(s.train), s.cfg.rollout.prompts, s.total):
         record |= epoch_metrics(_epoch_records(progress.records), _evals(progress.records))
+    judge_boundary(s, progress)
+    ended_well = progress.outcome is not None and progress.outcome[0] == Exit.OK
+    if s.held_out and ended_well and not last:
+        evaluate(s, progress, record, full=True)
     s.run.append_step(record)
     s.display.step(record)
     if "epoch/samples" in record:
         s.display.epoch(record)
     if "eval/pass_at_1" in record:
         s.display.eval(record)
-    judge_boundary(s, progress)
     obey(s, progress, seen)
     every = s.cfg.checkpoint.every
     new_best = progress.best_step == progress.step and s.cfg.checkpoint.keep_best
@@ -164,11 +169,11 @@ def evaluate(s: Session, progress: Progress, record: Record, full: bool) -> None
     host = record["host"]
     assert isinstance(host, dict)
     host["time/eval_s"] = time.perf_counter() - began
-    score = record["eval/pass_at_1"]
-    if score is None:
+    if record["eval/gain"] is None:
         return
-    if progress.best_score is None or float(str(score)) > progress.best_score:
-        progress.best_score, progress.best_step = float(str(score)), progress.step
+    gain = float(str(record["eval/gain"]))  # paired, so a probe and a full evaluation compare
+    if progress.best_score is None or gain > progress.best_score:
+        progress.best_score, progress.best_step = gain, progress.step
         progress.evals_since_best = 0
     else:
         progress.evals_since_best += 1
@@ -192,10 +197,13 @@ def judge_boundary(s: Session, progress: Progress) -> None:
         if not verdict.passed and verdict.action == "stop":
             progress.outcome = (Exit.STOPPED, f"stopped by a rule: {verdict.text}")
         if not verdict.passed and verdict.action == "pause":
-            progress.replay.insert(0, {"command": {"cmd": "pause"}, "applied_step": progress.step})
+            progress.replay.insert(0, {"command": "pause", "step": progress.step})
     target = s.cfg.target
     if target and target.at == "any" and reached(target, progress.records[-1:]):
-        progress.outcome = (Exit.OK, f"target reached: {target.metric} {target.is_} {target.value:g}")
+        progress.outcome = (
+            Exit.OK,
+            f"target reached: {target.metric} {target.is_} {target.value:g}",
+        )
     if s.cfg.eval.patience and progress.evals_since_best >= s.cfg.eval.patience:
         n = progress.evals_since_best
         progress.outcome = (Exit.OK, f"early stop: {n} evaluations without a new best")
@@ -203,10 +211,10 @@ def judge_boundary(s: Session, progress: Progress) -> None:
 
 def obey(s: Session, progress: Progress, seen: Interrupts) -> None:
     """Commands that were given again by a resume, then new ones, then signals."""
-    due = [e for e in progress.replay if int(str(e["applied_step"])) <= progress.step]
+    due = [e for e in progress.replay if int(str(e["step"])) <= progress.step]
     progress.replay = [e for e in progress.replay if e not in due]
-    for event in due:
-        act(s, progress, dict(event["command"]), seen, new=False)  # type: ignore[call-overload]
+    for command in due:
+        act(s, progress, command, seen, new=False)
     for command in s.run.commands():
         act(s, progress, command, seen, new=True)
     if seen.asked and progress.outcome is None:
@@ -217,27 +225,26 @@ def act(
     s: Session, progress: Progress, command: dict[str, object], seen: Interrupts, new: bool
 ) -> None:
     """Carry out one command and acknowledge it in the events."""
-    name, verdict, applied = str(command.get("cmd", "")), "done", None
+    name, verdict = str(command["command"]), "done"
     if name == "stop":
         progress.outcome = (Exit.STOPPED, "stopped by a command")
     elif name == "checkpoint":
         save(s, progress)
     elif name == "pause":
         save(s, progress)
-        answer = wait_while_paused(s.run, s.display, seen)
+        answer = wait_while_paused(s.run, progress.step, s.display, seen)
         if answer == "stop":
             progress.outcome = (Exit.STOPPED, "stopped while paused")
     elif name == "patch":
         try:
             progress.optim = patched(progress.optim, command)
-            applied = progress.step
         except PawlError as e:
             verdict = f"refused: {e.what}"
             s.display.note(e.block())
     else:
-        verdict = "refused: unknown command (pause, continue, stop, checkpoint, patch)"
+        verdict = "nothing to continue"
     if new:
-        s.run.acknowledge(command, verdict, applied_step=applied)
+        s.run.acknowledge(command, progress.step, verdict)
 
 
 def save(s: Session, progress: Progress) -> None:
@@ -248,7 +255,7 @@ def save(s: Session, progress: Progress) -> None:
     state = checkpoint.TrainState(
         step=progress.step,
         updates=progress.updates,
-        config_hash=s.run.config_hash,
+        config_hash=config_hash(s.cfg),
         best_step=progress.best_step,
         best_score=progress.best_score,
         evals_since_best=progress.evals_since_best,
@@ -266,9 +273,7 @@ def finish(s: Session, progress: Progress) -> TrainResult:
     """The before/after table, the target's verdict, and the last line."""
     code, why = progress.outcome or (Exit.OK, "")
     text = ""
-    if progress.start is not None:
-        if progress.end is None or progress.records[-1].get("eval/greedy_pass_at_1") is None:
-            progress.end = heldout.evaluate(s, progress.step, full=True)
+    if progress.start is not None and progress.end is not None:
         sampling = s.cfg.eval.sampling
         how = f"temperature {sampling.temperature:g}, top-p {sampling.top_p:g}, "
         how += f"{s.cfg.eval.samples} samples a problem, seed {s.cfg.eval.seed}"

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from pydantic import TypeAdapter, ValidationError
 from safetensors.torch import load_file, save_file
 
 from pawl.errors import Exit, PawlError
 from pawl.models.policy import Policy, load_weights, save_policy, trainable
 
 FORMAT = 1
-Json = dict[str, "Json"] | list["Json"] | str | int | float | bool | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +42,7 @@ def folder_name(step: int) -> str:
     return f"step-{step:06d}"
 
 
-def save(
-    root: Path, policy: Policy, optimizer: torch.optim.Optimizer, state: TrainState
-) -> Path:
+def save(root: Path, policy: Policy, optimizer: torch.optim.Optimizer, state: TrainState) -> Path:
     """Write `root/step-N` atomically; raises PawlError (exit 4) when the disk refuses."""
     final = root / folder_name(state.step)
     tmp = root / (folder_name(state.step) + ".tmp")
@@ -75,7 +73,10 @@ def load(
 ) -> TrainState:
     """Restore weights and optimiser in place; raises PawlError for a foreign checkpoint."""
     body = read_state(folder)
-    state = TrainState(**body["state"])
+    try:
+        state = TypeAdapter(TrainState).validate_python(body["state"])
+    except ValidationError as e:
+        raise PawlError(f"state.json does not fit: {e.errors()[0]['msg']}", str(folder)) from e
     if state.config_hash != config_hash:
         raise PawlError(
             "this checkpoint was written under another config",
@@ -122,12 +123,12 @@ def newest_valid(root: Path) -> tuple[Path, list[str]]:
     )
 
 
-def read_state(folder: Path) -> dict[str, dict[str, object]]:
+def read_state(folder: Path) -> dict[str, object]:
     """state.json of a checkpoint, after every file's digest was checked."""
     path = folder / "state.json"
     try:
-        body = json.loads(path.read_text())
-        files = dict(body["files"])
+        body: dict[str, object] = json.loads(path.read_text())
+        files = TypeAdapter(dict[str, str]).validate_python(body["files"])
         known = body["format"] == FORMAT
     except (OSError, ValueError, KeyError, TypeError) as e:
         raise PawlError(f"state.json cannot be read: {e}", str(folder)) from e
@@ -156,9 +157,7 @@ def prune(root: Path, keep_last: int, keep: set[int]) -> list[int]:
 _KEYS = ("step", "exp_avg", "exp_avg_sq")
 
 
-def _optimizer_tensors(
-    policy: Policy, optimizer: torch.optim.Optimizer
-) -> dict[str, torch.Tensor]:
+def _optimizer_tensors(policy: Policy, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
     tensors = {}
     for name, param in trainable(policy):
         for key, value in optimizer.state.get(param, {}).items():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 
@@ -45,30 +45,34 @@ def interrupts() -> Iterator[Interrupts]:
             signal.signal(number, handler)
 
 
-def patched(optim: OptimConfig, command: dict[str, object]) -> OptimConfig:
-    """`optim` with the command's live option changed; raises PawlError when it may not be."""
-    option, value = str(command.get("option", "")), command.get("value")
-    if option not in LIVE:
-        raise PawlError(
-            f"`{option}` cannot be changed while the run goes on",
-            "control.jsonl",
-            f"live options are {', '.join(LIVE)}; for others use a new run",
-        )
+def patched(optim: OptimConfig, command: Mapping[str, object]) -> OptimConfig:
+    """`optim` with the command's live options changed; raises PawlError when one may not be."""
+    changes = command["set"]
+    assert isinstance(changes, dict)
+    values = optim.model_dump()
+    for option, value in changes.items():
+        if option not in LIVE:
+            raise PawlError(
+                f"`{option}` cannot be changed while the run goes on",
+                "control.jsonl",
+                f"live options are {', '.join(LIVE)}; for others use a new run",
+            )
+        values[LIVE[option]] = value
     try:
-        return OptimConfig.model_validate({**optim.model_dump(), LIVE[option]: value})
+        return OptimConfig.model_validate(values)
     except ValueError as e:
-        raise PawlError(f"`{option}` = {value!r} is not allowed", "control.jsonl") from e
+        raise PawlError(f"{changes} is not allowed", "control.jsonl") from e
 
 
-def wait_while_paused(run: RunFolder, display: Display, seen: Interrupts) -> str:
+def wait_while_paused(run: RunFolder, step: int, display: Display, seen: Interrupts) -> str:
     """Block until control.jsonl says continue or stop, or a signal comes; returns which."""
-    display.note(f"paused; `continue` or `stop` in {run.path}/control.jsonl goes on")
+    display.note(f'paused; append {{"command": "continue"}} or "stop" to {run.path}/control.jsonl')
     while not seen.asked:
         for command in run.commands():
-            name = str(command.get("cmd", ""))
+            name = str(command["command"])
             if name in ("continue", "stop"):
-                run.acknowledge(command, "done")
+                run.acknowledge(command, step)
                 return name
-            run.acknowledge(command, "refused: the run is paused")
+            run.acknowledge(command, step, "refused: the run is paused")
         time.sleep(POLL_S)
     return "interrupt"

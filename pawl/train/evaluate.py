@@ -79,9 +79,7 @@ def run_evaluation(
     n = 1 if params.temperature == 0 else samples
     drawn = [(p, 0) for p in problems]
     rollouts = collect(engine, pool, encoder, drawn, n, params, seed, EVAL_STEP)
-    outcomes = [
-        outcome(p, rollouts.scores_S[i * n : (i + 1) * n]) for i, p in enumerate(problems)
-    ]
+    outcomes = [outcome(p, rollouts.scores_S[i * n : (i + 1) * n]) for i, p in enumerate(problems)]
     return outcomes, rollouts
 
 
@@ -104,9 +102,7 @@ def pass_at_k(outcomes: Sequence[Outcome], k: int) -> Interval | None:
     1 - C(n - c, k) / C(n, k) for each problem (arXiv 2107.03374, equation 1); the interval is
     Student's t over problems, cut to [0, 1]. None when no problem has k scored samples.
     """
-    values = [
-        1.0 - math.comb(o.n - o.passes, k) / math.comb(o.n, k) for o in outcomes if o.n >= k
-    ]
+    values = [1.0 - math.comb(o.n - o.passes, k) / math.comb(o.n, k) for o in outcomes if o.n >= k]
     return mean_interval(values, 0.0, 1.0) if values else None
 
 

@@ -24,6 +24,7 @@ from pawl.train.evaluate import (
     stage,
 )
 from pawl.train.record import Record, sample_rows
+from pawl.train.rollouts import require_scored
 from pawl.train.session import Session
 from pawl.types import Problem, Score
 
@@ -62,8 +63,10 @@ def evaluate(s: Session, step: int, full: bool) -> HeldOut:
         _, rollouts = run_evaluation(
             s.engine, s.pool, s.encoder, members, cfg.samples, params, cfg.seed
         )
+        require_scored(rollouts.scores_S, s.cfg.reward.max_missing_frac, str(s.run.path))
         prompts = [s.encoder.render(p) for p in members]
         rows += [r | {"set": name} for r in sample_rows(step, rollouts, prompts, None)]
+    (s.run.path / "samples" / f"eval-{step:06d}.jsonl").unlink(missing_ok=True)
     s.run.append_samples(step, rows, kind="eval")
     return from_rows(rows, [*s.held_out, *s.families])
 
@@ -109,6 +112,7 @@ def table(before: HeldOut, after: HeldOut, sampling: str) -> list[str]:
         pick = [[o for o in part.outcomes if o.difficulty == level] for part in (before, after)]
         rows.append((f"pass@1, {level}", pick[0], pick[1], 1))
     for label, old, new, at in rows:
+        old = _same(old, new)
         a, b = pass_at_k(old, at), pass_at_k(new, at)
         if a is None or b is None:
             continue
@@ -124,11 +128,17 @@ def table(before: HeldOut, after: HeldOut, sampling: str) -> list[str]:
 
 def summary(before: HeldOut, after: HeldOut) -> str:
     """`held-out pass@1: 0.18 -> 0.61 (+0.43, n=200)`, or what is missing."""
-    a, b = pass_at_k(before.outcomes, 1), pass_at_k(after.outcomes, 1)
+    old = _same(before.outcomes, after.outcomes)
+    a, b = pass_at_k(old, 1), pass_at_k(after.outcomes, 1)
     gain = paired_gain(before.outcomes, after.outcomes)
     if a is None or b is None or gain is None:
         return "held-out pass@1: missing (no scored sample)"
     return f"held-out pass@1: {a.value:.2f} -> {b.value:.2f} ({gain.value:+.2f}, n={gain.n})"
+
+
+def _same(before: list[Outcome], after: list[Outcome]) -> list[Outcome]:
+    ids = {o.problem_id for o in after}
+    return [o for o in before if o.problem_id in ids]
 
 
 def _show(x: Interval) -> str:

@@ -9,7 +9,6 @@ Run: `pawl train CONFIG`.
 
 from __future__ import annotations
 
-import math
 import time
 
 import torch
@@ -19,8 +18,8 @@ from pawl.algo.advantages import grpo, grpo_no_std
 from pawl.config.options import AlgoConfig, RunConfig
 from pawl.errors import Exit, PawlError
 from pawl.store.display import Display
-from pawl.store.run import RunFolder
-from pawl.train.boundary import Progress, TrainResult, after_step, begin, finish
+from pawl.store.run import RunFolder, differences
+from pawl.train.boundary import Progress, TrainResult, after_step, begin, finish, save
 from pawl.train.control import interrupts
 from pawl.train.data import draw
 from pawl.train.optim import lr_at
@@ -32,7 +31,7 @@ from pawl.train.record import (
     sample_rows,
     update_metrics,
 )
-from pawl.train.rollouts import Rollouts, collect
+from pawl.train.rollouts import Rollouts, collect, require_scored
 from pawl.train.session import Session, open_session
 from pawl.train.update import update
 
@@ -40,9 +39,16 @@ from pawl.train.update import update
 def train(cfg: RunConfig, run: RunFolder, display: Display, resume: bool) -> TrainResult:
     """Run to the end, a target, a rule, an interrupt or an error; always leaves a resumable run."""
     with open_session(cfg, run, display) as s, interrupts() as seen:
+        display.start(cfg, s.total, differences(cfg, {}))
         progress = begin(s, resume)
         while progress.step < s.total and progress.outcome is None:
-            record = train_step(s, progress)
+            try:
+                record = train_step(s, progress)
+            except PawlError as e:
+                if e.code == Exit.STOPPED and cfg.algo.minibatches == 1:
+                    save(s, progress)  # no update of this step was applied: keep what was won
+                    run.event("stopped", step=progress.step, reason=e.what)
+                raise
             after_step(s, progress, record, seen)
         return finish(s, progress)
 
@@ -54,8 +60,8 @@ def train_step(s: Session, progress: Progress) -> Record:
     drawn = [(s.train[i], stream) for i, stream in draw(step, len(s.train), p, s.cfg.seed)]
     s.display.phase("sampling")
     rollouts = collect(s.engine, s.pool, s.encoder, drawn, g, s.params, s.cfg.seed, step)
+    require_scored(rollouts.scores_S, s.cfg.reward.max_missing_frac, str(s.run.path))
     reward_PG, known_PG = rewards(rollouts, p, g)
-    refuse_if_missing(s, known_PG)
     advantage_PG = advantages(reward_PG, known_PG, s.cfg.algo)
 
     s.display.phase("updating")
@@ -103,17 +109,3 @@ def advantages(reward_PG: Tensor, known_PG: Tensor, cfg: AlgoConfig) -> Tensor:
     if cfg.advantage == "grpo":
         return grpo(reward_PG, known_PG, cfg.std_floor)
     return grpo_no_std(reward_PG, known_PG)
-
-
-def refuse_if_missing(s: Session, known_PG: Tensor) -> None:
-    """Stop, resumable, when more scores are missing than the config allows."""
-    lost = 1.0 - float(known_PG.double().mean())
-    if lost > s.cfg.reward.max_missing_frac and not math.isclose(lost, 0.0):
-        raise PawlError(
-            f"{lost:.0%} of the scores of this step are missing "
-            f"(reward.max_missing_frac = {s.cfg.reward.max_missing_frac:.0%}): "
-            + s.pool.missing_reasons(),
-            str(s.run.path),
-            f"repair the cause, then `pawl train --resume {s.run.path}`",
-            Exit.STOPPED,
-        )

@@ -7,9 +7,11 @@ order samples and scores arrived in. Left out: what to do with missing scores (t
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pawl.errors import Exit, PawlError
 from pawl.models.text import PromptEncoder
 from pawl.rewards.pool import ScorerPool
 from pawl.rollout.engine import Engine, SamplingParams
@@ -52,9 +54,7 @@ def collect(
     for sample in engine.generate(prompts, group_size, params, seed, step):
         key = (sample.group, sample.member)
         samples[key] = sample
-        completion = Completion(
-            sample.problem_id, sample.text, len(sample.tokens), sample.finish
-        )
+        completion = Completion(sample.problem_id, sample.text, len(sample.tokens), sample.finish)
         pool.submit(key, drawn[sample.group][0], completion)
         scores.update(pool.poll(0.0))
     generated = time.perf_counter()
@@ -68,3 +68,17 @@ def collect(
     )
     scores_S = tuple(scores[i, m] for i in range(len(drawn)) for m in members)
     return Rollouts(groups, scores_S, generated - began, done - generated)
+
+
+def require_scored(scores_S: Sequence[Score], limit: float, run: str) -> None:
+    """Raise PawlError (exit 4, resumable) when a larger share than `limit` is missing."""
+    reasons = Counter(s.reason for s in scores_S if s.status == "missing")
+    lost = sum(reasons.values()) / len(scores_S)
+    if lost > limit:
+        detail = "; ".join(f"{reason} ({n})" for reason, n in reasons.most_common(3))
+        raise PawlError(
+            f"{lost:.0%} of the scores are missing, the limit is {limit:.0%}: {detail}",
+            run,
+            f"repair the cause, then: pawl train --resume {run} (limit: reward.max_missing_frac)",
+            Exit.STOPPED,
+        )

@@ -66,9 +66,7 @@ def value_of(metric: str, over: int, records: Sequence[Record]) -> float | None:
     return sum(seen) / len(seen) if seen else None
 
 
-def judge(
-    rules: Sequence[RuleConfig], done: set[int], records: Sequence[Record]
-) -> list[Verdict]:
+def judge(rules: Sequence[RuleConfig], done: set[int], records: Sequence[Record]) -> list[Verdict]:
     """Judge every rule that is due at the last record and not in `done`."""
     verdicts = []
     for i, rule in enumerate(rules):

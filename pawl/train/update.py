@@ -7,6 +7,7 @@ it as a second, independent witness. Left out: where advantages come from, and w
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from pawl.algo.losses import clipped_surrogate, kl_k3
 from pawl.config.options import AlgoConfig, OptimConfig
+from pawl.errors import Exit, PawlError
 from pawl.models.logprobs import token_logprobs
 from pawl.models.policy import Policy, reference, trainable
 from pawl.train.optim import clip_grad_norm, set_lr
@@ -50,7 +52,7 @@ class UpdateStats:
 def split(groups: Sequence[Group], rows: int) -> Iterator[tuple[Group, ...]]:
     """Cut a batch into pieces of at most `rows` samples; whole groups where they fit.
 
-    rows = 0 gives one piece. A group larger than `rows` is cut too; the prompt stays with each part.
+    rows = 0 gives one piece. A group larger than `rows` is cut too and keeps its prompt.
     """
     size = rows or sum(len(g.samples) for g in groups)
     piece: list[Group] = []
@@ -127,7 +129,7 @@ def backward(
     if micro.ref_logp_ST is not None:
         loss = loss + cfg.kl_coef * kl_k3(logp_ST, micro.ref_logp_ST, micro.mask_ST)
     loss = loss / denominator
-    scaler.scale(loss).backward()
+    torch.autograd.backward(scaler.scale(loss))
     stats.loss += float(loss.detach()) / cfg.minibatches
     stats.clipped += int(clipped)
 
@@ -171,10 +173,25 @@ def update(
         denominator = max(1, sum(int(m.mask_ST.sum()) for m in micros))
         for micro in micros:
             backward(
-                policy, micro, temperature, algo, denominator, scaler, first_pass=i == 0, stats=stats
+                policy,
+                micro,
+                temperature,
+                algo,
+                denominator,
+                scaler,
+                first_pass=i == 0,
+                stats=stats,
             )
         scaler.unscale_(optimizer)
-        stats.grad_norms += (clip_grad_norm(params, optim.max_grad_norm),)
+        norm = clip_grad_norm(params, optim.max_grad_norm)
+        if not math.isfinite(norm) and not scaler.is_enabled():
+            raise PawlError(
+                f"the gradient norm is {norm}; the weights were not touched",
+                "optim",
+                "lower optim.lr, or look at the last samples for extreme log-probs",
+                Exit.STOPPED,
+            )
+        stats.grad_norms += (norm,)
         scaler.step(optimizer)
         scaler.update()
         optimizer.zero_grad(set_to_none=True)
