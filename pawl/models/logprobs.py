@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import torch
 
+from pawl.models import flat
 from pawl.models.policy import Policy
 from pawl.types import Group
 
@@ -44,9 +45,9 @@ def token_logprobs(policy: Policy, groups: Sequence[Group], temperature: float) 
     target_N = torch.tensor([t for s in samples for t in s.tokens], device=policy.device)
     length_S = torch.tensor(lengths, device=policy.device)
     mask_ST = torch.arange(max(lengths), device=policy.device)[None] < length_S[:, None]
+    forward = _flat_logits if flat.supports(policy) else _padded_logits
     with policy.precision():
-        logits_NV = _padded_logits(policy, groups)
-        logp_N, entropy_N = score_logits(logits_NV, target_N, temperature)
+        logp_N, entropy_N = score_logits(forward(policy, groups), target_N, temperature)
     return LogProbs(_spread(logp_N, mask_ST), _spread(entropy_N, mask_ST), mask_ST)
 
 
@@ -69,6 +70,23 @@ def _spread(value_N: torch.Tensor, mask_ST: torch.Tensor) -> torch.Tensor:
     return torch.zeros(mask_ST.shape, dtype=value_N.dtype, device=value_N.device).masked_scatter(
         mask_ST, value_N
     )
+
+
+def _flat_logits(policy: Policy, groups: Sequence[Group]) -> torch.Tensor:
+    """Logits (N, V) that predict each completion token, by the shared-prefix forward."""
+    blocks = [flat.Block(g.prompt.tokens, [s.tokens for s in g.samples]) for g in groups]
+    layout = flat.make_layout(blocks, policy.device)
+    before, start, row = list[int](), 0, layout.prompt_tokens
+    for block in blocks:
+        start += len(block.prompt)
+        for tokens in block.rows:
+            before += [start - 1, *range(row, row + len(tokens) - 1)]
+            row += len(tokens)
+    hidden_NH = flat.hidden_states(policy, layout)
+    logits: torch.Tensor = policy.core.lm_head(
+        hidden_NH[torch.tensor(before, device=policy.device)]
+    )
+    return logits
 
 
 def _padded_logits(policy: Policy, groups: Sequence[Group]) -> torch.Tensor:

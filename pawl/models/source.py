@@ -98,12 +98,12 @@ def read_model(source: str, revision: str, dtype: torch.dtype) -> Any:
     return model.eval()
 
 
-def read_tokenizer(source: str, revision: str) -> Any:
-    """The tokenizer that stands beside the model."""
+def read_tokenizer(source: str, revision: str, option: str = "model.path") -> Any:
+    """The tokenizer that stands beside the model; `option` is named when it cannot be read."""
     try:
         return AutoTokenizer.from_pretrained(source, revision=revision or None)
     except (*UNREADABLE, json.JSONDecodeError, ImportError) as error:
-        raise _unreadable("the tokenizer", source, error) from error
+        raise _unreadable("the tokenizer", source, error, option) from error
 
 
 def pick_device(name: str) -> torch.device:
@@ -133,7 +133,7 @@ def _gpu_has_bf16() -> bool:
     return bool(torch.cuda.is_bf16_supported(including_emulation=False))
 
 
-def _unreadable(part: str, source: str, error: Exception) -> PawlError:
+def _unreadable(part: str, source: str, error: Exception, option: str = "model.path") -> PawlError:
     first = (str(error).strip() or type(error).__name__).splitlines()[0]
     hint = "check the folder" if Path(source).is_dir() else "check the name and the connection"
-    return PawlError(f"cannot read {part} of {source}: {first}", "model.path", hint)
+    return PawlError(f"cannot read {part} of {source}: {first}", option, hint)

@@ -31,9 +31,9 @@ def decode(tokenizer: Any, tokens: Sequence[int]) -> str:
     return text
 
 
-def completion_ids(tokenizer: Any, text: str) -> list[int]:
-    """Tokens of a completion, by itself: no BOS, no EOS."""
-    ids: list[int] = tokenizer.encode(text, add_special_tokens=False)
+def completion_ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
+    """Tokens of completions, each by itself: no BOS, no EOS."""
+    ids: list[list[int]] = tokenizer(list(texts), add_special_tokens=False)["input_ids"]
     return ids
 
 
@@ -92,8 +92,15 @@ class PromptEncoder:
 
     def encode(self, problem: Problem) -> tuple[int, ...]:
         """Prompt tokens. Raises PawlError for a prompt that is empty or above max_tokens."""
-        text = self.render(problem)
-        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=not self.chat)
+        return self.encode_many([problem])[0]
+
+    def encode_many(self, problems: Sequence[Problem]) -> list[tuple[int, ...]]:
+        """Prompt tokens of each problem, tokenised in one call; raises as `encode`."""
+        texts = [self.render(problem) for problem in problems]
+        batch = self.tokenizer(texts, add_special_tokens=not self.chat)["input_ids"]
+        return [self._check(*row) for row in zip(problems, texts, batch, strict=True)]
+
+    def _check(self, problem: Problem, text: str, ids: list[int]) -> tuple[int, ...]:
         eos = self.tokenizer.eos_token_id
         if not self.chat and ids and ids[-1] == eos and not text.endswith(self.tokenizer.eos_token):
             ids.pop()

@@ -1,0 +1,197 @@
+"""One forward without padding: every token once, a prompt shared by all completions of its group.
+
+All tokens of a batch lie in one row (the prompts first, then the rows that continue them), so
+each matrix product sees real tokens only and a prompt is computed once for its G completions.
+Attention alone knows the layout: a row sees its block's prompt and itself. The model is the
+Hugging Face module as it stands, adapters included; its attention function is replaced.
+Left out: families other than Qwen2 and Llama, sliding windows, positions that depend on length.
+
+Legend: B blocks, N tokens of the batch, M padded slots (rows of a block, padded to its longest),
+R rows of a block, W its width, P its prompt length, H hidden size, D head size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+from pawl.models.policy import Policy
+
+FAMILIES = ("qwen2", "llama")
+NAME = "pawl_flat"
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Rows of tokens that continue one prompt (empty for independent documents)."""
+
+    prompt: Sequence[int]
+    rows: Sequence[Sequence[int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Where one block lies: its prompt in the flat row, its rows in the padded slots."""
+
+    prompt: slice
+    slots: slice
+    rows: int
+    mask_WK: torch.Tensor | None
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Index maps of a batch. slot_M: flat row token of each slot (holes point at 0)."""
+
+    token_N: torch.Tensor
+    position_N: torch.Tensor
+    prompt_tokens: int
+    spans: tuple[Span, ...]
+    slot_M: torch.Tensor
+    place_N: torch.Tensor
+    hole: torch.Tensor
+
+
+def supports(policy: Policy) -> bool:
+    """Whether the policy's architecture can run flat."""
+    config = policy.core.config
+    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
+    rope = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
+    fixed = rope not in ("dynamic", "longrope")
+    return config.model_type in FAMILIES and kinds == {"full_attention"} and fixed
+
+
+def make_layout(blocks: Sequence[Block], device: torch.device) -> Layout:
+    """Lay blocks out: all prompts, then all rows, in order."""
+    token = [t for block in blocks for t in block.prompt]
+    position = [i for block in blocks for i in range(len(block.prompt))]
+    prompt_tokens = len(token)
+    spans, slot, place, hole = [], list[int](), list[int](), list[int]()
+    start = 0
+    for block in blocks:
+        size, width = len(block.prompt), max(len(row) for row in block.rows)
+        first = len(slot)
+        for row in block.rows:
+            used = len(token) - prompt_tokens
+            place += range(len(slot), len(slot) + len(row))
+            slot += [*range(used, used + len(row)), *[0] * (width - len(row))]
+            hole += range(len(slot) - width + len(row), len(slot))
+            token += row
+            position += range(size, size + len(row))
+        keys = torch.arange(size + width, device=device)
+        mask = keys[None] <= keys[size:, None] if size else None
+        prompt = slice(start, start + size)
+        spans.append(Span(prompt, slice(first, len(slot)), len(block.rows), mask))
+        start += size
+    lists = (slot, place, hole)
+    index = [torch.tensor(x, dtype=torch.long, device=device) for x in lists]
+    token_N = torch.tensor(token, device=device)
+    position_N = torch.tensor(position, device=device)
+    return Layout(token_N, position_N, prompt_tokens, tuple(spans), *index)
+
+
+def hidden_states(policy: Policy, layout: Layout) -> torch.Tensor:
+    """Final hidden states (N, H), normalised, of every token of the layout."""
+    core = policy.core
+    core.config._attn_implementation = NAME
+    output = core.base_model(
+        input_ids=layout.token_N[None],
+        position_ids=layout.position_N[None],
+        attention_mask=_no_mask(policy.device),
+        use_cache=False,
+        pawl_layout=layout,
+    )
+    hidden: torch.Tensor = output.last_hidden_state[0]
+    return hidden
+
+
+def _no_mask(device: torch.device) -> torch.Tensor:
+    """A four-dimensional mask is passed through as it is, so none of size N x N is built."""
+    return torch.zeros((1, 1, 1, 1), device=device)
+
+
+class _Pad(torch.autograd.Function):
+    """Row tokens -> slots; the gradient of a hole is dropped."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, layout: Layout) -> torch.Tensor:
+        ctx.layout = layout
+        return x.index_select(0, layout.slot_M)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return grads[0].index_select(0, ctx.layout.place_N), None
+
+
+class _Unpad(torch.autograd.Function):
+    """Slots -> row tokens; a hole gets the gradient zero."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, layout: Layout) -> torch.Tensor:
+        ctx.layout = layout
+        return x.index_select(0, layout.place_N)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None]:
+        padded = grads[0].index_select(0, ctx.layout.slot_M)
+        return padded.index_fill_(0, ctx.layout.hole, 0.0), None
+
+
+def flat_attention(
+    module: Any,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    pawl_layout: Layout | None = None,
+    **kwargs: Any,
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Attention of transformers' interface; without a layout it is the usual SDPA."""
+    if pawl_layout is None:
+        plain: Any = sdpa_attention_forward
+        result: tuple[torch.Tensor, None] = plain(
+            module, query, key, value, attention_mask, **kwargs
+        )
+        return result
+    scale = kwargs["scaling"]
+    n = pawl_layout.prompt_tokens
+    states = [x[0].transpose(0, 1) for x in (query, key, value)]  # each (N, heads, D)
+    padded = [_apply(_Pad, x[n:], pawl_layout) for x in states]
+    prompt_out, row_out = [], []
+    for span in pawl_layout.spans:
+        shared = [x[span.prompt].transpose(0, 1)[None] for x in states]
+        if span.mask_WK is not None:
+            prompt_out.append(_sdpa(*shared, None, scale)[0].transpose(0, 1))
+        q, k, v = (x[span.slots].unflatten(0, (span.rows, -1)).transpose(1, 2) for x in padded)
+        if span.mask_WK is not None:
+            k = torch.cat([shared[1].expand(span.rows, -1, -1, -1), k], 2)
+            v = torch.cat([shared[2].expand(span.rows, -1, -1, -1), v], 2)
+        row_out.append(_sdpa(q, k, v, span.mask_WK, scale).transpose(1, 2).flatten(0, 1))
+    rows = _apply(_Unpad, torch.cat(row_out), pawl_layout)
+    return torch.cat([*prompt_out, rows])[None], None
+
+
+def _apply(function: Any, x: torch.Tensor, layout: Layout) -> torch.Tensor:
+    """Run an autograd function (its `apply` is untyped)."""
+    result: torch.Tensor = function.apply(x, layout)
+    return result
+
+
+def _sdpa(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None, scale: float
+) -> torch.Tensor:
+    """Causal attention, or by `mask`, over grouped query heads."""
+    return F.scaled_dot_product_attention(
+        q, k, v, attn_mask=mask, is_causal=mask is None, scale=scale, enable_gqa=True
+    )
+
+
+AttentionInterface.register(NAME, flat_attention)
+AttentionMaskInterface.register(NAME, sdpa_mask)

@@ -1,0 +1,93 @@
+"""A model from nothing: random weights of a JSON architecture, a byte-level BPE of the data.
+
+The JSON is a Hugging Face config with its `model_type`; vocabulary size and special ids are set
+here. Its `dtype` is the precision that the folder is saved in (weights train in fp32).
+Left out: any architecture code of our own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+
+from pawl.config.options import SftConfig
+from pawl.errors import PawlError
+from pawl.models import source, special
+from pawl.models.policy import Policy, no_dropout
+
+EOS = "<|eos|>"
+
+
+def fresh_policy(cfg: SftConfig, texts: Sequence[str]) -> Policy:
+    """Random weights by `cfg.seed`, tokenizer from `cfg.tokenizer` or trained on `texts`."""
+    device = source.pick_device(cfg.model.device)
+    dtype = source.pick_dtype(cfg.model.dtype, device)
+    if cfg.model.lora.r:
+        hint = "set model.lora.r = 0"
+        raise PawlError("random weights have nothing to adapt with LoRA", "init", hint)
+    if cfg.tokenizer:
+        tokenizer = source.read_tokenizer(cfg.tokenizer, "", "tokenizer")
+    else:
+        tokenizer = train_tokenizer(texts, cfg.vocab_size)
+    special.ensure_pad(tokenizer, (tokenizer.eos_token_id,))
+    added, notes = special.add_tokens(tokenizer, cfg.model.added_tokens)
+    model = _random_model(Path(cfg.init).expanduser(), tokenizer, cfg.seed)
+    no_dropout(model)
+    if cfg.model.gradient_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    ends = special.eos_ids(model, tokenizer)
+    model.eval().to(device)
+    return Policy(model, tokenizer, tokenizer.pad_token_id, ends, device, dtype, notes=notes)
+
+
+def train_tokenizer(texts: Sequence[str], vocab_size: int) -> Any:
+    """Byte-level BPE (no unknown token); pad and EOS are ids 0 and 1."""
+    core = Tokenizer(models.BPE())
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    trainer: Any = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[special.PAD, EOS],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    core.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=core, pad_token=special.PAD, eos_token=EOS)
+
+
+def stored_dtype(path: Path) -> torch.dtype:
+    """The precision that an architecture file wants its weights saved in (fp32 if unsaid)."""
+    name = json.loads(path.read_text(encoding="utf-8")).get("dtype", "float32")
+    known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    if name not in known:
+        raise PawlError(f"dtype {name} is not one of {', '.join(known)}", str(path))
+    return known[name]
+
+
+def _random_model(path: Path, tokenizer: Any, seed: int) -> Any:
+    """The architecture of a JSON file with weights drawn from the seed, in fp32."""
+    hint = 'a Hugging Face config with "model_type": "qwen2" and its sizes'
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+        kind = fields.pop("model_type")
+        fields |= {"vocab_size": len(tokenizer), "bos_token_id": tokenizer.bos_token_id}
+        fields |= {
+            "eos_token_id": tokenizer.eos_token_id,
+            "pad_token_id": tokenizer.pad_token_id,
+        }
+        fields.pop("dtype", None)
+        maker: Any = AutoModelForCausalLM
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            config = AutoConfig.for_model(kind, **fields)
+            model = maker.from_config(config, dtype=torch.float32)
+    except source.UNREADABLE as error:
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise PawlError(f"cannot build the model of {path}: {first}", "init", hint) from error
+    return model

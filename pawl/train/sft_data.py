@@ -1,0 +1,133 @@
+"""Supervised examples: read them, tokenise them, plan the batches of a run, pack rows.
+
+A line is {"prompt": ..., "completion": ...} or {"messages": [...]} whose last turn is the
+assistant's. Prompt and completion are tokenised apart, as in sampling. Left out: streaming; a
+set is held in memory as tokens.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pawl.config.options import SftConfig
+from pawl.errors import PawlError, PawlErrors
+from pawl.models.text import PromptEncoder, completion_ids
+from pawl.types import Message, Problem
+
+LAYOUT = 'each line is {"prompt": ..., "completion": ...} or {"messages": [...]}'
+SHOWN_ERRORS = 10
+READ_AT_ONCE = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """Tokens of one example: the loss is taken on `completion` (its EOS included) alone."""
+
+    prompt: tuple[int, ...]
+    completion: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.prompt) + len(self.completion)
+
+
+def read_lines(path: Path) -> list[tuple[Problem, str]]:
+    """Prompts and completions of a JSONL file. Raises PawlErrors with the line numbers."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise PawlError(f"cannot read the data: {error}", "data", LAYOUT) from error
+    pairs, errors = [], []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            pairs.append(_pair(json.loads(line), f"{path}:{number}"))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            what = f"not an example ({type(error).__name__}: {error})"
+            errors.append(PawlError(what, f"{path}:{number}", LAYOUT))
+    if errors:
+        raise PawlErrors(errors[:SHOWN_ERRORS])
+    if not pairs:
+        raise PawlError("the data holds no example", str(path), LAYOUT)
+    return pairs
+
+
+def _pair(row: Any, where: str) -> tuple[Problem, str]:
+    if "messages" in row:
+        turns = tuple(Message(str(turn["role"]), str(turn["content"])) for turn in row["messages"])
+        if len(turns) < 2 or turns[-1].role != "assistant":
+            raise ValueError("the last turn must be the assistant's")
+        return Problem(where, "python", "", "", (), turns[:-1], where=where), turns[-1].content
+    prompt, completion = row["prompt"], row["completion"]
+    if not isinstance(prompt, str) or not isinstance(completion, str) or not completion:
+        raise ValueError("prompt and completion must be text, completion not empty")
+    head = str(row.get("head", ""))
+    return Problem(where, "python", prompt, "", (), head=head, where=where), completion
+
+
+def tokenise(
+    pairs: Sequence[tuple[Problem, str]], encoder: PromptEncoder, eos: int | None, limit: int
+) -> tuple[list[Example], int]:
+    """Examples of at most `limit` tokens, and how many longer ones were left out."""
+    examples, long = list[Example](), 0
+    for start in range(0, len(pairs), READ_AT_ONCE):
+        part = pairs[start : start + READ_AT_ONCE]
+        prompts = encoder.encode_many([problem for problem, _ in part])
+        answers = completion_ids(encoder.tokenizer, [text for _, text in part])
+        for prompt, answer in zip(prompts, answers, strict=True):
+            end = () if eos is None else (eos,)
+            example = Example(prompt, (*answer, *end))
+            long += len(example) > limit
+            if len(example) <= limit:
+                examples.append(example)
+    if not examples:
+        raise PawlError(f"every example is longer than seq_len = {limit}", "seq_len", "raise it")
+    return examples, long
+
+
+def plan(examples: Sequence[Example], cfg: SftConfig) -> list[list[int]]:
+    """Indices of the examples of every optimiser step, by seed: about batch_tokens tokens each."""
+    draw = np.random.default_rng(cfg.seed)
+    sizes = [len(example) for example in examples]
+    passes = math.inf if cfg.steps else cfg.epochs
+    batches, batch, tokens = list[list[int]](), list[int](), 0
+    for index in _order(len(examples), passes, draw):
+        if batch and tokens + sizes[index] > cfg.batch_tokens:
+            batches.append(batch)
+            batch, tokens = [], 0
+            if cfg.steps and len(batches) == cfg.steps:
+                return batches
+        batch.append(index)
+        tokens += sizes[index]
+    return [*batches, batch] if batch else batches
+
+
+def _order(count: int, passes: float, draw: np.random.Generator) -> Iterator[int]:
+    """Indices in a fresh order for each pass; the last pass may be a part."""
+    while passes > 0:
+        order = draw.permutation(count)
+        yield from order[: math.ceil(count * min(1.0, passes))].tolist()
+        passes -= 1
+
+
+def pack(examples: Sequence[Example], width: int, packing: bool) -> list[list[Example]]:
+    """Rows of examples that fit `width` together, longest first; one each without packing."""
+    if not packing:
+        return [[example] for example in examples]
+    rows, room = list[list[Example]](), list[int]()
+    for example in sorted(examples, key=len, reverse=True):
+        place = next((i for i, left in enumerate(room) if left >= len(example)), None)
+        if place is None:
+            rows.append([])
+            room.append(width)
+            place = len(rows) - 1
+        rows[place].append(example)
+        room[place] -= len(example)
+    return rows
