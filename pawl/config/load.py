@@ -20,8 +20,8 @@ from ruamel.yaml.nodes import ScalarNode
 from pawl.config.check import check
 from pawl.config.options import RunConfig, SftConfig
 from pawl.config.parse import Table, compose, put_node
-from pawl.config.tree import is_live, leaves, nearest, options
-from pawl.errors import PawlError, PawlErrors
+from pawl.config.tree import nearest, options
+from pawl.errors import PawlError
 
 PREFIX = "PAWL_"
 
@@ -45,25 +45,6 @@ def load_sft(
     """The config of a supervised run and where each value came from; raises PawlErrors."""
     table = _read(SftConfig, Path(path), overrides, environ)
     return check(SftConfig, table), provenance(SftConfig, table)
-
-
-def patch(cfg: RunConfig, changes: Mapping[str, object], place: str) -> RunConfig:
-    """A running config with live options changed; raises PawlErrors for anything else."""
-    table = Table(RunConfig)
-    known = dict(options(RunConfig))
-    for path in changes:
-        if path not in known:
-            table.unknown(path, RunConfig, place)
-        elif not is_live(known[path].field):
-            hint = "stop the run and start another one with the new value"
-            table.errors.append(PawlError(f"`{path}` cannot change in a running run", place, hint))
-    if table.errors:
-        raise PawlErrors(table.errors)
-    for path, value in leaves(cfg).items():
-        table.put(path, value, "run")
-    for path, value in changes.items():
-        table.put(path, value, place)
-    return check(RunConfig, table)
 
 
 def provenance(model: type[BaseModel], table: Table) -> dict[str, str]:

@@ -24,10 +24,10 @@ from pydantic import ValidationError
 
 from pawl.config.options import RunConfig
 from pawl.config.tree import leaves
-from pawl.errors import Exit, PawlError
+from pawl.errors import Exit, PawlError, PawlErrors
 from pawl.store import facts
 from pawl.store.files import append_lines, dumps, read_lines, repair, write_atomic, write_error
-from pawl.store.lock import RunLock
+from pawl.store.lock import RunLock, holder
 
 FORMAT = 1
 APPENDED = ("steps.jsonl", "events.jsonl", "preflight.jsonl")
@@ -54,6 +54,21 @@ def differences(cfg: RunConfig, places: Mapping[str, str]) -> list[dict[str, obj
     return rows
 
 
+def require_same(run: RunFolder, cfg: RunConfig) -> None:
+    """Raise PawlErrors naming every option in which `cfg` differs from the run's own config."""
+    old, new = leaves(run.config()), leaves(cfg)
+    errors = [
+        PawlError(
+            f"`{path}` is {old.get(path)!r} in the run and {new.get(path)!r} here", str(run.path)
+        )
+        for path in {**old, **new}
+        if old.get(path) != new.get(path) and path not in ("name", "runs_dir")
+    ]
+    if errors:
+        errors[-1].hint = "resume keeps the original config; start a new run for another one"
+        raise PawlErrors(errors)
+
+
 class RunFolder:
     """An open run folder and its lock; use as a context manager, which records how it ended."""
 
@@ -67,9 +82,14 @@ class RunFolder:
     def create(
         cls, cfg: RunConfig, places: Mapping[str, str] | None = None, parent: str = ""
     ) -> RunFolder:
-        """Make `runs_dir/name`; raises PawlError when it exists or cannot be made."""
+        """Make `runs_dir/name`; raises PawlError when it exists or cannot be made.
+
+        A run that was refused before its first record (wrong data, no compiler) is replaced.
+        """
         assert cfg.name, "a run needs a name"
         path = Path(cfg.runs_dir) / cfg.name
+        if _never_began(path):
+            shutil.rmtree(path)
         if path.exists():
             hint = f"continue it with `pawl train --resume {path}`, or set another name=..."
             raise PawlError("this run folder exists already", str(path), hint)
@@ -135,6 +155,12 @@ class RunFolder:
                 f"run.json holds a config that this Pawl does not know ({e.error_count()} faults)"
             )
             raise PawlError(what, str(self.path), "use the version in its `packages`") from e
+
+    def places(self) -> dict[str, str]:
+        """Where the options that differ from the defaults were set, when the run began."""
+        rows = self.facts().get("differs_from_defaults")
+        assert isinstance(rows, list)
+        return {row["path"]: row["from"] for row in rows}
 
     def update(self, **more: object) -> None:
         """Add facts to run.json (sandbox tier, data and reward versions, device), atomically."""
@@ -258,6 +284,16 @@ def _first_facts(cfg: RunConfig, places: Mapping[str, str], parent: str) -> dict
         "packages": facts.packages(),
         "hardware": facts.hardware(),
     }
+
+
+def _never_began(path: Path) -> bool:
+    """True for the folder of a run that ended in an error before anything was recorded."""
+    if not (path / "run.json").is_file() or holder(path) is not None:
+        return False
+    if any(path.glob("checkpoints/*")) or any(read_lines(path / "steps.jsonl")):
+        return False
+    kinds = [e.get("kind") for e in read_lines(path / "events.jsonl")]
+    return kinds[-1:] in (["error"], ["interrupted"])
 
 
 def now() -> str:

@@ -1,0 +1,152 @@
+"""The step line, the epoch row and the evaluation line: records to one line of text each.
+
+Pure functions of records; a metric that was not measured is left out of the line, never shown as
+a number. Left out: terminals (`display`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+Record = Mapping[str, object]
+PLUS_MINUS = "\u00b1"
+NOT_COMPONENTS = ("mean", "mean_se", "std", "within_std", "best_of_n", "best_of_n_se")
+WAITS = {
+    "time/generate_s": "rollout",
+    "time/score_wait_s": "scores",
+    "time/update_s": "update",
+}
+
+
+def number(record: Record, name: str) -> float | None:
+    """A metric of a record, looked up under `host` too; None when it was not measured."""
+    host = record.get("host")
+    value = record.get(name, host.get(name) if isinstance(host, Mapping) else None)
+    return float(value) if isinstance(value, int | float) and value is not True else None
+
+
+def seconds(value: float) -> str:
+    """A duration in its best unit: "12.3s", "53m", "2h05m"."""
+    if value < 60:
+        return f"{value:.1f}s"
+    if value < 3600:
+        return f"{value / 60:.0f}m"
+    return f"{int(value // 3600)}h{int(value % 3600 // 60):02d}m"
+
+
+def amount(value: float) -> str:
+    """A count in three digits: "214", "3.1k", "2.4M"."""
+    for limit, sign in ((1e6, "M"), (1e3, "k")):
+        if value >= limit:
+            return f"{value / limit:.1f}{sign}"
+    return f"{value:.0f}"
+
+
+def with_error(record: Record, name: str, error: str) -> str | None:
+    """`0.41+-0.02` of a metric and its standard error, None when it was not measured."""
+    value, spread = number(record, name), number(record, error)
+    if value is None:
+        return None
+    return f"{value:.2f}" + (f"{PLUS_MINUS}{spread:.2f}" if spread is not None else "")
+
+
+def components(record: Record) -> dict[str, float]:
+    """The reward's components of a step record, by their own names."""
+    found = {}
+    for key in record:
+        name = key.removeprefix("reward/")
+        value = number(record, key)
+        if name != key and name not in NOT_COMPONENTS and value is not None:
+            found[name] = value
+    return found
+
+
+def step_line(record: Record, total: int, before: Record | None, eta: float | None) -> str:
+    """One line for one step; `before` is the step before it, for the change of the reward."""
+    head = f"step {record['step']}/{total}"
+    epoch, took = number(record, "epoch"), number(record, "time/step_s")
+    head += f"  epoch {epoch:.2f}" if epoch is not None else ""
+    head += f"  {seconds(took)}" if took is not None else ""
+    head += f"  eta {seconds(eta)}" if eta is not None else ""
+    parts = [head, _reward(record, before)]
+    formats = (
+        ("pass", "verifier/pass_frac", "{:.0%}"),
+        ("loss", "loss/total", "{:.3g}"),
+        ("lr", "optim/lr", "{:.1e}"),
+        ("entropy", "policy/entropy", "{:.2f}"),
+        ("kl", "policy/kl_ref", "{:.3f}"),
+        ("zero-std", "group/zero_std_frac", "{:.0%}"),
+        ("grad", "optim/grad_norm", "{:.2g}"),
+        ("len", "length/mean", "{:.0f}"),
+    )
+    for label, name, form in formats:
+        value = number(record, name)
+        if value is not None:
+            parts.append(f"{label} {form.format(value)}")
+    speed = number(record, "speed/tokens_per_s")
+    if speed is not None:
+        parts.append(f"{amount(speed)} tok/s")
+    parts += [_waiting(record), _state(record)]
+    return " | ".join(part for part in parts if part)
+
+
+def _reward(record: Record, before: Record | None) -> str:
+    shown = with_error(record, "reward/mean", "reward/mean_se")
+    if shown is None:
+        return "reward missing"
+    now, old = number(record, "reward/mean"), number(before or {}, "reward/mean")
+    change = f" ({now - old:+.2f})" if now is not None and old is not None else ""
+    parts = [f"{name} {value:.2f}" for name, value in components(record).items()]
+    return f"reward {shown}{change}" + (f" [{', '.join(parts)}]" if parts else "")
+
+
+def _waiting(record: Record) -> str:
+    """The phase that took most of the step, and its share."""
+    took = number(record, "time/step_s")
+    times = {label: number(record, name) or 0.0 for name, label in WAITS.items()}
+    if not took or not any(times.values()):
+        return ""
+    longest = max(times, key=lambda label: times[label])
+    return f"waiting: {longest} {min(1.0, times[longest] / took):.0%}"
+
+
+def _state(record: Record) -> str:
+    lost = number(record, "verifier/missing_frac")
+    return f"{lost:.0%} of scores missing" if lost else "ok"
+
+
+def eval_line(record: Record) -> str:
+    """One line for one held-out evaluation."""
+    shown = with_error(record, "eval/pass_at_1", "eval/pass_at_1_se") or "missing"
+    line = f"eval at step {record['step']}: held-out pass@1 {shown}"
+    gain, low, high = (number(record, f"eval/{n}") for n in ("gain", "gain_low", "gain_high"))
+    if record["step"] and gain is not None and low is not None and high is not None:
+        line += f", gain {gain:+.2f} [{low:+.2f}, {high:+.2f}]"
+    greedy, n = number(record, "eval/greedy_pass_at_1"), number(record, "eval/problems")
+    line += f", greedy {greedy:.2f}" if greedy is not None else ""
+    return line + (f" (n={n:.0f})" if n is not None else "")
+
+
+EPOCH_HEAD = (
+    f"{'epoch':>7} {'reward':>10} {'best of N':>10} {'loss':>9} {'held-out':>9} {'samples':>8} "
+    f"{'tokens':>8} {'gain/1k':>8}  time"
+)
+
+
+def epoch_row(record: Record, times: Mapping[str, float]) -> str:
+    """One row under EPOCH_HEAD; `times` are seconds by phase over the epoch."""
+    reward = with_error(record, "epoch/reward_mean", "epoch/reward_mean_se") or "-"
+    best = with_error(record, "epoch/best_of_n", "epoch/best_of_n_se") or "-"
+    cells = [f"{_cell(record, 'epoch', '.2f'):>7}", f"{reward:>10}", f"{best:>10}"]
+    cells.append(f"{_cell(record, 'epoch/loss', '.3g'):>9}")
+    cells.append(f"{_cell(record, 'eval/pass_at_1', '.2f'):>9}")
+    cells.append(f"{_cell(record, 'epoch/samples', '.0f'):>8}")
+    cells.append(f"{_cell(record, 'epoch/tokens', '.0f'):>8}")
+    cells.append(f"{_cell(record, 'epoch/gain_per_1000_samples', '+.3f'):>8}")
+    spent = ", ".join(f"{name} {seconds(t)}" for name, t in times.items() if t)
+    return " ".join(cells) + f"  {spent}"
+
+
+def _cell(record: Record, name: str, form: str) -> str:
+    value = number(record, name)
+    return "-" if value is None else format(value, form)

@@ -1,0 +1,100 @@
+"""The `pawl` command: its group, its exit codes, and how errors reach a person.
+
+A user's mistake is one printed block, never a traceback (`--debug` shows it); a crash is one line
+that says where the traceback was saved. Heavy imports stand inside the commands: `pawl --help`
+loads click alone. Left out: what the commands do (`work`, `look`).
+
+Run: `pawl --help`, or `python -m pawl --help`.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import sys
+import tempfile
+import traceback
+from collections.abc import Sequence
+
+import click
+
+from pawl import __version__
+from pawl.cli import look, work
+from pawl.cli.state import State
+from pawl.errors import Exit, PawlError
+
+READERS = ("samples", "runs", "diff", "schema")
+ENVIRONMENT = {
+    "OMP_WAIT_POLICY": "PASSIVE",  # spinning threads slow the scorers beside them fivefold
+    "TOKENIZERS_PARALLELISM": "false",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "DO_NOT_TRACK": "1",
+}
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="pawl")
+@click.pass_context
+def pawl(ctx: click.Context) -> None:
+    """Post-train code models by reinforcement learning, with rewards from compilers and tests.
+
+    Exit codes: 0 fine, 1 findings or a missed target, 2 your input, 3 crashed, 4 stopped and
+    resumable, 130 interrupted and resumable.
+    """
+    for name, value in ENVIRONMENT.items():  # before torch is imported
+        os.environ.setdefault(name, value)
+    if ctx.invoked_subcommand in READERS:
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `pawl samples RUN | head`
+
+
+for command in (*work.COMMANDS, *look.COMMANDS):
+    pawl.add_command(command)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run one command; always leaves with SystemExit and a code of the table."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    state = State()
+    args = list(argv) if argv is not None else None
+    try:
+        code = pawl.main(args, prog_name="pawl", standalone_mode=False, obj=state)
+    except click.ClickException as e:
+        e.show()
+        raise SystemExit(int(Exit.USER)) from e
+    except (click.Abort, KeyboardInterrupt) as e:
+        _report("interrupted", state, e)
+        raise SystemExit(int(Exit.INTERRUPTED)) from e
+    except PawlError as e:
+        _report(e.block(), state, e)
+        raise SystemExit(int(e.code)) from e
+    except Exception as e:
+        _report(_crash(e, state), state, e)
+        raise SystemExit(int(Exit.CRASH)) from e
+    raise SystemExit(int(code or 0))
+
+
+def _report(text: str, state: State, error: BaseException) -> None:
+    """Print an ending on standard error, with the traceback where --debug asks for it."""
+    if state.debug:
+        traceback.print_exception(error)
+    click.echo(text, err=True)
+    resumable = not isinstance(error, PawlError) or error.code == Exit.STOPPED
+    if state.run is not None and resumable:
+        click.echo(f"  resume with: pawl train --resume {state.run}", err=True)
+
+
+def _crash(error: Exception, state: State) -> str:
+    """Save the traceback in the run folder, else in a temporary file; one line about it."""
+    text = "".join(traceback.format_exception(error))
+    folder = state.run if state.run is not None and state.run.is_dir() else None
+    try:
+        fd, path = tempfile.mkstemp(".txt", "crash-", folder)
+        with os.fdopen(fd, "w", encoding="utf-8", errors="backslashreplace") as f:
+            f.write(text)
+    except OSError:
+        return f"{text}pawl crashed, and the traceback above could not be saved"
+    first = str(error).splitlines()[0] if str(error) else ""
+    return f"pawl crashed: {type(error).__name__}: {first}\n  traceback: {path}"

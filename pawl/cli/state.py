@@ -1,0 +1,39 @@
+"""What a command leaves for the error handler, and the options that many commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+@dataclass(slots=True)
+class State:
+    """debug: show tracebacks; run: the run folder in use, None before there is one."""
+
+    debug: bool = False
+    run: Path | None = None
+
+
+def _set_debug(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value:
+        ctx.ensure_object(State).debug = True
+
+
+def debug_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --debug to a command."""
+    return click.option(
+        "--debug",
+        is_flag=True,
+        expose_value=False,
+        callback=_set_debug,
+        help="Show the traceback of an error.",
+    )(command)
+
+
+def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --json to a command that reads."""
+    return click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")(command)

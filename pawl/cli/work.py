@@ -1,0 +1,153 @@
+"""Commands that do work: train, check, score, eval, sft, export.
+
+Each reads its options and calls one function; imports stand inside, because `pawl --help` must
+load neither torch nor numpy nor pydantic. Left out: commands that only read (`look`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pawl.cli.state import State, debug_option, json_option
+from pawl.errors import PawlError
+
+if TYPE_CHECKING:
+    from pawl.store.run import RunFolder
+
+TIERS = ("auto", "bubblewrap", "landlock", "unsafe")
+
+
+@click.command(short_help="Train a model as a config says, or resume a run.")
+@click.argument("config", required=False)
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--resume", metavar="RUN", help="Continue this run exactly where it stopped.")
+@click.option("--quiet", is_flag=True, help="Print the last line only.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per step on stdout.")
+@debug_option
+@click.pass_obj
+def train(
+    state: State,
+    config: str | None,
+    overrides: tuple[str, ...],
+    resume: str | None,
+    quiet: bool,
+    as_json: bool,
+) -> int:
+    """Train as CONFIG says; options are overridden by section.option=value."""
+    from pawl.cli.display import open_display
+    from pawl.store.warned import library_warnings
+
+    run, places = _open_run(config, overrides, resume)
+    state.run = run.path
+    with run, open_display(quiet, as_json, places) as display, library_warnings(run):
+        from pawl.train.loop import train as train_loop
+
+        result = train_loop(run.config(), run, display, resume is not None)
+        display.close(result.summary)
+    return int(result.exit_code)
+
+
+def _open_run(
+    config: str | None, overrides: tuple[str, ...], resume: str | None
+) -> tuple[RunFolder, dict[str, str]]:
+    """A new run folder from a config, or the one to resume; and where its options were set."""
+    from pawl.config.load import load_run
+    from pawl.store.read import find_run
+    from pawl.store.run import RunFolder, require_same
+
+    if resume is None:
+        if config is None:
+            raise PawlError("no config given", hint="pawl train CONFIG, or pawl train --resume RUN")
+        cfg, places = load_run(config, overrides)
+        return RunFolder.create(cfg, places), places
+    run = RunFolder.open(find_run(resume))
+    if config is not None and "=" in config:
+        run.close()
+        hint = "resume keeps the original config; start a new run for another one"
+        raise PawlError("options cannot change on resume", f"command line `{config}`", hint)
+    if config is not None:
+        try:
+            require_same(run, load_run(config, overrides)[0])
+        except PawlError:
+            run.close()
+            raise
+    return run, run.places()
+
+
+@click.command(short_help="Check a config, or audit a problem set.")
+@click.argument("target", metavar="CONFIG|PROBLEMS")
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@json_option
+@debug_option
+def check(target: str, overrides: tuple[str, ...], as_json: bool) -> int:
+    """Find out before training: config, data, reward calibration; or audit a problem set."""
+    from pawl.cli.checking import check_config, check_problems
+
+    if Path(target).suffix in (".yaml", ".yml"):
+        return check_config(target, overrides, as_json)
+    return check_problems(target, overrides, as_json)
+
+
+@click.command(short_help="Score completions of a problem set.")
+@click.argument("completions", type=click.Path(path_type=Path))
+@click.option("--problems", required=True, help="Problem set: a file or a starter set's name.")
+@click.option("--tier", type=click.Choice(TIERS), default="auto", help="Force a sandbox tier.")
+@click.option("--allow-unsafe", is_flag=True, help="Run candidates with resource limits only.")
+@debug_option
+def score(completions: Path, problems: str, tier: str, allow_unsafe: bool) -> int:
+    """Score COMPLETIONS (JSONL with problem_id and completion); one JSON line each on stdout."""
+    from pawl.rewards.score_file import score_file
+
+    return int(score_file(problems, completions, tier, allow_unsafe, click.echo))
+
+
+@click.command(name="eval", short_help="Pass@k of a model on held-out problems.")
+@click.argument("model", metavar="MODEL|RUN")
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--config", help="Config with problems, sampling and sandbox.")
+@json_option
+@debug_option
+def evaluate(model: str, overrides: tuple[str, ...], config: str | None, as_json: bool) -> int:
+    """Pass@k of a model folder or a run's best checkpoint on held-out problems."""
+    from pawl.cli.evaluation import evaluate_command
+
+    return evaluate_command(model, config, overrides, as_json)
+
+
+@click.command(short_help="Fine-tune on completions (warm start).")
+@click.argument("config")
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--quiet", is_flag=True, help="Print the last line only.")
+@debug_option
+def sft(config: str, overrides: tuple[str, ...], quiet: bool) -> int:
+    """Fine-tune on completions as CONFIG says (warm start for RL)."""
+    from pawl.config.load import load_sft
+
+    cfg, _ = load_sft(config, overrides)
+    from pawl.train.sft import run_sft
+
+    folder = run_sft(cfg, (lambda line: None) if quiet else _to_stderr)
+    click.echo(f"model written to {folder}")
+    return 0
+
+
+@click.command(short_help="Write a run's model as a Hugging Face folder.")
+@click.argument("source", metavar="RUN|CHECKPOINT")
+@click.argument("out", type=click.Path(path_type=Path))
+@debug_option
+def export(source: str, out: Path) -> int:
+    """Merge the adapter of a run's best checkpoint into a plain Hugging Face folder OUT."""
+    from pawl.models.export import export as export_model
+
+    click.echo(f"model written to {export_model(source, out)}")
+    return 0
+
+
+def _to_stderr(line: str) -> None:
+    click.echo(line, err=True)
+
+
+COMMANDS = (train, check, score, evaluate, sft, export)

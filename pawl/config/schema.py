@@ -1,0 +1,102 @@
+"""What the options are, for editors and for people: JSON Schema and the reference page.
+
+Both are made from the models in `options`, so they cannot disagree with the code. Left out: the
+values of a run (`load`).
+
+Run: `python -m pawl.config.schema > docs/config.md` writes the reference page.
+"""
+
+from __future__ import annotations
+
+import json
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from pawl.config.options import RunConfig, SftConfig
+from pawl.config.tree import extra, fields, is_live, item_of, range_words, section_of, type_words
+
+DRAFT = "https://json-schema.org/draft/2020-12/schema"
+HEAD = """# Config reference
+
+Generated from `pawl/config/options.py` by `python -m pawl.config.schema > docs/config.md`.
+
+A config is one YAML 1.2 file. Values are taken from, in this order: the defaults below, the file,
+environment variables (`PAWL_OPTIM__LR=1e-5` sets `optim.lr`), the command line (`optim.lr=1e-5`).
+An unknown option is an error. `pawl schema` prints the same as JSON Schema for editors. A
+*live* option may change while a run goes on (a `patch` in `control.jsonl`).
+"""
+
+
+def json_schema(model: type[BaseModel]) -> dict[str, object]:
+    """JSON Schema (draft 2020-12) of a config file; names are those that a user writes."""
+    body = model.model_json_schema(by_alias=True)
+    sections = body.get("$defs", {})
+    short = sections.get("RewardConfig", {}).get("properties", {}).get("use")
+    reward = body["properties"].get("reward")
+    if short is not None and reward is not None:  # `reward: path/file.py:function`
+        ref = {"$ref": "#/$defs/RewardConfig"}
+        body["properties"]["reward"] = {
+            "anyOf": [ref, {"type": "string"}],
+            "description": reward.get("description", ""),
+        }
+    return {"$schema": DRAFT, **body}
+
+
+def reference() -> str:
+    """The reference page of every option, as Markdown."""
+    lines = [HEAD, "## Training runs (`pawl train`)", ""]
+    lines += _section(RunConfig, "", "###")
+    lines += ["## Supervised runs (`pawl sft`)", ""]
+    lines += ["`model`, `prompt` and `optim` are the sections described above.", ""]
+    lines += _table(SftConfig, "")
+    return "\n".join(lines)
+
+
+def _section(model: type[BaseModel], prefix: str, mark: str) -> list[str]:
+    lines = _table(model, prefix)
+    for name, info in fields(model).items():
+        section, item = section_of(info.annotation), item_of(info.annotation)
+        inner = section or item
+        if inner is None:
+            continue
+        path = f"{prefix}{name}" + ("[]" if item is not None else "")
+        doc = " ".join((inner.__doc__ or "").split())
+        lines += [f"{mark} `{path}`", "", doc, ""]
+        lines += _section(inner, f"{path}.", mark)
+    return lines
+
+
+def _table(model: type[BaseModel], prefix: str) -> list[str]:
+    rows = [
+        f"| `{prefix}{name}` | {_default(info)} | {_type(info)} | {_meaning(info)} |"
+        for name, info in fields(model).items()
+        if section_of(info.annotation) is None
+    ]
+    if not rows:
+        return []
+    return ["| option | default | type and range | meaning |", "|---|---|---|---|", *rows, ""]
+
+
+def _default(info: FieldInfo) -> str:
+    value = info.get_default(call_default_factory=False)
+    return f"`{json.dumps(value)}`"
+
+
+def _type(info: FieldInfo) -> str:
+    unit, span = extra(info, "unit"), range_words(info)
+    words = type_words(info.annotation)
+    words += f" {span}" if span else ""
+    return _cell(words + (f", {unit}" if unit else ""))
+
+
+def _meaning(info: FieldInfo) -> str:
+    return _cell((info.description or "") + (" *Live.*" if is_live(info) else ""))
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    print(reference(), end="")

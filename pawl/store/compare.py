@@ -1,0 +1,178 @@
+"""Two runs side by side: options, data and reward versions, metrics, and where they part.
+
+A metric is compared by its mean over the last quarter of the steps that both runs have. Steps of
+one run follow each other, so the interval of the difference uses an effective number of steps:
+n (1 - r) / (1 + r), r the lag-1 autocorrelation (at least 0), and Student's t. Left out: saying
+which run is better; one seed each cannot.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy import stats
+
+from pawl.metrics import CATALOGUE
+from pawl.store.read import Row, read_run, read_samples, read_steps, series
+
+VERSIONS = ("data", "reward", "sandbox", "git", "packages", "hardware")
+COUNTERS = ("step", "epoch", "samples", "prompts_seen", "tokens", "optim/steps")
+TAIL = 0.25  # share of the common steps that figures are taken from
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One fact that is not the same in both runs; None where a run does not have it."""
+
+    path: str
+    a: object
+    b: object
+
+
+@dataclass(frozen=True, slots=True)
+class MetricDifference:
+    """b - a with its 95% interval (None when fewer than three steps have the metric)."""
+
+    name: str
+    a: float
+    b: float
+    difference: float
+    low: float | None
+    high: float | None
+    steps: int
+
+
+@dataclass(frozen=True, slots=True)
+class Divergence:
+    """The first step whose records differ (host facts aside), in which names, from which sample."""
+
+    step: int
+    names: list[str]
+    sample: str
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Everything that `pawl diff` shows."""
+
+    a: str
+    b: str
+    config: list[Difference]
+    versions: list[Difference]
+    metrics: list[MetricDifference]
+    common_steps: int
+    divergence: Divergence | None
+
+
+def compare(a: Path, b: Path) -> Comparison:
+    """Compare two run folders; raises PawlError when one of them is none."""
+    body_a, body_b = read_run(a), read_run(b)
+    steps_a, steps_b = read_steps(a), read_steps(b)
+    common = sorted({_step(r) for r in steps_a} & {_step(r) for r in steps_b})
+    return Comparison(
+        a=str(a),
+        b=str(b),
+        config=_differences(body_a.get("config"), body_b.get("config"), ("name", "runs_dir")),
+        versions=[
+            d for key in VERSIONS for d in _differences(body_a.get(key), body_b.get(key), (), key)
+        ],
+        metrics=_metrics(steps_a, steps_b, common),
+        common_steps=len(common),
+        divergence=_divergence(a, b, steps_a, steps_b),
+    )
+
+
+def _step(record: Row) -> int:
+    return int(str(record["step"]))
+
+
+def flat(value: object, prefix: str = "") -> dict[str, object]:
+    """Nested JSON as dotted paths; lists are leaves."""
+    if not isinstance(value, Mapping):
+        return {prefix: value}
+    found: dict[str, object] = {}
+    for key, child in value.items():
+        found |= flat(child, f"{prefix}.{key}" if prefix else str(key))
+    return found
+
+
+def _differences(a: object, b: object, skip: Sequence[str], prefix: str = "") -> list[Difference]:
+    left, right = flat(a, prefix), flat(b, prefix)
+    return [
+        Difference(path, left.get(path), right.get(path))
+        for path in {**left, **right}
+        if path not in skip and left.get(path) != right.get(path)
+    ]
+
+
+def _metrics(
+    steps_a: list[Row], steps_b: list[Row], common: Sequence[int]
+) -> list[MetricDifference]:
+    start = common[math.floor(len(common) * (1 - TAIL))] if common else 0
+    names = [n for n in CATALOGUE if n not in COUNTERS and not CATALOGUE[n].host]
+    names += sorted({k for r in steps_a for k in r if "/" in k and k not in CATALOGUE})
+    rows = []
+    for name in names:
+        tails = [
+            [v for s, v in series(steps, name) if s >= start and s in set(common)]
+            for steps in (steps_a, steps_b)
+        ]
+        if all(tails):
+            rows.append(_metric(name, *tails))
+    return rows
+
+
+def _metric(name: str, a: list[float], b: list[float]) -> MetricDifference:
+    means = [float(np.mean(x)) for x in (a, b)]
+    difference = means[1] - means[0]
+    low = high = None
+    if min(len(a), len(b)) >= 3 and all(math.isfinite(x) for x in (*a, *b)):
+        counts = [_effective(x) for x in (a, b)]
+        errors = [float(np.var(x, ddof=1)) / n for x, n in zip((a, b), counts, strict=True)]
+        half = float(stats.t.ppf(0.975, max(1.0, sum(counts) - 2))) * math.sqrt(sum(errors))
+        low, high = difference - half, difference + half
+    return MetricDifference(name, *means, difference, low, high, min(len(a), len(b)))
+
+
+def _effective(values: list[float]) -> float:
+    """Number of independent values that say as much as these, at least 2."""
+    x = np.asarray(values) - np.mean(values)
+    spread = float(x @ x)
+    r = max(0.0, float(x[1:] @ x[:-1]) / spread) if spread > 0 else 0.0
+    return max(2.0, len(values) * (1 - r) / (1 + r))
+
+
+def _divergence(a: Path, b: Path, steps_a: list[Row], steps_b: list[Row]) -> Divergence | None:
+    """None when every common step is equal, host facts aside."""
+    by_step = {_step(r): r for r in steps_b}
+    for record in steps_a:
+        other = by_step.get(_step(record))
+        if other is None:
+            continue
+        names = _unequal(record, other)
+        if names:
+            return Divergence(_step(record), names, _first_sample(a, b, _step(record)))
+    return None
+
+
+def _unequal(a: Row, b: Row) -> list[str]:
+    keys = [k for k in {**a, **b} if k != "host"]
+    return [k for k in keys if repr(a.get(k)) != repr(b.get(k))]  # repr: nan equals nan
+
+
+def _first_sample(a: Path, b: Path, step: int) -> str:
+    """Which completion of a step differs first, and in what; "" when none does."""
+    nothing: Row = {}
+    pairs = itertools.zip_longest(read_samples(a, step), read_samples(b, step), fillvalue=nothing)
+    for row_a, row_b in pairs:
+        names = _unequal(row_a, row_b)
+        if names:
+            row = row_a or row_b
+            where = f"problem {row.get('problem_id')}, group {row.get('group')}"
+            return f"{where}, member {row.get('member')}: {', '.join(names)}"
+    return ""
