@@ -7,10 +7,12 @@ next epoch. Left out: curricula and weighted mixes.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from pawl.config.options import RunConfig
+from pawl.types import Problem
 
 
 def permutation(n: int, seed: int, epoch: int) -> np.ndarray:
@@ -51,3 +53,9 @@ def total_steps(cfg: RunConfig, n: int) -> int:
 def epoch_ends(step: int, n: int, prompts: int, total: int) -> bool:
     """True when step `step` draws the last problem of an epoch, or ends the run."""
     return step == total or (step * prompts) // n > ((step - 1) * prompts) // n
+
+
+def chosen(problems: Sequence[Problem], n: int, seed: int) -> list[Problem]:
+    """The first n (0: all) problems of the seed's permutation; prefixes are nested."""
+    order = np.random.Generator(np.random.Philox(key=seed)).permutation(len(problems))
+    return [problems[int(i)] for i in (order[:n] if n else order)]

@@ -10,8 +10,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from pawl.train.evaluate import (
     Interval,
     Outcome,
@@ -39,12 +37,6 @@ class HeldOut:
     greedy: list[Outcome]
     families: list[Outcome]
     stages: Counter[str]
-
-
-def chosen(problems: Sequence[Problem], n: int, seed: int) -> list[Problem]:
-    """The first n (0: all) problems of the seed's permutation; prefixes are nested."""
-    order = np.random.Generator(np.random.Philox(key=seed)).permutation(len(problems))
-    return [problems[int(i)] for i in (order[:n] if n else order)]
 
 
 def evaluate(s: Session, step: int, full: bool) -> HeldOut:

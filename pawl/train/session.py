@@ -17,14 +17,14 @@ from pawl.config.options import RunConfig
 from pawl.errors import PawlError, PawlErrors
 from pawl.models.policy import Policy, freeze_reference, load_policy, trainable
 from pawl.models.text import PromptEncoder
-from pawl.problems.load import prepare
+from pawl.problems.prepare import prepare
 from pawl.rewards.calibrate import calibrate, require
 from pawl.rewards.pool import ScorerPool
 from pawl.rollout.engine import Engine, SamplingParams
 from pawl.rollout.select import make_engine
 from pawl.store.display import Display
 from pawl.store.run import RunFolder
-from pawl.train.data import total_steps
+from pawl.train.data import chosen, total_steps
 from pawl.train.optim import make_optimizer
 from pawl.train.rules import check_names
 from pawl.types import Problem
@@ -62,7 +62,7 @@ def open_session(cfg: RunConfig, run: RunFolder, display: Display) -> Iterator[S
     torch.set_num_threads(cfg.train.threads or os.cpu_count() or 1)
     display.phase("problems")
     data = prepare(cfg.problems, cfg.seed)
-    for line in data.report:
+    for line in data.report.text().splitlines():
         display.note(line)
     display.phase("model")
     policy = load_policy(cfg.model, cfg.seed)
@@ -91,8 +91,8 @@ def open_session(cfg: RunConfig, run: RunFolder, display: Display) -> Iterator[S
             encoder=encoder,
             pool=pool,
             train=data.train,
-            held_out=data.held_out,
-            families=data.held_out_families,
+            held_out=chosen(data.held_out, cfg.eval.problems, cfg.eval.seed),
+            families=list(data.held_out_families),
             optimizer=make_optimizer(trainable(policy), cfg.optim),
             scaler=torch.amp.GradScaler("cuda", enabled=policy.dtype == torch.float16),
             total=total_steps(cfg, len(data.train)),

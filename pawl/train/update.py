@@ -91,8 +91,8 @@ def score_pass(
     out = token_logprobs(policy, groups, temperature)
     ref_logp_ST = None
     if with_reference:
-        with reference(policy):
-            ref_logp_ST = token_logprobs(policy, groups, temperature).logp_ST
+        with reference(policy) as frozen:
+            ref_logp_ST = token_logprobs(frozen, groups, temperature).logp_ST
     diff_ST = (out.logp_ST.double() - sampler_logps(groups, out.mask_ST)).abs()
     diff_ST = torch.where(out.mask_ST, diff_ST, 0.0)
     stats.sampler_diff += float(diff_ST.sum())
