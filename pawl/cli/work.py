@@ -55,8 +55,9 @@ def _open_run(
 ) -> tuple[RunFolder, dict[str, str]]:
     """A new run folder from a config, or the one to resume; and where its options were set."""
     from pawl.config.load import load_run
+    from pawl.store.manifest import require_same
     from pawl.store.read import find_run
-    from pawl.store.run import RunFolder, require_same
+    from pawl.store.run import RunFolder
 
     if resume is None:
         if config is None:
@@ -70,7 +71,7 @@ def _open_run(
         raise PawlError("options cannot change on resume", f"command line `{config}`", hint)
     if config is not None:
         try:
-            require_same(run, load_run(config, overrides)[0])
+            require_same(run.path, run.config(), load_run(config, overrides)[0])
         except PawlError:
             run.close()
             raise

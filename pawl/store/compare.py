@@ -128,15 +128,15 @@ def _metrics(
 
 
 def _metric(name: str, a: list[float], b: list[float]) -> MetricDifference:
-    means = [float(np.mean(x)) for x in (a, b)]
-    difference = means[1] - means[0]
+    mean_a, mean_b = float(np.mean(a)), float(np.mean(b))
+    difference = mean_b - mean_a
     low = high = None
     if min(len(a), len(b)) >= 3 and all(math.isfinite(x) for x in (*a, *b)):
         counts = [_effective(x) for x in (a, b)]
         errors = [float(np.var(x, ddof=1)) / n for x, n in zip((a, b), counts, strict=True)]
         half = float(stats.t.ppf(0.975, max(1.0, sum(counts) - 2))) * math.sqrt(sum(errors))
         low, high = difference - half, difference + half
-    return MetricDifference(name, *means, difference, low, high, min(len(a), len(b)))
+    return MetricDifference(name, mean_a, mean_b, difference, low, high, min(len(a), len(b)))
 
 
 def _effective(values: list[float]) -> float:

@@ -36,7 +36,8 @@ def read_run(run: Path) -> Row:
     try:
         body = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise PawlError("not a run folder (no run.json)", str(run)) from None
+        hint = "`pawl runs` lists the runs of a folder"
+        raise PawlError("not a run folder (no run.json)", str(run), hint) from None
     except ValueError as e:
         raise PawlError(f"unreadable run.json ({e})", str(run)) from e
     if not isinstance(body, dict):

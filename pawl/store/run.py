@@ -9,12 +9,9 @@ Use: `with RunFolder.create(cfg, places) as run: run.append_step({...})`.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
-import sys
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -23,50 +20,16 @@ from typing import Literal
 from pydantic import ValidationError
 
 from pawl.config.options import RunConfig
-from pawl.config.tree import leaves
-from pawl.errors import Exit, PawlError, PawlErrors
-from pawl.store import facts
+from pawl.errors import Exit, PawlError
 from pawl.store.files import append_lines, dumps, read_lines, repair, write_atomic, write_error
-from pawl.store.lock import RunLock, holder
+from pawl.store.lock import RunLock
+from pawl.store.manifest import FORMAT, config_hash, first_facts, never_began, now, pretty
+from pawl.store.read import read_run
 
-FORMAT = 1
 APPENDED = ("steps.jsonl", "events.jsonl", "preflight.jsonl")
 COMMANDS = ("pause", "continue", "stop", "checkpoint", "patch")
 SampleKind = Literal["step", "eval"]
 Record = Mapping[str, object]
-
-
-def config_hash(cfg: RunConfig) -> str:
-    """Hash of everything that results depend on: all options but the run's name and place."""
-    values = {k: v for k, v in leaves(cfg).items() if k not in ("name", "runs_dir")}
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def differences(cfg: RunConfig, places: Mapping[str, str]) -> list[dict[str, object]]:
-    """Options whose value is not the default: path, default, value and where it was set."""
-    default, now = leaves(RunConfig()), leaves(cfg)
-    rows = []
-    for path, value in now.items():
-        before = default.get(path)
-        if path not in default or before != value:
-            place = places.get(path, "default")
-            rows.append({"path": path, "default": before, "value": value, "from": place})
-    return rows
-
-
-def require_same(run: RunFolder, cfg: RunConfig) -> None:
-    """Raise PawlErrors naming every option in which `cfg` differs from the run's own config."""
-    old, new = leaves(run.config()), leaves(cfg)
-    errors = [
-        PawlError(
-            f"`{path}` is {old.get(path)!r} in the run and {new.get(path)!r} here", str(run.path)
-        )
-        for path in {**old, **new}
-        if old.get(path) != new.get(path) and path not in ("name", "runs_dir")
-    ]
-    if errors:
-        errors[-1].hint = "resume keeps the original config; start a new run for another one"
-        raise PawlErrors(errors)
 
 
 class RunFolder:
@@ -88,7 +51,7 @@ class RunFolder:
         """
         assert cfg.name, "a run needs a name"
         path = Path(cfg.runs_dir) / cfg.name
-        if _never_began(path):
+        if never_began(path):
             shutil.rmtree(path)
         if path.exists():
             hint = f"continue it with `pawl train --resume {path}`, or set another name=..."
@@ -101,7 +64,7 @@ class RunFolder:
         except OSError as e:
             raise write_error(e, path, Exit.USER) from e
         try:
-            write_atomic(path / "run.json", _pretty(_first_facts(cfg, places or {}, parent)))
+            write_atomic(path / "run.json", pretty(first_facts(cfg, places or {}, parent)))
             run.event("start", config_hash=config_hash(cfg))
         except PawlError:
             run.close()
@@ -116,15 +79,11 @@ class RunFolder:
         Raises PawlError when it is no run folder or another trainer holds it.
         """
         folder = Path(path)
-        if not (folder / "run.json").is_file():
-            hint = "`pawl runs` lists the runs of a folder"
-            raise PawlError("not a run folder (no run.json)", str(folder), hint)
-        run = cls(folder, RunLock(folder))
-        if run.facts().get("format") != FORMAT:
-            run.close()
+        if read_run(folder).get("format") != FORMAT:
             raise PawlError(
                 f"run.json is not of format {FORMAT}", str(folder), "another Pawl made it"
             )
+        run = cls(folder, RunLock(folder))
         try:
             torn = [name for name in APPENDED if repair(folder / name)]
             torn += [p.name for p in sorted((folder / "samples").glob("*.jsonl")) if repair(p)]
@@ -139,12 +98,7 @@ class RunFolder:
 
     def facts(self) -> dict[str, object]:
         """run.json as it stands."""
-        try:
-            body = json.loads((self.path / "run.json").read_text(encoding="utf-8"))
-        except ValueError as e:
-            raise PawlError(f"unreadable run.json ({e})", str(self.path)) from e
-        assert isinstance(body, dict)
-        return body
+        return read_run(self.path)
 
     def config(self) -> RunConfig:
         """The run's resolved config, as it was saved."""
@@ -164,7 +118,7 @@ class RunFolder:
 
     def update(self, **more: object) -> None:
         """Add facts to run.json (sandbox tier, data and reward versions, device), atomically."""
-        write_atomic(self.path / "run.json", _pretty({**self.facts(), **more}))
+        write_atomic(self.path / "run.json", pretty({**self.facts(), **more}))
 
     def append_step(self, record: Record) -> None:
         """One record of one optimiser step; it must hold an integer `step`."""
@@ -268,39 +222,6 @@ class RunFolder:
             self.close()
 
 
-def _first_facts(cfg: RunConfig, places: Mapping[str, str], parent: str) -> dict[str, object]:
-    """run.json at the start of a run."""
-    return {
-        "format": FORMAT,
-        "name": cfg.name,
-        "created": now(),
-        "command": sys.argv,
-        "parent": parent or None,
-        "seed": cfg.seed,
-        "config_hash": config_hash(cfg),
-        "config": cfg.model_dump(mode="json", by_alias=True),
-        "differs_from_defaults": differences(cfg, places),
-        "git": facts.git(),
-        "packages": facts.packages(),
-        "hardware": facts.hardware(),
-    }
-
-
-def _never_began(path: Path) -> bool:
-    """True for the folder of a run that ended in an error before anything was recorded."""
-    if not (path / "run.json").is_file() or holder(path) is not None:
-        return False
-    if any(path.glob("checkpoints/*")) or any(read_lines(path / "steps.jsonl")):
-        return False
-    kinds = [e.get("kind") for e in read_lines(path / "events.jsonl")]
-    return kinds[-1:] in (["error"], ["interrupted"])
-
-
-def now() -> str:
-    """The wall clock, to the second, with its zone."""
-    return time.strftime("%Y-%m-%dT%H:%M:%S%z")
-
-
 def _command(line: bytes) -> dict[str, object] | str:
     """A command as an object, or why it is none."""
     try:
@@ -317,7 +238,3 @@ def _command(line: bytes) -> dict[str, object] | str:
 def _step_of(path: Path) -> int:
     digits = path.stem.rsplit("-", 1)[-1]
     return int(digits) if digits.isdigit() else -1
-
-
-def _pretty(body: object) -> str:
-    return json.dumps(json.loads(dumps(body)), indent=1, ensure_ascii=False) + "\n"

@@ -35,8 +35,8 @@ def score_of(row: Row) -> Row:
 def stage(row: Row) -> str:
     """The stage of a sample row."""
     score = score_of(row)
-    words = [str(score.get(k) or "") for k in ("status", "verdict", "reason")]
-    return stage_of(*words, str(row.get("finish", "")))
+    status, verdict, reason = (str(score.get(k) or "") for k in ("status", "verdict", "reason"))
+    return stage_of(status, verdict, reason, str(row.get("finish", "")))
 
 
 def total(row: Row) -> float | None:

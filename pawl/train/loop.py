@@ -18,7 +18,8 @@ from pawl.algo.advantages import grpo, grpo_no_std
 from pawl.config.options import AlgoConfig, RunConfig
 from pawl.errors import Exit, PawlError
 from pawl.store.display import Display
-from pawl.store.run import RunFolder, differences
+from pawl.store.manifest import differences
+from pawl.store.run import RunFolder
 from pawl.train.boundary import Progress, TrainResult, after_step, begin, finish, save
 from pawl.train.control import interrupts
 from pawl.train.data import draw

@@ -1,0 +1,90 @@
+"""run.json: what a run is, written when it begins; and what makes two configs the same.
+
+Left out: facts that only the trainer learns later (`RunFolder.update` adds them).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from pawl.config.options import RunConfig
+from pawl.config.tree import leaves
+from pawl.errors import PawlError, PawlErrors
+from pawl.store import facts
+from pawl.store.files import dumps, read_lines
+from pawl.store.lock import holder
+
+FORMAT = 1
+
+
+def config_hash(cfg: RunConfig) -> str:
+    """Hash of everything that results depend on: all options but the run's name and place."""
+    values = {k: v for k, v in leaves(cfg).items() if k not in ("name", "runs_dir")}
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def differences(cfg: RunConfig, places: Mapping[str, str]) -> list[dict[str, object]]:
+    """Options whose value is not the default: path, default, value and where it was set."""
+    default, now = leaves(RunConfig()), leaves(cfg)
+    rows = []
+    for path, value in now.items():
+        before = default.get(path)
+        if path not in default or before != value:
+            place = places.get(path, "default")
+            rows.append({"path": path, "default": before, "value": value, "from": place})
+    return rows
+
+
+def require_same(run: Path, saved: RunConfig, cfg: RunConfig) -> None:
+    """Raise PawlErrors naming every option in which `cfg` differs from what the run saved."""
+    old, new = leaves(saved), leaves(cfg)
+    errors = [
+        PawlError(f"`{path}` is {old.get(path)!r} in the run and {new.get(path)!r} here", str(run))
+        for path in {**old, **new}
+        if old.get(path) != new.get(path) and path not in ("name", "runs_dir")
+    ]
+    if errors:
+        errors[-1].hint = "resume keeps the original config; start a new run for another one"
+        raise PawlErrors(errors)
+
+
+def first_facts(cfg: RunConfig, places: Mapping[str, str], parent: str) -> dict[str, object]:
+    """run.json at the start of a run."""
+    return {
+        "format": FORMAT,
+        "name": cfg.name,
+        "created": now(),
+        "command": sys.argv,
+        "parent": parent or None,
+        "seed": cfg.seed,
+        "config_hash": config_hash(cfg),
+        "config": cfg.model_dump(mode="json", by_alias=True),
+        "differs_from_defaults": differences(cfg, places),
+        "git": facts.git(),
+        "packages": facts.packages(),
+        "hardware": facts.hardware(),
+    }
+
+
+def never_began(path: Path) -> bool:
+    """True for the folder of a run that ended in an error before anything was recorded."""
+    if not (path / "run.json").is_file() or holder(path) is not None:
+        return False
+    if any(path.glob("checkpoints/*")) or any(read_lines(path / "steps.jsonl")):
+        return False
+    kinds = [e.get("kind") for e in read_lines(path / "events.jsonl")]
+    return kinds[-1:] in (["error"], ["interrupted"])
+
+
+def now() -> str:
+    """The wall clock, to the second, with its zone."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z")
+
+
+def pretty(body: object) -> str:
+    return json.dumps(json.loads(dumps(body)), indent=1, ensure_ascii=False) + "\n"

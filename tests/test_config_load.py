@@ -1,0 +1,205 @@
+"""Configs: order of sources, every error at once with its place, and where values came from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pawl.config.load import load_run, load_sft
+from pawl.config.options import RunConfig, SftConfig
+from pawl.config.tree import leaves, options
+from pawl.errors import Exit, PawlError, PawlErrors
+
+
+def errors_of(
+    path: Path, text: str, overrides: tuple[str, ...] = (), environ: Mapping[str, str] | None = None
+) -> list[PawlError]:
+    """The errors of loading `text`; fails when it loads."""
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(PawlErrors) as caught:
+        load_run(path, overrides, environ or {})
+    assert caught.value.code == Exit.USER
+    return caught.value.errors
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """Where a test's config stands."""
+    return tmp_path / "run.yaml"
+
+
+def test_order_of_sources_and_provenance(file: Path) -> None:
+    file.write_text("seed: 1\noptim:\n  lr: 1e-5\n  beta1: 0.5\n  beta2: 0.6\n")
+    environ = {"PAWL_OPTIM__BETA1": "0.7", "PAWL_OPTIM__BETA2": "0.8", "HOME": "/"}
+    cfg, places = load_run(file, ["optim.beta2=0.9"], environ)
+    assert (cfg.optim.lr, cfg.optim.beta1, cfg.optim.beta2) == (1e-5, 0.7, 0.9)
+    assert places["optim.lr"] == f"{file}:3"
+    assert places["optim.beta1"] == "environment PAWL_OPTIM__BETA1"
+    assert places["optim.beta2"] == "command line"
+    assert places["optim.eps"] == "default"
+    assert (cfg.name, places["name"]) == ("run", "file name")
+    assert set(places) == {path for path, _ in options(RunConfig)}
+
+
+def test_all_errors_at_once_with_line_and_nearest_name(file: Path) -> None:
+    text = """seed: 3
+optim:
+  lr: 5
+  lrr: 3
+  lr: 3
+rolout: {x: 1}
+rollout:
+  group_size: 1
+  prompts: "8"
+  engine: loca
+rules:
+  - when: step 3
+    metric: reward/mean
+    valu: 3
+train: {steps: 3, epochs: 1}
+model: {lora: {r: 3, dropout: 0.1}}
+"""
+    found = {e.where.removeprefix(f"{file}:"): e.block() for e in errors_of(file, text)}
+    assert "`optim.lr` = 5 is outside [0, 1]" in found["3"]
+    assert "did you mean `optim.lr`?" in found["4"]
+    assert "given twice" in found["5"]
+    assert "did you mean `rollout`?" in found["6"]
+    assert "needs at least 2" in found["8"]
+    assert 'wants a whole number, got "8" (text)' in found["9"]
+    assert 'did you mean "local"?' in found["10"]
+    assert "did you mean `rules.0.value`?" in found["14"]
+    assert "give one length of the run" in found["15"]
+    assert "RL needs 0" in found["16"]
+    assert len(found) == 10
+
+
+def test_environment_and_command_line_errors(file: Path) -> None:
+    environ = {"PAWL_OPTIM__LRR": "1", "PAWL_SEED": "x", "PAWL_OUT": "sft's own option"}
+    overrides = ("eval.evry=3", "foo", "train=[", "optim.lr.x=1", "problems.limit=-1")
+    found = [e.block() for e in errors_of(file, "", overrides, environ)]
+    assert len(found) == 7
+    text = "\n".join(found)
+    assert (
+        "environment PAWL_OPTIM__LRR: names no option\n  help: did you mean PAWL_OPTIM__LR" in text
+    )
+    assert 'environment PAWL_SEED: `seed` wants a whole number, got "x"' in text
+    assert "unknown option `eval.evry`\n  help: did you mean `eval.every`?" in text
+    assert "`foo` is not of the form section.option=value" in text
+    assert "`optim.lr` is an option, not a section" in text
+    assert "command line: `problems.limit` = -1 is outside >= 0" in text
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        ("optim: {lr: 1e-5\n", 2, "unreadable YAML"),
+        ("\tseed: 1\n", 1, "spaces"),
+        ("seed: 1\n---\nseed: 2\n", 2, "single document"),
+        ("seed: *nothing\n", 1, "undefined alias"),
+    ],
+)
+def test_unreadable_yaml(file: Path, text: str, line: int, words: str) -> None:
+    file.write_text(text)
+    with pytest.raises(PawlError) as caught:
+        load_run(file, [], {})
+    assert caught.value.where == f"{file}:{line}"
+    assert words in caught.value.block()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("- 1\n", "not a mapping"),
+        ("just text\n", "not a mapping"),
+        ("seed: &a {b: *a}\n", "nested too deeply"),
+        ("problems: {train: !!python/object:os.system x}\n", "tag"),
+        ("target: {value: .nan}\n", "not a finite number"),
+        ("optim: {lr: true}\n", "wants a number, got true"),
+        ("name: 2024-01-01\n", "put it in quotes"),
+        ("rules: 3\n", "wants a list"),
+        ("rules: [3]\n", "`rules.0` wants a section"),
+        ("rules: [{metric: reward/mean}]\n", "`rules.0.when` is required"),
+        ("rollout: {stop: [1]}\n", "`rollout.stop.0` wants text"),
+        ("optim: 3\n", "`optim` is a section"),
+        ("reward: {stages: {tests: 0.5}}\n", "sum to 0.85"),
+    ],
+)
+def test_wrong_shapes(file: Path, text: str, words: str) -> None:
+    found = "\n".join(e.block() for e in errors_of(file, text))
+    assert words in found
+    assert str(file) in found
+
+
+def test_missing_and_binary_files(tmp_path: Path) -> None:
+    (tmp_path / "quickstart.yaml").write_text("seed: 1\n")
+    with pytest.raises(PawlError, match=r"did you mean .*quickstart\.yaml") as caught:
+        load_run(tmp_path / "quikstart.yaml", [], {})
+    assert caught.value.code == Exit.USER
+    (tmp_path / "x.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(PawlError, match="not a text file"):
+        load_run(tmp_path / "x.yaml", [], {})
+    with pytest.raises(PawlError, match="cannot read"):
+        load_run(tmp_path, [], {})
+
+
+def test_text_options_take_text_as_it_is(file: Path) -> None:
+    file.write_text("")
+    overrides = ["name=007", "model.device=cuda:1", "reward.end_marker=", 'prompt.system="a b"']
+    cfg, _ = load_run(file, overrides, {})
+    assert (cfg.name, cfg.model.device, cfg.reward.end_marker) == ("007", "cuda:1", "")
+    assert cfg.prompt.system == "a b"
+
+
+def test_reward_in_short_merges_with_overrides(file: Path) -> None:
+    file.write_text("reward: mine.py:score\n")
+    cfg, places = load_run(file, ["reward.min_lines=2"], {})
+    assert (cfg.reward.use, cfg.reward.min_lines) == ("mine.py:score", 2)
+    assert places["reward.use"] == f"{file}:1"
+
+
+def test_whole_sections_and_lists_can_be_overridden(file: Path) -> None:
+    file.write_text("target: {value: 0.5}\nrollout: {stop: [a]}\n")
+    assert load_run(file, ["target=null"], {})[0].target is None
+    cfg, _ = load_run(file, ["rollout.stop=[b, c]", "target.value=0.7"], {})
+    assert cfg.rollout.stop == ("b", "c")
+    assert cfg.target is not None
+    assert cfg.target.value == 0.7
+
+
+def test_sft_config(file: Path) -> None:
+    file.write_text("data: x.jsonl\nout: model\n")
+    cfg, _ = load_sft(file, ["optim.lr=1e-3"], {"PAWL_ROLLOUT__PROMPTS": "a run's option"})
+    assert (cfg.data, cfg.optim.lr) == ("x.jsonl", 1e-3)
+    file.write_text("")
+    with pytest.raises(PawlErrors) as caught:
+        load_sft(file, [], {})
+    assert [e.what for e in caught.value.errors] == ["`data` is required", "`out` is required"]
+
+
+@given(
+    lr=st.floats(0, 1),
+    seed=st.integers(0, 2**31),
+    stop=st.lists(st.text("abc\"'\\: #\n", max_size=5), max_size=3),
+)
+def test_what_is_written_as_yaml_is_read_back(
+    tmp_path_factory: pytest.TempPathFactory, lr: float, seed: int, stop: list[str]
+) -> None:
+    """JSON is YAML: any value survives the file, however it is spelled."""
+    import json
+
+    file = tmp_path_factory.mktemp("config") / "run.yaml"
+    file.write_text(json.dumps({"optim": {"lr": lr}, "seed": seed, "rollout": {"stop": stop}}))
+    cfg, _ = load_run(file, [], {})
+    assert (cfg.optim.lr, cfg.seed, list(cfg.rollout.stop)) == (lr, seed, stop)
+
+
+@pytest.mark.parametrize("model", [RunConfig, SftConfig])
+def test_options_and_leaves_agree(model: type[RunConfig] | type[SftConfig]) -> None:
+    required = {"data": "x", "out": "y"} if model is SftConfig else {}
+    flat = leaves(model(**required))
+    plain = {path for path, _ in options(model)}
+    assert {p for p in plain if not p.startswith("target.")} <= set(flat)
