@@ -162,20 +162,31 @@ def flat_attention(
         return result
     scale = kwargs["scaling"]
     n = pawl_layout.prompt_tokens
-    states = [x[0].transpose(0, 1) for x in (query, key, value)]  # each (N, heads, D)
+    states = [_wide(x[0].transpose(0, 1)) for x in (query, key, value)]  # each (N, heads, D)
     padded = [_apply(_Pad, x[n:], pawl_layout) for x in states]
-    prompt_out, row_out = [], []
+    prompt_out, row_out = list[torch.Tensor](), list[torch.Tensor]()
     for span in pawl_layout.spans:
-        shared = [x[span.prompt].transpose(0, 1)[None] for x in states]
+        pq, pk, pv = (x[span.prompt].transpose(0, 1)[None] for x in states)
+        q, k, v = (_rows(x, span) for x in padded)
         if span.mask_WK is not None:
-            prompt_out.append(_sdpa(*shared, None, scale)[0].transpose(0, 1))
-        q, k, v = (x[span.slots].unflatten(0, (span.rows, -1)).transpose(1, 2) for x in padded)
-        if span.mask_WK is not None:
-            k = torch.cat([shared[1].expand(span.rows, -1, -1, -1), k], 2)
-            v = torch.cat([shared[2].expand(span.rows, -1, -1, -1), v], 2)
+            prompt_out.append(_sdpa(pq, pk, pv, None, scale)[0].transpose(0, 1))
+            k = torch.cat([pk.expand(span.rows, -1, -1, -1), k], 2)
+            v = torch.cat([pv.expand(span.rows, -1, -1, -1), v], 2)
         row_out.append(_sdpa(q, k, v, span.mask_WK, scale).transpose(1, 2).flatten(0, 1))
     rows = _apply(_Unpad, torch.cat(row_out), pawl_layout)
-    return torch.cat([*prompt_out, rows])[None], None
+    return torch.cat([*prompt_out, rows])[None].to(query.dtype), None
+
+
+def _wide(x: torch.Tensor) -> torch.Tensor:
+    """fp32 on CPU: its half-precision attention is slower, most of all backwards."""
+    half = x.dtype in (torch.bfloat16, torch.float16)
+    return x.float() if half and x.device.type == "cpu" else x
+
+
+def _rows(x_MHD: torch.Tensor, span: Span) -> torch.Tensor:
+    """The slots of one block as (R, heads, W, D)."""
+    part = x_MHD[span.slots]
+    return part.view(span.rows, -1, *part.shape[1:]).transpose(1, 2)
 
 
 def _apply(function: Any, x: torch.Tensor, layout: Layout) -> torch.Tensor:
@@ -187,10 +198,11 @@ def _apply(function: Any, x: torch.Tensor, layout: Layout) -> torch.Tensor:
 def _sdpa(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None, scale: float
 ) -> torch.Tensor:
-    """Causal attention, or by `mask`, over grouped query heads."""
-    return F.scaled_dot_product_attention(
-        q, k, v, attn_mask=mask, is_causal=mask is None, scale=scale, enable_gqa=True
-    )
+    """Causal attention, or by `mask`, over grouped query heads, in the precision it is given."""
+    with torch.autocast(q.device.type, enabled=False):
+        return F.scaled_dot_product_attention(
+            q, k, v, attn_mask=mask, is_causal=mask is None, scale=scale, enable_gqa=True
+        )
 
 
 AttentionInterface.register(NAME, flat_attention)

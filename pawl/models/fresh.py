@@ -58,7 +58,8 @@ def train_tokenizer(texts: Sequence[str], vocab_size: int) -> Any:
         show_progress=False,
     )
     core.train_from_iterator(texts, trainer)
-    return PreTrainedTokenizerFast(tokenizer_object=core, pad_token=special.PAD, eos_token=EOS)
+    wrap: Any = PreTrainedTokenizerFast
+    return wrap(tokenizer_object=core, pad_token=special.PAD, eos_token=EOS)
 
 
 def stored_dtype(path: Path) -> torch.dtype:

@@ -26,7 +26,7 @@ from pawl.train.optim import clip_grad_norm, lr_at, make_optimizer, set_lr
 from pawl.train.sft_data import Example, pack, plan, read_lines, tokenise
 
 BUCKET = 8  # documents of similar length that share one attention call
-MICRO_TOKENS = 16384  # tokens in one forward; longer batches accumulate
+MICRO_TOKENS = 4096  # tokens in one forward; a batch accumulates over several
 LINES = 50  # progress lines of a run
 
 
