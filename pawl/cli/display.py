@@ -8,6 +8,7 @@ the display, not the run. Left out: the text of the lines (`line`).
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -55,7 +56,8 @@ class Output:
         try:
             self._stream.write(printable(text, self._stream.encoding) + "\n")
             self._stream.flush()
-        except BrokenPipeError:
+        except BrokenPipeError:  # what is still buffered must not fail at exit either
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
             self._stream = None
 
 
@@ -79,6 +81,17 @@ class JsonLines(Silent):
     def step(self, record: Record) -> None:
         """Print one record."""
         self._out.line(dumps(record))
+
+
+class Notes(Silent):
+    """Notes alone, on standard error: for commands that are not training."""
+
+    def __init__(self) -> None:
+        self._err = Output(sys.stderr)
+
+    def note(self, text: str) -> None:
+        """Print one line for a person."""
+        self._err.line(text)
 
 
 @dataclass(slots=True)

@@ -35,8 +35,7 @@ ENVIRONMENT = {
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="pawl")
-@click.pass_context
-def pawl(ctx: click.Context) -> None:
+def pawl() -> None:
     """Post-train code models by reinforcement learning, with rewards from compilers and tests.
 
     Exit codes: 0 fine, 1 findings or a missed target, 2 your input, 3 crashed, 4 stopped and
@@ -44,8 +43,6 @@ def pawl(ctx: click.Context) -> None:
     """
     for name, value in ENVIRONMENT.items():  # before torch is imported
         os.environ.setdefault(name, value)
-    if ctx.invoked_subcommand in READERS:
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `pawl samples RUN | head`
 
 
 for command in (*work.COMMANDS, *look.COMMANDS):
@@ -57,6 +54,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    if argv is None and sys.argv[1:2] and sys.argv[1] in READERS:
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `pawl samples RUN | head`
     state = State()
     args = list(argv) if argv is not None else None
     try:

@@ -6,6 +6,7 @@ load neither torch nor numpy nor pydantic. Left out: commands that only read (`l
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from pawl.errors import PawlError
 if TYPE_CHECKING:
     from pawl.store.run import RunFolder
 
+SPLITS = ("held_out", "train")
 TIERS = ("auto", "bubblewrap", "landlock", "unsafe")
 
 
@@ -43,9 +45,10 @@ def train(
     run, places = _open_run(config, overrides, resume)
     state.run = run.path
     with run, open_display(quiet, as_json, places) as display, library_warnings(run):
+        cfg = run.config()
         from pawl.train.loop import train as train_loop
 
-        result = train_loop(run.config(), run, display, resume is not None)
+        result = train_loop(cfg, run, display, resume is not None)
         display.close(result.summary)
     return int(result.exit_code)
 
@@ -108,14 +111,32 @@ def score(completions: Path, problems: str, tier: str, allow_unsafe: bool) -> in
 @click.command(name="eval", short_help="Pass@k of a model on held-out problems.")
 @click.argument("model", metavar="MODEL|RUN")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--config", help="Config with problems, sampling and sandbox.")
+@click.option("--config", help="Config with problems, sampling and sandbox (default: the run's).")
+@click.option("--split", type=click.Choice(SPLITS), default="held_out", show_default=True)
 @json_option
 @debug_option
-def evaluate(model: str, overrides: tuple[str, ...], config: str | None, as_json: bool) -> int:
-    """Pass@k of a model folder or a run's best checkpoint on held-out problems."""
-    from pawl.cli.evaluation import evaluate_command
+def evaluate(
+    model: str, overrides: tuple[str, ...], config: str | None, split: str, as_json: bool
+) -> None:
+    """Pass@1 and pass@k with intervals: a base-capability test, or a run's checkpoint.
 
-    return evaluate_command(model, config, overrides, as_json)
+    MODEL is bundled, a model folder or hub name, or a run folder. Options of the sections
+    problems, eval, rollout and sandbox apply: pawl eval bundled eval.samples=8
+    """
+    from pawl.cli.display import Notes
+    from pawl.config.load import load_run, overridden
+    from pawl.config.options import RunConfig
+    from pawl.store.read import is_run, saved_config
+
+    if config is not None:
+        cfg, _ = load_run(config, overrides)
+    else:
+        base = saved_config(Path(model)) if is_run(Path(model)) else RunConfig()
+        cfg = overridden(base, overrides)
+    from pawl.train.eval_model import evaluate_model
+
+    report = evaluate_model(model, cfg, split, Notes())
+    click.echo(json.dumps(report.as_dict(), indent=1) if as_json else report.text())
 
 
 @click.command(short_help="Fine-tune on completions (warm start).")

@@ -20,7 +20,7 @@ from ruamel.yaml.nodes import ScalarNode
 from pawl.config.check import check
 from pawl.config.options import RunConfig, SftConfig
 from pawl.config.parse import Table, compose, put_node
-from pawl.config.tree import nearest, options
+from pawl.config.tree import leaves, nearest, options
 from pawl.errors import PawlError
 
 PREFIX = "PAWL_"
@@ -47,6 +47,17 @@ def load_sft(
     return check(SftConfig, table), provenance(SftConfig, table)
 
 
+def overridden(
+    cfg: RunConfig, overrides: Sequence[str], environ: Mapping[str, str] | None = None
+) -> RunConfig:
+    """A config that exists already, with environment and overrides on top; raises PawlErrors."""
+    table = Table(RunConfig)
+    for path, value in leaves(cfg).items():
+        table.put(path, value, "the config to change")
+    _overlay(table, overrides, environ)
+    return check(RunConfig, table)
+
+
 def provenance(model: type[BaseModel], table: Table) -> dict[str, str]:
     """Where each option's value came from; options that nobody set are "default"."""
     return {path: table.places.get(path, "default") for path, _ in options(model)}
@@ -62,8 +73,14 @@ def _read(
     node = compose(_text(path), str(path), lines=True)
     if node is not None:
         put_node(table, "", node, lambda n: f"{path}:{n.start_mark.line + 1}")
-    for path_, text, place in _environment(table, os.environ if environ is None else environ):
-        _put_text(table, path_, text, place)
+    _overlay(table, overrides, environ)
+    return table
+
+
+def _overlay(table: Table, overrides: Sequence[str], environ: Mapping[str, str] | None) -> None:
+    """Environment, then command line, on top of what the table holds."""
+    for path, text, place in _environment(table, os.environ if environ is None else environ):
+        _put_text(table, path, text, place)
     for override in overrides:
         name, sign, text = override.partition("=")
         if not sign:
@@ -71,7 +88,6 @@ def _read(
             table.errors.append(PawlError(what, "command line", _override_hint(table, name)))
             continue
         _put_text(table, name.strip(), text, "command line")
-    return table
 
 
 def _override_hint(table: Table, name: str) -> str:

@@ -11,6 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
+from pydantic import ValidationError
+
+from pawl.config.options import RunConfig
 from pawl.config.tree import nearest
 from pawl.errors import PawlError
 from pawl.store.files import NOT_FINITE, read_lines
@@ -21,7 +24,7 @@ Row = dict[str, object]
 def find_run(run: str, runs_dir: str | Path = "runs") -> Path:
     """The folder of a run given as a path or as a name under `runs_dir`; raises PawlError."""
     for path in (Path(run), Path(runs_dir) / run):
-        if (path / "run.json").is_file():
+        if is_run(path):
             return path
     root = Path(runs_dir)
     near = sorted(p.parent.name for p in root.glob("*/run.json")) if root.is_dir() else []
@@ -43,6 +46,20 @@ def read_run(run: Path) -> Row:
     if not isinstance(body, dict):
         raise PawlError("unreadable run.json (not an object)", str(run))
     return body
+
+
+def is_run(path: Path) -> bool:
+    """Whether a path is a run folder."""
+    return (path / "run.json").is_file()
+
+
+def saved_config(run: Path) -> RunConfig:
+    """The run's resolved config; raises PawlError when this Pawl does not know its options."""
+    try:
+        return RunConfig.model_validate_json(json.dumps(read_run(run).get("config")))
+    except ValidationError as e:
+        what = f"run.json holds a config that this Pawl does not know ({e.error_count()} faults)"
+        raise PawlError(what, str(run), "use the version that its `packages` name") from e
 
 
 def read_steps(run: Path) -> list[Row]:

@@ -17,14 +17,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal
 
-from pydantic import ValidationError
-
 from pawl.config.options import RunConfig
 from pawl.errors import Exit, PawlError
 from pawl.store.files import append_lines, dumps, read_lines, repair, write_atomic, write_error
 from pawl.store.lock import RunLock
 from pawl.store.manifest import FORMAT, config_hash, first_facts, never_began, now, pretty
-from pawl.store.read import read_run
+from pawl.store.read import read_run, saved_config
 
 APPENDED = ("steps.jsonl", "events.jsonl", "preflight.jsonl")
 COMMANDS = ("pause", "continue", "stop", "checkpoint", "patch")
@@ -102,13 +100,7 @@ class RunFolder:
 
     def config(self) -> RunConfig:
         """The run's resolved config, as it was saved."""
-        try:
-            return RunConfig.model_validate_json(json.dumps(self.facts().get("config")))
-        except ValidationError as e:
-            what = (
-                f"run.json holds a config that this Pawl does not know ({e.error_count()} faults)"
-            )
-            raise PawlError(what, str(self.path), "use the version in its `packages`") from e
+        return saved_config(self.path)
 
     def places(self) -> dict[str, str]:
         """Where the options that differ from the defaults were set, when the run began."""
