@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from transformers import AutoConfig, AutoModelForCausalLM, Qwen2Tokenizer
 
 from pawl.config.options import SftConfig
 from pawl.errors import PawlError
@@ -47,10 +47,15 @@ def fresh_policy(cfg: SftConfig, texts: Sequence[str]) -> Policy:
 
 
 def train_tokenizer(texts: Sequence[str], vocab_size: int) -> Any:
-    """Byte-level BPE (no unknown token); pad and EOS are ids 0 and 1."""
+    """Byte-level BPE with Qwen2's splitting; pad and EOS are ids 0 and 1, nothing is unknown.
+
+    It is a Qwen2Tokenizer, because AutoTokenizer makes one for every qwen2 model whatever the
+    folder says; other families read the same files unchanged.
+    """
+    shape: Any = Qwen2Tokenizer()
     core = Tokenizer(models.BPE())
-    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    core.decoder = decoders.ByteLevel()
+    core.normalizer = shape.backend_tokenizer.normalizer
+    core.pre_tokenizer = shape.backend_tokenizer.pre_tokenizer
     trainer: Any = trainers.BpeTrainer(
         vocab_size=vocab_size,
         special_tokens=[special.PAD, EOS],
@@ -58,13 +63,26 @@ def train_tokenizer(texts: Sequence[str], vocab_size: int) -> Any:
         show_progress=False,
     )
     core.train_from_iterator(texts, trainer)
-    wrap: Any = PreTrainedTokenizerFast
-    return wrap(tokenizer_object=core, pad_token=special.PAD, eos_token=EOS)
+    learnt = json.loads(core.to_str())["model"]
+    merges = [tuple(merge) for merge in learnt["merges"]]
+    wrap: Any = Qwen2Tokenizer
+    named = {"pad_token": special.PAD, "eos_token": EOS, "unk_token": EOS}
+    return wrap(vocab=learnt["vocab"], merges=merges, **named)
+
+
+def read_architecture(path: Path) -> dict[str, Any]:
+    """The fields of an architecture file. Raises PawlError when it is not a JSON object."""
+    hint = 'a Hugging Face config with "model_type": "qwen2" and its sizes'
+    try:
+        fields: dict[str, Any] = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise PawlError(f"cannot read the architecture: {error}", "init", hint) from error
+    return fields
 
 
 def stored_dtype(path: Path) -> torch.dtype:
     """The precision that an architecture file wants its weights saved in (fp32 if unsaid)."""
-    name = json.loads(path.read_text(encoding="utf-8")).get("dtype", "float32")
+    name = read_architecture(path).get("dtype", "float32")
     known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
     if name not in known:
         raise PawlError(f"dtype {name} is not one of {', '.join(known)}", str(path))
@@ -75,7 +93,7 @@ def _random_model(path: Path, tokenizer: Any, seed: int) -> Any:
     """The architecture of a JSON file with weights drawn from the seed, in fp32."""
     hint = 'a Hugging Face config with "model_type": "qwen2" and its sizes'
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
+        fields = read_architecture(path)
         kind = fields.pop("model_type")
         fields |= {"vocab_size": len(tokenizer), "bos_token_id": tokenizer.bos_token_id}
         fields |= {

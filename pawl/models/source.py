@@ -13,7 +13,12 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedTokenizerFast,
+)
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from pawl.errors import PawlError
@@ -101,9 +106,23 @@ def read_model(source: str, revision: str, dtype: torch.dtype) -> Any:
 def read_tokenizer(source: str, revision: str, option: str = "model.path") -> Any:
     """The tokenizer that stands beside the model; `option` is named when it cannot be read."""
     try:
-        return AutoTokenizer.from_pretrained(source, revision=revision or None)
+        reader: Any = PreTrainedTokenizerFast if _says_backend(Path(source)) else AutoTokenizer
+        return reader.from_pretrained(source, revision=revision or None)
     except (*UNREADABLE, json.JSONDecodeError, ImportError) as error:
         raise _unreadable("the tokenizer", source, error, option) from error
+
+
+def _says_backend(folder: Path) -> bool:
+    """Whether a folder asks for its tokenizer.json as it is.
+
+    AutoTokenizer of transformers 5 ignores this for some families (qwen2 among them) and puts
+    the family's own splitting in its place, so that text is cut differently than in training.
+    """
+    settings = folder / "tokenizer_config.json"
+    if not settings.is_file():
+        return False
+    named = json.loads(settings.read_text("utf-8")).get("tokenizer_class")
+    return bool(named == "TokenizersBackend")
 
 
 def pick_device(name: str) -> torch.device:
