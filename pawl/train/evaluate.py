@@ -19,6 +19,7 @@ from pawl.config.options import EvalConfig, RolloutConfig
 from pawl.models.text import PromptEncoder
 from pawl.rewards.pool import ScorerPool
 from pawl.rollout.engine import Engine, SamplingParams
+from pawl.store.samples import stage_of
 from pawl.train.rollouts import Rollouts, collect
 from pawl.types import Problem, Score
 
@@ -138,14 +139,7 @@ def stages(rollouts: Rollouts) -> Counter[str]:
 
 def stage(score: Score, finish: str) -> str:
     """The first thing that went wrong: truncated, syntax, types, compile, a verdict, or pass."""
-    if score.status == "missing":
-        return "missing"
-    if score.verdict != "compile":
-        return score.verdict
-    if finish == "length":
-        return "truncated"
-    head = score.reason.split(":", 1)[0]
-    return {"syntax": "syntax", "type": "types"}.get(head, "compile")
+    return stage_of(score.status, score.verdict, score.reason, finish)
 
 
 def eval_metrics(outcomes: Sequence[Outcome], start: Sequence[Outcome]) -> dict[str, float | None]:

@@ -135,6 +135,7 @@ def sample_rows(
             {
                 "step": step,
                 "problem_id": sample.problem_id,
+                "difficulty": rollouts.groups[sample.group].problem.difficulty,
                 "group": sample.group,
                 "member": sample.member,
                 "prompt": prompts[sample.group],
