@@ -132,6 +132,8 @@ def _from_record(item: object, lang: Lang, entry: str, params: tuple[str, ...]) 
         if lang == "ocaml":
             return Case(_ocaml_call(given, entry), _ocaml_value(wanted), shown, close)
         expected = {"truthy": "True", "falsy": "False"}.get(kind) or _python_value(wanted)
+        if kind == "tuple":  # the test converted the result; functions return the list
+            expected = python_tests.literal(list(ast.literal_eval(expected)))
         return Case(_python_args(given, entry, params), expected, shown, close)
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
         return f"{str(given)[:80]}: {error}"

@@ -60,9 +60,9 @@ class Prepared:
 
 
 def normalised(problem: Problem) -> str:
-    """The prompt as letters and digits in lower case, without layout or punctuation."""
+    """The prompt as lower-case words and single symbols, without layout."""
     text = problem.prompt or "\n".join(m.content for m in problem.messages if m.role != "assistant")
-    return " ".join(re.findall(r"[a-z0-9]+", text.lower()))
+    return " ".join(re.findall(r"[a-z0-9]+|[^\sa-z0-9]", text.lower()))
 
 
 def split_key(problem: Problem) -> str:

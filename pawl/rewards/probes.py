@@ -1,0 +1,227 @@
+"""Completions with a known right score: references in every accepted shape, and known-bad answers.
+
+Used by calibration (`calibrate.py`) and by the executed audit (`audit.py`). All are written in the
+form in which the model is asked to answer: with and without fence, as a body and as a whole
+definition. Left out: scoring them.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pawl.problems import ocaml_text, python_text
+from pawl.problems.cases import read_cases
+from pawl.problems.python_tests import parse_tests
+from pawl.types import Lang, Problem
+
+BAD_LINES = 8  # lines of the long known-bad answers: length gates must not turn them good
+PROSE = "\n".join(
+    [
+        "I apologize, but I cannot complete this task.",
+        "The function should first look at its input.",
+        "Then it should compute the result step by step.",
+        "For the empty case a default value is returned.",
+        "Otherwise the elements are visited one by one.",
+        "Each of them contributes to the answer.",
+        "Finally the accumulated value is returned.",
+        "Please let me know if you have any questions!",
+    ]
+)
+GARBAGE = "\n".join([")) let let = in (( match with | ->"] * BAD_LINES)
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A completion whose score is known: good must earn full marks, bad at most the cap."""
+
+    name: str
+    text: str
+    good: bool
+
+
+def fence(lang: Lang, code: str) -> str:
+    """Code as a Markdown block."""
+    return f"```{lang}\n{code.rstrip()}\n```"
+
+
+def end(text: str, marker: str) -> str:
+    """The text with the end marker as its last line."""
+    return f"{text.rstrip()}\n{marker}\n" if marker else text
+
+
+def reference_shapes(problem: Problem) -> list[tuple[str, str]]:
+    """(shape, completion) of the reference: whole and body, unfenced and fenced."""
+    whole = problem.solution.rstrip() + "\n"
+    shapes = [("whole definition", whole), ("whole, fenced", fence(problem.lang, whole))]
+    body = reference_body(problem)
+    if body:
+        shapes += [("body", body), ("body, fenced", fence(problem.lang, body))]
+    return shapes
+
+
+def reference_body(problem: Problem) -> str:
+    """What follows the problem's head in the reference; "" when the two heads differ."""
+    if not problem.head or not problem.solution:
+        return ""
+    if problem.lang == "ocaml":
+        own = ocaml_text.find_definition(problem.solution, problem.entry_point)
+        asked = ocaml_text.find_definition(problem.head, problem.entry_point)
+        if own is None or asked is None or problem.solution[: own.start].strip():
+            return ""
+        if (own.params, own.recursive) != (asked.params, asked.recursive):
+            return ""
+        return problem.solution[own.end :].lstrip("\n").rstrip() + "\n"
+    own_py = python_text.find_definition(problem.solution, problem.entry_point)
+    asked_py = python_text.find_definition(problem.head, problem.entry_point)
+    if own_py is None or asked_py is None or own_py.params != asked_py.params:
+        return ""
+    if own_py.head.strip() != asked_py.head.strip():
+        return ""
+    body = problem.solution[own_py.end :].lstrip("\n").rstrip() + "\n"
+    return body if body.startswith((" ", "\t")) else ""
+
+
+def stub(problem: Problem) -> str:
+    """A body that only fails."""
+    if problem.lang == "ocaml":
+        return '  failwith "not implemented"\n'
+    return "    raise NotImplementedError\n"
+
+
+def whole(problem: Problem, body: str) -> str:
+    """A definition with this body: under the head, or under one made up from the tests."""
+    head = problem.head
+    if not head and problem.lang == "python":
+        head = f"def {problem.entry_point}(*args):"
+    if not head:
+        arity = _arity(problem.signature)
+        head = f"let {problem.entry_point} {' '.join(f'_x{i}' for i in range(arity))} ="
+    return f"{head}\n{body}"
+
+
+def _arity(signature: str) -> int:
+    """Arrows of `val f : a -> b -> c` outside brackets."""
+    toks = list(ocaml_text.tokens(signature.partition(":")[2]))
+    return len(ocaml_text.split_top(toks, "->")) - 1
+
+
+def constant_text(problem: Problem) -> str:
+    """Source text of the value that most tests expect (the hidden ones, where there are any)."""
+    cases = [c for c in problem.cases if not c.shown] or list(problem.cases)
+    texts = [" ".join(c.expected.split()) for c in cases]
+    return max(texts, key=texts.count)
+
+
+def bad_probes(problem: Problem, constant: str) -> Iterator[Probe]:
+    """Known-bad answers. constant: source text of the constant that most tests expect."""
+    ocaml = problem.lang == "ocaml"
+    leave = "  exit 0\n" if ocaml else "    import sys\n    sys.exit(0)\n"
+    give = f"  {constant}\n" if ocaml else f"    return {constant}\n"
+    comment = "(* step *)" if ocaml else "# step"
+    leave_top = ("let () = exit 0\n" if ocaml else "import sys\nsys.exit(0)\n") + "\n".join(
+        [comment] * BAD_LINES
+    )
+    yield Probe("stub", stub(problem), False)
+    yield Probe("stub, whole definition", whole(problem, stub(problem)), False)
+    yield Probe("constant", whole(problem, give), False)
+    yield Probe("exit 0", whole(problem, leave), False)
+    yield Probe("exit 0, then dead lines", whole(problem, leave) + leave_top, False)
+    yield Probe("exit 0 at the top", leave_top, False)
+    yield Probe("empty", "", False)
+    yield Probe("blank lines", "\n" * BAD_LINES, False)
+    yield Probe("prose", PROSE, False)
+    yield Probe("syntax garbage", GARBAGE, False)
+
+
+# ---- solved examples in a prompt template --------------------------------------------------------
+
+_ARROW = r"\s*(?:->|=>|==|=|returns|\n\s*\**\s*)\s*"
+
+
+def examples_in(template: str, lang: Lang, marker: str) -> list[tuple[Problem, str]]:
+    """(problem, completion) for each solved example that a prompt template shows.
+
+    A solved example is a top-level definition together with a shown call and its result; the call
+    becomes its one test.
+    """
+    text = template.partition("{prompt}")[0]
+    made = _ocaml_examples(text, marker) if lang == "ocaml" else _python_examples(text)
+    return [(p, c) for p, c in made if p.cases]
+
+
+def _ocaml_examples(text: str, marker: str) -> Iterator[tuple[Problem, str]]:
+
+    heads = [
+        d
+        for d in ocaml_text.definitions(text)
+        if d.signature and (d.start == 0 or text[d.start - 1] == "\n")
+    ]
+    for i, d in enumerate(heads):
+        stop = heads[i + 1].start if i + 1 < len(heads) else len(text)
+        code = text[d.start : stop].partition("```")[0]
+        if marker and marker in code:
+            code = code[: code.index(marker) + len(marker)]
+        else:
+            code = re.split(r"\n\s*\n\s*(?=\(\*)", code)[0]
+        before = text[heads[i - 1].end if i else 0 : d.start]
+        shown = re.search(
+            rf"\b{re.escape(d.name)}\s+(?P<args>[^\n]+?){_ARROW}(?P<value>[^\n]+?)\s*(?:\*\)|\n|$)",
+            before,
+        )
+        if shown is None:
+            continue
+        row = [{"call": f"{d.name} {shown['args']}", "expected": shown["value"].rstrip(". ")}]
+        cases, _ = read_cases(row, "ocaml", d.name, d.params)
+        yield (
+            Problem(
+                id=f"prompt example {d.name}",
+                lang="ocaml",
+                prompt=before,
+                entry_point=d.name,
+                cases=tuple(cases),
+                signature=d.signature,
+                head=d.head,
+                solution=code,
+            ),
+            code.rstrip() + "\n",
+        )
+
+
+def _python_examples(text: str) -> Iterator[tuple[Problem, str]]:
+    blocks = re.findall(r"```\w*\n(.*?)```", text, re.DOTALL) or [text]
+    for block in blocks:
+        try:
+            body = ast.parse(block).body
+        except (SyntaxError, ValueError):
+            continue
+        for node in body:
+            if not isinstance(node, ast.FunctionDef):
+                continue
+            code = ast.get_source_segment(block, node) or ""
+            shown = re.search(
+                rf"\b{re.escape(node.name)}(?P<args>\(.*?\)){_ARROW}(?P<value>[^\n\"]+)",
+                ast.get_docstring(node) or "",
+            )
+            if shown is None:
+                continue
+            claim = f"assert {node.name}{shown['args']} == ({shown['value'].rstrip('. ')})"
+            try:
+                cases, _ = parse_tests(claim, node.name)
+            except ValueError:
+                continue
+            found = python_text.find_definition(code, node.name)
+            yield (
+                Problem(
+                    id=f"prompt example {node.name}",
+                    lang="python",
+                    prompt=ast.get_docstring(node) or "",
+                    entry_point=node.name,
+                    cases=tuple(cases),
+                    head=found.head if found else "",
+                    solution=code,
+                ),
+                code.rstrip() + "\n",
+            )

@@ -1,0 +1,148 @@
+"""One scorer process: takes jobs from its standard input, gives answers on its standard output.
+
+Torch-free, niced, dies with its parent. Messages are pickles between two processes of Pawl's own;
+candidates never hold the channel, and what a reward prints goes to standard error. An uncaught
+exception ends the process after one last message that says whose code broke. Left out: scheduling,
+retries and the cache (`pool.py`); `feeder.py` starts it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import pickle
+import signal
+import sys
+import traceback
+from dataclasses import dataclass
+from types import TracebackType
+from typing import BinaryIO, Literal
+
+from pawl.config.options import RewardConfig, SandboxConfig
+from pawl.errors import Exit, PawlError
+from pawl.rewards.code import verify
+from pawl.rewards.compose import build_reward, user_rewards
+from pawl.rewards.sandbox import Sandbox
+from pawl.rewards.user import broken_grader
+from pawl.rewards.verdict import Verification
+from pawl.types import Completion, Problem, Reward, Score, Tier
+
+NICENESS = 10
+_PDEATHSIG = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """First message to a worker. tier: decided by the pool, "" when no sandbox is needed."""
+
+    reward: RewardConfig
+    sandbox: SandboxConfig
+    tier: Tier
+    parent: int
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One completion to score, or (`verify`) to run without a reward for its values."""
+
+    kind: Literal["score", "verify"]
+    problem: Problem
+    completion: Completion
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """First message from a worker: hash of the user's reward files."""
+
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The problem itself cannot be judged: an expected value that is no value, no compiler."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """Last message from a worker. user: the user's to cure (config or grader), else Pawl's bug."""
+
+    user: bool
+    error: PawlError
+    trace: str
+
+
+Answer = Score | Verification | Refused | Ready | Broken
+
+
+def serve(source: BinaryIO, sink: BinaryIO) -> None:
+    """Answer jobs until the input ends."""
+    setup = pickle.load(source)
+    assert isinstance(setup, Setup), "the first message is the set-up"
+    if os.getppid() != setup.parent:
+        return  # the parent died before the death signal was set
+    sys.excepthook = lambda kind, error, trace: _last_words(sink, setup, error, trace)
+    sandbox = _open(setup)
+    try:
+        reward, fingerprint = build_reward(setup.reward, sandbox)
+        _send(sink, Ready(fingerprint))
+        while True:
+            try:
+                job = pickle.load(source)
+            except EOFError:
+                return
+            _send(sink, _answer(reward, sandbox, job, setup.reward.end_marker))
+    finally:
+        if sandbox is not None:
+            sandbox.close()
+
+
+def _answer(reward: Reward, sandbox: Sandbox | None, job: Job, marker: str) -> Answer:
+    """One job's answer; a problem that cannot be judged is refused, whatever the completion."""
+    try:
+        if job.kind == "verify":
+            assert sandbox is not None, "values come from a sandbox"
+            return verify(sandbox, job.problem, job.completion.text, marker)
+        return reward.score(job.problem, [job.completion])[0]
+    except PawlError as error:
+        if error.code == Exit.STOPPED:  # a broken grader, see user.py
+            raise
+        return Refused(error.block().removeprefix("error: "))
+
+
+def _open(setup: Setup) -> Sandbox | None:
+    """The pool's tier again; its canaries ran once, in the pool."""
+    return Sandbox(setup.sandbox, setup.tier) if setup.tier else None
+
+
+def _send(sink: BinaryIO, message: Answer) -> None:
+    pickle.dump(message, sink)
+    sink.flush()
+
+
+def _last_words(
+    sink: BinaryIO, setup: Setup, error: BaseException, trace: TracebackType | None
+) -> None:
+    """Tell the pool what ended this process."""
+    if isinstance(error, BrokenPipeError):
+        return  # the pool is gone
+    text = "".join(traceback.format_exception(error))
+    known = None
+    if isinstance(error, PawlError):
+        known = PawlError(error.what, error.where, error.hint, error.code)
+    known = known or broken_grader(error, trace, user_rewards(setup.reward))
+    fallback = PawlError(f"a scorer crashed: {type(error).__name__}: {error}")
+    _send(sink, Broken(known is not None, known or fallback, text))
+
+
+def main() -> None:
+    """Set up the process and serve."""
+    ctypes.CDLL(None).prctl(_PDEATHSIG, signal.SIGKILL)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    os.nice(NICENESS)
+    sink = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    source = os.fdopen(os.dup(0), "rb")
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    serve(source, sink)
