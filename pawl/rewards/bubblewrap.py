@@ -1,0 +1,59 @@
+"""The command line that puts a candidate into namespaces of its own with bubblewrap.
+
+User, pid, network, ipc, uts, cgroup and mount namespaces; /usr read-only, nothing of the user's
+home or of the project, a private /tmp, an empty environment. Left out: rlimits and uids (set by
+`warden.py` before the exec) and resource sums (cgroups). Source: bwrap(1), version 0.8.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+ENVIRONMENT = {
+    "PATH": "/usr/bin:/bin",
+    "HOME": "/tmp",
+    "TMPDIR": "/tmp",
+    "LC_ALL": "C.UTF-8",
+    "PYTHONHASHSEED": "0",  # the same program must get the same verdict twice
+    "PYTHONDONTWRITEBYTECODE": "1",
+}
+SHM_BYTES = 16 << 20
+
+
+def command(
+    bwrap: str,
+    box: str,
+    work: str,
+    tmp_bytes: int,
+    extra: Sequence[str],
+    masked: Sequence[str],
+    seccomp_fd: int | None,
+) -> list[str]:
+    """bwrap and its options, ready for the program's own argv to be appended.
+
+    work: host folder to mount at /tmp, or "" for a plain tmpfs of tmp_bytes. extra: further host
+    paths to show read-only. masked: folders below the shown ones to cover with an empty tmpfs.
+    """
+    out = [bwrap, "--unshare-user", "--unshare-all", "--die-with-parent", "--new-session"]
+    out += ["--disable-userns"] if seccomp_fd is not None else ["--uid", "0", "--gid", "0"]
+    out += ["--clearenv"]
+    for name, value in ENVIRONMENT.items():
+        out += ["--setenv", name, value]
+    out += ["--ro-bind", "/usr", "/usr"]
+    for name in ("bin", "sbin", "lib", "lib32", "lib64"):
+        if os.path.islink("/" + name):
+            out += ["--symlink", os.readlink("/" + name), "/" + name]
+        elif os.path.isdir("/" + name):
+            out += ["--ro-bind", "/" + name, "/" + name]
+    for path in extra:
+        out += ["--ro-bind", path, path]
+    for path in masked:
+        out += ["--size", "4096", "--tmpfs", path, "--remount-ro", path]
+    out += ["--proc", "/proc", "--dev", "/dev"]
+    out += ["--size", str(SHM_BYTES), "--tmpfs", "/dev/shm", "--remount-ro", "/dev"]
+    out += ["--bind", work, "/tmp"] if work else ["--size", str(tmp_bytes), "--tmpfs", "/tmp"]
+    out += ["--ro-bind", box, "/box", "--remount-ro", "/", "--chdir", "/tmp"]
+    if seccomp_fd is not None:
+        out += ["--seccomp", str(seccomp_fd)]
+    return [*out, "--"]

@@ -1,0 +1,265 @@
+"""One candidate process: enter the sandbox, watch it, stop it, leave nothing behind.
+
+Runs inside the warden, which is single-threaded and the subreaper of everything started here, so
+`wait4(-1)` returning ECHILD proves that no descendant is left. CPU seconds decide: RLIMIT_CPU for
+each process and the sum over all of them at every look; the wall clock is the backstop. Left out:
+what is run and what its output means (`python.py`, `ocaml.py`). Standard library only.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import select
+import signal
+import socket
+import time
+from dataclasses import dataclass, field
+
+from pawl.rewards import bubblewrap, landlock, proctree
+
+LOOK_S = 0.1  # time between two looks at the sums
+FILES = 256
+FILE_BYTES = 64 << 20
+ERR_BYTES = 16 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What holds for every run of one sandbox. uid: -1 when candidates keep the caller's.
+
+    root: the sandbox's host folder with `box` (read-only tools) and `work`. memory: bytes of one
+    process and of their sum. own_tmp: the warden may mount tmpfs (its own mount namespace).
+    """
+
+    tier: str
+    root: str
+    uid: int
+    memory: int
+    tasks: int
+    tmp_bytes: int
+    tmp_inodes: int
+    bwrap: str
+    extra: tuple[str, ...]
+    masked: tuple[str, ...]
+    readable: tuple[str, ...]
+    abi: int
+    group: str
+
+
+@dataclass(slots=True)
+class Ended:
+    """How a run ended. rc: exit status, negative for a signal. stop: who ended it ("" = itself)."""
+
+    rc: int = 0
+    stop: str = ""
+    out: bytes = b""
+    err: bytes = b""
+    cpu: float = 0.0
+    wall: float = 0.0
+    oom: bool = False
+    fault: str = ""
+    statuses: dict[int, int] = field(default_factory=dict)
+
+
+def start(plan: Plan, argv: list[str], work: str, cpu: int, fds: tuple[int, int, int]) -> int:
+    """Fork a process that confines itself and becomes `argv`; returns its pid.
+
+    fds: what becomes its standard input, output and error. A process that cannot be confined
+    writes why on its standard error and exits with 127 before anything of the candidate is run.
+    """
+    parent = os.getpid()
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        for target, fd in enumerate(fds):
+            os.dup2(fd, target)
+        os.closerange(3, 1024)
+        os.setsid()
+        _confine(plan, work, cpu, parent)
+        _execute(plan, argv, work)
+    except (OSError, ValueError) as error:
+        os.write(2, f"sandbox: {error}".encode())
+    finally:
+        os._exit(127)
+
+
+def _confine(plan: Plan, work: str, cpu: int, parent: int) -> None:
+    limits = {
+        resource.RLIMIT_AS: plan.memory,
+        resource.RLIMIT_CPU: cpu,
+        resource.RLIMIT_FSIZE: FILE_BYTES,
+        resource.RLIMIT_NOFILE: FILES,
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_MEMLOCK: 0,
+        resource.RLIMIT_MSGQUEUE: 0,
+    }
+    if plan.uid >= 0:  # else the limit counts every process of the user
+        limits[resource.RLIMIT_NPROC] = plan.tasks
+    for what, value in limits.items():
+        hard = resource.getrlimit(what)[1]
+        cap = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(what, (cap, cap))
+    with open("/proc/self/oom_score_adj", "w") as file:
+        file.write("1000")
+    if plan.uid >= 0:
+        os.setgroups([])
+        os.setresgid(plan.uid, plan.uid, plan.uid)
+        os.setresuid(plan.uid, plan.uid, plan.uid)
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG, after the uid change
+    if os.getppid() != parent:
+        raise OSError("the warden is gone")
+
+
+def _execute(plan: Plan, argv: list[str], work: str) -> None:
+    box = f"{plan.root}/box"
+    if plan.tier == "bubblewrap":
+        program = os.memfd_create("filter", 0)
+        os.write(program, landlock.seccomp_program(spaces=True, dropped=plan.uid >= 0))
+        os.lseek(program, 0, 0)
+        head = bubblewrap.command(
+            plan.bwrap, box, work, plan.tmp_bytes, plan.extra, plan.masked, program
+        )
+        os.execve(plan.bwrap, head + [word.replace("{box}", "/box") for word in argv], {})
+    os.chdir(work)
+    if plan.tier == "landlock":
+        landlock.apply_landlock([*plan.readable, *plan.extra, box], [work], plan.abi)
+        landlock.apply_seccomp(landlock.seccomp_program(spaces=False, dropped=plan.uid >= 0))
+    environment = {**bubblewrap.ENVIRONMENT, "HOME": work, "TMPDIR": work}
+    words = [word.replace("{box}", box) for word in argv]
+    os.execve(words[0], words, environment)
+
+
+class Watch:
+    """Reads a run's pipes with caps until it ends or a limit stops it."""
+
+    def __init__(self, plan: Plan, boss: socket.socket, cpu: float, wall: float, cap: int) -> None:
+        self.plan, self.boss = plan, boss
+        self.cpu, self.wall, self.cap = cpu, wall, cap
+        self.ended = Ended()
+        self.out, self.err = bytearray(), bytearray()
+        self.began = time.monotonic()
+        self.before = _reaped_cpu()
+
+    def until_end(self, pid: int, pidfd: int, out: int, err: int, work: str, skip: int = 0) -> None:
+        """Block until the process behind `pidfd` exits, its limits stop it, or the scorer dies."""
+        poll = select.poll()
+        for fd in (out, err, pidfd, self.boss.fileno()):
+            os.set_blocking(fd, fd == self.boss.fileno())
+            poll.register(fd, select.POLLIN)
+        look = self.began + LOOK_S
+        while not self.ended.stop:
+            now = time.monotonic()
+            if now - self.began >= self.wall:
+                self.ended.stop = "wall"
+                break
+            if now >= look:
+                self.look(work, skip, pid)
+                look = time.monotonic() + LOOK_S
+            left = min(look, self.began + self.wall) - now
+            ready = {fd for fd, _ in poll.poll(max(left * 1000, 1))}
+            if self.boss.fileno() in ready:
+                self.ended.stop = "orphaned"  # nothing is ever sent during a run but the end
+            for fd, into, cap in ((out, self.out, self.cap), (err, self.err, ERR_BYTES)):
+                if fd in ready and not self._drain(fd, into, cap, once=True):
+                    poll.unregister(fd)
+            if pidfd in ready:
+                break
+        self._drain(out, self.out, self.cap, once=False)
+        self._drain(err, self.err, ERR_BYTES, once=False)
+
+    def _drain(self, fd: int, into: bytearray, cap: int, once: bool) -> bool:
+        """Read what is there (a bounded amount); False at the end of the stream."""
+        for _ in range(1 if once else 64):
+            try:
+                data = os.read(fd, 65536)
+            except BlockingIOError:
+                return True
+            if not data:
+                return False
+            into += data[: max(0, cap - len(into))]
+            if into is self.out and len(into) >= cap:
+                self.ended.stop = self.ended.stop or "output"
+                return False
+        return True
+
+    def look(self, work: str, skip: int, root: int) -> None:
+        """Stop the run when the sum of its processes is over a limit."""
+        cpu, resident = proctree.usage(os.getpid() if not skip else root, 0)
+        if cpu + _reaped_cpu() - self.before >= self.cpu:
+            self.ended.stop = "cpu"
+        elif resident > self.plan.memory:
+            self.ended.stop = "memory"
+        elif self.plan.tier != "bubblewrap" and _too_full(work, self.plan):
+            self.ended.stop = "disk"
+
+    def finish(self, rc: int, oom: bool) -> Ended:
+        """Fill in what is known after everything has been reaped."""
+        ended = self.ended
+        ended.rc, ended.oom = rc, oom
+        ended.out, ended.err = bytes(self.out), bytes(self.err)
+        ended.wall = time.monotonic() - self.began
+        ended.cpu = _reaped_cpu() - self.before
+        return ended
+
+
+def sweep(pid: int, uid: int, keep: int = 0) -> int:
+    """Kill and reap every descendant but `keep`; returns the wait status of `pid`.
+
+    Orphans become our children (subreaper), so killing all children until none is left ends
+    every tree, whatever it forks meanwhile; as root the candidate's whole uid is killed too.
+    """
+    status, tries = 0, 0
+    while True:
+        try:
+            found, code, _ = os.wait4(-1, os.WNOHANG)
+        except ChildProcessError:
+            return status
+        if found == pid:
+            status = code
+        if found:
+            continue
+        rest = [child for child in proctree.children(os.getpid()) if child != keep]
+        if not rest:
+            return status
+        if tries:
+            time.sleep(min(0.0005 * tries, 0.01))
+        tries += 1
+        _kill(pid, rest, uid)
+
+
+def _kill(pid: int, rest: list[int], uid: int) -> None:
+    for call, target in [(os.killpg, pid), *((os.kill, child) for child in rest)]:
+        try:
+            call(target, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            continue
+    if uid >= 0 and proctree.owned_by(uid):
+        helper = os.fork()
+        if not helper:
+            os.setresgid(uid, uid, uid)
+            os.setresuid(uid, uid, uid)
+            os.kill(-1, signal.SIGKILL)  # all of the uid but the caller
+            os._exit(0)
+        os.waitpid(helper, 0)
+
+
+def _reaped_cpu() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def _too_full(work: str, plan: Plan) -> bool:
+    total = count = 0
+    for folder, _, names in os.walk(work):
+        count += len(names) + 1
+        for name in names:
+            try:
+                total += os.lstat(os.path.join(folder, name)).st_blocks * 512
+            except OSError:
+                continue
+        if total > plan.tmp_bytes or count > plan.tmp_inodes:
+            return True
+    return False

@@ -1,0 +1,228 @@
+"""Trusted driver inside the sandbox: loads a Python candidate, calls it, prints what it returns.
+
+It sees inputs and never an expected value. Values leave as JSON by exact builtin type, with
+limits; a subclass or an object of the candidate's own has no form and is unserialisable.
+Lines: H (started), V k (variant k was taken), E kind message, R i value, X i kind message, D
+(done). Left out: judging (`python.py`), isolation (`cell.py`). Runs alone under any Python 3.8+;
+imports nothing but builtins, so that a candidate starts after 6 ms.
+"""
+
+# ruff: noqa: BLE001 - a candidate may raise anything, and the driver must say so and go on
+from __future__ import annotations
+
+import marshal
+import os
+import sys
+
+MYPY = False  # typing is slow to import; its names are needed by the type checker alone
+if MYPY:
+    from collections.abc import Callable
+    from typing import Any
+
+NODES, DEPTH, BITS, TEXT = 100_000, 60, 14_000, 300
+
+
+class Unserialisable(BaseException):
+    """A value without a plain form; not an Exception, so that no candidate code catches it."""
+
+
+def quote(text: str) -> str:
+    """A JSON string; surrogates and controls as escapes of UTF-16 units."""
+    if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
+        return '"' + text + '"'
+    units = text.encode("utf-16-be", "surrogatepass")
+    step = range(0, len(units), 2)
+    return '"' + "".join([f"\\u{units[k]:02x}{units[k + 1]:02x}" for k in step]) + '"'
+
+
+def many(tag: str, values: Any, depth: int, left: list[int]) -> str:
+    """A tagged list of values."""
+    return '{"' + tag + '":[' + ",".join([form(v, depth + 1, left) for v in values]) + "]}"
+
+
+def pairs(value: Any, depth: int, left: list[int]) -> str:
+    """A JSON list of [key, value]."""
+    items = [f"[{form(k, depth + 1, left)},{form(v, depth + 1, left)}]" for k, v in value.items()]
+    return "[" + ",".join(items) + "]"
+
+
+def form(value: Any, depth: int, left: list[int]) -> str:
+    """`value` as JSON text; raises Unserialisable. left: [nodes that may still be written]."""
+    left[0] -= 1
+    if depth > DEPTH or left[0] < 0:
+        raise Unserialisable
+    kind = type(value)
+    if value is None or value is True or value is False:
+        return "null" if value is None else "true" if value else "false"
+    if kind is int:
+        if value.bit_length() > BITS:
+            raise Unserialisable
+        return int.__repr__(value)
+    if kind is float:
+        return float.__repr__(value).replace("inf", "Infinity").replace("nan", "NaN")
+    if kind is str:
+        left[0] -= len(value) >> 6
+        if left[0] < 0:
+            raise Unserialisable
+        return quote(value)
+    if kind is list:
+        return "[" + ",".join([form(v, depth + 1, left) for v in value]) + "]"
+    if kind is tuple:
+        return many("t", value, depth, left)
+    if kind is dict:
+        return '{"d":' + pairs(value, depth, left) + "}"
+    if kind is set or kind is frozenset:
+        return many("s" if kind is set else "z", value, depth, left)
+    if kind is bytes or kind is bytearray:
+        left[0] -= len(value) >> 6
+        return '{"' + ("b" if kind is bytes else "a") + '":"' + bytes(value).hex() + '"}'
+    if kind is complex:
+        return many("c", (value.real, value.imag), depth, left)
+    if kind is range:
+        return many("r", (value.start, value.stop, value.step), depth, left)
+    return rich(value, kind, depth, left)
+
+
+def rich(value: Any, kind: type, depth: int, left: list[int]) -> str:
+    """Exact standard-library types that a candidate has imported."""
+    found = sys.modules.get(str(getattr(kind, "__module__", "")))
+    if found is None or getattr(found, kind.__name__, None) is not kind:
+        raise Unserialisable
+    where = (found.__name__, kind.__name__)
+    if where in (("collections", "Counter"), ("collections", "OrderedDict")):
+        return '{"' + where[1] + '":' + pairs(value, depth, left) + "}"
+    if where == ("collections", "defaultdict"):
+        return '{"d":' + pairs(value, depth, left) + "}"
+    if where == ("collections", "deque"):
+        return many("deque", value, depth, left)
+    if where == ("decimal", "Decimal"):
+        return '{"Decimal":' + quote(str(value)) + "}"
+    if where == ("fractions", "Fraction"):
+        return many("Fraction", (value.numerator, value.denominator), depth, left)
+    if where in (("datetime", "datetime"), ("datetime", "date"), ("datetime", "time")):
+        return '{"' + where[1] + '":' + quote(value.isoformat()) + "}"
+    if where == ("datetime", "timedelta"):
+        return many("timedelta", (value.days, value.seconds, value.microseconds), depth, left)
+    raise Unserialisable
+
+
+def bound_names(tree: Any) -> set[str]:
+    """Names that the top level of a module binds, also inside its ifs, tries, withs and loops."""
+    names: set[str] = set()
+    todo = list(tree.body)
+    while todo:
+        node = todo.pop()
+        for child in getattr(node, "names", ()):
+            if hasattr(child, "name"):  # import x as y
+                names.add((child.asname or child.name).split(".")[0])
+        if hasattr(node, "name") and hasattr(node, "body"):  # def, class
+            names.add(node.name)
+            continue
+        for field in ("body", "orelse", "finalbody", "handlers"):
+            todo += getattr(node, field, None) or []
+        targets = list(getattr(node, "targets", ())) + [getattr(node, "target", None)]
+        while targets:
+            target = targets.pop()
+            if hasattr(target, "id"):
+                names.add(target.id)
+            targets += getattr(target, "elts", None) or []
+    return names
+
+
+def choose(variants: list[str], entry: str) -> tuple[int, Any]:
+    """(index, code) of the first variant that parses and binds `entry`, else that parses.
+
+    Raises the first variant's error when none parses.
+    """
+    parsed: tuple[int, Any] | None = None
+    first: BaseException | None = None
+    for k, text in enumerate(variants):
+        try:
+            tree = compile(text, "solution.py", "exec", 0x400)  # PyCF_ONLY_AST
+            code = compile(text, "solution.py", "exec", dont_inherit=True)
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+            first = first or error
+            continue
+        if entry in bound_names(tree):
+            return k, code
+        parsed = parsed or (k, code)
+    if parsed is None:
+        raise first or SyntaxError("nothing to run")
+    return parsed
+
+
+def describe(error: BaseException) -> str:
+    """Kind of failure and one short line about it; the candidate's own __str__ may misbehave."""
+    kind = "memory" if type(error) is MemoryError else "exception"
+    try:
+        text = str(error)
+    except BaseException:
+        text = ""
+    return kind + " " + " ".join((type(error).__name__ + ": " + text[:TEXT]).split())
+
+
+def serve(request: bytes, put: Callable[[str], None]) -> None:
+    """Answer one request on `put`; never raises for what the candidate does."""
+    variants, entry, cases = marshal.loads(request)
+    try:
+        index, code = choose(variants, entry)
+    except BaseException as error:
+        put("E syntax " + describe(error).split(" ", 1)[1] + "\n")
+        return
+    put(f"V {index}\n")
+    module = type(sys)("solution")
+    sys.modules["solution"] = module
+    try:
+        exec(code, module.__dict__)
+    except BaseException as error:
+        put("E load " + describe(error) + "\n")
+        return
+    function = module.__dict__.get(entry)
+    if not callable(function):
+        put("E missing no " + entry + " after loading\n")
+        return
+    put("L\n")
+    for i, case in enumerate(cases):
+        try:
+            args = eval(case, dict(SCOPE)) if type(case) is str else marshal.loads(case)
+            put(f"R {i} {form(function(*args), 0, [NODES])}\n")
+        except Unserialisable:
+            put(f"X {i} unserialisable\n")
+        except BaseException as error:
+            put(f"X {i} {describe(error)}\n")
+
+
+SCOPE = {"inf": float("inf"), "nan": float("nan")}
+
+
+def channel() -> Callable[[str], None]:
+    """Keep the result channel for ourselves and give the candidate /dev/null; returns `put`."""
+    fd = os.dup(1)
+    null = os.open("/dev/null", os.O_RDWR)
+    for standard in (0, 1, 2):
+        os.dup2(null, standard)
+    os.close(null)
+    write, encode = os.write, str.encode
+
+    def put(text: str) -> None:
+        data = encode(text, "utf-8", "backslashreplace")
+        while data:
+            data = data[write(fd, data) :]
+
+    return put
+
+
+def main() -> None:
+    """One candidate for this process."""
+    request = sys.stdin.buffer.read()
+    finish = os._exit
+    put = channel()
+    put("H\n")
+    del sys.path[0]
+    serve(request, put)
+    put("D\n")
+    finish(0)
+
+
+if __name__ == "__main__":
+    main()
