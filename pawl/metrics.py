@@ -46,7 +46,9 @@ _ALL = (
     Metric("reward/std", "standard deviation (n - 1) over scored samples", "reward"),
     Metric("reward/within_std", "mean over groups of the standard deviation in a group", "reward"),
     Metric("reward/best_of_n", "mean over groups of the best total in a group", "reward", "up"),
-    Metric("reward/best_of_n_se", "standard deviation of the groups' best / sqrt(groups)", "reward"),
+    Metric(
+        "reward/best_of_n_se", "standard deviation of the groups' best / sqrt(groups)", "reward"
+    ),
     _frac("reward/end_marker", "mean of the end-marker component", "up"),
     _frac("reward/types", "mean of the type-check component", "up"),
     _frac("reward/compile", "mean of the compile component", "up"),

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 
 from pawl.config.options import OptimConfig
 from pawl.errors import Exit, PawlError
-from pawl.store.read import read_events, read_samples, read_steps
 from pawl.store.manifest import config_hash
+from pawl.store.read import read_events, read_samples, read_steps
 from pawl.train import checkpoint, heldout
 from pawl.train.control import Interrupts, patched, wait_while_paused
 from pawl.train.data import epoch_ends

@@ -19,7 +19,7 @@ from pawl.config.options import RunConfig
 from pawl.errors import PawlError
 from pawl.models.policy import Policy, load_policy, load_weights
 from pawl.models.text import PromptEncoder
-from pawl.problems.prepare import prepare
+from pawl.problems.load import prepare
 from pawl.rewards.pool import ScorerPool
 from pawl.rollout.select import make_engine
 from pawl.store.display import Display

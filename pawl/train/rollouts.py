@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 from pawl.errors import Exit, PawlError
@@ -50,7 +50,7 @@ def collect(
     ]
     began = time.perf_counter()
     samples: dict[tuple[int, int], Sample] = {}
-    scores: dict[tuple[int, int], Score] = {}
+    scores: dict[Hashable, Score] = {}
     for sample in engine.generate(prompts, group_size, params, seed, step):
         key = (sample.group, sample.member)
         samples[key] = sample

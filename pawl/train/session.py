@@ -17,13 +17,14 @@ from pawl.config.options import RunConfig
 from pawl.errors import PawlError, PawlErrors
 from pawl.models.policy import Policy, freeze_reference, load_policy, trainable
 from pawl.models.text import PromptEncoder
-from pawl.problems.prepare import prepare
+from pawl.problems.load import prepare
 from pawl.rewards.calibrate import calibrate, require
 from pawl.rewards.pool import ScorerPool
 from pawl.rollout.engine import Engine, SamplingParams
 from pawl.rollout.select import make_engine
 from pawl.store.display import Display
 from pawl.store.run import RunFolder
+from pawl.store.versions import data_version, reward_version
 from pawl.train.data import chosen, total_steps
 from pawl.train.optim import make_optimizer
 from pawl.train.rules import check_names
@@ -62,7 +63,7 @@ def open_session(cfg: RunConfig, run: RunFolder, display: Display) -> Iterator[S
     torch.set_num_threads(cfg.train.threads or os.cpu_count() or 1)
     display.phase("problems")
     data = prepare(cfg.problems, cfg.seed)
-    for line in data.report.text().splitlines():
+    for line in data.report:
         display.note(line)
     display.phase("model")
     policy = load_policy(cfg.model, cfg.seed)
@@ -79,6 +80,9 @@ def open_session(cfg: RunConfig, run: RunFolder, display: Display) -> Iterator[S
     cache = run.path / "scores.sqlite" if cfg.reward.cache else None
     with ScorerPool(cfg.reward, cfg.sandbox, cache, cfg.sandbox.workers) as pool:
         run.event("sandbox", **pool.describe())
+        held_out = [*data.held_out, *data.held_out_families]
+        versions = {"train": data_version(data.train), "held_out": data_version(held_out)}
+        run.update(sandbox=pool.describe(), data=versions, reward=reward_version(cfg.reward))
         rows = calibrate(pool, data.train, cfg)
         run.preflight([row.as_dict() for row in rows])
         require(rows)
