@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pawl.config.options import RunConfig
-from pawl.store.compare import _metric
+from pawl.store.compare import _metric, compare
 from pawl.store.read import read_events
 from pawl.store.run import RunFolder
 from pawl.store.samples import failures, normalised, stage, stage_of
@@ -39,6 +39,29 @@ def test_too_few_steps_have_no_interval() -> None:
     assert m.difference == pytest.approx(0.2)
     constant = _metric("reward/mean", [0.5] * 5, [0.5] * 5)
     assert (constant.low, constant.high) == (0.0, 0.0)
+
+
+def test_held_out_is_paired_by_problem(tmp_path: Path) -> None:
+    """Problems differ much, each gains the same: the paired interval is narrow."""
+    for name, gain in (("a", 0), ("b", 1)):
+        cfg = RunConfig.model_validate({"name": name, "runs_dir": str(tmp_path)})
+        with RunFolder.create(cfg) as run:
+            rows = []
+            for problem in range(8):
+                for member in range(10):
+                    verdict = "pass" if member < problem + gain else "wrong"
+                    score = {"status": "scored", "verdict": verdict}
+                    rows.append({"problem_id": str(problem), "set": "held_out", "score": score})
+            lost = {"status": "missing", "verdict": "infra_error"}
+            rows.append({"problem_id": "lost", "set": "held_out", "score": lost})
+            run.append_samples(4, rows, kind="eval")
+            run.append_step({"step": 4, "eval/pass_at_1": 0.5})
+    result = compare(tmp_path / "a", tmp_path / "b").held_out
+    assert result is not None
+    assert result.n == 8
+    assert result.difference == pytest.approx(0.1)
+    assert result.low == pytest.approx(0.1)
+    assert result.high == pytest.approx(0.1)
 
 
 @pytest.mark.parametrize(

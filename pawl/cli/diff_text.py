@@ -13,6 +13,9 @@ def diff_lines(result: Comparison) -> list[str]:
     """Options, versions, metrics, first divergence."""
     lines = [f"A = {result.a}", f"B = {result.b}", ""]
     lines += _facts("options", result.config) + _facts("versions", result.versions)
+    if result.held_out is not None:
+        head = ["newest evaluation", "A", "B", "B - A", "95% interval, paired", "problems"]
+        lines += [*columns(head, [_metric(result.held_out)]), ""]
     if result.metrics:
         lines.append(f"metrics, mean over the last quarter of {result.common_steps} common steps:")
         rows = [_metric(m) for m in result.metrics]
@@ -44,4 +47,4 @@ def _short(value: object) -> str:
 
 def _metric(m: MetricDifference) -> list[str]:
     interval = "" if m.low is None else f"[{m.low:+.3g}, {m.high:+.3g}]"
-    return [m.name, f"{m.a:.4g}", f"{m.b:.4g}", f"{m.difference:+.3g}", interval, str(m.steps)]
+    return [m.name, f"{m.a:.4g}", f"{m.b:.4g}", f"{m.difference:+.3g}", interval, str(m.n)]

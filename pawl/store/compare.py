@@ -2,8 +2,9 @@
 
 A metric is compared by its mean over the last quarter of the steps that both runs have. Steps of
 one run follow each other, so the interval of the difference uses an effective number of steps:
-n (1 - r) / (1 + r), r the lag-1 autocorrelation (at least 0), and Student's t. Left out: saying
-which run is better; one seed each cannot.
+n (1 - r) / (1 + r), r the lag-1 autocorrelation (at least 0), and Student's t. Held-out pass@1 is
+compared problem by problem on each run's newest evaluation. Left out: saying which run is better;
+one seed each cannot.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from scipy import stats
 
 from pawl.metrics import CATALOGUE
 from pawl.store.read import Row, read_run, read_samples, read_steps, series
+from pawl.store.samples import score_of
 
 VERSIONS = ("data", "reward", "sandbox", "git", "packages", "hardware")
 COUNTERS = ("step", "epoch", "samples", "prompts_seen", "tokens", "optim/steps")
@@ -36,7 +38,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class MetricDifference:
-    """b - a with its 95% interval (None when fewer than three steps have the metric)."""
+    """b - a with its 95% interval (None when n, of steps or problems, is below three)."""
 
     name: str
     a: float
@@ -44,7 +46,7 @@ class MetricDifference:
     difference: float
     low: float | None
     high: float | None
-    steps: int
+    n: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,7 @@ class Comparison:
     b: str
     config: list[Difference]
     versions: list[Difference]
+    held_out: MetricDifference | None
     metrics: list[MetricDifference]
     common_steps: int
     divergence: Divergence | None
@@ -81,6 +84,7 @@ def compare(a: Path, b: Path) -> Comparison:
         versions=[
             d for key in VERSIONS for d in _differences(body_a.get(key), body_b.get(key), (), key)
         ],
+        held_out=_held_out(a, b, steps_a, steps_b),
         metrics=_metrics(steps_a, steps_b, common),
         common_steps=len(common),
         divergence=_divergence(a, b, steps_a, steps_b),
@@ -110,11 +114,39 @@ def _differences(a: object, b: object, skip: Sequence[str], prefix: str = "") ->
     ]
 
 
+def _held_out(a: Path, b: Path, steps_a: list[Row], steps_b: list[Row]) -> MetricDifference | None:
+    """Sampled pass@1 of the newest evaluations, paired over the problems that both scored."""
+    rates_a, rates_b = _pass_rates(a, steps_a), _pass_rates(b, steps_b)
+    shared = [problem for problem in rates_a if problem in rates_b]
+    if not shared:
+        return None
+    gains = np.array([rates_b[p] - rates_a[p] for p in shared])
+    mean_a, mean_b = (float(np.mean([r[p] for p in shared])) for r in (rates_a, rates_b))
+    difference, low, high = mean_b - mean_a, None, None
+    if len(shared) >= 3:
+        error = float(np.std(gains, ddof=1)) / math.sqrt(len(shared))
+        half = float(stats.t.ppf(0.975, len(shared) - 1)) * error
+        low, high = difference - half, difference + half
+    return MetricDifference("held-out pass@1", mean_a, mean_b, difference, low, high, len(shared))
+
+
+def _pass_rates(run: Path, steps: list[Row]) -> dict[str, float]:
+    """Share of passes by problem in the newest evaluation; missing scores count nowhere."""
+    evaluated = [s for s, _ in series(steps, "eval/pass_at_1")]
+    passes: dict[str, list[bool]] = {}
+    for row in read_samples(run, evaluated[-1], "eval") if evaluated else ():
+        score = score_of(row)
+        if row.get("set", "held_out") == "held_out" and score.get("status") == "scored":
+            passes.setdefault(str(row["problem_id"]), []).append(score.get("verdict") == "pass")
+    return {problem: sum(p) / len(p) for problem, p in passes.items()}
+
+
 def _metrics(
     steps_a: list[Row], steps_b: list[Row], common: Sequence[int]
 ) -> list[MetricDifference]:
     start = common[math.floor(len(common) * (1 - TAIL))] if common else 0
-    names = [n for n in CATALOGUE if n not in COUNTERS and not CATALOGUE[n].host]
+    skip = [n for n in CATALOGUE if n in COUNTERS or n.endswith("_se") or CATALOGUE[n].host]
+    names = [n for n in CATALOGUE if n not in skip]
     names += sorted({k for r in steps_a for k in r if "/" in k and k not in CATALOGUE})
     rows = []
     for name in names:

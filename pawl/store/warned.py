@@ -51,6 +51,7 @@ def library_warnings(run: RunFolder) -> Iterator[Counter[tuple[str, str]]]:
     old = [(log, log.handlers, log.propagate) for log in loggers]
     with warnings.catch_warnings():
         warnings.simplefilter("always")
+        warnings.simplefilter("ignore", ResourceWarning)  # for developers, as Python has it
         warnings.showwarning = show
         for log in loggers:
             log.handlers, log.propagate = [handler], False
