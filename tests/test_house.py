@@ -41,6 +41,8 @@ FLOORS = [
 FLOOR = {part: level for level, parts in enumerate(FLOORS) for part in parts}
 MAY_USE_TORCH = {"algo", "models", "rollout", "train", "remote"}
 TORCH_FAMILY = {"torch", "transformers", "peft", "safetensors", "accelerate"}
+# Runs inside the sandbox, where a candidate may raise anything and all of it is a verdict.
+CATCHES_ALL = {"pawl/rewards/driver.py"}
 FORBIDDEN_NAMES = {"utils", "util", "helpers", "common", "misc", "registry"}
 
 MAX_FILE, TARGET_FILE, SHARE_OVER_TARGET = 400, 250, 0.1
@@ -204,8 +206,9 @@ def test_files_are_short() -> None:
 
 
 def test_package_is_small() -> None:
-    code = [*FILES, *PACKAGE.rglob("*.ml"), *PACKAGE.rglob("*.c")]
-    total = sum(len(f.read_text("utf-8").splitlines()) for f in code)
+    """Lines that hold something: comments and docstrings count, blank lines do not."""
+    code = [*FILES, *PACKAGE.rglob("*.ml"), *PACKAGE.rglob("*.sh")]
+    total = sum(bool(line.strip()) for f in code for line in f.read_text("utf-8").splitlines())
     assert total < MAX_PACKAGE, total
 
 
@@ -247,7 +250,8 @@ def test_no_blind_except() -> None:
             if isinstance(node, ast.ExceptHandler):
                 caught = ast.unparse(node.type) if node.type else "everything"
                 reraises = any(isinstance(n, ast.Raise) for n in ast.walk(node))
-                if caught in ("everything", "Exception", "BaseException") and not reraises:
+                blind = caught in ("everything", "Exception", "BaseException") and not reraises
+                if blind and str(path.relative_to(ROOT)) not in CATCHES_ALL:
                     wrong.append(f"{path.relative_to(ROOT)}:{node.lineno}: catches {caught}")
     assert not wrong, "\n".join(wrong)
 
@@ -293,17 +297,21 @@ def test_every_option_is_explained() -> None:
 
 
 def test_metric_names_in_code_are_catalogued() -> None:
+    """Whole names must be catalogued; the fixed start of an f-string must start some name."""
     groups = {name.split("/")[0] for name in metrics.CATALOGUE if "/" in name}
     shape = re.compile(rf"({'|'.join(sorted(groups))})/[a-z0-9_]+")
-    unknown = [
-        f"{path.relative_to(ROOT)}:{node.lineno}: {node.value}"
-        for path in FILES
-        for node in ast.walk(tree(path))
-        if isinstance(node, ast.Constant)
-        and isinstance(node.value, str)
-        and shape.fullmatch(node.value)
-        and node.value not in metrics.CATALOGUE
-    ]
+    unknown = []
+    for path in FILES:
+        nodes = list(ast.walk(tree(path)))
+        parts = {id(v) for n in nodes if isinstance(n, ast.JoinedStr) for v in n.values}
+        for node in nodes:
+            if not isinstance(node, ast.Constant) or not isinstance(node.value, str):
+                continue
+            known = node.value in metrics.CATALOGUE
+            if id(node) in parts:
+                known = any(name.startswith(node.value) for name in metrics.CATALOGUE)
+            if shape.fullmatch(node.value) and not known:
+                unknown.append(f"{path.relative_to(ROOT)}:{node.lineno}: {node.value}")
     assert not unknown, "\n".join(unknown)
 
 
