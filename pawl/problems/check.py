@@ -41,7 +41,7 @@ class _Seen:
     prompts: dict[bytes, str] = field(default_factory=dict)
 
 
-def check_problems(problems: Iterable[tuple[Problem, tuple[str, ...]]]) -> Iterator[Finding]:
+def check_static(problems: Iterable[tuple[Problem, tuple[str, ...]]]) -> Iterator[Finding]:
     """Findings on each (problem, notes of its reading), in order."""
     seen = _Seen()
     for problem, notes in problems:

@@ -27,7 +27,7 @@ from pawl.rewards.user import broken_grader
 from pawl.rewards.verdict import Verification
 from pawl.types import Completion, Problem, Reward, Score, Tier
 
-NICENESS = 10
+NICENESS = 1  # more starves a candidate beside training until only the wall clock stops it
 _PDEATHSIG = 1
 
 

@@ -1,0 +1,88 @@
+"""Which problems of a set ask for the same function?
+
+Problems of one type share their inputs: each reference is run on up to 50 inputs gathered from the
+whole type group, and references that return the same on all of them ask for the same thing. Left
+out: running (`audit.py`), and problems without a reference.
+"""
+
+from __future__ import annotations
+
+import ast
+import random
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from pawl.types import Case, Problem
+
+SHARED = 50  # inputs compared
+LEAST = 10  # fewer answered inputs prove nothing
+
+
+def shape(problem: Problem) -> str:
+    """Problems that can run on each other's inputs have equal shapes."""
+    if problem.lang == "ocaml":
+        kind = problem.signature.partition(":")[2]
+        return "ocaml" + re.sub(r"\s+", " ", kind).strip()
+    try:
+        args = ast.literal_eval(problem.cases[0].input)
+        value = ast.literal_eval(problem.cases[0].expected)
+    except (ValueError, SyntaxError, IndexError):
+        return f"python {problem.id}"
+    return f"python {[_kind(a) for a in args]} -> {_kind(value)}"
+
+
+def _kind(value: object) -> str:
+    """A type's name with the name of what it holds."""
+    if isinstance(value, list | tuple | set) and value:
+        return f"{type(value).__name__}[{_kind(next(iter(value)))}]"
+    return type(value).__name__
+
+
+def shared_inputs(problems: Sequence[Problem]) -> list[Problem]:
+    """Each solved problem of a group of two or more, with the group's inputs as its cases."""
+    groups: dict[str, list[Problem]] = {}
+    for problem in problems:
+        if problem.solution:
+            groups.setdefault(shape(problem), []).append(problem)
+    made = []
+    for name, group in groups.items():
+        if len(group) < 2:
+            continue
+        inputs = list(dict.fromkeys(_argument(p, c) for p in group for c in p.cases))
+        if len(inputs) > SHARED:
+            inputs = random.Random(name).sample(inputs, SHARED)
+        made += [_with_inputs(p, inputs) for p in group]
+    return made
+
+
+def _argument(problem: Problem, case: Case) -> str:
+    """The input without the entry point's name."""
+    if problem.lang == "ocaml":
+        return re.sub(rf"^{re.escape(problem.entry_point)}(?![\w'])", "", case.input).strip()
+    return case.input
+
+
+def _with_inputs(problem: Problem, inputs: Sequence[str]) -> Problem:
+    """The problem with these inputs; the expected value only gives a type, it is not compared."""
+    expected = problem.cases[0].expected
+    call = f"{problem.entry_point} " if problem.lang == "ocaml" else ""
+    return replace(problem, cases=tuple(Case(f"{call}{i}", expected) for i in inputs))
+
+
+def twins(
+    problems: Sequence[Problem], values: Mapping[str, tuple[str, ...]]
+) -> Iterator[tuple[Problem, str, int]]:
+    """(problem, id of the earlier one that it equals, inputs both answered)."""
+    first: dict[tuple[str, tuple[str, ...]], str] = {}
+    for problem in problems:
+        answers = values.get(problem.id)
+        if answers is None:
+            continue
+        answered = sum(bool(v) for v in answers)
+        if answered < min(LEAST, len(answers)) or len(set(answers)) < 2:
+            continue
+        key = (shape(problem), answers)
+        other = first.setdefault(key, problem.id)
+        if other != problem.id:
+            yield problem, other, answered
