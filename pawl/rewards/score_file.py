@@ -126,4 +126,5 @@ def _read(
     tokens = row.get("n_tokens", 0)
     if finish not in ("stop", "length") or not isinstance(tokens, int) or tokens < 0:
         raise PawlError("finish must be stop or length, n_tokens a count", where)
-    return opened[at], Completion(str(problem_id), text, tokens, cast(Finish, finish))
+    cut: Finish = "length" if finish == "length" else "stop"
+    return opened[at], Completion(str(problem_id), text, tokens, cut)
