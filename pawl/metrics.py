@@ -53,7 +53,7 @@ _ALL = (
     _frac("reward/types", "mean of the type-check component", "up"),
     _frac("reward/compile", "mean of the compile component", "up"),
     _frac("reward/tests", "mean of the tests component (above the best constant)", "up"),
-    _frac("reward/penalty", "mean factor of the length penalties (1 is none)", "up"),
+    _frac("reward/penalty", "mean share taken off by length penalties (0 is none)", "down"),
     _frac("group/zero_std_frac", "groups whose known rewards are all equal / groups", "down"),
     _frac("group/all_wrong_frac", "groups in which no sample passes / groups", "down"),
     _frac("group/all_right_frac", "groups in which every sample passes / groups"),

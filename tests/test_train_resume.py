@@ -6,6 +6,7 @@ random moments.
 """
 
 import json
+import os
 import random
 import shutil
 import signal
@@ -40,7 +41,7 @@ def pawl(folder, *args, driver=()):
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
         stderr=(folder / "stderr.txt").open("a"),
-        env=None,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
     )
 
 
@@ -68,7 +69,7 @@ def finish(folder, name):
 
 
 def without_host(path):
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    lines = [json.loads(line) for line in path.read_text().split("\n")[:-1]]
     return [{k: v for k, v in row.items() if k != "host"} for row in lines]
 
 
@@ -85,7 +86,7 @@ def assert_same(whole, other):
 
 def assert_no_step_repeated(run):
     """Between two resumes no step at or before the restored checkpoint is trained again."""
-    events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
+    events = [json.loads(line) for line in (run / "events.jsonl").read_text().split("\n")[:-1]]
     restored = [e["step"] for e in events if e["kind"] == "resume"]
     assert restored, "the run was never resumed"
     saved, after = set(), None

@@ -105,7 +105,7 @@ def staged(
         verdict=v.verdict,
         branch=branch,
         components={**parts, "penalty": 1.0 - factor},
-        reason=v.message,
+        reason=_reason(v),
         passed_cases=sum(v.passed),
         n_cases=len(problem.cases),
         tier=v.tier,
@@ -137,6 +137,14 @@ def _weights(cfg: Weights) -> dict[str, float]:
         rest = sum(weights.values())
         weights = {name: value / rest for name, value in weights.items()} if rest else weights
     return weights
+
+
+def _reason(v: Verification) -> str:
+    """The message; a compiler's is preceded by its stage: `syntax:`, `type:` or `compile:`."""
+    if v.verdict != "compile":
+        return v.message
+    kind = "syntax" if v.syntax_error else "type" if v.type_errors else "compile"
+    return f"{kind}: {v.message}"
 
 
 def _tests_share(v: Verification, problem: Problem) -> float:
