@@ -7,9 +7,10 @@ is generated before the reward is proved. Left out: the loop itself.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 
@@ -17,8 +18,10 @@ from pawl.config.options import RunConfig
 from pawl.errors import PawlError, PawlErrors
 from pawl.models.policy import Policy, freeze_reference, load_policy, trainable
 from pawl.models.text import PromptEncoder
-from pawl.problems.load import prepare
+from pawl.problems.load import Prepared, prepare
+from pawl.rewards.audit import audit_prepared
 from pawl.rewards.calibrate import calibrate, require
+from pawl.rewards.compose import components_of
 from pawl.rewards.pool import ScorerPool
 from pawl.rollout.engine import Engine, SamplingParams
 from pawl.rollout.select import make_engine
@@ -65,12 +68,14 @@ def open_session(cfg: RunConfig, run: RunFolder, display: Display) -> Iterator[S
     data = prepare(cfg.problems, cfg.seed)
     for line in data.report:
         display.note(line)
+    if cfg.problems.audit and any(c.use == "code" for c in components_of(cfg.reward)):
+        data = audited(data, cfg, run, display)
     display.phase("model")
     policy = load_policy(cfg.model, cfg.seed)
     for note in policy.notes:
         display.note(note)
     encoder = PromptEncoder(policy.tokenizer, cfg.prompt)
-    check_prompts(encoder, [*data.train, *data.held_out, *data.held_out_families])
+    check_prompts(encoder, chain(data.train, data.held_out, data.held_out_families))
     if cfg.algo.kl_coef > 0 and not policy.lora:
         freeze_reference(policy)
     engine, note = make_engine(policy, cfg.rollout.engine, cfg.rollout.batch)
@@ -80,9 +85,8 @@ def open_session(cfg: RunConfig, run: RunFolder, display: Display) -> Iterator[S
     cache = run.path / "scores.sqlite" if cfg.reward.cache else None
     with ScorerPool(cfg.reward, cfg.sandbox, cache, cfg.sandbox.workers) as pool:
         run.event("sandbox", **pool.describe())
-        held_out = [*data.held_out, *data.held_out_families]
-        versions = {"train": data_version(data.train), "held_out": data_version(held_out)}
-        run.update(sandbox=pool.describe(), data=versions, reward=reward_version(cfg.reward))
+        record_versions(run, data, cfg)
+        run.update(sandbox=pool.describe())
         rows = calibrate(pool, data.train, cfg)
         run.preflight([row.as_dict() for row in rows])
         require(rows)
@@ -103,7 +107,36 @@ def open_session(cfg: RunConfig, run: RunFolder, display: Display) -> Iterator[S
         )
 
 
-def check_prompts(encoder: PromptEncoder, problems: Sequence[Problem]) -> None:
+def audited(data: Prepared, cfg: RunConfig, run: RunFolder, display: Display) -> Prepared:
+    """The problems without those that the executed audit found bad; names each in the events."""
+    display.phase("audit")
+    left, reports = audit_prepared(data, cfg.problems.train, cfg.sandbox)
+    for report in reports:
+        run.event("audit", **report.json())
+        for line in report.text().splitlines():
+            display.note(line)
+    return left
+
+
+def record_versions(run: RunFolder, data: Prepared, cfg: RunConfig) -> None:
+    """Versions of problems and reward into run.json; refuses to resume a run on other ones."""
+    held_out = chain(data.held_out, data.held_out_families)
+    versions: dict[str, object] = {
+        "data": {"train": data_version(data.train), "held_out": data_version(held_out)},
+        "reward": reward_version(cfg.reward),
+    }
+    known = run.facts()
+    for name, version in versions.items():
+        if name in known and known[name] != version:
+            raise PawlError(
+                f"the {name} is not what this run began with: {known[name]} is now {version}",
+                str(run.path),
+                "put the old files back, or start a new run",
+            )
+    run.update(**versions)
+
+
+def check_prompts(encoder: PromptEncoder, problems: Iterable[Problem]) -> None:
     """Encode every prompt once; raises all errors (too long, no chat template) together."""
     errors = []
     for problem in problems:
