@@ -25,14 +25,13 @@ def command(
     bwrap: str,
     box: str,
     work: str,
-    tmp_bytes: int,
     extra: Sequence[str],
     masked: Sequence[str],
     seccomp_fd: int | None,
 ) -> list[str]:
     """bwrap and its options, ready for the program's own argv to be appended.
 
-    work: host folder to mount at /tmp, or "" for a plain tmpfs of tmp_bytes. extra: further host
+    work: host folder to mount at /tmp. extra: further host
     paths to show read-only. masked: folders below the shown ones to cover with an empty tmpfs.
     """
     out = [bwrap, "--unshare-user", "--unshare-all", "--die-with-parent", "--new-session"]
@@ -52,7 +51,7 @@ def command(
         out += ["--size", "4096", "--tmpfs", path, "--remount-ro", path]
     out += ["--proc", "/proc", "--dev", "/dev"]
     out += ["--size", str(SHM_BYTES), "--tmpfs", "/dev/shm", "--remount-ro", "/dev"]
-    out += ["--bind", work, "/tmp"] if work else ["--size", str(tmp_bytes), "--tmpfs", "/tmp"]
+    out += ["--bind", work, "/tmp"]
     out += ["--ro-bind", box, "/box", "--remount-ro", "/", "--chdir", "/tmp"]
     if seccomp_fd is not None:
         out += ["--seccomp", str(seccomp_fd)]

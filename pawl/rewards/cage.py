@@ -22,7 +22,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
-from pawl.rewards import cell, cgroup, landlock, proctree, visible, warden
+from pawl.rewards import cell, cgroup, landlock, proctree, visible, warden, watch
 from pawl.types import Tier
 
 UIDS = range(60001, 61000)
@@ -90,14 +90,14 @@ class Sandbox:
             if visible.extra_paths(self.programs) != before:
                 self._drop()  # the next run starts a warden with the wider view
 
-    def judge_python(self, request: bytes) -> tuple[cell.Ended, bool]:
+    def judge_python(self, request: bytes) -> tuple[watch.Ended, bool]:
         """Run one driver request; the Ended holds a `fault` when no verdict can be trusted."""
         argv = [str(self.python), "-s", "-S", "{box}/driver.py"]
         return self.judge(argv, {}, request, handshake=b"H\n")
 
     def judge(
         self, argv: list[str], files: dict[str, bytes], stdin: bytes, handshake: bytes
-    ) -> tuple[cell.Ended, bool]:
+    ) -> tuple[watch.Ended, bool]:
         """(ending, retried). A run that lacks the handshake, or that only the wall clock stopped,
         is repeated once, alone on this machine as far as Pawl goes; then it is a fault."""
         with quiet(alone=False):
@@ -109,7 +109,7 @@ class Sandbox:
         ended.fault = _faulty(ended, handshake)
         return ended, True
 
-    def run(self, argv: list[str], files: dict[str, bytes], stdin: bytes) -> cell.Ended:
+    def run(self, argv: list[str], files: dict[str, bytes], stdin: bytes) -> watch.Ended:
         """One program in an empty folder with `files`; {box} in argv is the tools' folder."""
         limits = self.limits
         request = {
@@ -126,11 +126,11 @@ class Sandbox:
         except OSError as error:
             answer = None
             self._drop()
-            return cell.Ended(fault=f"sandbox: {error}")
+            return watch.Ended(fault=f"sandbox: {error}")
         if answer is None:
             self._drop()
-            return cell.Ended(fault="sandbox: the helper process died")
-        return cell.Ended(**answer)
+            return watch.Ended(fault="sandbox: the helper process died")
+        return watch.Ended(**answer)
 
     def left_over(self) -> str:
         """Processes of earlier candidates that still run, in words; "" when there are none."""
@@ -208,7 +208,7 @@ class Sandbox:
             self._plan = None
 
 
-def _faulty(ended: cell.Ended, handshake: bytes) -> str:
+def _faulty(ended: watch.Ended, handshake: bytes) -> str:
     if ended.fault:
         return ended.fault
     if ended.stop == "wall":

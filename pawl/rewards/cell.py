@@ -1,9 +1,9 @@
-"""One candidate process: enter the sandbox, watch it, stop it, leave nothing behind.
+"""One candidate process: enter the sandbox, and at the end leave nothing behind.
 
 Runs inside the warden, which is single-threaded and the subreaper of everything started here, so
-`wait4(-1)` returning ECHILD proves that no descendant is left. CPU seconds decide: RLIMIT_CPU for
-each process and the sum over all of them at every look; the wall clock is the backstop. Left out:
-what is run and what its output means (`python.py`, `ocaml.py`). Standard library only.
+`wait4(-1)` returning ECHILD proves that no descendant is left. Left out: limits while it runs
+(`watch.py`), what is run and what its output means (`python.py`, `ocaml.py`). Standard library
+only.
 """
 
 from __future__ import annotations
@@ -11,18 +11,14 @@ from __future__ import annotations
 import ctypes
 import os
 import resource
-import select
 import signal
-import socket
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from pawl.rewards import bubblewrap, landlock, proctree
 
-LOOK_S = 0.1  # time between two looks at the sums
 FILES = 256
 FILE_BYTES = 64 << 20
-ERR_BYTES = 16 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,21 +42,6 @@ class Plan:
     readable: tuple[str, ...]
     abi: int
     group: str
-
-
-@dataclass(slots=True)
-class Ended:
-    """How a run ended. rc: exit status, negative for a signal. stop: who ended it ("" = itself)."""
-
-    rc: int = 0
-    stop: str = ""
-    out: bytes = b""
-    err: bytes = b""
-    cpu: float = 0.0
-    wall: float = 0.0
-    oom: bool = False
-    fault: str = ""
-    statuses: dict[int, int] = field(default_factory=dict)
 
 
 def start(plan: Plan, argv: list[str], work: str, cpu: int, fds: tuple[int, int, int]) -> int:
@@ -119,9 +100,7 @@ def _execute(plan: Plan, argv: list[str], work: str) -> None:
         program = os.memfd_create("filter", 0)
         os.write(program, landlock.seccomp_program(spaces=True, dropped=plan.uid >= 0))
         os.lseek(program, 0, 0)
-        head = bubblewrap.command(
-            plan.bwrap, box, work, plan.tmp_bytes, plan.extra, plan.masked, program
-        )
+        head = bubblewrap.command(plan.bwrap, box, work, plan.extra, plan.masked, program)
         os.execve(plan.bwrap, head + [word.replace("{box}", "/box") for word in argv], {})
     os.chdir(work)
     if plan.tier == "landlock":
@@ -130,79 +109,6 @@ def _execute(plan: Plan, argv: list[str], work: str) -> None:
     environment = {**bubblewrap.ENVIRONMENT, "HOME": work, "TMPDIR": work}
     words = [word.replace("{box}", box) for word in argv]
     os.execve(words[0], words, environment)
-
-
-class Watch:
-    """Reads a run's pipes with caps until it ends or a limit stops it."""
-
-    def __init__(self, plan: Plan, boss: socket.socket, cpu: float, wall: float, cap: int) -> None:
-        self.plan, self.boss = plan, boss
-        self.cpu, self.wall, self.cap = cpu, wall, cap
-        self.ended = Ended()
-        self.out, self.err = bytearray(), bytearray()
-        self.began = time.monotonic()
-        self.before = _reaped_cpu()
-
-    def until_end(self, pid: int, pidfd: int, out: int, err: int, work: str, skip: int = 0) -> None:
-        """Block until the process behind `pidfd` exits, its limits stop it, or the scorer dies."""
-        poll = select.poll()
-        for fd in (out, err, pidfd, self.boss.fileno()):
-            os.set_blocking(fd, fd == self.boss.fileno())
-            poll.register(fd, select.POLLIN)
-        look = self.began + LOOK_S
-        while not self.ended.stop:
-            now = time.monotonic()
-            if now - self.began >= self.wall:
-                self.ended.stop = "wall"
-                break
-            if now >= look:
-                self.look(work, skip, pid)
-                look = time.monotonic() + LOOK_S
-            left = min(look, self.began + self.wall) - now
-            ready = {fd for fd, _ in poll.poll(max(left * 1000, 1))}
-            if self.boss.fileno() in ready:
-                self.ended.stop = "orphaned"  # nothing is ever sent during a run but the end
-            for fd, into, cap in ((out, self.out, self.cap), (err, self.err, ERR_BYTES)):
-                if fd in ready and not self._drain(fd, into, cap, once=True):
-                    poll.unregister(fd)
-            if pidfd in ready:
-                break
-        self._drain(out, self.out, self.cap, once=False)
-        self._drain(err, self.err, ERR_BYTES, once=False)
-
-    def _drain(self, fd: int, into: bytearray, cap: int, once: bool) -> bool:
-        """Read what is there (a bounded amount); False at the end of the stream."""
-        for _ in range(1 if once else 64):
-            try:
-                data = os.read(fd, 65536)
-            except BlockingIOError:
-                return True
-            if not data:
-                return False
-            into += data[: max(0, cap - len(into))]
-            if into is self.out and len(into) >= cap:
-                self.ended.stop = self.ended.stop or "output"
-                return False
-        return True
-
-    def look(self, work: str, skip: int, root: int) -> None:
-        """Stop the run when the sum of its processes is over a limit."""
-        cpu, resident = proctree.usage(os.getpid() if not skip else root, 0)
-        if cpu + _reaped_cpu() - self.before >= self.cpu:
-            self.ended.stop = "cpu"
-        elif resident > self.plan.memory:
-            self.ended.stop = "memory"
-        elif self.plan.tier != "bubblewrap" and _too_full(work, self.plan):
-            self.ended.stop = "disk"
-
-    def finish(self, rc: int, oom: bool) -> Ended:
-        """Fill in what is known after everything has been reaped."""
-        ended = self.ended
-        ended.rc, ended.oom = rc, oom
-        ended.out, ended.err = bytes(self.out), bytes(self.err)
-        ended.wall = time.monotonic() - self.began
-        ended.cpu = _reaped_cpu() - self.before
-        return ended
 
 
 def sweep(pid: int, uid: int, keep: int = 0) -> int:
@@ -244,22 +150,3 @@ def _kill(pid: int, rest: list[int], uid: int) -> None:
             os.kill(-1, signal.SIGKILL)  # all of the uid but the caller
             os._exit(0)
         os.waitpid(helper, 0)
-
-
-def _reaped_cpu() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
-
-
-def _too_full(work: str, plan: Plan) -> bool:
-    total = count = 0
-    for folder, _, names in os.walk(work):
-        count += len(names) + 1
-        for name in names:
-            try:
-                total += os.lstat(os.path.join(folder, name)).st_blocks * 512
-            except OSError:
-                continue
-        if total > plan.tmp_bytes or count > plan.tmp_inodes:
-            return True
-    return False

@@ -16,11 +16,11 @@ from math import isclose
 from pawl.errors import PawlError
 from pawl.rewards import verdict as rules
 from pawl.rewards.cage import Sandbox
-from pawl.rewards.cell import Ended
 from pawl.rewards.extract import variants
 from pawl.rewards.ocaml_tools import toolchain
 from pawl.rewards.verdict import Verification
 from pawl.rewards.visible import PACKAGE
+from pawl.rewards.watch import Ended
 from pawl.types import Problem, Tier, Verdict
 
 CLOSE = 1e-6

@@ -1,4 +1,4 @@
-"""What a process's descendants use, read from /proc: CPU seconds, resident bytes, pids.
+"""What a process's descendants use, read from /proc: CPU seconds, resident bytes, waiting.
 
 Serves the warden's watch over sums where no cgroup does it, and its clean-up. Left out: exact
 figures; processes that start and end between two reads are seen by `wait4` alone.
@@ -8,6 +8,7 @@ Source: proc(5), /proc/PID/stat. Standard library only.
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 
 _TICK = float(os.sysconf("SC_CLK_TCK"))
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -22,13 +23,23 @@ def children(pid: int) -> list[int]:
         return [child for child, stat in _all_stats().items() if int(stat[1]) == pid]
 
 
-def usage(root: int, skip: int = 0) -> tuple[float, int]:
-    """(CPU seconds, resident bytes) of all descendants of `root`, without the tree of `skip`."""
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Seconds of CPU, resident bytes, and the longest that one process waited for a processor."""
+
+    cpu: float
+    resident: int
+    delayed: float
+
+
+def usage(root: int, skip: int = 0) -> Usage:
+    """What all descendants of `root` use together, without the tree of `skip`."""
     stats = _all_stats()
     below: dict[int, list[int]] = {}
     for pid, stat in stats.items():
         below.setdefault(int(stat[1]), []).append(pid)
-    cpu, resident, todo = 0.0, 0, list(below.get(root, []))
+    cpu, resident, delayed = 0.0, 0, 0.0
+    todo = list(below.get(root, []))
     while todo:
         pid = todo.pop()
         if pid == skip:
@@ -37,7 +48,17 @@ def usage(root: int, skip: int = 0) -> tuple[float, int]:
         stat = stats[pid]
         cpu += sum(int(ticks) for ticks in stat[11:15]) / _TICK
         resident += int(stat[21]) * _PAGE
-    return cpu, resident
+        delayed = max(delayed, _delay(pid))
+    return Usage(cpu, resident, delayed)
+
+
+def _delay(pid: int) -> float:
+    """Seconds that a process's first thread was ready but not running, 0 where not recorded."""
+    try:
+        with open(f"/proc/{pid}/schedstat", "rb") as file:
+            return int(file.read().split()[1]) / 1e9
+    except (OSError, IndexError):
+        return 0.0
 
 
 def owned_by(uid: int) -> list[int]:

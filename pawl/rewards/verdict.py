@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from pawl.rewards.cell import Ended
+from pawl.rewards.watch import Ended
 from pawl.types import Tier, Verdict
 
 MAX_SOURCE = 100_000  # bytes of a completion; longer is rejected before anything runs

@@ -21,6 +21,7 @@ from typing import Any
 
 from pawl.rewards import cell, cgroup
 from pawl.rewards.cell import Plan
+from pawl.rewards.watch import Ended, Watch
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _NEWNS, _NEWUSER = 0x20000, 0x10000000
@@ -80,7 +81,7 @@ class Warden:
                 try:
                     answer = asdict(self.run(**request))
                 except OSError as error:
-                    answer = asdict(cell.Ended(fault=f"{type(error).__name__}: {error}"))
+                    answer = asdict(Ended(fault=f"{type(error).__name__}: {error}"))
                 send(self.sock, answer)
         except BrokenPipeError:
             pass
@@ -89,7 +90,7 @@ class Warden:
             self.group.remove()
             if self.own_tmp:
                 _libc.umount2(f"{self.plan.root}/work".encode(), _DETACH)
-            shutil.rmtree(self.plan.root, ignore_errors=True)
+            remove_tree(self.plan.root)
 
     def run(
         self,
@@ -99,7 +100,7 @@ class Warden:
         cpu: float,
         wall: float,
         cap: int,
-    ) -> cell.Ended:
+    ) -> Ended:
         """One candidate from an empty work folder to nothing left."""
         work = self._fresh_work()
         for name, data in files.items():
@@ -110,17 +111,17 @@ class Warden:
         out_read, out_write = os.pipe()
         err_read, err_write = os.pipe()
         kills = self.group.kills()
-        mounted = work if self.own_tmp or self.plan.tier != "bubblewrap" else ""
         pidfd = -1
-        watch = cell.Watch(self.plan, self.sock, cpu, wall, cap)
+        sums = self.group.memory_folder is None
+        watch = Watch(self.plan, self.sock, (cpu, wall, cap), sums, not self.own_tmp, 0)
         try:
             seconds = max(1, -int(-cpu // 1))
-            pid = cell.start(self.plan, argv, mounted, seconds, (source, out_write, err_write))
+            pid = cell.start(self.plan, argv, work, seconds, (source, out_write, err_write))
             os.close(out_write)
             os.close(err_write)
             out_write = err_write = -1
             pidfd = os.pidfd_open(pid)
-            watch.until_end(pid, pidfd, out_read, err_read, work)
+            watch.until_end(pidfd, out_read, err_read, work)
             status = cell.sweep(pid, self.plan.uid if self.plan.tier == "landlock" else -1)
             code = os.waitstatus_to_exitcode(status)
             return watch.finish(code, self.group.kills() > kills)
@@ -128,8 +129,8 @@ class Warden:
             for fd in (source, out_read, err_read, out_write, err_write, pidfd):
                 if fd >= 0:
                     os.close(fd)
-            if self.plan.tier != "bubblewrap":
-                shutil.rmtree(work, ignore_errors=True)
+            if not self.own_tmp:
+                remove_tree(work)
 
     def _fresh_work(self) -> str:
         """An empty folder of the candidate's: a new tmpfs, or a new folder in lower tiers."""
@@ -148,6 +149,16 @@ class Warden:
         os.mkdir(work, 0o700)
         os.chown(work, owner, -1)
         return work
+
+
+def remove_tree(path: str) -> None:
+    """Delete a folder, also where a candidate took the rights to list it away."""
+    for folder, names, _ in os.walk(path):
+        for name in names:
+            inner = os.path.join(folder, name)
+            if not os.path.islink(inner):
+                os.chmod(inner, 0o700)
+    shutil.rmtree(path, ignore_errors=True)
 
 
 def _private_mounts() -> bool:
