@@ -146,6 +146,19 @@ def test_a_run_folder_that_exists(
     assert "`seed` is 0 in the run and 2 here" in err
 
 
+def test_a_missing_extra_is_named_before_anything_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("pawl.cli.state.find_spec", lambda name: None)
+    file = tmp_path / "a.yaml"
+    file.write_text(f"runs_dir: {tmp_path / 'runs'}\n")
+    for args in (["train", str(file)], ["check", str(file)], ["eval", "bundled"]):
+        code, _, err = run(capsys, *args)
+        assert code == Exit.USER
+        assert 'pip install "pawl[train]"' in err
+    assert not (tmp_path / "runs").exists()
+
+
 def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = run(capsys, "samples", "nope", "--debug")
     assert code == Exit.USER

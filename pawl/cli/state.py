@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import click
+
+from pawl.errors import PawlError
 
 
 @dataclass(slots=True)
@@ -16,6 +19,13 @@ class State:
 
     debug: bool = False
     run: Path | None = None
+
+
+def need_training() -> None:
+    """Raise PawlError where the libraries that train and generate are not installed."""
+    if find_spec("torch") is None or find_spec("transformers") is None:
+        hint = 'install them: pip install "pawl[train]"'
+        raise PawlError("this command needs torch and transformers", hint=hint)
 
 
 def _set_debug(ctx: click.Context, param: click.Parameter, value: bool) -> None:

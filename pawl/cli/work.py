@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pawl.cli.state import State, debug_option, json_option
+from pawl.cli.state import State, debug_option, json_option, need_training
 from pawl.errors import PawlError
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def train(
     from pawl.cli.display import open_display
     from pawl.store.warned import library_warnings
 
+    need_training()
     run, places = _open_run(config, overrides, resume)
     state.run = run.path
     with run, open_display(quiet, as_json, places) as display, library_warnings(run):
@@ -91,21 +92,44 @@ def check(target: str, overrides: tuple[str, ...], as_json: bool) -> int:
     from pawl.cli.checking import check_config, check_problems
 
     if Path(target).suffix in (".yaml", ".yml"):
+        need_training()
         return check_config(target, overrides, as_json)
     return check_problems(target, overrides, as_json)
 
 
 @click.command(short_help="Score completions of a problem set.")
 @click.argument("completions", type=click.Path(path_type=Path))
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--problems", required=True, help="Problem set: a file or a starter set's name.")
-@click.option("--tier", type=click.Choice(TIERS), default="auto", help="Force a sandbox tier.")
+@click.option("--tier", type=click.Choice(TIERS), help="Force a sandbox tier.")
 @click.option("--allow-unsafe", is_flag=True, help="Run candidates with resource limits only.")
 @debug_option
-def score(completions: Path, problems: str, tier: str, allow_unsafe: bool) -> int:
-    """Score COMPLETIONS (JSONL with problem_id and completion); one JSON line each on stdout."""
+def score(
+    completions: Path,
+    overrides: tuple[str, ...],
+    problems: str,
+    tier: str | None,
+    allow_unsafe: bool,
+) -> int:
+    """Score COMPLETIONS (JSONL with problem_id and completion); one JSON line each on stdout.
+
+    Options of the sections reward and sandbox apply: sandbox.cpu_s=2 problems.lang=python
+    """
+    from pawl.config.load import overridden
+    from pawl.config.options import RunConfig
     from pawl.rewards.score_file import score_file
 
-    return int(score_file(problems, completions, tier, allow_unsafe, click.echo))
+    cfg = overridden(RunConfig(), overrides)
+    return score_file(
+        problems,
+        completions,
+        tier or cfg.sandbox.tier,
+        allow_unsafe or cfg.sandbox.allow_unsafe,
+        click.echo,
+        cfg.reward,
+        cfg.sandbox,
+        cfg.problems.lang,
+    )
 
 
 @click.command(name="eval", short_help="Pass@k of a model on held-out problems.")
@@ -133,6 +157,7 @@ def evaluate(
     else:
         base = saved_config(Path(model)) if is_run(Path(model)) else RunConfig()
         cfg = overridden(base, overrides)
+    need_training()
     from pawl.train.eval_model import evaluate_model
 
     report = evaluate_model(model, cfg, split, Notes())
@@ -149,6 +174,7 @@ def sft(config: str, overrides: tuple[str, ...], quiet: bool) -> int:
     from pawl.config.load import load_sft
 
     cfg, _ = load_sft(config, overrides)
+    need_training()
     from pawl.train.sft import run_sft
 
     folder = run_sft(cfg, (lambda line: None) if quiet else _to_stderr)
@@ -162,6 +188,7 @@ def sft(config: str, overrides: tuple[str, ...], quiet: bool) -> int:
 @debug_option
 def export(source: str, out: Path) -> int:
     """Merge the adapter of a run's best checkpoint into a plain Hugging Face folder OUT."""
+    need_training()
     from pawl.models.export import export as export_model
 
     click.echo(f"model written to {export_model(source, out)}")
