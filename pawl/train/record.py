@@ -47,9 +47,9 @@ def reward_metrics(scores_S: Sequence[Score], group_size: int) -> Record:
         "verifier/missing_frac": 1.0 - len(known) / len(scores_S),
     }
     for name in sorted({n for s in known for n in s.components}):
-        record[f"reward/{name}"] = _mean(
-            [s.components[name] for s in known if name in s.components]
-        )
+        group = "reward" if name in COMPONENTS else "component"
+        values = [s.components[name] for s in known if name in s.components]
+        record[f"{group}/{name}"] = _mean(values)
     return record
 
 

@@ -1,0 +1,175 @@
+"""The loop in one process: it learns, records what it should, and obeys rules and commands.
+
+A tiny random model and a user's reward, so that no compiler is needed; runs with the real compiler
+are in test_train_resume.py.
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+import tiny_models
+
+from pawl.config.load import load_run
+from pawl.errors import Exit, PawlError
+from pawl.metrics import CATALOGUE
+from pawl.store.display import Silent
+from pawl.store.read import read_events, read_samples, read_steps
+from pawl.store.run import RunFolder
+from pawl.train.loop import train
+
+ROOT = Path(__file__).resolve().parent
+CONFIG = """
+model: {{path: {model}}}
+problems: {{train: starter-ocaml, limit: 6}}
+rollout: {{prompts: 3, group_size: 4, max_tokens: 12}}
+reward: {reward}
+optim: {{lr: 1e-3}}
+train: {{steps: 4, threads: 1}}
+eval: {{every: 2, problems: 4, probe: 2, samples: 2}}
+sandbox: {{workers: 1}}
+"""
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    policy = tiny_models.policy()
+    policy.model.save_pretrained(folder)
+    policy.tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def run_of(model, tmp_path):
+    """Start a run: run_of("name", "optim.lr=0", ...) -> (RunFolder path, TrainResult)."""
+
+    def go(name, *overrides, more="", control=()):
+        path = tmp_path / f"{name}.yaml"
+        reward = f"{ROOT / 'loop_reward.py'}:score"
+        path.write_text(CONFIG.format(model=model, reward=reward) + more)
+        cfg, places = load_run(path, [f"runs_dir={tmp_path}", *overrides], {})
+        with RunFolder.create(cfg, places) as run:
+            lines = "".join(json.dumps(c) + "\n" for c in control)
+            (run.path / "control.jsonl").write_text(lines)
+            return run.path, train(cfg, run, Silent(), False)
+
+    return go
+
+
+def resume(path):
+    with RunFolder.open(path) as run:
+        return train(run.config(), run, Silent(), True)
+
+
+def kinds(path):
+    return [e["kind"] for e in read_events(path)]
+
+
+def test_it_learns(run_of):
+    path, _ = run_of("learn", "optim.lr=1e-2", "train.steps=25", "eval.every=0")
+    means = [r["reward/mean"] for r in read_steps(path) if r["step"]]
+    assert sum(means[-5:]) > 1.5 * sum(means[:5])
+
+
+def test_a_learning_rate_of_zero_changes_nothing(run_of):
+    path, _ = run_of("still", "optim.lr=0")
+    first, last = (path / "checkpoints" / f"step-00000{n}" for n in (0, 4))
+    assert last.exists()
+    if first.exists():  # kept as the best
+        weights = "model.safetensors"
+        assert (first / weights).read_bytes() == (last / weights).read_bytes()
+    assert all(r["eval/gain"] == 0 for r in read_steps(path) if "eval/gain" in r)
+
+
+def test_records_hold_catalogued_names_and_every_sample(run_of):
+    path, result = run_of("records")
+    records = list(read_steps(path))
+    assert [r["step"] for r in records] == [0, 1, 2, 3, 4]
+    own = {"host"}
+    for record in records:
+        unknown = (set(record) | set(record["host"])) - own - set(CATALOGUE)
+        assert not {n for n in unknown if not n.startswith("component/")}
+    for name in set(records[4]["host"]) - own:
+        assert CATALOGUE[name].host, name
+    assert [r["epoch"] for r in records] == [0, 0.5, 1.0, 1.5, 2.0]
+    assert [r["prompts_seen"] for r in records] == [0, 3, 6, 6, 6]
+    assert [r["step"] for r in records if "epoch/samples" in r] == [2, 4]
+    assert [r["step"] for r in records if "eval/pass_at_1" in r] == [0, 2, 4]
+    assert records[2]["eval/problems"] == 2
+    assert records[4]["policy/ratio_max_first_pass"] == 1.0
+    assert records[4]["policy/sampler_diff_mean"] < 1e-5
+    for step in range(1, 5):
+        rows = list(read_samples(path, step))
+        assert [(r["group"], r["member"]) for r in rows] == [
+            (g, m) for g in range(3) for m in range(4)
+        ]
+        assert abs(sum(r["advantage"] for r in rows)) < 1e-6
+        assert all(r["weight_version"] == step - 1 for r in rows)
+    assert result.summary.startswith("held-out pass@1: 0.00 -> 0.00 (+0.00, n=4)")
+    assert result.exit_code == Exit.OK
+
+
+def test_a_stop_command_ends_the_run_and_resume_goes_on(run_of):
+    path, result = run_of("stopped", control=[{"command": "stop"}])
+    assert (result.exit_code, [r["step"] for r in read_steps(path)][-1]) == (Exit.STOPPED, 1)
+    assert resume(path).exit_code == Exit.OK
+    assert [r["step"] for r in read_steps(path)] == [0, 1, 2, 3, 4]
+
+
+def test_a_live_patch_is_applied_recorded_and_replayed(run_of):
+    patch = {"command": "patch", "set": {"optim.lr": 5e-4}}
+    wrong = {"command": "patch", "set": {"rollout.temperature": 2.0}}
+    path, _ = run_of("patched", control=[patch, wrong])
+    rates = [r["optim/lr"] for r in read_steps(path) if r["step"]]
+    assert rates == [1e-3, 5e-4, 5e-4, 5e-4]
+    outcomes = [e["outcome"] for e in read_events(path) if e["kind"] == "command"]
+    assert outcomes[0] == "done"
+    assert outcomes[1].startswith("refused")
+    resume(path)
+    assert [r["optim/lr"] for r in read_steps(path) if r["step"]] == rates
+
+
+def test_rules_are_judged_once_and_stop(run_of):
+    rules = """
+rules:
+  - {when: step 2, metric: reward/mean, is: ">=", value: 0.0}
+  - {when: epoch 1.5, metric: reward/mean, is: ">=", value: 0.9, action: stop}
+"""
+    path, result = run_of("ruled", more=rules)
+    assert result.exit_code == Exit.STOPPED
+    assert "rules: 1 passed, 1 failed" in result.summary
+    assert [e["passed"] for e in read_events(path) if e["kind"] == "rule"] == [True, False]
+    assert resume(path).exit_code == Exit.OK
+    assert [e["passed"] for e in read_events(path) if e["kind"] == "rule"] == [True, False]
+
+
+def test_targets_end_or_fail_a_run(run_of):
+    met = '\ntarget: {metric: policy/entropy, is: ">", value: 0.0}\n'
+    path, result = run_of("met", more=met)
+    assert result.exit_code == Exit.OK
+    assert [r["step"] for r in read_steps(path)] == [0, 1]
+    missed = '\ntarget: {metric: eval/gain_low, is: ">", value: 0.0, at: end}\n'
+    _, result = run_of("missed", more=missed)
+    assert result.exit_code == Exit.FINDINGS
+
+
+def test_patience_stops_early(run_of):
+    path, result = run_of("patient", "eval.every=1", "eval.patience=2", "optim.lr=0")
+    assert result.exit_code == Exit.OK
+    assert "early stop" in result.summary
+    assert [r["step"] for r in read_steps(path)] == [0, 1, 2]
+
+
+def test_missing_scores_stop_the_run_and_never_become_numbers(run_of, tmp_path, monkeypatch):
+    outage = tmp_path / "outage"
+    monkeypatch.setenv("LOOP_REWARD_OUTAGE", str(outage))
+    path, _ = run_of("ready", control=[{"command": "stop"}])
+    outage.touch()
+    with pytest.raises(PawlError, match="missing") as e:
+        resume(path)
+    assert e.value.code in (Exit.STOPPED, Exit.USER)
+    assert [r["step"] for r in read_steps(path)] == [0, 1]
+    outage.unlink()
+    assert resume(path).exit_code == Exit.OK
+    assert [r["step"] for r in read_steps(path)] == [0, 1, 2, 3, 4]
