@@ -76,19 +76,18 @@ def choose(
     temperature 1.
     """
     scaled_SV = logits_SV / params.temperature if params.temperature not in (0, 1) else logits_SV
-    logp_SV = torch.log_softmax(scaled_SV, -1)
-    drawn_SV = logp_SV
-    if is_warped(params):
-        drawn_SV = warp(logits_SV, params, history)
+    prob_SV = torch.softmax(scaled_SV, -1)
+    score_SV = warp(logits_SV, params, history) if is_warped(params) else None
     if params.temperature == 0:
-        token_S1 = drawn_SV.argmax(-1, keepdim=True)
+        token_S1 = (logits_SV if score_SV is None else score_SV).argmax(-1, keepdim=True)
     else:
-        cdf_SV = drawn_SV.exp().cumsum(-1, dtype=torch.float64)
+        drawn_SV = prob_SV if score_SV is None else score_SV.exp()
+        cdf_SV = drawn_SV.cumsum(-1, dtype=torch.float64)
         total_S1 = cdf_SV[:, -1:]
         below_S1 = torch.nextafter(total_S1, torch.zeros_like(total_S1))
         point_S1 = torch.minimum(uniform_S[:, None] * total_S1, below_S1)
         token_S1 = torch.searchsorted(cdf_SV, point_S1, right=True)
-    return token_S1[:, 0], logp_SV.gather(-1, token_S1)[:, 0]
+    return token_S1[:, 0], prob_SV.gather(-1, token_S1)[:, 0].log()
 
 
 def is_warped(params: SamplingParams) -> bool:

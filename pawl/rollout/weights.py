@@ -1,0 +1,163 @@
+"""Weights of the Qwen2 and Llama family laid out for decoding: fused, adapters merged in.
+
+q, k and v are one matrix, gate and up another. The rows of q and k are permuted within each head
+so that a rotation pair is adjacent (RoPE is then one complex product), and q carries the scale
+1 / sqrt(D). Left out: other families, quantised weights.
+
+Legend: D head size, H hidden size, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from pawl.models import flat
+from pawl.models.policy import Policy
+
+ROPES = ("default", "linear", "llama3")
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One decoder layer; biases are None where the model has none."""
+
+    norm1: torch.Tensor
+    qkv: torch.Tensor
+    qkv_bias: torch.Tensor | None
+    out: torch.Tensor
+    out_bias: torch.Tensor | None
+    norm2: torch.Tensor
+    gate_up: torch.Tensor
+    gate_up_bias: torch.Tensor | None
+    down: torch.Tensor
+    down_bias: torch.Tensor | None
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """All that decoding needs. phase: complex rotations (positions, D/2), fp32 or float64."""
+
+    layers: tuple[Layer, ...]
+    embed: torch.Tensor
+    norm: torch.Tensor
+    head: torch.Tensor
+    head_bias: torch.Tensor | None
+    phase: torch.Tensor
+    heads: int
+    kv_heads: int
+    head_dim: int
+    eps: float
+    dtype: torch.dtype
+
+
+def unsupported(policy: Policy) -> str:
+    """Why the policy cannot be decoded here; empty when it can."""
+    config = policy.core.config
+    if config.model_type not in flat.FAMILIES:
+        return f"the family {config.model_type} is not Qwen2 or Llama"
+    if set(getattr(config, "layer_types", None) or ["full_attention"]) != {"full_attention"}:
+        return "the model has sliding-window attention"
+    rope = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
+    if rope not in ROPES:
+        return f"its rope scaling {rope} depends on the length"
+    if config.hidden_act not in ("silu", "swish"):
+        return f"its activation {config.hidden_act} is not SwiGLU's"
+    return ""
+
+
+@torch.no_grad()
+def read_weights(policy: Policy, positions: int) -> Weights:
+    """Copy the policy's present weights, adapters merged; phases for `positions` positions."""
+    core = policy.core
+    config = core.config
+    heads, kv_heads = config.num_attention_heads, config.num_key_value_heads
+    dim = getattr(config, "head_dim", None) or config.hidden_size // heads
+    dtype = _compute_dtype(policy)
+    embed = _table(core.get_input_embeddings())
+    layers = tuple(_layer(layer, dim, dtype) for layer in core.base_model.layers)
+    head = core.get_output_embeddings()
+    place = torch.arange(positions, device=policy.device)[None]
+    wide = torch.float64 if dtype == torch.float64 else torch.float32
+    cos, sin = core.base_model.rotary_emb(torch.empty(0, dtype=wide, device=policy.device), place)
+    phase = torch.complex(cos[0, :, : dim // 2], sin[0, :, : dim // 2])
+    norm = core.base_model.norm
+    return Weights(
+        layers,
+        embed,
+        norm.weight.clone(),
+        _table(head).to(dtype),
+        _bias(head, dtype),
+        phase,
+        heads,
+        kv_heads,
+        dim,
+        norm.variance_epsilon,
+        dtype,
+    )
+
+
+def _compute_dtype(policy: Policy) -> torch.dtype:
+    """The precision of matrix products: the autocast type, else the weights' own."""
+    if policy.dtype in (torch.bfloat16, torch.float16):
+        return policy.dtype
+    weight: torch.Tensor = policy.core.get_input_embeddings().weight
+    return weight.dtype
+
+
+def _layer(layer: Any, dim: int, dtype: torch.dtype) -> Layer:
+    attention, mlp = layer.self_attn, layer.mlp
+    order = torch.arange(dim).view(2, dim // 2).T.reshape(-1)  # 0, D/2, 1, D/2 + 1, ...
+    rows = [_weight(m) for m in (attention.q_proj, attention.k_proj, attention.v_proj)]
+    rows[0] = rows[0] * dim**-0.5
+    rows[:2] = [_by_pairs(x, dim, order) for x in rows[:2]]
+    biases = [_bias(m, dtype) for m in (attention.q_proj, attention.k_proj, attention.v_proj)]
+    qkv_bias = None
+    if biases[0] is not None and biases[1] is not None and biases[2] is not None:
+        q, k, v = biases[0] * dim**-0.5, biases[1], biases[2]
+        qkv_bias = torch.cat([_by_pairs(q, dim, order), _by_pairs(k, dim, order), v])
+    gate, up = _bias(mlp.gate_proj, dtype), _bias(mlp.up_proj, dtype)
+    return Layer(
+        layer.input_layernorm.weight.clone(),
+        torch.cat(rows).to(dtype),
+        qkv_bias,
+        _weight(attention.o_proj).to(dtype),
+        _bias(attention.o_proj, dtype),
+        layer.post_attention_layernorm.weight.clone(),
+        torch.cat([_weight(mlp.gate_proj), _weight(mlp.up_proj)]).to(dtype),
+        None if gate is None or up is None else torch.cat([gate, up]),
+        _weight(mlp.down_proj).to(dtype),
+        _bias(mlp.down_proj, dtype),
+    )
+
+
+def _by_pairs(x: torch.Tensor, dim: int, order: torch.Tensor) -> torch.Tensor:
+    """Permute the outputs of each head."""
+    return x.view(-1, dim, *x.shape[1:])[:, order].reshape(x.shape)
+
+
+def _weight(linear: Any) -> torch.Tensor:
+    """A linear layer's weight with its active adapters merged; always a copy."""
+    base = getattr(linear, "base_layer", linear)
+    weight: torch.Tensor = base.weight.clone()
+    if base is not linear and not linear.disable_adapters:
+        for name in linear.active_adapters:
+            weight = weight + linear.get_delta_weight(name).to(weight.dtype)
+    return weight
+
+
+def _bias(linear: Any, dtype: torch.dtype) -> torch.Tensor | None:
+    bias = getattr(getattr(linear, "base_layer", linear), "bias", None)
+    return None if bias is None else bias.detach().to(dtype).clone()
+
+
+def _table(layer: Any) -> torch.Tensor:
+    """Rows of an embedding or output head, trained added tokens in their place; a copy."""
+    tokens = getattr(layer, "token_adapter", None)
+    if tokens is None:
+        table: torch.Tensor = layer.weight.clone()
+        return table
+    merged: torch.Tensor = tokens.get_merged_weights(tokens.active_adapters)
+    return merged.clone()
