@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from pawl.problems import ocaml_tests, python_tests
+from pawl.problems.python_text import parse_expression
 from pawl.types import Case, Lang
 
 INPUT = ("input", "args", "call", "inputs", "arguments", "params")
@@ -97,7 +98,7 @@ def _wrap_single(items: list[object]) -> list[object]:
         given = _first(item, INPUT) if isinstance(item, Mapping) else None
         try:
             if isinstance(given, str):
-                given = python_tests.constant(ast.parse(given.strip(), mode="eval").body, {})
+                given = python_tests.constant(parse_expression(given.strip()), {})
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             given = None
         values.append(given)
@@ -164,7 +165,7 @@ def _python_args(given: object, entry: str, params: tuple[str, ...]) -> str:
             raise ValueError(f"input names {sorted(given)}, the signature has {list(params)}")
         return python_tests.literal([given[p] for p in params if p in given])
     if isinstance(given, str):
-        node = ast.parse(given.strip(), mode="eval").body
+        node = parse_expression(given.strip())
         if isinstance(node, ast.Call) and ast.unparse(node.func) == entry:
             cases, _ = python_tests.parse_tests(f"assert {given.strip()} == 0", entry, params)
             if len(cases) == 1:
@@ -184,9 +185,7 @@ def _python_value(wanted: object) -> str:
     """A literal: text that reads as one, or the value itself."""
     if isinstance(wanted, str):
         try:
-            return python_tests.literal(
-                python_tests.constant(ast.parse(wanted.strip(), mode="eval").body, {})
-            )
+            return python_tests.literal(python_tests.constant(parse_expression(wanted.strip()), {}))
         except (ValueError, SyntaxError):
             return repr(wanted)
     return python_tests.literal(wanted)

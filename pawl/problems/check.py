@@ -6,7 +6,6 @@ the reader. Left out: everything that needs a compiler (`pawl.rewards.audit`).
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import re
 from array import array
@@ -16,6 +15,7 @@ from typing import Literal
 
 from pawl.problems import ocaml_text, python_tests
 from pawl.problems.load import ProblemSet, normalised
+from pawl.problems.python_text import parse_expression
 from pawl.types import Case, Problem
 
 GRAM = 13  # words; the overlap length of GPT-3's contamination study (arXiv 2005.14165, appendix C)
@@ -94,7 +94,7 @@ def _literals(problem: Problem) -> Iterator[Remark]:
 def _python_literals(case: Case) -> str:
     for what, text in (("input", case.input), ("expected value", case.expected)):
         try:
-            value = python_tests.constant(ast.parse(text, mode="eval").body, {})
+            value = python_tests.constant(parse_expression(text), {})
         except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
             return f"the {what} is no literal: {text[:80]}"
         if what == "input" and not isinstance(value, list):

@@ -166,7 +166,7 @@ def _python_reference(text: str, entry: str, shown: str, head: str) -> tuple[str
             break
     else:
         return text, []
-    body = ast.unparse(ast.parse(whole).body[-1]).split("\n")[-1].strip()
+    body = ast.unparse(python_text.parse(whole).body[-1]).split("\n")[-1].strip()
     if body in ("pass", "...", "return None", "raise NotImplementedError"):
         return "", [f"the reference is a placeholder ({body}): left out"]
     return whole, []

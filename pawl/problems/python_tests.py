@@ -13,6 +13,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field
 
+from pawl.problems.python_text import parse
 from pawl.types import Case
 
 _NOT_ENTRY = {
@@ -270,7 +271,7 @@ def parse_tests(
     if re.search(r"^\s*>>> ", text, re.MULTILINE) and "assert" not in text:
         return parse_doctest(text, entry_point, params)
     try:
-        tree = ast.parse(text)
+        tree = parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise ValueError(f"the tests are no Python: {error}") from error
     reader.block(tree.body, {})
@@ -289,7 +290,7 @@ def parse_doctest(
     for example in examples:
         line = f"assert ({example.source.strip()}) == ({example.want.strip()})"
         try:
-            reader.block(ast.parse(line).body, {})
+            reader.block(parse(line).body, {})
         except (SyntaxError, ValueError):
             reader.unread.append(example.source.strip())
     return reader.cases, reader.unread

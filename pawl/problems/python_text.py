@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import re
+import warnings
 from dataclasses import dataclass
 
 _DEF = re.compile(r"^([ \t]*)(?:async[ \t]+)?def[ \t]+([A-Za-z_]\w*)[ \t]*\(", re.MULTILINE)
@@ -22,6 +23,21 @@ class Definition:
     head: str
     start: int
     end: int
+
+
+def parse(code: str) -> ast.Module:
+    """`ast.parse` that keeps its remarks on strange escapes to itself."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return ast.parse(code)
+
+
+def parse_expression(code: str) -> ast.expr:
+    """One expression, as quietly."""
+    body = parse(f"({code}\n)").body
+    if len(body) != 1 or not isinstance(body[0], ast.Expr):
+        raise SyntaxError("not one expression")
+    return body[0].value
 
 
 def close_bracket(text: str, start: int) -> int:
@@ -68,7 +84,7 @@ def _dedent(own: str, margin: str) -> str:
 
 def _parses(code: str) -> bool:
     try:
-        ast.parse(code)
+        parse(code)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
     return True
@@ -77,7 +93,7 @@ def _parses(code: str) -> bool:
 def _params(head: str) -> tuple[str, ...] | None:
     """Names of the positional parameters; None when the head does not parse."""
     try:
-        node = ast.parse(head.strip() + "\n    pass").body[0]
+        node = parse(head.strip() + "\n    pass").body[0]
     except (SyntaxError, ValueError):
         return None
     if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
@@ -95,7 +111,7 @@ def find_definition(text: str, name: str = "") -> Definition | None:
 def defines(code: str, name: str) -> bool:
     """True when the code parses and binds `name` at its top level."""
     try:
-        body = ast.parse(code).body
+        body = parse(code).body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
     for node in body:

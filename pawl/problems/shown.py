@@ -12,7 +12,7 @@ import re
 from dataclasses import replace
 
 from pawl.problems.python_tests import constant, literal
-from pawl.problems.python_text import calls_in
+from pawl.problems.python_text import calls_in, parse_expression
 from pawl.types import Case, Lang
 
 _LAX = re.compile(r'"(?:[^"\\\n]|\\.)*"|[A-Za-z_][\w\']*|[0-9][\w.]*|\S')
@@ -40,7 +40,7 @@ def mark_shown(
 def _normal_args(text: str) -> str:
     """One spelling for each argument list (quotes, blanks, trailing commas do not matter)."""
     try:
-        return literal(constant(ast.parse(text, mode="eval").body, {}))
+        return literal(constant(parse_expression(text), {}))
     except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
         return text
 
@@ -56,7 +56,7 @@ def _call_args(args: str, params: tuple[str, ...]) -> str:
     """Positional values of `1, k = 2`; "" when they are no constants."""
     flat = re.sub(r"\s*\n\s*", " ", args.strip().strip("`*"))
     try:
-        node = ast.parse(f"f({flat})", mode="eval").body
+        node = parse_expression(f"f({flat})")
         if not isinstance(node, ast.Call):
             return ""
         named = {k.arg: k.value for k in node.keywords}

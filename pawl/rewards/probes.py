@@ -194,7 +194,7 @@ def _python_examples(text: str) -> Iterator[tuple[Problem, str]]:
     blocks = re.findall(r"```\w*\n(.*?)```", text, re.DOTALL) or [text]
     for block in blocks:
         try:
-            body = ast.parse(block).body
+            body = python_text.parse(block).body
         except (SyntaxError, ValueError):
             continue
         for node in body:

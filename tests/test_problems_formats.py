@@ -1,0 +1,360 @@
+"""Layouts of other people's data sets become the same `Problem`; what cannot is refused aloud.
+
+The cases are written for the class of layouts (names of fields, shapes of tests), not for known
+files; the files of ../shared are read where they are.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pawl.problems import ocaml_tests, ocaml_text, python_tests, python_text
+from pawl.problems.cases import BadProblem
+from pawl.problems.formats import Row, parse_row
+from pawl.problems.load import open_problems
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "problems"
+OCAML_PROMPT = "(* Add k. add 1 2 = 3 *)\nlet add (x : int) (k : int) : int =\n"
+PYTHON_PROMPT = 'def add(x, k):\n    """Add.\n\n    >>> add(1, 2)\n    3\n    """\n'
+
+
+def read(**row: object) -> Row:
+    return parse_row(row, "set.jsonl:1", "row-1")
+
+
+# ---- Python tests as text ------------------------------------------------------------------------
+
+PYTHON_FORMS = {
+    "assert add(1, 2) == 3": ("[1, 2]", "3", False),
+    "assert 3 == add(1, 2)": ("[1, 2]", "3", False),
+    "assert add(x=1, k=2) == 3": ("[1, 2]", "3", False),
+    "assert add(1, k=2) == 3, 'message'": ("[1, 2]", "3", False),
+    "assert add([1] * 3, 'a' + 'b') == [1] * 2": ("[[1, 1, 1], 'ab']", "[1, 1]", False),
+    "assert add(-1, 2.5)": ("[-1, 2.5]", "True", False),
+    "assert not add('', {})": ("['', {}]", "False", False),
+    "assert add(None, True) is None": ("[None, True]", "None", False),
+    "assert abs(add(1, 2) - 3.1) < 1e-6": ("[1, 2]", "3.1", True),
+    "import math\nassert math.isclose(add(1, 2), 3.1)": ("[1, 2]", "3.1", True),
+    "xs = [1, 2]\nassert add(xs, 2) == (1, 2)": ("[[1, 2], 2]", "(1, 2)", False),
+    "def check(candidate):\n    assert candidate(1, 2) == 3\ncheck(add)": ("[1, 2]", "3", False),
+    "class T(TestCase):\n    def test(self):\n        self.assertEqual(add(1, 2), 3)": (
+        "[1, 2]",
+        "3",
+        False,
+    ),
+    "class T(TestCase):\n    def test(self):\n        self.assertTrue(add(1, 2))": (
+        "[1, 2]",
+        "True",
+        False,
+    ),
+    ">>> add(1, 2)\n3\n": ("[1, 2]", "3", False),
+}
+
+
+@pytest.mark.parametrize("text", PYTHON_FORMS)
+def test_python_assertions_become_cases(text: str) -> None:
+    cases, unread = python_tests.parse_tests(text, "add", ("x", "k"))
+    assert not unread
+    assert [(c.input, c.expected, c.close) for c in cases] == [PYTHON_FORMS[text]]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "assert add(open('x'), 1) == 2",
+        "assert len(add(1, 2)) == 2",
+        "for i in range(3):\n    assert add(i, 0) == i",
+        "assert add(1, 2) < 4",
+        "assert add(1, 2) == f(3)",
+        "assert add(z=1) == 2",
+        "assert other(1, 2) == 3",
+    ],
+)
+def test_python_properties_are_reported_not_guessed(text: str) -> None:
+    cases, unread = python_tests.parse_tests(text, "add", ("x", "k"))
+    assert not cases and len(unread) == 1
+
+
+def test_python_tests_are_never_executed(tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    python_tests.parse_tests(f"open({str(mark)!r}, 'w')\nassert add(1, 2) == 3", "add")
+    assert not mark.exists()
+
+
+@given(
+    st.recursive(
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.floats(allow_nan=False, allow_infinity=False)
+        | st.text(),
+        lambda inner: st.lists(inner) | st.tuples(inner, inner) | st.dictionaries(st.text(), inner),
+        max_leaves=12,
+    )
+)
+def test_python_literals_survive(value: object) -> None:
+    text = python_tests.literal([value])
+    assert ast.literal_eval(text) == [value]
+    cases, _ = python_tests.parse_tests(f"assert add({value!r}) == {value!r}", "add")
+    assert [(ast.literal_eval(c.input), ast.literal_eval(c.expected)) for c in cases] == [
+        ([value], value)
+    ]
+
+
+# ---- OCaml tests as text -------------------------------------------------------------------------
+
+OCAML_FORMS = {
+    "assert (add 1 2 = 3)": ("add 1 2", "3"),
+    "let () = assert (add 1 2 = 3)": ("add 1 2", "3"),
+    "let () =\n  assert (3 = add 1 2);\n;;": ("add 1 2", "3"),
+    "assert ((add (-1) 2) = (1))": ("add (-1) 2", "1"),
+    'assert (add "a=b" "c;(*" = "a=bc;(*")': ('add "a=b" "c;(*"', '"a=bc;(*"'),
+    "assert (add ['='; '('] [] = [] (* comment ) = *))": ("add ['='; '('] []", "[]"),
+    "assert (add (fun x -> x >= 1) [Some 1; None] = [Some (1, 'a')])": (
+        "add (fun x -> x >= 1) [Some 1; None]",
+        "[Some (1, 'a')]",
+    ),
+    "assert (not (add 1 2))": ("add 1 2", "false"),
+    "assert (add 1 2)": ("add 1 2", "true"),
+    "assert (add 1 2 == true)": ("add 1 2", "true"),
+    "let x = [1; 2] in assert (add x 2 = [3])": ("(let x = [1; 2] in add x 2)", "[3]"),
+    "let _ = assert_equal 3 (add 1 2)": ("add 1 2", "3"),
+    'assert_equal ~printer:string_of_int ~msg:"m" (add 1 2) 3': ("add 1 2", "3"),
+    "assert (add {|a = b|} 1 = {q|c)|q})": ("add {|a = b|} 1", "{q|c)|q}"),
+    "assert (add [||] '\\'' = [|1|])": ("add [||] '\\''", "[|1|]"),
+}
+
+
+@pytest.mark.parametrize("text", OCAML_FORMS)
+def test_ocaml_assertions_become_cases(text: str) -> None:
+    cases, unread = ocaml_tests.parse_tests(text, "add")
+    assert not unread
+    assert [(c.input, c.expected) for c in cases] == [OCAML_FORMS[text]]
+
+
+def test_ocaml_conjunctions_and_tolerances() -> None:
+    cases, unread = ocaml_tests.parse_tests(
+        "let () = assert (add 1 2 = 3 && add 2 2 = 4)\n"
+        "let () = assert (abs_float (add 1 2 -. 3.5) < 1e-6);;",
+        "add",
+    )
+    assert not unread
+    assert [(c.input, c.expected, c.close) for c in cases] == [
+        ("add 1 2", "3", False),
+        ("add 2 2", "4", False),
+        ("add 1 2", "3.5", True),
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "assert (add -1 2 = 1)",  # a subtraction, not a call
+        "assert (List.length (add 1 2) = 2)",
+        "assert (add 1 2 <> 3)",
+        "assert (add 1 2 = add 2 1)",
+        "assert (add 1 2 = )",
+        "assert (add 1 2 = (* nothing *))",
+        "assert (add 1 (2 = 3",
+    ],
+)
+def test_ocaml_unreadable_assertions_are_reported(text: str) -> None:
+    cases, unread = ocaml_tests.parse_tests(text, "add")
+    assert not cases and unread
+
+
+OCAML_HEADS = {
+    "let f (x : int) (y : string list) : bool =": "val f : int -> string list -> bool",
+    "let rec f (g : int -> int) (p : int * 'a) : 'a =": "val f : (int -> int) -> int * 'a -> 'a",
+    "let f () : unit =": "val f : unit -> unit",
+    "let f ((a, b) : int * int) : int =": "val f : int * int -> int",
+    "let f ~(x : int) ~by:(y : int) : int =": "val f : x:int -> by:int -> int",
+    "let f : int -> int = fun x ->": "val f : int -> int",
+    "let f (x:int):int=": "val f : int -> int",
+    "let f\n    (x : int)\n    (y : (int, string) Hashtbl.t)\n  : int =": (
+        "val f : int -> (int, string) Hashtbl.t -> int"
+    ),
+}
+
+
+@pytest.mark.parametrize("head", OCAML_HEADS)
+def test_ocaml_signatures_from_heads(head: str) -> None:
+    found = ocaml_text.find_definition(f"(* It's a task. *)\n{head}\n", "f")
+    assert found is not None and found.signature == OCAML_HEADS[head]
+
+
+@given(st.text(alphabet="abc'\"()[]{}|*=;: \n~?-><.let1", max_size=60))
+def test_the_scanner_ends_on_any_text(text: str) -> None:
+    tokens = list(ocaml_text.tokens(text))
+    assert all(a.end <= b.start for a, b in zip(tokens, tokens[1:], strict=False))
+    ocaml_tests.parse_tests("assert (" + text, "add")
+    list(ocaml_text.definitions(text))
+    python_text.definitions(text)
+
+
+# ---- rows ----------------------------------------------------------------------------------------
+
+
+def test_words_of_a_prompt_template_are_never_the_signature() -> None:
+    prompt = (
+        "You write OCaml. Let us begin: let the model (say) reason, and complete the provided "
+        "function. Example: let twice (x : int) : int = x + x\n\n" + OCAML_PROMPT
+    )
+    row = read(prompt=prompt, tests="let () = assert (add 1 5 = 6)", lang="ocaml")
+    assert row.problem.signature == "val add : int -> int -> int"
+    assert row.problem.head == "let add (x : int) (k : int) : int ="
+    assert row.problem.entry_point == "add"
+
+
+def test_an_untyped_definition_is_refused_with_the_reason() -> None:
+    with pytest.raises(BadProblem, match="leaves types out"):
+        read(prompt="let rec last =", tests='assert (last ["a"] = Some "a")', lang="ocaml")
+
+
+USERS_ROWS: dict[str, dict[str, object]] = {
+    "text tests": {"problem": OCAML_PROMPT, "tests": "let () = assert (add 1 5 = 6)"},
+    "list of asserts": {"prompt": OCAML_PROMPT, "test_list": ["assert (add 1 5 = 6)"]},
+    "list of equalities": {"question": OCAML_PROMPT, "tests": ["add 1 5 = 6"]},
+    "call records": {"prompt": OCAML_PROMPT, "tests": [{"call": "add 1 5", "expected": "6"}]},
+    "argument records": {"prompt": OCAML_PROMPT, "tests": [{"input": "1 5", "output": 6}]},
+    "JSON in text": {"prompt": OCAML_PROMPT, "tests": '[{"call": "add 1 5", "expected": "6"}]'},
+    "chat": {
+        "messages": [
+            {"role": "system", "content": "You write OCaml."},
+            {"role": "user", "content": OCAML_PROMPT},
+        ],
+        "tests": "assert (add 1 5 = 6)",
+    },
+    "chat under prompt, other keys": {
+        "prompt": [{"from": "human", "value": OCAML_PROMPT}],
+        "tests": "assert (add 1 5 = 6)",
+    },
+}
+
+
+@pytest.mark.parametrize("name", USERS_ROWS)
+def test_ocaml_layouts_agree(name: str) -> None:
+    row = read(**USERS_ROWS[name], difficulty="easy", solution="  x + k", id="a")
+    p = row.problem
+    assert (p.id, p.lang, p.entry_point, p.difficulty) == ("a", "ocaml", "add", "easy")
+    assert [(c.input, c.expected, c.shown) for c in p.cases] == [("add 1 5", "6", False)]
+    assert p.signature == "val add : int -> int -> int"
+    assert p.solution == "let add (x : int) (k : int) : int =\n  x + k"
+
+
+PYTHON_ROWS: dict[str, dict[str, object]] = {
+    "asserts": {"prompt": PYTHON_PROMPT, "tests": "assert add(1, 5) == 6"},
+    "HumanEval": {
+        "task_id": "a",
+        "prompt": PYTHON_PROMPT,
+        "entry_point": "add",
+        "canonical_solution": "    return x + k\n",
+        "test": "def check(candidate):\n    assert candidate(1, 5) == 6\n",
+    },
+    "MBPP": {
+        "task_id": "a",
+        "text": "Write a function to add.",
+        "code": "def add(x, k):\n    return x + k",
+        "test_list": ["assert add(1, 5) == 6"],
+        "lang": "python",
+    },
+    "records": {"prompt": PYTHON_PROMPT, "tests_io": [{"args": "[1, 5]", "expected": "6"}]},
+    "JSON values": {"prompt": PYTHON_PROMPT, "tests": [{"input": [1, 5], "output": 6}]},
+    "named arguments": {
+        "prompt": PYTHON_PROMPT,
+        "tests": [{"input": {"k": 5, "x": 1}, "output": 6}],
+    },
+    "call text": {"prompt": PYTHON_PROMPT, "tests": [{"input": "add(1, 5)", "output": "6"}]},
+    "columns": {
+        "prompt": PYTHON_PROMPT,
+        "input_output": json.dumps({"inputs": [[1, 5]], "outputs": [6]}),
+    },
+    "pairs": {"prompt": PYTHON_PROMPT, "tests": [[[1, 5], 6]]},
+}
+
+
+@pytest.mark.parametrize("name", PYTHON_ROWS)
+def test_python_layouts_agree(name: str) -> None:
+    p = parse_row(PYTHON_ROWS[name], "set.jsonl:1", "a").problem
+    assert (p.id, p.lang, p.entry_point) == ("a", "python", "add")
+    assert [(c.input, c.expected, c.shown) for c in p.cases] == [("[1, 5]", "6", False)]
+    if "code" in PYTHON_ROWS[name] or "canonical_solution" in PYTHON_ROWS[name]:
+        assert python_text.defines(p.solution, "add")
+
+
+def test_one_list_argument_is_not_taken_apart() -> None:
+    prompt = "def total(xs):\n    '''Sum.'''\n"
+    tests = [{"input": "[1, 2]", "output": "3"}, {"input": "[5]", "output": "5"}]
+    cases = read(prompt=prompt, tests=tests).problem.cases
+    assert [c.input for c in cases] == ["[[1, 2]]", "[[5]]"]
+
+
+def test_imports_and_helpers_stand_in_the_head() -> None:
+    before = "import math\n\ndef half(x):\n    return x / 2\n\n"
+    prompt = before + "def add(x: int, k) -> int:\n    '''D.'''\n"
+    p = read(prompt=prompt, tests="assert add(1, 5) == 6").problem
+    assert p.head.startswith("import math") and p.head.endswith("def add(x: int, k) -> int:")
+
+
+def test_shown_tests_are_found() -> None:
+    ocaml = read(prompt=OCAML_PROMPT, tests="assert (add 1  2 = 3);;assert (add 1 22 = 23)")
+    assert [c.shown for c in ocaml.problem.cases] == [True, False]
+    python = read(prompt=PYTHON_PROMPT, tests="assert add(1,2)==3\nassert add(1, 22) == 23")
+    assert [c.shown for c in python.problem.cases] == [True, False]
+    prose = "Add two numbers.\n\nInput: x = 4, k = [5]\nOutput: 9\n\ndef add(x, k):\n"
+    listed = read(prompt=prose, tests="assert add(4, [5]) == 9\nassert add(4, [6]) == 10")
+    assert [c.shown for c in listed.problem.cases] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"tests": "assert add(1, 2) == 3"}, "no prompt"),
+        ({"prompt": PYTHON_PROMPT}, "no tests"),
+        ({"prompt": PYTHON_PROMPT, "tests": "assert len(add(1, 2)) == 3"}, "no test could be read"),
+        ({"prompt": PYTHON_PROMPT, "tests": "assert add(1,"}, "no Python"),
+        ({"prompt": "Add numbers.", "tests": "assert f(1) == 2"}, "language is not stated"),
+        ({"prompt": PYTHON_PROMPT, "tests": "assert add(1, 2) == 3", "lang": "cobol"}, "cobol"),
+        ({"prompt": "Say let.", "tests": "assert (f 1 = 2)", "lang": "ocaml"}, "no entry point"),
+        ({"messages": [{"role": "wizard", "content": "x"}]}, "unknown role"),
+        ({"messages": ["x"]}, "role and content"),
+        (
+            {"prompt": PYTHON_PROMPT, "tests": [{"input": "1", "output": "1", "type": "stdin"}]},
+            "standard input",
+        ),
+        (
+            {"prompt": PYTHON_PROMPT, "tests": "assert add(1, 2) == 3", "pass_rate": 7},
+            "pass_rate",
+        ),
+    ],
+)
+def test_rows_that_are_no_problem_say_why(row: dict[str, object], reason: str) -> None:
+    with pytest.raises(BadProblem, match=reason):
+        parse_row(row, "set.jsonl:1", "a")
+
+
+def test_placeholder_references_are_left_out_with_a_note() -> None:
+    row = read(prompt=OCAML_PROMPT, tests="assert (add 1 5 = 6)", solution="  0")
+    assert row.problem.solution == "" and "placeholder" in row.notes[0]
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/problems")
+@pytest.mark.parametrize(
+    ("name", "good", "bad", "cases"),
+    [
+        ("humaneval_ocaml", 150, 0, 1055),
+        ("humaneval_python", 161, 3, 1124),
+        ("mbpp_ocaml", 898, 0, 2710),
+        ("mbpp_python", 969, 5, 2923),
+    ],
+)
+def test_the_shared_sets_read_whole(name: str, good: int, bad: int, cases: int) -> None:
+    problems = open_problems(str(SHARED / f"{name}.jsonl"))
+    assert (len(problems), len(problems.bad)) == (good, bad)
+    assert sum(len(p.cases) for p in problems) == cases
