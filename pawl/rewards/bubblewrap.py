@@ -32,10 +32,11 @@ def command(
     """bwrap and its options, ready for the program's own argv to be appended.
 
     work: host folder to mount at /tmp. extra: further host
-    paths to show read-only. masked: folders below the shown ones to cover with an empty tmpfs.
+    paths to show read-only. masked: folders below the shown ones to cover with an
+    empty tmpfs. seccomp_fd: None for the fork server, which filters each candidate itself.
     """
     out = [bwrap, "--unshare-user", "--unshare-all", "--die-with-parent", "--new-session"]
-    out += ["--disable-userns"] if seccomp_fd is not None else ["--uid", "0", "--gid", "0"]
+    out += ["--disable-userns"] if seccomp_fd is not None else ["--cap-add", "ALL"]
     out += ["--clearenv"]
     for name, value in ENVIRONMENT.items():
         out += ["--setenv", name, value]

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -44,10 +44,10 @@ class Limits(Protocol):
 class Sandbox:
     """One slot in one tier. Use as a context manager, or call `close()`."""
 
-    def __init__(self, limits: Limits, tier: Tier, programs: Sequence[Path] = ()) -> None:
-        self.limits, self.tier = limits, tier
+    def __init__(self, limits: Limits, tier: Tier, warm: bool = False) -> None:
+        self.limits, self.tier, self.warm = limits, tier, warm
         self.python = visible.candidate_python()
-        self.programs = (self.python, *programs)
+        self.programs: tuple[Path, ...] = (self.python,)
         self.notes: list[str] = []
         self.refused: list[str] = []
         self._claim: socket.socket | None = None
@@ -55,7 +55,8 @@ class Sandbox:
         self._process: subprocess.Popen[bytes] | None = None
         self._plan: cell.Plan | None = None
         self._tools: dict[str, Path] = {}
-        self.add_tool("driver.py", visible.PACKAGE / "rewards" / "driver.py")
+        for name in ("driver.py", "fork_server.py"):
+            self.add_tool(name, visible.PACKAGE / "rewards" / name)
 
     def __enter__(self) -> Sandbox:
         return self
@@ -68,6 +69,7 @@ class Sandbox:
         limits = self.limits
         return {
             "tier": self.tier,
+            "start": "warm" if self.warm else "cold",
             "python": str(self.python),
             "limits": f"{limits.cpu_s:g} s CPU, {limits.wall_s:g} s wall, {limits.memory_mb} MiB",
             "uid": "pool" if self._claim else "caller",
@@ -93,27 +95,34 @@ class Sandbox:
     def judge_python(self, request: bytes) -> tuple[watch.Ended, bool]:
         """Run one driver request; the Ended holds a `fault` when no verdict can be trusted."""
         argv = [str(self.python), "-s", "-S", "{box}/driver.py"]
-        return self.judge(argv, {}, request, handshake=b"H\n")
+        return self.judge(argv, {}, request, handshake=b"H\n", warm=self.warm)
 
     def judge(
-        self, argv: list[str], files: dict[str, bytes], stdin: bytes, handshake: bytes
+        self,
+        argv: list[str],
+        files: dict[str, bytes],
+        stdin: bytes,
+        handshake: bytes,
+        warm: bool = False,
     ) -> tuple[watch.Ended, bool]:
         """(ending, retried). A run that lacks the handshake, or that only the wall clock stopped,
         is repeated once, alone on this machine as far as Pawl goes; then it is a fault."""
         with quiet(alone=False):
-            ended = self.run(argv, files, stdin)
+            ended = self.run(argv, files, stdin, warm)
         if not _faulty(ended, handshake):
             return ended, False
         with quiet(alone=True):
-            ended = self.run(argv, files, stdin)
+            ended = self.run(argv, files, stdin, warm)
         ended.fault = _faulty(ended, handshake)
         return ended, True
 
-    def run(self, argv: list[str], files: dict[str, bytes], stdin: bytes) -> watch.Ended:
+    def run(
+        self, argv: list[str], files: dict[str, bytes], stdin: bytes, warm: bool = False
+    ) -> watch.Ended:
         """One program in an empty folder with `files`; {box} in argv is the tools' folder."""
         limits = self.limits
         request = {
-            "argv": argv, "files": files, "stdin": stdin,
+            "argv": argv, "files": files, "stdin": stdin, "warm": warm,
             "cpu": float(limits.cpu_s), "wall": float(limits.wall_s),
             "cap": limits.output_kb << 10,
         }  # fmt: skip
@@ -133,11 +142,21 @@ class Sandbox:
         return watch.Ended(**answer)
 
     def left_over(self) -> str:
-        """Processes of earlier candidates that still run, in words; "" when there are none."""
-        pids = proctree.children(self._process.pid) if self._process is not None else []
+        """Processes of earlier candidates that still run after 1 s, in words; "" for none."""
+        for _ in range(100):
+            left = self._left_now()
+            if not left:
+                break
+            time.sleep(0.01)  # the fork server reaps its keeper a moment after the answer
+        return left
+
+    def _left_now(self) -> str:
+        pids = proctree.descendants(self._process.pid) if self._process is not None else []
         if self._claim is not None:
             pids += proctree.owned_by(self._uid)
-        return ", ".join(f"pid {pid}" for pid in sorted(set(pids)))
+        found = sorted(set(pids))
+        own = 3 if self.warm else 0  # the fork server and the two processes of its bubblewrap
+        return ", ".join(f"pid {pid}" for pid in found) if len(found) > own else ""
 
     def close(self) -> None:
         """End the warden and everything it started; nothing stays behind."""

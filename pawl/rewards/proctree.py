@@ -32,14 +32,14 @@ class Usage:
     delayed: float
 
 
-def usage(root: int, skip: int = 0) -> Usage:
-    """What all descendants of `root` use together, without the tree of `skip`."""
+def usage(root: int, skip: int = 0, own: bool = False) -> Usage:
+    """What all descendants of `root` use together, without the tree of `skip`; own: and `root`."""
     stats = _all_stats()
     below: dict[int, list[int]] = {}
     for pid, stat in stats.items():
         below.setdefault(int(stat[1]), []).append(pid)
     cpu, resident, delayed = 0.0, 0, 0.0
-    todo = list(below.get(root, []))
+    todo = [root] if own and root in stats else list(below.get(root, []))
     while todo:
         pid = todo.pop()
         if pid == skip:
@@ -59,6 +59,15 @@ def _delay(pid: int) -> float:
             return int(file.read().split()[1]) / 1e9
     except (OSError, IndexError):
         return 0.0
+
+
+def descendants(root: int) -> list[int]:
+    """Pids of everything below `root`, zombies included."""
+    stats = _all_stats()
+    out = [root]
+    for pid in out:
+        out += [child for child, stat in stats.items() if int(stat[1]) == pid]
+    return out[1:]
 
 
 def owned_by(uid: int) -> list[int]:

@@ -19,11 +19,13 @@ from pawl.types import Tier
 __all__ = ["Limits", "Sandbox", "open_sandbox", "unavailable"]
 
 
-def open_sandbox(limits: Limits, refuse: Sequence[str] = ()) -> Sandbox:
+def open_sandbox(limits: Limits, refuse: Sequence[str] = (), warm: bool = True) -> Sandbox:
     """The strongest tier that passes its canaries, or the one that `limits.tier` names.
 
-    refuse: tiers to treat as unavailable (for tests). Raises PawlError with each layer's reason
-    when none is left; the unsafe tier (resource limits only) needs `allow_unsafe`.
+    refuse: tiers to treat as unavailable (for tests). warm: start Python candidates from a fork
+    server where the tier has one (bubblewrap) and it passes the canaries too. Raises PawlError
+    with each layer's reason when none is left; the unsafe tier (resource limits only) needs
+    `allow_unsafe`.
     """
     wanted: tuple[Tier, ...] = ("bubblewrap", "landlock")
     if limits.tier != "auto":
@@ -38,12 +40,15 @@ def open_sandbox(limits: Limits, refuse: Sequence[str] = ()) -> Sandbox:
             )
         reason = "refused by the caller" if tier in refuse else unavailable(tier)
         if not reason:
-            sandbox = Sandbox(limits, tier)
-            sandbox.refused = reasons
-            reason = "" if tier == "unsafe" else canary.failure(sandbox)
-            if not reason:
-                return sandbox
-            sandbox.close()
+            for start_warm in (True, False) if warm and tier == "bubblewrap" else (False,):
+                sandbox = Sandbox(limits, tier, start_warm)
+                sandbox.refused = reasons
+                reason = "" if tier == "unsafe" else canary.failure(sandbox)
+                if not reason:
+                    return sandbox
+                sandbox.close()
+                reasons.append(f"{tier}{' (fork server)' * start_warm}: {reason}")
+            continue
         reasons.append(f"{tier}: {reason}")
     if limits.allow_unsafe and limits.tier == "auto":
         sandbox = Sandbox(limits, "unsafe")

@@ -15,12 +15,14 @@ import os
 import shutil
 import socket
 import struct
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from pawl.rewards import cell, cgroup
 from pawl.rewards.cell import Plan
+from pawl.rewards.warm import Server
 from pawl.rewards.watch import Ended, Watch
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -66,6 +68,7 @@ class Warden:
         _libc.prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
         self._protect()
         self.own_tmp = plan.tier == "bubblewrap" and _private_mounts()
+        self.server: Server | None = None
 
     def _protect(self) -> None:
         try:
@@ -76,21 +79,24 @@ class Warden:
     def serve(self) -> None:
         """Answer requests; on the way out leave nothing."""
         try:
-            send(self.sock, {"own_tmp": self.own_tmp, "cgroup": self.group.reason})
-            while (request := receive(self.sock)) is not None:
-                try:
-                    answer = asdict(self.run(**request))
-                except OSError as error:
-                    answer = asdict(Ended(fault=f"{type(error).__name__}: {error}"))
-                send(self.sock, answer)
-        except BrokenPipeError:
-            pass
+            self._answer_all()
         finally:
             cell.sweep(0, self.plan.uid)
             self.group.remove()
             if self.own_tmp:
                 _libc.umount2(f"{self.plan.root}/work".encode(), _DETACH)
             remove_tree(self.plan.root)
+
+    def _answer_all(self) -> None:
+        with suppress(BrokenPipeError):  # the scorer is gone: cleaning up is what is left
+            send(self.sock, {"own_tmp": self.own_tmp, "cgroup": self.group.reason})
+            while (request := receive(self.sock)) is not None:
+                try:
+                    run = self.run_warm if request.pop("warm") else self.run
+                    answer = asdict(run(**request))
+                except OSError as error:
+                    answer = asdict(Ended(fault=f"{type(error).__name__}: {error}"))
+                send(self.sock, answer)
 
     def run(
         self,
@@ -111,9 +117,10 @@ class Warden:
         out_read, out_write = os.pipe()
         err_read, err_write = os.pipe()
         kills = self.group.kills()
+        keep = self.server.pid if self.server else 0
         pidfd = -1
         sums = self.group.memory_folder is None
-        watch = Watch(self.plan, self.sock, (cpu, wall, cap), sums, not self.own_tmp, 0)
+        watch = Watch(self.plan, self.sock, (cpu, wall, cap), sums, not self.own_tmp, keep)
         try:
             seconds = max(1, -int(-cpu // 1))
             pid = cell.start(self.plan, argv, work, seconds, (source, out_write, err_write))
@@ -122,7 +129,8 @@ class Warden:
             out_write = err_write = -1
             pidfd = os.pidfd_open(pid)
             watch.until_end(pidfd, out_read, err_read, work)
-            status = cell.sweep(pid, self.plan.uid if self.plan.tier == "landlock" else -1)
+            uid = self.plan.uid if self.plan.tier == "landlock" else -1
+            status = cell.sweep(pid, uid, keep)
             code = os.waitstatus_to_exitcode(status)
             return watch.finish(code, self.group.kills() > kills)
         finally:
@@ -131,6 +139,34 @@ class Warden:
                     os.close(fd)
             if not self.own_tmp:
                 remove_tree(work)
+
+    def run_warm(
+        self,
+        argv: list[str],
+        files: dict[str, bytes],
+        stdin: bytes,
+        cpu: float,
+        wall: float,
+        cap: int,
+    ) -> Ended:
+        """One Python candidate by the fork server; argv[0] is the interpreter."""
+        assert not files, "a warm run takes its program from the request"
+        folder = f"{self.plan.root}/work"
+        kills = self.group.kills()
+        try:
+            if self.server is None:
+                self.server = Server(self.plan, folder, argv[0])
+            sums = self.group.memory_folder is None
+            watch = Watch(self.plan, self.sock, (cpu, wall, cap), sums, quota=False, skip=0)
+            ended = self.server.run(watch, stdin, cpu, folder)
+        except OSError:
+            if self.server is not None:
+                self.server.close()
+                self.server = None
+            cell.sweep(0, -1)
+            raise
+        ended.oom = self.group.kills() > kills
+        return ended
 
     def _fresh_work(self) -> str:
         """An empty folder of the candidate's: a new tmpfs, or a new folder in lower tiers."""

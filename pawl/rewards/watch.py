@@ -56,7 +56,7 @@ class Watch:
     ) -> None:
         self.plan, self.boss, self.sums, self.quota = plan, boss, sums, quota
         self.cpu, self.wall, self.cap = limits
-        self.root, self.skip = os.getpid(), skip
+        self.root, self.skip, self.own = os.getpid(), skip, False
         self.ended = Ended()
         self.out, self.err = bytearray(), bytearray()
         self.began = time.monotonic()
@@ -66,9 +66,12 @@ class Watch:
     def until_end(self, pidfd: int, out: int, err: int, work: str) -> None:
         """Block until the process behind `pidfd` exits, its limits stop it, or the scorer dies."""
         poll = select.poll()
-        for fd in (out, err, pidfd, self.boss.fileno()):
-            os.set_blocking(fd, fd == self.boss.fileno())
+        streams = [(out, self.out, self.cap), (err, self.err, ERR_BYTES)][: 2 if err >= 0 else 1]
+        for fd, _, _ in streams:
+            os.set_blocking(fd, False)
             poll.register(fd, select.POLLIN)
+        poll.register(pidfd, select.POLLIN)
+        poll.register(self.boss.fileno(), select.POLLIN)
         look = self.began + LOOK_S
         while not self.ended.stop:
             now = time.monotonic()
@@ -83,13 +86,13 @@ class Watch:
             ready = {fd for fd, _ in poll.poll(max(left * 1000, 1))}
             if self.boss.fileno() in ready:
                 self.ended.stop = "orphaned"  # nothing is ever sent during a run but the end
-            for fd, into, cap in ((out, self.out, self.cap), (err, self.err, ERR_BYTES)):
+            for fd, into, cap in streams:
                 if fd in ready and not self._drain(fd, into, cap, once=True):
                     poll.unregister(fd)
             if pidfd in ready:
                 break
-        self._drain(out, self.out, self.cap, once=False)
-        self._drain(err, self.err, ERR_BYTES, once=False)
+        for fd, into, cap in streams:
+            self._drain(fd, into, cap, once=False)
 
     def _drain(self, fd: int, into: bytearray, cap: int, once: bool) -> bool:
         """Read what is there (a bounded amount); False at the end of the stream."""
@@ -108,7 +111,7 @@ class Watch:
 
     def look(self, work: str) -> None:
         """Stop the run when the sum of its processes is over a limit."""
-        used = proctree.usage(self.root, self.skip)
+        used = proctree.usage(self.root, self.skip, self.own)
         self.starved = min(max(self.starved, used.delayed), (PATIENCE - 1) * self.wall)
         if used.cpu + _reaped_cpu() - self.before >= self.cpu:
             self.ended.stop = "cpu"

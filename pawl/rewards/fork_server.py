@@ -1,0 +1,137 @@
+"""Trusted fork server inside bubblewrap: a Python candidate in 3 ms instead of 15.
+
+Runs once per sandbox with an interpreter that is already warm. For each request it forks a keeper
+into fresh pid, mount, ipc and network namespaces; the keeper forks the candidate's process (pid 1
+there), which gets its own /tmp, /dev/shm and /proc, gives up all capabilities and takes the same
+limits and seccomp filter as a cold start before it runs the driver. Left out: time-outs and
+killing (the warden holds a pidfd). Messages on descriptor 0: R request -> P pidfd, E status, cpu.
+Usage: python fork_server.py FILTER_HEX TMP_BYTES TMP_INODES.
+"""
+
+from __future__ import annotations
+
+import bisect
+import collections
+import ctypes
+import datetime
+import functools
+import gc
+import heapq
+import itertools
+import math
+import os
+import random
+import re
+import resource
+import signal
+import socket
+import string
+import struct
+import sys
+import typing
+
+MYPY = False
+if MYPY or __name__ != "__main__":
+    from pawl.rewards import driver
+else:  # inside the sandbox there is no package, only the file beside this one
+    driver = __import__("driver")
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_NEW = 0x20000 | 0x20000000 | 0x08000000 | 0x40000000  # mount, pid, ipc, network
+_PRIVATE, _NOSUID_NODEV = 0x44000, 6
+
+
+def check(result: int, what: str) -> None:
+    """Raise OSError for a failed C call."""
+    if result:
+        raise OSError(ctypes.get_errno(), what)
+
+
+def mount(kind: bytes, target: bytes, options: str) -> None:
+    """Mount a fresh file system without set-uid and device files."""
+    data = options.encode() or None
+    check(_libc.mount(kind, target, kind, _NOSUID_NODEV, data), f"mount {target.decode()}")
+
+
+def confine(program: bytes, cpu: int, tmp: str) -> None:
+    """Own file systems, no capabilities, limits, seccomp: all before the candidate is read."""
+    _libc.prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG: with the keeper
+    check(_libc.mount(b"none", b"/", None, _PRIVATE, None), "private mounts")
+    mount(b"tmpfs", b"/tmp", f"{tmp},mode=700")
+    mount(b"tmpfs", b"/dev/shm", f"{tmp},mode=1777")
+    mount(b"proc", b"/proc", "")
+    os.chdir("/tmp")
+    for capability in range(64):
+        _libc.prctl(24, capability, 0, 0, 0)  # PR_CAPBSET_DROP
+    _libc.prctl(47, 4, 0, 0, 0)  # PR_CAP_AMBIENT, clear all
+    header = struct.pack("II", 0x20080522, 0)
+    check(_libc.capset(header, bytes(24)), "capset")
+    resource.setrlimit(resource.RLIMIT_CPU, (cpu, cpu))
+    check(_libc.prctl(38, 1, 0, 0, 0), "no_new_privs")
+    buffer = ctypes.create_string_buffer(program, len(program))
+    head = struct.pack("HxxxxxxQ", len(program) // 8, ctypes.addressof(buffer))
+    check(_libc.prctl(22, 2, head, 0, 0), "seccomp")
+
+
+def candidate(request: int, result: int, cpu: int, program: bytes, tmp: str) -> None:
+    """Become the process that runs one candidate; never returns."""
+    finish = os._exit
+    try:
+        os.dup2(result, 1)
+        os.dup2(request, 0)
+        os.closerange(3, 1024)
+        confine(program, cpu, tmp)
+        with open(0, "rb", closefd=False) as file:
+            data = file.read()
+        put = driver.channel()
+        put("H\n")
+        del sys.modules["driver"], sys.modules["__main__"]
+        driver.serve(data, put)
+        put("D\n")
+    finally:
+        finish(0)
+
+
+def keep(control: socket.socket, fds: list[int], cpu: int, program: bytes, tmp: str) -> None:
+    """Run one candidate in new namespaces and report its end; never returns."""
+    try:
+        check(_libc.unshare(_NEW), "unshare")
+        pid = os.fork()
+        if not pid:
+            candidate(fds[0], fds[1], cpu, program, tmp)
+        socket.send_fds(control, [b"P"], [os.pidfd_open(pid)])
+        os.close(fds[1])
+        _, status, used = os.wait4(pid, 0)
+        code = os.waitstatus_to_exitcode(status)
+        control.send(b"E" + struct.pack("<id", code, used.ru_utime + used.ru_stime))
+    finally:
+        os._exit(0)
+
+
+def main() -> None:
+    """Serve requests until the warden closes the socket."""
+    control = socket.socket(fileno=0)
+    program = bytes.fromhex(sys.argv[1])
+    tmp = f"size={sys.argv[2]},nr_inodes={sys.argv[3]}"
+    del sys.argv[1:], sys.path[0]
+    random.seed(0)  # every candidate starts from the same state, so verdicts repeat
+    gc.collect()
+    gc.freeze()
+    control.send(b"ready")
+    while True:
+        message, fds, _, _ = socket.recv_fds(control, 64, 2)
+        if not message:
+            return
+        (cpu,) = struct.unpack("<i", message[1:])
+        pid = os.fork()
+        if not pid:
+            keep(control, fds, cpu, program, tmp)
+        for fd in fds:
+            os.close(fd)
+        os.waitpid(pid, 0)
+
+
+WARM = (collections, datetime, functools, heapq, itertools, math, re, string, typing, bisect)
+
+if __name__ == "__main__":
+    main()
