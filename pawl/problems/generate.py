@@ -12,6 +12,7 @@ holds any of these, nor one that behaves like a held-out problem. No two problem
 from __future__ import annotations
 
 import argparse
+import functools
 import hashlib
 import json
 import random
@@ -40,6 +41,7 @@ def draw(family: Family, rng: random.Random) -> Task:
     return Task(family, tuple(rng.choice(o) for o in family.slots.values()))
 
 
+@functools.cache
 def problems(lang: Lang) -> list[dict[str, Any]]:
     """The rows of one starter set, in file order."""
     rows: list[dict[str, Any]] = []
@@ -87,7 +89,11 @@ def _row(
     kinds = [k for _, k in task.family.params]
     cases = []
     for args in hidden:
-        python = "[" + ", ".join(generate_python.literal(a, k) for a, k in zip(args, kinds)) + "]"
+        python = (
+            "["
+            + ", ".join(generate_python.literal(a, k) for a, k in zip(args, kinds, strict=True))
+            + "]"
+        )
         call = generate_ocaml.call(task, args) if lang == "ocaml" else python
         expected = writer.literal(run(*args), task.family.result)
         cases.append({"input": call, "expected": expected, "shown": False})
@@ -133,23 +139,27 @@ def _filling(key: str, options: tuple[Any, ...]) -> Any:
     return next(o for o in options if (o.key if o else "-") == key)
 
 
-def corpus(count: int, seed: int, python_share: float = 0.4) -> Iterator[dict[str, str]]:
-    """Examples for the bundled model: prompt and completion, none with a held-out meaning."""
+def corpus_tasks(count: int, seed: int) -> Iterator[tuple[Task, random.Random]]:
+    """Tasks of the corpus, none with a held-out specification or behaviour."""
     rng, banned = random.Random(f"corpus/{seed}"), held_out_behaviours()
     families = [f for f in FAMILIES if not f.held_out]
     made = 0
     while made < count:
         task = draw(rng.choice(families), rng)
-        if reserved(task) or behaviour(task) in banned:
-            continue
-        lang: Lang = "python" if rng.random() < python_share else "ocaml"
-        chosen = choose(task, f"{seed}/{made}", near=0)
+        if not reserved(task) and behaviour(task) not in banned:
+            made += 1
+            yield task, rng
+
+
+def corpus(count: int, seed: int, python_share: float = 0.4) -> Iterator[dict[str, str]]:
+    """Examples for the bundled model: prompt and completion, in either language."""
+    for number, (task, rng) in enumerate(corpus_tasks(count, seed)):
+        writer = generate_python if rng.random() < python_share else generate_ocaml
+        chosen = choose(task, f"{seed}/{number}", near=0)
         if chosen is None:
             continue
-        writer, run = (generate_ocaml if lang == "ocaml" else generate_python), task.run()
-        words = task.family.words(task.slots, rng)
+        words, run = task.family.words(task.slots, rng), task.run()
         body = writer.body(task, rng, rng.choice(writer.STYLES))
-        made += 1
         yield {
             "prompt": writer.prompt(task, words, [(a, run(*a)) for a in chosen[0]]),
             "completion": f"{body}\n{writer.END}",

@@ -16,7 +16,7 @@ from pawl.problems.generate_families import Task
 
 Args = tuple[Any, ...]
 SHARED = 50
-POOL = 140
+POOL = 110
 HIDDEN = 8
 WORDS = (
     "a",
@@ -41,11 +41,11 @@ def _value(kind: str, rng: random.Random, i: int) -> Any:
         size = 0 if i == 0 else 1 if i == 1 else rng.randint(0, 6)
         return [_value(kind.removesuffix(" list"), rng, i + 2) for _ in range(size)]
     if kind == "int option":
-        return None if i % 9 == 0 else rng.randint(-9, 14)
+        return None if i % 9 == 0 else rng.randint(*rng.choice(((-9, 14), (-40, 40))))
     if kind == "string":
         return rng.choice(WORDS) + (rng.choice(WORDS) if rng.random() < 0.2 else "")
     if kind == "float":
-        return rng.randint(-20, 20) / 2
+        return rng.randint(-40, 40) / 2
     return rng.randint(-9, 14)
 
 
@@ -55,7 +55,7 @@ def pool(kinds: tuple[str, ...], counting: bool) -> tuple[Args, ...]:
     if counting:
         return tuple((n,) for n in (0, 1, 2, 3, 5, 8, 4, 6, 7, 9, 10, 12, 11, 13, 14, 15, 16, 20))
     rng = random.Random(f"inputs/{kinds}")
-    rows: list[Args] = [(v,) for v in (0, *range(-9, 15))] if kinds == ("int",) else []
+    rows: list[Args] = [(v,) for v in range(-9, 15)] if kinds == ("int",) else []
     if kinds == ("string",):
         rows = [("",), ("a",), ("Ab",)]
     seen = {repr(r) for r in rows}
@@ -93,7 +93,7 @@ def _too_large(value: Any) -> bool:
     return isinstance(value, (int, float)) and abs(value) > LIMIT
 
 
-def choose(task: Task, seed: str, near: int = 60) -> tuple[list[Args], list[Args]] | None:
+def choose(task: Task, seed: str, near: int = 40) -> tuple[list[Args], list[Args]] | None:
     """Two shown inputs and eight hidden ones, or None for a task without good tests.
 
     Refused: results beyond 63 bits, fewer than two different results, a constant answer that

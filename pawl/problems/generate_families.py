@@ -264,7 +264,8 @@ def _run_split(slots: Slots) -> Callable[..., Any]:
 def _flags_words(slots: Slots, rng: random.Random) -> str:
     test = slots["test"]
     assert test
-    return f"Tell for each element of xs{_after(slots['map'], rng)} if it {singular(test, rng.choice)}."
+    element = f"element of xs{_after(slots['map'], rng)}"
+    return f"Tell for each {element} if it {singular(test, rng.choice)}."
 
 
 def _run_flags(slots: Slots) -> Callable[..., Any]:

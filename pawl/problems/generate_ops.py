@@ -226,8 +226,8 @@ TOTALS = (
 )  # fmt: skip
 REVERSED = Op("rev", ("in reverse order", "from last to first"), "List.rev {x}", "{x}[::-1]",
               lambda xs: xs[::-1], post=True)  # fmt: skip
-SORTED = Op("sort", ("sorted", "in ascending order"), "List.sort compare {x}", "sorted({x})", sorted,
-            post=True)  # fmt: skip
+SORTED = Op("sort", ("sorted", "in ascending order"), "List.sort compare {x}", "sorted({x})",
+            sorted, post=True)  # fmt: skip
 
 
 def _joined(name: str, sep: str) -> Op:
