@@ -183,11 +183,14 @@ def sft(config: str, overrides: tuple[str, ...], quiet: bool) -> int:
 
 
 @click.command(short_help="Write a run's model as a Hugging Face folder.")
-@click.argument("source", metavar="RUN|CHECKPOINT")
+@click.argument("source", metavar="SOURCE")
 @click.argument("out", type=click.Path(path_type=Path))
 @debug_option
 def export(source: str, out: Path) -> int:
-    """Merge the adapter of a run's best checkpoint into a plain Hugging Face folder OUT."""
+    """Write a model as a plain Hugging Face folder OUT, adapter merged.
+
+    SOURCE is a run (its newest checkpoint), RUN@STEP, an adapter folder or a model folder.
+    """
     need_training()
     from pawl.models.export import export as export_model
 
