@@ -1,0 +1,97 @@
+"""Run attacks and controls in one tier and print one JSON line for each.
+
+A program of its own, with the standard library alone, so that the tests can run it as an ordinary
+user with the system's Python: python attack_runner.py TIER warm|cold [FILE_SUBSTRING ...].
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+
+ATTACKS = Path(__file__).resolve().parent / "attacks"
+sys.path.insert(0, str(ATTACKS.parent.parent))
+
+from pawl.rewards.code import CodeReward  # noqa: E402 - the path above comes first
+from pawl.rewards.sandbox import open_sandbox  # noqa: E402
+from pawl.types import Case, Completion, Problem  # noqa: E402
+
+CASES = [
+    ([1, 2, 3, 4], 20), ([3, 5], 0), ([2, 2], 8), ([-2, 5], 4),
+    ([10, 11, 12], 244), ([7, 8], 64), ([2] * 5, 20), (list(range(20)), 1140),
+]  # fmt: skip
+PYTHON = Problem(
+    "squares-python",
+    "python",
+    "",
+    "solve",
+    tuple(Case(repr([xs]), str(want)) for xs, want in CASES),
+    head="def solve(xs):",
+)
+OCAML = Problem(
+    "squares-ocaml",
+    "ocaml",
+    "",
+    "solve",
+    tuple(
+        Case("solve [" + "; ".join(f"({x})" for x in xs) + "]", str(want)) for xs, want in CASES
+    ),
+    head="let solve (xs : int list) : int =",
+    signature="val solve : int list -> int",
+)
+
+
+def limits(tier: str = "auto", **changes: object) -> SimpleNamespace:
+    """What `SandboxConfig` would hold, with limits small enough for tests."""
+    given = {
+        "tier": tier, "allow_unsafe": False, "cpu_s": 1.0, "wall_s": 3.0,
+        "memory_mb": 512, "output_kb": 256,
+    }  # fmt: skip
+    return SimpleNamespace(**{**given, **changes})
+
+
+def weights(**changes: object) -> SimpleNamespace:
+    """What `RewardConfig` would hold."""
+    stages = SimpleNamespace(end_marker=0.05, types=0.2, compile=0.1, tests=0.65)
+    given = {
+        "stages": stages, "end_marker": "", "runaway_multiplier": 0.3,
+        "min_lines": 0, "short_multiplier": 0.3,
+    }  # fmt: skip
+    return SimpleNamespace(**{**given, **changes})
+
+
+def corpus(only: Sequence[str] = ()) -> Iterator[tuple[str, Problem, str]]:
+    """(folder/file, problem, text) of each attack and control; only: parts of the names."""
+    for language, problem in (("python", PYTHON), ("ocaml", OCAML)):
+        for folder in (language, f"controls_{language}"):
+            for file in sorted((ATTACKS / folder).iterdir()):
+                name = f"{folder}/{file.name}"
+                if not only or any(part in name for part in only):
+                    yield name, problem, file.read_text("utf-8", errors="surrogateescape")
+
+
+def run(tier: str, warm: bool, only: Sequence[str] = ()) -> Iterator[dict[str, object]]:
+    """One record per program: what it earned and what it left behind."""
+    with open_sandbox(limits(tier), warm=warm) as sandbox:
+        reward = CodeReward(weights(), sandbox)
+        for name, problem, text in corpus(only):
+            (score,) = reward.score(problem, [Completion(problem.id, text)])
+            yield {
+                "name": name,
+                "tier": score.tier,
+                "warm": sandbox.warm,
+                "verdict": score.verdict,
+                "tests": score.components.get("tests", 0.0),
+                "total": score.total,
+                "reason": score.reason,
+                "left": sandbox.left_over(),
+                "time_ms": round(score.time_ms),
+            }
+
+
+if __name__ == "__main__":
+    for record in run(sys.argv[1], sys.argv[2] == "warm", sys.argv[3:]):
+        print(json.dumps(record), flush=True)

@@ -1,0 +1,149 @@
+"""No attack scores and every control does, in each tier, as root and as an ordinary user."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import attack_runner
+import pytest
+
+from pawl.errors import PawlError
+from pawl.rewards.sandbox import open_sandbox, unavailable
+
+RUNNER = Path(attack_runner.__file__)
+USER = 15001
+QUICK = [
+    "01_", "02_", "08_write", "10_print", "11_", "14_eq", "22_magic", "29_", "35_", "37_huge",
+    "53_double", "55_", "61_", "62_recursion", "65_", "67_", "77_", "13_redefine", "14_module",
+    "17_ifdef", "31_", "62_fence", "05_redefines", "07_own", "07_multi", "08_temp", "12_alloc",
+]  # fmt: skip
+WAYS = [("bubblewrap", "cold"), ("bubblewrap", "warm"), ("landlock", "cold")]
+# multiprocessing needs POSIX semaphores in /dev/shm, which all processes of a machine share; only
+# a mount namespace gives a candidate one of its own.
+CANNOT = {"landlock": {"controls_python/07_multiprocessing_pool.py"}, "bubblewrap": set[str]()}
+
+
+def usable(tier: str) -> None:
+    reason = unavailable(tier)  # type: ignore[arg-type] # a tier's name from the table above
+    if reason:
+        pytest.skip(f"{tier}: {reason}")
+    if shutil.which("ocamlc") is None:
+        pytest.skip("no OCaml on this machine")
+
+
+def judge(records: list[dict[str, object]], tier: str) -> None:
+    """Assert what the corpus promises; all failures at once."""
+    wrong = []
+    for record in records:
+        name = str(record["name"])
+        control = name.startswith("controls_")
+        if control and name not in CANNOT[tier] and record["total"] != 1.0:
+            wrong.append(record)
+        if not control and record["tests"] != 0.0:
+            wrong.append(record)
+        if record["left"] or record["tier"] != tier:
+            wrong.append(record)
+    assert not wrong, json.dumps(wrong, indent=1)
+
+
+def as_user(tier: str, start: str, only: list[str], tmp_path: Path) -> list[dict[str, object]]:
+    """The runner as an ordinary user with the system's Python."""
+    system = Path("/usr/bin/python3")
+    if os.getuid() or not system.exists() or shutil.which("setpriv") is None:
+        pytest.skip("needs root, setpriv and /usr/bin/python3 to become an ordinary user")
+    copy = tmp_path / "project"
+    shutil.copytree(RUNNER.parent.parent / "pawl", copy / "pawl")
+    shutil.copytree(RUNNER.parent / "attacks", copy / "tests" / "attacks")
+    shutil.copy(RUNNER, copy / "tests")
+    for folder in [tmp_path, *tmp_path.parents]:
+        if folder.is_relative_to("/tmp") and folder != Path("/tmp"):
+            folder.chmod(folder.stat().st_mode | 0o055)
+    home = tmp_path / "home"
+    home.mkdir()
+    os.chown(home, USER, USER)
+    argv = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups"]
+    argv += [str(system), "-B", str(copy / "tests" / RUNNER.name), tier, start, *only]
+    environment = {"HOME": str(home), "PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"}
+    done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.mark.parametrize(("tier", "start"), WAYS)
+def test_a_sample_of_the_corpus(tier: str, start: str) -> None:
+    usable(tier)
+    records = list(attack_runner.run(tier, start == "warm", QUICK))
+    assert len(records) > 25
+    judge(records, tier)
+
+
+@pytest.mark.parametrize("tier", ["bubblewrap", "landlock"])
+def test_a_few_as_an_ordinary_user(tier: str, tmp_path: Path) -> None:
+    usable(tier)
+    only = ["01_", "29_", "53_double", "55_kill", "08_temp"]
+    judge(as_user(tier, "warm", only, tmp_path), tier)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("tier", "start"), WAYS)
+def test_the_whole_corpus(tier: str, start: str) -> None:
+    usable(tier)
+    records = list(attack_runner.run(tier, start == "warm"))
+    assert len(records) == 52 + 43 + 24
+    judge(records, tier)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("tier", "start"), WAYS)
+def test_the_whole_corpus_as_an_ordinary_user(tier: str, start: str, tmp_path: Path) -> None:
+    usable(tier)
+    records = as_user(tier, start, [], tmp_path)
+    assert len(records) == 52 + 43 + 24
+    judge(records, tier)
+
+
+def test_landlock_without_bubblewrap_and_without_namespaces() -> None:
+    """`auto` falls to landlock when bwrap is absent; what was refused stands in the description."""
+    usable("landlock")
+    with open_sandbox(attack_runner.limits(), refuse=["bubblewrap"]) as sandbox:
+        assert sandbox.tier == "landlock"
+        assert "bubblewrap: refused" in sandbox.describe()["refused"]
+
+
+def test_an_old_landlock_is_refused_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Debian 12's own kernel 6.1 has ABI 2; below landlock nothing is used unless asked for."""
+    usable("landlock")
+    monkeypatch.setenv("LANDLOCK_ABI_MAX", "2")
+    with pytest.raises(PawlError, match="landlock ABI 2 does not cover"):
+        open_sandbox(attack_runner.limits("landlock"))
+    with pytest.raises(PawlError, match="no sandbox: bubblewrap: refused.*; landlock: landlock"):
+        open_sandbox(attack_runner.limits(), refuse=["bubblewrap"])
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs a uid of the pool")
+@pytest.mark.parametrize("abi", ["3", "5"])
+def test_an_older_landlock_is_enough_where_candidates_have_their_own_uid(
+    abi: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usable("landlock")
+    monkeypatch.setenv("LANDLOCK_ABI_MAX", abi)
+    records = list(attack_runner.run("landlock", False, ["55_kill", "65_", "64_net", "01_plain"]))
+    judge(records, "landlock")
+
+
+def test_the_unsafe_tier_needs_to_be_asked_for() -> None:
+    with pytest.raises(PawlError, match="unsafe tier"):
+        open_sandbox(attack_runner.limits("unsafe"))
+
+
+def test_nothing_of_the_project_is_on_the_candidates_path(tmp_path: Path) -> None:
+    """The runner itself needs no third-party module, so an ordinary Python can score."""
+    code = "import sys, attack_runner; print([m for m in sys.modules if m in ('pydantic', 'numpy')])"
+    argv = [sys.executable, "-c", code]
+    done = subprocess.run(argv, cwd=RUNNER.parent, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
