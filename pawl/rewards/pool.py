@@ -28,6 +28,8 @@ from pawl.rewards.worker import Broken, Job, Refused, Setup
 from pawl.types import Completion, Problem, Score, Tier, missing
 
 ATTEMPTS = 2
+# A worker that is silent for longer hangs: set-up, and runs that wait for the machine to be free.
+ANSWER_S, ANSWER_WALLS = 60.0, 8.0
 
 
 class ScorerPool:
@@ -61,7 +63,7 @@ class ScorerPool:
         self._broken: Broken | None = None
         self._closing = False
         n = workers or os.cpu_count() or 1
-        limit_s = 60.0 + 8.0 * sandbox_cfg.wall_s
+        limit_s = ANSWER_S + ANSWER_WALLS * sandbox_cfg.wall_s
         self._feeders = [Feeder(self, i, self._setup, limit_s) for i in range(n)]
         self._cache = ScoreCache(cache_path) if cache_path is not None else None
         for feeder in self._feeders:
