@@ -203,3 +203,11 @@ def test_options_and_leaves_agree(model: type[RunConfig] | type[SftConfig]) -> N
     flat = leaves(model(**required))
     plain = {path for path, _ in options(model)}
     assert {p for p in plain if not p.startswith("target.")} <= set(flat)
+
+
+def test_presets_load(root: Path) -> None:
+    presets = sorted((root / "examples").glob("*.yaml"))
+    assert presets
+    for preset in presets:
+        cfg, places = load_run(preset, [], {})
+        assert cfg.name == preset.stem or places["name"] != "file name"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from pawl.cli.show import columns, harmless
+from pawl.cli.show import columns, harmless, shortened
 from pawl.store.compare import Comparison, Difference, MetricDifference
 
 
@@ -41,8 +41,7 @@ def _facts(title: str, rows: Sequence[Difference]) -> list[str]:
 
 
 def _short(value: object) -> str:
-    text = harmless(json.dumps(value))
-    return text if len(text) <= 60 else text[:57] + "..."
+    return shortened(harmless(json.dumps(value)), 60)
 
 
 def _metric(m: MetricDifference) -> list[str]:

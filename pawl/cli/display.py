@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
 from pawl.cli.line import EPOCH_HEAD, WAITS, epoch_row, eval_line, number, seconds, step_line
-from pawl.cli.show import printable
+from pawl.cli.show import printable, shortened
 from pawl.config.options import RunConfig
 from pawl.store.display import Display, Record, Silent
 from pawl.store.files import dumps
@@ -139,7 +139,7 @@ class Terminal:
         self._line(f"run {cfg.name}: {total_steps} steps; options that differ from the defaults:")
         for row in diff_from_defaults:
             place = self._places.get(str(row["path"]), row["from"])
-            before, value = dumps(row["default"]), dumps(row["value"])
+            before, value = (shortened(dumps(row[key])) for key in ("default", "value"))
             self._line(f"  {row['path']}: {before} -> {value}  ({place})")
         if self._bar is not None:
             self._task = self._bar.add_task("starting", total=total_steps)

@@ -32,6 +32,11 @@ def printable(text: str, encoding: str | None) -> str:
     return text
 
 
+def shortened(text: str, length: int = 72) -> str:
+    """The text, cut to `length` characters with three dots where it is longer."""
+    return text if len(text) <= length else text[: length - 3] + "..."
+
+
 def columns(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Lines of a table whose columns line up; cells that look like numbers stand to the right."""
     table = [list(head), *[list(map(str, row)) for row in rows]]
