@@ -46,7 +46,7 @@ def token_logprobs(policy: Policy, groups: Sequence[Group], temperature: float) 
     length_S = torch.tensor(lengths, device=policy.device)
     mask_ST = torch.arange(max(lengths), device=policy.device)[None] < length_S[:, None]
     forward = _flat_logits if flat.supports(policy) else _padded_logits
-    with policy.precision():
+    with policy.forward():
         logp_N, entropy_N = score_logits(forward(policy, groups), target_N, temperature)
     return LogProbs(_spread(logp_N, mask_ST), _spread(entropy_N, mask_ST), mask_ST)
 

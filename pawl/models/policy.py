@@ -16,7 +16,12 @@ from typing import Any
 
 import torch
 from peft import LoraConfig as PeftLoraConfig
-from peft import get_peft_model, load_peft_weights, set_peft_model_state_dict
+from peft import (
+    get_peft_model,
+    get_peft_model_state_dict,
+    load_peft_weights,
+    set_peft_model_state_dict,
+)
 from safetensors import SafetensorError
 from safetensors.torch import load_model
 from torch import nn
@@ -62,6 +67,22 @@ class Policy:
         with torch.autocast(self.device.type, dtype=self.dtype if half else None, enabled=half):
             yield
 
+    @contextmanager
+    def forward(self) -> Iterator[None]:
+        """A forward that may be differentiated: `precision`, and checkpointing where it is on.
+
+        Layers recompute only in training mode; dropout is 0, so the mode changes nothing else.
+        """
+        modes = [(module, module.training) for module in self.core.modules()]
+        if torch.is_grad_enabled() and self.core.is_gradient_checkpointing:
+            self.core.train()
+        try:
+            with self.precision():
+                yield
+        finally:
+            for module, mode in modes:
+                module.training = mode
+
 
 def load_policy(cfg: ModelConfig, seed: int) -> Policy:
     """The policy of a config; `seed` draws the initial adapter. Raises PawlError (user input)."""
@@ -76,6 +97,7 @@ def load_policy(cfg: ModelConfig, seed: int) -> Policy:
     notes += special.ensure_pad(tokenizer, ends)
     added, more = special.add_tokens(tokenizer, cfg.added_tokens)
     notes += more + special.grow(hf, len(tokenizer))
+    hf.config.pad_token_id = hf.generation_config.pad_token_id = tokenizer.pad_token_id
     no_dropout(hf)
     if cfg.gradient_checkpointing:
         hf.gradient_checkpointing_enable({"use_reentrant": False})
@@ -166,9 +188,10 @@ def load_weights(policy: Policy, folder: Path) -> None:
     try:
         if policy.lora:
             state = load_peft_weights(str(folder), device="cpu")
-            report: Any = set_peft_model_state_dict(policy.model, state)
-            lost = [k for k in report.missing_keys if "lora_" in k or "token_adapter" in k]
-            lost += report.unexpected_keys
+            own = get_peft_model_state_dict(policy.model, save_embedding_layers=False)
+            lost = sorted(set(state) ^ set(own))
+            if not lost:
+                set_peft_model_state_dict(policy.model, state)
         else:
             missing, unexpected = load_model(policy.model, str(folder / "model.safetensors"))
             lost = [*missing, *unexpected]

@@ -107,7 +107,10 @@ def read_tokenizer(source: str, revision: str, option: str = "model.path") -> An
     """The tokenizer that stands beside the model; `option` is named when it cannot be read."""
     try:
         reader: Any = PreTrainedTokenizerFast if _says_backend(Path(source)) else AutoTokenizer
-        return reader.from_pretrained(source, revision=revision or None)
+        tokenizer = reader.from_pretrained(source, revision=revision or None)
+        if len(tokenizer) <= len(tokenizer.all_special_tokens):
+            raise ValueError("it has no vocabulary; the tokenizer's files are missing")
+        return tokenizer
     except (*UNREADABLE, json.JSONDecodeError, ImportError) as error:
         raise _unreadable("the tokenizer", source, error, option) from error
 

@@ -87,7 +87,10 @@ def choose(
         below_S1 = torch.nextafter(total_S1, torch.zeros_like(total_S1))
         point_S1 = torch.minimum(uniform_S[:, None] * total_S1, below_S1)
         token_S1 = torch.searchsorted(cdf_SV, point_S1, right=True)
-    return token_S1[:, 0], prob_SV.gather(-1, token_S1)[:, 0].log()
+    if score_SV is None:
+        return token_S1[:, 0], prob_SV.gather(-1, token_S1)[:, 0].log()
+    logp_SV = torch.log_softmax(scaled_SV, -1)  # a warp may pick what would underflow above
+    return token_S1[:, 0], logp_SV.gather(-1, token_S1)[:, 0]
 
 
 def is_warped(params: SamplingParams) -> bool:

@@ -110,7 +110,7 @@ def _backward(policy: Policy, batch: Sequence[Example], cfg: SftConfig, scaler: 
     forward = _flat_logp if flat.supports(policy) else _row_logp
     loss = 0.0
     for part in _micro(batch):
-        with policy.precision():
+        with policy.forward():
             part_loss = -forward(policy, part, cfg).sum() / count
         scaler.scale(part_loss).backward()
         loss += float(part_loss.detach())

@@ -1,0 +1,123 @@
+"""Prompts: templates, chat, refusals, and the fixed boundary between prompt and completion."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny_models
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pawl.config.options import PromptConfig
+from pawl.errors import PawlError
+from pawl.models.text import SHIPPED, PromptEncoder, completion_ids, decode, read_template
+from pawl.types import Message, Problem
+
+HEAD = "let f (x : int) : int ="
+PLAIN = Problem("p", "ocaml", f"(* add one *)\n{HEAD}\n", "f", (), head=HEAD, where="set.jsonl:3")
+TURNS = (Message("user", "write f"), Message("assistant", "which?"), Message("user", "any"))
+CHAT = Problem("c", "ocaml", "", "f", (), messages=TURNS, where="set.jsonl:4")
+TEMPLATE = (
+    "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}{{ eos_token }}{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>{% endif %}"
+)
+TOKENIZER = tiny_models.tokenizer()
+
+
+def encoder(templated: bool = False, **options: Any) -> PromptEncoder:
+    tokenizer = tiny_models.tokenizer()
+    if templated:
+        tokenizer.chat_template = TEMPLATE
+    return PromptEncoder(tokenizer, PromptConfig(**options))
+
+
+def test_plain_prompt_is_the_problems_own_text() -> None:
+    for options in ({}, {"template": "plain"}):
+        made = encoder(**options)
+        assert made.render(PLAIN) == PLAIN.prompt
+        assert decode(made.tokenizer, made.encode(PLAIN)) == PLAIN.prompt
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in SHIPPED.glob("*.txt")))
+def test_shipped_templates_end_with_the_prompt(name: str) -> None:
+    text = encoder(template=name).render(PLAIN)
+    assert text.endswith(PLAIN.prompt)
+    assert "{prompt}" not in text
+
+
+def test_template_of_a_path_fills_its_fields_once(tmp_path: Path) -> None:
+    path = tmp_path / "mine.txt"
+    path.write_text("{entry_point}|{head}|{prompt}|{signature}|{other}")
+    odd = Problem("o", "ocaml", "{head} {x}", "f", (), head="H", signature="{prompt}")
+    assert encoder(template=str(path)).render(odd) == "f|H|{head} {x}|{prompt}|{other}"
+
+
+def test_chat_template_is_used_where_there_is_one() -> None:
+    made = encoder(True, system="be brief")
+    eos = tiny_models.EOS
+    assert made.render(PLAIN) == (f"<system>be brief{eos}<user>{PLAIN.prompt}{eos}<assistant>")
+    assert made.render(CHAT).endswith(f"<assistant>which?{eos}<user>any{eos}<assistant>")
+    assert made.encode(CHAT).count(1) == 4  # the template's EOS became the token
+
+
+def test_template_inside_chat_wraps_the_last_user_turn(tmp_path: Path) -> None:
+    path = tmp_path / "t.txt"
+    path.write_text("[{prompt}]")
+    made = encoder(True, template=str(path))
+    assert "<user>[any]" in made.render(CHAT)
+    assert "<user>write f" in made.render(CHAT)
+
+
+def test_chat_messages_need_a_template() -> None:
+    with pytest.raises(PawlError, match="no chat template") as caught:
+        encoder().encode(CHAT)
+    assert caught.value.where == "set.jsonl:4"
+    assert "write f" in encoder(template="plain").render(CHAT)
+    with pytest.raises(PawlError, match="no chat template"):
+        encoder(chat="always")
+    never = encoder(True, chat="never")
+    assert never.render(PLAIN) == PLAIN.prompt
+
+
+def test_long_and_empty_prompts_are_refused() -> None:
+    with pytest.raises(PawlError, match=r"more than prompt\.max_tokens = 8") as caught:
+        encoder(max_tokens=8).encode(PLAIN)
+    assert caught.value.where == "set.jsonl:3"
+    with pytest.raises(PawlError, match="empty"):
+        encoder().encode(Problem("e", "ocaml", "", "f", ()))
+
+
+def test_bad_templates_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(PawlError, match="cannot read") as caught:
+        read_template("few-shot-cobol")
+    assert "few-shot-ocaml" in caught.value.hint
+    (tmp_path / "t.txt").write_text("nothing to fill")
+    with pytest.raises(PawlError, match="has no"):
+        read_template(str(tmp_path / "t.txt"))
+
+
+def test_a_refusing_chat_template_names_the_problem() -> None:
+    made = encoder(True)
+    made.tokenizer.chat_template = "{{ raise_exception('roles must alternate') }}"
+    with pytest.raises(PawlError, match="roles must alternate") as caught:
+        made.encode(CHAT)
+    assert caught.value.where == "set.jsonl:4"
+
+
+def test_the_boundary_is_fixed() -> None:
+    """Joined, this tokenizer merges the newline and the indentation; apart it never does."""
+    body = "  x + 1\n"
+    joined = completion_ids(TOKENIZER, [PLAIN.prompt + body])[0]
+    apart = [*encoder().encode(PLAIN), *completion_ids(TOKENIZER, [body])[0]]
+    assert joined != apart
+    assert decode(TOKENIZER, joined) == decode(TOKENIZER, apart) == PLAIN.prompt + body
+
+
+@given(st.text(max_size=60))
+def test_decode_undoes_encode_and_batches_agree(text: str) -> None:
+    ids = completion_ids(TOKENIZER, [text, "other"])[0]
+    assert ids == completion_ids(TOKENIZER, [text])[0]
+    if not any(token in text for token in TOKENIZER.all_special_tokens):
+        assert decode(TOKENIZER, ids) == text
