@@ -147,7 +147,8 @@ def sweep(pid: int, uid: int, keep: int = 0) -> int:
 
 
 def _kill(pid: int, rest: list[int], uid: int) -> None:
-    for call, target in [(os.killpg, pid), *((os.kill, child) for child in rest)]:
+    groups = [(os.killpg, pid)] if pid > 0 else []  # group 0 would be the warden's own
+    for call, target in [*groups, *((os.kill, child) for child in rest)]:
         try:
             call(target, signal.SIGKILL)
         except (ProcessLookupError, PermissionError):
