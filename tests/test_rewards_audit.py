@@ -1,0 +1,221 @@
+"""The executed audit names bad problems; `pawl score` answers line by line in input order."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pawl.config.options import ProblemsConfig, RunConfig, SandboxConfig
+from pawl.errors import Exit, PawlError
+from pawl.problems.load import open_problems, prepare
+from pawl.rewards import audit
+from pawl.rewards.audit import AuditReport, audit_prepared, check_problems
+from pawl.rewards.score_file import COMPONENTS, score_file
+
+needs_ocaml = pytest.mark.skipif(shutil.which("ocamlc") is None, reason="needs ocamlc")
+FIELDS = ["problem_id", "total", "status", "verdict", "branch", "components", "tier", "time_ms"]
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kept audit results of this test alone; OCaml's helpers are built once for all."""
+    base = tmp_path_factory.getbasetemp() / "cache"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(base))
+    for kept in base.glob("pawl/audit-*.jsonl"):
+        kept.unlink()
+
+
+def ocaml(name: str, kind: str, cases: list[tuple[str, str]], body: str, head: str = "") -> dict:
+    head = head or f"let {name} (x : int) : {kind} ="
+    tests = "\n".join(f"let () = assert ({name} {a} = {b})" for a, b in cases)
+    return {"id": name, "lang": "ocaml", "prompt": f"(* {name} *)\n{head}\n", "tests": tests,
+            "solution": f"{head}\n  {body}"}  # fmt: skip
+
+
+NEXT = [("1", "2"), ("5", "6"), ("10", "11")]
+OCAML_SET = [
+    ocaml("sound", "int", NEXT, "x + 1"),
+    ocaml("wrong", "int", NEXT, "x + 2"),
+    ocaml("uncompiled", "int", NEXT, 'x + "1"'),
+    ocaml("raises", "int", NEXT, "raise Not_found"),
+    ocaml("flat", "int", [("1", "7"), ("2", "7")], "7"),
+    ocaml("misfit", "string", NEXT, "string_of_int x"),
+    ocaml("twin", "int", [("3", "4"), ("7", "8"), ("20", "21")], "1 + x"),
+    ocaml("other", "int", [("3", "5"), ("7", "9"), ("20", "22")], "2 + x"),
+    ocaml("badtype", "int", NEXT, "1", head="let badtype (x : no_such_type) : int ="),
+]
+
+
+def python(name: str, cases: list[tuple[str, str]], solution: str) -> dict[str, object]:
+    head = f"def {name}(x):"
+    tests = [{"args": f"[{a}]", "expected": b} for a, b in cases]
+    return {"id": name, "lang": "python", "prompt": f"# {name}\n{head}\n", "tests_io": tests,
+            "solution": f"{head}\n    {solution}"}  # fmt: skip
+
+
+PYTHON_SET = [
+    python("sound", NEXT, "return x + 1"),
+    python("wrong", NEXT, "return x + 2"),
+    python("stuck", [("1", "None"), ("2", "None")], "return None"),
+    python("twin", [("3", "4"), ("7", "8"), ("20", "21")], "return 1 + x"),
+    python("loops", [("1", "0"), ("2", "1")], "while x > 10:\n        pass\n    return x - 1"),
+]
+
+
+def write(tmp_path: Path, rows: list[dict[str, object]]) -> str:
+    path = tmp_path / "set.jsonl"
+    path.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    return str(path)
+
+
+def found(report: AuditReport) -> dict[str, tuple[str, str]]:
+    return {f.id: (f.check, f.reason) for f in report.bad}
+
+
+@needs_ocaml
+def test_bad_ocaml_problems_are_named_and_left_out(tmp_path: Path) -> None:
+    name = write(tmp_path, OCAML_SET)
+    report = check_problems(name, "", RunConfig())
+    bad = found(report)
+    assert {i: check for i, (check, _) in bad.items()} == {
+        "wrong": "reference",
+        "uncompiled": "reference",
+        "raises": "reference",
+        "flat": "constant",
+        "misfit": "tests",
+        "twin": "behaviour",
+        "badtype": "tests",
+    }
+    assert "(test 1): wrong: returned" in bad["wrong"][1]
+    assert "does not compile" in bad["uncompiled"][1] and "Not_found" in bad["raises"][1]
+    assert "like sound" in bad["twin"][1]
+    assert "does not fit string" in bad["misfit"][1]
+    assert [p.id for p in report.kept] == ["sound", "other"]
+    assert report.bad[0].where == f"{name}:2"
+    assert "9 problems, 7 left out, 2 kept" in report.text()
+    assert json.loads(json.dumps(report.json()))["kept"] == 2
+
+
+def test_bad_python_problems_are_named_and_left_out(tmp_path: Path) -> None:
+    report = check_problems(write(tmp_path, PYTHON_SET), "", RunConfig())
+    assert {i: check for i, (check, _) in found(report).items()} == {
+        "wrong": "reference",
+        "stuck": "constant",
+        "twin": "behaviour",
+    }
+    assert [p.id for p in report.kept] == ["sound", "loops"]
+
+
+def test_a_second_audit_runs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = write(tmp_path, PYTHON_SET[:2])
+    first = check_problems(name, "", RunConfig())
+
+    def refuse(sandbox: SandboxConfig) -> None:
+        raise AssertionError("nothing is left to run")
+
+    monkeypatch.setattr(audit, "open_pool", refuse)
+    assert check_problems(name, "", RunConfig()).rows == first.rows
+
+
+def test_one_constant_for_all_hidden_tests_is_noted(tmp_path: Path) -> None:
+    row = python("mostly", [("1", "0"), ("2", "0"), ("3", "1")], "return x // 3")
+    row["prompt"] = "# mostly(3) is 1\ndef mostly(x):\n"
+    report = check_problems(write(tmp_path, [row]), "", RunConfig())
+    assert not report.bad
+    assert ("constant", "one constant answers all hidden tests: pass or nothing") in [
+        (f.check, f.reason) for f in report.rows
+    ]
+
+
+def test_a_run_keeps_only_what_the_audit_leaves(tmp_path: Path) -> None:
+    rows = [{**r, "split": "held_out" if r["id"] == "twin" else "train"} for r in PYTHON_SET]
+    cfg = ProblemsConfig(train=write(tmp_path, rows))
+    left, reports = audit_prepared(prepare(cfg, 0), cfg.train, SandboxConfig())
+    assert [p.id for p in left.train] == ["sound", "loops"]
+    assert [p.id for p in left.held_out] == ["twin"]
+    assert [r.total for r in reports] == [4, 1]
+
+
+def test_an_audit_that_leaves_nothing_is_an_error(tmp_path: Path) -> None:
+    cfg = ProblemsConfig(train=write(tmp_path, PYTHON_SET[1:2]), held_out_frac=0.0)
+    with pytest.raises(PawlError, match="left no training problem"):
+        audit_prepared(prepare(cfg, 0), cfg.train, SandboxConfig())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["starter-ocaml", "starter-python"])
+def test_the_starter_sets_pass_the_whole_audit(name: str) -> None:
+    report = check_problems(name, "", RunConfig())
+    assert report.bad == []
+
+
+# ---- pawl score ----------------------------------------------------------------------------------
+
+
+def scored(lines: list[str], tmp_path: Path, problems: str = "starter-python") -> list[dict]:
+    path = tmp_path / "completions.jsonl"
+    path.write_text("".join(line + "\n" for line in lines))
+    out: list[str] = []
+    assert score_file(problems, path, "auto", False, out.append) == Exit.OK
+    return [json.loads(line) for line in out]
+
+
+def test_scores_come_in_input_order_with_all_fields(tmp_path: Path) -> None:
+    problems = open_problems("starter-python")
+    rng = random.Random(0)
+    asked = [(problems[i % 5], rng.choice(["good", "bad", "slow"])) for i in range(20)]
+    texts = {"bad": "    return object()", "slow": "    return sum(range(10**6)) and None"}
+    lines = [
+        json.dumps({"problem_id": p.id, "completion": texts.get(kind, p.solution)})
+        for p, kind in asked
+    ]
+    rows = scored(lines, tmp_path)
+    assert [r["problem_id"] for r in rows] == [p.id for p, _ in asked]
+    assert [r["verdict"] == "pass" for r in rows] == [kind == "good" for _, kind in asked]
+    for row in rows:
+        assert list(row) == FIELDS
+        assert list(row["components"]) == list(COMPONENTS)
+        assert all(0 <= v <= 1 for v in row["components"].values())
+        assert row["tier"] in ("bubblewrap", "landlock") and row["time_ms"] > 0
+
+
+def test_a_body_a_definition_and_a_fenced_block_are_one(tmp_path: Path) -> None:
+    p = open_problems("starter-python")[0]
+    body = p.solution.split(":", 1)[1].lstrip("\n")
+    forms = [p.solution, body, f"```python\n{p.solution}\n```", f"Sure:\n```\n{body}\n```\nDone."]
+    lines = [json.dumps({"problem_id": p.id, "completion": f}) for f in forms]
+    assert [r["verdict"] for r in scored(lines, tmp_path)] == ["pass"] * 4
+
+
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [
+        ('{"problem_id": "nobody", "completion": ""}', "no problem 'nobody'"),
+        ('{"problem_id": "x"}', "problem_id and completion"),
+        ('{"problem_id": "x", "completion": 3}', "problem_id and completion"),
+        ("{", "not JSON"),
+        ("[]", "a JSON list"),
+    ],
+)
+def test_a_bad_line_is_named_after_the_good_ones_are_answered(
+    line: str, what: str, tmp_path: Path
+) -> None:
+    p = open_problems("starter-python")[0]
+    path = tmp_path / "completions.jsonl"
+    path.write_text(json.dumps({"problem_id": p.id, "completion": p.solution}) + f"\n{line}\n")
+    out: list[str] = []
+    with pytest.raises(PawlError, match=what) as caught:
+        score_file("starter-python", path, "auto", False, out.append)
+    assert caught.value.where == f"{path}:2" and len(out) == 1
+
+
+def test_no_completions_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(PawlError, match="no such file"):
+        score_file("starter-python", tmp_path / "none.jsonl", "auto", False, print)
+    (tmp_path / "empty.jsonl").touch()
+    with pytest.raises(PawlError, match="no completions"):
+        score_file("starter-python", tmp_path / "empty.jsonl", "auto", False, print)
