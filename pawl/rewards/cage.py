@@ -8,7 +8,6 @@ Standard library only.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import socket
@@ -16,16 +15,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
-from pawl.rewards import cell, cgroup, landlock, proctree, visible, warden, watch
+from pawl.rewards import cell, cgroup, landlock, lease, proctree, visible, warden, watch
 from pawl.types import Tier
 
-UIDS = range(60001, 61000)
 TMP_BYTES, TMP_INODES, TASKS = 64 << 20, 4096, 96
 _BOOT = "import sys; sys.path.insert(0, sys.argv[1]); import pawl.rewards.warden as w; w.main({})"
 
@@ -107,11 +103,11 @@ class Sandbox:
     ) -> tuple[watch.Ended, bool]:
         """(ending, retried). A run that lacks the handshake, or that only the wall clock stopped,
         is repeated once, alone on this machine as far as Pawl goes; then it is a fault."""
-        with quiet(alone=False):
+        with lease.quiet(alone=False):
             ended = self.run(argv, files, stdin, warm)
         if not _faulty(ended, handshake):
             return ended, False
-        with quiet(alone=True):
+        with lease.quiet(alone=True):
             ended = self.run(argv, files, stdin, warm)
         ended.fault = _faulty(ended, handshake)
         return ended, True
@@ -168,7 +164,8 @@ class Sandbox:
     def _open(self) -> None:
         """Make the folder, start the warden, and hand it the plan."""
         if self._claim is None and os.getuid() == 0 and self.tier != "unsafe":
-            self._claim, self._uid = _claim_uid()
+            self._claim, self._uid = lease.claim_uid()
+        lease.clear_stale()
         root = tempfile.mkdtemp(prefix=f"pawl-{os.getpid()}-", dir="/tmp")
         os.chmod(root, 0o755)
         for name in ("box", "work"):
@@ -236,39 +233,6 @@ def _faulty(ended: watch.Ended, handshake: bytes) -> str:
         said = ended.err.decode("utf-8", "replace").strip() or f"status {ended.rc}"
         return f"the sandbox did not start: {said[:200]}"
     return ""
-
-
-@contextmanager
-def quiet(alone: bool) -> Iterator[None]:
-    """Hold the machine for one run alone, or share it; by flock on our own folders, no files."""
-    gate = os.open(visible.PACKAGE, os.O_RDONLY | os.O_CLOEXEC)
-    room = os.open(visible.PACKAGE / "rewards", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        mode = fcntl.LOCK_EX if alone else fcntl.LOCK_SH
-        fcntl.flock(gate, mode)
-        fcntl.flock(room, mode)
-        if not alone:
-            fcntl.flock(gate, fcntl.LOCK_UN)
-        yield
-    finally:
-        os.close(gate)
-        os.close(room)
-
-
-def _claim_uid() -> tuple[socket.socket, int]:
-    """A uid of the pool that no other sandbox holds (an abstract socket's name is the claim)."""
-    for step in range(len(UIDS)):
-        uid = UIDS[(os.getpid() + step) % len(UIDS)]
-        claim = socket.socket(socket.AF_UNIX)
-        try:
-            claim.bind(f"\0pawl-uid-{uid}")
-        except OSError:
-            claim.close()
-            continue
-        if not proctree.owned_by(uid):
-            return claim, uid
-        claim.close()
-    raise OSError("every uid of the pool is in use")
 
 
 def _install(source: Path, target: Path) -> None:

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from pawl.errors import PawlError
 from pawl.rewards import verdict as rules
 from pawl.rewards.cage import Sandbox
 from pawl.rewards.extract import ends_with
@@ -40,6 +41,8 @@ def verify(sandbox: Sandbox, problem: Problem, text: str, end_marker: str = "") 
     text: a body continuing `problem.head`, a whole definition, or either in a fence; what follows
     end_marker is ignored. Raises PawlError when the problem itself cannot be judged.
     """
+    if not problem.cases:
+        raise PawlError("the problem has no tests", problem.where or problem.id)
     reason = rules.rejected(text)
     if reason:
         flags = (False,) * len(problem.cases)

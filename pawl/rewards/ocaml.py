@@ -9,35 +9,18 @@ sandbox. Always bytecode. Left out: the helpers' build (`ocaml_tools.py`), payin
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from functools import lru_cache
-from math import isclose
 
 from pawl.errors import PawlError
 from pawl.rewards import verdict as rules
 from pawl.rewards.cage import Sandbox
 from pawl.rewards.extract import variants
+from pawl.rewards.ocaml_report import Report, equal, not_built, read
 from pawl.rewards.ocaml_tools import toolchain
 from pawl.rewards.verdict import Verification
 from pawl.rewards.visible import PACKAGE
 from pawl.rewards.watch import Ended
 from pawl.types import Problem, Tier, Verdict
-
-CLOSE = 1e-6
-_TOKEN = re.compile(r'[()\[\]]|s"(?:[^"\\]|\\.)*"|[^\s()\[\]]+')
-_ERROR = re.compile(r"Error: (.*)", re.DOTALL)
-
-
-@dataclass(slots=True)
-class _Report:
-    """What the check script said, before judging."""
-
-    built: bool = False
-    status: int = 0
-    errors: str = ""
-    checks: list[str] = field(default_factory=list)
-    best: int = 0
-    answers: dict[str, tuple[str, str]] = field(default_factory=dict)
 
 
 def verify_ocaml(sandbox: Sandbox, problem: Problem, text: str, end_marker: str) -> Verification:
@@ -53,7 +36,7 @@ def verify_ocaml(sandbox: Sandbox, problem: Problem, text: str, end_marker: str)
     facts = (sandbox.tier, ended.wall * 1000, retried)
     if ended.fault:
         return _fault(ended.fault, *facts)
-    report = _read(ended)
+    report = read(ended)
     if report.built:
         silent = rules.unanswered(ended)
         cases = [
@@ -70,7 +53,7 @@ def verify_ocaml(sandbox: Sandbox, problem: Problem, text: str, end_marker: str)
     trouble = _not_the_candidates(sandbox, problem, report, ended)
     if trouble:
         return _fault(trouble, *facts)
-    return _not_built(report, ended, len(problem.cases), *facts)
+    return not_built(report, ended, len(problem.cases), *facts)
 
 
 def expected_dumps(sandbox: Sandbox, problem: Problem) -> tuple[tuple[str, ...], str]:
@@ -89,7 +72,7 @@ def expected_dumps(sandbox: Sandbox, problem: Problem) -> tuple[tuple[str, ...],
         for i, case in enumerate(problem.cases)
     )
     ended, _ = _check(sandbox, "", [""], "", driver)
-    report = _read(ended)
+    report = read(ended)
     if ended.fault or not report.built and not _works(sandbox):
         return (), ended.fault or "the OCaml compiler does not work: " + rules.clean(report.errors)
     if not report.built:
@@ -108,25 +91,6 @@ def expected_dumps(sandbox: Sandbox, problem: Problem) -> tuple[tuple[str, ...],
 
 
 _EXPECTED: dict[tuple[str, tuple[str, ...]], tuple[str, ...]] = {}
-
-
-def equal(got: str, want: str, close: bool) -> bool:
-    """Equal dumps; with `close`, floats may differ by 1e-6, relative or absolute."""
-    if got == want or not close:
-        return got == want
-    ours, theirs = _TOKEN.findall(got), _TOKEN.findall(want)
-    pairs = zip(ours, theirs, strict=False)
-    return len(ours) == len(theirs) and all(a == b or _near(a, b) for a, b in pairs)
-
-
-def _near(a: str, b: str) -> bool:
-    if not (a.startswith("f") and b.startswith("f")):
-        return False
-    try:
-        x, y = float.fromhex(a[1:]), float.fromhex(b[1:])
-    except (ValueError, OverflowError):
-        return False
-    return isclose(x, y, rel_tol=CLOSE, abs_tol=CLOSE)
 
 
 def _check(
@@ -153,38 +117,6 @@ def _bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
-def _read(ended: Ended) -> _Report:
-    """Parse the script's output; only lines before B are the script's own."""
-    report = _Report()
-    lines = ended.out.decode("utf-8", "replace").split("\n")[:-1]
-    told: list[str] | None = None
-    for number, line in enumerate(lines):
-        if told is not None:
-            if line == ".":
-                report.errors = report.errors or "\n".join(told)
-                told = None
-            else:
-                told.append(line)
-        elif line.startswith("C "):
-            report.status, told = int(line[2:]), []
-        elif line.startswith("M best "):
-            report.best = int(line[7:])
-        elif line.startswith("M "):
-            report.checks.append(line[2:])
-        elif line == "B":
-            report.built = True
-            _answers(lines[number + 1 :], report)
-            break
-    return report
-
-
-def _answers(lines: list[str], report: _Report) -> None:
-    for line in lines:
-        parts = line.split(" ", 2)
-        if len(parts) == 3 and parts[0] in ("R", "X"):
-            report.answers.setdefault(parts[1], (parts[0], parts[2]))
-
-
 def _judge(
     answer: tuple[str, str] | None, want: str, close: bool, silent: tuple[Verdict, str]
 ) -> rules.Case:
@@ -199,34 +131,7 @@ def _judge(
     return rules.Case(False, "memory" if kind == "memory" else name, message)
 
 
-def _not_built(
-    report: _Report, ended: Ended, count: int, tier: Tier, time_ms: float, retried: bool
-) -> Verification:
-    """A candidate that does not compile: syntax error, counted type errors, link error or limit."""
-    check = report.checks[report.best] if report.best < len(report.checks) else ""
-    words = check.split(" ", 3)
-    syntax = words[0] == "syntax" or (not check and "Syntax error" in report.errors)
-    errors: int | None = None
-    types = 0.0
-    text = report.errors
-    if words[0] == "types":
-        linking = "Error while linking" in text or "No implementations provided" in text
-        errors = 0 if linking else max(1, int(words[1]))
-        types = 1.0 / (1 + errors)
-        text = words[3] if errors and len(words) > 3 and words[3] else text
-    elif words[0] == "syntax":
-        text = words[3] if len(words) > 3 else text
-    if report.status >= 128 or ended.stop or not report.errors:
-        types, errors, text = 0.0, None, "the compiler ran into a limit of time or memory"
-    found = _ERROR.search(text)
-    message = rules.clean(found.group(1) if found else text)
-    return Verification(
-        "compile", (False,) * count, (), types, False, syntax, errors, message,
-        tier=tier, time_ms=time_ms, retried=retried,
-    )  # fmt: skip
-
-
-def _not_the_candidates(sandbox: Sandbox, problem: Problem, report: _Report, ended: Ended) -> str:
+def _not_the_candidates(sandbox: Sandbox, problem: Problem, report: Report, ended: Ended) -> str:
     """Why a failed build is not the candidate's doing, "" when it is.
 
     A message about the candidate names its file. Anything else (a missing standard library, a
@@ -239,14 +144,14 @@ def _not_the_candidates(sandbox: Sandbox, problem: Problem, report: _Report, end
     control, _ = _check(sandbox, "", [stub], problem.signature, _driver(problem))
     if control.fault:
         return control.fault
-    told = _read(control)
+    told = read(control)
     return "" if told.built else "the tests do not compile: " + rules.clean(told.errors)
 
 
 def _works(sandbox: Sandbox) -> bool:
     """True when an empty program builds."""
     control, _ = _check(sandbox, "", [""], "", "")
-    return not control.fault and _read(control).built
+    return not control.fault and read(control).built
 
 
 def _driver(problem: Problem) -> str:

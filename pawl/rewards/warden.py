@@ -20,7 +20,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pawl.rewards import cell, cgroup
+from pawl.rewards import cell, cgroup, lease
 from pawl.rewards.cell import Plan
 from pawl.rewards.warm import Server
 from pawl.rewards.watch import Ended, Watch
@@ -63,6 +63,7 @@ class Warden:
 
     def __init__(self, sock: socket.socket, plan: Plan) -> None:
         self.sock, self.plan = sock, plan
+        lease.hold(plan.root)
         self.runs = 0
         self.group = cgroup.Group(plan.group, plan.memory + (96 << 20), plan.tasks + 16)
         _libc.prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
@@ -217,3 +218,4 @@ def main(fd: int) -> None:
     plan = receive(sock)
     if plan is not None:
         Warden(sock, Plan(**plan)).serve()
+    os._exit(0)  # at once: what init has to reap should not linger
