@@ -114,6 +114,7 @@ def cooler_base(seed: int, n: int) -> dict[str, float]:
         done = pawl(
             "eval",
             "bundled",
+            "--config",
             str(CONFIG),
             f"eval.seed={seed}",
             f"eval.problems={n}",

@@ -31,7 +31,11 @@ RECORD: dict[str, object] = {
     "group/zero_std_frac": 0.125,
     "optim/grad_norm": 0.8,
     "length/mean": 214.2,
-    "host": {"time/step_s": 12.3, "time/generate_s": 8.7, "speed/tokens_per_s": 3100.0},
+    "host": {
+        "time/step_s": 12.3,
+        "time/generate_s": 8.7,
+        "speed/tokens_per_s": 3100.0,
+    },
 }
 
 
@@ -50,7 +54,7 @@ def test_what_was_not_measured_is_never_a_number() -> None:
     lost = step_line({"step": 1, "verifier/missing_frac": 0.25}, 2, None, None)
     assert lost.endswith("25% of scores missing")
     assert "missing" in eval_line({"step": 0})
-    assert epoch_row({"step": 1}, {}).split() == ["-"] * 8
+    assert epoch_row({"step": 1}).split() == ["-"] * 8
 
 
 def test_nan_is_shown_as_it_is() -> None:
@@ -87,7 +91,8 @@ def play(display: Display) -> None:
     display.phase("generate")
     display.note("engine: local \x1b[31m")
     display.step(RECORD)
-    display.epoch({"epoch": 1.0, "epoch/reward_mean": 0.4, "eval/pass_at_1": 0.3})
+    ended = {"epoch": 1.0, "epoch/reward_mean": 0.4, "eval/pass_at_1": 0.3}
+    display.epoch(ended | {"host": {"epoch/generate_s": 8.7}})
     display.eval({"step": 41, "eval/pass_at_1": 0.3, "eval/problems": 64})
     display.close("held-out pass@1: 0.18 -> 0.61 (+0.43, n=200)")
 

@@ -19,7 +19,7 @@ from typing import TextIO
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
-from pawl.cli.line import EPOCH_HEAD, WAITS, epoch_row, eval_line, number, seconds, step_line
+from pawl.cli.line import EPOCH_HEAD, epoch_row, eval_line, number, seconds, step_line
 from pawl.cli.show import printable, shortened
 from pawl.config.options import RunConfig
 from pawl.store.display import Display, Record, Silent
@@ -124,7 +124,6 @@ class Terminal:
         self._pace = Pace()
         self._total = 0
         self._before: Record | None = None
-        self._times: dict[str, float] = {}
         self._rows = 0
         self._bar: Progress | None = None
         self._task: TaskID | None = None
@@ -159,8 +158,6 @@ class Terminal:
         per_step = self._pace.tick(number(record, "time/step_s"))
         eta = per_step * max(0, self._total - done)
         self._line(step_line(record, self._total, self._before, eta))
-        for name, label in WAITS.items():
-            self._times[label] = self._times.get(label, 0.0) + (number(record, name) or 0.0)
         self._before = record
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=done)
@@ -170,8 +167,7 @@ class Terminal:
         if self._rows % 10 == 0:
             self._line(EPOCH_HEAD)
         self._rows += 1
-        self._line(epoch_row(record, self._times))
-        self._times = {}
+        self._line(epoch_row(record))
 
     def eval(self, record: Record) -> None:
         """Print one evaluation."""

@@ -16,6 +16,12 @@ WAITS = {
     "time/score_wait_s": "scores",
     "time/update_s": "update",
 }
+EPOCH_TIMES = {
+    "epoch/generate_s": "rollout",
+    "epoch/score_wait_s": "scores",
+    "epoch/update_s": "update",
+    "epoch/eval_s": "eval",
+}
 
 
 def number(record: Record, name: str) -> float | None:
@@ -133,8 +139,8 @@ EPOCH_HEAD = (
 )
 
 
-def epoch_row(record: Record, times: Mapping[str, float]) -> str:
-    """One row under EPOCH_HEAD; `times` are seconds by phase over the epoch."""
+def epoch_row(record: Record) -> str:
+    """One row under EPOCH_HEAD."""
     reward = with_error(record, "epoch/reward_mean", "epoch/reward_mean_se") or "-"
     best = with_error(record, "epoch/best_of_n", "epoch/best_of_n_se") or "-"
     cells = [f"{_cell(record, 'epoch', '.2f'):>7}", f"{reward:>10}", f"{best:>10}"]
@@ -143,7 +149,8 @@ def epoch_row(record: Record, times: Mapping[str, float]) -> str:
     cells.append(f"{_cell(record, 'epoch/samples', '.0f'):>8}")
     cells.append(f"{_cell(record, 'epoch/tokens', '.0f'):>8}")
     cells.append(f"{_cell(record, 'epoch/gain_per_1000_samples', '+.3f'):>8}")
-    spent = ", ".join(f"{name} {seconds(t)}" for name, t in times.items() if t)
+    times = {label: number(record, name) for name, label in EPOCH_TIMES.items()}
+    spent = ", ".join(f"{label} {seconds(t)}" for label, t in times.items() if t)
     return " ".join(cells) + f"  {spent}"
 
 

@@ -20,6 +20,12 @@ def opt(default: Any, doc: str, unit: str = "", live: bool = False, **bounds: An
     return Field(default, description=doc, json_schema_extra=extra, **bounds)
 
 
+def live_options(section: type[BaseModel]) -> list[str]:
+    """Names of the options that a running trainer accepts."""
+    extras = {n: f.json_schema_extra for n, f in section.model_fields.items()}
+    return [n for n, extra in extras.items() if isinstance(extra, dict) and extra.get("live")]
+
+
 class Section(BaseModel):
     """Base of all option groups: frozen, and an unknown name is an error."""
 

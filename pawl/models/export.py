@@ -57,19 +57,31 @@ def _merge(model: Any) -> Any:
 
 def _open(name: str) -> tuple[Any, Any]:
     """Merged model and tokenizer of a run, a step of a run, an adapter or a model folder."""
-    run, _, step = name.rpartition("@") if "@" in name else (name, "", "")
-    path = Path(run).expanduser()
-    if path.is_dir() and is_run(path):
-        cfg = saved_config(path)
-        policy = load_policy(cfg.model, cfg.seed)
-        load_weights(policy, _checkpoint(path, step))
+    policy = run_policy(name)
+    if policy is not None:
         return merged(policy), policy.tokenizer
+    path = Path(name).expanduser()
     if (path / "adapter_config.json").is_file():
         return _open_adapter(path)
     place = reading.resolve(name)
     config = reading.read_config(place, "")
     stored = config.dtype if isinstance(config.dtype, torch.dtype) else torch.float32
     return reading.read_model(place, "", stored), reading.read_tokenizer(place, "")
+
+
+def run_policy(name: str) -> Policy | None:
+    """The policy of RUN (its best checkpoint, else the newest) or RUN@STEP; None for others.
+
+    Only reads, so a live run may be opened. Raises PawlError for a step without a checkpoint.
+    """
+    run, _, step = name.rpartition("@") if "@" in name else (name, "", "")
+    path = Path(run).expanduser()
+    if not path.is_dir() or not is_run(path):
+        return None
+    cfg = saved_config(path)
+    policy = load_policy(cfg.model, cfg.seed)
+    load_weights(policy, _checkpoint(path, step))
+    return policy
 
 
 def _checkpoint(run: Path, step: str) -> Path:

@@ -19,7 +19,7 @@ from pawl.train import checkpoint, heldout
 from pawl.train.control import Interrupts, patched, wait_while_paused
 from pawl.train.data import epoch_ends
 from pawl.train.heldout import HeldOut
-from pawl.train.record import Record, epoch_metrics
+from pawl.train.record import Record, epoch_metrics, epoch_times
 from pawl.train.rollouts import Rollouts
 from pawl.train.rules import Verdict, judge, reached
 from pawl.train.session import Session
@@ -141,7 +141,9 @@ def after_step(s: Session, progress: Progress, record: Record, seen: Interrupts)
         evaluate(s, progress, record, full=last)
     progress.records.append(record)
     if epoch_ends(progress.step, len(s.train), s.cfg.rollout.prompts, s.total):
-        record |= epoch_metrics(_epoch_records(progress.records), _evals(progress.records))
+        own = _epoch_records(progress.records)
+        record |= epoch_metrics(own, _evals(progress.records))
+        record["host"] = host_of(record) | epoch_times(own)
     judge_boundary(s, progress)
     ended_well = progress.outcome is not None and progress.outcome[0] == Exit.OK
     if s.held_out and ended_well and not last:
@@ -166,9 +168,7 @@ def evaluate(s: Session, progress: Progress, record: Record, full: bool) -> None
     progress.end = now
     assert progress.start is not None
     record |= heldout.metrics(now, progress.start)
-    host = record["host"]
-    assert isinstance(host, dict)
-    host["time/eval_s"] = time.perf_counter() - began
+    record["host"] = host_of(record) | {"time/eval_s": time.perf_counter() - began}
     if record["eval/gain"] is None:
         return
     gain = float(str(record["eval/gain"]))  # paired, so a probe and a full evaluation compare
@@ -296,6 +296,13 @@ def finish(s: Session, progress: Progress) -> TrainResult:
         s.display.note(f"resume with: pawl train --resume {s.run.path}")
     s.run.event("end", step=progress.step, exit_code=int(code), text=text)
     return TrainResult(code, text)
+
+
+def host_of(record: Record) -> Record:
+    """The machine's part of a record."""
+    host = record["host"]
+    assert isinstance(host, dict)
+    return host
 
 
 def _evals(records: Sequence[Record]) -> list[Record]:

@@ -12,12 +12,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 
-from pawl.config.options import OptimConfig
+from pawl.config.options import OptimConfig, live_options
 from pawl.errors import PawlError
 from pawl.store.display import Display
 from pawl.store.run import RunFolder
 
-LIVE = {"optim.lr": "lr", "optim.max_grad_norm": "max_grad_norm"}
+LIVE = {f"optim.{name}": name for name in live_options(OptimConfig)}
 POLL_S = 0.5
 
 

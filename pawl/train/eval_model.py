@@ -11,20 +11,18 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import torch
 
 from pawl.config.options import RunConfig
 from pawl.errors import PawlError
-from pawl.models.policy import Policy, load_policy, load_weights
+from pawl.models.export import run_policy
+from pawl.models.policy import load_policy
 from pawl.models.text import PromptEncoder
 from pawl.problems.load import prepare
 from pawl.rewards.pool import ScorerPool
 from pawl.rollout.select import make_engine
 from pawl.store.display import Display
-from pawl.store.run import RunFolder
-from pawl.train import checkpoint
 from pawl.train.data import chosen
 from pawl.train.evaluate import (
     Interval,
@@ -79,17 +77,20 @@ class EvalReport:
 
 
 def evaluate_model(model: str, cfg: RunConfig, split: str, display: Display) -> EvalReport:
-    """Evaluate `model` (bundled, folder, hub name or run folder) on cfg's problems.
+    """Evaluate `model` (bundled, folder, hub name, RUN or RUN@STEP) on cfg's problems.
 
     split: held_out (with held-out families apart) or train. cfg.eval holds problems, samples, seed
     and sampling; 0 problems takes all. Raises PawlError for a set without problems in the split.
     """
     torch.set_num_threads(cfg.train.threads or os.cpu_count() or 1)
-    policy = open_model(model, cfg)
+    policy = run_policy(model)
+    if policy is None:
+        policy = load_policy(cfg.model.model_copy(update={"path": model}), cfg.seed)
     data = prepare(cfg.problems, cfg.seed)
     pool_of = {"held_out": data.held_out, "train": data.train}
     problems = chosen(pool_of[split], cfg.eval.problems, cfg.eval.seed)
-    families = list(data.held_out_families) if split == "held_out" else []
+    apart = data.held_out_families if split == "held_out" else ()
+    families = chosen(apart, cfg.eval.problems, cfg.eval.seed)
     if not problems:
         hint = "choose --split train, or set problems.held_out_frac"
         raise PawlError(f"the set has no {split} problems", cfg.problems.train, hint)
@@ -113,21 +114,8 @@ def evaluate_model(model: str, cfg: RunConfig, split: str, display: Display) -> 
         greedy, _ = run(problems, True)
         display.phase("sampling")
         sampled, ended = run(problems, False)
-        apart = run(families, False)[0] if families else []
-    return _report(model, cfg, greedy, sampled, apart, ended)
-
-
-def open_model(model: str, cfg: RunConfig) -> Policy:
-    """The policy of a model name, or of a run folder's best (else newest) checkpoint."""
-    folder = Path(model)
-    if not (folder / "run.json").is_file():
-        return load_policy(cfg.model.model_copy(update={"path": model}), cfg.seed)
-    with RunFolder.open(folder) as run:
-        own = run.config()
-        newest, _ = checkpoint.newest_valid(run.checkpoints_dir)
-    policy = load_policy(own.model, own.seed)
-    load_weights(policy, newest)
-    return policy
+        others = run(families, False)[0] if families else []
+    return _report(model, cfg, greedy, sampled, others, ended)
 
 
 def _report(

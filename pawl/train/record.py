@@ -125,6 +125,15 @@ def epoch_metrics(records: Sequence[Record], evals: Sequence[Record]) -> Record:
     }
 
 
+def epoch_times(records: Sequence[Record]) -> Record:
+    """Seconds by phase over the step records of one epoch; stands under `host`."""
+    hosts = [r["host"] for r in records if isinstance(r["host"], dict)]
+    return {
+        f"epoch/{phase}": math.fsum(h.get(f"time/{phase}", 0.0) for h in hosts)
+        for phase in ("generate_s", "score_wait_s", "update_s", "eval_s")
+    }
+
+
 def sample_rows(
     step: int, rollouts: Rollouts, prompts: Sequence[str], advantages: Sequence[float] | None
 ) -> list[Record]:

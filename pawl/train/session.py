@@ -100,7 +100,7 @@ def open_session(cfg: RunConfig, run: RunFolder, display: Display) -> Iterator[S
             pool=pool,
             train=data.train,
             held_out=chosen(data.held_out, cfg.eval.problems, cfg.eval.seed),
-            families=list(data.held_out_families),
+            families=chosen(data.held_out_families, cfg.eval.problems, cfg.eval.seed),
             optimizer=make_optimizer(trainable(policy), cfg.optim),
             scaler=torch.amp.GradScaler("cuda", enabled=policy.dtype == torch.float16),
             total=total_steps(cfg, len(data.train)),

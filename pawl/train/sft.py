@@ -19,7 +19,7 @@ from pawl.config.options import SftConfig
 from pawl.errors import PawlError
 from pawl.models import flat
 from pawl.models.fresh import fresh_policy, stored_dtype
-from pawl.models.logprobs import score_logits
+from pawl.models.logprobs import score_hidden, score_logits
 from pawl.models.policy import Policy, load_policy, save_policy, trainable
 from pawl.models.text import PromptEncoder
 from pawl.train.optim import clip_grad_norm, lr_at, make_optimizer, set_lr
@@ -139,9 +139,8 @@ def _flat_logp(policy: Policy, batch: Sequence[Example], cfg: SftConfig) -> torc
         target += example.completion
         start += len(example)
     layout = flat.make_layout(blocks, policy.device)
-    hidden_NH = flat.hidden_states(policy, layout)
-    logits_NV = policy.core.lm_head(hidden_NH[torch.tensor(before, device=policy.device)])
-    return score_logits(logits_NV, torch.tensor(target, device=policy.device), 1.0)[0]
+    hidden_NH = flat.hidden_states(policy, layout)[torch.tensor(before, device=policy.device)]
+    return score_hidden(policy, hidden_NH, torch.tensor(target, device=policy.device), 1.0)[0]
 
 
 def _row_logp(policy: Policy, batch: Sequence[Example], cfg: SftConfig) -> torch.Tensor:
