@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
 from pawl.config.options import (
     ProblemsConfig,
@@ -19,6 +21,7 @@ from pawl.problems.load import ProblemSet, open_problems, prepare
 from pawl.rewards.calibrate import Check, calibrate, require, summary, table
 from pawl.rewards.pool import ScorerPool
 from pawl.rewards.probes import examples_in, reference_body, reference_shapes
+from pawl.types import Completion, Problem, Score
 
 FAULTY = Path(__file__).parent / "faulty_rewards"
 TEMPLATES = Path(__file__).resolve().parents[1] / "pawl" / "models" / "prompts"
@@ -148,14 +151,14 @@ def test_the_sample_is_drawn_by_seed() -> None:
     problems = prepare(cfg.problems, 0).train
 
     class Nothing:
-        def score_all(self, jobs: list[object]) -> list[object]:
-            self.asked = [p.id for p, _ in jobs]  # type: ignore[attr-defined]
+        def score_all(self, jobs: list[tuple[Problem, Completion]]) -> list[Score]:
+            self.asked = [p.id for p, _ in jobs]
             raise PawlError("enough")
 
     def asked(seed: int) -> list[str]:
         scorer = Nothing()
         with pytest.raises(PawlError):
-            calibrate(scorer, problems, cfg.model_copy(update={"seed": seed}))  # type: ignore[arg-type]
+            calibrate(scorer, problems, cfg.model_copy(update={"seed": seed}))
         return scorer.asked
 
     assert asked(1) == asked(1) != asked(2)
@@ -174,3 +177,23 @@ def test_solved_examples_are_read_from_the_templates(lang: str) -> None:
     found = examples_in(text, "ocaml" if lang == "ocaml" else "python", "(* END *)")
     assert [p.entry_point for p, _ in found] == ["sum_even_squares", "longest_run"]
     assert all(p.cases for p, _ in found)
+
+
+def test_the_worked_example_of_the_documentation(tmp_path: Path) -> None:
+    text = (TEMPLATES.parents[2] / "docs" / "rewards.md").read_text()
+    blocks = dict(re.findall(r"```(\w+)\n(.*?)```", text, re.DOTALL))
+    (tmp_path / "rewards").mkdir()
+    (tmp_path / "rewards" / "brevity.py").write_text(blocks["python"])
+    yaml = blocks["yaml"].replace("rewards/brevity.py", f"{tmp_path}/rewards/brevity.py")
+    cfg = run_config(**YAML(typ="safe").load(yaml))
+    problems = prepare(cfg.problems, 0).train
+    require(checks_of(cfg, problems, sample=1))
+    problem = problems[0]
+    long = problem.solution + "(* padding *)\n" * 60
+    texts = [problem.solution, long, '  failwith "no"']
+    with ScorerPool(cfg.reward, SandboxConfig(), None, 2) as pool:
+        short, padded, stub = pool.score_all([(problem, Completion(problem.id, t)) for t in texts])
+    assert short.total is not None and padded.total is not None and stub.total is not None
+    assert short.total == pytest.approx(0.95 + 0.05 * short.components["brevity"])
+    assert short.branch == "pass+brevity"
+    assert padded.total == pytest.approx(0.95) and stub.total < 0.1
