@@ -29,9 +29,7 @@ class PawlError(ValueError):
     hint: what to do next ("" when nothing helps); code: the exit code it ends the command with.
     """
 
-    def __init__(
-        self, what: str, where: str = "", hint: str = "", code: Exit = Exit.USER
-    ) -> None:
+    def __init__(self, what: str, where: str = "", hint: str = "", code: Exit = Exit.USER) -> None:
         super().__init__(what)
         self.what, self.where, self.hint, self.code = what, where, hint, code
 

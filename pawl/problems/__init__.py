@@ -1,0 +1,1 @@
+"""Problem sets: generated starter sets, loading, static audit, filters and splits; no torch."""
