@@ -60,6 +60,8 @@ def as_user(tier: str, start: str, only: list[str], tmp_path: Path) -> list[dict
     shutil.copytree(RUNNER.parent.parent / "pawl", copy / "pawl")
     shutil.copytree(RUNNER.parent / "attacks", copy / "tests" / "attacks")
     shutil.copy(RUNNER, copy / "tests")
+    for path in copy.rglob("*"):
+        path.chmod(0o755 if path.is_dir() else 0o644)
     for folder in [tmp_path, *tmp_path.parents]:
         if folder.is_relative_to("/tmp") and folder != Path("/tmp"):
             folder.chmod(folder.stat().st_mode | 0o055)
