@@ -129,26 +129,30 @@ def bound_names(tree: Any) -> set[str]:
     return names
 
 
-def choose(variants: list[str], entry: str) -> tuple[int, Any]:
-    """(index, code) of the first variant that parses and binds `entry`, else that parses.
+def choose(variants: list[tuple[str, str]], entry: str) -> tuple[int, Any]:
+    """(index, code) of the best variant that parses; raises the first one's error when none does.
 
-    Raises the first variant's error when none parses.
+    variants: (source, kind). A program that binds `entry` comes first; then the text as it is (it
+    may bind in ways that only running shows, and a body that parses alone returns nothing); then
+    the text as a body; then any block that parses.
     """
-    parsed: tuple[int, Any] | None = None
+    best: tuple[int, int, Any] | None = None
     first: BaseException | None = None
-    for k, text in enumerate(variants):
+    for k, (text, kind) in enumerate(variants):
         try:
             tree = compile(text, "solution.py", "exec", 0x400)  # PyCF_ONLY_AST
             code = compile(text, "solution.py", "exec", dont_inherit=True)
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             first = first or error
             continue
-        if entry in bound_names(tree):
-            return k, code
-        parsed = parsed or (k, code)
-    if parsed is None:
+        rank = {"whole": 1, "part": 3, "body": 2}[kind]
+        if kind != "body" and entry in bound_names(tree):
+            rank = 0
+        if best is None or rank < best[0]:
+            best = (rank, k, code)
+    if best is None:
         raise first or SyntaxError("nothing to run")
-    return parsed
+    return best[1:]
 
 
 def describe(error: BaseException) -> str:

@@ -1,7 +1,7 @@
 """From a completion to the programs it may mean: a body, a whole definition, a fenced block.
 
 Every reading is kept, in order of likelihood, and the language's own parser inside the sandbox
-picks the first that defines the entry point; so a fence or an end marker inside a string never
+picks the best that defines the entry point; so a fence or an end marker inside a string never
 costs a correct program. Left out: any judgement of the text. Standard library only.
 """
 
@@ -14,40 +14,43 @@ _FENCE = re.compile(r"^[ \t]*```[^\n`]*$", re.MULTILINE)
 MAX_VARIANTS = 8
 
 
-def variants(text: str, head: str, end_marker: str, indent: bool) -> list[str]:
-    """Candidate sources, most likely first; at most MAX_VARIANTS, no two alike.
+def variants(text: str, head: str, end_marker: str, indent: bool) -> dict[str, str]:
+    """Candidate sources, most likely first, each with its kind; at most MAX_VARIANTS.
 
-    head: the opening that a bare body continues. indent: a body must be indented (Python).
+    head: the opening that a bare body continues. indent: a body must be indented (Python). Kinds:
+    "whole" (the text as it is), "part" (a fenced block or what stands before one), "body".
     """
-    out: list[str] = []
+    out: dict[str, str] = {}
     cut = text.split(end_marker)[0] if end_marker else text
     for whole in dict.fromkeys((cut, text)):
         blocks = _FENCE.split(whole)
         fenced = blocks[1::2] if len(blocks) > 1 else []
         for piece in [whole, *fenced, *(blocks[:1] if fenced else [])]:
-            out += _readings(piece, head, indent)
-    return list(dict.fromkeys(out))[:MAX_VARIANTS]
+            for reading, body in _readings(piece, head, indent):
+                kind = "body" if body else "whole" if piece is whole else "part"
+                out.setdefault(reading, kind)
+    return dict(list(out.items())[:MAX_VARIANTS])
 
 
-def _readings(piece: str, head: str, indent: bool) -> list[str]:
-    """As a whole program, behind what precedes the definition in `head`, and as its body."""
+def _readings(piece: str, head: str, indent: bool) -> list[tuple[str, bool]]:
+    """(source, is a body): as a program, behind what precedes `head`'s definition, as its body."""
     if not piece.strip():
         return []
-    out = [piece]
+    out = [(piece, False)]
     if not head:
         return out
     opening = head.rstrip("\n")
     if indent:
         above = _before_definition(opening)
         if above.strip():
-            out.insert(0, f"{above}\n{piece}")
+            out.insert(0, (f"{above}\n{piece}", False))
         body = piece if piece[:1] in " \t\n" else textwrap.indent(piece, "    ")
-        out.append(f"{opening}\n{body}")
+        out.append((f"{opening}\n{body}", True))
         if piece[:1] not in " \t\n":  # the first line continues the head's own line
-            out.append(f"{opening} {piece}")
-            out.append(f"{opening}\n    {piece}")
+            out.append((f"{opening} {piece}", True))
+            out.append((f"{opening}\n    {piece}", True))
     else:
-        out.append(f"{opening}\n{piece}")
+        out.append((f"{opening}\n{piece}", True))
     return out
 
 

@@ -29,7 +29,7 @@ def verify_ocaml(sandbox: Sandbox, problem: Problem, text: str, end_marker: str)
     if fault:
         return _fault(fault, sandbox.tier, 0.0, True)
     name = problem.entry_point
-    readings = variants(text, problem.head, end_marker, indent=False) or [""]
+    readings = list(variants(text, problem.head, end_marker, indent=False)) or [""]
     defines = re.compile(rf"^\s*(?:let|and|external)\s+(?:rec\s+)?{re.escape(name)}\b", re.M)
     readings.sort(key=lambda reading: "```" in reading or not defines.search(reading))
     ended, retried = _check(sandbox, name, readings, problem.signature, _driver(problem))

@@ -76,7 +76,7 @@ def not_built(
     if words[0] == "types":
         linking = "Error while linking" in text or "No implementations provided" in text
         errors = 0 if linking else max(1, int(words[1]))
-        types = 1.0 / (1 + errors)
+        types = 1.0 / (1 + errors) if words[2] == "true" else 0.0  # else there is no entry point
         text = words[3] if errors and len(words) > 3 and words[3] else text
     elif words[0] == "syntax":
         text = words[3] if len(words) > 3 else text

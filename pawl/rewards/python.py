@@ -33,7 +33,7 @@ def verify_python(sandbox: Sandbox, problem: Problem, text: str, end_marker: str
     """Run all cases of a Python problem against one completion; raises PawlError on a bad case."""
     expected = [_expected(case.expected, problem.where or problem.id) for case in problem.cases]
     inputs = [_input(case.input) for case in problem.cases]
-    sources = variants(text, problem.head, end_marker, indent=True)
+    sources = list(variants(text, problem.head, end_marker, indent=True).items())
     request = marshal.dumps((sources, problem.entry_point, inputs), 4)
     ended, retried = sandbox.judge_python(request)
     facts: dict[str, Any] = {
