@@ -137,10 +137,20 @@ def score(
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--config", help="Config with problems, sampling and sandbox (default: the run's).")
 @click.option("--split", type=click.Choice(SPLITS), default="held_out", show_default=True)
+@click.option(
+    "--pass-rates",
+    type=click.Path(path_type=Path),
+    help="Write the problems with their measured pass rates to this JSONL file.",
+)
 @json_option
 @debug_option
 def evaluate(
-    model: str, overrides: tuple[str, ...], config: str | None, split: str, as_json: bool
+    model: str,
+    overrides: tuple[str, ...],
+    config: str | None,
+    split: str,
+    pass_rates: Path | None,
+    as_json: bool,
 ) -> None:
     """Pass@1 and pass@k with intervals: a base-capability test, or a run's checkpoint.
 
@@ -160,7 +170,7 @@ def evaluate(
     need_training()
     from pawl.train.eval_model import evaluate_model
 
-    report = evaluate_model(model, cfg, split, Notes())
+    report = evaluate_model(model, cfg, split, Notes(), pass_rates)
     click.echo(json.dumps(report.as_dict(), indent=1) if as_json else report.text())
 
 

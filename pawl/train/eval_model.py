@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 import torch
 
@@ -23,6 +24,7 @@ from pawl.problems.load import prepare
 from pawl.rewards.pool import ScorerPool
 from pawl.rollout.select import make_engine
 from pawl.store.display import Display
+from pawl.store.files import dumps, write_atomic
 from pawl.train.data import chosen
 from pawl.train.evaluate import (
     Interval,
@@ -76,11 +78,14 @@ class EvalReport:
         return "\n".join(lines)
 
 
-def evaluate_model(model: str, cfg: RunConfig, split: str, display: Display) -> EvalReport:
+def evaluate_model(
+    model: str, cfg: RunConfig, split: str, display: Display, pass_rates: Path | None = None
+) -> EvalReport:
     """Evaluate `model` (bundled, folder, hub name, RUN or RUN@STEP) on cfg's problems.
 
     split: held_out (with held-out families apart) or train. cfg.eval holds problems, samples, seed
-    and sampling; 0 problems takes all. Raises PawlError for a set without problems in the split.
+    and sampling; 0 problems takes all. pass_rates: a JSONL file to write the problems to, each with
+    its measured `pass_rate`, for `problems.filter`. Raises PawlError for a split without problems.
     """
     torch.set_num_threads(cfg.train.threads or os.cpu_count() or 1)
     policy = run_policy(model)
@@ -115,7 +120,16 @@ def evaluate_model(model: str, cfg: RunConfig, split: str, display: Display) -> 
         display.phase("sampling")
         sampled, ended = run(problems, False)
         others = run(families, False)[0] if families else []
+    if pass_rates is not None:
+        write_pass_rates(pass_rates, [*problems, *families], [*sampled, *others])
     return _report(model, cfg, greedy, sampled, others, ended)
+
+
+def write_pass_rates(path: Path, problems: Sequence[Problem], outcomes: Sequence[Outcome]) -> None:
+    """Write each problem that was scored with its pass rate, in Pawl's own layout."""
+    rates = {o.problem_id: o.rate for o in outcomes if o.n}
+    rows = [asdict(replace(p, pass_rate=rates[p.id], where="")) for p in problems if p.id in rates]
+    write_atomic(path, "".join(dumps(row) + "\n" for row in rows))
 
 
 def _report(

@@ -1,0 +1,95 @@
+"""Scoring beside generation against scoring after it: the same samples, cache off.
+
+    python bench/overlap.py [--rounds 5]
+
+Each round takes one batch of the quickstart's problems, once with completions scored while others
+are still being written (as training does) and once with all scoring left to the end. Both write
+the same completions. Prints wall-clock seconds, their ratio, and the machine.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does, before torch
+
+import argparse
+import platform
+import statistics
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from pawl.config.load import load_run
+from pawl.models.policy import load_policy
+from pawl.models.text import PromptEncoder
+from pawl.problems.load import prepare
+from pawl.rewards.pool import ScorerPool
+from pawl.rollout.engine import Engine, SamplingParams
+from pawl.rollout.select import make_engine
+from pawl.train.data import draw
+from pawl.train.rollouts import collect
+from pawl.types import Completion, Problem, Prompt
+
+CONFIG = Path(__file__).resolve().parent.parent / "examples" / "quickstart.yaml"
+
+
+def after(
+    engine: Engine,
+    pool: ScorerPool,
+    prompts: Sequence[Prompt],
+    problems: Sequence[Problem],
+    group_size: int,
+    params: SamplingParams,
+    step: int,
+) -> float:
+    """Seconds to generate everything and then score everything."""
+    began = time.perf_counter()
+    samples = list(engine.generate(prompts, group_size, params, 0, step))
+    jobs = [
+        (problems[s.group], Completion(s.problem_id, s.text, len(s.tokens), s.finish))
+        for s in samples
+    ]
+    pool.score_all(jobs)
+    return time.perf_counter() - began
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    rounds = parser.parse_args().rounds
+    cfg, _ = load_run(CONFIG, ["reward.cache=false", "problems.audit=false"], {})
+    torch.set_num_threads(os.cpu_count() or 1)
+    policy = load_policy(cfg.model, cfg.seed)
+    encoder = PromptEncoder(policy.tokenizer, cfg.prompt)
+    engine, _ = make_engine(policy, cfg.rollout.engine, cfg.rollout.batch)
+    engine.sync_weights(policy, 0)
+    train = prepare(cfg.problems, cfg.seed).train
+    g, r = cfg.rollout.group_size, cfg.rollout
+    params = SamplingParams(r.temperature, r.max_tokens, r.stop)
+    beside, behind = [], []
+    with ScorerPool(cfg.reward, cfg.sandbox, None, cfg.sandbox.workers) as pool:
+        for step in range(rounds + 1):
+            drawn = [(train[i], s) for i, s in draw(step + 1, len(train), r.prompts, 0)]
+            prompts = [Prompt(p.id, i, encoder.encode(p), s) for i, (p, s) in enumerate(drawn)]
+            began = time.perf_counter()
+            collect(engine, pool, encoder, drawn, g, params, 0, step)
+            together = time.perf_counter() - began
+            apart = after(engine, pool, prompts, [p for p, _ in drawn], g, params, step)
+            if step:  # the first round warms up
+                beside.append(together)
+                behind.append(apart)
+    a, b = statistics.median(beside), statistics.median(behind)
+    print(f"{r.prompts} x {g} completions, {rounds} rounds, medians")
+    print(f"scored beside generation  {a:6.2f} s")
+    print(f"scored after generation   {b:6.2f} s")
+    print(f"beside / after            {a / b:6.2f}")
+    cores = len(os.sched_getaffinity(0))
+    print(f"{platform.machine()}, {cores} cores, Python {platform.python_version()}")
+
+
+if __name__ == "__main__":
+    main()
