@@ -36,9 +36,7 @@ OCAML = Problem(
     "ocaml",
     "",
     "solve",
-    tuple(
-        Case("solve [" + "; ".join(f"({x})" for x in xs) + "]", str(want)) for xs, want in CASES
-    ),
+    tuple(Case("solve [" + "; ".join(f"({x})" for x in xs) + "]", str(want)) for xs, want in CASES),
     head="let solve (xs : int list) : int =",
     signature="val solve : int list -> int",
 )

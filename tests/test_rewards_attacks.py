@@ -7,6 +7,8 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import attack_runner
@@ -51,21 +53,27 @@ def judge(records: list[dict[str, object]], tier: str) -> None:
     assert not wrong, json.dumps(wrong, indent=1)
 
 
-def as_user(tier: str, start: str, only: list[str], tmp_path: Path) -> list[dict[str, object]]:
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that every user may enter (pytest closes its own again and again)."""
+    folder = Path(tempfile.mkdtemp(prefix="attack-corpus-", dir="/tmp"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def as_user(tier: str, start: str, only: list[str], folder: Path) -> list[dict[str, object]]:
     """The runner as an ordinary user with the system's Python."""
     system = Path("/usr/bin/python3")
     if os.getuid() or not system.exists() or shutil.which("setpriv") is None:
         pytest.skip("needs root, setpriv and /usr/bin/python3 to become an ordinary user")
-    copy = tmp_path / "project"
+    copy = folder / "project"
     shutil.copytree(RUNNER.parent.parent / "pawl", copy / "pawl")
     shutil.copytree(RUNNER.parent / "attacks", copy / "tests" / "attacks")
     shutil.copy(RUNNER, copy / "tests")
     for path in copy.rglob("*"):
         path.chmod(0o755 if path.is_dir() else 0o644)
-    for folder in [tmp_path, *tmp_path.parents]:
-        if folder.is_relative_to("/tmp") and folder != Path("/tmp"):
-            folder.chmod(folder.stat().st_mode | 0o055)
-    home = tmp_path / "home"
+    home = folder / "home"
     home.mkdir()
     os.chown(home, USER, USER)
     argv = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups"]
@@ -85,10 +93,10 @@ def test_a_sample_of_the_corpus(tier: str, start: str) -> None:
 
 
 @pytest.mark.parametrize("tier", ["bubblewrap", "landlock"])
-def test_a_few_as_an_ordinary_user(tier: str, tmp_path: Path) -> None:
+def test_a_few_as_an_ordinary_user(tier: str, open_folder: Path) -> None:
     usable(tier)
     only = ["01_", "29_", "53_double", "55_kill", "08_temp"]
-    judge(as_user(tier, "warm", only, tmp_path), tier)
+    judge(as_user(tier, "warm", only, open_folder), tier)
 
 
 @pytest.mark.slow
@@ -102,9 +110,9 @@ def test_the_whole_corpus(tier: str, start: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("tier", "start"), WAYS)
-def test_the_whole_corpus_as_an_ordinary_user(tier: str, start: str, tmp_path: Path) -> None:
+def test_the_whole_corpus_as_an_ordinary_user(tier: str, start: str, open_folder: Path) -> None:
     usable(tier)
-    records = as_user(tier, start, [], tmp_path)
+    records = as_user(tier, start, [], open_folder)
     assert len(records) == 52 + 43 + 24
     judge(records, tier)
 
@@ -143,9 +151,11 @@ def test_the_unsafe_tier_needs_to_be_asked_for() -> None:
         open_sandbox(attack_runner.limits("unsafe"))
 
 
-def test_nothing_of_the_project_is_on_the_candidates_path(tmp_path: Path) -> None:
+def test_scoring_needs_no_third_party_module() -> None:
     """The runner itself needs no third-party module, so an ordinary Python can score."""
-    code = "import sys, attack_runner; print([m for m in sys.modules if m in ('pydantic', 'numpy')])"
+    code = (
+        "import sys, attack_runner; print([m for m in sys.modules if m in ('pydantic', 'numpy')])"
+    )
     argv = [sys.executable, "-c", code]
     done = subprocess.run(argv, cwd=RUNNER.parent, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

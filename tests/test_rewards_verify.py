@@ -220,11 +220,13 @@ scalars = (
 hashable = st.integers() | st.text() | st.tuples(st.integers(), st.text())
 values = st.recursive(
     scalars,
-    lambda inner: st.lists(inner)
-    | st.tuples(inner, inner)
-    | st.dictionaries(hashable, inner)
-    | st.sets(hashable)
-    | st.frozensets(hashable),
+    lambda inner: (
+        st.lists(inner)
+        | st.tuples(inner, inner)
+        | st.dictionaries(hashable, inner)
+        | st.sets(hashable)
+        | st.frozensets(hashable)
+    ),
     max_leaves=12,
 )
 

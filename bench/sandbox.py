@@ -1,0 +1,145 @@
+"""How many checks a minute the sandbox does, cold and warm, and how the attack corpus fares.
+
+Public references (../shared/problems), each made unique by a comment, all tests, no cache, one
+sandbox in each of N processes. Left out: generation beside it. Run on an idle machine:
+python bench/sandbox.py [--workers 2] [--seconds 20] [--attacks]
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import platform
+import resource
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+from pawl.problems.load import open_problems  # noqa: E402 - the path above comes first
+from pawl.rewards.code import verify  # noqa: E402
+from pawl.rewards.sandbox import open_sandbox, unavailable  # noqa: E402
+from pawl.types import Problem  # noqa: E402
+
+SETS = ROOT.parent / "shared" / "problems"
+LIMITS = {"allow_unsafe": False, "cpu_s": 4.0, "wall_s": 10.0, "memory_mb": 1024, "output_kb": 1024}
+
+
+@dataclass(frozen=True)
+class Way:
+    """One row of the table."""
+
+    name: str
+    files: tuple[str, ...]
+    tier: str
+    warm: bool
+    comment: str
+
+
+WAYS = [
+    Way("Python cold, bubblewrap", ("humaneval_python", "mbpp_python"), "bubblewrap", False, "#"),
+    Way("Python warm, bubblewrap", ("humaneval_python", "mbpp_python"), "bubblewrap", True, "#"),
+    Way("Python cold, landlock", ("humaneval_python", "mbpp_python"), "landlock", False, "#"),
+    Way("OCaml cold, bubblewrap", ("humaneval_ocaml",), "bubblewrap", False, "(* {} *)"),
+    Way("OCaml cold, landlock", ("humaneval_ocaml",), "landlock", False, "(* {} *)"),
+]
+
+
+def work(way: Way, seconds: float, start: object, results: object) -> None:
+    """One worker: warm up (expected values, caches), then check references for some seconds."""
+    problems: list[Problem] = []
+    for name in way.files:
+        found = open_problems(str(SETS / f"{name}.jsonl"), "")
+        problems += [p for p in found if p.solution and p.cases]
+    with open_sandbox(SimpleNamespace(tier=way.tier, **LIMITS), warm=way.warm) as sandbox:
+        for problem in problems[:60]:
+            verify(sandbox, problem, problem.solution)
+        start.wait()  # type: ignore[attr-defined] # a multiprocessing barrier
+        began, verdicts, count = time.monotonic(), Counter[str](), 0
+        slowest = 0.0
+        while time.monotonic() - began < seconds:
+            problem = problems[count % min(len(problems), 900)]
+            tag = f"{os.getpid()} {count}"
+            note = way.comment.format(tag) if "{}" in way.comment else f"{way.comment} {tag}"
+            found = verify(sandbox, problem, f"{problem.solution}\n{note}\n")
+            verdicts[found.verdict] += 1
+            slowest = max(slowest, found.time_ms)
+            count += 1
+        wall = time.monotonic() - began
+    results.put((count, wall, slowest, verdicts))  # type: ignore[attr-defined] # a queue
+
+
+def measure(way: Way, workers: int, seconds: float) -> str:
+    """One line of the table."""
+    context = multiprocessing.get_context("spawn")
+    barrier, results = context.Barrier(workers), context.Queue()
+    processes = [
+        context.Process(target=work, args=(way, seconds, barrier, results)) for _ in range(workers)
+    ]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    for process in processes:
+        process.start()
+    rows = [results.get() for _ in processes]
+    for process in processes:
+        process.join()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    rate = sum(count / wall for count, wall, _, _ in rows) * 60
+    verdicts = sum((row[3] for row in rows), Counter[str]())
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    passed = 100 * verdicts["pass"] / max(1, verdicts.total())
+    slowest = max(row[2] for row in rows)
+    return (
+        f"{way.name:26} {rate:9.0f} /min {passed:6.1f}% pass {slowest:7.0f} ms slowest "
+        f"{cpu:6.1f} CPU s"
+    )
+
+
+def attacks() -> None:
+    """The corpus in each tier: how many attacks scored, which controls did not."""
+    import attack_runner
+
+    for tier, warm in (("bubblewrap", False), ("bubblewrap", True), ("landlock", False)):
+        if unavailable(tier):
+            continue
+        records = list(attack_runner.run(tier, warm))
+        control = [r for r in records if str(r["name"]).startswith("controls")]
+        attack = [r for r in records if r not in control]
+        scored = [r["name"] for r in attack if r["tests"]]
+        failed = [r["name"] for r in control if r["total"] != 1.0]
+        late = max(float(str(r["time_ms"])) for r in attack)
+        print(
+            f"{tier} {'warm' if warm else 'cold'}: {len(scored)} of {len(attack)} attacks scored "
+            f"{scored}; {len(control) - len(failed)} of {len(control)} controls passed, not "
+            f"{failed}; longest case {late:.0f} ms (limits 1 s CPU, 3 s wall)",
+            flush=True,
+        )
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--attacks", action="store_true")
+    args = parser.parse_args()
+    load = os.getloadavg()[0]
+    print(
+        f"{args.workers} workers on {os.cpu_count()} cores ({platform.machine()}, Linux "
+        f"{platform.release()}), load before: {load:.1f}",
+        flush=True,
+    )
+    for way in WAYS:
+        if not unavailable(way.tier) and all((SETS / f"{f}.jsonl").exists() for f in way.files):
+            print(measure(way, args.workers, args.seconds), flush=True)
+    if args.attacks:
+        attacks()
+
+
+if __name__ == "__main__":
+    main()
