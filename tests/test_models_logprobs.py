@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 from transformers.models.qwen2.modeling_qwen2 import Qwen2RMSNorm
 
-from pawl.models import flat
+from pawl.models import flat, logprobs
 from pawl.models.logprobs import token_logprobs
 from pawl.models.policy import Policy
 from pawl.types import Group
@@ -152,6 +152,21 @@ def test_a_second_pass_in_the_same_layout_is_exactly_equal(family: str, half: bo
     assert not old.requires_grad
     assert new.requires_grad
     assert torch.equal((new.detach() - old).exp(), torch.ones_like(old))
+
+
+@pytest.mark.parametrize("lora", [0, 4])
+def test_logits_in_pieces_change_nothing(monkeypatch: pytest.MonkeyPatch, lora: int) -> None:
+    policy = tiny_models.policy(dtype=torch.float64, lora=lora)
+    groups = tiny_models.groups(SHAPES)
+    whole, gradient = weighted_gradient(policy, groups)
+    monkeypatch.setattr(logprobs, "CHUNK", 4 * 300)  # four rows of logits at a time
+    pieces, again = weighted_gradient(policy, groups)
+    assert abs(float(whole - pieces)) < 1e-12
+    for name, value in gradient.items():
+        assert relative(again[name], value) < 1e-10, name
+    new = token_logprobs(policy, groups, 1.0).logp_ST
+    with torch.no_grad():
+        assert torch.equal(token_logprobs(policy, groups, 1.0).logp_ST, new.detach())
 
 
 def test_masks_ignore_token_values() -> None:

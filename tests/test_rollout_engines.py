@@ -152,6 +152,9 @@ def test_local_uses_new_weights_only_after_sync(lora: int) -> None:
             if weight.requires_grad:
                 weight.add_(0.05 * torch.randn_like(weight))
     assert run(engine, prompts(), 2) == before
+    longer = [*prompts(), Prompt("long", 4, (5,) * 60)]  # more positions, still the old weights
+    again = run(engine, longer, 2)[: len(before)]
+    assert [s.tokens for s in again] == [s.tokens for s in before]
     engine.sync_weights(made, 7)
     after = run(engine, prompts(), 2)
     assert [s.tokens for s in after] == [s.tokens for s in run(HfEngine(made), prompts(), 2)]

@@ -38,11 +38,11 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Where one block lies: its prompt in the flat row, its rows in the padded slots."""
+    """Sizes of one block: its prompt in the flat row, its rows in the padded slots."""
 
-    prompt: slice
-    slots: slice
+    prompt: int
     rows: int
+    width: int
     mask_WK: torch.Tensor | None
 
 
@@ -74,10 +74,8 @@ def make_layout(blocks: Sequence[Block], device: torch.device) -> Layout:
     position = [i for block in blocks for i in range(len(block.prompt))]
     prompt_tokens = len(token)
     spans, slot, place, hole = [], list[int](), list[int](), list[int]()
-    start = 0
     for block in blocks:
         size, width = len(block.prompt), max(len(row) for row in block.rows)
-        first = len(slot)
         for row in block.rows:
             used = len(token) - prompt_tokens
             place += range(len(slot), len(slot) + len(row))
@@ -87,9 +85,7 @@ def make_layout(blocks: Sequence[Block], device: torch.device) -> Layout:
             position += range(size, size + len(row))
         keys = torch.arange(size + width, device=device)
         mask = keys[None] <= keys[size:, None] if size else None
-        prompt = slice(start, start + size)
-        spans.append(Span(prompt, slice(first, len(slot)), len(block.rows), mask))
-        start += size
+        spans.append(Span(size, len(block.rows), width, mask))
     lists = (slot, place, hole)
     index = [torch.tensor(x, dtype=torch.long, device=device) for x in lists]
     token_N = torch.tensor(token, device=device)
@@ -163,12 +159,16 @@ def flat_attention(
     scale = kwargs["scaling"]
     n = pawl_layout.prompt_tokens
     states = [_wide(x[0].transpose(0, 1)) for x in (query, key, value)]  # each (N, heads, D)
+    sizes = [span.prompt for span in pawl_layout.spans]
+    prompts = [torch.split(x[:n], sizes) for x in states]
     padded = [_apply(_Pad, x[n:], pawl_layout) for x in states]
+    sizes = [span.rows * span.width for span in pawl_layout.spans]
+    slots = [torch.split(x, sizes) for x in padded]
     prompt_out, row_out = list[torch.Tensor](), list[torch.Tensor]()
-    for span in pawl_layout.spans:
-        pq, pk, pv = (x[span.prompt].transpose(0, 1)[None] for x in states)
-        q, k, v = (_rows(x, span) for x in padded)
+    for index, span in enumerate(pawl_layout.spans):
+        q, k, v = (_rows(x[index], span) for x in slots)
         if span.mask_WK is not None:
+            pq, pk, pv = (x[index].transpose(0, 1)[None] for x in prompts)
             prompt_out.append(_sdpa(pq, pk, pv, None, scale)[0].transpose(0, 1))
             k = torch.cat([pk.expand(span.rows, -1, -1, -1), k], 2)
             v = torch.cat([pv.expand(span.rows, -1, -1, -1), v], 2)
@@ -185,8 +185,7 @@ def _wide(x: torch.Tensor) -> torch.Tensor:
 
 def _rows(x_MHD: torch.Tensor, span: Span) -> torch.Tensor:
     """The slots of one block as (R, heads, W, D)."""
-    part = x_MHD[span.slots]
-    return part.view(span.rows, -1, *part.shape[1:]).transpose(1, 2)
+    return x_MHD.view(span.rows, span.width, *x_MHD.shape[1:]).transpose(1, 2)
 
 
 def _apply(function: Any, x: torch.Tensor, layout: Layout) -> torch.Tensor:

@@ -14,10 +14,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from torch.utils.checkpoint import checkpoint
 
 from pawl.models import flat
 from pawl.models.policy import Policy
 from pawl.types import Group
+
+CHUNK = 1 << 26  # logits held at once, in numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +48,13 @@ def token_logprobs(policy: Policy, groups: Sequence[Group], temperature: float) 
     target_N = torch.tensor([t for s in samples for t in s.tokens], device=policy.device)
     length_S = torch.tensor(lengths, device=policy.device)
     mask_ST = torch.arange(max(lengths), device=policy.device)[None] < length_S[:, None]
-    forward = _flat_logits if flat.supports(policy) else _padded_logits
     with policy.forward():
-        logp_N, entropy_N = score_logits(forward(policy, groups), target_N, temperature)
+        if flat.supports(policy):
+            hidden_NH = _flat_hidden(policy, groups)
+            logp_N, entropy_N = score_hidden(policy, hidden_NH, target_N, temperature)
+        else:
+            logits_NV = _padded_logits(policy, groups)
+            logp_N, entropy_N = score_logits(logits_NV, target_N, temperature)
     return LogProbs(_spread(logp_N, mask_ST), _spread(entropy_N, mask_ST), mask_ST)
 
 
@@ -65,6 +72,29 @@ def score_logits(
     return all_NV.gather(-1, target_N[:, None])[:, 0], entropy_N
 
 
+def score_hidden(
+    policy: Policy, hidden_NH: torch.Tensor, target_N: torch.Tensor, temperature: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """As `score_logits`, from the hidden states before the head.
+
+    Logits beyond CHUNK numbers are never held at once: they are taken in pieces, and computed
+    again in the backward pass.
+    """
+    head = policy.core.get_output_embeddings()
+
+    def piece(part_NH: torch.Tensor, part_N: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return score_logits(head(part_NH), part_N, temperature)
+
+    rows = max(1, CHUNK // policy.core.config.vocab_size)
+    if len(target_N) <= rows:
+        return piece(hidden_NH, target_N)
+    parts = zip(torch.split(hidden_NH, rows), torch.split(target_N, rows), strict=True)
+    logps, entropies = zip(
+        *(checkpoint(piece, h, t, use_reentrant=False) for h, t in parts), strict=True
+    )
+    return torch.cat(logps), torch.cat(entropies)
+
+
 def _spread(value_N: torch.Tensor, mask_ST: torch.Tensor) -> torch.Tensor:
     """Put one value for each real token into its place of the padded rectangle."""
     return torch.zeros(mask_ST.shape, dtype=value_N.dtype, device=value_N.device).masked_scatter(
@@ -72,8 +102,8 @@ def _spread(value_N: torch.Tensor, mask_ST: torch.Tensor) -> torch.Tensor:
     )
 
 
-def _flat_logits(policy: Policy, groups: Sequence[Group]) -> torch.Tensor:
-    """Logits (N, V) that predict each completion token, by the shared-prefix forward."""
+def _flat_hidden(policy: Policy, groups: Sequence[Group]) -> torch.Tensor:
+    """Hidden states (N, H) that predict each completion token, by the shared-prefix forward."""
     blocks = [flat.Block(g.prompt.tokens, [s.tokens for s in g.samples]) for g in groups]
     layout = flat.make_layout(blocks, policy.device)
     before, start, row = list[int](), 0, layout.prompt_tokens
@@ -82,11 +112,7 @@ def _flat_logits(policy: Policy, groups: Sequence[Group]) -> torch.Tensor:
         for tokens in block.rows:
             before += [start - 1, *range(row, row + len(tokens) - 1)]
             row += len(tokens)
-    hidden_NH = flat.hidden_states(policy, layout)
-    logits: torch.Tensor = policy.core.lm_head(
-        hidden_NH[torch.tensor(before, device=policy.device)]
-    )
-    return logits
+    return flat.hidden_states(policy, layout)[torch.tensor(before, device=policy.device)]
 
 
 def _padded_logits(policy: Policy, groups: Sequence[Group]) -> torch.Tensor:

@@ -8,6 +8,7 @@ across groups, refilling a batch while it runs.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import torch
 
@@ -15,7 +16,7 @@ from pawl.models.policy import Policy
 from pawl.rollout.decode import Decoder
 from pawl.rollout.engine import SamplingParams
 from pawl.rollout.sampling import choose, finish_of, is_warped, open_rows, streams
-from pawl.rollout.weights import Weights, read_weights
+from pawl.rollout.weights import Weights, read_weights, rotations
 from pawl.types import Prompt, Sample
 
 
@@ -42,7 +43,7 @@ class LocalEngine:
         """Yield each sample as it ends; whole groups are decoded together."""
         longest = max((len(prompt.tokens) for prompt in prompts), default=0) + params.max_tokens
         if longest > len(self.weights.phase):
-            self.weights = read_weights(self.policy, longest)
+            self.weights = replace(self.weights, phase=rotations(self.policy, longest))
         size = max(1, self.batch // group_size) if self.batch else len(prompts) or 1
         for start in range(0, len(prompts), size):
             part = prompts[start : start + size]

@@ -79,10 +79,6 @@ def read_weights(policy: Policy, positions: int) -> Weights:
     embed = _table(core.get_input_embeddings())
     layers = tuple(_layer(layer, dim, dtype) for layer in core.base_model.layers)
     head = core.get_output_embeddings()
-    place = torch.arange(positions, device=policy.device)[None]
-    wide = torch.float64 if dtype == torch.float64 else torch.float32
-    cos, sin = core.base_model.rotary_emb(torch.empty(0, dtype=wide, device=policy.device), place)
-    phase = torch.complex(cos[0, :, : dim // 2], sin[0, :, : dim // 2])
     norm = core.base_model.norm
     return Weights(
         layers,
@@ -90,13 +86,24 @@ def read_weights(policy: Policy, positions: int) -> Weights:
         norm.weight.clone(),
         _table(head).to(dtype),
         _bias(head, dtype),
-        phase,
+        rotations(policy, positions),
         heads,
         kv_heads,
         dim,
         norm.variance_epsilon,
         dtype,
     )
+
+
+@torch.no_grad()
+def rotations(policy: Policy, positions: int) -> torch.Tensor:
+    """Complex rotations (positions, D/2) by the model's own rotary module."""
+    wide = torch.float64 if _compute_dtype(policy) == torch.float64 else torch.float32
+    place = torch.arange(positions, device=policy.device)[None]
+    like = torch.empty(0, dtype=wide, device=policy.device)
+    cos, sin = policy.core.base_model.rotary_emb(like, place)
+    half = cos.shape[-1] // 2
+    return torch.complex(cos[0, :, :half], sin[0, :, :half])
 
 
 def _compute_dtype(policy: Policy) -> torch.dtype:
