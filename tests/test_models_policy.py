@@ -364,6 +364,9 @@ def test_wrong_settings_are_refused(tmp_path: Path) -> None:
     with pytest.raises(PawlError, match="no model folder"):
         load(tmp_path / "absent")
     (tmp_path / "empty").mkdir()
+    with pytest.raises(PawlError, match="cannot read the config") as caught:
+        load_policy(ModelConfig(path="nobody/no-such-model"), 0)
+    assert "hub name" in caught.value.hint
     with pytest.raises(PawlError, match=r"no config\.json"):
         load(tmp_path / "empty")
     with pytest.raises(PawlError, match="fp16 needs a GPU"):

@@ -197,8 +197,8 @@ def _apply(function: Any, x: torch.Tensor, layout: Layout) -> torch.Tensor:
 def _sdpa(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None, scale: float
 ) -> torch.Tensor:
-    """Causal attention, or by `mask`, over grouped query heads, in the precision it is given."""
-    with torch.autocast(q.device.type, enabled=False):
+    """Causal attention, or by `mask`, over grouped query heads; on CPU in the precision given."""
+    with torch.autocast("cpu", enabled=False):  # a GPU's autocast still brings q, k, v together
         return F.scaled_dot_product_attention(
             q, k, v, attn_mask=mask, is_causal=mask is None, scale=scale, enable_gqa=True
         )

@@ -26,6 +26,7 @@ EOS = "<|eos|>"
 
 def fresh_policy(cfg: SftConfig, texts: Sequence[str]) -> Policy:
     """Random weights by `cfg.seed`, tokenizer from `cfg.tokenizer` or trained on `texts`."""
+    source.no_bars()
     device = source.pick_device(cfg.model.device)
     dtype = source.pick_dtype(cfg.model.dtype, device)
     if cfg.model.lora.r:

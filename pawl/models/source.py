@@ -7,7 +7,6 @@ Left out: adapters and special tokens (`special.py`, `policy.py`), quantised wei
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+from transformers.utils import logging
 
 from pawl.errors import PawlError
 
@@ -53,7 +53,7 @@ def resolve(path: str) -> str:
                 "give a folder written by save_pretrained or by `pawl export`",
             )
         return str(folder)
-    looks_local = path.startswith((".", "/", "~")) or path.count("/") > 1 or os.sep + os.sep in path
+    looks_local = path.startswith((".", "/", "~")) or path.count("/") > 1
     if folder.exists() or looks_local:
         raise PawlError(
             f"no model folder at {path}",
@@ -86,6 +86,7 @@ def read_config(source: str, revision: str) -> Any:
 def read_model(source: str, revision: str, dtype: torch.dtype) -> Any:
     """The causal LM in evaluation mode with weights in `dtype`; refuses incomplete weights."""
     read_config(source, revision)
+    no_bars()
     try:
         reader: Any = AutoModelForCausalLM
         model, info = reader.from_pretrained(
@@ -128,6 +129,12 @@ def _says_backend(folder: Path) -> bool:
     return bool(named == "TokenizersBackend")
 
 
+def no_bars() -> None:
+    """Silence transformers' progress bars; Pawl shows its own progress."""
+    silence: Any = logging.disable_progress_bar
+    silence()
+
+
 def pick_device(name: str) -> torch.device:
     """`auto` is the first GPU or the CPU; a device that is not there is refused."""
     if name == "auto":
@@ -157,5 +164,9 @@ def _gpu_has_bf16() -> bool:
 
 def _unreadable(part: str, source: str, error: Exception, option: str = "model.path") -> PawlError:
     first = (str(error).strip() or type(error).__name__).splitlines()[0]
-    hint = "check the folder" if Path(source).is_dir() else "check the name and the connection"
+    hint = (
+        "check the folder"
+        if Path(source).is_dir()
+        else "no such folder; a hub name needs a connection"
+    )
     return PawlError(f"cannot read {part} of {source}: {first}", option, hint)
