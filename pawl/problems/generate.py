@@ -17,17 +17,20 @@ import hashlib
 import json
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pawl.problems import generate_ocaml, generate_python
-from pawl.problems.generate_cases import behaviour, choose
+from pawl.problems.generate_cases import behaviour, choose, illustrate
 from pawl.problems.generate_families import FAMILIES, Family, Task
 from pawl.problems.generate_ops import Lang
 
 # Problems of one family: (training, held out) of an ordinary one, and of a held-out family.
 SIZES: dict[Lang, tuple[int, int, int]] = {"ocaml": (48, 18, 40), "python": (32, 16, 40)}
 SMALLER = {"text": 0.7, "join": 0.7, "range": 0.8, "select": 0.9}
+# Share of the corpus's vague wordings that are read the second way (see generate_families).
+SECOND_READING = 0.6
 LANGS: tuple[Lang, ...] = ("ocaml", "python")
 
 
@@ -146,6 +149,8 @@ def corpus_tasks(count: int, seed: int) -> Iterator[tuple[Task, random.Random]]:
     made = 0
     while made < count:
         task = draw(rng.choice(families), rng)
+        if task.vague and rng.random() < SECOND_READING:
+            task = replace(task, second=True)
         if not reserved(task) and behaviour(task) not in banned:
             made += 1
             yield task, rng
@@ -153,15 +158,15 @@ def corpus_tasks(count: int, seed: int) -> Iterator[tuple[Task, random.Random]]:
 
 def corpus(count: int, seed: int, python_share: float = 0.4) -> Iterator[dict[str, str]]:
     """Examples for the bundled model: prompt and completion, in either language."""
-    for number, (task, rng) in enumerate(corpus_tasks(count, seed)):
+    for task, rng in corpus_tasks(count, seed):
         writer = generate_python if rng.random() < python_share else generate_ocaml
-        chosen = choose(task, f"{seed}/{number}", near=0)
-        if chosen is None:
+        shown = illustrate(task, rng)
+        if not shown:
             continue
         words, run = task.family.words(task.slots, rng), task.run()
         body = writer.body(task, rng, rng.choice(writer.STYLES))
         yield {
-            "prompt": writer.prompt(task, words, [(a, run(*a)) for a in chosen[0]]),
+            "prompt": writer.prompt(task, words, [(a, run(*a)) for a in shown]),
             "completion": f"{body}\n{writer.END}",
         }
 

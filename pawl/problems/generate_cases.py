@@ -104,6 +104,7 @@ def choose(task: Task, seed: str, near: int = 40) -> tuple[list[Args], list[Args
     if any(_too_large(r) for _, r in rows):
         return None
     siblings = [task.sibling(rng).run() for _ in range(near)]
+    siblings += [task.rival()] * 5 if task.vague else []
     misses = [{i for i, (a, r) in enumerate(rows) if other(*a) != r} for other in siblings]
     misses = [m for m in misses if m]
     order = list(range(len(rows)))
@@ -117,17 +118,20 @@ def choose(task: Task, seed: str, near: int = 40) -> tuple[list[Args], list[Args
             return None
         picked.append(max(room, key=lambda i: sum(i in m for m in left) - counts[repr(rows[i][1])]))
     rng.shuffle(picked)
-    shown = _examples(rows, [i for i in order if i not in picked])
-    if len(shown) < 2:
-        return None
-    return [rows[i][0] for i in shown], [rows[i][0] for i in picked]
+    shown = _examples(task, [rows[i] for i in order if i not in picked])
+    return (shown, [rows[i][0] for i in picked]) if shown else None
 
 
-def _examples(rows: list[tuple[Args, Any]], free: list[int]) -> list[int]:
-    """Two short inputs with different results."""
-    short = sorted(free, key=lambda i: (len(repr(rows[i])) < 9, len(repr(rows[i]))))
-    short = [i for i in short if rows[i][0] not in ((0,), ([],), (None,))]
-    for second in short[1:]:
-        if rows[second][1] != rows[short[0]][1]:
-            return [short[0], second]
-    return []
+def illustrate(task: Task, rng: random.Random) -> list[Args]:
+    """Two inputs to show, for an example that needs no hidden tests; [] where there are none."""
+    run, every = task.run(), inputs(task)
+    return _examples(task, [(a, run(*a)) for a in rng.sample(every, min(30, len(every)))])
+
+
+def _examples(task: Task, rows: list[tuple[Args, Any]]) -> list[Args]:
+    """Two short inputs with different results; the first tells two readings apart if it can."""
+    rows = [row for row in rows if row[0] not in ((0,), ([],), (None,)) and not _too_large(row[1])]
+    rows.sort(key=lambda row: (len(repr(row)) < 9, len(repr(row))))
+    other = task.rival() if task.vague else None
+    first = next((r for r in rows if other and other(*r[0]) != r[1]), rows[0] if rows else None)
+    return next(([first[0], row[0]] for row in rows if first and row[1] != first[1]), [])

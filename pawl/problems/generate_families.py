@@ -2,14 +2,18 @@
 
 A family is a shape with slots; a task fills every slot with an operation. The two renderers
 (`generate_ocaml`, `generate_python`) write programs for a task, `generate_cases` picks its tests.
+
+English is vague: "the elements of xs plus 3 that are even" may test an element before or after the
+addition, "x plus 3 times 2" may add or multiply first. Such wordings have two readings. The
+problem sets keep to the first one, and their examples show it; the corpus holds programs of both,
+as code of many authors does, each with examples that fit its program.
 Two families, `flags` and `table`, are held out whole. No torch, no I/O.
 """
 
 from __future__ import annotations
 
-import itertools
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,27 +44,18 @@ class Family:
     result: str
     slots: dict[str, tuple[Op | None, ...]]
     words: Callable[[Slots, random.Random], str]
-    meaning: Callable[[Slots], Callable[..., Any]]
+    meaning: Callable[[Slots, bool], Callable[..., Any]]
+    vague: Callable[[Slots], bool] = lambda slots: False
     held_out: bool = False
-
-    def fillings(self) -> Iterator[tuple[Op | None, ...]]:
-        """Every way to fill the slots, in a fixed order."""
-        return itertools.product(*self.slots.values())
-
-    def size(self) -> int:
-        """Number of fillings, behavioural twins included."""
-        total = 1
-        for options in self.slots.values():
-            total *= len(options)
-        return total
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A family with its slots filled: one specification."""
+    """A family with its slots filled: one specification. second: in its second reading."""
 
     family: Family
     filling: tuple[Op | None, ...]
+    second: bool = False
 
     @property
     def slots(self) -> Slots:
@@ -85,7 +80,16 @@ class Task:
 
     def run(self) -> Callable[..., Any]:
         """The reference meaning as a Python function of the task's parameters."""
-        return self.family.meaning(self.slots)
+        return self.family.meaning(self.slots, self.second)
+
+    def rival(self) -> Callable[..., Any]:
+        """The meaning in the other reading of a vague wording."""
+        return self.family.meaning(self.slots, not self.second)
+
+    @property
+    def vague(self) -> bool:
+        """True when the wording has two readings."""
+        return self.family.vague(self.slots)
 
     def sibling(self, rng: random.Random) -> Task:
         """The same task with one slot filled differently (a near miss, for choosing tests)."""
@@ -104,12 +108,6 @@ def _keep(pred: Op | None, values: list[Any]) -> list[Any]:
     return [v for v in values if pred is None or pred.fn(v)]
 
 
-def _each(slots: Slots, rng: random.Random) -> str:
-    """`, each doubled`, or nothing."""
-    op = slots["map"]
-    return f", each {rng.choice(op.words)}" if op else ""
-
-
 def _that(slots: Slots, rng: random.Random) -> str:
     """` that are even`, or nothing."""
     pred = slots["keep"]
@@ -121,21 +119,42 @@ def _after(op: Op | None, rng: random.Random) -> str:
     return f" {rng.choice(op.words)}" if op else ""
 
 
-def _chain(slots: Slots, rng: random.Random) -> str:
-    return ", then ".join(rng.choice(op.words) for op in slots.values() if op)
+def _both(one: str, two: str) -> Callable[[Slots], bool]:
+    """Vague when both slots are filled."""
+    return lambda slots: bool(slots[one] and slots[two])
 
 
-def _run_chain(slots: Slots) -> Callable[..., Any]:
-    def run(value: Any) -> Any:
-        for op in slots.values():
-            value = _do(op, value)
-        return value
-
-    return run
+def _chain_words(lead: str) -> Callable[[Slots, random.Random], str]:
+    return lambda slots, rng: lead + "".join(_after(op, rng) for op in slots.values()) + "."
 
 
-def _run_list(slots: Slots) -> Callable[..., Any]:
+def _run_text(slots: Slots, second: bool) -> Callable[..., Any]:
+    one, two = slots["one"], slots["two"]
+    return lambda s: _do(one, _do(two, s)) if second else _do(two, _do(one, s))
+
+
+def _vague_text(slots: Slots) -> bool:
+    """`s in capitals with "a" in front`: is the "a" in capitals?"""
+    return slots["one"] in TEXT_MAPS[:3] and slots["two"] in TEXT_MAPS[3:]
+
+
+def _run_real(slots: Slots, second: bool) -> Callable[..., Any]:
+    one, two = slots["one"], slots["two"]
+    if second:
+        return lambda x: x + _do(two, _do(one, 0))
+    return lambda x: _do(two, _do(one, x))
+
+
+def _vague_real(slots: Slots) -> bool:
+    """`x plus 3 times 2`: which comes first?"""
+    one, two = slots["one"], slots["two"]
+    return bool(one and two and one.key[:4] in ("fadd", "fsub") and two.key[:4] in ("fmul", "fdiv"))
+
+
+def _run_list(slots: Slots, second: bool) -> Callable[..., Any]:
     def run(values: list[Any]) -> Any:
+        if second:
+            return _do(slots["end"], _keep(slots["keep"], [_do(slots["map"], v) for v in values]))
         return _do(slots["end"], [_do(slots["map"], v) for v in _keep(slots["keep"], values)])
 
     return run
@@ -144,20 +163,20 @@ def _run_list(slots: Slots) -> Callable[..., Any]:
 def _list_words(noun: str) -> Callable[[Slots, random.Random], str]:
     def words(slots: Slots, rng: random.Random) -> str:
         end = slots["end"]
+        what = f"{noun}{_after(slots['map'], rng)}{_that(slots, rng)}"
         if end in TOTALS and end:
-            lead = rng.choice(end.words) + (" the " if end.key == "largest" else " of the ") + noun
-            return f"Return the {lead}{_that(slots, rng)}{_each(slots, rng)}."
-        tail = f", {rng.choice(end.words)}" if end else ""
-        return f"Return the {noun}{_that(slots, rng)}{_each(slots, rng)}{tail}."
+            of = " the " if end.key == "largest" else " of the "
+            return f"Return the {rng.choice(end.words)}{of}{what}."
+        return f"Return the {what}{',' if end else ''}{_after(end, rng)}."
 
     return words
 
 
 def _choose_words(slots: Slots, rng: random.Random) -> str:
-    test, yes, no = slots["test"], slots["yes"], slots["no"]
-    assert test and yes and no
-    lead = f"x {rng.choice(yes.words)} if x {singular(test, rng.choice)}"
-    return f"Return {lead}, otherwise x {rng.choice(no.words)}."
+    test = slots["test"]
+    assert test
+    lead = f"x{_after(slots['yes'], rng)} if it {singular(test, rng.choice)}"
+    return f"Return {lead}, otherwise x{_after(slots['no'], rng)}."
 
 
 def _branch_words(slots: Slots, rng: random.Random) -> str:
@@ -167,11 +186,12 @@ def _branch_words(slots: Slots, rng: random.Random) -> str:
     return f"Return {lead}, otherwise {no.words[0]}."
 
 
-def _run_choice(slots: Slots) -> Callable[..., Any]:
+def _run_choice(slots: Slots, second: bool) -> Callable[..., Any]:
     def run(x: int) -> Any:
         test = slots["test"]
         assert test
-        return _do(slots["yes"] if test.fn(_do(slots.get("map"), x)) else slots["no"], x)
+        subject = _do(slots["yes"], x) if second else _do(slots.get("map"), x)
+        return _do(slots["yes"] if test.fn(subject) else slots["no"], x)
 
     return run
 
@@ -189,7 +209,7 @@ def _test_words(lead: str) -> Callable[[Slots, random.Random], str]:
     return words
 
 
-def _run_test(slots: Slots) -> Callable[..., Any]:
+def _run_test(slots: Slots, second: bool) -> Callable[..., Any]:
     def run(value: Any) -> bool:
         test, quantity = slots["test"], slots.get("some")
         assert test
@@ -203,13 +223,14 @@ def _run_test(slots: Slots) -> Callable[..., Any]:
 def _search_words(slots: Slots, rng: random.Random) -> str:
     test = slots["test"]
     assert test
-    of = f"element of xs that {singular(test, rng.choice)}"
-    comma = "," if slots["map"] else ""
-    return f"Return the first {of}{comma}{_after(slots['map'], rng)}, or None."
+    what = f"element of xs{_after(slots['map'], rng)}"
+    return f"Return the first {what} that {singular(test, rng.choice)}, or None."
 
 
-def _run_search(slots: Slots) -> Callable[..., Any]:
+def _run_search(slots: Slots, second: bool) -> Callable[..., Any]:
     def run(xs: list[int]) -> int | None:
+        if second:
+            return next(iter(_keep(slots["test"], [_do(slots["map"], x) for x in xs])), None)
         found: list[int] = _keep(slots["test"], xs)
         return _do(slots["map"], found[0]) if found else None
 
@@ -222,25 +243,27 @@ def _maybe_words(slots: Slots, rng: random.Random) -> str:
     return f"Return the value in o{_after(slots['map'], rng)}{condition}, or None."
 
 
-def _run_maybe(slots: Slots) -> Callable[..., Any]:
+def _run_maybe(slots: Slots, second: bool) -> Callable[..., Any]:
     def run(o: int | None) -> int | None:
-        kept = o is not None and (slots["test"] is None or slots["test"].fn(o))
-        return _do(slots["map"], o) if kept else None
+        if o is None:
+            return None
+        subject, test = _do(slots["map"], o) if second else o, slots["test"]
+        return _do(slots["map"], o) if test is None or test.fn(subject) else None
 
     return run
 
 
 def _pair_words(slots: Slots, rng: random.Random) -> str:
-    first, second = _after(slots["first"], rng), _after(slots["second"], rng)
+    first, second = f"x{_after(slots['first'], rng)}", f"y{_after(slots['second'], rng)}"
     if slots["swap"]:
-        return f"Return the pair of y{second} and x{first}."
-    return f"Return the pair of x{first} and y{second}."
+        first, second = second, first
+    return f"Return a pair of {first} and {second}."
 
 
-def _run_pair(slots: Slots) -> Callable[..., Any]:
+def _run_pair(slots: Slots, second: bool) -> Callable[..., Any]:
     def run(x: int, y: int) -> tuple[int, int]:
         pair = (_do(slots["first"], x), _do(slots["second"], y))
-        return (pair[1], pair[0]) if slots["swap"] else pair
+        return (pair[1], pair[0]) if slots["swap"] and not second else pair
 
     return run
 
@@ -248,15 +271,17 @@ def _run_pair(slots: Slots) -> Callable[..., Any]:
 def _split_words(slots: Slots, rng: random.Random) -> str:
     test = slots["test"]
     assert test
-    of = f"Split the elements of xs{_each(slots, rng)}"
-    return f"{of}, into those that {plural(test, rng.choice)} and the others."
+    of = f"Split the elements of xs{_after(slots['map'], rng)}"
+    return f"{of} into those that {plural(test, rng.choice)} and the others."
 
 
-def _run_split(slots: Slots) -> Callable[..., Any]:
+def _run_split(slots: Slots, second: bool) -> Callable[..., Any]:
     def run(xs: list[int]) -> tuple[list[int], list[int]]:
-        test, values = slots["test"], [_do(slots["map"], x) for x in xs]
+        test, op = slots["test"], slots["map"]
         assert test
-        return [v for v in values if test.fn(v)], [v for v in values if not test.fn(v)]
+        right = [bool(test.fn(x if second else _do(op, x))) for x in xs]
+        parts = [[_do(op, x) for x, r in zip(xs, right, strict=True) if r == k] for k in (1, 0)]
+        return parts[0], parts[1]
 
     return run
 
@@ -268,7 +293,7 @@ def _flags_words(slots: Slots, rng: random.Random) -> str:
     return f"Tell for each {element} if it {singular(test, rng.choice)}."
 
 
-def _run_flags(slots: Slots) -> Callable[..., Any]:
+def _run_flags(slots: Slots, second: bool) -> Callable[..., Any]:
     test = slots["test"]
     assert test
     return lambda xs: [bool(test.fn(_do(slots["map"], x))) for x in xs]
@@ -280,12 +305,12 @@ def _table_words(slots: Slots, rng: random.Random) -> str:
     return f"Pair each of the elements of xs{_that(slots, rng)} with itself {rng.choice(op.words)}."
 
 
-def _run_table(slots: Slots) -> Callable[..., Any]:
+def _run_table(slots: Slots, second: bool) -> Callable[..., Any]:
     return lambda xs: [(x, _do(slots["map"], x)) for x in _keep(slots["keep"], xs)]
 
 
-def _run_range(slots: Slots) -> Callable[..., Any]:
-    return lambda n: _run_list(slots)(list(range(1, n + 1)))
+def _run_range(slots: Slots, second: bool) -> Callable[..., Any]:
+    return lambda n: _run_list(slots, second)(list(range(1, n + 1)))
 
 
 def _letter(c: str) -> Op:
@@ -303,46 +328,48 @@ ORDERS = (None, REVERSED, SORTED)
 XS, WS = (("xs", "int list"),), (("ws", "string list"),)
 NO_MAP = (None, *INT_MAPS)
 NO_TEST = (None, *INT_PREDS)
-LETTERS = tuple(_letter(c) for c in "abcnopxyz")
+LETTERS = tuple(_letter(c) for c in "apynbz")
 SMALL_MAPS = tuple(op for op in INT_MAPS if op.key.split()[0] not in ("max", "min"))
+PLAIN_MAPS = tuple(op for op in INT_MAPS if op.key in ("neg", "square", "abs"))
+LISTED = _both("keep", "map")
 
 FAMILIES = (
     Family("choose", (("x", "int"),), "int",
-           {"test": INT_PREDS, "yes": INT_MAPS, "no": INT_MAPS}, _choose_words, _run_choice),
+           {"test": INT_PREDS, "yes": INT_MAPS, "no": (None, *PLAIN_MAPS)},
+           _choose_words, _run_choice, _both("test", "yes")),
     Family("fold", XS, "int", {"keep": NO_TEST, "map": NO_MAP, "end": TOTALS},
-           _list_words("elements of xs"), _run_list),
+           _list_words("elements of xs"), _run_list, LISTED),
     Family("compare", (("x", "int"),), "bool", {"map": INT_MAPS, "test": INT_PREDS},
            _test_words("x"), _run_test),
     Family("quantify", XS, "bool", {"some": QUANTITIES, "map": NO_MAP, "test": INT_PREDS},
            _test_words("{some}"), _run_test),
     Family("select", XS, "int list", {"keep": NO_TEST, "map": NO_MAP, "end": ORDERS},
-           _list_words("elements of xs"), _run_list),
+           _list_words("elements of xs"), _run_list, LISTED),
     Family("range", (("n", "int"),), "int list",
            {"keep": NO_TEST, "map": NO_MAP, "end": (None, REVERSED)},
-           _list_words("numbers from 1 to n"), _run_range),
+           _list_words("numbers from 1 to n"), _run_range, LISTED),
     Family("text", (("s", "string"),), "string",
            {"one": TEXT_MAPS, "two": (None, *TEXT_MAPS)},
-           lambda slots, rng: f"Return s {_chain(slots, rng)}.", _run_chain),
+           _chain_words("Return s"), _run_text, _vague_text),
     Family("join", WS, "string",
            {"keep": (None, *TEXT_PREDS), "map": (None, *TEXT_MAPS), "end": JOINS},
-           _list_words("words of ws"), _run_list),
+           _list_words("words of ws"), _run_list, LISTED),
     Family("words", WS, "string list",
            {"keep": (None, *TEXT_PREDS), "map": (None, *TEXT_MAPS), "end": ORDERS},
-           _list_words("words of ws"), _run_list),
+           _list_words("words of ws"), _run_list, LISTED),
     Family("search", XS, "int option", {"test": INT_PREDS, "map": NO_MAP},
-           _search_words, _run_search),
+           _search_words, _run_search, _both("test", "map")),
     Family("maybe", (("o", "int option"),), "int option", {"test": NO_TEST, "map": INT_MAPS},
-           _maybe_words, _run_maybe),
+           _maybe_words, _run_maybe, _both("test", "map")),
     Family("pair", (("x", "int"), ("y", "int")), "int * int",
            {"first": SMALL_MAPS, "second": NO_MAP, "swap": (None, SWAP)},
-           _pair_words, _run_pair),
+           _pair_words, _run_pair, lambda slots: slots["swap"] is not None),
     Family("split", XS, "int list * int list", {"map": NO_MAP, "test": INT_PREDS},
-           _split_words, _run_split),
-    Family("real", (("x", "float"),), "float",
-           {"one": REAL_MAPS, "two": REAL_MAPS, "three": (None, *REAL_MAPS)},
-           lambda slots, rng: f"Return x {_chain(slots, rng)}.", _run_chain),
+           _split_words, _run_split, _both("map", "test")),
+    Family("real", (("x", "float"),), "float", {"one": REAL_MAPS, "two": REAL_MAPS},
+           _chain_words("Return x"), _run_real, _vague_real),
     Family("branch", (("x", "int"),), "char",
-           {"map": NO_MAP, "test": INT_PREDS, "yes": LETTERS, "no": LETTERS},
+           {"map": NO_MAP, "test": INT_PREDS, "yes": LETTERS[:3], "no": LETTERS[3:]},
            _branch_words, _run_choice),
     Family("flags", XS, "bool list", {"map": NO_MAP, "test": INT_PREDS},
            _flags_words, _run_flags, held_out=True),

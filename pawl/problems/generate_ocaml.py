@@ -14,12 +14,12 @@ from pawl.problems.generate_ops import TOTALS, Op, fill
 
 STYLES = ("pipe", "nested", "lets", "helper", "fold", "rec")
 END = "(* END *)"
-LISTS = ("ys", "zs", "l", "kept", "r", "out")
-VALUES = ("a", "b", "v", "y", "k", "m")
-FUNCTIONS = ("f", "g", "h", "change", "conv")
-TESTS = ("p", "ok", "keep", "good", "test")
-LOOPS = ("go", "loop", "aux")
-RESTS = ("rest", "t", "tl")
+LISTS = ("ys", "zs", "l", "kept", "r", "out", "items", "res", "acc", "vs")
+VALUES = ("a", "b", "v", "y", "k", "m", "t", "u", "z", "q", "e", "n")
+FUNCTIONS = ("f", "g", "h", "change", "conv", "step", "next", "turn", "apply", "calc")
+TESTS = ("p", "ok", "keep", "good", "test", "cond", "fits", "check", "is_in", "want")
+LOOPS = ("go", "loop", "aux", "walk", "iter", "each")
+RESTS = ("rest", "t", "tl", "xs", "tail")
 
 
 def literal(value: Any, kind: str, atom: bool = False) -> str:
@@ -36,7 +36,7 @@ def literal(value: Any, kind: str, atom: bool = False) -> str:
     if kind == "bool":
         return "true" if value else "false"
     if kind == "string":
-        return '"' + value + '"'
+        return f'"{value}"'
     if kind == "char":
         return f"'{value}'"
     text = repr(float(value)) if kind == "float" else str(value)
@@ -77,11 +77,16 @@ def _atom(text: str) -> str:
 
 def body(task: Task, rng: random.Random, style: str) -> str:
     """The lines that continue the head, indented by two spaces, the end marker aside."""
-    name, slots = task.family.name, task.slots
+    name, slots, second = task.family.name, task.slots, task.second
     if name in ("fold", "select", "join", "words", "range", "quantify", "flags", "table"):
-        return _lists(name, slots, rng, style)
+        return _lists(task, rng, style)
+    if name == "real" and second:
+        one, two = slots["one"], slots["two"]
+        assert one and two
+        return "  " + two.ml.replace("{x}", one.ml.replace("{x}", "x"))
     if name in ("text", "real"):
-        return _chain(task.family.params[0][0], [op for op in slots.values() if op], rng, style)
+        ops = [op for op in slots.values() if op]
+        return _chain(task.family.params[0][0], ops[::-1] if second else ops, rng, style)
     lines = {
         "choose": _choose,
         "branch": _choose,
@@ -90,7 +95,7 @@ def body(task: Task, rng: random.Random, style: str) -> str:
         "maybe": _maybe,
         "pair": _pair,
         "split": _split,
-    }[name](slots, rng, style)
+    }[name](task, rng, style)
     return "\n".join("  " + line for line in lines)
 
 
@@ -121,19 +126,19 @@ def _chain(x: str, ops: list[Op], rng: random.Random, style: str) -> str:
     return "\n".join("  " + line for line in lines)
 
 
-def _choose(slots: Slots, rng: random.Random, style: str) -> list[str]:
-    lines, subject = [], _apply(slots.get("map"), "x")
-    if "map" in slots and slots["map"] and style in ("lets", "fold", "rec"):
+def _choose(task: Task, rng: random.Random, style: str) -> list[str]:
+    slots, lines = task.slots, list[str]()
+    given = slots["yes"] if task.second else slots.get("map")
+    subject = _apply(given, "x")
+    yes, no = _apply(slots["yes"], "x"), _apply(slots["no"], "x")
+    if given and style in ("lets", "fold", "rec"):
         name = rng.choice(VALUES)
         lines, subject = [f"let {name} = {subject} in"], name
-    test, yes, no = (
-        _apply(slots["test"], subject),
-        _apply(slots["yes"], "x"),
-        _apply(slots["no"], "x"),
-    )
+        yes = name if task.second else yes
+    test = _apply(slots["test"], subject)
     if style == "helper":
         name, arg = rng.choice(TESTS), rng.choice(VALUES)
-        inner = _apply(slots["test"], _apply(slots.get("map"), arg))
+        inner = _apply(slots["test"], _apply(given, arg))
         return [f"let {name} {arg} = {inner} in", f"if {name} x then {yes} else {no}"]
     if style == "pipe":
         return [*lines, f"match {test} with", f"| true -> {yes}", f"| false -> {no}"]
@@ -144,7 +149,8 @@ def _choose(slots: Slots, rng: random.Random, style: str) -> list[str]:
     return [*lines, f"if {test} then {yes} else {no}"]
 
 
-def _compare(slots: Slots, rng: random.Random, style: str) -> list[str]:
+def _compare(task: Task, rng: random.Random, style: str) -> list[str]:
+    slots = task.slots
     value, name = _apply(slots["map"], "x"), rng.choice(VALUES)
     if style in ("lets", "fold"):
         return [f"let {name} = {value} in", _apply(slots["test"], name)]
@@ -160,8 +166,10 @@ def _compare(slots: Slots, rng: random.Random, style: str) -> list[str]:
     return [_apply(slots["test"], value)]
 
 
-def _search(slots: Slots, rng: random.Random, style: str) -> list[str]:
-    test, value = _apply(slots["test"], "x"), f"Some {_atom(_apply(slots['map'], 'x'))}"
+def _search(task: Task, rng: random.Random, style: str) -> list[str]:
+    slots = task.slots
+    mapped = _apply(slots["map"], "x")
+    test, value = _apply(slots["test"], mapped if task.second else "x"), f"Some {_atom(mapped)}"
     if style == "rec":
         go, rest = rng.choice(LOOPS), rng.choice(RESTS)
         rows = [f"let rec {go} = function", "  | [] -> None"]
@@ -176,22 +184,28 @@ def _search(slots: Slots, rng: random.Random, style: str) -> list[str]:
         return [*rows, "| [] -> None", f"| x :: _ -> {value}"]
     if slots["map"] is None:
         return [f"List.find_opt (fun x -> {test}) xs"]
-    found, mapped = f"List.find_opt (fun x -> {test})", _apply(slots["map"], "x")
+    found, change = f"List.find_opt (fun x -> {test})", f"(fun x -> {mapped})"
+    if task.second and style != "helper":
+        plain = f"List.find_opt (fun x -> {_apply(slots['test'], 'x')})"
+        if style == "pipe":
+            return ["xs", f"|> List.map {change}", f"|> {plain}"]
+        return [f"{plain} (List.map {change} xs)"]
     if style == "pipe":
-        return ["xs", f"|> {found}", f"|> Option.map (fun x -> {mapped})"]
+        return ["xs", f"|> {found}", f"|> Option.map {change}"]
     if style == "helper":
         return [f"match {found} xs with", f"| Some x -> {value}", "| None -> None"]
-    return [f"Option.map (fun x -> {mapped}) ({found} xs)"]
+    return [f"Option.map {change} ({found} xs)"]
 
 
-def _maybe(slots: Slots, rng: random.Random, style: str) -> list[str]:
-    v = rng.choice(("x", *VALUES))
-    value = f"Some {_atom(_apply(slots['map'], v))}"
+def _maybe(task: Task, rng: random.Random, style: str) -> list[str]:
+    slots, v = task.slots, rng.choice(("x", *VALUES))
+    mapped = _apply(slots["map"], v)
+    value = f"Some {_atom(mapped)}"
     if slots["test"] is None:
         if style in ("pipe", "nested", "helper"):
-            return [f"Option.map (fun {v} -> {_apply(slots['map'], v)}) o"]
+            return [f"Option.map (fun {v} -> {mapped}) o"]
         return ["match o with", f"| Some {v} -> {value}", "| None -> None"]
-    test = _apply(slots["test"], v)
+    test = _apply(slots["test"], mapped if task.second else v)
     if style in ("pipe", "nested"):
         return [f"Option.bind o (fun {v} -> if {test} then {value} else None)"]
     if style in ("lets", "helper"):
@@ -200,7 +214,8 @@ def _maybe(slots: Slots, rng: random.Random, style: str) -> list[str]:
     return ["match o with", f"| Some {v} when {test} -> {value}", "| _ -> None"]
 
 
-def _pair(slots: Slots, rng: random.Random, style: str) -> list[str]:
+def _pair(task: Task, rng: random.Random, style: str) -> list[str]:
+    slots = task.slots
     first, second = _apply(slots["first"], "x"), _apply(slots["second"], "y")
     lines: list[str] = []
     if style in ("lets", "fold", "rec"):
@@ -210,12 +225,19 @@ def _pair(slots: Slots, rng: random.Random, style: str) -> list[str]:
     if style == "helper":
         f, v = rng.choice(FUNCTIONS), rng.choice(VALUES)
         lines, first = [f"let {f} {v} = {_apply(slots['first'], v)} in"], f"{f} x"
-    pair = (second, first) if slots["swap"] else (first, second)
+    swapped = slots["swap"] and not task.second
+    pair = (second, first) if swapped else (first, second)
     return [*lines, f"({pair[0]}, {pair[1]})"]
 
 
-def _split(slots: Slots, rng: random.Random, style: str) -> list[str]:
+def _split(task: Task, rng: random.Random, style: str) -> list[str]:
+    slots = task.slots
     test, mapped = _apply(slots["test"], "x"), _apply(slots["map"], "x")
+    if task.second:
+        a, b = rng.sample(LISTS, 2)
+        change = f"List.map (fun x -> {mapped})"
+        rows = [f"let {a}, {b} = List.partition (fun x -> {test}) xs in"]
+        return [*rows, f"({change} {a}, {change} {b})"]
     source = f"List.map (fun x -> {mapped}) xs" if slots["map"] else "xs"
     if style == "pipe" and slots["map"]:
         return ["xs", f"|> List.map (fun x -> {mapped})", f"|> List.partition (fun x -> {test})"]
@@ -230,8 +252,9 @@ def _split(slots: Slots, rng: random.Random, style: str) -> list[str]:
     return [f"List.partition (fun x -> {test}) {_atom(source)}"]
 
 
-def _lists(name: str, slots: Slots, rng: random.Random, style: str) -> str:
+def _lists(task: Task, rng: random.Random, style: str) -> str:
     """Pipelines over a list: source, filter, map, end."""
+    name, slots = task.family.name, task.slots
     words = name in ("join", "words")
     var = "w" if words else rng.choice(("x", "x", "n", "e")) if name != "range" else "i"
     source = "ws" if words else "List.init n (fun i -> i + 1)" if name == "range" else "xs"
@@ -243,7 +266,8 @@ def _lists(name: str, slots: Slots, rng: random.Random, style: str) -> str:
         value = f"({var}, {value})"
     some = slots.get("some")
     if style in ("fold", "rec") and name != "range":
-        return _loop(slots, rng, style, var, test if keep else "", value, source)
+        inner = _apply(keep, value) if task.second else test
+        return _loop(slots, rng, style, var, inner if keep else "", value, source)
     if style in ("fold", "rec"):
         style = "nested"
     steps, lines = [], []
@@ -253,6 +277,8 @@ def _lists(name: str, slots: Slots, rng: random.Random, style: str) -> str:
         steps.append((some.ml, value))
     elif slots["map"] or value != var:
         steps.append(("List.map", value))
+    if task.second:
+        steps.reverse()
     calls = []
     for function, text in steps:
         if style == "helper":

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from pawl.problems.generate_families import Slots, Task
+from pawl.problems.generate_families import Task
 from pawl.problems.generate_ops import TOTALS, Op
 
 STYLES = ("direct", "lets", "loop", "mapped", "helper")
@@ -49,11 +49,16 @@ def _apply(op: Op | None, operand: str) -> str:
 
 def body(task: Task, rng: random.Random, style: str) -> str:
     """The lines that continue the head, indented by four spaces, the end marker aside."""
-    name, slots = task.family.name, task.slots
+    name, slots, second = task.family.name, task.slots, task.second
     if name in ("fold", "select", "join", "words", "range", "quantify", "flags", "table"):
-        lines = _lists(name, slots, rng, style)
+        lines = _lists(task, rng, style)
+    elif name == "real" and second:
+        one, two = slots["one"], slots["two"]
+        assert one and two
+        lines = ["return " + two.py.replace("{x}", one.py.replace("{x}", "x"))]
     elif name in ("text", "real"):
-        lines = _chain(task.family.params[0][0], [o for o in slots.values() if o], rng, style)
+        ops = [o for o in slots.values() if o]
+        lines = _chain(task.family.params[0][0], ops[::-1] if second else ops, rng, style)
     else:
         lines = {
             "choose": _choose,
@@ -63,7 +68,7 @@ def body(task: Task, rng: random.Random, style: str) -> str:
             "maybe": _maybe,
             "pair": _pair,
             "split": _split,
-        }[name](slots, rng, style)
+        }[name](task, rng, style)
     return "\n".join("    " + line for line in lines)
 
 
@@ -88,16 +93,16 @@ def _chain(x: str, ops: list[Op], rng: random.Random, style: str) -> list[str]:
     return [f"return {value}"]
 
 
-def _choose(slots: Slots, rng: random.Random, style: str) -> list[str]:
-    lines, subject = [], _apply(slots.get("map"), "x")
-    if slots.get("map") and style in ("lets", "loop"):
+def _choose(task: Task, rng: random.Random, style: str) -> list[str]:
+    slots, lines = task.slots, list[str]()
+    given = slots["yes"] if task.second else slots.get("map")
+    subject = _apply(given, "x")
+    yes, no = _apply(slots["yes"], "x"), _apply(slots["no"], "x")
+    if given and style in ("lets", "loop"):
         name = rng.choice(VALUES)
         lines, subject = [f"{name} = {subject}"], name
-    test, yes, no = (
-        _apply(slots["test"], subject),
-        _apply(slots["yes"], "x"),
-        _apply(slots["no"], "x"),
-    )
+        yes = name if task.second else yes
+    test = _apply(slots["test"], subject)
     if style == "loop":
         return [*lines, f"if {test}:", f"    return {yes}", f"return {no}"]
     if style == "helper":
@@ -105,7 +110,8 @@ def _choose(slots: Slots, rng: random.Random, style: str) -> list[str]:
     return [*lines, f"return {yes} if {test} else {no}"]
 
 
-def _compare(slots: Slots, rng: random.Random, style: str) -> list[str]:
+def _compare(task: Task, rng: random.Random, style: str) -> list[str]:
+    slots = task.slots
     value, name = _apply(slots["map"], "x"), rng.choice(VALUES)
     if style in ("lets", "loop"):
         return [f"{name} = {value}", f"return {_apply(slots['test'], name)}"]
@@ -114,8 +120,9 @@ def _compare(slots: Slots, rng: random.Random, style: str) -> list[str]:
     return [f"return {_apply(slots['test'], value)}"]
 
 
-def _search(slots: Slots, rng: random.Random, style: str) -> list[str]:
-    test, value = _apply(slots["test"], "x"), _apply(slots["map"], "x")
+def _search(task: Task, rng: random.Random, style: str) -> list[str]:
+    value = _apply(task.slots["map"], "x")
+    test = _apply(task.slots["test"], value if task.second else "x")
     if style == "lets":
         name = rng.choice(LISTS)
         first = f"{name} = [{value} for x in xs if {test}]"
@@ -125,8 +132,9 @@ def _search(slots: Slots, rng: random.Random, style: str) -> list[str]:
     return [f"return next(({value} for x in xs if {test}), None)"]
 
 
-def _maybe(slots: Slots, rng: random.Random, style: str) -> list[str]:
-    value, test = _apply(slots["map"], "o"), _apply(slots["test"], "o") if slots["test"] else ""
+def _maybe(task: Task, rng: random.Random, style: str) -> list[str]:
+    value = _apply(task.slots["map"], "o")
+    test = _apply(task.slots["test"], value if task.second else "o") if task.slots["test"] else ""
     both = f"o is not None and {test}" if test else "o is not None"
     if style == "loop":
         none = f"o is None or not ({test})" if test else "o is None"
@@ -136,20 +144,26 @@ def _maybe(slots: Slots, rng: random.Random, style: str) -> list[str]:
     return [f"return {value} if {both} else None"]
 
 
-def _pair(slots: Slots, rng: random.Random, style: str) -> list[str]:
+def _pair(task: Task, rng: random.Random, style: str) -> list[str]:
+    slots = task.slots
     first, second = _apply(slots["first"], "x"), _apply(slots["second"], "y")
     lines: list[str] = []
     if style in ("lets", "loop"):
         a, b = rng.sample([v for v in VALUES if v != "y"], 2)
         lines = [f"{a} = {first}", f"{b} = {second}"]
         first, second = a, b
-    pair = (second, first) if slots["swap"] else (first, second)
+    swapped = slots["swap"] and not task.second
+    pair = (second, first) if swapped else (first, second)
     return [*lines, f"return ({pair[0]}, {pair[1]})"]
 
 
-def _split(slots: Slots, rng: random.Random, style: str) -> list[str]:
+def _split(task: Task, rng: random.Random, style: str) -> list[str]:
+    slots = task.slots
     test, value = _apply(slots["test"], "x"), _apply(slots["map"], "x")
     lines: list[str] = []
+    if task.second:
+        parts = [f"[{value} for x in xs if {t}]" for t in (test, f"not ({test})")]
+        return [f"return {parts[0]}, {parts[1]}"]
     source = "xs"
     if slots["map"] and style != "loop":
         source = rng.choice(LISTS)
@@ -163,7 +177,8 @@ def _split(slots: Slots, rng: random.Random, style: str) -> list[str]:
     return [*lines, f"return {yes}, {no}"]
 
 
-def _lists(name: str, slots: Slots, rng: random.Random, style: str) -> list[str]:
+def _lists(task: Task, rng: random.Random, style: str) -> list[str]:
+    name, slots = task.family.name, task.slots
     words = name in ("join", "words")
     var = "w" if words else rng.choice(("x", "x", "n", "e")) if name != "range" else "i"
     source = "ws" if words else "range(1, n + 1)" if name == "range" else "xs"
@@ -173,18 +188,19 @@ def _lists(name: str, slots: Slots, rng: random.Random, style: str) -> list[str]
         value = _apply(slots["test"], value)
     if name == "table":
         value = f"({var}, {value})"
-    condition = f" if {test}" if keep else ""
+    inner = _apply(keep, value) if task.second else test
+    condition = f" if {inner}" if keep else ""
     imports = ["import math"] if end and end.py.startswith("math") and style != "loop" else []
     if style == "loop":
-        return _loop(end, rng, var, test if keep else "", value, source, name == "quantify")
-    if style == "mapped":
+        return _loop(end, rng, var, inner if keep else "", value, source, name == "quantify")
+    if style == "mapped" and not task.second:
         items = source
         if keep:
             items = f"filter(lambda {var}: {test}, {items})"
         if value != var:
             items = f"map(lambda {var}: {value}, {items})"
         items = f"list({items})"
-    elif style == "lets" and keep and value != var:
+    elif style == "lets" and keep and value != var and not task.second:
         listed = rng.choice(LISTS)
         imports.append(f"{listed} = [{var} for {var} in {source}{condition}]")
         items = f"[{value} for {var} in {listed}]"
