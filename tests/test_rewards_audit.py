@@ -12,8 +12,9 @@ import pytest
 from pawl.config.options import ProblemsConfig, RunConfig, SandboxConfig
 from pawl.errors import Exit, PawlError
 from pawl.problems.load import open_problems, prepare
-from pawl.rewards import audit
+from pawl.rewards import kept_runs
 from pawl.rewards.audit import AuditReport, audit_prepared, check_problems
+from pawl.rewards.behaviour import more_inputs, shared_inputs
 from pawl.rewards.score_file import COMPONENTS, score_file
 
 needs_ocaml = pytest.mark.skipif(shutil.which("ocamlc") is None, reason="needs ocamlc")
@@ -46,6 +47,7 @@ OCAML_SET = [
     ocaml("misfit", "string", NEXT, "string_of_int x"),
     ocaml("twin", "int", [("3", "4"), ("7", "8"), ("20", "21")], "1 + x"),
     ocaml("other", "int", [("3", "5"), ("7", "9"), ("20", "22")], "2 + x"),
+    ocaml("close", "int", [("3", "4"), ("9", "0")], "if x = 9 then 0 else x + 1"),
     ocaml("badtype", "int", NEXT, "1", head="let badtype (x : no_such_type) : int ="),
 ]
 
@@ -94,10 +96,10 @@ def test_bad_ocaml_problems_are_named_and_left_out(tmp_path: Path) -> None:
     assert "does not compile" in bad["uncompiled"][1] and "Not_found" in bad["raises"][1]
     assert "like sound" in bad["twin"][1]
     assert "does not fit string" in bad["misfit"][1]
-    assert [p.id for p in report.kept] == ["sound", "other"]
+    assert [p.id for p in report.kept] == ["sound", "other", "close"]
     assert report.bad[0].where == f"{name}:2"
-    assert "9 problems, 7 left out, 2 kept" in report.text()
-    assert json.loads(json.dumps(report.json()))["kept"] == 2
+    assert "10 problems, 7 left out, 3 kept" in report.text()
+    assert json.loads(json.dumps(report.json()))["kept"] == 3
 
 
 def test_bad_python_problems_are_named_and_left_out(tmp_path: Path) -> None:
@@ -110,6 +112,16 @@ def test_bad_python_problems_are_named_and_left_out(tmp_path: Path) -> None:
     assert [p.id for p in report.kept] == ["sound", "loops"]
 
 
+def test_what_agrees_on_a_draw_is_compared_on_all_inputs(tmp_path: Path) -> None:
+    many = [(str(i), str(i + 1)) for i in range(120)]
+    rows = [python("a", many[:60], "return x + 1"), python("b", many[60:], "return x + 1")]
+    problems = open_problems(write(tmp_path, rows))
+    assert [len(p.cases) for p in shared_inputs(problems)] == [50, 50]
+    asked = more_inputs(problems, {"a", "b"})
+    assert [{c.input for c in p.cases} for p in asked] == [{f"[{i}]" for i in range(120)}] * 2
+    assert more_inputs(problems, set()) == []
+
+
 def test_a_second_audit_runs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     name = write(tmp_path, PYTHON_SET[:2])
     first = check_problems(name, "", RunConfig())
@@ -117,7 +129,7 @@ def test_a_second_audit_runs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
     def refuse(sandbox: SandboxConfig) -> None:
         raise AssertionError("nothing is left to run")
 
-    monkeypatch.setattr(audit, "open_pool", refuse)
+    monkeypatch.setattr(kept_runs, "open_pool", refuse)
     assert check_problems(name, "", RunConfig()).rows == first.rows
 
 

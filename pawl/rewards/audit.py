@@ -8,33 +8,25 @@ second audit of the same set is fast. Left out: whether the reward itself is sou
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 
-from pawl.config.options import RewardConfig, RunConfig, SandboxConfig
+from pawl.config.options import RunConfig, SandboxConfig
 from pawl.errors import PawlError
 from pawl.problems.check import Finding, check_leakage, check_static, rows_of
 from pawl.problems.load import Prepared, ProblemSet, open_problems
 from pawl.problems.problem_set import STARTERS, BadRow
-from pawl.rewards.behaviour import shared_inputs, twins
-from pawl.rewards.cache import problem_digest, toolchain_facts
+from pawl.rewards.behaviour import more_inputs, shared_inputs, twins
 from pawl.rewards.code import best_constant
 from pawl.rewards.feeder import Result
-from pawl.rewards.pool import ScorerPool
+from pawl.rewards.kept_runs import run_all
 from pawl.rewards.probes import constant_text, stub, whole
 from pawl.rewards.verdict import Verification
 from pawl.rewards.worker import Refused
 from pawl.types import Problem
 
-WINDOW = 64  # runs in flight
-CHUNK = 512  # runs between two writes of the kept results
 BEHAVIOUR_CPU_S = 1.0  # inputs of other problems may send a reference into an endless loop
-Jobs = Sequence[tuple[Problem, str, str]]  # problem, kind of run, program
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +109,6 @@ def audit_prepared(
     return made, [r for r in reports if r.total]
 
 
-def open_pool(sandbox: SandboxConfig) -> ScorerPool:
-    """A pool that verifies by tests alone, whatever the run's reward is."""
-    return ScorerPool(RewardConfig(end_marker=""), sandbox, None, sandbox.workers)
-
-
 def _of_row(bad: BadRow) -> Finding:
     return Finding(bad.id, bad.where, "reading", "bad", bad.reason)
 
@@ -147,7 +134,7 @@ def audit_executed(problems: ProblemSet, sandbox: SandboxConfig, skip: set[str])
     chosen = [p for p in problems if p.id not in skip]
     jobs = [(p, kind, text) for p in chosen for kind, text in _candidates(p)]
     found: list[Finding] = []
-    answers = _run(jobs, sandbox)
+    answers = run_all(jobs, sandbox)
     for problem in chosen:
         own = {kind: answers[problem.id, kind] for kind, _ in _candidates(problem)}
         found += _judge(problem, own)
@@ -208,86 +195,20 @@ def _judge(problem: Problem, answers: dict[str, Result]) -> list[Finding]:
 def _same_behaviour(problems: Sequence[Problem], sandbox: SandboxConfig) -> list[Finding]:
     """References that agree on the inputs of all problems of their type."""
     asked = shared_inputs(problems)
-    jobs = [(p, "behaviour", p.solution) for p in asked]
-    answers = _run(jobs, sandbox)
-    values = {
-        p.id: a.values
-        for p in asked
-        if isinstance(a := answers[p.id, "behaviour"], Verification) and any(a.values)
-    }
+    alike = twins(asked, _values(asked, sandbox))
+    suspects = {name for p, other, _ in alike for name in (p.id, other)}
+    asked = more_inputs(problems, suspects)
     return [
         Finding(p.id, p.where, "behaviour", "bad", f"behaves like {other} on {n} shared inputs")
-        for p, other, n in twins(asked, values)
+        for p, other, n in twins(asked, _values(asked, sandbox))
     ]
 
 
-def _run(jobs: Jobs, sandbox: SandboxConfig) -> dict[tuple[str, str], Result]:
-    """(problem id, kind) -> what the run found, kept in the user's cache folder by content."""
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    limits = sandbox.model_dump_json(exclude={"workers"})
-    digest = hashlib.sha256(f"{toolchain_facts()}|{limits}".encode()).hexdigest()[:16]
-    path = Path(base) / "pawl" / f"audit-{digest}.jsonl"
-    known = _read_kept(path)
-    keys = {(p.id, kind): _content(p, text) for p, kind, text in jobs}
-    done: dict[tuple[str, str], Result] = {n: known[k] for n, k in keys.items() if k in known}
-    todo = [job for job in jobs if (job[0].id, job[1]) not in done]
-    if todo:
-        with open_pool(sandbox) as pool:
-            for at in range(0, len(todo), CHUNK):
-                fresh = _verify_all(todo[at : at + CHUNK], pool)
-                _keep(path, {keys[n]: a for n, a in fresh.items()})
-                done.update(fresh)
-    return done
-
-
-def _verify_all(jobs: Jobs, pool: ScorerPool) -> dict[tuple[str, str], Result]:
-    """Run all, with a bounded number in flight."""
-    done: dict[tuple[str, str], Result] = {}
-    for sent, (problem, kind, text) in enumerate(jobs, start=1):
-        pool.submit_verify((problem.id, kind), problem, text)
-        while sent - len(done) >= WINDOW or (sent == len(jobs) and len(done) < sent):
-            for name, answer in pool.poll_any(1.0):
-                assert isinstance(name, tuple), "submitted above"
-                done[name] = answer
-    return done
-
-
-def _read_kept(path: Path) -> dict[str, Verification]:
-    known: dict[str, Verification] = {}
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return known
-    for line in lines:
-        try:
-            row = json.loads(line)
-            fields = row["run"]
-        except (ValueError, KeyError, TypeError):
-            continue  # a torn last line
-        for name in ("passed", "values"):
-            fields[name] = tuple(fields[name])
-        known[row["key"]] = Verification(**fields)
-    return known
-
-
-def _keep(path: Path, fresh: Mapping[str, Result]) -> None:
-    """Append what is certain; a full disk costs the speed of the next audit, nothing else."""
-    unsure = ("infra_error", "timeout", "memory")
-    rows = [
-        {"key": k, "run": asdict(replace(a, time_ms=0.0, retried=False))}
-        for k, a in fresh.items()
-        if isinstance(a, Verification) and a.verdict not in unsure
-    ]
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8") as f:
-            f.write("".join(json.dumps(row) + "\n" for row in rows))
-    except OSError:
-        return
-
-
-def _content(problem: Problem, text: str) -> str:
-    """Key of one run: what is judged (not the prompt) and the program."""
-    judged = replace(problem, prompt="", messages=(), solution="", tags=(), id="", pass_rate=None)
-    raw = problem_digest(judged).hex() + text
-    return hashlib.sha256(raw.encode("utf-8", "surrogatepass")).hexdigest()
+def _values(problems: Sequence[Problem], sandbox: SandboxConfig) -> dict[str, tuple[str, ...]]:
+    """What each reference returned on its cases; problems without any answer are left out."""
+    answers = run_all([(p, "behaviour", p.solution) for p in problems], sandbox)
+    return {
+        p.id: a.values
+        for p in problems
+        if isinstance(a := answers[p.id, "behaviour"], Verification) and any(a.values)
+    }

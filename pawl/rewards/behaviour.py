@@ -1,8 +1,9 @@
 """Which problems of a set ask for the same function?
 
 Problems of one type share their inputs: each reference is run on up to 50 inputs gathered from the
-whole type group, and references that return the same on all of them ask for the same thing. Left
-out: running (`audit.py`), and problems without a reference.
+whole type group; those that agree on all of them are run on up to 500, their own tests first, and
+those that still agree ask for the same thing. Left out: running (`audit.py`), and problems without
+a reference.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import replace
 
 from pawl.types import Case, Problem
 
-SHARED = 50  # inputs compared
+SHARED, CONFIRM = 50, 500  # inputs compared at first, and where these tell no difference
 LEAST = 10  # fewer answered inputs prove nothing
 
 
@@ -39,21 +40,39 @@ def _kind(value: object) -> str:
     return type(value).__name__
 
 
-def shared_inputs(problems: Sequence[Problem]) -> list[Problem]:
-    """Each solved problem of a group of two or more, with the group's inputs as its cases."""
+def groups_of(problems: Sequence[Problem]) -> dict[str, list[Problem]]:
+    """Solved problems by shape, groups of two or more."""
     groups: dict[str, list[Problem]] = {}
     for problem in problems:
         if problem.solution:
             groups.setdefault(shape(problem), []).append(problem)
+    return {name: group for name, group in groups.items() if len(group) > 1}
+
+
+def shared_inputs(problems: Sequence[Problem]) -> list[Problem]:
+    """Each problem of each group with a draw of the group's inputs as its cases."""
     made = []
-    for name, group in groups.items():
-        if len(group) < 2:
-            continue
-        inputs = list(dict.fromkeys(_argument(p, c) for p in group for c in p.cases))
+    for name, group in groups_of(problems).items():
+        inputs = _inputs(group)
         if len(inputs) > SHARED:
             inputs = random.Random(name).sample(inputs, SHARED)
         made += [_with_inputs(p, inputs) for p in group]
     return made
+
+
+def more_inputs(problems: Sequence[Problem], suspects: set[str]) -> list[Problem]:
+    """The suspects with up to 500 inputs of their group as cases, the suspects' own ones first."""
+    made = []
+    for group in groups_of(problems).values():
+        ours = [p for p in group if p.id in suspects]
+        inputs = list(dict.fromkeys([*_inputs(ours), *_inputs(group)]))[:CONFIRM]
+        made += [_with_inputs(p, inputs) for p in ours]
+    return made
+
+
+def _inputs(group: Sequence[Problem]) -> list[str]:
+    """All different inputs of a group's tests, in order."""
+    return list(dict.fromkeys(_argument(p, c) for p in group for c in p.cases))
 
 
 def _argument(problem: Problem, case: Case) -> str:

@@ -1,0 +1,103 @@
+"""Verifications for the audit, run on worker processes and kept in the user's cache folder.
+
+The key is the content of what is judged and of the program, so an audit of a set that changed a
+little runs little. Only verdicts that do not depend on the machine are kept. Left out: what the
+runs mean (`audit.py`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from pawl.config.options import RewardConfig, SandboxConfig
+from pawl.rewards.cache import problem_digest, toolchain_facts
+from pawl.rewards.feeder import Result
+from pawl.rewards.pool import ScorerPool
+from pawl.rewards.verdict import Verification
+from pawl.types import Problem
+
+WINDOW = 64  # runs in flight
+CHUNK = 512  # runs between two writes of the kept results
+Jobs = Sequence[tuple[Problem, str, str]]  # problem, kind of run, program
+
+
+def open_pool(sandbox: SandboxConfig) -> ScorerPool:
+    """A pool that verifies by tests alone, whatever the run's reward is."""
+    return ScorerPool(RewardConfig(end_marker=""), sandbox, None, sandbox.workers)
+
+
+def run_all(jobs: Jobs, sandbox: SandboxConfig) -> dict[tuple[str, str], Result]:
+    """(problem id, kind) -> what the run found, kept in the user's cache folder by content."""
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    limits = sandbox.model_dump_json(exclude={"workers"})
+    digest = hashlib.sha256(f"{toolchain_facts()}|{limits}".encode()).hexdigest()[:16]
+    path = Path(base) / "pawl" / f"audit-{digest}.jsonl"
+    known = _read_kept(path)
+    keys = {(p.id, kind): _content(p, text) for p, kind, text in jobs}
+    done: dict[tuple[str, str], Result] = {n: known[k] for n, k in keys.items() if k in known}
+    todo = [job for job in jobs if (job[0].id, job[1]) not in done]
+    if todo:
+        with open_pool(sandbox) as pool:
+            for at in range(0, len(todo), CHUNK):
+                fresh = _verify_all(todo[at : at + CHUNK], pool)
+                _keep(path, {keys[n]: a for n, a in fresh.items()})
+                done.update(fresh)
+    return done
+
+
+def _verify_all(jobs: Jobs, pool: ScorerPool) -> dict[tuple[str, str], Result]:
+    """Run all, with a bounded number in flight."""
+    done: dict[tuple[str, str], Result] = {}
+    for sent, (problem, kind, text) in enumerate(jobs, start=1):
+        pool.submit_verify((problem.id, kind), problem, text)
+        while sent - len(done) >= WINDOW or (sent == len(jobs) and len(done) < sent):
+            for name, answer in pool.poll_any(1.0):
+                assert isinstance(name, tuple), "submitted above"
+                done[name] = answer
+    return done
+
+
+def _read_kept(path: Path) -> dict[str, Verification]:
+    known: dict[str, Verification] = {}
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return known
+    for line in lines:
+        try:
+            row = json.loads(line)
+            fields = row["run"]
+        except (ValueError, KeyError, TypeError):
+            continue  # a torn last line
+        for name in ("passed", "values"):
+            fields[name] = tuple(fields[name])
+        known[row["key"]] = Verification(**fields)
+    return known
+
+
+def _keep(path: Path, fresh: Mapping[str, Result]) -> None:
+    """Append what is certain; a full disk costs the speed of the next audit, nothing else."""
+    unsure = ("infra_error", "timeout", "memory")
+    rows = [
+        {"key": k, "run": asdict(replace(a, time_ms=0.0, retried=False))}
+        for k, a in fresh.items()
+        if isinstance(a, Verification) and a.verdict not in unsure
+    ]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as f:
+            f.write("".join(json.dumps(row) + "\n" for row in rows))
+    except OSError:
+        return
+
+
+def _content(problem: Problem, text: str) -> str:
+    """Key of one run: what is judged (not the prompt) and the program."""
+    judged = replace(problem, prompt="", messages=(), solution="", tags=(), id="", pass_rate=None)
+    raw = problem_digest(judged).hex() + text
+    return hashlib.sha256(raw.encode("utf-8", "surrogatepass")).hexdigest()
