@@ -16,6 +16,7 @@ import pytest
 
 from pawl.errors import PawlError
 from pawl.rewards.sandbox import open_sandbox, unavailable
+from pawl.types import Tier
 
 RUNNER = Path(attack_runner.__file__)
 USER = 15001
@@ -24,14 +25,18 @@ QUICK = [
     "53_double", "55_", "61_", "62_recursion", "65_", "67_", "77_", "13_redefine", "14_module",
     "17_ifdef", "31_", "62_fence", "05_redefines", "07_own", "07_multi", "08_temp", "12_alloc",
 ]  # fmt: skip
-WAYS = [("bubblewrap", "cold"), ("bubblewrap", "warm"), ("landlock", "cold")]
+WAYS: list[tuple[Tier, str]] = [
+    ("bubblewrap", "cold"),
+    ("bubblewrap", "warm"),
+    ("landlock", "cold"),
+]
 # multiprocessing needs POSIX semaphores in /dev/shm, which all processes of a machine share; only
 # a mount namespace gives a candidate one of its own.
 CANNOT = {"landlock": {"controls_python/07_multiprocessing_pool.py"}, "bubblewrap": set[str]()}
 
 
-def usable(tier: str) -> None:
-    reason = unavailable(tier)  # type: ignore[arg-type] # a tier's name from the table above
+def usable(tier: Tier) -> None:
+    reason = unavailable(tier)
     if reason:
         pytest.skip(f"{tier}: {reason}")
     if shutil.which("ocamlc") is None:
@@ -85,7 +90,7 @@ def as_user(tier: str, start: str, only: list[str], folder: Path) -> list[dict[s
 
 
 @pytest.mark.parametrize(("tier", "start"), WAYS)
-def test_a_sample_of_the_corpus(tier: str, start: str) -> None:
+def test_a_sample_of_the_corpus(tier: Tier, start: str) -> None:
     usable(tier)
     records = list(attack_runner.run(tier, start == "warm", QUICK))
     assert len(records) > 25
@@ -93,7 +98,7 @@ def test_a_sample_of_the_corpus(tier: str, start: str) -> None:
 
 
 @pytest.mark.parametrize("tier", ["bubblewrap", "landlock"])
-def test_a_few_as_an_ordinary_user(tier: str, open_folder: Path) -> None:
+def test_a_few_as_an_ordinary_user(tier: Tier, open_folder: Path) -> None:
     usable(tier)
     only = ["01_", "29_", "53_double", "55_kill", "08_temp"]
     judge(as_user(tier, "warm", only, open_folder), tier)
@@ -101,7 +106,7 @@ def test_a_few_as_an_ordinary_user(tier: str, open_folder: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("tier", "start"), WAYS)
-def test_the_whole_corpus(tier: str, start: str) -> None:
+def test_the_whole_corpus(tier: Tier, start: str) -> None:
     usable(tier)
     records = list(attack_runner.run(tier, start == "warm"))
     assert len(records) == 52 + 43 + 24
@@ -110,7 +115,7 @@ def test_the_whole_corpus(tier: str, start: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("tier", "start"), WAYS)
-def test_the_whole_corpus_as_an_ordinary_user(tier: str, start: str, open_folder: Path) -> None:
+def test_the_whole_corpus_as_an_ordinary_user(tier: Tier, start: str, open_folder: Path) -> None:
     usable(tier)
     records = as_user(tier, start, [], open_folder)
     assert len(records) == 52 + 43 + 24

@@ -20,12 +20,14 @@ from pawl.rewards import cage, cgroup, ocaml, proctree
 from pawl.rewards.code import CodeReward, staged, verify
 from pawl.rewards.ocaml_tools import toolchain
 from pawl.rewards.sandbox import Sandbox, open_sandbox, unavailable
-from pawl.types import Completion, Score
+from pawl.types import Completion, Problem, Score, Tier
 
 GOOD_PYTHON = "def solve(xs):\n    return sum(x * x for x in xs if x % 2 == 0)\n"
 GOOD_OCAML = "List.fold_left (fun a x -> if x mod 2 = 0 then a + x * x else a) 0 xs"
 needs_ocaml = pytest.mark.skipif(shutil.which("ocamlc") is None, reason="no OCaml here")
-TIERS = [tier for tier in ("bubblewrap", "landlock") if not unavailable(tier)]  # type: ignore[arg-type] # names from this line
+BOTH: tuple[Tier, ...] = ("bubblewrap", "landlock")
+TIERS = [tier for tier in BOTH if not unavailable(tier)]
+WAYS = [(tier, warm) for tier in TIERS for warm in (False, True) if tier == TIERS[0] or not warm]
 pytestmark = pytest.mark.skipif(not TIERS, reason="no sandbox tier works on this machine")
 
 
@@ -50,7 +52,7 @@ def alive(pid: int) -> list[str]:
     return [] if stat[stat.rindex(")") :].startswith(") Z 1 ") else [stat[:60]]
 
 
-def score(sandbox: Sandbox, text: str, problem=PYTHON) -> Score:  # type: ignore[no-untyped-def] # default says it
+def score(sandbox: Sandbox, text: str, problem: Problem = PYTHON) -> Score:
     return CodeReward(weights(), sandbox).score(problem, [Completion(problem.id, text)])[0]
 
 
@@ -100,8 +102,7 @@ while True: pass
 """
 
 
-@pytest.mark.parametrize("warm", [False, True])
-@pytest.mark.parametrize("tier", TIERS)
+@pytest.mark.parametrize(("tier", "warm"), WAYS)
 def test_nothing_is_left_two_seconds_after_the_scorer_is_killed(tier: str, warm: bool) -> None:
     tests = str(Path(__file__).parent)
     code = SCORER.format(tests=tests, tier=tier, warm=warm, text=STUBBORN)
@@ -192,9 +193,8 @@ def test_a_sleeper_is_retried_alone_and_then_missing() -> None:
         assert is_missing(staged(found, PYTHON, Completion("p", ""), weights()))
 
 
-@pytest.mark.parametrize("warm", [False, True])
-@pytest.mark.parametrize("tier", TIERS)
-def test_cpu_seconds_decide_a_timeout(tier: str, warm: bool) -> None:
+@pytest.mark.parametrize(("tier", "warm"), WAYS)
+def test_cpu_seconds_decide_a_timeout(tier: Tier, warm: bool) -> None:
     """One busy process and a crowd of them; what they use is bounded, not when the wall says so."""
     crowd = "import os\nfor _ in range(3): os.fork()\nwhile True: pass"
     with open_sandbox(limits(tier, wall_s=20.0), warm=warm) as sandbox:
