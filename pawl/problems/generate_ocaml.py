@@ -14,12 +14,12 @@ from pawl.problems.generate_ops import TOTALS, Op, fill
 
 STYLES = ("pipe", "nested", "lets", "helper", "fold", "rec")
 END = "(* END *)"
-LISTS = ("ys", "zs", "l", "kept", "r", "out", "items", "res", "acc", "vs")
-VALUES = ("a", "b", "v", "y", "k", "m", "t", "u", "z", "q", "e", "n")
-FUNCTIONS = ("f", "g", "h", "change", "conv", "step", "next", "turn", "apply", "calc")
-TESTS = ("p", "ok", "keep", "good", "test", "cond", "fits", "check", "is_in", "want")
-LOOPS = ("go", "loop", "aux", "walk", "iter", "each")
-RESTS = ("rest", "t", "tl", "xs", "tail")
+LISTS = ("ys", "zs", "l", "kept", "r", "out")
+VALUES = ("a", "b", "v", "y", "k", "m")
+FUNCTIONS = ("f", "g", "h", "change", "conv")
+TESTS = ("p", "ok", "keep", "good", "test")
+LOOPS = ("go", "loop", "aux")
+RESTS = ("rest", "t", "tl")
 
 
 def literal(value: Any, kind: str, atom: bool = False) -> str:

@@ -1,0 +1,85 @@
+"""The bundled model: small, in Hugging Face format, and it writes both languages."""
+
+from __future__ import annotations
+
+import ast
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from pawl.models.source import bundled_path
+from pawl.problems import generate
+
+LIMIT = 8 * 1024 * 1024  # bytes of safetensors
+
+
+@pytest.fixture(scope="module")
+def bundled() -> tuple[Any, Any]:
+    """Model in fp32 and tokenizer."""
+    model: Any = AutoModelForCausalLM.from_pretrained(bundled_path(), dtype=torch.float32)
+    return model.eval(), AutoTokenizer.from_pretrained(bundled_path())
+
+
+def test_size_and_files() -> None:
+    weights = sum(path.stat().st_size for path in bundled_path().glob("*.safetensors"))
+    assert 0 < weights <= LIMIT
+    config = json.loads((bundled_path() / "config.json").read_text())
+    assert config["model_type"] == "qwen2"
+    assert not list(bundled_path().glob("*.bin"))
+
+
+def test_pad_is_not_eos_and_text_survives(bundled: tuple[Any, Any]) -> None:
+    model, tokenizer = bundled
+    assert tokenizer.pad_token_id is not None
+    assert tokenizer.pad_token_id != tokenizer.eos_token_id == model.config.eos_token_id
+    text = "(* any text: \u00e9\n\t2 *)\nlet solve (x : int) : int =\n  x + 1\n"
+    assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
+
+
+@pytest.mark.parametrize("lang", generate.LANGS)
+def test_writes_the_language(bundled: tuple[Any, Any], lang: generate.Lang) -> None:
+    model, tokenizer = bundled
+    rows = [row for row in generate.problems(lang) if row["split"] == "held_out"][::15]
+    tokenizer.padding_side = "left"
+    batch = tokenizer([row["prompt"] for row in rows], return_tensors="pt", padding=True)
+    with torch.inference_mode():
+        out = model.generate(**batch, do_sample=False, max_new_tokens=80)
+    width = batch["input_ids"].shape[1]
+    texts = tokenizer.batch_decode(out[:, width:], skip_special_tokens=True)
+    end = "(* END *)" if lang == "ocaml" else "# END"
+    assert sum(text.endswith(end) for text in texts) >= 0.8 * len(texts)
+    if lang == "python":
+        good = sum(parses(row["head"] + "\n" + text) for row, text in zip(rows, texts, strict=True))
+        assert good >= 0.6 * len(texts)
+    else:
+        assert not any("return" in text or "lambda" in text for text in texts)
+
+
+def parses(source: str) -> bool:
+    """True for Python source without syntax errors."""
+    try:
+        ast.parse(source)
+    except SyntaxError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("lang", generate.LANGS)
+def test_prompts_and_references_are_short(bundled: tuple[Any, Any], lang: generate.Lang) -> None:
+    _, tokenizer = bundled
+    rows = generate.problems(lang)
+    prompts = tokenizer([row["prompt"] for row in rows])["input_ids"]
+    bodies = tokenizer([row["solution"].split("\n", 1)[1] for row in rows])["input_ids"]
+    assert max(map(len, prompts)) <= 112
+    assert max(map(len, bodies)) <= 80
+
+
+def test_recipe_is_in_the_repository(root: Path) -> None:
+    recipe = json.loads((root / "scripts" / "base-model.json").read_text())
+    shipped = json.loads((bundled_path() / "config.json").read_text())
+    for key in ("model_type", "hidden_size", "num_hidden_layers", "intermediate_size"):
+        assert recipe[key] == shipped[key]
