@@ -1,8 +1,10 @@
-"""Runs `pawl ARGS` and kills itself with SIGKILL at the n-th call of a named function.
+"""Runs `pawl ARGS` and at the n-th call of a named function kills itself, or removes a file.
 
     python tests/kill_driver.py pawl.train.checkpoint:save_file 2 train CONFIG ...
+    REMOVE=/some/bwrap python tests/kill_driver.py pawl.train.loop:train_step 2 train CONFIG ...
 
-For the resume tests only: a real kill -9 from inside, at a moment that a timer would rarely hit.
+For the resume and fault tests only: a real kill -9 from inside, or a part of the machinery that
+disappears, at a moment that a timer would rarely hit.
 """
 
 import importlib
@@ -23,7 +25,10 @@ def main() -> None:
     def dying(*a, **k):
         calls[0] += 1
         if calls[0] == int(count):
-            os.kill(os.getpid(), signal.SIGKILL)
+            if "REMOVE" in os.environ:
+                os.unlink(os.environ["REMOVE"])
+            else:
+                os.kill(os.getpid(), signal.SIGKILL)
         return real(*a, **k)
 
     setattr(owner, name, dying)
