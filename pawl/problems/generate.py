@@ -27,10 +27,10 @@ from pawl.problems.generate_families import FAMILIES, Family, Task
 from pawl.problems.generate_ops import Lang
 
 # Problems of one family: (training, held out) of an ordinary one, and of a held-out family.
-SIZES: dict[Lang, tuple[int, int, int]] = {"ocaml": (48, 18, 40), "python": (32, 16, 40)}
-SMALLER = {"text": 0.7, "join": 0.7, "range": 0.8, "select": 0.9}
+SIZES: dict[Lang, tuple[int, int, int]] = {"ocaml": (44, 17, 40), "python": (32, 14, 40)}
+SMALLER = {"text": 0.75, "join": 0.75, "word": 0.75, "range": 0.9}
 # Share of the corpus's vague wordings that are read the second way (see generate_families).
-SECOND_READING = 0.6
+SECOND_READING = 0.7
 LANGS: tuple[Lang, ...] = ("ocaml", "python")
 
 

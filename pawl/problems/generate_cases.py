@@ -13,6 +13,7 @@ from collections import Counter
 from typing import Any
 
 from pawl.problems.generate_families import Task
+from pawl.problems.generate_shapes import RAISES
 
 Args = tuple[Any, ...]
 SHARED = 50
@@ -130,8 +131,9 @@ def illustrate(task: Task, rng: random.Random) -> list[Args]:
 
 def _examples(task: Task, rows: list[tuple[Args, Any]]) -> list[Args]:
     """Two short inputs with different results; the first tells two readings apart if it can."""
-    rows = [row for row in rows if row[0] not in ((0,), ([],), (None,)) and not _too_large(row[1])]
-    rows.sort(key=lambda row: (len(repr(row)) < 9, len(repr(row))))
     other = task.rival() if task.vague else None
+    rows = [row for row in rows if row[1] != RAISES and not _too_large(row[1])]
+    rows = [row for row in rows if row[0] not in ((0,), ([],), (None,))]
+    rows.sort(key=lambda row: (len(repr(row)) < 9, len(repr(row))))
     first = next((r for r in rows if other and other(*r[0]) != r[1]), rows[0] if rows else None)
     return next(([first[0], row[0]] for row in rows if first and row[1] != first[1]), [])

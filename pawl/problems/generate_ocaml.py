@@ -9,10 +9,11 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from pawl.problems.generate_families import Slots, Task
+from pawl.problems.generate_families import Task
 from pawl.problems.generate_ops import TOTALS, Op, fill
+from pawl.problems.generate_shapes import Slots
 
-STYLES = ("pipe", "nested", "lets", "helper", "fold", "rec")
+STYLES = ("pipe", "nested", "lets", "helper", "helper", "fold", "rec")  # drawn uniformly
 END = "(* END *)"
 LISTS = ("ys", "zs", "l", "kept", "r", "out")
 VALUES = ("a", "b", "v", "y", "k", "m")
@@ -95,6 +96,8 @@ def body(task: Task, rng: random.Random, style: str) -> str:
         "maybe": _maybe,
         "pair": _pair,
         "split": _split,
+        "word": _nth,
+        "place": _nth,
     }[name](task, rng, style)
     return "\n".join("  " + line for line in lines)
 
@@ -250,6 +253,28 @@ def _split(task: Task, rng: random.Random, style: str) -> list[str]:
         yes, no = f"List.filter (fun x -> {test})", f"List.filter (fun x -> not ({test}))"
         return [*lines, f"({yes} {name}, {no} {name})"]
     return [f"List.partition (fun x -> {test}) {_atom(source)}"]
+
+
+def _nth(task: Task, rng: random.Random, style: str) -> list[str]:
+    """An element by its place; the second reading is for lists that are long enough."""
+    place, op = task.slots["place"], task.slots["map"]
+    assert place and op
+    name, v = task.family.params[0][0], rng.choice(("x", *VALUES))
+    index, taken = int(place.py[-2]), _apply(place, name)
+    empty = '""' if task.family.name == "word" else "0.0"
+    pattern, value = "_ :: " * index + f"{v} :: _", _apply(op, v)
+    if style in ("pipe", "rec"):
+        short = 'failwith "short"' if task.second else empty
+        return [f"match {name} with", f"| {pattern} -> {value}", f"| _ -> {short}"]
+    if style in ("lets", "helper"):
+        if task.second:
+            return [f"let {v} = {taken} in", value]
+        rows = [f"match List.nth_opt {name} {index} with", f"| Some {v} -> {value}"]
+        return [*rows, f"| None -> {empty}"]
+    last = _apply(op, taken)
+    if task.second:
+        return [last]
+    return [f"if List.length {name} > {index} then {last} else {empty}"]
 
 
 def _lists(task: Task, rng: random.Random, style: str) -> str:

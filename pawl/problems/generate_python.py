@@ -68,6 +68,8 @@ def body(task: Task, rng: random.Random, style: str) -> str:
             "maybe": _maybe,
             "pair": _pair,
             "split": _split,
+            "word": _nth,
+            "place": _nth,
         }[name](task, rng, style)
     return "\n".join("    " + line for line in lines)
 
@@ -175,6 +177,25 @@ def _split(task: Task, rng: random.Random, style: str) -> list[str]:
         return [f"{a}, {b} = [], []", "for x in xs:", *rebind, add, f"return {a}, {b}"]
     yes, no = f"[x for x in {source} if {test}]", f"[x for x in {source} if not ({test})]"
     return [*lines, f"return {yes}, {no}"]
+
+
+def _nth(task: Task, rng: random.Random, style: str) -> list[str]:
+    """An element by its place; the second reading is for lists that are long enough."""
+    place, op, name = task.slots["place"], task.slots["map"], task.family.params[0][0]
+    assert place and op
+    empty, taken = '""' if task.family.name == "word" else "0.0", _apply(place, name)
+    value = op.py.replace("{x}", taken)
+    if task.second and style in ("lets", "loop"):
+        v = rng.choice(VALUES)
+        return [f"{v} = {taken}", f"return {_apply(op, v)}"]
+    if task.second:
+        return [f"return {value}"]
+    enough = f"len({name}) > {place.py[-2]}"
+    if style in ("lets", "loop"):
+        return [f"if not {enough}:", f"    return {empty}", f"return {value}"]
+    if style == "helper":
+        return [f"if {enough}:", f"    return {value}", f"return {empty}"]
+    return [f"return {value} if {enough} else {empty}"]
 
 
 def _lists(task: Task, rng: random.Random, style: str) -> list[str]:
