@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pawl.train.rehearse import Rehearsal, invariants
+from pawl.config.options import RunConfig
+from pawl.train.rehearse import Rehearsal, invariants, stand_in
 
 HEALTHY: dict[str, object] = {
     "policy/ratio_max_first_pass": 1.0,
@@ -43,3 +44,13 @@ def test_half_precision_is_not_judged_by_fp32_tolerances() -> None:
 def test_no_signal_in_one_step_is_said_but_not_refused() -> None:
     checks = invariants({**HEALTHY, "group/zero_std_frac": 1.0}, fp32=True)
     assert (checks[3].passed, checks[3].observed) == (None, "0%")
+
+
+def test_an_unreachable_data_set_is_replaced_and_named() -> None:
+    pytest.importorskip("datasets", reason="pip install 'pawl[hub]'")
+    asked = RunConfig.model_validate({"problems": {"train": "nobody/nothing", "lang": "python"}})
+    cfg, checks = stand_in(asked)
+    assert cfg.problems.train == "starter-python"
+    assert [(c.expected, c.passed) for c in checks] == [("nobody/nothing", None)]
+    here = RunConfig()
+    assert stand_in(here) == (here, [])

@@ -105,6 +105,10 @@ class Parquet:
         return self._rows[i - self._starts[group]]
 
 
+class Unreachable(PawlError):
+    """The hub did not answer: the data set may exist, but not for us and not now."""
+
+
 class Hub:
     """A Hugging Face data set: `owner/name`, with `:split` and `@revision` if wanted."""
 
@@ -123,7 +127,8 @@ class Hub:
         try:
             loaded = datasets.load_dataset(path, split=split or None, revision=revision or None)
         except (OSError, ValueError, RuntimeError) as error:
-            raise PawlError(
+            kind = Unreachable if isinstance(error, ConnectionError) else PawlError
+            raise kind(
                 f"cannot load the data set: {type(error).__name__}: {str(error)[:300]}",
                 name,
                 "check the name and the network, or download it and give the JSONL or Parquet file",

@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pawl.config.options import RunConfig
+from pawl.problems.load import open_problems
+from pawl.problems.sources import Unreachable
 from pawl.rewards.calibrate import Check
 from pawl.store.display import Display
 from pawl.store.run import RunFolder
@@ -37,7 +39,11 @@ class Rehearsal:
 
 
 def rehearse(cfg: RunConfig, run: RunFolder, display: Display) -> Rehearsal:
-    """One step of `cfg` in `run`; raises PawlError for whatever would refuse the run."""
+    """One step of `cfg` in `run`; raises PawlError for whatever would refuse the run.
+
+    A data set that the hub does not give now is replaced by a starter set, and a check says so.
+    """
+    cfg, unchecked = stand_in(cfg)
     with open_session(cfg, run, display) as s:
         display.phase("one step")
         s.engine.sync_weights(s.policy, 0)
@@ -45,11 +51,25 @@ def rehearse(cfg: RunConfig, run: RunFolder, display: Display) -> Rehearsal:
         host = record["host"]
         assert isinstance(host, dict)
         return Rehearsal(
-            invariants(record, cfg.model.dtype == "fp32"),
+            unchecked + invariants(record, cfg.model.dtype == "fp32"),
             s.total,
             float(host["time/step_s"]),
             float(host["memory/peak_mb"]),
         )
+
+
+def stand_in(cfg: RunConfig) -> tuple[RunConfig, list[Check]]:
+    """The config with a starter set in place of an unreachable hub set, and a check that says so."""
+    try:
+        open_problems(cfg.problems.train, cfg.problems.lang)
+    except Unreachable:
+        name = f"starter-{cfg.problems.lang or 'ocaml'}"
+        seen = f"unreachable; {name} stood in"
+        meaning = "problems, prompt lengths and the number of steps were those of the stand-in"
+        check = Check("data set", "", cfg.problems.train, seen, None, meaning, 0.0)
+        problems = cfg.problems.model_copy(update={"train": name})
+        return cfg.model_copy(update={"problems": problems}), [check]
+    return cfg, []
 
 
 def invariants(record: Record, fp32: bool) -> list[Check]:
