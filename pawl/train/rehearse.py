@@ -59,7 +59,7 @@ def rehearse(cfg: RunConfig, run: RunFolder, display: Display) -> Rehearsal:
 
 
 def stand_in(cfg: RunConfig) -> tuple[RunConfig, list[Check]]:
-    """The config with a starter set in place of an unreachable hub set, and a check that says so."""
+    """The config with a starter set in place of an unreachable one, and a check that says so."""
     try:
         open_problems(cfg.problems.train, cfg.problems.lang)
     except Unreachable:
