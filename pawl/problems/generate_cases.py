@@ -124,9 +124,11 @@ def choose(task: Task, seed: str, near: int = 40) -> tuple[list[Args], list[Args
 
 
 def illustrate(task: Task, rng: random.Random) -> list[Args]:
-    """Two inputs to show, for an example that needs no hidden tests; [] where there are none."""
+    """Two ordinary inputs to show, for an example without hidden tests; [] where there are none."""
     run, every = task.run(), inputs(task)
-    return _examples(task, [(a, run(*a)) for a in rng.sample(every, min(30, len(every)))])
+    rival = task.rival() if task.vague else run
+    some = [a for a in rng.sample(every, min(30, len(every))) if rival(*a) != RAISES]
+    return _examples(task, [(a, run(*a)) for a in some])
 
 
 def _examples(task: Task, rows: list[tuple[Args, Any]]) -> list[Args]:

@@ -4,11 +4,11 @@ A family is a shape with slots; a task fills every slot with an operation. The t
 (`generate_ocaml`, `generate_python`) write programs for a task, `generate_cases` picks its tests.
 
 English is vague: "the elements of xs plus 3 that are even" may test an element before or after the
-addition, "x plus 3 times 2" may add or multiply first, "the second element of xs" says nothing of
-short lists. Such wordings have two readings. The problem sets keep to the first one, and their
-examples show it; the corpus holds programs of both, as code of many authors does, each with
-examples that fit its program.
-Two families, `flags` and `table`, are held out whole. No torch, no I/O.
+addition, "elements of xs are even" may mean all or some, "x plus 3 times 2" may add or multiply
+first, "the second element of xs" says nothing of short lists (in the first reading, what is missing
+counts as 0 or as an empty word). Such wordings have two readings. The problem sets keep to the
+first one, and their examples show it; the corpus holds programs of both, as code of many authors
+does, each with ordinary examples that fit its program.
 """
 
 from __future__ import annotations
@@ -36,28 +36,30 @@ from pawl.problems.generate_shapes import (
     branch_words,
     chain_words,
     choose_words,
+    compare_words,
     flags_words,
     list_words,
     maybe_words,
     nth_words,
     pair_words,
+    quantify_words,
     run_choice,
+    run_compare,
     run_flags,
     run_list,
     run_maybe,
     run_nth,
     run_pair,
+    run_quantify,
     run_range,
     run_real,
     run_search,
     run_split,
     run_table,
-    run_test,
     run_text,
     search_words,
     split_words,
     table_words,
-    test_words,
     vague_real,
     vague_text,
 )
@@ -132,24 +134,20 @@ def _letter(c: str) -> Op:
     return Op(f"'{c}'", (f"'{c}'",), f"'{c}'", f"'{c}'", lambda x: c)
 
 
-QUANTITIES = (
-    Op("some", ("some element of xs", "at least one element of xs"), "List.exists", "any", any,
-       "false", "{v} || {acc}"),
-    Op("all", ("each element of xs", "every element of xs"), "List.for_all", "all", all,
-       "true", "{v} && {acc}"),
-)  # fmt: skip
 PLACES = tuple(
     Op(word, (word,), f"List.nth {{x}} {i}", f"{{x}}[{i}]", lambda values, i=i: values[i])
-    for i, word in enumerate(("second", "third", "fourth"), 1)
+    for i, word in enumerate(("second", "third", "fourth", "fifth"), 1)
 )
 SWAP = Op("swap", (), "", "", lambda x: x)
 ORDERS = (None, REVERSED, SORTED)
+ADDED = ("fadd", "fsub")
 XS, WS = (("xs", "int list"),), (("ws", "string list"),)
 NO_MAP = (None, *INT_MAPS)
 NO_TEST = (None, *INT_PREDS)
 LETTERS = tuple(_letter(c) for c in "apynbz")
 SMALL_MAPS = tuple(op for op in INT_MAPS if op.key.split()[0] not in ("max", "min"))
 PLAIN_MAPS = tuple(op for op in INT_MAPS if op.key in ("neg", "square", "abs"))
+SHORT_REALS = tuple(op for op in REAL_MAPS if op.key[-1] in "24ges" and op.key[:4] not in ADDED)
 LISTED = both("keep", "map")
 
 FAMILIES = (
@@ -159,9 +157,9 @@ FAMILIES = (
     Family("fold", XS, "int", {"keep": NO_TEST, "map": NO_MAP, "end": TOTALS},
            list_words("elements of xs"), run_list, LISTED),
     Family("compare", (("x", "int"),), "bool", {"map": INT_MAPS, "test": INT_PREDS},
-           test_words("x"), run_test),
-    Family("quantify", XS, "bool", {"some": QUANTITIES, "map": NO_MAP, "test": INT_PREDS},
-           test_words("{some}"), run_test),
+           compare_words, run_compare),
+    Family("quantify", XS, "bool", {"map": NO_MAP, "test": INT_PREDS},
+           quantify_words, run_quantify, lambda slots: True),
     Family("select", XS, "int list", {"keep": NO_TEST, "map": NO_MAP, "end": ORDERS},
            list_words("elements of xs"), run_list, LISTED),
     Family("range", (("n", "int"),), "int list",
@@ -181,11 +179,11 @@ FAMILIES = (
     Family("maybe", (("o", "int option"),), "int option", {"test": NO_TEST, "map": INT_MAPS},
            maybe_words, run_maybe, both("test", "map")),
     Family("pair", (("x", "int"), ("y", "int")), "int * int",
-           {"first": SMALL_MAPS, "second": NO_MAP, "swap": (None, SWAP)},
+           {"first": SMALL_MAPS, "second": (None, *PLAIN_MAPS), "swap": (None, SWAP)},
            pair_words, run_pair, lambda slots: slots["swap"] is not None),
     Family("split", XS, "int list * int list", {"map": NO_MAP, "test": INT_PREDS},
            split_words, run_split, both("map", "test")),
-    Family("real", (("x", "float"),), "float", {"one": REAL_MAPS, "two": REAL_MAPS},
+    Family("real", (("x", "float"),), "float", {"one": REAL_MAPS, "two": SHORT_REALS},
            chain_words("Return x"), run_real, vague_real),
     Family("branch", (("x", "int"),), "char",
            {"map": NO_MAP, "test": INT_PREDS, "yes": LETTERS[:3], "no": LETTERS[3:]},

@@ -10,10 +10,10 @@ import random
 from typing import Any
 
 from pawl.problems.generate_families import Task
-from pawl.problems.generate_ops import TOTALS, Op, fill
-from pawl.problems.generate_shapes import Slots
+from pawl.problems.generate_ops import EVERY, SOME, TOTALS, Op, fill
 
-STYLES = ("pipe", "nested", "lets", "helper", "helper", "fold", "rec")  # drawn uniformly
+BASIC = ("pipe", "nested", "lets", "helper", "fold", "rec")
+STYLES = (*BASIC, *BASIC, "helper")  # drawn uniformly
 END = "(* END *)"
 LISTS = ("ys", "zs", "l", "kept", "r", "out")
 VALUES = ("a", "b", "v", "y", "k", "m")
@@ -264,17 +264,15 @@ def _nth(task: Task, rng: random.Random, style: str) -> list[str]:
     empty = '""' if task.family.name == "word" else "0.0"
     pattern, value = "_ :: " * index + f"{v} :: _", _apply(op, v)
     if style in ("pipe", "rec"):
-        short = 'failwith "short"' if task.second else empty
+        short = 'failwith "short"' if task.second else _apply(op, empty)
         return [f"match {name} with", f"| {pattern} -> {value}", f"| _ -> {short}"]
-    if style in ("lets", "helper"):
-        if task.second:
-            return [f"let {v} = {taken} in", value]
-        rows = [f"match List.nth_opt {name} {index} with", f"| Some {v} -> {value}"]
-        return [*rows, f"| None -> {empty}"]
-    last = _apply(op, taken)
     if task.second:
-        return [last]
-    return [f"if List.length {name} > {index} then {last} else {empty}"]
+        return [f"let {v} = {taken} in", value] if style == "lets" else [_apply(op, taken)]
+    if style in ("lets", "helper"):
+        found = f"Option.value (List.nth_opt {name} {index}) ~default:{empty}"
+    else:
+        found = f"if List.length {name} > {index} then {taken} else {empty}"
+    return [f"let {v} = {found} in", value]
 
 
 def _lists(task: Task, rng: random.Random, style: str) -> str:
@@ -289,10 +287,10 @@ def _lists(task: Task, rng: random.Random, style: str) -> str:
         value = _apply(slots["test"], value)
     if name == "table":
         value = f"({var}, {value})"
-    some = slots.get("some")
+    some = (SOME if task.second else EVERY) if name == "quantify" else None
     if style in ("fold", "rec") and name != "range":
         inner = _apply(keep, value) if task.second else test
-        return _loop(slots, rng, style, var, inner if keep else "", value, source)
+        return _loop(end or some, rng, style, var, inner if keep else "", value, source)
     if style in ("fold", "rec"):
         style = "nested"
     steps, lines = [], []
@@ -302,7 +300,7 @@ def _lists(task: Task, rng: random.Random, style: str) -> str:
         steps.append((some.ml, value))
     elif slots["map"] or value != var:
         steps.append(("List.map", value))
-    if task.second:
+    if task.second and not some:
         steps.reverse()
     calls = []
     for function, text in steps:
@@ -335,10 +333,9 @@ def _compose(source: str, calls: list[str], rng: random.Random, style: str) -> l
 
 
 def _loop(
-    slots: Slots, rng: random.Random, style: str, var: str, test: str, value: str, source: str
+    end: Op | None, rng: random.Random, style: str, var: str, test: str, value: str, source: str
 ) -> str:
     """The pipeline as one fold or one recursive function."""
-    end = slots.get("end") or slots.get("some")
     built = end is None or end.post
     init = "[]" if end is None or end.post else end.init
     step = "{v} :: {acc}" if end is None or end.post else end.step_ml

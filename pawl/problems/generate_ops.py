@@ -244,6 +244,9 @@ JOINS = (
     _joined("slashes", "/"),
 )
 
+SOME = Op("some", (), "List.exists", "any", any, "false", "{v} || {acc}")
+EVERY = Op("all", (), "List.for_all", "all", all, "true", "{v} && {acc}")
+
 
 def plural(pred: Op, pick: Callable[[tuple[str, ...]], str]) -> str:
     """A predicate after `that`: `are even`, `contain 'a'`."""

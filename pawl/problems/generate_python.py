@@ -10,7 +10,7 @@ import random
 from typing import Any
 
 from pawl.problems.generate_families import Task
-from pawl.problems.generate_ops import TOTALS, Op
+from pawl.problems.generate_ops import EVERY, SOME, TOTALS, Op
 
 STYLES = ("direct", "lets", "loop", "mapped", "helper")
 END = "# END"
@@ -184,18 +184,15 @@ def _nth(task: Task, rng: random.Random, style: str) -> list[str]:
     place, op, name = task.slots["place"], task.slots["map"], task.family.params[0][0]
     assert place and op
     empty, taken = '""' if task.family.name == "word" else "0.0", _apply(place, name)
-    value = op.py.replace("{x}", taken)
-    if task.second and style in ("lets", "loop"):
-        v = rng.choice(VALUES)
-        return [f"{v} = {taken}", f"return {_apply(op, v)}"]
+    v, enough = rng.choice(VALUES), f"len({name}) > {place.py[-2]}"
+    if task.second and style in ("direct", "mapped"):
+        return [f"return {op.py.replace('{x}', taken)}"]
     if task.second:
-        return [f"return {value}"]
-    enough = f"len({name}) > {place.py[-2]}"
-    if style in ("lets", "loop"):
-        return [f"if not {enough}:", f"    return {empty}", f"return {value}"]
-    if style == "helper":
-        return [f"if {enough}:", f"    return {value}", f"return {empty}"]
-    return [f"return {value} if {enough} else {empty}"]
+        return [f"{v} = {taken}", f"return {_apply(op, v)}"]
+    if style in ("loop", "helper"):
+        rows = [f"{v} = {empty}", f"if {enough}:", f"    {v} = {taken}"]
+        return [*rows, f"return {_apply(op, v)}"]
+    return [f"{v} = {taken} if {enough} else {empty}", f"return {_apply(op, v)}"]
 
 
 def _lists(task: Task, rng: random.Random, style: str) -> list[str]:
@@ -203,7 +200,9 @@ def _lists(task: Task, rng: random.Random, style: str) -> list[str]:
     words = name in ("join", "words")
     var = "w" if words else rng.choice(("x", "x", "n", "e")) if name != "range" else "i"
     source = "ws" if words else "range(1, n + 1)" if name == "range" else "xs"
-    keep, end = slots.get("keep"), slots.get("end") or slots.get("some")
+    keep, end = slots.get("keep"), slots.get("end")
+    if name == "quantify":
+        end = SOME if task.second else EVERY
     test, value = _apply(keep, var), _apply(slots["map"], var)
     if name in ("quantify", "flags"):
         value = _apply(slots["test"], value)
@@ -214,7 +213,7 @@ def _lists(task: Task, rng: random.Random, style: str) -> list[str]:
     imports = ["import math"] if end and end.py.startswith("math") and style != "loop" else []
     if style == "loop":
         return _loop(end, rng, var, inner if keep else "", value, source, name == "quantify")
-    if style == "mapped" and not task.second:
+    if style == "mapped" and (not task.second or not keep):
         items = source
         if keep:
             items = f"filter(lambda {var}: {test}, {items})"

@@ -113,28 +113,30 @@ def run_choice(slots: Slots, second: bool) -> Callable[..., Any]:
     return run
 
 
-def test_words(lead: str) -> Callable[[Slots, random.Random], str]:
-    def words(slots: Slots, rng: random.Random) -> str:
-        test = slots["test"]
-        assert test
-        quantity = slots.get("some")
-        subject = lead.format(some=rng.choice(quantity.words) if quantity else "")
-        comma = "," if slots["map"] and quantity else ""
-        middle = f"{comma}{_after(slots['map'], rng)}{comma}"
-        return f"Tell whether {subject}{middle} {singular(test, rng.choice)}."
-
-    return words
+def compare_words(slots: Slots, rng: random.Random) -> str:
+    test = slots["test"]
+    assert test
+    return f"Tell whether x{_after(slots['map'], rng)} {singular(test, rng.choice)}."
 
 
-def run_test(slots: Slots, second: bool) -> Callable[..., Any]:
-    def run(value: Any) -> bool:
-        test, quantity = slots["test"], slots.get("some")
-        assert test
-        if quantity is None:
-            return bool(test.fn(_do(slots["map"], value)))
-        return bool(quantity.fn([bool(test.fn(_do(slots["map"], v))) for v in value]))
+def run_compare(slots: Slots, second: bool) -> Callable[..., Any]:
+    test = slots["test"]
+    assert test
+    return lambda x: bool(test.fn(_do(slots["map"], x)))
 
-    return run
+
+def quantify_words(slots: Slots, rng: random.Random) -> str:
+    test = slots["test"]
+    assert test
+    return f"Tell whether elements of xs{_after(slots['map'], rng)} {plural(test, rng.choice)}."
+
+
+def run_quantify(slots: Slots, second: bool) -> Callable[..., Any]:
+    """`elements of xs are even`: all of them, or some?"""
+    test = slots["test"]
+    assert test
+    quantity = any if second else all
+    return lambda xs: quantity([bool(test.fn(_do(slots["map"], x))) for x in xs])
 
 
 def search_words(slots: Slots, rng: random.Random) -> str:
@@ -239,7 +241,7 @@ def run_nth(empty: str | float) -> Callable[[Slots, bool], Callable[..., Any]]:
     def meaning(slots: Slots, second: bool) -> Callable[..., Any]:
         place = slots["place"]
         assert place
-        nothing = RAISES if second else empty
+        nothing = RAISES if second else _do(slots["map"], empty)
         least = int(place.py[-2])
 
         def run(values: list[Any]) -> Any:
