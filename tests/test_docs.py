@@ -69,7 +69,10 @@ def test_every_entry_of_the_readme_tree_exists_and_is_explained() -> None:
 
 def test_readme_tree_names_every_source_file() -> None:
     sources = {
-        str(f.relative_to(ROOT)) for f in (ROOT / "pawl").rglob("*.py") if f.name != "__init__.py"
+        str(f.relative_to(ROOT))
+        for folder in ("pawl", "starter")
+        for f in (ROOT / folder).rglob("*.py")
+        if f.name != "__init__.py"
     }
     assert not sources - set(tree_of_readme()), sorted(sources - set(tree_of_readme()))
 

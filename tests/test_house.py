@@ -26,7 +26,7 @@ from pawl.config.options import RunConfig, SftConfig
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "pawl"
 FILES = sorted(PACKAGE.rglob("*.py"))
-CODE = FILES + sorted([*(ROOT / "tests").glob("*.py"), *(ROOT / "bench").rglob("*.py")])
+CODE = FILES + sorted(f for d in ("starter", "tests", "bench") for f in (ROOT / d).glob("*.py"))
 
 # A part imports only parts on a lower floor, or itself. The parts of floor 0 stand in this order.
 FLOORS = [

@@ -12,7 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from pawl.models.source import bundled_path
-from pawl.problems import generate
+from starter import generate
 
 LIMIT = 8 * 1024 * 1024  # bytes of safetensors
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from pawl.problems.generate_families import Task
-from pawl.problems.generate_ops import EVERY, SOME, TOTALS, Op, fill
+from starter.families import Task
+from starter.ops import EVERY, SOME, TOTALS, Op, fill
 
 BASIC = ("pipe", "nested", "lets", "helper", "fold", "rec")
 STYLES = (*BASIC, *BASIC, "helper")  # drawn uniformly

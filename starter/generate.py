@@ -1,7 +1,7 @@
 """Generates the starter sets and the corpus of the bundled model, the same on every machine.
 
-    python -m pawl.problems.generate --out pawl/problems/sets      # ocaml.jsonl, python.jsonl
-    python -m pawl.problems.generate --corpus FILE --n N --seed S  # lines of prompt, completion
+    python -m starter.generate --out pawl/problems/sets      # ocaml.jsonl, python.jsonl
+    python -m starter.generate --corpus FILE --n N --seed S  # lines of prompt, completion
 
 A specification is a family with its operations and their arguments. A fixed quarter of them (by
 hash) is held out, and so are two whole families; neither the training problems nor the corpus
@@ -21,15 +21,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pawl.problems import generate_ocaml, generate_python
-from pawl.problems.generate_cases import behaviour, choose, illustrate
-from pawl.problems.generate_families import FAMILIES, Family, Task
-from pawl.problems.generate_ops import Lang
+from starter import ocaml, python
+from starter.cases import behaviour, choose, illustrate
+from starter.families import FAMILIES, Family, Task
+from starter.ops import Lang
 
 # Problems of one family: (training, held out) of an ordinary one, and of a held-out family.
 SIZES: dict[Lang, tuple[int, int, int]] = {"ocaml": (44, 17, 40), "python": (32, 14, 40)}
 SCALE = {"text": 0.7, "join": 0.7, "word": 1.1, "place": 1.3, "range": 0.9}
-# Share of the corpus's vague wordings that are read the second way (see generate_families).
+# Share of the corpus's vague wordings that are read the second way (see families).
 SECOND_READING = 0.76
 LANGS: tuple[Lang, ...] = ("ocaml", "python")
 
@@ -88,16 +88,12 @@ def _row(
     if chosen is None:
         return None
     shown, hidden = chosen
-    writer, run = (generate_ocaml if lang == "ocaml" else generate_python), task.run()
+    writer, run = (ocaml if lang == "ocaml" else python), task.run()
     kinds = [k for _, k in task.family.params]
     cases = []
     for args in hidden:
-        python = (
-            "["
-            + ", ".join(generate_python.literal(a, k) for a, k in zip(args, kinds, strict=True))
-            + "]"
-        )
-        call = generate_ocaml.call(task, args) if lang == "ocaml" else python
+        literals = [python.literal(a, k) for a, k in zip(args, kinds, strict=True)]
+        call = ocaml.call(task, args) if lang == "ocaml" else f"[{', '.join(literals)}]"
         expected = writer.literal(run(*args), task.family.result)
         cases.append({"input": call, "expected": expected, "shown": False})
         if task.family.result == "float":
@@ -109,7 +105,7 @@ def _row(
         "lang": lang,
         "prompt": writer.prompt(task, words, [(a, run(*a)) for a in shown]),
         "entry_point": "solve",
-        "signature": generate_ocaml.signature(task) if lang == "ocaml" else "",
+        "signature": ocaml.signature(task) if lang == "ocaml" else "",
         "head": writer.head(task),
         "solution": f"{writer.head(task)}\n{text}\n",
         "difficulty": task.difficulty,
@@ -159,7 +155,7 @@ def corpus_tasks(count: int, seed: int) -> Iterator[tuple[Task, random.Random]]:
 def corpus(count: int, seed: int, python_share: float = 0.4) -> Iterator[dict[str, str]]:
     """Examples for the bundled model: prompt and completion, in either language."""
     for task, rng in corpus_tasks(count, seed):
-        writer = generate_python if rng.random() < python_share else generate_ocaml
+        writer = python if rng.random() < python_share else ocaml
         shown = illustrate(task, rng)
         if not shown:
             continue
@@ -180,7 +176,7 @@ def _write(path: Path, rows: Iterator[dict[str, Any]] | list[dict[str, Any]]) ->
 
 def main() -> None:
     """The command line; see the top of this file."""
-    parser = argparse.ArgumentParser(prog="python -m pawl.problems.generate")
+    parser = argparse.ArgumentParser(prog="python -m starter.generate")
     parser.add_argument("--out", type=Path, help="folder for ocaml.jsonl and python.jsonl")
     parser.add_argument("--corpus", type=Path, help="file for the bundled model's examples")
     parser.add_argument("--n", type=int, default=40000, help="examples in the corpus")

@@ -12,8 +12,8 @@ import random
 from collections import Counter
 from typing import Any
 
-from pawl.problems.generate_families import Task
-from pawl.problems.generate_shapes import RAISES
+from starter.families import Task
+from starter.shapes import RAISES
 
 Args = tuple[Any, ...]
 SHARED = 50
@@ -97,17 +97,19 @@ def _too_large(value: Any) -> bool:
 def choose(task: Task, seed: str, near: int = 40) -> tuple[list[Args], list[Args]] | None:
     """Two shown inputs and eight hidden ones, or None for a task without good tests.
 
-    Refused: results beyond 63 bits, fewer than two different results, a constant answer that
-    passes more than half of the hidden tests.
+    Where a wording has two readings, half of the hidden tests tell them apart. Refused: results
+    beyond 63 bits, fewer than two different results, a constant answer that passes more than half
+    of the hidden tests.
     """
     rng, run = random.Random(f"cases/{seed}/{task.spec}"), task.run()
     rows = [(a, run(*a)) for a in inputs(task)]
     if any(_too_large(r) for _, r in rows):
         return None
     siblings = [task.sibling(rng).run() for _ in range(near)]
-    siblings += [task.rival()] * 5 if task.vague else []
     misses = [{i for i, (a, r) in enumerate(rows) if other(*a) != r} for other in siblings]
     misses = [m for m in misses if m]
+    rival = task.rival() if task.vague else run
+    telling = {i for i, (a, r) in enumerate(rows) if rival(*a) != r}
     order = list(range(len(rows)))
     rng.shuffle(order)
     picked: list[int] = [0] if task.family.params[0][1].endswith(("list", "option")) else []
@@ -117,6 +119,8 @@ def choose(task: Task, seed: str, near: int = 40) -> tuple[list[Args], list[Args
         room = [i for i in order if i not in picked and counts[repr(rows[i][1])] < HIDDEN // 2]
         if not room:
             return None
+        if len(telling & set(picked)) < HIDDEN // 2:
+            room = [i for i in room if i in telling] or room
         picked.append(max(room, key=lambda i: sum(i in m for m in left) - counts[repr(rows[i][1])]))
     rng.shuffle(picked)
     shown = _examples(task, [rows[i] for i in order if i not in picked])

@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from pawl.problems.generate_ops import TEXT_MAPS, TOTALS, Op, plural, singular
+from starter.ops import TEXT_MAPS, TOTALS, Op, plural, singular
 
 Slots = dict[str, Op | None]
 RAISES = "raises an exception"

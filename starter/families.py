@@ -1,7 +1,7 @@
 """The families of generated problems: what each asks for, in words and in meaning.
 
 A family is a shape with slots; a task fills every slot with an operation. The two renderers
-(`generate_ocaml`, `generate_python`) write programs for a task, `generate_cases` picks its tests.
+(`ocaml`, `python`) write programs for a task, `cases` picks its tests.
 
 English is vague: "the elements of xs plus 3 that are even" may test an element before or after the
 addition, "elements of xs are even" may mean all or some, "x plus 3 times 2" may add or multiply
@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from pawl.problems.generate_ops import (
+from starter.ops import (
     INT_MAPS,
     INT_PREDS,
     JOINS,
@@ -30,7 +30,7 @@ from pawl.problems.generate_ops import (
     TOTALS,
     Op,
 )
-from pawl.problems.generate_shapes import (
+from starter.shapes import (
     Slots,
     both,
     branch_words,
