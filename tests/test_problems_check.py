@@ -102,6 +102,8 @@ def test_leakage_by_prompt_by_specification_and_by_overlap(tmp_path: Path) -> No
         ("train1", "leakage"),
     ]
     assert "held2" in [f.id for f in found if f.check == "overlap"]
+    told_apart = check_leakage(train.select([1, 2]), held)  # type: ignore[arg-type]
+    assert "overlap" not in [f.check for f in told_apart if f.id == "held2"]
 
 
 def _prose(words: str, n: int) -> str:

@@ -126,7 +126,10 @@ def test_what_agrees_on_a_draw_is_compared_on_all_inputs(tmp_path: Path) -> None
 
 def test_a_second_audit_runs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     name = write(tmp_path, PYTHON_SET[:2])
-    first = check_problems(name, "", RunConfig())
+    told: list[str] = []
+    monkeypatch.setattr(kept_runs, "CHUNK", 2)
+    first = check_problems(name, "", RunConfig(), told.append)
+    assert told[0] == "audit: 2 of 6 programs run"
 
     def refuse(sandbox: SandboxConfig) -> None:
         raise AssertionError("nothing is left to run")

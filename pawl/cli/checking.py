@@ -59,6 +59,6 @@ def check_problems(name: str, overrides: Sequence[str], as_json: bool) -> int:
     from pawl.rewards import audit
 
     cfg = overridden(RunConfig(), overrides)
-    report = audit.check_problems(name, cfg.problems.lang, cfg)
+    report = audit.check_problems(name, cfg.problems.lang, cfg, Notes().note)
     click.echo(json.dumps(report.json(), indent=1) if as_json else harmless(report.text()))
     return int(Exit.FINDINGS if report.bad else Exit.OK)

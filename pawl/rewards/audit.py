@@ -9,7 +9,7 @@ second audit of the same set is fast. Left out: whether the reward itself is sou
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 
 from pawl.config.options import RunConfig, SandboxConfig
@@ -26,6 +26,7 @@ from pawl.rewards.verdict import Verification
 from pawl.rewards.worker import Refused
 from pawl.types import Problem
 
+Tell = Callable[[str], None]  # takes lines of progress
 BEHAVIOUR_CPU_S = 1.0  # inputs of other problems may send a reference into an endless loop
 
 
@@ -64,7 +65,9 @@ class AuditReport:
         }
 
 
-def check_problems(name: str, lang: str, cfg: RunConfig) -> AuditReport:
+def check_problems(
+    name: str, lang: str, cfg: RunConfig, tell: Tell = lambda _: None
+) -> AuditReport:
     """Audit one set by name, static and executed: what `pawl check PROBLEMS` prints.
 
     Raises PawlError for an unreadable set and when no sandbox can be had.
@@ -76,13 +79,14 @@ def check_problems(name: str, lang: str, cfg: RunConfig) -> AuditReport:
     if held:
         rest = sorted(set(range(len(opened))) - set(held))
         rows += check_leakage(opened.select(rest), opened.select(held))
-    rows += audit_executed(opened, cfg.sandbox, {r.id for r in rows if r.severity == "bad"})
+    bad = {r.id for r in rows if r.severity == "bad"}
+    rows += audit_executed(opened, cfg.sandbox, bad, tell)
     kept = _without_bad(opened, rows)
     return AuditReport(name, len(opened) + len(opened.bad), tuple(_in_order(opened, rows)), kept)
 
 
 def audit_prepared(
-    prepared: Prepared, name: str, sandbox: SandboxConfig
+    prepared: Prepared, name: str, sandbox: SandboxConfig, tell: Tell = lambda _: None
 ) -> tuple[Prepared, list[AuditReport]]:
     """Audit the parts of a run; (what is left, one report for each part that has problems).
 
@@ -99,7 +103,8 @@ def audit_prepared(
         rows = list(check_static(rows_of(problems)))
         rows += leaks if part == "train" else []
         if name not in STARTERS:
-            rows += audit_executed(problems, sandbox, {r.id for r in rows if r.severity == "bad"})
+            bad = {r.id for r in rows if r.severity == "bad"}
+            rows += audit_executed(problems, sandbox, bad, tell)
         left[part] = _without_bad(problems, rows)
         title = f"{name} ({part})"
         reports.append(AuditReport(title, len(problems), tuple(rows), left[part]))
@@ -126,7 +131,9 @@ def _in_order(problems: ProblemSet, rows: Sequence[Finding]) -> list[Finding]:
 # ---- running -------------------------------------------------------------------------------------
 
 
-def audit_executed(problems: ProblemSet, sandbox: SandboxConfig, skip: set[str]) -> list[Finding]:
+def audit_executed(
+    problems: ProblemSet, sandbox: SandboxConfig, skip: set[str], tell: Tell
+) -> list[Finding]:
     """Findings of running references, stubs and constants, and of comparing behaviour.
 
     skip: ids that are bad already. Raises PawlError when the sandbox, not a problem, fails.
@@ -134,13 +141,13 @@ def audit_executed(problems: ProblemSet, sandbox: SandboxConfig, skip: set[str])
     chosen = [p for p in problems if p.id not in skip]
     jobs = [(p, kind, text) for p in chosen for kind, text in _candidates(p)]
     found: list[Finding] = []
-    answers = run_all(jobs, sandbox)
+    answers = run_all(jobs, sandbox, tell)
     for problem in chosen:
         own = {kind: answers[problem.id, kind] for kind, _ in _candidates(problem)}
         found += _judge(problem, own)
     wrong = {f.id for f in found if f.severity == "bad"}
     short = sandbox.model_copy(update={"cpu_s": min(sandbox.cpu_s, BEHAVIOUR_CPU_S)})
-    return found + _same_behaviour([p for p in chosen if p.id not in wrong], short)
+    return found + _same_behaviour([p for p in chosen if p.id not in wrong], short, tell)
 
 
 def _candidates(problem: Problem) -> list[tuple[str, str]]:
@@ -192,21 +199,25 @@ def _judge(problem: Problem, answers: dict[str, Result]) -> list[Finding]:
     return told
 
 
-def _same_behaviour(problems: Sequence[Problem], sandbox: SandboxConfig) -> list[Finding]:
+def _same_behaviour(
+    problems: Sequence[Problem], sandbox: SandboxConfig, tell: Tell
+) -> list[Finding]:
     """References that agree on the inputs of all problems of their type."""
     asked = shared_inputs(problems)
-    alike = twins(asked, _values(asked, sandbox))
+    alike = twins(asked, _values(asked, sandbox, tell))
     suspects = {name for p, other, _ in alike for name in (p.id, other)}
     asked = more_inputs(problems, suspects)
     return [
         Finding(p.id, p.where, "behaviour", "bad", f"behaves like {other} on {n} shared inputs")
-        for p, other, n in twins(asked, _values(asked, sandbox))
+        for p, other, n in twins(asked, _values(asked, sandbox, tell))
     ]
 
 
-def _values(problems: Sequence[Problem], sandbox: SandboxConfig) -> dict[str, tuple[str, ...]]:
+def _values(
+    problems: Sequence[Problem], sandbox: SandboxConfig, tell: Tell
+) -> dict[str, tuple[str, ...]]:
     """What each reference returned on its cases; problems without any answer are left out."""
-    answers = run_all([(p, "behaviour", p.solution) for p in problems], sandbox)
+    answers = run_all([(p, "behaviour", p.solution) for p in problems], sandbox, tell)
     return {
         p.id: a.values
         for p in problems

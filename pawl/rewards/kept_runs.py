@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from pawl.rewards.verdict import Verification
 from pawl.types import Problem
 
 WINDOW = 64  # runs in flight
-CHUNK = 512  # runs between two writes of the kept results
+CHUNK = 256  # runs between two writes of the kept results
 Jobs = Sequence[tuple[Problem, str, str]]  # problem, kind of run, program
 
 
@@ -31,8 +31,13 @@ def open_pool(sandbox: SandboxConfig) -> ScorerPool:
     return ScorerPool(RewardConfig(end_marker=""), sandbox, None, sandbox.workers)
 
 
-def run_all(jobs: Jobs, sandbox: SandboxConfig) -> dict[tuple[str, str], Result]:
-    """(problem id, kind) -> what the run found, kept in the user's cache folder by content."""
+def run_all(
+    jobs: Jobs, sandbox: SandboxConfig, tell: Callable[[str], None]
+) -> dict[tuple[str, str], Result]:
+    """(problem id, kind) -> what the run found, kept in the user's cache folder by content.
+
+    tell: gets a line for a person whenever a few hundred programs have been run.
+    """
     base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     limits = sandbox.model_dump_json(exclude={"workers"})
     digest = hashlib.sha256(f"{toolchain_facts()}|{limits}".encode()).hexdigest()[:16]
@@ -47,6 +52,8 @@ def run_all(jobs: Jobs, sandbox: SandboxConfig) -> dict[tuple[str, str], Result]
                 fresh = _verify_all(todo[at : at + CHUNK], pool)
                 _keep(path, {keys[n]: a for n, a in fresh.items()})
                 done.update(fresh)
+                if len(todo) > CHUNK:
+                    tell(f"audit: {min(at + CHUNK, len(todo)):,} of {len(todo):,} programs run")
     return done
 
 
