@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import attack_runner
@@ -67,8 +67,10 @@ def open_folder() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-def as_user(tier: str, start: str, only: list[str], folder: Path) -> list[dict[str, object]]:
-    """The runner as an ordinary user with the system's Python."""
+def as_user(
+    tier: str, start: str, only: list[str], folder: Path, around: Sequence[str] = ()
+) -> list[dict[str, object]]:
+    """The runner as an ordinary user with the system's Python; around: a command to run it in."""
     system = Path("/usr/bin/python3")
     if os.getuid() or not system.exists() or shutil.which("setpriv") is None:
         pytest.skip("needs root, setpriv and /usr/bin/python3 to become an ordinary user")
@@ -81,8 +83,13 @@ def as_user(tier: str, start: str, only: list[str], folder: Path) -> list[dict[s
     home = folder / "home"
     home.mkdir()
     os.chown(home, USER, USER)
-    argv = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups"]
+    argv = [*around, "setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups"]
     argv += [str(system), "-B", str(copy / "tests" / RUNNER.name), tier, start, *only]
+    return records_of(argv, home)
+
+
+def records_of(argv: list[str], home: Path) -> list[dict[str, object]]:
+    """What the runner prints."""
     environment = {"HOME": str(home), "PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"}
     done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -122,12 +129,38 @@ def test_the_whole_corpus_as_an_ordinary_user(tier: Tier, start: str, open_folde
     judge(records, tier)
 
 
-def test_landlock_without_bubblewrap_and_without_namespaces() -> None:
-    """`auto` falls to landlock when bwrap is absent; what was refused stands in the description."""
+def test_auto_falls_to_landlock_and_says_what_was_refused() -> None:
     usable("landlock")
     with open_sandbox(attack_runner.limits(), refuse=["bubblewrap"]) as sandbox:
         assert sandbox.tier == "landlock"
         assert "bubblewrap: refused" in sandbox.describe()["refused"]
+
+
+ONLY = ["01_", "29_", "53_double", "55_kill", "08_temp", "10_print"]
+WITHOUT_NAMESPACES = [
+    pytest.param("yes", ONLY, id="bubblewrap present, a few"),
+    pytest.param("no", ONLY, id="bubblewrap absent, a few"),
+    pytest.param("no", [], id="bubblewrap absent, all", marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize("user", ["root", "ordinary"])
+@pytest.mark.parametrize(("bwrap", "only"), WITHOUT_NAMESPACES)
+def test_landlock_where_user_namespaces_are_denied(
+    bwrap: str, only: list[str], user: str, open_folder: Path
+) -> None:
+    """`auto` falls to landlock by itself, whether or not a bubblewrap is there to fail."""
+    usable("landlock")
+    around = [sys.executable, str(RUNNER.with_name("without_namespaces.py")), bwrap]
+    if os.getuid() or subprocess.run([*around, "true"], check=False).returncode:
+        pytest.skip("needs root and user namespaces to make a place that denies them")
+    if user == "ordinary":
+        records = as_user("auto", "warm", only, open_folder, around)
+    else:
+        argv = [*around, sys.executable, str(RUNNER), "auto", "warm", *only]
+        records = records_of(argv, open_folder)
+    assert len(records) == 52 + 43 + 24 if not only else len(records) > 6
+    judge(records, "landlock")
 
 
 def test_an_old_landlock_is_refused_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
