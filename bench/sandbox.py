@@ -1,8 +1,8 @@
 """How many checks a minute the sandbox does, cold and warm, and how the attack corpus fares.
 
-Public references (../shared/problems), each made unique by a comment, all tests, no cache, one
-sandbox in each of N processes. Left out: generation beside it. Run on an idle machine:
-python bench/sandbox.py [--workers 2] [--seconds 20] [--attacks]
+Public references (../shared/problems), all of them, each made unique by a comment, all tests, no
+cache, one sandbox in each of N processes. Left out: generation beside it. Run on an idle machine:
+python bench/sandbox.py [--workers 2] [--attacks]
 """
 
 from __future__ import annotations
@@ -11,13 +11,15 @@ import argparse
 import multiprocessing
 import os
 import platform
-import resource
 import sys
 import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
@@ -28,6 +30,7 @@ from pawl.rewards.sandbox import open_sandbox, unavailable  # noqa: E402
 from pawl.types import Problem  # noqa: E402
 
 SETS = ROOT.parent / "shared" / "problems"
+CHECKS = 3390  # three times all 1,130 Python references
 LIMITS = {"allow_unsafe": False, "cpu_s": 4.0, "wall_s": 10.0, "memory_mb": 1024, "output_kb": 1024}
 
 
@@ -51,8 +54,8 @@ WAYS = [
 ]
 
 
-def work(way: Way, seconds: float, start: object, results: object) -> None:
-    """One worker: warm up (expected values, caches), then check references for some seconds."""
+def work(way: Way, checks: int, taken: Any, start: Any, results: Any) -> None:
+    """One worker: takes the next reference until `checks` are taken; warms up before."""
     problems: list[Problem] = []
     for name in way.files:
         found = open_problems(str(SETS / f"{name}.jsonl"), "")
@@ -60,43 +63,41 @@ def work(way: Way, seconds: float, start: object, results: object) -> None:
     with open_sandbox(SimpleNamespace(tier=way.tier, **LIMITS), warm=way.warm) as sandbox:
         for problem in problems[:60]:
             verify(sandbox, problem, problem.solution)
-        start.wait()  # type: ignore[attr-defined] # a multiprocessing barrier
-        began, verdicts, count = time.monotonic(), Counter[str](), 0
-        slowest = 0.0
-        while time.monotonic() - began < seconds:
-            problem = problems[count % min(len(problems), 900)]
-            tag = f"{os.getpid()} {count}"
-            note = way.comment.format(tag) if "{}" in way.comment else f"{way.comment} {tag}"
+        start.wait()
+        began, verdicts, times = time.monotonic(), Counter[str](), []
+        while True:
+            with taken.get_lock():
+                number = taken.value
+                taken.value += 1
+            if number >= checks:
+                break
+            problem = problems[number % len(problems)]
+            note = way.comment.format(number) if "{}" in way.comment else f"{way.comment} {number}"
             found = verify(sandbox, problem, f"{problem.solution}\n{note}\n")
             verdicts[found.verdict] += 1
-            slowest = max(slowest, found.time_ms)
-            count += 1
-        wall = time.monotonic() - began
-    results.put((count, wall, slowest, verdicts))  # type: ignore[attr-defined] # a queue
+            times.append(found.time_ms)
+        ended = time.monotonic()
+    results.put((began, ended, times, verdicts))
 
 
-def measure(way: Way, workers: int, seconds: float) -> str:
-    """One line of the table."""
+def measure(way: Way, workers: int) -> str:
+    """One line of the table: the wall clock runs from the first start to the last end."""
     context = multiprocessing.get_context("spawn")
-    barrier, results = context.Barrier(workers), context.Queue()
-    processes = [
-        context.Process(target=work, args=(way, seconds, barrier, results)) for _ in range(workers)
-    ]
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    barrier, results, taken = context.Barrier(workers), context.Queue(), context.Value("i", 0)
+    given = (way, CHECKS, taken, barrier, results)
+    processes = [context.Process(target=work, args=given) for _ in range(workers)]
     for process in processes:
         process.start()
     rows = [results.get() for _ in processes]
     for process in processes:
         process.join()
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    rate = sum(count / wall for count, wall, _, _ in rows) * 60
+    wall = max(row[1] for row in rows) - min(row[0] for row in rows)
     verdicts = sum((row[3] for row in rows), Counter[str]())
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    times = np.array([t for row in rows for t in row[2]])
     passed = 100 * verdicts["pass"] / max(1, verdicts.total())
-    slowest = max(row[2] for row in rows)
     return (
-        f"{way.name:26} {rate:9.0f} /min {passed:6.1f}% pass {slowest:7.0f} ms slowest "
-        f"{cpu:6.1f} CPU s"
+        f"{way.name:26} {verdicts.total() / wall * 60:8.0f} /min of {verdicts.total():5d} "
+        f"{passed:6.1f}% pass, median {np.median(times):5.1f} ms, longest {times.max():6.0f} ms"
     )
 
 
@@ -125,7 +126,6 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--attacks", action="store_true")
     args = parser.parse_args()
     load = os.getloadavg()[0]
@@ -136,7 +136,7 @@ def main() -> None:
     )
     for way in WAYS:
         if not unavailable(way.tier) and all((SETS / f"{f}.jsonl").exists() for f in way.files):
-            print(measure(way, args.workers, args.seconds), flush=True)
+            print(measure(way, args.workers), flush=True)
     if args.attacks:
         attacks()
 

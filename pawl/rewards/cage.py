@@ -143,7 +143,7 @@ class Sandbox:
             left = self._left_now()
             if not left:
                 break
-            time.sleep(0.01)  # the fork server reaps its keeper a moment after the answer
+            time.sleep(0.01)  # what a candidate started is reaped a moment after it
         return left
 
     def _left_now(self) -> str:
@@ -151,7 +151,7 @@ class Sandbox:
         if self._claim is not None:
             pids += proctree.owned_by(self._uid)
         found = sorted(set(pids))
-        own = 3 if self.warm else 0  # the fork server and the two processes of its bubblewrap
+        own = 4 if self.warm else 0  # the fork server, its parent, the two processes of bubblewrap
         return ", ".join(f"pid {pid}" for pid in found) if len(found) > own else ""
 
     def close(self) -> None:
