@@ -77,6 +77,11 @@ model: {lora: {r: 3, dropout: 0.1}}
     assert len(found) == 10
 
 
+def test_mini_batches_hold_whole_groups(file: Path) -> None:
+    (error,) = errors_of(file, "algo: {minibatches: 5}\n")
+    assert "must divide rollout.prompts = 16" in error.block()
+
+
 def test_environment_and_command_line_errors(file: Path) -> None:
     environ = {"PAWL_OPTIM__LRR": "1", "PAWL_SEED": "x", "PAWL_OUT": "sft's own option"}
     overrides = ("eval.evry=3", "foo", "train=[", "optim.lr.x=1", "problems.limit=-1")

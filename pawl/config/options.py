@@ -192,7 +192,7 @@ class AlgoConfig(Section):
     clip_low: float = opt(0.2, "Lower clip of the ratio: 1 - clip_low.", ge=0, le=1)
     clip_high: float = opt(0.2, "Upper clip of the ratio: 1 + clip_high.", ge=0, le=10)
     kl_coef: float = opt(0.0, "Weight of the KL to the reference in the loss (k3).", ge=0, le=10)
-    minibatches: int = opt(1, "Optimiser steps for each batch of rollouts.", ge=1, le=64)
+    minibatches: int = opt(1, "Optimiser steps a batch; divides rollout.prompts.", ge=1, le=64)
 
 
 class OptimConfig(Section):
@@ -321,6 +321,11 @@ class RunConfig(Section):
             raise ValueError(
                 f"model.lora.dropout = {self.model.lora.dropout}: with dropout the first-pass "
                 "ratio is not 1; RL needs 0"
+            )
+        if self.rollout.prompts % self.algo.minibatches:
+            raise ValueError(
+                f"algo.minibatches = {self.algo.minibatches} must divide rollout.prompts = "
+                f"{self.rollout.prompts}: a mini-batch holds whole groups"
             )
         return self
 
