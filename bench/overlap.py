@@ -1,6 +1,6 @@
 """Scoring beside generation against scoring after it: the same samples, cache off.
 
-    python bench/overlap.py [--rounds 5]
+    python bench/overlap.py [--rounds 10]
 
 Each round takes one batch of the quickstart's problems, once with completions scored while others
 are still being written (as training does) and once with all scoring left to the end. Both write
@@ -18,6 +18,7 @@ import platform
 import statistics
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -36,30 +37,39 @@ from pawl.types import Completion, Problem, Prompt
 CONFIG = Path(__file__).resolve().parent.parent / "examples" / "quickstart.yaml"
 
 
-def after(
-    engine: Engine,
-    pool: ScorerPool,
-    prompts: Sequence[Prompt],
-    problems: Sequence[Problem],
-    group_size: int,
-    params: SamplingParams,
-    step: int,
-) -> float:
-    """Seconds to generate everything and then score everything."""
-    began = time.perf_counter()
-    samples = list(engine.generate(prompts, group_size, params, 0, step))
-    jobs = [
-        (problems[s.group], Completion(s.problem_id, s.text, len(s.tokens), s.finish))
-        for s in samples
-    ]
-    pool.score_all(jobs)
-    return time.perf_counter() - began
+@dataclass(frozen=True)
+class Bench:
+    """What both ways share."""
+
+    engine: Engine
+    pool: ScorerPool
+    encoder: PromptEncoder
+    group_size: int
+    params: SamplingParams
+
+    def beside(self, drawn: Sequence[tuple[Problem, int]], step: int) -> float:
+        """Seconds to score completions while others are being written."""
+        began = time.perf_counter()
+        collect(self.engine, self.pool, self.encoder, drawn, self.group_size, self.params, 0, step)
+        return time.perf_counter() - began
+
+    def after(self, drawn: Sequence[tuple[Problem, int]], step: int) -> float:
+        """Seconds to generate everything and then score everything."""
+        prompts = [Prompt(p.id, i, self.encoder.encode(p), s) for i, (p, s) in enumerate(drawn)]
+        began = time.perf_counter()
+        samples = list(self.engine.generate(prompts, self.group_size, self.params, 0, step))
+        jobs = [
+            (drawn[s.group][0], Completion(s.problem_id, s.text, len(s.tokens), s.finish))
+            for s in samples
+        ]
+        self.pool.score_all(jobs)
+        return time.perf_counter() - began
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=10)
     rounds = parser.parse_args().rounds
     cfg, _ = load_run(CONFIG, ["reward.cache=false", "problems.audit=false"], {})
     torch.set_num_threads(os.cpu_count() or 1)
@@ -70,18 +80,15 @@ def main() -> None:
     train = prepare(cfg.problems, cfg.seed).train
     g, r = cfg.rollout.group_size, cfg.rollout
     params = SamplingParams(r.temperature, r.max_tokens, r.stop)
-    beside, behind = [], []
+    beside, behind = list[float](), list[float]()
     with ScorerPool(cfg.reward, cfg.sandbox, None, cfg.sandbox.workers) as pool:
+        bench = Bench(engine, pool, encoder, g, params)
         for step in range(rounds + 1):
             drawn = [(train[i], s) for i, s in draw(step + 1, len(train), r.prompts, 0)]
-            prompts = [Prompt(p.id, i, encoder.encode(p), s) for i, (p, s) in enumerate(drawn)]
-            began = time.perf_counter()
-            collect(engine, pool, encoder, drawn, g, params, 0, step)
-            together = time.perf_counter() - began
-            apart = after(engine, pool, prompts, [p for p, _ in drawn], g, params, step)
-            if step:  # the first round warms up
-                beside.append(together)
-                behind.append(apart)
+            ways = [(bench.beside, beside), (bench.after, behind)]
+            for way, seconds in ways if step % 2 else reversed(ways):  # neither is always first
+                seconds.append(way(drawn, step))
+    beside, behind = beside[1:], behind[1:]  # the first round warms up
     a, b = statistics.median(beside), statistics.median(behind)
     print(f"{r.prompts} x {g} completions, {rounds} rounds, medians")
     print(f"scored beside generation  {a:6.2f} s")
