@@ -67,6 +67,9 @@ _ALL = (
     _frac("verifier/missing_frac", "samples without a score / samples", "down"),
     Metric("policy/entropy", "mean over tokens of the entropy at the sampling temperature", "nat"),
     Metric("policy/kl_ref", "mean over tokens of k3(policy, reference)", "nat", "down", 0.0),
+    Metric("policy/kl_ref_sequence", "mean over samples of the summed k1 to the reference", "nat"),
+    Metric("policy/kl_coef", "weight of the KL to the reference in this step", "1"),
+    Metric("policy/kl_old", "mean over the last pass's tokens of k3(before, after)", "nat", "down"),
     Metric(
         "policy/ratio_max_first_pass",
         "max over tokens of |exp(trainer - its own scoring pass) - 1| + 1 before the first update",
@@ -74,8 +77,10 @@ _ALL = (
     ),
     Metric("policy/sampler_diff_mean", "mean |trainer - sampler log-prob| over tokens", "nat"),
     Metric("policy/sampler_diff_max", "max |trainer - sampler log-prob| over tokens", "nat"),
-    _frac("policy/clip_frac", "tokens whose clip was active / tokens"),
-    Metric("loss/total", "surrogate + kl_coef * KL, each a sum over tokens / tokens", "1"),
+    _frac("policy/clip_frac", "tokens whose clip was active / tokens, over all passes"),
+    Metric(
+        "loss/total", "surrogate + KL - entropy bonus, by algo.normaliser, mean over updates", "1"
+    ),
     Metric("optim/grad_norm", "global gradient norm before clipping, mean over updates", "1"),
     Metric("optim/lr", "learning rate of the last update", "1"),
     Metric("optim/steps", "optimiser steps so far", "steps"),

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from pawl.config.load import load_run, load_sft
 from pawl.config.options import RunConfig, SftConfig
+from pawl.config.presets import PRESETS
 from pawl.config.tree import leaves, options
 from pawl.errors import Exit, PawlError, PawlErrors
 
@@ -216,3 +217,33 @@ def test_presets_load(root: Path) -> None:
     for preset in presets:
         cfg, places = load_run(preset, [], {})
         assert cfg.name == preset.stem or places["name"] != "file name"
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_presets_set_what_nobody_set(preset: str, file: Path) -> None:
+    file.write_text(f"algo: {{preset: {preset}}}")
+    cfg, places = load_run(file)
+    for option, value in PRESETS[preset].items():
+        assert getattr(cfg.algo, option.removeprefix("algo.")) == value
+        assert places[option] == f"preset {preset}"
+
+
+def test_the_user_wins_over_a_preset(file: Path) -> None:
+    file.write_text("algo: {preset: dapo, clip_high: 0.3}")
+    cfg, places = load_run(file, ["algo.normaliser=constant"])
+    assert (cfg.algo.clip_high, cfg.algo.normaliser) == (0.3, "constant")
+    assert (places["algo.clip_high"], places["algo.normaliser"]) == (f"{file}:1", "command line")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("algo: {dual_clip: 0.5}", "must be above 1"),
+        ("algo: {dual_clip: 3.0, loss: cispo}", "belongs to the loss clip"),
+        ("algo: {kl_target: 1.0}", "must start above 0"),
+        ("algo: {advantage: pass_at_k, pass_k: 9}", "exceeds rollout.group_size"),
+        ("algo: {preset: grop}", 'did you mean "grpo"?'),
+    ],
+)
+def test_settings_that_do_not_fit_together(text: str, words: str, file: Path) -> None:
+    assert words in errors_of(file, text)[0].block()

@@ -73,14 +73,16 @@ def without_host(path):
     return [{k: v for k, v in row.items() if k != "host"} for row in lines]
 
 
-def assert_same(whole, other):
+def assert_same(whole, other, steps=6):
     assert without_host(whole / "steps.jsonl") == without_host(other / "steps.jsonl")
     names = sorted(p.name for p in (whole / "samples").iterdir())
     assert names == sorted(p.name for p in (other / "samples").iterdir())
     for name in names:
         assert without_host(whole / "samples" / name) == without_host(other / "samples" / name)
-    last = "checkpoints/step-000006"
-    for file in ("model.safetensors", "optimizer.safetensors"):
+    last = f"checkpoints/step-{steps:06d}"
+    files = sorted(p.name for p in (whole / last).glob("*.safetensors"))
+    assert len(files) == 2, files
+    for file in files:
         assert (whole / last / file).read_bytes() == (other / last / file).read_bytes(), file
 
 

@@ -1,6 +1,7 @@
 """The update: first-pass ratio, witnesses of a shifted log-prob, and how a batch is cut."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
+from types import SimpleNamespace
 
 import pytest
 import tiny_models
@@ -12,7 +13,8 @@ from pawl.config.options import AlgoConfig, OptimConfig
 from pawl.models.logprobs import token_logprobs
 from pawl.models.policy import freeze_reference, trainable
 from pawl.train.optim import make_optimizer
-from pawl.train.update import split, update
+from pawl.train.scoring import score_batch, split
+from pawl.train.update import Step, update
 
 SIZES = [(7, [3, 9, 1, 5]), (4, [2, 2, 8, 6]), (11, [4, 7, 3, 3])]
 
@@ -35,10 +37,12 @@ def run(policy, groups, advantage_S, known_S=None, micro=0, minibatches=1, lr=0.
     cfg = AlgoConfig(minibatches=minibatches, **algo)
     optimizer = make_optimizer(trainable(policy), OptimConfig())
     scaler = torch.amp.GradScaler("cuda", enabled=False)
-    lrs = [lr] * minibatches
-    return update(
-        policy, optimizer, scaler, groups, advantage_S, known_S, lrs, 1.0, cfg, OptimConfig(), micro
-    )
+    scored = score_batch(policy, groups, 1.0, minibatches, micro, cfg.kl_coef > 0)
+    width = max(m.mask_ST.shape[1] for m in scored.micros)
+    step = Step(advantage_S[:, None].expand(-1, width), known_S, 1.0, cfg.kl_coef, 10)
+    lrs = [lr] * minibatches * cfg.epochs
+    stats = update(policy, optimizer, scaler, scored, step, lrs, cfg, OptimConfig())
+    return SimpleNamespace(**asdict(scored) | asdict(stats))
 
 
 def advantages(n=12, seed=0):

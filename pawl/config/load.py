@@ -20,6 +20,7 @@ from ruamel.yaml.nodes import ScalarNode
 from pawl.config.check import check
 from pawl.config.options import RunConfig, SftConfig
 from pawl.config.parse import Table, compose, put_node
+from pawl.config.presets import PRESETS
 from pawl.config.tree import leaves, nearest, options
 from pawl.errors import PawlError
 
@@ -34,6 +35,9 @@ def load_run(
     Raises PawlErrors with every mistake in the file, the environment and the overrides.
     """
     table = _read(RunConfig, Path(path), overrides, environ)
+    for option, value in PRESETS.get(str(table.values.get("algo.preset")), {}).items():
+        if option not in table.values:
+            table.put(option, value, f"preset {table.values['algo.preset']}")
     if not table.values.get("name"):
         table.put("name", Path(path).stem, "file name")
     return check(RunConfig, table), provenance(RunConfig, table)

@@ -182,17 +182,48 @@ class SandboxConfig(Section):
 
 
 class AlgoConfig(Section):
-    """Advantage, loss, KL and normaliser."""
+    """Advantage, loss, KL and normaliser; docs/algorithms.md has the formulas."""
 
-    advantage: Literal["grpo", "grpo_no_std"] = opt(
-        "grpo",
-        "grpo divides by the group's standard deviation (arXiv 2402.03300); no_std does not.",
-    )
+    preset: Literal[
+        "", "grpo", "dr_grpo", "dapo", "gspo", "cispo", "rloo", "reinforce_pp", "raft"
+    ] = opt("", "Named settings for what is not set here.")
+    advantage: Literal[
+        "grpo", "dr_grpo", "rloo", "reinforce_pp", "reinforce_pp_baseline", "raft", "pass_at_k"
+    ] = opt("grpo", "What a sample is worth, from the rewards of its group or batch.")
+    pass_k: int = opt(4, "k of pass_at_k.", "samples", ge=1, le=1024)
     std_floor: float = opt(1e-4, "Added to the standard deviation.", gt=0, le=1)
+    std_shrink: float = opt(
+        0.0, "grpo: the batch's variance counts as this many members.", "samples", ge=0, le=1000
+    )
+    loss: Literal["clip", "gspo", "cispo"] = opt("clip", "What the ratio does in the loss.")
     clip_low: float = opt(0.2, "Lower clip of the ratio: 1 - clip_low.", ge=0, le=1)
     clip_high: float = opt(0.2, "Upper clip of the ratio: 1 + clip_high.", ge=0, le=10)
-    kl_coef: float = opt(0.0, "Weight of the KL to the reference in the loss (k3).", ge=0, le=10)
-    minibatches: int = opt(1, "Optimiser steps a batch; divides rollout.prompts.", ge=1, le=64)
+    dual_clip: float = opt(0.0, "Bounds the loss of negative advantages; 0 is off.", ge=0, le=100)
+    normaliser: Literal["token", "sequence", "constant"] = opt(
+        "token", "What counts alike: tokens, samples, or tokens over rollout.max_tokens."
+    )
+    kl: Literal["k1", "k2", "k3"] = opt("k3", "k1 in the reward; k2 or k3 in the loss.")
+    kl_coef: float = opt(0.0, "Weight of the KL to the reference; 0 is off.", ge=0, le=10)
+    kl_target: float = opt(0.0, "Adapts kl_coef to this KL; 0 keeps it.", "nat/sequence", ge=0)
+    kl_horizon: int = opt(10_000, "Samples in which kl_coef can double or so.", "samples", ge=1)
+    entropy_coef: float = opt(0.0, "Weight of the entropy bonus.", ge=0, le=1)
+    epochs: int = opt(1, "Passes over a batch of rollouts.", ge=1, le=16)
+    max_k3: float = opt(0.0, "Ends the passes when k3(old, new) exceeds it; 0 is off.", "nat", ge=0)
+    minibatches: int = opt(1, "Optimiser steps a pass; divides rollout.prompts.", ge=1, le=64)
+    correction: Literal["none", "truncate", "drop"] = opt(
+        "none", "Weight of tokens that sampler and trainer see differently."
+    )
+    correction_cap: float = opt(2.0, "Largest such weight.", gt=1, le=100)
+
+    @model_validator(mode="after")
+    def _fits(self) -> AlgoConfig:
+        if 0 < self.dual_clip <= 1:
+            raise ValueError(f"dual_clip = {self.dual_clip} must be above 1, or 0 for off")
+        if self.dual_clip and self.loss != "clip":
+            raise ValueError(f"dual_clip belongs to the loss clip, not {self.loss}")
+        if self.kl_target and not self.kl_coef:
+            raise ValueError("kl_target adapts kl_coef, which must start above 0")
+        return self
 
 
 class OptimConfig(Section):
@@ -312,7 +343,7 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _across(self) -> RunConfig:
-        if self.rollout.group_size < 2:
+        if self.rollout.group_size < 2 and self.algo.advantage != "reinforce_pp":
             raise ValueError(
                 f"rollout.group_size = {self.rollout.group_size}: {self.algo.advantage} compares "
                 "the members of a group and needs at least 2"
@@ -321,6 +352,11 @@ class RunConfig(Section):
             raise ValueError(
                 f"model.lora.dropout = {self.model.lora.dropout}: with dropout the first-pass "
                 "ratio is not 1; RL needs 0"
+            )
+        if self.algo.advantage == "pass_at_k" and self.algo.pass_k > self.rollout.group_size:
+            raise ValueError(
+                f"algo.pass_k = {self.algo.pass_k} exceeds rollout.group_size = "
+                f"{self.rollout.group_size}"
             )
         if self.rollout.prompts % self.algo.minibatches:
             raise ValueError(

@@ -28,7 +28,8 @@ class LogProbs:
     """Per-token facts of a batch, zero where `mask_ST` is False.
 
     logp_ST: log-prob of each sampled token at the temperature, with gradient. entropy_ST: entropy
-    of the distribution it was drawn from, in nats, without gradient. mask_ST: from lengths only.
+    of the distribution it was drawn from, in nats, with gradient only if asked. mask_ST: from
+    lengths only.
     """
 
     logp_ST: torch.Tensor
@@ -36,7 +37,9 @@ class LogProbs:
     mask_ST: torch.Tensor
 
 
-def token_logprobs(policy: Policy, groups: Sequence[Group], temperature: float) -> LogProbs:
+def token_logprobs(
+    policy: Policy, groups: Sequence[Group], temperature: float, entropy_grad: bool = False
+) -> LogProbs:
     """Log-probs of every sampled token, fp32 (float64 for a float64 model), on the policy's device.
 
     The log-softmax is taken in fp32 or wider whatever the forward's precision. Raises nothing for
@@ -51,29 +54,33 @@ def token_logprobs(policy: Policy, groups: Sequence[Group], temperature: float) 
     with policy.forward():
         if flat.supports(policy):
             hidden_NH = _flat_hidden(policy, groups)
-            logp_N, entropy_N = score_hidden(policy, hidden_NH, target_N, temperature)
+            logp_N, entropy_N = score_hidden(policy, hidden_NH, target_N, temperature, entropy_grad)
         else:
             logits_NV = _padded_logits(policy, groups)
-            logp_N, entropy_N = score_logits(logits_NV, target_N, temperature)
+            logp_N, entropy_N = score_logits(logits_NV, target_N, temperature, entropy_grad)
     return LogProbs(_spread(logp_N, mask_ST), _spread(entropy_N, mask_ST), mask_ST)
 
 
 def score_logits(
-    logits_NV: torch.Tensor, target_N: torch.Tensor, temperature: float
+    logits_NV: torch.Tensor, target_N: torch.Tensor, temperature: float, entropy_grad: bool = False
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log-prob of each target (with gradient) and entropy of each row (without), in nats."""
+    """Log-prob of each target and entropy of each row (with gradient only if asked), in nats."""
     wide = torch.float64 if logits_NV.dtype == torch.float64 else torch.float32
     logits_NV = logits_NV.to(wide)
     if temperature != 1.0:
         logits_NV = logits_NV / temperature
     all_NV = torch.log_softmax(logits_NV, -1)
-    with torch.no_grad():
+    with torch.set_grad_enabled(entropy_grad and torch.is_grad_enabled()):
         entropy_N = -(all_NV.exp() * all_NV).sum(-1)
     return all_NV.gather(-1, target_N[:, None])[:, 0], entropy_N
 
 
 def score_hidden(
-    policy: Policy, hidden_NH: torch.Tensor, target_N: torch.Tensor, temperature: float
+    policy: Policy,
+    hidden_NH: torch.Tensor,
+    target_N: torch.Tensor,
+    temperature: float,
+    entropy_grad: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """As `score_logits`, from the hidden states before the head.
 
@@ -83,7 +90,7 @@ def score_hidden(
     head = policy.core.get_output_embeddings()
 
     def piece(part_NH: torch.Tensor, part_N: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return score_logits(head(part_NH), part_N, temperature)
+        return score_logits(head(part_NH), part_N, temperature, entropy_grad)
 
     rows = max(1, CHUNK // policy.core.config.vocab_size)
     if len(target_N) <= rows:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from pawl.config.options import OptimConfig
+from pawl.config.options import AlgoConfig, OptimConfig
 from pawl.errors import Exit, PawlError
 from pawl.store.manifest import config_hash
 from pawl.store.read import read_events, read_samples, read_steps
@@ -38,6 +38,7 @@ class Progress:
     """Where a run stands. outcome is None while it goes on, else why it ends."""
 
     optim: OptimConfig
+    kl_coef: float
     step: int = 0
     updates: int = 0
     best_step: int = 0
@@ -72,7 +73,7 @@ class Progress:
 
 def begin(s: Session, resume: bool) -> Progress:
     """A fresh start with its evaluation and a checkpoint at step 0, or the restored state."""
-    progress = Progress(optim=s.cfg.optim)
+    progress = Progress(optim=s.cfg.optim, kl_coef=s.cfg.algo.kl_coef)
     root = s.run.path / "checkpoints"
     if resume and any(root.glob("step-??????")):
         restore(s, progress)
@@ -106,7 +107,7 @@ def restore(s: Session, progress: Progress) -> None:
         s.scaler.load_state_dict(dict(state.scaler))
     s.run.cut_after(state.step)
     progress.step = progress.saved_step = state.step
-    progress.updates = state.updates
+    progress.updates, progress.kl_coef = state.updates, state.kl_coef
     progress.best_step, progress.best_score = state.best_step, state.best_score
     progress.evals_since_best = state.evals_since_best
     progress.records = list(read_steps(s.run.path))
@@ -135,6 +136,7 @@ def after_step(s: Session, progress: Progress, record: Record, seen: Interrupts)
     """Everything that is due once a step's record exists."""
     progress.step = int(str(record["step"]))
     progress.updates = int(str(record["optim/steps"]))
+    progress.kl_coef = adapted(s.cfg.algo, progress.kl_coef, record)
     last = progress.step == s.total
     due = s.cfg.eval.every and progress.step % s.cfg.eval.every == 0
     if s.held_out and (last or due):
@@ -159,6 +161,18 @@ def after_step(s: Session, progress: Progress, record: Record, seen: Interrupts)
     new_best = progress.best_step == progress.step and s.cfg.checkpoint.keep_best
     if last or progress.outcome or new_best or (every and progress.step % every == 0):
         save(s, progress)
+
+
+def adapted(algo: AlgoConfig, coef: float, record: Record) -> float:
+    """kl_coef for the next step: pulled so that the KL of a sequence meets algo.kl_target.
+
+    coef * (1 + clip(KL / target - 1, -0.2, 0.2) * samples / horizon) (arXiv 1909.08593, eq. 4 f.).
+    """
+    seen = record["policy/kl_ref_sequence"]
+    if not algo.kl_target or seen is None:
+        return coef
+    error = min(0.2, max(-0.2, float(str(seen)) / algo.kl_target - 1.0))
+    return coef * (1.0 + error * int(str(record["batch_samples"])) / algo.kl_horizon)
 
 
 def evaluate(s: Session, progress: Progress, record: Record, full: bool) -> None:
@@ -260,6 +274,7 @@ def save(s: Session, progress: Progress) -> None:
         best_score=progress.best_score,
         evals_since_best=progress.evals_since_best,
         scaler=s.scaler.state_dict(),
+        kl_coef=progress.kl_coef,
     )
     root = s.run.path / "checkpoints"
     checkpoint.save(root, s.policy, s.optimizer, state)

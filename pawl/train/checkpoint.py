@@ -35,6 +35,7 @@ class TrainState:
     best_score: float | None
     evals_since_best: int
     scaler: dict[str, float]
+    kl_coef: float
 
 
 def folder_name(step: int) -> str:

@@ -1,10 +1,10 @@
 """The loop: sample, score, advantage, update, record; then whatever is due at the step boundary.
 
-    problems_P -> engine.generate -> score -> reward_PG -> advantage_PG -> update -> record
+    problems_P -> engine.generate -> score -> reward_PG -> advantage_ST -> update -> record
 
-P prompts, G group members. There is one loop for every estimator. Left out: opening the parts
-(`session.py`), what is due between steps (`boundary.py`), evaluation (`evaluate.py`).
-Run: `pawl train CONFIG`.
+P prompts, G group members, S samples, T tokens. There is one loop for every estimator. Left out:
+opening the parts (`session.py`), what is due between steps (`boundary.py`), evaluation
+(`evaluate.py`). Run: `pawl train CONFIG`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ import time
 import torch
 from torch import Tensor
 
-from pawl.algo.advantages import grpo, grpo_no_std
-from pawl.config.options import AlgoConfig, RunConfig
+from pawl.algo.estimate import estimate
+from pawl.algo.losses import k1
+from pawl.config.options import RunConfig
 from pawl.errors import Exit, PawlError
 from pawl.store.display import Display
 from pawl.store.manifest import differences
@@ -33,8 +34,9 @@ from pawl.train.record import (
     update_metrics,
 )
 from pawl.train.rollouts import Rollouts, collect, require_scored
+from pawl.train.scoring import Scored, score_batch
 from pawl.train.session import Session, open_session
-from pawl.train.update import update
+from pawl.train.update import Step, update
 
 
 def train(cfg: RunConfig, run: RunFolder, display: Display, resume: bool) -> TrainResult:
@@ -46,7 +48,7 @@ def train(cfg: RunConfig, run: RunFolder, display: Display, resume: bool) -> Tra
             try:
                 record = train_step(s, progress)
             except PawlError as e:
-                if e.code == Exit.STOPPED and cfg.algo.minibatches == 1:
+                if e.code == Exit.STOPPED and cfg.algo.minibatches * cfg.algo.epochs == 1:
                     save(s, progress)  # no update of this step was applied: keep what was won
                     run.event("stopped", step=progress.step, reason=e.what)
                 raise
@@ -63,36 +65,39 @@ def train_step(s: Session, progress: Progress) -> Record:
     rollouts = collect(s.engine, s.pool, s.encoder, drawn, g, s.params, s.cfg.seed, step)
     require_scored(rollouts.scores_S, s.cfg.reward.max_missing_frac, str(s.run.path))
     reward_PG, known_PG = rewards(rollouts, p, g)
-    advantage_PG = advantages(reward_PG, known_PG, s.cfg.algo)
 
     s.display.phase("updating")
     updating = time.perf_counter()
-    n, updates = s.cfg.algo.minibatches, progress.updates
-    lrs = [lr_at(updates + i, s.total * n, progress.optim) for i in range(n)]
+    algo, temperature, coef = s.cfg.algo, s.cfg.rollout.temperature, progress.kl_coef
+    n, done = algo.minibatches * algo.epochs, progress.updates
+    scored = score_batch(
+        s.policy, rollouts.groups, temperature, algo.minibatches, s.cfg.train.micro_batch, coef > 0
+    )
+    mask_ST, penalty_ST = penalties(scored, known_PG, coef if algo.kl == "k1" else 0.0)
+    advantage_ST = estimate(algo, reward_PG, known_PG, penalty_ST, mask_ST)
     stats = update(
         s.policy,
         s.optimizer,
         s.scaler,
-        rollouts.groups,
-        advantage_PG.flatten(),
-        known_PG.flatten(),
-        lrs,
-        s.cfg.rollout.temperature,
-        s.cfg.algo,
+        scored,
+        Step(advantage_ST, known_PG.flatten(), temperature, coef, s.cfg.rollout.max_tokens),
+        [lr_at(done + i, s.total * n, progress.optim) for i in range(n)],
+        algo,
         progress.optim,
-        s.cfg.train.micro_batch,
     )
-    s.engine.sync_weights(s.policy, updates + n)
+    done += stats.updates
+    s.engine.sync_weights(s.policy, done)
     now = time.perf_counter()
 
     prompts = [s.encoder.render(problem) for problem, _ in drawn]
-    rows = sample_rows(step, rollouts, prompts, advantage_PG.flatten().tolist())
-    s.run.append_samples(step, rows)
+    worth_S = advantage_ST.sum(1) / mask_ST.sum(1).clamp(min=1)
+    s.run.append_samples(step, sample_rows(step, rollouts, prompts, worth_S.tolist()))
     return (
         progress.counters(step, rollouts, len(s.train))
         | reward_metrics(rollouts.scores_S, g)
         | length_metrics(rollouts.samples_S, g)
-        | update_metrics(stats, lrs[-1], updates + n)
+        | update_metrics(scored, stats, coef, len(rollouts.scores_S))
+        | {"optim/lr": lr_at(done - 1, s.total * n, progress.optim), "optim/steps": done}
         | {"host": host_metrics(rollouts, now - updating, now - began)}
     )
 
@@ -105,8 +110,13 @@ def rewards(rollouts: Rollouts, p: int, g: int) -> tuple[Tensor, Tensor]:
     return reward_PG.view(p, g), known_PG
 
 
-def advantages(reward_PG: Tensor, known_PG: Tensor, cfg: AlgoConfig) -> Tensor:
-    """The configured estimator."""
-    if cfg.advantage == "grpo":
-        return grpo(reward_PG, known_PG, cfg.std_floor)
-    return grpo_no_std(reward_PG, known_PG)
+def penalties(scored: Scored, known_PG: Tensor, coef: float) -> tuple[Tensor, Tensor]:
+    """mask_ST of the tokens whose score is known, and what each of them costs (coef * k1)."""
+    mask_ST = scored.whole([m.mask_ST for m in scored.micros])
+    mask_ST &= known_PG.flatten().to(mask_ST.device)[:, None]
+    if not coef:
+        return mask_ST, torch.zeros(mask_ST.shape, dtype=torch.float64, device=mask_ST.device)
+    parts = [(m.old_logp_ST, m.ref_logp_ST) for m in scored.micros]
+    old_ST = scored.whole([old.double() for old, _ in parts])
+    ref_ST = scored.whole([ref.double() for _, ref in parts if ref is not None])
+    return mask_ST, coef * k1(old_ST, ref_ST, mask_ST)

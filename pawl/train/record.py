@@ -13,6 +13,7 @@ import numpy as np
 
 from pawl.train.evaluate import standard_error
 from pawl.train.rollouts import Rollouts
+from pawl.train.scoring import Scored
 from pawl.train.update import UpdateStats
 from pawl.types import Sample, Score
 
@@ -68,20 +69,21 @@ def length_metrics(samples_S: Sequence[Sample], group_size: int) -> Record:
     }
 
 
-def update_metrics(stats: UpdateStats, lr: float, updates: int) -> Record:
-    """policy/*, loss/* and optim/* of one step."""
-    tokens = max(1, stats.tokens)
+def update_metrics(scored: Scored, stats: UpdateStats, kl_coef: float, samples: int) -> Record:
+    """policy/*, loss/* and optim/grad_norm of one step."""
+    tokens = max(1, scored.tokens)
     return {
-        "policy/entropy": stats.entropy / tokens,
-        "policy/kl_ref": None if stats.kl_ref is None else stats.kl_ref / tokens,
+        "policy/entropy": scored.entropy / tokens,
+        "policy/kl_ref": None if scored.kl_ref is None else scored.kl_ref / tokens,
+        "policy/kl_ref_sequence": None if scored.kl_seq is None else scored.kl_seq / samples,
+        "policy/kl_coef": kl_coef,
+        "policy/kl_old": stats.k3_old,
         "policy/ratio_max_first_pass": stats.ratio_max,
-        "policy/sampler_diff_mean": stats.sampler_diff / tokens,
-        "policy/sampler_diff_max": stats.sampler_diff_max,
-        "policy/clip_frac": stats.clipped / tokens,
+        "policy/sampler_diff_mean": scored.sampler_diff / tokens,
+        "policy/sampler_diff_max": scored.sampler_diff_max,
+        "policy/clip_frac": stats.clipped / max(1, stats.passed),
         "loss/total": stats.loss,
         "optim/grad_norm": _mean(stats.grad_norms),
-        "optim/lr": lr,
-        "optim/steps": updates,
     }
 
 

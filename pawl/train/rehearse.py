@@ -47,7 +47,7 @@ def rehearse(cfg: RunConfig, run: RunFolder, display: Display) -> Rehearsal:
     with open_session(cfg, run, display) as s:
         display.phase("one step")
         s.engine.sync_weights(s.policy, 0)
-        record = train_step(s, Progress(optim=cfg.optim))
+        record = train_step(s, Progress(optim=cfg.optim, kl_coef=cfg.algo.kl_coef))
         host = record["host"]
         assert isinstance(host, dict)
         return Rehearsal(

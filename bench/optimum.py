@@ -1,0 +1,140 @@
+"""Does each estimator reach the closed-form optimum? pi* = pi_ref exp(r / beta) / Z, enumerated.
+
+    python bench/optimum.py [--seeds 0 1 2 3 4 5 6 7 8 9]
+
+A tiny transformer writes three of six tokens after one of two prompts, so every completion can be
+enumerated: the objective J = E[r] - beta KL(pi || pi_ref), its optimum and the start are exact.
+Rollouts are drawn from the exact distribution; scoring pass, advantages, loss and optimiser are
+Pawl's own. Prints the share of the gap that is closed, J between start (0) and optimum (1), for
+each estimator and seed. One setting for all; published GRPO is there to show that it optimises
+something else. Left out: generation, real rewards (bench/presets.py).
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import time
+
+import torch
+from torch import Tensor
+from transformers import Qwen2Config, Qwen2ForCausalLM
+
+from pawl.algo.estimate import estimate
+from pawl.config.options import AlgoConfig, OptimConfig
+from pawl.models.logprobs import token_logprobs
+from pawl.models.policy import Policy, freeze_reference, trainable
+from pawl.train.loop import penalties
+from pawl.train.optim import lr_at, make_optimizer
+from pawl.train.scoring import score_batch
+from pawl.train.update import Step, update
+from pawl.types import Group, Problem, Prompt, Sample
+
+V, T, P, BETA = 6, 3, 2, 0.5
+GROUPS, MEMBERS, ITERATIONS = 32, 8, 150
+SEQUENCES = torch.cartesian_prod(*[torch.arange(V)] * T)
+OPTIM = OptimConfig(lr=4e-3, schedule="linear")
+UNBIASED = {
+    "rloo": {"advantage": "rloo", "kl": "k1"},
+    "reinforce_pp": {"advantage": "reinforce_pp", "kl": "k1"},
+    "dr_grpo": {"advantage": "dr_grpo", "kl": "k1"},
+}
+PUBLISHED = {"grpo": {"advantage": "grpo", "kl": "k3", "normaliser": "sequence"}}
+
+
+def make_policy(seed: int) -> Policy:
+    """A random two-layer transformer over V tokens, with its frozen reference; token p is prompt p."""
+    torch.manual_seed(seed)
+    config = Qwen2Config(
+        vocab_size=V,
+        hidden_size=32,
+        intermediate_size=96,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=16,
+        tie_word_embeddings=False,
+        initializer_range=0.3,
+        bos_token_id=None,
+        eos_token_id=None,
+    )
+    model = Qwen2ForCausalLM(config).eval()
+    policy = Policy(model, None, 0, (), torch.device("cpu"))
+    freeze_reference(policy)
+    return policy
+
+
+def groups_of(prompts: list[int], chosen: Tensor, logp: Tensor) -> list[Group]:
+    """Groups of the sequences with numbers `chosen` (one row a group) and their log-probs."""
+    made = []
+    for group, prompt in enumerate(prompts):
+        samples = tuple(
+            Sample(
+                "w", group, m, tuple(SEQUENCES[n].tolist()), tuple(logp[prompt, n].tolist()), "",
+                "length",
+            )
+            for m, n in enumerate(chosen[group].tolist())
+        )  # fmt: skip
+        made.append(Group(Problem("w", "python", "", "", ()), Prompt("w", group, (prompt,)), samples))
+    return made
+
+
+@torch.no_grad()
+def exact(policy: Policy) -> Tensor:
+    """Log-prob of each token of every sequence after every prompt, (P, N, T); ."""
+    n = len(SEQUENCES)
+    everything = torch.arange(n)[None].expand(P, n)
+    groups = groups_of(list(range(P)), everything, torch.zeros(P, n, T))
+    return token_logprobs(policy, groups, 1.0).logp_ST.view(P, n, T).double()
+
+
+def run(algo: dict[str, str], seed: int) -> tuple[float, float]:
+    """(share of the gap closed, CPU seconds) of one training."""
+    began = time.process_time()
+    cfg = AlgoConfig.model_validate({"kl_coef": BETA, "epochs": 2, **algo})
+    policy = make_policy(seed)
+    draw = torch.Generator().manual_seed(seed + 1000)
+    reward_PN = torch.randn(P, len(SEQUENCES), generator=draw, dtype=torch.float64)
+    ref_PN = exact(policy).sum(2)
+    log_z = torch.logsumexp(ref_PN + reward_PN / BETA, 1)
+
+    def objective() -> float:
+        logp_PN = exact(policy).sum(2)
+        value_PN = logp_PN.exp() * (reward_PN - BETA * (logp_PN - ref_PN))
+        return float(value_PN.sum(1).mean())
+
+    start, best = objective(), float((BETA * log_z).mean())
+    optimizer = make_optimizer(trainable(policy), OPTIM)
+    scaler = torch.amp.GradScaler("cuda", enabled=False)
+    known_PG = torch.ones(GROUPS, MEMBERS, dtype=torch.bool)
+    for i in range(ITERATIONS):
+        logp_PNT = exact(policy)
+        prompts = torch.randint(P, (GROUPS,), generator=draw)
+        weights = logp_PNT.sum(2).exp()[prompts]
+        chosen = torch.multinomial(weights, MEMBERS, replacement=True, generator=draw)
+        groups = groups_of(prompts.tolist(), chosen, logp_PNT)
+        scored = score_batch(policy, groups, 1.0, 1, 0, with_reference=True)
+        mask_ST, penalty_ST = penalties(scored, known_PG, BETA if cfg.kl == "k1" else 0.0)
+        reward_PG = reward_PN[prompts[:, None], chosen]
+        advantage_ST = estimate(cfg, reward_PG, known_PG, penalty_ST, mask_ST)
+        step = Step(advantage_ST, known_PG.flatten(), 1.0, BETA, T)
+        lrs = [lr_at(2 * i + k, 2 * ITERATIONS, OPTIM) for k in range(2)]
+        update(policy, optimizer, scaler, scored, step, lrs, cfg, OPTIM)
+    return (objective() - start) / (best - start), time.process_time() - began
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(range(10)))
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    print(f"{platform.machine()}, one thread, torch {torch.__version__}; share of the gap closed")
+    for name, algo in (UNBIASED | PUBLISHED).items():
+        found = [run(algo, seed) for seed in args.seeds]
+        shares = " ".join(f"{share:+.3f}" for share, _ in found)
+        print(f"{name:14} {shares}  longest {max(s for _, s in found):.1f} CPU s", flush=True)
+
+
+if __name__ == "__main__":
+    main()

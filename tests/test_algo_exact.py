@@ -1,0 +1,144 @@
+"""Exact gradients by enumeration: what each estimator's expected gradient is, in float64.
+
+A policy over sequences of two tokens is a table of logits, small enough to enumerate every group of
+samples with its probability. The expected gradient of the loss is compared with the gradient of
+the objective J = E[r] - beta KL(pi || pi_ref), or E[max of k rewards].
+"""
+
+import itertools
+
+import pytest
+import torch
+
+from pawl.algo import advantages as adv
+from pawl.algo import losses
+
+V, T, G, BETA = 3, 2, 3, 0.3
+SEQS = torch.cartesian_prod(*[torch.arange(V)] * T)
+N = len(SEQS)
+
+
+def table(seed):
+    g = torch.Generator().manual_seed(seed)
+    first = torch.randn(V, generator=g, dtype=torch.float64)
+    second = torch.randn(V, V, generator=g, dtype=torch.float64)
+    return [first.requires_grad_(), second.requires_grad_()]
+
+
+def logps(params):
+    """Log-prob of each token of each sequence, (N, T)."""
+    first, second = (p.log_softmax(-1) for p in params)
+    return torch.stack([first[SEQS[:, 0]], second[SEQS[:, 0], SEQS[:, 1]]], 1)
+
+
+POLICY, REF = table(1), [p.detach() for p in table(2)]
+REWARD = torch.rand(N, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+GROUPS = torch.tensor(list(itertools.product(range(N), repeat=G)))
+MASK = torch.ones(G, T, dtype=torch.bool)
+
+
+def gradient(value):
+    return torch.cat([g.flatten() for g in torch.autograd.grad(value, POLICY)])
+
+
+def target():
+    logp_N = logps(POLICY).sum(1)
+    kl = (logp_N.exp() * (logp_N - logps(REF).sum(1))).sum()
+    return gradient((logp_N.exp() * REWARD).sum() - BETA * kl)
+
+
+def expected(loss_of_group):
+    """Gradient of -loss, averaged over every group with its probability."""
+    logp_NT = logps(POLICY)
+    chance_M = logp_NT.sum(1).detach()[GROUPS].sum(1).exp()
+    terms = [c * loss_of_group(logp_NT[m], m) for c, m in zip(chance_M, GROUPS, strict=True)]
+    return -gradient(torch.stack(terms).sum())
+
+
+def k1_in_reward(advantage):
+    def loss(logp_GT, member_G):
+        old_GT, ref_GT = logp_GT.detach(), logps(REF)[member_G]
+        shaped_1G = (REWARD[member_G] - BETA * losses.k1(old_GT, ref_GT, MASK).sum(1))[None]
+        advantage_1G = advantage(shaped_1G, torch.ones_like(shaped_1G, dtype=torch.bool))
+        ratio_GT = losses.log_ratio(logp_GT, old_GT, MASK)
+        loss_GT, _ = losses.clipped_surrogate(ratio_GT, advantage_1G[0][:, None], MASK, 0.2, 0.2)
+        return losses.reduce(loss_GT, MASK, "constant", 1) / losses.count(MASK, "constant")
+
+    return loss
+
+
+def test_rloo_with_k1_in_the_reward_is_unbiased():
+    torch.testing.assert_close(expected(k1_in_reward(adv.rloo)), target(), atol=1e-10, rtol=0)
+
+
+def test_group_mean_is_unbiased_up_to_its_known_factor():
+    found = expected(k1_in_reward(adv.dr_grpo)) * G / (G - 1)
+    torch.testing.assert_close(found, target(), atol=1e-10, rtol=0)
+
+
+def test_cispo_on_policy_is_the_policy_gradient():
+    def loss(logp_GT, member_G):
+        old_GT, ref_GT = logp_GT.detach(), logps(REF)[member_G]
+        shaped_1G = (REWARD[member_G] - BETA * losses.k1(old_GT, ref_GT, MASK).sum(1))[None]
+        a_G = adv.rloo(shaped_1G, torch.ones_like(shaped_1G, dtype=torch.bool))[0]
+        ratio_GT = losses.log_ratio(logp_GT, old_GT, MASK)
+        loss_GT, _ = losses.cispo(logp_GT, ratio_GT, a_G[:, None], MASK, 1.0, 4.0)
+        return losses.reduce(loss_GT, MASK, "constant", 1) / G
+
+    torch.testing.assert_close(expected(loss), target(), atol=1e-10, rtol=0)
+
+
+def test_gspo_on_policy_is_the_policy_gradient_over_the_length():
+    def loss(logp_GT, member_G):
+        a_G = adv.rloo(REWARD[member_G][None], torch.ones(1, G, dtype=torch.bool))[0]
+        ratio_GT = losses.sequence_log_ratio(logp_GT, logp_GT.detach(), MASK)
+        loss_GT, _ = losses.clipped_surrogate(ratio_GT, a_G[:, None], MASK, 0.2, 0.2)
+        return losses.reduce(loss_GT, MASK, "sequence", 1) / G
+
+    logp_N = logps(POLICY).sum(1)
+    want = gradient((logp_N.exp() * REWARD).sum()) / T
+    torch.testing.assert_close(expected(loss), want, atol=1e-10, rtol=0)
+
+
+@pytest.mark.parametrize("k", [2, 3])
+def test_pass_at_k_follows_the_gradient_of_the_best_of_k(k):
+    def loss(logp_GT, member_G):
+        a_G = adv.pass_at_k(REWARD[member_G][None], torch.ones(1, G, dtype=torch.bool), k)[0]
+        ratio_GT = losses.log_ratio(logp_GT, logp_GT.detach(), MASK)
+        loss_GT, _ = losses.clipped_surrogate(ratio_GT, a_G[:, None], MASK, 0.2, 0.2)
+        return losses.reduce(loss_GT, MASK, "constant", 1) / G
+
+    logp_N = logps(POLICY).sum(1)
+    subsets = torch.tensor(list(itertools.product(range(N), repeat=k)))
+    best_M = REWARD[subsets].amax(1)
+    want = gradient((logp_N[subsets].sum(1).exp() * best_M).sum())
+    torch.testing.assert_close(expected(loss), want, atol=1e-10, rtol=0)
+
+
+def kl_in_loss(kl):
+    def loss(logp_GT, member_G):
+        a_G = adv.rloo(REWARD[member_G][None], torch.ones(1, G, dtype=torch.bool))[0]
+        ratio_GT = losses.log_ratio(logp_GT, logp_GT.detach(), MASK)
+        loss_GT, _ = losses.clipped_surrogate(ratio_GT, a_G[:, None], MASK, 0.2, 0.2)
+        loss_GT = loss_GT + BETA * kl(logp_GT, logps(REF)[member_G], MASK)
+        return losses.reduce(loss_GT, MASK, "constant", 1) / G
+
+    return loss
+
+
+@pytest.mark.parametrize(
+    ("kl", "at_least"), [(losses.k1, 0.05), (losses.k2, 0.005), (losses.k3, 0.01)]
+)
+def test_a_kl_in_the_loss_is_biased_token_by_token(kl, at_least):
+    """The size of the bias is part of the contract: docs/algorithms.md states it."""
+    bias = (expected(kl_in_loss(kl)) - target()).norm() / target().norm()
+    assert bias > at_least
+
+
+@pytest.mark.parametrize(
+    "advantage", [lambda r, k: adv.grpo(r, k, 1e-4), adv.best_of_n], ids=["grpo", "raft"]
+)
+def test_published_grpo_and_raft_optimise_something_else(advantage):
+    found = expected(k1_in_reward(advantage))
+    cosine = torch.nn.functional.cosine_similarity(found, target(), dim=0)
+    assert cosine < 0.999
