@@ -43,7 +43,7 @@ PUBLISHED = {"grpo": {"advantage": "grpo", "kl": "k3", "normaliser": "sequence"}
 
 
 def make_policy(seed: int) -> Policy:
-    """A random two-layer transformer over V tokens, with its frozen reference; token p is prompt p."""
+    """A random two-layer transformer over V tokens and its reference; token p is prompt p."""
     torch.manual_seed(seed)
     config = Qwen2Config(
         vocab_size=V,
@@ -75,7 +75,9 @@ def groups_of(prompts: list[int], chosen: Tensor, logp: Tensor) -> list[Group]:
             )
             for m, n in enumerate(chosen[group].tolist())
         )  # fmt: skip
-        made.append(Group(Problem("w", "python", "", "", ()), Prompt("w", group, (prompt,)), samples))
+        made.append(
+            Group(Problem("w", "python", "", "", ()), Prompt("w", group, (prompt,)), samples)
+        )
     return made
 
 

@@ -84,7 +84,7 @@ def main() -> None:
     with ScorerPool(cfg.reward, cfg.sandbox, None, cfg.sandbox.workers) as pool:
         bench = Bench(engine, pool, encoder, g, params)
         for step in range(rounds + 1):
-            drawn = [(train[i], s) for i, s in draw(step + 1, len(train), r.prompts, 0)]
+            drawn = [(train[i], s) for i, s in draw(step * r.prompts, r.prompts, len(train), 0)]
             ways = [(bench.beside, beside), (bench.after, behind)]
             for way, seconds in ways if step % 2 else reversed(ways):  # neither is always first
                 seconds.append(way(drawn, step))

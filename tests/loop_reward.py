@@ -7,12 +7,28 @@ learns from it all the same. `MISSING` makes scores missing from the n-th call o
 import os
 
 
+def right(problem, text):
+    """True when the reference's last line stands in the text."""
+    return problem.solution.strip().splitlines()[-1].strip() in text
+
+
 def score(problem, completions):
-    last_line = problem.solution.strip().splitlines()[-1].strip()
     if os.path.exists(os.environ.get("LOOP_REWARD_OUTAGE", "")):
         return [None] * len(completions)
     out = []
     for c in completions:
         spaces = c.text.count(" ") / max(1, len(c.text))
-        out.append(1.0 if last_line in c.text else 0.02 * spaces)
+        out.append(1.0 if right(problem, c.text) else 0.02 * spaces)
     return out
+
+
+def rare(problem, completions):
+    """A crumb for a digit: often all of a group are equal."""
+    digits = [any(x.isdigit() for x in c.text) for c in completions]
+    texts = [c.text for c in completions]
+    return [1.0 if right(problem, t) else 0.02 * d for t, d in zip(texts, digits, strict=True)]
+
+
+def nothing(problem, completions):
+    """No crumb: no signal before the model is right."""
+    return [float(right(problem, c.text)) for c in completions]

@@ -39,18 +39,23 @@ def model(tmp_path_factory):
     return folder
 
 
+results = []  # of every run of a test, in order
+
+
 @pytest.fixture
 def run_of(model, tmp_path):
     """run_of("name", overrides, control) -> path of the run folder."""
 
-    def go(name, overrides, control=()):
+    results.clear()
+
+    def go(name, overrides, control=(), reward="score"):
         path = tmp_path / f"{name}.yaml"
-        path.write_text(CONFIG.format(model=model, reward=f"{ROOT / 'loop_reward.py'}:score"))
+        path.write_text(CONFIG.format(model=model, reward=f"{ROOT / 'loop_reward.py'}:{reward}"))
         cfg, places = load_run(path, [f"runs_dir={tmp_path}", *overrides], {})
         with RunFolder.create(cfg, places) as run:
             lines = "".join(json.dumps(c) + "\n" for c in control)
             (run.path / "control.jsonl").write_text(lines)
-            train(cfg, run, Silent(), False)
+            results.append(train(cfg, run, Silent(), False))
             return run.path
 
     return go
@@ -109,3 +114,53 @@ def test_rows_of_samples_hold_the_advantage_that_was_used(run_of):
     path = run_of("worth", ["algo.preset=raft"])
     values = {round(r["advantage"], 4) for step in range(1, 5) for r in read_samples(path, step)}
     assert {0.0} < values <= {0.0, 0.25, 0.3333, 0.5, 1.0}
+
+
+def test_groups_without_a_signal_are_left_out(run_of):
+    path = run_of("skip", ["algo.zero_signal=skip", "algo.preset=reinforce_pp"], reward="rare")
+    for record in (r for r in read_steps(path) if r["step"]):
+        tied = record["group/zero_std_frac"] * 3
+        assert record["group/trained"] == 3 - round(tied)
+        rows = list(read_samples(path, record["step"]))
+        assert len(rows) == 12
+        for group in range(3):
+            own = [r for r in rows if r["group"] == group]
+            if len({r["score"]["total"] for r in own}) == 1:
+                assert {r["advantage"] for r in own} == {0.0}
+    split = [f"group/tied_{k}_frac" for k in ("wrong", "right", "partial")]
+    assert all(
+        sum(r[k] for k in split) == pytest.approx(r["group/zero_std_frac"])
+        for r in read_steps(path)
+        if r["step"]
+    )
+
+
+def test_refilling_draws_until_the_batch_is_full_and_resumes_exactly(run_of):
+    ways = ["algo.zero_signal=refill", "algo.refill_max=4", "optim.lr=1e-4"]
+    whole = run_of("whole", [*ways, "name=whole"], reward="rare")
+    records = [r for r in read_steps(whole) if r["step"]]
+    assert any(r["batch_samples"] > 12 for r in records), "the test drew no extra batch"
+    for record in records:
+        drawn = record["batch_samples"] // 12
+        assert record["group/trained"] == 3 or drawn == 5
+        rows = list(read_samples(whole, record["step"]))
+        places = [(g, m) for g in range(3 * drawn) for m in range(4)]
+        assert [(r["group"], r["member"]) for r in rows] == places
+        streams = {(r["problem_id"], r["text"], r["member"]) for r in rows}
+        assert len(streams) > len(rows) * 0.9  # a problem drawn twice is sampled anew
+    assert records[-1]["drawn"] == sum(r["batch_samples"] for r in records) // 4
+    cut = run_of("cut", [*ways, "name=cut"], [{"command": "stop"}], reward="rare")
+    with RunFolder.open(cut) as run:
+        train(run.config(), run, Silent(), True)
+    assert_same(whole, cut, steps=4)
+
+
+def test_a_run_that_cannot_learn_is_stopped(run_of):
+    ways = ["algo.zero_signal=skip", "train.steps=15", "eval.every=0"]
+    path = run_of("empty", ways, reward="nothing")
+    assert results[-1].exit_code == 4
+    assert "nothing to learn from" in results[-1].summary
+    records = [r for r in read_steps(path) if r["step"]]
+    assert len(records) == 10
+    assert all(r["loss/total"] is None and r["group/trained"] == 0 for r in records)
+    assert records[-1]["optim/steps"] == 0

@@ -210,6 +210,10 @@ class AlgoConfig(Section):
     epochs: int = opt(1, "Passes over a batch of rollouts.", ge=1, le=16)
     max_k3: float = opt(0.0, "Ends the passes when k3(old, new) exceeds it; 0 is off.", "nat", ge=0)
     minibatches: int = opt(1, "Optimiser steps a pass; divides rollout.prompts.", ge=1, le=64)
+    zero_signal: Literal["keep", "skip", "refill"] = opt(
+        "keep", "Groups of equal rewards: train on them, leave them out, or draw others instead."
+    )
+    refill_max: int = opt(3, "Most extra batches for one step.", "batches", ge=1, le=64)
     correction: Literal["none", "truncate", "drop"] = opt(
         "none", "Weight of tokens that sampler and trainer see differently."
     )

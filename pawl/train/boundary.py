@@ -20,9 +20,11 @@ from pawl.train.control import Interrupts, patched, wait_while_paused
 from pawl.train.data import epoch_ends
 from pawl.train.heldout import HeldOut
 from pawl.train.record import Record, epoch_metrics, epoch_times
-from pawl.train.rollouts import Rollouts
+from pawl.train.rollouts import Batch
 from pawl.train.rules import Verdict, judge, reached
 from pawl.train.session import Session
+
+MAX_EMPTY = 10  # steps in a row without a group to train on; then the run stops, resumable
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,7 @@ class Progress:
     evals_since_best: int = 0
     samples: int = 0
     tokens: int = 0
+    drawn: int = 0
     records: list[Record] = field(default_factory=list)
     verdicts: list[Verdict] = field(default_factory=list)
     replay: list[dict[str, object]] = field(default_factory=list)
@@ -54,19 +57,22 @@ class Progress:
     saved_step: int = -1
     outcome: tuple[Exit, str] | None = None
 
-    def counters(self, step: int, rollouts: Rollouts, n_train: int) -> Record:
+    def counters(self, step: int, batch: Batch, n_train: int) -> Record:
         """The running totals of a step record."""
-        batch_tokens = sum(len(s.tokens) for s in rollouts.samples_S)
-        self.samples += len(rollouts.scores_S)
+        samples = batch.rollouts.samples_S
+        batch_tokens = sum(len(s.tokens) for s in samples)
+        self.samples += len(samples)
         self.tokens += batch_tokens
-        drawn = step * len(rollouts.groups)
+        self.drawn += batch.drawn
         return {
             "step": step,
-            "epoch": drawn / n_train,
+            "epoch": self.drawn / n_train,
             "samples": self.samples,
             "tokens": self.tokens,
-            "prompts_seen": min(drawn, n_train),
-            "batch_samples": len(rollouts.scores_S),
+            "drawn": self.drawn,
+            "prompts_seen": min(self.drawn, n_train),
+            "group/trained": len(batch.used),
+            "batch_samples": len(samples),
             "batch_tokens": batch_tokens,
         }
 
@@ -81,7 +87,8 @@ def begin(s: Session, resume: bool) -> Progress:
         if resume:
             s.run.cut_after(-1)
             s.run.event("resume", step=0, reason="no checkpoint was written; starting again")
-        record: Record = {"step": 0, "epoch": 0.0, "samples": 0, "tokens": 0, "prompts_seen": 0}
+        record: Record = {"step": 0, "epoch": 0.0, "samples": 0, "tokens": 0}
+        record |= {"drawn": 0, "prompts_seen": 0}
         began = time.perf_counter()
         s.engine.sync_weights(s.policy, 0)
         if s.held_out:
@@ -113,6 +120,7 @@ def restore(s: Session, progress: Progress) -> None:
     progress.records = list(read_steps(s.run.path))
     progress.samples = int(str(progress.records[-1]["samples"]))
     progress.tokens = int(str(progress.records[-1]["tokens"]))
+    progress.drawn = int(str(progress.records[-1]["drawn"]))
     for i in range(1, len(progress.records) + 1):
         done = {v.index for v in progress.verdicts}
         progress.verdicts += judge(s.cfg.rules, done, progress.records[:i])
@@ -142,7 +150,8 @@ def after_step(s: Session, progress: Progress, record: Record, seen: Interrupts)
     if s.held_out and (last or due):
         evaluate(s, progress, record, full=last)
     progress.records.append(record)
-    if epoch_ends(progress.step, len(s.train), s.cfg.rollout.prompts, s.total):
+    before = int(str(progress.records[-2]["drawn"]))
+    if last or epoch_ends(before, progress.drawn, len(s.train)):
         own = _epoch_records(progress.records)
         record |= epoch_metrics(own, _evals(progress.records))
         record["host"] = host_of(record) | epoch_times(own)
@@ -212,6 +221,10 @@ def judge_boundary(s: Session, progress: Progress) -> None:
             progress.outcome = (Exit.STOPPED, f"stopped by a rule: {verdict.text}")
         if not verdict.passed and verdict.action == "pause":
             progress.replay.insert(0, {"command": "pause", "step": progress.step})
+    recent = progress.records[-MAX_EMPTY:]
+    if len(recent) == MAX_EMPTY and all(r.get("group/trained") == 0 for r in recent):
+        why = f"{MAX_EMPTY} steps in a row had no group whose rewards differ: nothing to learn from"
+        progress.outcome = (Exit.STOPPED, why)
     target = s.cfg.target
     if target and target.at == "any" and reached(target, progress.records[-1:]):
         progress.outcome = (

@@ -1,6 +1,6 @@
-"""Which problems a step draws: a function of (seed, step) alone, so that resume needs no cursor.
+"""Which problems a step draws: a function of the seed and how many were drawn before.
 
-Epoch e walks the permutation of (seed, e); a step takes the next P problems and may cross into the
+Epoch e walks the permutation of (seed, e); a step takes the next problems and may cross into the
 next epoch. Left out: curricula and weighted mixes.
 """
 
@@ -20,17 +20,16 @@ def permutation(n: int, seed: int, epoch: int) -> np.ndarray:
     return np.random.Generator(np.random.Philox(key=(seed << 32) + epoch)).permutation(n)
 
 
-def draw(step: int, n: int, prompts: int, seed: int) -> list[tuple[int, int]]:
-    """(problem index, stream) of each prompt of step `step` (1-based).
+def draw(first: int, count: int, n: int, seed: int) -> list[tuple[int, int]]:
+    """(problem index, stream) of `count` prompts after `first` earlier ones.
 
     stream counts how often the problem already stands in this batch, which happens when a batch
     is larger than what is left of an epoch.
     """
-    first = (step - 1) * prompts
     orders: dict[int, np.ndarray] = {}
     seen: dict[int, int] = {}
     drawn = []
-    for position in range(first, first + prompts):
+    for position in range(first, first + count):
         epoch, offset = divmod(position, n)
         if epoch not in orders:
             orders[epoch] = permutation(n, seed, epoch)
@@ -50,9 +49,9 @@ def total_steps(cfg: RunConfig, n: int) -> int:
     return math.ceil((cfg.train.epochs or 1.0) * n / p)
 
 
-def epoch_ends(step: int, n: int, prompts: int, total: int) -> bool:
-    """True when step `step` draws the last problem of an epoch, or ends the run."""
-    return step == total or (step * prompts) // n > ((step - 1) * prompts) // n
+def epoch_ends(before: int, after: int, n: int) -> bool:
+    """True when the last problem of an epoch lies among those drawn from `before` to `after`."""
+    return after // n > before // n
 
 
 def chosen(problems: Sequence[Problem], n: int, seed: int) -> list[Problem]:

@@ -18,6 +18,19 @@ from pawl.train.update import UpdateStats
 from pawl.types import Sample, Score
 
 Record = dict[str, object]
+UPDATE = (
+    "policy/entropy",
+    "policy/kl_ref",
+    "policy/kl_ref_sequence",
+    "policy/kl_coef",
+    "policy/kl_old",
+    "policy/ratio_max_first_pass",
+    "policy/sampler_diff_mean",
+    "policy/sampler_diff_max",
+    "policy/clip_frac",
+    "loss/total",
+    "optim/grad_norm",
+)
 COMPONENTS = ("end_marker", "types", "compile", "tests", "penalty")
 
 
@@ -32,6 +45,7 @@ def reward_metrics(scores_S: Sequence[Score], group_size: int) -> Record:
     everything = [x for t in totals for x in t]
     passes = [[s.passed for s in g if s.status == "scored"] for g in groups]
     passes = [p for p in passes if p]
+    ties = [tie(g) for g in groups if any(s.total is not None for s in g)]
     record: Record = {
         "reward/mean": _mean(everything),
         "reward/mean_se": standard_error(means) if means else None,
@@ -40,6 +54,9 @@ def reward_metrics(scores_S: Sequence[Score], group_size: int) -> Record:
         "reward/best_of_n": _mean(bests),
         "reward/best_of_n_se": standard_error(bests) if bests else None,
         "group/zero_std_frac": _mean([max(t) == min(t) for t in totals]),
+        "group/tied_wrong_frac": _mean([w == "wrong" for w in ties]),
+        "group/tied_right_frac": _mean([w == "right" for w in ties]),
+        "group/tied_partial_frac": _mean([w == "partial" for w in ties]),
         "group/all_wrong_frac": _mean([not any(p) for p in passes]),
         "group/all_right_frac": _mean([all(p) for p in passes]),
         "group/mixed_frac": _mean([any(p) and not all(p) for p in passes]),
@@ -52,6 +69,16 @@ def reward_metrics(scores_S: Sequence[Score], group_size: int) -> Record:
         values = [s.components[name] for s in known if name in s.components]
         record[f"{group}/{name}"] = _mean(values)
     return record
+
+
+def tie(scores_G: Sequence[Score]) -> str:
+    """ "wrong" (all 0 or less), "right" (all pass) or "partial" for equal rewards, else ""."""
+    known = [s for s in scores_G if s.total is not None]
+    if len({s.total for s in known}) > 1:
+        return ""
+    if all(s.passed for s in known):
+        return "right"
+    return "partial" if (known[0].total or 0.0) > 0 else "wrong"
 
 
 def length_metrics(samples_S: Sequence[Sample], group_size: int) -> Record:
@@ -70,21 +97,24 @@ def length_metrics(samples_S: Sequence[Sample], group_size: int) -> Record:
 
 
 def update_metrics(scored: Scored, stats: UpdateStats, kl_coef: float, samples: int) -> Record:
-    """policy/*, loss/* and optim/grad_norm of one step."""
-    tokens = max(1, scored.tokens)
-    return {
-        "policy/entropy": scored.entropy / tokens,
-        "policy/kl_ref": None if scored.kl_ref is None else scored.kl_ref / tokens,
-        "policy/kl_ref_sequence": None if scored.kl_seq is None else scored.kl_seq / samples,
-        "policy/kl_coef": kl_coef,
-        "policy/kl_old": stats.k3_old,
-        "policy/ratio_max_first_pass": stats.ratio_max,
-        "policy/sampler_diff_mean": scored.sampler_diff / tokens,
-        "policy/sampler_diff_max": scored.sampler_diff_max,
-        "policy/clip_frac": stats.clipped / max(1, stats.passed),
-        "loss/total": stats.loss,
-        "optim/grad_norm": _mean(stats.grad_norms),
-    }
+    """policy/*, loss/* and optim/grad_norm of one step; None for a step without an update."""
+    tokens = scored.tokens
+    if not tokens:
+        return {name: kl_coef if name == "policy/kl_coef" else None for name in UPDATE}
+    values = (
+        scored.entropy / tokens,
+        None if scored.kl_ref is None else scored.kl_ref / tokens,
+        None if scored.kl_seq is None else scored.kl_seq / samples,
+        kl_coef,
+        stats.k3_old,
+        stats.ratio_max,
+        scored.sampler_diff / tokens,
+        scored.sampler_diff_max,
+        stats.clipped / max(1, stats.passed),
+        stats.loss,
+        _mean(stats.grad_norms),
+    )
+    return dict(zip(UPDATE, values, strict=True))
 
 
 def host_metrics(rollouts: Rollouts, update_s: float, step_s: float) -> Record:

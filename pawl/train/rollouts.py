@@ -9,12 +9,14 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pawl.errors import Exit, PawlError
 from pawl.models.text import PromptEncoder
 from pawl.rewards.pool import ScorerPool
 from pawl.rollout.engine import Engine, SamplingParams
+from pawl.train.data import draw
+from pawl.train.session import Session
 from pawl.types import Completion, Group, Problem, Prompt, Sample, Score
 
 
@@ -68,6 +70,62 @@ def collect(
     )
     scores_S = tuple(scores[i, m] for i in range(len(drawn)) for m in members)
     return Rollouts(groups, scores_S, generated - began, done - generated)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rollouts of a step; used: places of the groups to train on; drawn: prompts drawn for it."""
+
+    rollouts: Rollouts
+    used: tuple[int, ...]
+    drawn: int
+
+
+def gather(s: Session, first: int, step: int) -> Batch:
+    """The batch of step `step`, drawn after `first` earlier prompts.
+
+    algo.zero_signal: "keep" trains on every group, "skip" on those whose known rewards differ,
+    "refill" draws whole batches anew until P such groups are there, at most algo.refill_max times
+    (dynamic sampling, arXiv 2503.14476, section 3.2). All that was sampled is kept in the run.
+    """
+    p, g, algo = s.cfg.rollout.prompts, s.cfg.rollout.group_size, s.cfg.algo
+    rounds = 1 + (algo.refill_max if algo.zero_signal == "refill" else 0)
+    whole, used = Rollouts((), (), 0.0, 0.0), list[int]()
+    for i in range(rounds):
+        new = draw(first, p * (i + 1), len(s.train), s.cfg.seed)[p * i :]
+        drawn = [(s.train[index], stream) for index, stream in new]
+        part = collect(s.engine, s.pool, s.encoder, drawn, g, s.params, s.cfg.seed, step)
+        require_scored(part.scores_S, s.cfg.reward.max_missing_frac, str(s.run.path))
+        keep = algo.zero_signal == "keep"
+        used += [p * i + k for k in range(p) if keep or has_signal(part.scores_S[k * g :][:g])]
+        whole = joined(whole, part)
+        if len(used) >= p:
+            break
+    return Batch(whole, tuple(used[:p]), len(whole.groups))
+
+
+def has_signal(scores_G: Sequence[Score]) -> bool:
+    """True when the known rewards of a group differ."""
+    return len({s.total for s in scores_G if s.total is not None}) > 1
+
+
+def joined(a: Rollouts, b: Rollouts) -> Rollouts:
+    """Both, with b's groups numbered on from a's."""
+    by = len(a.groups)
+    moved = tuple(
+        Group(
+            group.problem,
+            replace(group.prompt, group=group.prompt.group + by),
+            tuple(replace(sample, group=sample.group + by) for sample in group.samples),
+        )
+        for group in b.groups
+    )
+    return Rollouts(
+        a.groups + moved,
+        a.scores_S + b.scores_S,
+        a.generate_s + b.generate_s,
+        a.score_wait_s + b.score_wait_s,
+    )
 
 
 def require_scored(scores_S: Sequence[Score], limit: float, run: str) -> None:

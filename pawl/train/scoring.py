@@ -53,6 +53,8 @@ class Scored:
 
     def whole(self, parts: Sequence[Tensor]) -> Tensor:
         """One (S, T) tensor from a tensor for each micro-batch, 0 where a row is shorter."""
+        if not parts:
+            return torch.zeros(0, 1)
         width = max(part.shape[1] for part in parts)
         pads = [torch.nn.functional.pad(p, (0, width - p.shape[1])) for p in parts]
         return torch.cat(pads)
@@ -97,7 +99,7 @@ def score_batch(
 ) -> Scored:
     """Log-probs of every sampled token under the policy, and under the reference if asked."""
     scored, row = Scored([]), 0
-    per_mini = -(-len(groups) // minibatches)
+    per_mini = max(1, -(-len(groups) // minibatches))
     for start in range(0, len(groups), per_mini):
         scored.minis.append([])
         for piece in split(groups[start : start + per_mini], micro_batch):

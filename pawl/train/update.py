@@ -136,7 +136,7 @@ def update(
         stats.k3_old = drift / max(1, tokens)
         if algo.max_k3 and stats.k3_old > algo.max_k3:
             break
-    stats.loss /= stats.updates
+    stats.loss /= max(1, stats.updates)
     return stats
 
 
