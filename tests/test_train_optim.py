@@ -26,6 +26,15 @@ def test_decay_starts_at_the_peak_and_ends_at_the_floor(schedule):
     assert rates[9:] == sorted(rates[9:], reverse=True)
 
 
+def test_restarts_reach_the_floor_and_the_peak_in_every_cycle():
+    cfg = OptimConfig(lr=1.0, warmup=4, schedule="restarts", cycles=3, min_lr_ratio=0.1)
+    rates = [lr_at(i, 34, cfg) for i in range(34)]
+    assert [i for i, r in enumerate(rates) if r == pytest.approx(0.1)] == [13, 23, 33]
+    assert rates[4:14] == pytest.approx(rates[14:24])
+    assert rates[4:14] == pytest.approx(rates[24:34])
+    assert rates[3] == 1.0 and all(r > 0.9 for r in (rates[4], rates[14], rates[24]))
+
+
 def test_weight_decay_spares_norms_and_biases():
     model = nn.Sequential(nn.Linear(3, 3), nn.LayerNorm(3))
     optimizer = make_optimizer(model.named_parameters(), OptimConfig(weight_decay=0.5))

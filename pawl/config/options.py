@@ -234,7 +234,10 @@ class OptimConfig(Section):
     """AdamW (arXiv 1711.05101) and its schedule, counted in optimiser steps."""
 
     lr: float = opt(5e-6, "Peak learning rate.", live=True, ge=0, le=1)
-    schedule: Literal["constant", "linear", "cosine"] = opt("constant", "After the warm-up.")
+    schedule: Literal["constant", "linear", "cosine", "restarts"] = opt(
+        "constant", "After the warm-up; restarts is cosine, several times."
+    )
+    cycles: int = opt(4, "How often `restarts` falls from the peak.", ge=1, le=1000)
     warmup: float = opt(0.0, "Below 1 a share of the run, else optimiser steps.", ge=0)
     min_lr_ratio: float = opt(0.0, "Last learning rate / peak, for linear and cosine.", ge=0, le=1)
     beta1: float = opt(0.9, "Decay of the first moment.", ge=0, lt=1)

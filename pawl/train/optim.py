@@ -24,7 +24,8 @@ def lr_at(step: int, total: int, cfg: OptimConfig) -> float:
     """Learning rate of optimiser step `step` (0 .. total - 1), linear warm-up then the schedule.
 
     The first step already has a rate above 0: (step + 1) / warmup. Cosine and linear end at
-    lr * min_lr_ratio on the last step.
+    lr * min_lr_ratio on the last step; restarts (arXiv 1608.03983) at the end of each of
+    `cfg.cycles` equal parts.
     """
     warm = warmup_steps(total, cfg)
     if step < warm:
@@ -32,6 +33,9 @@ def lr_at(step: int, total: int, cfg: OptimConfig) -> float:
     if cfg.schedule == "constant":
         return cfg.lr
     done = min(1.0, (step - warm + 1) / max(1, total - warm))
+    if cfg.schedule == "restarts":
+        part = round(done * cfg.cycles, 9)  # so that the end of a cycle is its end
+        done = part - math.ceil(part) + 1.0  # (0, 1] in each cycle
     shape = 1.0 - done if cfg.schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * done))
     return cfg.lr * (cfg.min_lr_ratio + (1.0 - cfg.min_lr_ratio) * shape)
 
