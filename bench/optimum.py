@@ -33,7 +33,7 @@ from pawl.types import Group, Problem, Prompt, Sample
 V, T, P, BETA = 6, 3, 2, 0.5
 GROUPS, MEMBERS, ITERATIONS = 32, 8, 150
 SEQUENCES = torch.cartesian_prod(*[torch.arange(V)] * T)
-OPTIM = OptimConfig(lr=4e-3, schedule="linear")
+OPTIM = OptimConfig(lr=6e-3, schedule="linear")
 UNBIASED = {
     "rloo": {"advantage": "rloo", "kl": "k1"},
     "reinforce_pp": {"advantage": "reinforce_pp", "kl": "k1"},
