@@ -31,9 +31,10 @@ from pawl.train.update import Step, update
 from pawl.types import Group, Problem, Prompt, Sample
 
 V, T, P, BETA = 6, 3, 2, 0.5
-GROUPS, MEMBERS, ITERATIONS = 32, 8, 150
-SEQUENCES = torch.cartesian_prod(*[torch.arange(V)] * T)
-OPTIM = OptimConfig(lr=6e-3, schedule="linear")
+GROUPS, MEMBERS, ITERATIONS = 32, 8, 140
+SEQUENCES = [tuple(row) for row in torch.cartesian_prod(*[torch.arange(V)] * T).tolist()]
+MINIS, PASSES = 4, 2  # optimiser steps of an iteration: 8
+OPTIM = OptimConfig(lr=2e-3, schedule="linear")
 UNBIASED = {
     "rloo": {"advantage": "rloo", "kl": "k1"},
     "reinforce_pp": {"advantage": "reinforce_pp", "kl": "k1"},
@@ -54,7 +55,7 @@ def make_policy(seed: int) -> Policy:
         num_key_value_heads=2,
         max_position_embeddings=16,
         tie_word_embeddings=False,
-        initializer_range=0.3,
+        initializer_range=0.15,
         bos_token_id=None,
         eos_token_id=None,
     )
@@ -66,34 +67,33 @@ def make_policy(seed: int) -> Policy:
 
 def groups_of(prompts: list[int], chosen: Tensor, logp: Tensor) -> list[Group]:
     """Groups of the sequences with numbers `chosen` (one row a group) and their log-probs."""
-    made = []
-    for group, prompt in enumerate(prompts):
+    made, logps = [], logp.tolist()
+    for group, (prompt, numbers) in enumerate(zip(prompts, chosen.tolist(), strict=True)):
         samples = tuple(
-            Sample(
-                "w", group, m, tuple(SEQUENCES[n].tolist()), tuple(logp[prompt, n].tolist()), "",
-                "length",
-            )
-            for m, n in enumerate(chosen[group].tolist())
-        )  # fmt: skip
+            Sample("w", group, m, SEQUENCES[n], tuple(logps[prompt][n]), "", "length")
+            for m, n in enumerate(numbers)
+        )
         made.append(
             Group(Problem("w", "python", "", "", ()), Prompt("w", group, (prompt,)), samples)
         )
     return made
 
 
+EVERYTHING = groups_of(list(range(P)), torch.arange(V**T).expand(P, -1), torch.zeros(P, V**T, T))
+
+
 @torch.no_grad()
 def exact(policy: Policy) -> Tensor:
     """Log-prob of each token of every sequence after every prompt, (P, N, T); ."""
-    n = len(SEQUENCES)
-    everything = torch.arange(n)[None].expand(P, n)
-    groups = groups_of(list(range(P)), everything, torch.zeros(P, n, T))
-    return token_logprobs(policy, groups, 1.0).logp_ST.view(P, n, T).double()
+    return token_logprobs(policy, EVERYTHING, 1.0).logp_ST.view(P, -1, T).double()
 
 
 def run(algo: dict[str, str], seed: int) -> tuple[float, float]:
     """(share of the gap closed, CPU seconds) of one training."""
     began = time.process_time()
-    cfg = AlgoConfig.model_validate({"kl_coef": BETA, "epochs": 2, **algo})
+    cfg = AlgoConfig.model_validate(
+        {"kl_coef": BETA, "epochs": PASSES, "minibatches": MINIS, **algo}
+    )
     policy = make_policy(seed)
     draw = torch.Generator().manual_seed(seed + 1000)
     reward_PN = torch.randn(P, len(SEQUENCES), generator=draw, dtype=torch.float64)
@@ -105,6 +105,7 @@ def run(algo: dict[str, str], seed: int) -> tuple[float, float]:
         value_PN = logp_PN.exp() * (reward_PN - BETA * (logp_PN - ref_PN))
         return float(value_PN.sum(1).mean())
 
+    n = PASSES * MINIS
     start, best = objective(), float((BETA * log_z).mean())
     optimizer = make_optimizer(trainable(policy), OPTIM)
     scaler = torch.amp.GradScaler("cuda", enabled=False)
@@ -115,12 +116,12 @@ def run(algo: dict[str, str], seed: int) -> tuple[float, float]:
         weights = logp_PNT.sum(2).exp()[prompts]
         chosen = torch.multinomial(weights, MEMBERS, replacement=True, generator=draw)
         groups = groups_of(prompts.tolist(), chosen, logp_PNT)
-        scored = score_batch(policy, groups, 1.0, 1, 0, with_reference=True)
+        scored = score_batch(policy, groups, 1.0, MINIS, 0, with_reference=True)
         mask_ST, penalty_ST = penalties(scored, known_PG, BETA if cfg.kl == "k1" else 0.0)
         reward_PG = reward_PN[prompts[:, None], chosen]
         advantage_ST = estimate(cfg, reward_PG, known_PG, penalty_ST, mask_ST)
         step = Step(advantage_ST, known_PG.flatten(), 1.0, BETA, T)
-        lrs = [lr_at(2 * i + k, 2 * ITERATIONS, OPTIM) for k in range(2)]
+        lrs = [lr_at(n * i + k, n * ITERATIONS, OPTIM) for k in range(n)]
         update(policy, optimizer, scaler, scored, step, lrs, cfg, OPTIM)
     return (objective() - start) / (best - start), time.process_time() - began
 
