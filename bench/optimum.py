@@ -31,10 +31,10 @@ from pawl.train.update import Step, update
 from pawl.types import Group, Problem, Prompt, Sample
 
 V, T, P, BETA = 6, 3, 2, 0.5
-GROUPS, MEMBERS, ITERATIONS = 32, 8, 140
+GROUPS, MEMBERS, ITERATIONS = 16, 32, 110
 SEQUENCES = [tuple(row) for row in torch.cartesian_prod(*[torch.arange(V)] * T).tolist()]
 MINIS, PASSES = 4, 2  # optimiser steps of an iteration: 8
-OPTIM = OptimConfig(lr=2e-3, schedule="linear")
+OPTIM = OptimConfig(lr=1.5e-3, schedule="linear")
 UNBIASED = {
     "rloo": {"advantage": "rloo", "kl": "k1"},
     "reinforce_pp": {"advantage": "reinforce_pp", "kl": "k1"},
@@ -48,8 +48,8 @@ def make_policy(seed: int) -> Policy:
     torch.manual_seed(seed)
     config = Qwen2Config(
         vocab_size=V,
-        hidden_size=32,
-        intermediate_size=96,
+        hidden_size=64,
+        intermediate_size=192,
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,

@@ -30,7 +30,7 @@ def train_on(policy, optimizer, steps):
 
 
 def state(step=3, config_hash="abc"):
-    return checkpoint.TrainState(step, step, config_hash, 0, 0.25, 1, {})
+    return checkpoint.TrainState(step, step, config_hash, 0, 0.25, 1, {}, 0.1)
 
 
 def weights(policy):
