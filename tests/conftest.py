@@ -57,3 +57,15 @@ def stay_on_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
 def root() -> Path:
     """The repository's root."""
     return Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tiny random model and its tokenizer."""
+    import tiny_models  # late: torch must see the environment set above
+
+    folder = tmp_path_factory.mktemp("model")
+    policy = tiny_models.policy()
+    policy.model.save_pretrained(folder)  # type: ignore[operator] # a Hugging Face model
+    policy.tokenizer.save_pretrained(folder)
+    return folder

@@ -8,7 +8,6 @@ import json
 from pathlib import Path
 
 import pytest
-import tiny_models
 
 from pawl.config.load import load_run
 from pawl.errors import Exit, PawlError
@@ -29,15 +28,6 @@ train: {{steps: 4, threads: 1}}
 eval: {{every: 2, problems: 4, probe: 2, samples: 2}}
 sandbox: {{workers: 1}}
 """
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("model")
-    policy = tiny_models.policy()
-    policy.model.save_pretrained(folder)
-    policy.tokenizer.save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture

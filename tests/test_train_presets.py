@@ -7,7 +7,6 @@ bench/presets.py. The formulas are tested in test_algo_exact.py.
 import json
 
 import pytest
-import tiny_models
 from test_train_loop import CONFIG, ROOT
 from test_train_resume import assert_same
 
@@ -28,15 +27,6 @@ WAYS = {name: [f"algo.preset={name}"] for name in PRESETS} | {
     "baseline": ["algo.advantage=reinforce_pp_baseline", "algo.std_shrink=4"],
     "corrected": ["algo.correction=truncate", "algo.dual_clip=3"],
 }
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("model")
-    policy = tiny_models.policy()
-    policy.model.save_pretrained(folder)
-    policy.tokenizer.save_pretrained(folder)
-    return folder
 
 
 results = []  # of every run of a test, in order
@@ -71,6 +61,7 @@ def test_a_stopped_run_resumes_to_the_same_bytes(way, run_of):
     assert_same(whole, cut, steps=4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_each_way_learns(way, run_of):
     more = ["optim.lr=1e-2", "train.steps=30", "eval.every=0", "rollout.prompts=6"]
