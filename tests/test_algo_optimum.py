@@ -16,4 +16,4 @@ def test_the_closed_form_optimum_is_reached(name):
 @pytest.mark.slow
 def test_published_grpo_optimises_something_else():
     share, _ = optimum.run(optimum.PUBLISHED["grpo"], seed=0)
-    assert share < 0.8
+    assert share < 0.9
