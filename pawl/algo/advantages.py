@@ -121,7 +121,7 @@ def returns(reward_ST: Tensor, mask_ST: Tensor) -> Tensor:
 def whiten(advantage_ST: Tensor, mask_ST: Tensor) -> Tensor:
     """Mean 0 and standard deviation 1 over all masked tokens of the batch, 0 outside.
 
-    The global normalisation of REINFORCE++ (arXiv 2501.03262, equation 6). The batch's mean as a
+    The global normalisation of REINFORCE++ (arXiv 2501.03262). The batch's mean as a
     baseline contains the sample: a bias of the order of one over the batch.
     """
     value_N = advantage_ST[mask_ST]

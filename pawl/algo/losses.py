@@ -42,8 +42,8 @@ def clipped_surrogate(
     """-min(rho A, clip(rho, 1 - clip_low, 1 + clip_high) A) per token (arXiv 1707.06347, eq. 7).
 
     rho = exp(log_ratio). With `sequence_log_ratio` this is GSPO. Different bounds are DAPO's
-    clip-higher (arXiv 2503.14476, eq. 10). dual_clip > 1 bounds the loss of a negative advantage
-    by -dual_clip * A (arXiv 1912.09729, eq. 5); 0 is off. Returns (loss_ST, active_ST): the
+    clip-higher (arXiv 2503.14476, section 3.1). dual_clip > 1 bounds the loss of a negative
+    advantage by -dual_clip * A (arXiv 1912.09729); 0 is off. Returns (loss_ST, active_ST): the
     tokens whose gradient a clip took away.
     """
     ratio_ST = log_ratio_ST.exp()
@@ -67,7 +67,7 @@ def cispo(
     clip_low: float,
     clip_high: float,
 ) -> tuple[Tensor, Tensor]:
-    """-sg(clip(rho, 1 - clip_low, 1 + clip_high)) A log pi per token (arXiv 2506.13585, eq. 4).
+    """-sg(clip(rho, 1 - clip_low, 1 + clip_high)) A log pi per token (arXiv 2506.13585).
 
     The ratio weighs a token and carries no gradient, so no token loses its gradient; clip_low of 1
     leaves the weight without a lower bound. Returns (loss_ST, active_ST): tokens with a cut weight.
@@ -122,9 +122,10 @@ def k3(logp_ST: Tensor, ref_logp_ST: Tensor, mask_ST: Tensor) -> Tensor:
 def reduce(loss_ST: Tensor, mask_ST: Tensor, normaliser: Normaliser, longest: int) -> Tensor:
     """Sum to be divided by `count` of the whole batch; micro-batches add up.
 
-    token: every token counts alike (arXiv 2503.14476, eq. 8). sequence: every sample counts alike,
-    its tokens share one weight (arXiv 2402.03300, eq. 3). constant: tokens over `longest`, the
-    generation limit, so that neither length nor batch sets the scale (arXiv 2503.20783, section 3).
+    token: every token counts alike (arXiv 2503.14476, section 3.3). sequence: every sample counts
+    alike, its tokens share one weight (arXiv 2402.03300, eq. 3). constant: tokens over `longest`,
+    the generation limit, so that neither length nor batch sets the scale (arXiv 2503.20783, section
+    3).
     """
     kept_ST = torch.where(mask_ST, loss_ST, 0.0)
     if normaliser == "sequence":

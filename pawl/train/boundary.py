@@ -175,7 +175,7 @@ def after_step(s: Session, progress: Progress, record: Record, seen: Interrupts)
 def adapted(algo: AlgoConfig, coef: float, record: Record) -> float:
     """kl_coef for the next step: pulled so that the KL of a sequence meets algo.kl_target.
 
-    coef * (1 + clip(KL / target - 1, -0.2, 0.2) * samples / horizon) (arXiv 1909.08593, eq. 4 f.).
+    coef * (1 + clip(KL / target - 1, -0.2, 0.2) * samples / horizon) (arXiv 1909.08593).
     """
     seen = record["policy/kl_ref_sequence"]
     if not algo.kl_target or seen is None:

@@ -33,7 +33,7 @@ from pawl.train.record import (
     update_metrics,
 )
 from pawl.train.rollouts import Rollouts, gather
-from pawl.train.scoring import Scored, score_batch
+from pawl.train.scoring import Scored, score_batch, whole
 from pawl.train.session import Session, open_session
 from pawl.train.update import Step, update
 
@@ -103,13 +103,13 @@ def rewards(rollouts: Rollouts, g: int) -> tuple[Tensor, Tensor]:
 
 def penalties(scored: Scored, known_PG: Tensor, coef: float) -> tuple[Tensor, Tensor]:
     """mask_ST of the tokens whose score is known, and what each of them costs (coef * k1)."""
-    mask_ST = scored.whole([m.mask_ST for m in scored.micros]).bool()
+    mask_ST = whole([m.mask_ST for m in scored.micros]).bool()
     mask_ST = mask_ST & known_PG.flatten().to(mask_ST.device)[:, None]
     if not coef:
         return mask_ST, torch.zeros(mask_ST.shape, dtype=torch.float64, device=mask_ST.device)
     parts = [(m.old_logp_ST, m.ref_logp_ST) for m in scored.micros]
-    old_ST = scored.whole([old.double() for old, _ in parts])
-    ref_ST = scored.whole([ref.double() for _, ref in parts if ref is not None])
+    old_ST = whole([old.double() for old, _ in parts])
+    ref_ST = whole([ref.double() for _, ref in parts if ref is not None])
     return mask_ST, coef * k1(old_ST, ref_ST, mask_ST)
 
 

@@ -51,13 +51,13 @@ class Scored:
         """All micro-batches in batch order."""
         return [micro for mini in self.minis for micro in mini]
 
-    def whole(self, parts: Sequence[Tensor]) -> Tensor:
-        """One (S, T) tensor from a tensor for each micro-batch, 0 where a row is shorter."""
-        if not parts:
-            return torch.zeros(0, 1)
-        width = max(part.shape[1] for part in parts)
-        pads = [torch.nn.functional.pad(p, (0, width - p.shape[1])) for p in parts]
-        return torch.cat(pads)
+
+def whole(parts: Sequence[Tensor]) -> Tensor:
+    """One (S, T) tensor from a tensor for each micro-batch, 0 where a row is shorter."""
+    if not parts:
+        return torch.zeros(0, 1)
+    width = max(part.shape[1] for part in parts)
+    return torch.cat([torch.nn.functional.pad(p, (0, width - p.shape[1])) for p in parts])
 
 
 def split(groups: Sequence[Group], rows: int) -> Iterator[tuple[Group, ...]]:
