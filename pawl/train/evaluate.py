@@ -54,12 +54,12 @@ class Interval:
 
 
 def sampling_params(cfg: EvalConfig, rollout: RolloutConfig, greedy: bool) -> SamplingParams:
-    """The evaluation's own sampling; empty stop and 0 max_tokens fall back to the rollout's."""
+    """The evaluation's own sampling; 0 max_tokens falls back to the rollout's."""
     s = cfg.sampling
     return SamplingParams(
         temperature=0.0 if greedy else s.temperature,
         max_tokens=s.max_tokens or rollout.max_tokens,
-        stop=s.stop or rollout.stop,
+        stop=rollout.stop,
         top_p=s.top_p,
         top_k=s.top_k,
         repetition_penalty=s.repetition_penalty,
