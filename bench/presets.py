@@ -28,8 +28,8 @@ from pawl.config.presets import PRESETS
 from pawl.store.read import read_steps
 
 ROOT = Path(__file__).resolve().parent.parent
-STEPS = 40
-SETTINGS = [f"train.steps={STEPS}", "eval.every=0", "checkpoint.every=0"]
+STEPS = 30
+SETTINGS = [f"train.steps={STEPS}", "eval.every=0", "eval.samples=2", "checkpoint.every=0"]
 COLUMNS = ("gain", "gain_low", "gain_high", "greedy_gain", "seconds", "train_s", "tokens")
 
 

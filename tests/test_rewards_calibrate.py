@@ -18,7 +18,7 @@ from pawl.config.options import (
 )
 from pawl.errors import Exit, PawlError
 from pawl.problems.load import ProblemSet, open_problems, prepare
-from pawl.rewards.calibrate import Check, calibrate, require, summary, table
+from pawl.rewards.calibrate import calibrate, require, summary, table
 from pawl.rewards.pool import ScorerPool
 from pawl.rewards.probes import examples_in, reference_body, reference_shapes
 from pawl.types import Completion, Problem, Score
@@ -66,7 +66,7 @@ def test_the_code_reward_passes(lang: str, marker: str) -> None:
     shapes = {"whole definition", "whole, fenced", "body", "body, fenced"}
     assert {n.removeprefix("reference, ") for n in names} >= shapes
     assert ("reference, no end marker" in names) == bool(marker)
-    rows = [c.as_dict() for c in checks]
+    rows = [asdict(c) for c in checks]
     keys = {"name", "problem", "expected", "observed", "tolerance", "passed", "meaning"}
     assert all(set(r) == keys for r in rows)
 

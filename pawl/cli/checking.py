@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,11 +18,15 @@ from pawl.cli.line import seconds
 from pawl.cli.show import harmless
 from pawl.errors import Exit
 
+if TYPE_CHECKING:
+    from pawl.train.rehearse import Rehearsal
 
-def check_config(config: str, overrides: Sequence[str], as_json: bool) -> int:
+
+def check_config(
+    config: str, overrides: Sequence[str], as_json: bool, price: float | None = None
+) -> int:
     """Exit code of `pawl check CONFIG`: 0, or 2 when the run would be refused."""
     from pawl.config.load import load_run
-    from pawl.rewards.calibrate import Check, summary, table
     from pawl.store.files import read_lines
     from pawl.store.run import RunFolder
     from pawl.store.warned import library_warnings
@@ -32,24 +37,46 @@ def check_config(config: str, overrides: Sequence[str], as_json: bool) -> int:
         with RunFolder.create(trial, places) as run, library_warnings(run):
             from pawl.train.rehearse import rehearse
 
-            result = rehearse(trial, run, Notes())
+            result = rehearse(trial, run, Notes(), price)
             rows: list[dict[str, Any]] = list(read_lines(run.path / "preflight.jsonl"))
-            rows += [check.as_dict() for check in result.checks]
-    total_s = result.steps * result.step_s
+    rows += [asdict(check) for check in result.unchecked]
     if as_json:
-        body = {"checks": rows, "steps": result.steps, "step_s": result.step_s}
-        body |= {"estimate_s": total_s, "peak_mb": result.peak_mb}
+        made = asdict(result.estimate) if result.estimate else None
+        body: dict[str, object] = {
+            "checks": rows,
+            "plan": asdict(result.plan),
+            "advice": result.advice,
+        }
+        body |= {"estimate": made, "refused": result.refusal is not None}
         click.echo(json.dumps(body, indent=1))
     else:
-        checks = [Check(**row) for row in rows]
-        known = [c for c in checks if c.passed is not None]
-        click.echo(harmless(table(summary(checks))))
-        click.echo(f"{sum(c.passed is True for c in known)} of {len(known)} checks hold")
+        _show(result, rows)
+    if result.refusal is not None:
+        click.echo(harmless(result.refusal.block()), err=True)
+    return int(Exit.USER if result.refusal else Exit.OK)
+
+
+def _show(result: Rehearsal, rows: Sequence[dict[str, Any]]) -> None:
+    """The table of checks, then plan and estimate."""
+    from pawl.rewards.calibrate import summary, table
+    from pawl.types import Check
+
+    checks = [Check(**{k: v for k, v in row.items() if k != "step"}) for row in rows]
+    known = [c for c in checks if c.passed is not None]
+    probes = [c for c in checks if c.problem]
+    others = [c for c in checks if not c.problem]
+    click.echo(harmless(table(summary(probes))))
+    click.echo(harmless(table(others)))
+    click.echo(f"{sum(c.passed is True for c in known)} of {len(known)} checks hold")
+    click.echo(result.plan.text())
+    made = result.estimate
+    if made is not None:
+        price = "" if made.cost is None else f", {made.cost:.2f} at the given price"
         click.echo(
-            f"estimate: {result.steps} steps of {seconds(result.step_s)} are {seconds(total_s)}, "
-            f"evaluation aside; {result.peak_mb:.0f} MiB at the peak of one step"
+            f"estimate: {seconds(made.seconds)} ({result.plan.steps} steps of "
+            f"{seconds(made.step_s)}, evaluations {seconds(made.eval_s)}){price}; "
+            f"{made.peak_mb:.0f} MiB at the peak, {made.disk_mb:.0f} MiB on disk"
         )
-    return int(Exit.USER if result.failed else Exit.OK)
 
 
 def check_problems(name: str, overrides: Sequence[str], as_json: bool) -> int:

@@ -85,15 +85,18 @@ def _open_run(
 @click.command(short_help="Check a config, or audit a problem set.")
 @click.argument("target", metavar="CONFIG|PROBLEMS")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--price-per-hour", type=float, help="Of this machine, to estimate the run's cost.")
 @json_option
 @debug_option
-def check(target: str, overrides: tuple[str, ...], as_json: bool) -> int:
-    """Find out before training: config, data, reward calibration; or audit a problem set."""
+def check(
+    target: str, overrides: tuple[str, ...], price_per_hour: float | None, as_json: bool
+) -> int:
+    """Find out before training: config, data, reward, wiring, cost; or audit a problem set."""
     from pawl.cli.checking import check_config, check_problems
 
     if Path(target).suffix in (".yaml", ".yml"):
         need_training()
-        return check_config(target, overrides, as_json)
+        return check_config(target, overrides, as_json, price_per_hour)
     return check_problems(target, overrides, as_json)
 
 

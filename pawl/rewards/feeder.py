@@ -33,6 +33,7 @@ class Task:
 
     job: Job
     content: bytes
+    fresh: bool = False
     waiters: list[Hashable] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     avoid: int = -1

@@ -58,6 +58,7 @@ class ScorerPool:
         self._waiting: deque[Task] = deque()
         self._in_flight: dict[bytes, Task] = {}
         self._results: queue.SimpleQueue[tuple[Hashable, Result]] = queue.SimpleQueue()
+        self._fresh = 0
         self._digests: dict[str, tuple[Problem, bytes]] = {}
         self._context = ""
         self._broken: Broken | None = None
@@ -112,13 +113,16 @@ class ScorerPool:
         assert self.tier, "verification needs a sandbox"
         self._queue(key, Job("verify", problem, Completion(problem.id, text)))
 
-    def _queue(self, key: Hashable, job: Job) -> None:
+    def _queue(self, key: Hashable, job: Job, fresh: bool = False) -> None:
         digest = self._digest(job.problem)
         content = content_key(job.kind + self._context, digest, job.completion)
+        if fresh:
+            self._fresh += 1
+            content += self._fresh.to_bytes(8)
         with self._lock:
             task = self._in_flight.get(content)
             if task is None:
-                task = self._in_flight[content] = Task(job, content)
+                task = self._in_flight[content] = Task(job, content, fresh)
                 self._waiting.append(task)
                 self._lock.notify()
             task.waiters.append(key)
@@ -156,10 +160,13 @@ class ScorerPool:
             self._raise_broken()
         return ready
 
-    def score_all(self, jobs: list[tuple[Problem, Completion]]) -> list[Score]:
-        """Score a list and wait; results in the order of the list."""
+    def score_all(self, jobs: list[tuple[Problem, Completion]], fresh: bool = False) -> list[Score]:
+        """Score a list and wait; results in the order of the list.
+
+        fresh: each job runs by itself, whatever the cache holds, and leaves nothing in it.
+        """
         for i, (problem, completion) in enumerate(jobs):
-            self.submit(("score_all", i), problem, completion)
+            self._queue(("score_all", i), Job("score", problem, completion), fresh)
         done: dict[Hashable, Score] = {}
         while len(done) < len(jobs):
             done.update(self.poll(0.5))
@@ -216,7 +223,7 @@ class ScorerPool:
 
     def cached(self, task: Task) -> Score | None:
         """The cache's answer to a task."""
-        if self._cache is None or task.job.kind != "score":
+        if self._cache is None or task.fresh or task.job.kind != "score":
             return None
         return self._cache.get(task.content)
 
@@ -224,8 +231,9 @@ class ScorerPool:
         """Hand an answer to everybody who waits for it."""
         if isinstance(answer, Refused) and task.job.kind == "score":
             answer = missing(f"cannot be judged: {answer.reason}", self.tier)
-        if isinstance(answer, Score) and self._cache is not None and not answer.cached:
-            self._cache.put(task.content, answer)
+        cache = None if task.fresh else self._cache
+        if isinstance(answer, Score) and cache is not None and not answer.cached:
+            cache.put(task.content, answer)
         with self._lock:
             self._in_flight.pop(task.content, None)
             waiters = list(task.waiters)

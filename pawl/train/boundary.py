@@ -78,30 +78,32 @@ class Progress:
         }
 
 
-def begin(s: Session, resume: bool) -> Progress:
-    """A fresh start with its evaluation and a checkpoint at step 0, or the restored state."""
+def take_up(s: Session, resume: bool) -> Progress:
+    """Where the run stands: nowhere yet, or as its newest valid checkpoint left it."""
     progress = Progress(optim=s.cfg.optim, kl_coef=s.cfg.algo.kl_coef)
-    root = s.run.path / "checkpoints"
-    if resume and any(root.glob("step-??????")):
+    if resume and any((s.run.path / "checkpoints").glob("step-??????")):
         restore(s, progress)
-    else:
-        if resume:
-            s.run.cut_after(-1)
-            s.run.event("resume", step=0, reason="no checkpoint was written; starting again")
-        record: Record = {"step": 0, "epoch": 0.0, "samples": 0, "tokens": 0}
-        record |= {"drawn": 0, "prompts_seen": 0}
-        began = time.perf_counter()
-        s.engine.sync_weights(s.policy, 0)
-        if s.held_out:
-            progress.start = progress.end = heldout.evaluate(s, 0, full=True)
-            record |= heldout.metrics(progress.start, progress.start)
-            progress.best_score = 0.0
-        record["host"] = {"time/eval_s": time.perf_counter() - began}
-        s.run.append_step(record)
-        progress.records.append(record)
-        s.display.eval(record)
-        save(s, progress)
+    elif resume:
+        s.run.cut_after(-1)
+        s.run.event("resume", step=0, reason="no checkpoint was written; starting again")
     return progress
+
+
+def begin(s: Session, progress: Progress) -> None:
+    """The evaluation before training, and a checkpoint at step 0."""
+    record: Record = {"step": 0, "epoch": 0.0, "samples": 0, "tokens": 0}
+    record |= {"drawn": 0, "prompts_seen": 0}
+    began = time.perf_counter()
+    s.engine.sync_weights(s.policy, 0)
+    if s.held_out:
+        progress.start = progress.end = heldout.evaluate(s, 0, full=True)
+        record |= heldout.metrics(progress.start, progress.start)
+        progress.best_score = 0.0
+    record["host"] = {"time/eval_s": time.perf_counter() - began}
+    s.run.append_step(record)
+    progress.records.append(record)
+    s.display.eval(record)
+    save(s, progress)
 
 
 def restore(s: Session, progress: Progress) -> None:

@@ -10,10 +10,10 @@ import time
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from pawl.errors import Exit, PawlError
 from pawl.models.text import PromptEncoder
-from pawl.rewards.pool import ScorerPool
 from pawl.rollout.engine import Engine, SamplingParams
 from pawl.train.data import draw
 from pawl.train.session import Session
@@ -35,9 +35,21 @@ class Rollouts:
         return tuple(s for g in self.groups for s in g.samples)
 
 
+class Scoring(Protocol):
+    """Where completions are scored: the scorer pool, or what stands before it."""
+
+    def submit(self, key: Hashable, problem: Problem, completion: Completion) -> None:
+        """Queue one completion."""
+        ...
+
+    def poll(self, timeout: float | None = 0.0) -> list[tuple[Hashable, Score]]:
+        """Scores that are ready."""
+        ...
+
+
 def collect(
     engine: Engine,
-    pool: ScorerPool,
+    pool: Scoring,
     encoder: PromptEncoder,
     drawn: Sequence[tuple[Problem, int]],
     group_size: int,

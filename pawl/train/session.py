@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import chain
 
 import torch
@@ -20,7 +20,7 @@ from pawl.models.policy import Policy, freeze_reference, load_policy, trainable
 from pawl.models.text import PromptEncoder
 from pawl.problems.load import Prepared, prepare
 from pawl.rewards.audit import audit_prepared
-from pawl.rewards.calibrate import calibrate, require
+from pawl.rewards.calibrate import allowed, calibrate, require
 from pawl.rewards.compose import components_of
 from pawl.rewards.pool import ScorerPool
 from pawl.rollout.engine import Engine, SamplingParams
@@ -87,8 +87,8 @@ def open_session(cfg: RunConfig, run: RunFolder, display: Display) -> Iterator[S
         run.event("sandbox", **pool.describe())
         record_versions(run, data, cfg)
         run.update(sandbox=pool.describe())
-        rows = calibrate(pool, data.train, cfg)
-        run.preflight([row.as_dict() for row in rows])
+        rows = allowed(calibrate(pool, data.train, cfg), cfg.train.override)
+        run.preflight([asdict(row) for row in rows])
         require(rows)
         yield Session(
             cfg=cfg,

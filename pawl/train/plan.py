@@ -1,0 +1,115 @@
+"""What a run is going to do and to need: steps, updates, batches, checkpoints; time, memory, disk.
+
+Counts follow from the config; time and memory are those of one measured step, scaled. Left out:
+what the numbers are good for (docs/start.md).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pawl.config.options import RunConfig
+from pawl.models.policy import Policy, trainable
+from pawl.train.optim import warmup_steps
+from pawl.train.record import Record
+from pawl.train.session import Session
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Counts of a whole run. samples: in a step; update_samples: in one optimiser step.
+
+    warmup: optimiser steps. evaluated: completions of all held-out evaluations. checkpoint_mb: one
+    checkpoint; kept: how many stay.
+    """
+
+    steps: int
+    updates: int
+    warmup: int
+    problems: int
+    samples: int
+    update_samples: int
+    evaluated: int
+    checkpoints: int
+    kept: int
+    checkpoint_mb: float
+
+    def text(self) -> str:
+        """One line for a person."""
+        return (
+            f"plan: {self.steps} steps, {self.updates} updates ({self.warmup} of warm-up); a step "
+            f"has {self.problems} problems and {self.samples} samples, an update "
+            f"{self.update_samples} samples; {self.checkpoints} checkpoints of "
+            f"{self.checkpoint_mb:.1f} MiB, {self.kept} kept"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What the run needs by one measured step, evaluations included. cost: None without a price."""
+
+    seconds: float
+    step_s: float
+    eval_s: float
+    peak_mb: float
+    disk_mb: float
+    cost: float | None
+
+
+def plan(s: Session) -> Plan:
+    """The plan of an open session."""
+    cfg, algo = s.cfg, s.cfg.algo
+    samples = cfg.rollout.prompts * cfg.rollout.group_size
+    updates = s.total * algo.minibatches * algo.epochs
+    every = cfg.checkpoint.every
+    saves = 1 + (s.total // every if every else 0) + bool(not every or s.total % every)
+    kept = min(saves, cfg.checkpoint.keep_last + bool(cfg.checkpoint.keep_best) or saves)
+    return Plan(
+        s.total,
+        updates,
+        warmup_steps(updates, cfg.optim),
+        cfg.rollout.prompts,
+        samples,
+        samples // algo.minibatches,
+        evaluated(cfg, s.total, len(s.held_out), len(s.families)),
+        saves,
+        kept,
+        checkpoint_bytes(s.policy) / MIB,
+    )
+
+
+def evaluated(cfg: RunConfig, steps: int, held_out: int, families: int) -> int:
+    """Held-out completions of a run: in full at start and end, on the probe in between."""
+    if not held_out:
+        return 0
+    full = (held_out + families) * cfg.eval.samples + held_out  # one greedy completion each
+    probe = min(cfg.eval.probe or held_out, held_out) * cfg.eval.samples
+    between = (steps - 1) // cfg.eval.every if cfg.eval.every else 0
+    return 2 * full + between * probe
+
+
+def checkpoint_bytes(policy: Policy) -> int:
+    """Size of one checkpoint: trained weights, and two moments for each, in fp32."""
+    return 3 * sum(p.numel() * p.element_size() for _, p in trainable(policy))
+
+
+def estimate(made: Plan, record: Record, sample_bytes: int, price: float | None) -> Estimate:
+    """Scale one measured step to the run. sample_bytes: of the step's rows; price: an hour."""
+    host = record["host"]
+    assert isinstance(host, dict)
+    step_s = float(host["time/step_s"])
+    scored_s = float(host["time/generate_s"]) + float(host["time/score_wait_s"])
+    each = int(str(record["batch_samples"]))
+    eval_s = scored_s / each * made.evaluated
+    seconds = made.steps * step_s + eval_s
+    rows = sample_bytes / each * (made.steps * each + made.evaluated)
+    return Estimate(
+        seconds,
+        step_s,
+        eval_s,
+        float(host["memory/peak_mb"]),
+        rows / MIB + (made.kept + 1) * made.checkpoint_mb,
+        None if price is None else price * seconds / 3600,
+    )
