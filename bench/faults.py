@@ -16,6 +16,7 @@ import copy
 import dataclasses
 import io
 import json
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -81,7 +82,10 @@ def half_of_the_problems() -> AbstractContextManager[object]:
 
 def errors_pay_half() -> AbstractContextManager[object]:
     """What the scorers cannot judge is a score of 0.5."""
-    paid = lambda reason, *_: Score("scored", 0.5, "infra_error", "error", {}, reason)  # noqa: E731
+
+    def paid(reason: str, *_: Any) -> Score:
+        return Score("scored", 0.5, "infra_error", "error", {}, reason)
+
     return patch("pawl.rewards.pool.missing", paid)
 
 
@@ -143,7 +147,10 @@ def scorers_are_gone() -> AbstractContextManager[object]:
 
 def characters_for_tokens() -> AbstractContextManager[object]:
     """The reward is told a completion's length in characters."""
-    fake = lambda name, text, n, finish: Completion(name, text, len(text), finish)  # noqa: E731
+
+    def fake(name: str, text: str, _n: int, finish: Any) -> Completion:
+        return Completion(name, text, len(text), finish)
+
     return patch.object(rollouts, "Completion", fake)
 
 
@@ -272,8 +279,9 @@ def wrong_normaliser() -> AbstractContextManager[object]:
 def dropout_is_on() -> AbstractContextManager[object]:
     """The trainer's forward drops hidden units."""
     real = flat.hidden_states
-    fake = lambda *args: nn.functional.dropout(real(*args), 0.1)  # noqa: E731
-    return patch.object(flat, "hidden_states", fake)
+    return patch.object(
+        flat, "hidden_states", lambda *args: nn.functional.dropout(real(*args), 0.1)
+    )
 
 
 def cooler_sampler() -> AbstractContextManager[object]:
@@ -304,7 +312,10 @@ def top_k_sampler() -> AbstractContextManager[object]:
 
 def old_is_new() -> AbstractContextManager[object]:
     """The ratio compares the policy with itself."""
-    fake = lambda logp_ST, old_ST, mask_ST: torch.where(mask_ST, logp_ST - logp_ST.detach(), 0.0)  # noqa: E731, E501
+
+    def fake(logp_ST: Any, _old_ST: Any, mask_ST: Any) -> Any:
+        return torch.where(mask_ST, logp_ST - logp_ST.detach(), 0.0)
+
     return everywhere(losses.log_ratio, fake)
 
 
@@ -335,7 +346,10 @@ def reference_is_another() -> AbstractContextManager[object]:
 def optimiser_holds_copies() -> AbstractContextManager[object]:
     """The optimiser was built on copies of the weights."""
     real = optim.make_optimizer
-    fake = lambda named, cfg: real([(n, nn.Parameter(p.detach().clone())) for n, p in named], cfg)  # noqa: E731, E501
+
+    def fake(named: Any, cfg: Any) -> Any:
+        return real([(name, nn.Parameter(p.detach().clone())) for name, p in named], cfg)
+
     return everywhere(real, fake)
 
 
@@ -473,8 +487,6 @@ def run_fault(fault: Fault, options: list[str], folder: Path) -> Outcome:
 
 def cut_back(run: Path) -> None:
     """Make a finished run of two steps one that stopped after its first."""
-    import shutil
-
     shutil.rmtree(run / "checkpoints" / "step-000002")
 
 

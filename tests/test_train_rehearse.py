@@ -1,49 +1,25 @@
-"""`pawl check CONFIG`: the invariants of a first step are judged, and a sick step is refused."""
+"""`pawl check CONFIG`: the plan's counts, the estimate, and a data set out of reach."""
 
 from __future__ import annotations
 
 import pytest
 
 from pawl.config.options import RunConfig
-from pawl.train.rehearse import Rehearsal, invariants, stand_in
+from pawl.train.plan import Plan, estimate, evaluated
+from pawl.train.rehearse import stand_in
 
-HEALTHY: dict[str, object] = {
-    "policy/ratio_max_first_pass": 1.0,
-    "policy/sampler_diff_mean": 3e-7,
-    "policy/sampler_diff_max": 2e-6,
-    "group/zero_std_frac": 0.5,
-}
-
-
-def test_a_healthy_step_passes() -> None:
-    checks = invariants(HEALTHY, fp32=True)
-    assert [c.passed for c in checks] == [True] * 4
-    assert Rehearsal(checks, 1, 1.0, 1.0).failed == []
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("policy/ratio_max_first_pass", 1.0000001),
-        ("policy/ratio_max_first_pass", None),
-        ("policy/sampler_diff_mean", 2e-5),
-        ("policy/sampler_diff_max", float("nan")),
-    ],
+PLAN = Plan(
+    steps=100,
+    updates=200,
+    warmup=10,
+    problems=16,
+    samples=128,
+    update_samples=64,
+    evaluated=1000,
+    checkpoints=6,
+    kept=3,
+    checkpoint_mb=2.0,
 )
-def test_a_sick_step_fails(name: str, value: float | None) -> None:
-    failed = Rehearsal(invariants({**HEALTHY, name: value}, fp32=True), 1, 1.0, 1.0).failed
-    assert len(failed) == 1
-    assert failed[0].meaning
-
-
-def test_half_precision_is_not_judged_by_fp32_tolerances() -> None:
-    checks = invariants({**HEALTHY, "policy/sampler_diff_mean": 0.01}, fp32=False)
-    assert [c.passed for c in checks] == [True, None, None, True]
-
-
-def test_no_signal_in_one_step_is_said_but_not_refused() -> None:
-    checks = invariants({**HEALTHY, "group/zero_std_frac": 1.0}, fp32=True)
-    assert (checks[3].passed, checks[3].observed) == (None, "0%")
 
 
 def test_an_unreachable_data_set_is_replaced_and_named() -> None:
@@ -54,3 +30,26 @@ def test_an_unreachable_data_set_is_replaced_and_named() -> None:
     assert [(c.expected, c.passed) for c in checks] == [("nobody/nothing", None)]
     here = RunConfig()
     assert stand_in(here) == (here, [])
+
+
+def test_the_estimate_scales_one_step() -> None:
+    host = {"time/step_s": 2.0, "time/generate_s": 0.5, "time/score_wait_s": 0.5}
+    record = {"host": host | {"memory/peak_mb": 700.0}, "batch_samples": 100}
+    made = estimate(PLAN, record, sample_bytes=100 << 20, price=3.0)
+    assert made.eval_s == pytest.approx(10.0)  # 1 s for 100 samples, 1,000 of them
+    assert made.seconds == pytest.approx(210.0)
+    assert made.disk_mb == pytest.approx(100 * 100 + 1000 + 4 * 2.0)
+    assert made.cost == pytest.approx(3.0 * 210 / 3600)
+    assert estimate(PLAN, record, 1, None).cost is None
+
+
+def test_evaluated_completions_are_counted() -> None:
+    cfg = RunConfig.model_validate({"eval": {"every": 20, "probe": 10, "samples": 4}})
+    full = (50 + 5) * 4 + 50
+    assert evaluated(cfg, 100, 50, 5) == 2 * full + 4 * 10 * 4
+    assert evaluated(cfg, 100, 0, 0) == 0
+
+
+def test_the_plan_says_what_a_step_holds() -> None:
+    assert "100 steps, 200 updates (10 of warm-up)" in PLAN.text()
+    assert "16 problems and 128 samples, an update 64 samples" in PLAN.text()

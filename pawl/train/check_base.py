@@ -22,7 +22,7 @@ from pawl.types import Check, Score
 ATOM_WARN, ATOM_REFUSE = 0.3, 0.6  # share of samples at one value between the extremes
 MIXED_WARN = 0.1  # share of problems that are sometimes solved
 SURPRISING = 1.5  # nat a token of reference solutions, from which the form is doubted
-CAP_WARN, CAP_REFUSE = 0.8, 0.5  # of max_tokens for 95% of references; share that does not fit
+CAP_WARN, CAP_REFUSE = 0.8, 0.9  # of max_tokens for 95% of references; share that does not fit
 SWAPPED_WARN, SWAPPED_REFUSE = 0.2, 0.6  # of full marks for another problem's solution
 GROUP_SIZES = (4, 8, 16, 32)
 MANY = 64  # samples from which a constant reward is no chance
@@ -111,7 +111,7 @@ def of_base(rollouts: Rollouts, known: Known, cfg: RunConfig, vocabulary: int) -
         *_atoms(rollouts.scores_S, cfg),
         *_components(rollouts.scores_S, known, cfg),
         _capable(capability(rollouts, cfg.rollout.group_size)),
-        _cap(known, cfg.rollout.max_tokens),
+        _cap(known, cfg),
         _form(known, vocabulary),
         _ends(rollouts),
         _swapped(known, cfg),
@@ -201,22 +201,22 @@ def _capable(seen: Capability | None) -> Check:
     )
 
 
-def _cap(known: Known, longest: int) -> Check:
+def _cap(known: Known, cfg: RunConfig) -> Check:
     """Right answers fit below the generation limit."""
-    lengths = known.lengths
+    lengths, longest = known.lengths, cfg.rollout.max_tokens
     high = float(np.percentile(lengths, 95)) if lengths else 0.0
     over = sum(n > longest for n in lengths) / max(1, len(lengths))
     return Check(
         "answers-fit",
         "",
-        f"95% of the references within {CAP_WARN:.0%} of {longest} tokens; refused when "
-        f"{CAP_REFUSE:.0%} do not fit",
+        f"95% of the references within {CAP_WARN:.0%} of {longest} tokens; "
+        + _unless_tests(cfg, f"refused when {CAP_REFUSE:.0%} do not fit"),
         "no references" if not lengths else f"{high:.0f} tokens; {over:.0%} do not fit",
         high <= CAP_WARN * longest if lengths else None,
         "a cap below the answers decides the reward by length",
         CAP_WARN,
         "completion-cap",
-        over >= CAP_REFUSE and bool(lengths),
+        over >= CAP_REFUSE and bool(lengths) and tested(cfg),
     )
 
 
@@ -262,8 +262,7 @@ def _swapped(known: Known, cfg: RunConfig) -> Check:
     """A right answer to another problem earns next to nothing."""
     totals = [x.total for x in known.swapped if x.total is not None]
     share = float(np.mean(totals)) / full_marks(cfg.reward) if totals else 0.0
-    tested = any(part.use == "code" for part in components_of(cfg.reward))
-    limit = f"refused above {SWAPPED_REFUSE:.0%}" if tested else "never refused without tests"
+    limit = _unless_tests(cfg, f"refused above {SWAPPED_REFUSE:.0%}")
     return Check(
         "swapped-answers",
         "",
@@ -273,5 +272,14 @@ def _swapped(known: Known, cfg: RunConfig) -> Check:
         "a reward that does not look at the problem pays for form",
         SWAPPED_WARN,
         "reward-bug",
-        tested and share > SWAPPED_REFUSE,
+        tested(cfg) and share > SWAPPED_REFUSE,
     )
+
+
+def tested(cfg: RunConfig) -> bool:
+    """Whether the reward runs tests, so that a reference is what it asks for."""
+    return any(part.use == "code" for part in components_of(cfg.reward))
+
+
+def _unless_tests(cfg: RunConfig, limit: str) -> str:
+    return limit if tested(cfg) else "never refused for a reward without tests"
