@@ -16,6 +16,7 @@ from torch import Tensor
 
 from pawl.algo.estimate import estimate
 from pawl.algo.losses import k1
+from pawl.algo.shaping import overlong
 from pawl.config.options import RunConfig
 from pawl.errors import Exit, PawlError
 from pawl.store.display import Display
@@ -62,6 +63,7 @@ def train_step(s: Session, progress: Progress) -> Record:
     batch = gather(s, progress.drawn, step)
     rollouts, g = batch.rollouts, s.cfg.rollout.group_size
     reward_PG, known_PG = rewards(rollouts, g)
+    reward_PG = shaped(s.cfg, rollouts, reward_PG)
 
     s.display.phase("updating")
     updating = time.perf_counter()
@@ -99,6 +101,15 @@ def rewards(rollouts: Rollouts, g: int) -> tuple[Tensor, Tensor]:
     known_PG = torch.tensor([t is not None for t in totals]).view(-1, g)
     reward_PG = torch.tensor([0.0 if t is None else t for t in totals], dtype=torch.float64)
     return reward_PG.view(-1, g), known_PG
+
+
+def shaped(cfg: RunConfig, rollouts: Rollouts, reward_PG: Tensor) -> Tensor:
+    """The rewards that training sees; scores in the samples stay as they are."""
+    if not cfg.reward.overlong_penalty:
+        return reward_PG
+    lengths = [len(sample.tokens) for sample in rollouts.samples_S]
+    length_PG = torch.tensor(lengths).view(reward_PG.shape)
+    return reward_PG - overlong(length_PG, cfg.rollout.max_tokens, cfg.reward.overlong_penalty)
 
 
 def penalties(scored: Scored, known_PG: Tensor, coef: float) -> tuple[Tensor, Tensor]:
