@@ -26,6 +26,9 @@ WAYS = {name: [f"algo.preset={name}"] for name in PRESETS} | {
     "pass at k": ["algo.advantage=pass_at_k", "algo.pass_k=2"],
     "baseline": ["algo.advantage=reinforce_pp_baseline", "algo.std_shrink=4"],
     "corrected": ["algo.correction=truncate", "algo.dual_clip=3"],
+    "normalised": ["algo.advantage=dr_grpo", "reward.normalise=running", "reward.clip=[0, 0.5]"],
+    "best half": ["algo.filter=share 0.5", "algo.minibatches=3"],
+    "cooling": ["rollout.temperature=1.2", "rollout.temperature_end=0.8"],
 }
 
 

@@ -46,6 +46,16 @@ def test_no_signal_in_one_step_is_said_but_not_refused() -> None:
     assert (checks[3].passed, checks[3].observed) == (None, "0%")
 
 
+def test_a_filter_that_empties_the_step_is_said_and_leaves_nothing_to_judge() -> None:
+    gone = dict.fromkeys((n for n in HEALTHY if n.startswith("policy/")), None)
+    emptied = {**HEALTHY, **gone, "filter/kept_frac": 0.0, "filter/emptied": 1}
+    checks = invariants(emptied, fp32=True)
+    assert [c.passed for c in checks] == [None, None, None, True, None]
+    assert (checks[4].name, checks[4].observed) == ("samples that pass algo.filter", "0%")
+    some = invariants({**HEALTHY, "filter/kept_frac": 0.25, "filter/emptied": 0}, fp32=True)
+    assert [c.passed for c in some] == [True] * 5
+
+
 def test_an_unreachable_data_set_is_replaced_and_named() -> None:
     pytest.importorskip("datasets", reason="pip install 'pawl[hub]'")
     asked = RunConfig.model_validate({"problems": {"train": "nobody/nothing", "lang": "python"}})

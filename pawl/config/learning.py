@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from pawl.config.section import Section, opt
 
@@ -53,6 +53,13 @@ class AlgoConfig(Section):
         "none", "Weight of tokens that sampler and trainer see differently."
     )
     correction_cap: float = opt(2.0, "Largest such weight.", gt=1, le=100)
+
+    @field_validator("filter")
+    @classmethod
+    def _share(cls, value: str) -> str:
+        if value.startswith("share") and not 0 <= float(value.split()[1]) < 1:
+            raise ValueError(f'"{value}": a share is 0 or more and below 1')
+        return value
 
     @model_validator(mode="after")
     def _fits(self) -> AlgoConfig:

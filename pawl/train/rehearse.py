@@ -75,6 +75,7 @@ def stand_in(cfg: RunConfig) -> tuple[RunConfig, list[Check]]:
 def invariants(record: Record, fp32: bool) -> list[Check]:
     """What must hold of a first step; differences to the sampler are judged in fp32 only."""
     ratio = _number(record, "policy/ratio_max_first_pass")
+    emptied = bool(record.get("filter/emptied"))  # then nothing was trained that could be checked
     mean, peak = (_number(record, f"policy/sampler_diff_{n}") for n in ("mean", "max"))
     silent = _number(record, "group/zero_std_frac")
     return [
@@ -83,7 +84,7 @@ def invariants(record: Record, fp32: bool) -> list[Check]:
             "",
             "1",
             _shown(ratio),
-            ratio == 1.0,
+            None if emptied else ratio == 1.0,
             "the trainer's own scoring pass and its first forward must agree exactly",
             0.0,
         ),
@@ -92,7 +93,7 @@ def invariants(record: Record, fp32: bool) -> list[Check]:
             "",
             f"<= {DIFF_MEAN:g}",
             _shown(mean),
-            (mean is not None and mean <= DIFF_MEAN) if fp32 else None,
+            (mean is not None and mean <= DIFF_MEAN) if fp32 and not emptied else None,
             "trainer and sampler must mean the same policy",
             DIFF_MEAN,
         ),
@@ -101,7 +102,7 @@ def invariants(record: Record, fp32: bool) -> list[Check]:
             "",
             f"<= {DIFF_MAX:g}",
             _shown(peak),
-            (peak is not None and peak <= DIFF_MAX) if fp32 else None,
+            (peak is not None and peak <= DIFF_MAX) if fp32 and not emptied else None,
             "trainer and sampler must mean the same policy",
             DIFF_MAX,
         ),
@@ -114,6 +115,25 @@ def invariants(record: Record, fp32: bool) -> list[Check]:
             "only groups whose rewards differ teach; none in one step may be chance",
             0.0,
         ),
+        *_filtered(record),
+    ]
+
+
+def _filtered(record: Record) -> list[Check]:
+    """What algo.filter leaves of a step, when there is one."""
+    if "filter/kept_frac" not in record:
+        return []
+    kept = _number(record, "filter/kept_frac")
+    return [
+        Check(
+            "samples that pass algo.filter",
+            "",
+            "some",
+            "missing" if kept is None else f"{kept:.0%}",
+            True if kept else None,
+            "a step without such samples trains on nothing; none in one step may be chance",
+            0.0,
+        )
     ]
 
 
