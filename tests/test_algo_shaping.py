@@ -6,6 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pawl.algo.advantages import grpo
 from pawl.algo.shaping import Spread, kept, merged, overlong, shaped
 from pawl.config.options import RewardConfig
 
@@ -131,6 +132,16 @@ def test_equal_rewards_have_no_spread_to_divide_by(value, first, second):
     spread = merged(merged(Spread(), [value] * first), [value] * second)
     reward_PG, _ = trained_on(WAYS["normalise"], [([value] * 4, [True] * 4, [1] * 4)], spread)
     assert reward_PG.tolist() == [[value] * 4]  # rounding is not divided by
+
+
+@given(BATCH)
+def test_a_std_normalised_advantage_does_not_see_normalising(batch):
+    score_PG, known_PG, _ = tensors(batch)
+    score_PG = score_PG.round(decimals=2)  # so that no spread is as small as the floor
+    lengths_PG = torch.ones_like(known_PG, dtype=torch.long)
+    reward_PG, _ = shaped(WAYS["normalise"], score_PG, known_PG, lengths_PG, LONGEST, NOTHING)
+    plain_PG, same_PG = (grpo(r, known_PG, 1e-12) for r in (score_PG, reward_PG))
+    torch.testing.assert_close(plain_PG, same_PG, atol=1e-6, rtol=1e-6)
 
 
 def test_penalty_clip_and_normalising_follow_each_other():

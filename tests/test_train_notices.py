@@ -199,16 +199,18 @@ def test_cancelling_needs_ten_steps_no_spread_within_and_some_between():
     assert not cancels("y", records_of(zero, one, one))
 
 
-def with_terms(*terms, advantage="grpo"):
+def with_terms(*terms, advantage="grpo", clip=()):
     rows = [{"name": f"c{i}", "use": "a.py:b", **t} for i, t in enumerate(terms)]
     algo = {"advantage": advantage}
-    return RunConfig.model_validate({"reward": {"components": tuple(rows)}, "algo": algo})
+    reward = {"components": tuple(rows), "clip": clip}
+    return RunConfig.model_validate({"reward": reward, "algo": algo})
 
 
 def test_only_ungated_weighted_terms_under_a_baseline_of_the_group_are_judged():
     terms = [{}, {"gate": "pass"}, {"weight": 0.0}, {"use": "code"}, {"cap": 0.0}]
     assert shaping_terms(with_terms(*terms)) == ["c0"]
     assert shaping_terms(with_terms(*terms, advantage="reinforce_pp")) == []
+    assert shaping_terms(with_terms(*terms, clip=(0.0, 1.0))) == []
 
 
 def test_the_names_of_notices_are_catalogued_and_nothing_is_said_without_cause():

@@ -163,9 +163,9 @@ class RewardConfig(Section):
         ge=0,
         le=10,
     )
-    clip: tuple[float, ...] = opt((), "[low, high] of a total in training; empty is off.")
+    clip: tuple[float, ...] = opt((), "[low, high] of a reward in training; empty is off.")
     normalise: Literal["none", "running"] = opt(
-        "none", "running: totals over the standard deviation of all so far."
+        "none", "running: rewards over the standard deviation of all so far."
     )
     max_missing_frac: float = opt(
         0.1, "Missing share of a step at which the run stops.", ge=0, le=1

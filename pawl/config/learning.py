@@ -46,7 +46,7 @@ class AlgoConfig(Section):
     refill_max: int = opt(3, "Most extra batches for one step.", "batches", ge=1, le=64)
     filter: str = opt(
         "",
-        "`value X`: train on samples that earn X or more; `share X`: without the worst share X.",
+        "`value X`: train on samples that score X or more; `share X`: without the worst share X.",
         pattern=r"^((value|share) -?[0-9]*\.?[0-9]+)?$",
     )
     correction: Literal["none", "truncate", "drop"] = opt(

@@ -91,9 +91,10 @@ def notices(
 def shaping_terms(cfg: RunConfig) -> list[str]:
     """The user's components that add to every sample's reward under a baseline of its group.
 
-    A gated component pays some members of a group and not others, whatever its value is.
+    A gated component pays some members of a group and not others, whatever its value is; a clip
+    may cut what it adds for some of them.
     """
-    if cfg.algo.advantage in ACROSS:
+    if cfg.algo.advantage in ACROSS or cfg.reward.clip:
         return []
     terms = [c for c in cfg.reward.components if c.use != "code" and c.gate == "none"]
     return [c.name for c in terms if c.weight > 0 and c.cap > 0]
