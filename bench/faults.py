@@ -91,11 +91,11 @@ def errors_pay_half() -> AbstractContextManager[object]:
 
 def missing_is_half() -> AbstractContextManager[object]:
     """The trainer reads a missing score as 0.5."""
-    real = credit.rewards
+    real = credit.scores
 
     def fake(found: Any, g: int) -> Any:
-        reward_PG, known_PG = real(found, g)
-        return torch.where(known_PG, reward_PG, 0.5), torch.ones_like(known_PG)
+        score_PG, known_PG, length_PG = real(found, g)
+        return torch.where(known_PG, score_PG, 0.5), torch.ones_like(known_PG), length_PG
 
     return everywhere(real, fake)
 

@@ -48,6 +48,7 @@ _ALL = (
     Metric("reward/mean_se", "standard deviation of the group means / sqrt(groups)", "reward"),
     Metric("reward/std", "standard deviation (n - 1) over scored samples", "reward"),
     Metric("reward/within_std", "mean over groups of the standard deviation in a group", "reward"),
+    Metric("reward/trained_mean", "mean of the rewards as trained on, before a KL", "reward", "up"),
     Metric("reward/best_of_n", "mean over groups of the best total in a group", "reward", "up"),
     Metric(
         "reward/best_of_n_se", "standard deviation of the groups' best / sqrt(groups)", "reward"
@@ -58,6 +59,8 @@ _ALL = (
     _frac("reward/tests", "mean of the tests component (above the best constant)", "up"),
     _frac("reward/penalty", "mean share taken off by length penalties (0 is none)", "down"),
     Metric("component/*", "mean of the user's reward component of that name, before its weight"),
+    Metric("within/*", "mean over groups of that component's standard deviation in a group"),
+    Metric("between/*", "standard deviation of that component's group means"),
     _frac("group/zero_std_frac", "groups whose known rewards are all equal / groups", "down"),
     _frac("group/tied_wrong_frac", "groups with equal rewards of 0 or less / groups", "down"),
     _frac("group/tied_right_frac", "groups with equal rewards in which all pass / groups"),
@@ -67,9 +70,12 @@ _ALL = (
     _frac("group/all_right_frac", "groups in which every sample passes / groups"),
     _frac("group/mixed_frac", "groups with both passing and failing samples / groups", "up"),
     _frac("group/distinct_frac", "distinct completions in a group / G, mean over groups"),
+    _frac("filter/kept_frac", "samples that pass algo.filter / scored samples of the batch"),
+    Metric("filter/emptied", "1 when no scored sample passes algo.filter, else 0", "1", "down"),
     _frac("verifier/pass_frac", "samples that pass every test / scored samples", "up"),
     _frac("verifier/compile_frac", "samples that compile / scored samples", "up"),
     _frac("verifier/missing_frac", "samples without a score / samples", "down"),
+    Metric("policy/temperature", "temperature of this step's sampling and scoring", "1"),
     Metric("policy/entropy", "mean over tokens of the entropy at the sampling temperature", "nat"),
     Metric("policy/kl_ref", "mean over tokens of k3(policy, reference)", "nat", "down", 0.0),
     Metric("policy/kl_ref_sequence", "mean over samples of the summed k1 to the reference", "nat"),
@@ -106,6 +112,7 @@ _ALL = (
     Metric("epoch/best_of_n", "mean of reward/best_of_n over the epoch's steps", "reward", "up"),
     Metric("epoch/best_of_n_se", "its standard error from the steps' own", "reward"),
     Metric("epoch/loss", "mean of loss/total over the epoch's steps", "1"),
+    Metric("epoch/emptied_steps", "steps of the epoch with filter/emptied", "steps", "down"),
     Metric("epoch/samples", "samples of the epoch", "samples"),
     Metric("epoch/tokens", "completion tokens of the epoch", "tokens"),
     Metric(

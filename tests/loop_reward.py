@@ -29,6 +29,11 @@ def rare(problem, completions):
     return [1.0 if right(problem, t) else 0.02 * d for t, d in zip(texts, digits, strict=True)]
 
 
+def potential(problem, completions):
+    """The same for every completion of a problem: it cancels in a group."""
+    return [len(problem.id + problem.prompt) % 97 / 97] * len(completions)
+
+
 def nothing(problem, completions):
     """No crumb: no signal before the model is right."""
     return [float(right(problem, c.text)) for c in completions]

@@ -12,6 +12,7 @@ import torch
 
 from pawl.algo import advantages as adv
 from pawl.algo import losses
+from pawl.algo.shaping import kept
 
 V, T, G, BETA = 3, 2, 3, 0.3
 SEQS = torch.cartesian_prod(*[torch.arange(V)] * T)
@@ -113,6 +114,30 @@ def test_pass_at_k_follows_the_gradient_of_the_best_of_k(k):
     best_M = REWARD[subsets].amax(1)
     want = gradient((logp_N[subsets].sum(1).exp() * best_M).sum())
     torch.testing.assert_close(expected(loss), want, atol=1e-10, rtol=0)
+
+
+def filtered(rule):
+    def loss(logp_GT, member_G):
+        reward_1G = REWARD[member_G][None]
+        known_1G = torch.ones(1, G, dtype=torch.bool)
+        a_G = adv.rloo(reward_1G, known_1G)[0]
+        kept_GT = kept(rule, reward_1G, known_1G)[0][:, None] & MASK
+        ratio_GT = losses.log_ratio(logp_GT, logp_GT.detach(), kept_GT)
+        loss_GT, _ = losses.clipped_surrogate(ratio_GT, a_G[:, None], kept_GT, 0.2, 0.2)
+        count = max(1, losses.count(kept_GT, "constant"))
+        return losses.reduce(loss_GT, kept_GT, "constant", 1) / count
+
+    return loss
+
+
+@pytest.mark.parametrize("rule", ["value 0.5", "share 0.5"])
+def test_a_filter_is_biased_even_in_direction(rule):
+    """As for the KL, docs/algorithms.md states the size."""
+    want = gradient((logps(POLICY).sum(1).exp() * REWARD).sum())
+    found = expected(filtered(rule))
+    assert torch.nn.functional.cosine_similarity(found, want, dim=0) < 0.99
+    none = expected(filtered("share 0"))
+    torch.testing.assert_close(none, want, atol=1e-10, rtol=0)
 
 
 def kl_in_loss(kl):

@@ -57,6 +57,14 @@ def test_what_was_not_measured_is_never_a_number() -> None:
     assert epoch_row({"step": 1}).split() == ["-"] * 8
 
 
+def test_a_step_that_a_filter_emptied_is_loud() -> None:
+    emptied = {"step": 1, "reward/mean": 0.1, "filter/kept_frac": 0.0, "filter/emptied": 1}
+    line = step_line({**emptied, "reward/trained_mean": 0.05}, 2, None, None)
+    assert line == (
+        "step 1/2 | reward 0.10 | kept 0% | NOTHING TRAINED: no sample passes algo.filter"
+    )
+
+
 def test_nan_is_shown_as_it_is() -> None:
     assert "loss nan" in step_line({"step": 1, "loss/total": float("nan")}, 2, None, None)
 

@@ -83,6 +83,22 @@ def test_mini_batches_hold_whole_groups(file: Path) -> None:
     assert "must divide rollout.prompts = 16" in error.block()
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("reward: {clip: [1, 0]}", "`reward.clip`: [1.0, 0.0] is not [low, high]"),
+        ("reward: {clip: [0]}", "`reward.clip`: [0.0] is not [low, high]"),
+        ("algo: {filter: share 1.0}", "a share is 0 or more and below 1"),
+        ("algo: {filter: share -0.5}", "a share is 0 or more and below 1"),
+        ("algo: {filter: best 3}", "has the wrong form"),
+    ],
+)
+def test_what_stands_around_the_loss_is_checked(file: Path, text: str, words: str) -> None:
+    (error,) = errors_of(file, text)
+    assert words in error.block()
+    assert error.where == f"{file}:1"
+
+
 def test_environment_and_command_line_errors(file: Path) -> None:
     environ = {"PAWL_OPTIM__LRR": "1", "PAWL_SEED": "x", "PAWL_OUT": "sft's own option"}
     overrides = ("eval.evry=3", "foo", "train=[", "optim.lr.x=1", "problems.limit=-1")
@@ -224,7 +240,8 @@ def test_presets_set_what_nobody_set(preset: str, file: Path) -> None:
     file.write_text(f"algo: {{preset: {preset}}}")
     cfg, places = load_run(file)
     for option, value in PRESETS[preset].items():
-        assert getattr(cfg.algo, option.removeprefix("algo.")) == value
+        section, name = option.split(".")
+        assert getattr(getattr(cfg, section), name) == value
         assert places[option] == f"preset {preset}"
 
 

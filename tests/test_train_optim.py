@@ -4,10 +4,18 @@ import math
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
 from pawl.config.options import OptimConfig
-from pawl.train.optim import clip_grad_norm, lr_at, make_optimizer, warmup_steps
+from pawl.train.optim import (
+    clip_grad_norm,
+    lr_at,
+    make_optimizer,
+    temperature_at,
+    warmup_steps,
+)
 
 
 def test_warmup_counts_steps_or_a_share():
@@ -33,6 +41,20 @@ def test_restarts_reach_the_floor_and_the_peak_in_every_cycle():
     assert rates[4:14] == pytest.approx(rates[14:24])
     assert rates[4:14] == pytest.approx(rates[24:34])
     assert rates[3] == 1.0 and all(r > 0.9 for r in (rates[4], rates[14], rates[24]))
+
+
+@given(st.integers(2, 500), st.floats(0.1, 5), st.floats(0.1, 5))
+def test_the_temperature_goes_from_one_end_to_the_other_in_equal_steps(total, start, end):
+    values = [temperature_at(step, total, start, end) for step in range(1, total + 1)]
+    assert (values[0], values[-1]) == (start, end)
+    moves = [b - a for a, b in zip(values, values[1:], strict=False)]
+    assert moves == pytest.approx([(end - start) / (total - 1)] * (total - 1), abs=1e-12)
+    assert min(start, end) - 1e-12 <= min(values) <= max(values) <= max(start, end) + 1e-12
+
+
+def test_the_temperature_stays_without_an_end():
+    assert {temperature_at(step, 9, 0.9, 0.0) for step in range(1, 10)} == {0.9}
+    assert temperature_at(1, 1, 0.9, 0.5) == 0.9
 
 
 def test_weight_decay_spares_norms_and_biases():

@@ -49,6 +49,17 @@ def advantages(n=12, seed=0):
     return torch.randn(n, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
+def test_a_mini_batch_that_the_filter_emptied_takes_no_step():
+    policy = tiny_models.policy()
+    groups = sampled(policy, tiny_models.groups(SIZES))
+    kept_S = torch.arange(12) >= 4  # nothing of the first group
+    cut = run(policy, groups, advantages(), kept_S, minibatches=3, filter="value 1")
+    assert len(cut.grad_norms) == 2
+    rest = run(policy, groups[1:], advantages()[4:], minibatches=2)
+    assert cut.grad_norms == rest.grad_norms
+    assert cut.loss == rest.loss
+
+
 @pytest.mark.parametrize("family", ["qwen2", "llama", "gpt_neo"])
 @pytest.mark.parametrize("lora", [0, 4])
 @pytest.mark.parametrize("micro", [0, 4, 3])

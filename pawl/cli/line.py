@@ -10,7 +10,15 @@ from collections.abc import Mapping
 
 Record = Mapping[str, object]
 PLUS_MINUS = "\u00b1"
-NOT_COMPONENTS = ("mean", "mean_se", "std", "within_std", "best_of_n", "best_of_n_se")
+NOT_COMPONENTS = (
+    "mean",
+    "mean_se",
+    "std",
+    "within_std",
+    "best_of_n",
+    "best_of_n_se",
+    "trained_mean",
+)
 WAITS = {
     "time/generate_s": "rollout",
     "time/score_wait_s": "scores",
@@ -82,6 +90,7 @@ def step_line(record: Record, total: int, before: Record | None, eta: float | No
         ("entropy", "policy/entropy", "{:.2f}"),
         ("kl", "policy/kl_ref", "{:.3f}"),
         ("zero-std", "group/zero_std_frac", "{:.0%}"),
+        ("kept", "filter/kept_frac", "{:.0%}"),
         ("grad", "optim/grad_norm", "{:.2g}"),
         ("len", "length/mean", "{:.0f}"),
     )
@@ -118,6 +127,8 @@ def _waiting(record: Record) -> str:
 
 def _state(record: Record) -> str:
     lost = number(record, "verifier/missing_frac")
+    if number(record, "filter/emptied"):
+        return "NOTHING TRAINED: no sample passes algo.filter"
     return f"{lost:.0%} of scores missing" if lost else "ok"
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import model_validator
+from pydantic import field_validator, model_validator
 
 from pawl.config.section import Section, opt
 
@@ -163,14 +163,21 @@ class RewardConfig(Section):
         ge=0,
         le=10,
     )
-    clip: tuple[float, ...] = opt((), "[low, high] of a total in training; empty is off.")
+    clip: tuple[float, ...] = opt((), "[low, high] of a reward in training; empty is off.")
     normalise: Literal["none", "running"] = opt(
-        "none", "running: totals over the standard deviation of all so far."
+        "none", "running: rewards over the standard deviation of all so far."
     )
     max_missing_frac: float = opt(
         0.1, "Missing share of a step at which the run stops.", ge=0, le=1
     )
     cache: bool = opt(True, "Keep deterministic verdicts by content hash.")
+
+    @field_validator("clip")
+    @classmethod
+    def _range(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if value and not (len(value) == 2 and value[0] < value[1]):
+            raise ValueError(f"{list(value)} is not [low, high] with low below high")
+        return value
 
 
 class SandboxConfig(Section):

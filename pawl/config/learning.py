@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from pawl.config.section import Section, opt
 
@@ -46,13 +46,20 @@ class AlgoConfig(Section):
     refill_max: int = opt(3, "Most extra batches for one step.", "batches", ge=1, le=64)
     filter: str = opt(
         "",
-        "`value X`: train on samples that earn X or more; `share X`: without the worst share X.",
+        "`value X`: train on samples that score X or more; `share X`: without the worst share X.",
         pattern=r"^((value|share) -?[0-9]*\.?[0-9]+)?$",
     )
     correction: Literal["none", "truncate", "drop"] = opt(
         "none", "Weight of tokens that sampler and trainer see differently."
     )
     correction_cap: float = opt(2.0, "Largest such weight.", gt=1, le=100)
+
+    @field_validator("filter")
+    @classmethod
+    def _share(cls, value: str) -> str:
+        if value.startswith("share") and not 0 <= float(value.split()[1]) < 1:
+            raise ValueError(f'"{value}": a share is 0 or more and below 1')
+        return value
 
     @model_validator(mode="after")
     def _fits(self) -> AlgoConfig:

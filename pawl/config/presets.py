@@ -17,12 +17,14 @@ PRESETS: dict[str, dict[str, object]] = {
     },
     # arXiv 2503.20783: neither the std nor the length of a sample sets its weight; no KL.
     "dr_grpo": {"algo.advantage": "dr_grpo", "algo.normaliser": "constant"},
-    # arXiv 2503.14476: clip-higher, every token counts alike, dynamic sampling, no KL.
+    # arXiv 2503.14476: clip-higher, every token counts alike, dynamic sampling, no KL, long answers
+    # pay. Half of the paper's penalty: its rewards span -1 to 1, ours 0 to 1.
     "dapo": {
         "algo.advantage": "grpo",
         "algo.normaliser": "token",
         "algo.clip_high": 0.28,
         "algo.zero_signal": "refill",
+        "reward.overlong_penalty": 0.5,
     },
     # arXiv 2507.18071: one ratio for a sequence, clipped in a narrow band (section 5.1).
     "gspo": {

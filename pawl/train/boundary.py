@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from pawl.algo.shaping import Spread
 from pawl.config.options import AlgoConfig, OptimConfig
 from pawl.errors import Exit, PawlError
 from pawl.store.manifest import config_hash
@@ -19,13 +20,13 @@ from pawl.train import checkpoint, heldout
 from pawl.train.control import Interrupts, patched, wait_while_paused
 from pawl.train.data import epoch_ends
 from pawl.train.heldout import HeldOut
+from pawl.train.notices import emptied_steps, nothing_to_learn, tell
 from pawl.train.record import Record, epoch_metrics, epoch_times
 from pawl.train.rollouts import Batch
 from pawl.train.rules import Verdict, judge, reached
 from pawl.train.session import Session
 
 KL_HORIZON = 10_000  # samples in which kl_coef can double or so (arXiv 1909.08593)
-MAX_EMPTY = 10  # steps in a row without a group to train on; then the run stops, resumable
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,9 @@ class Progress:
     samples: int = 0
     tokens: int = 0
     drawn: int = 0
+    spread: Spread = Spread()
     records: list[Record] = field(default_factory=list)
+    told: set[str] = field(default_factory=set)
     verdicts: list[Verdict] = field(default_factory=list)
     replay: list[dict[str, object]] = field(default_factory=list)
     start: HeldOut | None = None
@@ -118,6 +121,7 @@ def restore(s: Session, progress: Progress) -> None:
     s.run.cut_after(state.step)
     progress.step = progress.saved_step = state.step
     progress.updates, progress.kl_coef = state.updates, state.kl_coef
+    progress.spread = state.spread
     progress.best_step, progress.best_score = state.best_step, state.best_score
     progress.evals_since_best = state.evals_since_best
     progress.records = list(read_steps(s.run.path))
@@ -128,6 +132,8 @@ def restore(s: Session, progress: Progress) -> None:
         done = {v.index for v in progress.verdicts}
         progress.verdicts += judge(s.cfg.rules, done, progress.records[:i])
     for event in read_events(s.run.path):
+        if event["kind"] == "shaping_cancels":
+            progress.told.add(str(event["component"]))
         if event["kind"] == "command" and event.get("outcome") == "done" and "set" in event:
             if int(str(event["step"])) <= state.step:
                 progress.optim = patched(progress.optim, event)
@@ -153,11 +159,12 @@ def after_step(s: Session, progress: Progress, record: Record, seen: Interrupts)
     if s.held_out and (last or due):
         evaluate(s, progress, record, full=last)
     progress.records.append(record)
-    before = int(str(progress.records[-2]["drawn"]))
+    before, own = int(str(progress.records[-2]["drawn"])), list[Record]()
     if last or epoch_ends(before, progress.drawn, len(s.train)):
         own = _epoch_records(progress.records)
-        record |= epoch_metrics(own, _evals(progress.records))
+        record |= epoch_metrics(own, _evals(progress.records)) | emptied_steps(s.cfg.algo, own)
         record["host"] = host_of(record) | epoch_times(own)
+    tell(s, progress.records, own, progress.told)
     judge_boundary(s, progress)
     ended_well = progress.outcome is not None and progress.outcome[0] == Exit.OK
     if s.held_out and ended_well and not last:
@@ -224,9 +231,7 @@ def judge_boundary(s: Session, progress: Progress) -> None:
             progress.outcome = (Exit.STOPPED, f"stopped by a rule: {verdict.text}")
         if not verdict.passed and verdict.action == "pause":
             progress.replay.insert(0, {"command": "pause", "step": progress.step})
-    recent = progress.records[-MAX_EMPTY:]
-    if len(recent) == MAX_EMPTY and all(r.get("group/trained") == 0 for r in recent):
-        why = f"{MAX_EMPTY} steps in a row had no group whose rewards differ: nothing to learn from"
+    if why := nothing_to_learn(s.cfg.algo.filter, progress.records):
         progress.outcome = (Exit.STOPPED, why)
     target = s.cfg.target
     if target and target.at == "any" and reached(target, progress.records[-1:]):
@@ -291,6 +296,7 @@ def save(s: Session, progress: Progress) -> None:
         evals_since_best=progress.evals_since_best,
         scaler=s.scaler.state_dict(),
         kl_coef=progress.kl_coef,
+        spread=progress.spread,
     )
     root = s.run.path / "checkpoints"
     checkpoint.save(root, s.policy, s.optimizer, state)

@@ -105,10 +105,16 @@ def tied(passes: int, n: int, size: int) -> float:
     return moment(a, b) + moment(b, a)
 
 
-def of_base(rollouts: Rollouts, known: Known, cfg: RunConfig, vocabulary: int) -> list[Check]:
-    """All statistics of reward and base; `known` holds what is known to be right."""
-    rows = [
+def of_base(
+    rollouts: Rollouts, known: Known, kept: int, cfg: RunConfig, vocabulary: int
+) -> list[Check]:
+    """All statistics of reward and base; `known` holds what is known to be right.
+
+    kept: samples that pass algo.filter.
+    """
+    return [
         *_atoms(rollouts.scores_S, cfg),
+        _filter(kept, len(rollouts.scores_S), cfg.algo.filter),
         *_components(rollouts.scores_S, known, cfg),
         _capable(capability(rollouts, cfg.rollout.group_size)),
         _cap(known, cfg),
@@ -116,7 +122,21 @@ def of_base(rollouts: Rollouts, known: Known, cfg: RunConfig, vocabulary: int) -
         _ends(rollouts),
         _swapped(known, cfg),
     ]
-    return rows
+
+
+def _filter(kept: int, n: int, rule: str) -> Check:
+    """The filter leaves something to train on."""
+    return Check(
+        "filter-keeps",
+        "",
+        f"a sample that passes algo.filter; refused from {MANY} samples on",
+        f"{kept} of {n}" if rule else "no filter",
+        kept > 0 if rule else None,
+        "a filter that nothing passes empties step after step, and nothing is trained",
+        0.0,
+        "zero-signal-groups",
+        n >= MANY,
+    )
 
 
 def _atoms(scores: Sequence[Score], cfg: RunConfig) -> list[Check]:

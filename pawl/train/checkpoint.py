@@ -18,6 +18,7 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from safetensors.torch import load_file, save_file
 
+from pawl.algo.shaping import Spread
 from pawl.errors import Exit, PawlError
 from pawl.models.policy import Policy, load_weights, save_policy, trainable
 
@@ -36,6 +37,7 @@ class TrainState:
     evals_since_best: int
     scaler: dict[str, float]
     kl_coef: float
+    spread: Spread = Spread()
 
 
 def folder_name(step: int) -> str:

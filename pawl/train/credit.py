@@ -16,12 +16,19 @@ from pawl.train.rollouts import Rollouts
 from pawl.train.scoring import Scored, whole
 
 
-def rewards(rollouts: Rollouts, g: int) -> tuple[Tensor, Tensor]:
-    """reward_PG (float64, 0 where missing) and known_PG (bool)."""
+def scores(rollouts: Rollouts, g: int) -> tuple[Tensor, Tensor, Tensor]:
+    """score_PG (float64, 0 where missing), known_PG (bool) and length_PG (tokens)."""
     totals = [s.total for s in rollouts.scores_S]
     known_PG = torch.tensor([t is not None for t in totals]).view(-1, g)
-    reward_PG = torch.tensor([0.0 if t is None else t for t in totals], dtype=torch.float64)
-    return reward_PG.view(-1, g), known_PG
+    score_PG = torch.tensor([0.0 if t is None else t for t in totals], dtype=torch.float64)
+    length_PG = torch.tensor([len(s.tokens) for s in rollouts.samples_S]).view(-1, g)
+    return score_PG.view(-1, g), known_PG, length_PG
+
+
+def where_known(value_PG: Tensor, known_PG: Tensor) -> list[float | None]:
+    """The values in (group, member) order, None where the score is missing."""
+    pairs = zip(value_PG.flatten().tolist(), known_PG.flatten().tolist(), strict=True)
+    return [value if known else None for value, known in pairs]
 
 
 def credit(

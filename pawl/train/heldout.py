@@ -57,7 +57,7 @@ def evaluate(s: Session, step: int, full: bool) -> HeldOut:
         )
         require_scored(rollouts.scores_S, s.cfg.reward.max_missing_frac, str(s.run.path))
         prompts = [s.encoder.render(p) for p in members]
-        rows += [r | {"set": name} for r in sample_rows(step, rollouts, prompts, None)]
+        rows += [r | {"set": name} for r in sample_rows(step, rollouts, prompts, None, None)]
     (s.run.path / "samples" / f"eval-{step:06d}.jsonl").unlink(missing_ok=True)
     s.run.append_samples(step, rows, kind="eval")
     return from_rows(rows, [*s.held_out, *s.families])

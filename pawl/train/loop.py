@@ -13,6 +13,7 @@ import time
 
 import torch
 
+from pawl.algo.shaping import kept, shaped
 from pawl.config.options import RunConfig
 from pawl.errors import Exit, PawlError
 from pawl.store.display import Display
@@ -20,8 +21,9 @@ from pawl.store.manifest import differences
 from pawl.store.run import RunFolder
 from pawl.train.boundary import Progress, TrainResult, after_step, begin, finish, save, take_up
 from pawl.train.control import interrupts
-from pawl.train.credit import credit, rewards, token_mean
-from pawl.train.optim import lr_at
+from pawl.train.credit import credit, scores, token_mean, where_known
+from pawl.train.notices import filter_metrics
+from pawl.train.optim import lr_at, temperature_at
 from pawl.train.plan import plan
 from pawl.train.preflight import prove
 from pawl.train.record import (
@@ -30,6 +32,7 @@ from pawl.train.record import (
     length_metrics,
     reward_metrics,
     sample_rows,
+    trained_mean,
     update_metrics,
 )
 from pawl.train.rollouts import gather
@@ -61,22 +64,33 @@ def train(cfg: RunConfig, run: RunFolder, display: Display, resume: bool) -> Tra
 
 def train_step(s: Session, progress: Progress) -> Record:
     """One step: P prompts, G samples each, one batch of optimiser updates."""
-    began, step = time.perf_counter(), progress.step + 1
+    began, step, rollout = time.perf_counter(), progress.step + 1, s.cfg.rollout
+    g, longest = rollout.group_size, rollout.max_tokens
+    temperature = temperature_at(step, s.total, rollout.temperature, rollout.temperature_end)
     s.display.phase("sampling")
-    batch = gather(s, progress.drawn, step)
-    rollouts, g = batch.rollouts, s.cfg.rollout.group_size
-    reward_PG, known_PG = rewards(rollouts, g)
+    batch = gather(s, progress.drawn, step, temperature)
+    rollouts = batch.rollouts
+    score_PG, known_PG, length_PG = scores(rollouts, g)
+    reward_PG, spread = shaped(
+        s.cfg.reward, score_PG, known_PG, length_PG, longest, progress.spread
+    )
 
     s.display.phase("updating")
     updating = time.perf_counter()
-    algo, temperature, coef = s.cfg.algo, s.cfg.rollout.temperature, progress.kl_coef
+    algo, coef = s.cfg.algo, progress.kl_coef
     n, done = algo.minibatches * algo.epochs, progress.updates
     lrs = [lr_at(done + i, s.total * n, progress.optim) for i in range(n)]
     used, micro_batch = list(batch.used), s.cfg.train.micro_batch
+    kept_UG = kept(algo.filter, score_PG[used], known_PG[used])
+    filtered = filter_metrics(algo.filter, known_PG[used], kept_UG)
+    if filtered.get("filter/emptied"):
+        used, kept_UG = [], kept_UG[:0]
     groups, known_UG = [rollouts.groups[i] for i in used], known_PG[used]
     scored = score_batch(s.policy, groups, temperature, algo.minibatches, micro_batch, coef > 0)
     advantage_ST, mask_ST = credit(algo, scored, reward_PG[used], known_UG, coef)
-    shared = Step(advantage_ST, known_UG.flatten(), temperature, coef, s.cfg.rollout.max_tokens)
+    kept_S = kept_UG.flatten()
+    advantage_ST = torch.where(kept_S.to(mask_ST.device)[:, None], advantage_ST, 0.0)
+    shared = Step(advantage_ST, kept_S, temperature, coef, longest)
     stats = update(s.policy, s.optimizer, s.scaler, scored, shared, lrs, algo, progress.optim)
     done += stats.updates
     s.engine.sync_weights(s.policy, done)
@@ -84,13 +98,19 @@ def train_step(s: Session, progress: Progress) -> Record:
 
     worth_PG = torch.zeros_like(reward_PG)
     worth_PG[used] = token_mean(advantage_ST, mask_ST).view(-1, g).to(worth_PG)
+    paid_S = where_known(reward_PG, known_PG)
     prompts = [s.encoder.render(group.problem) for group in rollouts.groups]
-    s.run.append_samples(step, sample_rows(step, rollouts, prompts, worth_PG.flatten().tolist()))
+    rows = sample_rows(step, rollouts, prompts, worth_PG.flatten().tolist(), paid_S)
+    s.run.append_samples(step, rows)
+    progress.spread = spread
     return (
         progress.counters(step, batch, len(s.train))
         | reward_metrics(rollouts.scores_S, g)
+        | {"reward/trained_mean": trained_mean(paid_S)}
         | length_metrics(rollouts.samples_S, g)
+        | {"policy/temperature": temperature}
         | update_metrics(scored, stats, coef, len(used) * g)
         | {"optim/lr": lrs[max(0, stats.updates - 1)], "optim/steps": done}
+        | filtered
         | {"host": host_metrics(rollouts, now - updating, now - began)}
     )

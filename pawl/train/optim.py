@@ -40,6 +40,17 @@ def lr_at(step: int, total: int, cfg: OptimConfig) -> float:
     return cfg.lr * (cfg.min_lr_ratio + (1.0 - cfg.min_lr_ratio) * shape)
 
 
+def temperature_at(step: int, total: int, start: float, end: float) -> float:
+    """Sampling temperature of step `step` (1 .. total): from `start` linearly to `end` at `total`.
+
+    end = 0 keeps `start`, and so does a run of one step.
+    """
+    if not end or total < 2:
+        return start
+    done = (step - 1) / (total - 1)
+    return start * (1.0 - done) + end * done
+
+
 def make_optimizer(
     named_params: Iterable[tuple[str, Parameter]], cfg: OptimConfig
 ) -> torch.optim.AdamW:

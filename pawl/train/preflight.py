@@ -90,7 +90,7 @@ def run_checks(s: Session, progress: Progress) -> tuple[list[Check], check_base.
     updates = cfg.algo.minibatches * cfg.algo.epochs
     checks += check_update.of_schedule(cfg, s.total, updates)
     known = known_answers(s)
-    checks += check_base.of_base(found.rollouts, known, cfg, len(s.policy.tokenizer))
+    checks += check_base.of_base(found.rollouts, known, made.kept, cfg, len(s.policy.tokenizer))
     return checks, check_base.capability(found.rollouts, cfg.rollout.group_size)
 
 

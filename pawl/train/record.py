@@ -65,10 +65,34 @@ def reward_metrics(scores_S: Sequence[Score], group_size: int) -> Record:
         "verifier/missing_frac": 1.0 - len(known) / len(scores_S),
     }
     for name in sorted({n for s in known for n in s.components}):
+        values = [
+            [s.components[name] for s in g if s.total is not None and name in s.components]
+            for g in groups
+        ]
         group = "reward" if name in COMPONENTS else "component"
-        values = [s.components[name] for s in known if name in s.components]
-        record[f"{group}/{name}"] = _mean(values)
+        record[f"{group}/{name}"] = _mean([x for v in values for x in v])
+        if group == "component":
+            record |= _within_and_between(name, values)
     return record
+
+
+def _within_and_between(name: str, groups: Sequence[Sequence[float]]) -> Record:
+    """Whether a component tells members of a group apart, or only groups; None without data."""
+    level = [v[0] if max(v) == min(v) else float(np.mean(v)) for v in groups if v]
+    return {
+        f"within/{name}": _mean([_std(v) for v in groups if len(v) > 1]),
+        f"between/{name}": _std(level) if len(level) > 1 else None,
+    }
+
+
+def _std(values: Sequence[float]) -> float:
+    """Standard deviation (n - 1); of equal values exactly 0, whatever rounding makes of it."""
+    return 0.0 if max(values) == min(values) else float(np.std(values, ddof=1))
+
+
+def trained_mean(rewards_S: Sequence[float | None]) -> float | None:
+    """reward/trained_mean: over the rewards that are known, as training saw them."""
+    return _mean([r for r in rewards_S if r is not None])
 
 
 def tie(scores_G: Sequence[Score]) -> str:
@@ -167,9 +191,16 @@ def epoch_times(records: Sequence[Record]) -> Record:
 
 
 def sample_rows(
-    step: int, rollouts: Rollouts, prompts: Sequence[str], advantages: Sequence[float] | None
+    step: int,
+    rollouts: Rollouts,
+    prompts: Sequence[str],
+    advantages: Sequence[float] | None,
+    rewards: Sequence[float | None] | None,
 ) -> list[Record]:
-    """One row for each completion, in (group, member) order; nothing is left out."""
+    """One row for each completion, in (group, member) order; nothing is left out.
+
+    advantages, rewards: as trained on; None in evaluations.
+    """
     rows: list[Record] = []
     for i, (sample, score) in enumerate(zip(rollouts.samples_S, rollouts.scores_S, strict=True)):
         rows.append(
@@ -187,6 +218,7 @@ def sample_rows(
                 "finish": sample.finish,
                 "weight_version": sample.weight_version,
                 "advantage": None if advantages is None else advantages[i],
+                "reward": None if rewards is None else rewards[i],
                 "score": score_row(score),
                 "host": {"tier": score.tier, "time_ms": score.time_ms, "cached": score.cached},
             }

@@ -93,7 +93,7 @@ class Batch:
     drawn: int
 
 
-def gather(s: Session, first: int, step: int) -> Batch:
+def gather(s: Session, first: int, step: int, temperature: float) -> Batch:
     """The batch of step `step`, drawn after `first` earlier prompts.
 
     algo.zero_signal: "keep" trains on every group, "skip" on those whose known rewards differ,
@@ -103,10 +103,11 @@ def gather(s: Session, first: int, step: int) -> Batch:
     p, g, algo = s.cfg.rollout.prompts, s.cfg.rollout.group_size, s.cfg.algo
     rounds = 1 + (algo.refill_max if algo.zero_signal == "refill" else 0)
     whole, used = Rollouts((), (), 0.0, 0.0), list[int]()
+    params = replace(s.params, temperature=temperature)
     for i in range(rounds):
         new = draw(first, p * (i + 1), len(s.train), s.cfg.seed)[p * i :]
         drawn = [(s.train[index], stream) for index, stream in new]
-        part = collect(s.engine, s.pool, s.encoder, drawn, g, s.params, s.cfg.seed, step)
+        part = collect(s.engine, s.pool, s.encoder, drawn, g, params, s.cfg.seed, step)
         require_scored(part.scores_S, s.cfg.reward.max_missing_frac, str(s.run.path))
         keep = algo.zero_signal == "keep"
         used += [p * i + k for k in range(p) if keep or has_signal(part.scores_S[k * g :][:g])]

@@ -54,7 +54,7 @@ class Session:
 
     @property
     def params(self) -> SamplingParams:
-        """Training's sampling: one temperature and nothing that biases the ratio."""
+        """Training's sampling at its first temperature: nothing that biases the ratio."""
         r = self.cfg.rollout
         return SamplingParams(r.temperature, r.max_tokens, r.stop)
 

@@ -13,10 +13,11 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from pawl.algo.shaping import Spread, kept, shaped
 from pawl.models.logprobs import token_logprobs
 from pawl.rewards.compose import components_of
 from pawl.rewards.pool import ScorerPool
-from pawl.train.credit import credit, rewards
+from pawl.train.credit import credit, scores
 from pawl.train.data import draw
 from pawl.train.rollouts import Rollouts, collect
 from pawl.train.scoring import Scored, score_batch, split
@@ -69,8 +70,9 @@ class Sampled:
 
 @dataclass(slots=True)
 class Credited:
-    """reward, known and advantage (mean over tokens) of the sampled groups, flat; and with one
-    score of the first group taken away: its place, whether it was known, its advantage.
+    """reward, known and advantage (of the last token) of the sampled groups, flat.
+
+    hole_*: of the first sample with its score taken away. kept: samples that pass algo.filter.
     """
 
     reward_S: list[float]
@@ -79,6 +81,7 @@ class Credited:
     hole_known: bool
     hole_advantage: float
     hole_masked: bool
+    kept: int
 
 
 def drawn_first(s: Session, first: int) -> list[tuple[Problem, int]]:
@@ -160,11 +163,11 @@ def credited(s: Session, found: Sampled, kl_coef: float) -> Credited:
     """The loop's own way from scores to advantages, as it is and with one score missing."""
     groups, g = found.rollouts.groups, s.cfg.rollout.group_size
     whole = scored_groups(s, groups, kl_coef)
-    reward_PG, known_PG = rewards(found.rollouts, g)
+    reward_PG, known_PG = _paid(s, found.rollouts, g)
     advantage_ST, _ = credit(s.cfg.algo, whole, reward_PG, known_PG, 0.0)
     scores = (missing("preflight takes this score away"), *found.rollouts.scores_S[1:])
     less = replace(found.rollouts, scores_S=scores)
-    hole_PG, hole_known_PG = rewards(less, g)
+    hole_PG, hole_known_PG = _paid(s, less, g)
     hole_ST, hole_mask_ST = credit(s.cfg.algo, whole, hole_PG, hole_known_PG, 0.0)
     first_T = advantage_ST.gather(1, _last(whole)[:, None])[:, 0]
     return Credited(
@@ -174,7 +177,15 @@ def credited(s: Session, found: Sampled, kl_coef: float) -> Credited:
         bool(hole_known_PG[0, 0]),
         float(hole_ST[0].abs().max()),
         not bool(hole_mask_ST[0].any()),
+        int(kept(s.cfg.algo.filter, scores(found.rollouts, g)[0], known_PG).sum()),
     )
+
+
+def _paid(s: Session, rollouts: Rollouts, g: int) -> tuple[Tensor, Tensor]:
+    """The rewards that training sees, and which are known."""
+    score_PG, known_PG, length_PG = scores(rollouts, g)
+    longest = s.cfg.rollout.max_tokens
+    return shaped(s.cfg.reward, score_PG, known_PG, length_PG, longest, Spread())[0], known_PG
 
 
 def _last(scored: Scored) -> Tensor:

@@ -128,7 +128,10 @@ def update(
         for micros in scored.minis:
             set_lr(optimizer, lrs[stats.updates])
             known = [m.mask_ST & step.known_S[m.rows].to(m.mask_ST.device)[:, None] for m in micros]
-            denominator = max(1, sum(losses.count(mask, algo.normaliser) for mask in known))
+            total = sum(losses.count(mask, algo.normaliser) for mask in known)
+            if algo.filter and not total:
+                continue  # Adam would move the weights by its momentum alone
+            denominator = max(1, total)
             for micro in micros:
                 parts = backward(policy, micro, step, algo, denominator, scaler, stats)
                 drift, tokens = drift + parts[0], tokens + parts[1]
