@@ -151,7 +151,7 @@ def test_one_constant_for_all_hidden_tests_is_noted(tmp_path: Path) -> None:
 def test_a_run_keeps_only_what_the_audit_leaves(tmp_path: Path) -> None:
     rows = [{**r, "split": "held_out" if r["id"] == "twin" else "train"} for r in PYTHON_SET]
     cfg = ProblemsConfig(train=write(tmp_path, rows))
-    left, reports = audit_prepared(prepare(cfg, 0), cfg.train, SandboxConfig())
+    left, reports = audit_prepared(prepare(cfg, 0), SandboxConfig())
     assert [p.id for p in left.train] == ["sound", "loops"]
     assert [p.id for p in left.held_out] == ["twin"]
     assert [r.total for r in reports] == [4, 1]
@@ -160,7 +160,7 @@ def test_a_run_keeps_only_what_the_audit_leaves(tmp_path: Path) -> None:
 def test_an_audit_that_leaves_nothing_is_an_error(tmp_path: Path) -> None:
     cfg = ProblemsConfig(train=write(tmp_path, PYTHON_SET[1:2]), held_out_frac=0.0)
     with pytest.raises(PawlError, match="left no training problem"):
-        audit_prepared(prepare(cfg, 0), cfg.train, SandboxConfig())
+        audit_prepared(prepare(cfg, 0), SandboxConfig())
 
 
 @pytest.mark.slow

@@ -110,7 +110,7 @@ def open_session(cfg: RunConfig, run: RunFolder, display: Display) -> Iterator[S
 def audited(data: Prepared, cfg: RunConfig, run: RunFolder, display: Display) -> Prepared:
     """The problems without those that the executed audit found bad; names each in the events."""
     display.phase("audit")
-    left, reports = audit_prepared(data, cfg.problems.train, cfg.sandbox, display.note)
+    left, reports = audit_prepared(data, cfg.sandbox, display.note)
     for report in reports:
         run.event("audit", **report.json())
         for line in report.text().splitlines():
