@@ -23,16 +23,18 @@ from pawl.store.manifest import differences
 from pawl.store.run import RunFolder
 from pawl.train.boundary import Progress, TrainResult, after_step, begin, finish, save
 from pawl.train.control import interrupts
+from pawl.train.curriculum import STAGE
 from pawl.train.optim import lr_at
 from pawl.train.record import (
     Record,
     host_metrics,
     length_metrics,
+    mix_metrics,
     reward_metrics,
     sample_rows,
     update_metrics,
 )
-from pawl.train.rollouts import Rollouts, gather
+from pawl.train.rollouts import Batch, Rollouts, gather
 from pawl.train.scoring import Scored, score_batch, whole
 from pawl.train.session import Session, open_session
 from pawl.train.update import Step, update
@@ -59,7 +61,7 @@ def train_step(s: Session, progress: Progress) -> Record:
     """One step: P prompts, G samples each, one batch of optimiser updates."""
     began, step = time.perf_counter(), progress.step + 1
     s.display.phase("sampling")
-    batch = gather(s, progress.drawn, step)
+    batch = gather(s, progress.stage, progress.drawn_in[progress.stage], step)
     rollouts, g = batch.rollouts, s.cfg.rollout.group_size
     reward_PG, known_PG = rewards(rollouts, g)
 
@@ -86,11 +88,21 @@ def train_step(s: Session, progress: Progress) -> Record:
     return (
         progress.counters(step, batch, len(s.train))
         | reward_metrics(rollouts.scores_S, g)
+        | source_metrics(s, progress.stage, batch)
         | length_metrics(rollouts.samples_S, g)
         | update_metrics(scored, stats, coef, len(used) * g)
         | {"optim/lr": lrs[max(0, stats.updates - 1)], "optim/steps": done}
         | {"host": host_metrics(rollouts, now - updating, now - began)}
     )
+
+
+def source_metrics(s: Session, stage: int, batch: Batch) -> Record:
+    """Which stage of the curriculum and which sets of the mix the step was drawn from."""
+    record: Record = {STAGE: stage} if s.cfg.curriculum else {}
+    if s.sets:
+        sets_P = [s.sets[s.train.origin_of(place)] for place in batch.places]
+        record |= mix_metrics(batch.rollouts.scores_S, sets_P, s.sets)
+    return record
 
 
 def rewards(rollouts: Rollouts, g: int) -> tuple[Tensor, Tensor]:
