@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import asdict, replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_train_loop import ROOT
 from test_train_resume import assert_same
@@ -16,6 +16,7 @@ from test_train_resume import assert_same
 from pawl.config.load import load_run
 from pawl.config.options import RewardConfig, RunConfig, StageConfig
 from pawl.errors import Exit, PawlError
+from pawl.metrics import CATALOGUE
 from pawl.problems.load import open_problems
 from pawl.rewards.code import staged
 from pawl.rewards.compose import repay
@@ -70,6 +71,7 @@ SHARES = st.one_of(st.none(), st.floats(0, 1))
 MARKS = st.tuples(st.floats(0, 0.9), st.floats(0, 0.9))
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.integers(1, 5), min_size=1, max_size=4),
     st.lists(MARKS, min_size=4, max_size=4),
@@ -152,6 +154,7 @@ def reward_of(weights, parts):
     return RewardConfig.model_validate({"stages": shares, "min_lines": 1, "components": parts})
 
 
+@settings(deadline=None)
 @given(WEIGHTS, WEIGHTS, FLAGS, st.booleans(), st.floats(0, 1), TEXTS, st.booleans())
 def test_a_score_paid_again_is_the_score_that_those_weights_give(
     a, b, flags, built, types, text, cut
@@ -221,6 +224,8 @@ def of_a_mix(sets):
 def test_a_mix_keeps_its_shares_and_resumes_exactly(run_of, sets):
     whole = run_of("whole", of_a_mix(sets))
     records = [r for r in read_steps(whole) if r["step"]]
+    names = {n for r in records for n in r if n.startswith("mix_")}
+    assert len(names) == 6 and {n.split("/")[0] + "/*" for n in names} <= set(CATALOGUE)
     assert [r["mix_share/ocaml"] for r in records] == [2 / 3] * 8
     assert [r["mix_share/python"] for r in records] == [1 / 3] * 8
     langs = {p.id: p.lang for lang in ("ocaml", "python") for p in open_problems(f"starter-{lang}")}
@@ -288,3 +293,46 @@ def test_a_set_without_pass_rates_and_an_empty_stage_are_refused(run_of, sets):
         run_of("empty", f"{{train: {sets}/ocaml.jsonl, audit: false}}", none)
     assert e.value.code == Exit.USER and e.value.where == "curriculum[1]"
     assert not (sets / "bare" / "steps.jsonl").exists()
+
+
+FORM = """
+reward: {end_marker: ""}
+problems: {train: starter-python, limit: 6}
+rollout: {prompts: 2, group_size: 4, max_tokens: 48}
+optim: {lr: 1e-4}
+train: {steps: 2, threads: 1}
+eval: {every: 0, problems: 3, samples: 2}
+curriculum:
+  - {name: form, types: 0.6, compile: 0.3, tests: 0.1, over: 1, advance_at: 0.01}
+  - {name: meaning}
+"""
+
+
+@pytest.mark.slow
+def test_the_weights_of_a_stage_pay_in_training_alone(tmp_path):
+    """The bundled model and real programs: totals, calibration and held-out scores."""
+    path = tmp_path / "form.yaml"
+    path.write_text(FORM)
+    cfg, places = load_run(path, [f"runs_dir={tmp_path}"], {})
+    with RunFolder.create(cfg, places) as run:
+        train(cfg, run, Silent(), False)
+    problems = {p.id: p for p in open_problems("starter-python")}
+    paid = set()
+    for row in read_samples(run.path):
+        score, problem = row["score"], problems[row["problem_id"]]
+        stage = read_steps(run.path)[row["step"]]["curriculum/stage"]
+        assert score.get("paid_by", "") == ("" if stage else "form")
+        paid.add(score.get("paid_by", ""))
+        if score["components"]["tests"] and not score["components"]["penalty"]:
+            weights = (0.1, 0.6, 0.3) if stage == 0 else (13 / 19, 4 / 19, 2 / 19)
+            values = [score["components"][k] for k in ("tests", "types", "compile")]
+            expected = sum(w * v for w, v in zip(weights, values, strict=True))
+            assert score["total"] == pytest.approx(expected), problem.id
+    assert "form" in paid
+    for row in read_samples(run.path, kind="eval"):
+        assert "paid_by" not in row["score"]
+    rows = [json.loads(x) for x in (run.path / "preflight.jsonl").read_text().splitlines()]
+    own = [r for r in rows if r["name"].endswith("(stage form)")]
+    assert len(own) == len(rows) / 2
+    assert all(r["passed"] is not False for r in rows)
+    assert not any(r["name"].endswith("(stage meaning)") for r in rows)

@@ -3,7 +3,7 @@
 from collections import Counter
 from fractions import Fraction
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pawl.config.options import RunConfig
@@ -18,6 +18,7 @@ def whole(n):
     return pool_of([range(n)], [1.0])
 
 
+@settings(deadline=None)
 @given(st.integers(1, 30), st.integers(1, 12), st.integers(0, 3))
 def test_every_epoch_draws_every_problem_once(n, prompts, seed):
     steps = -(-3 * n // prompts)
@@ -31,6 +32,7 @@ def test_every_epoch_draws_every_problem_once(n, prompts, seed):
         assert sorted(drawn[epoch * n : (epoch + 1) * n]) == list(range(n))
 
 
+@settings(deadline=None)
 @given(st.integers(1, 6), st.integers(1, 20))
 def test_repeats_within_a_batch_have_their_own_streams(n, prompts):
     batch = draw(0, prompts, whole(n), 0)
@@ -55,6 +57,7 @@ def test_the_order_of_one_set_stays_what_it_was():
 # ---- mixes ---------------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(WEIGHTS, st.integers(1, 300))
 def test_shares_of_a_mix_are_exact_within_one_prompt(weights, slots):
     turns, given_to = Turns(weights), [0] * len(weights)
@@ -75,6 +78,7 @@ def test_shares_of_a_mix_are_exact_within_one_prompt(weights, slots):
             assert abs(share * (slots - start) - count) <= 1
 
 
+@settings(deadline=None)
 @given(WEIGHTS, st.integers(1, 80), st.integers(0, 200))
 def test_turns_do_not_depend_on_what_was_asked_before(weights, count, first):
     at_once, later = Turns(weights), Turns(weights)
@@ -82,6 +86,7 @@ def test_turns_do_not_depend_on_what_was_asked_before(weights, count, first):
     assert [later[i] for i in range(first, first + count)] == whole_run[first:]
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.integers(0, 9), min_size=1, max_size=4).filter(any),
     st.integers(0, 3),
