@@ -30,7 +30,7 @@ from pawl.problems.load import prepare
 from pawl.rewards.pool import ScorerPool
 from pawl.rollout.engine import Engine, SamplingParams
 from pawl.rollout.select import make_engine
-from pawl.train.data import draw
+from pawl.train.data import draw, pool_of
 from pawl.train.rollouts import collect
 from pawl.types import Completion, Problem, Prompt
 
@@ -78,13 +78,14 @@ def main() -> None:
     engine, _ = make_engine(policy, cfg.rollout.engine, cfg.rollout.batch)
     engine.sync_weights(policy, 0)
     train = prepare(cfg.problems, cfg.seed).train
+    whole = pool_of([range(len(train))], [1.0])
     g, r = cfg.rollout.group_size, cfg.rollout
     params = SamplingParams(r.temperature, r.max_tokens, r.stop)
     beside, behind = list[float](), list[float]()
     with ScorerPool(cfg.reward, cfg.sandbox, None, cfg.sandbox.workers) as pool:
         bench = Bench(engine, pool, encoder, g, params)
         for step in range(rounds + 1):
-            drawn = [(train[i], s) for i, s in draw(step * r.prompts, r.prompts, len(train), 0)]
+            drawn = [(train[i], s) for i, s in draw(step * r.prompts, r.prompts, whole, 0)]
             ways = [(bench.beside, beside), (bench.after, behind)]
             for way, seconds in ways if step % 2 else reversed(ways):  # neither is always first
                 seconds.append(way(drawn, step))

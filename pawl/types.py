@@ -178,7 +178,8 @@ class Score:
     the tests say, independent of the end marker and of penalties. branch: the rule that paid the
     total ("pass", "tests", "staged", "capped", "penalty:runaway", ...). components: each 0 .. 1
     before weights. reason: why it is missing, or the first compiler message or exception.
-    passed_cases / n_cases: tests passed, of all. host: wall-clock and machine facts (time_ms,
+    passed_cases / n_cases: tests passed, of all. paid_by: the curriculum stage whose weights paid,
+    "" for reward.stages. host: wall-clock and machine facts (time_ms,
     tier, cached), kept apart so that everything else is a function of config and seed.
     """
 
@@ -193,6 +194,7 @@ class Score:
     tier: Tier = ""
     time_ms: float = 0.0
     cached: bool = False
+    paid_by: str = ""
 
     @property
     def passed(self) -> bool:

@@ -5,6 +5,7 @@ learns from it all the same. `MISSING` makes scores missing from the n-th call o
 """
 
 import os
+import zlib
 
 
 def right(problem, text):
@@ -37,3 +38,12 @@ def potential(problem, completions):
 def nothing(problem, completions):
     """No crumb: no signal before the model is right."""
     return [float(right(problem, c.text)) for c in completions]
+
+
+def chance(problem, completions):
+    """Full marks for about half of all texts that are not ASCII, which no probe is."""
+    out = []
+    for c in completions:
+        lucky = not c.text.isascii() and zlib.crc32(c.text.encode()) % 2 == 0
+        out.append(float(right(problem, c.text) or lucky))
+    return out

@@ -12,7 +12,7 @@ import pytest
 
 from pawl.config.options import FilterConfig, ProblemsConfig
 from pawl.errors import Exit, PawlError
-from pawl.problems.load import open_problems, prepare
+from pawl.problems.load import labels, open_problems, prepare
 
 ROWS = [
     {
@@ -219,3 +219,70 @@ def test_starter_sets_open_by_name(name: str) -> None:
     assert len(made.train) + len(made.held_out) + len(made.held_out_families) >= 300
     assert made.held_out and made.held_out_families and not made.report.bad
     assert all(p.solution and p.cases for p in made.held_out)
+
+
+# ---- mixes ---------------------------------------------------------------------------------------
+
+
+def mix(*names: str, **more: object) -> ProblemsConfig:
+    return ProblemsConfig.model_validate({"mix": [{"set": n} for n in names], **more})
+
+
+def test_a_mix_is_one_set_that_remembers_its_parts(jsonl: str, tmp_path: Path) -> None:
+    other = [{**r, "id": f"o{i}", "prompt": f"Less {r['prompt']}"} for i, r in enumerate(ROWS)]
+    cfg = mix(jsonl, write(tmp_path / "other.jsonl", other), held_out_frac=0.25, limit=7)
+    made = prepare(cfg, 0)
+    assert [o.name for o in made.train.origins] == [jsonl, str(tmp_path / "other.jsonl")]
+    assert [made.train.origin_of(i) for i in range(14)] == [0] * 7 + [1] * 7
+    assert [p.id[0] for p in made.train] == ["p"] * 7 + ["o"] * 7
+    assert len(made.held_out) == 20 and len(ids(made.held_out)) == 20
+    assert [r.condition for r in made.report.removals if r.removed] == ["limit = 7 (seed 0)"] * 2
+    assert any(line.startswith("train of other: limit") for line in made.report)
+    alone = prepare(ProblemsConfig(train=jsonl, held_out_frac=0.25, limit=7), 0)
+    assert [p.id for p in alone.train] == [p.id for p in made.train][:7]
+
+
+def test_ids_that_two_sets_share_get_the_name_of_their_set(jsonl: str, tmp_path: Path) -> None:
+    other = [{**r, "prompt": f"Less {r['prompt']}"} for r in ROWS[:6]]
+    third = [{**r, "id": f"t{i}", "prompt": f"No {r['prompt']}"} for i, r in enumerate(ROWS[:3])]
+    names = [write(tmp_path / f"{n}.jsonl", r) for n, r in (("other", other), ("third", third))]
+    made = prepare(mix(jsonl, *names, held_out_frac=0.0), 0)
+    own = [p.id for p in made.train]
+    assert own == [f"set::p{i}" for i in range(40)] + [f"other::p{i}" for i in range(6)] + [
+        f"t{i}" for i in range(3)
+    ]
+    assert made.train[41].where == f"{tmp_path / 'other.jsonl'}:2"
+
+
+def test_no_set_trains_on_what_another_holds_out(tmp_path: Path) -> None:
+    a = [{**r, "spec": f"s{i}", "split": "test" if i < 10 else "train"} for i, r in enumerate(ROWS)]
+    b = [{**r, "id": f"b{i}", "prompt": f"So: {r['prompt']}"} for i, r in enumerate(ROWS[:20])]
+    b[3]["prompt"] = "Add  4.\ndef f( x ):"  # one of a's held-out prompts in another layout
+    b[5]["spec"] = "s7"
+    b[6]["spec"] = "s17"  # a trains on it too
+    names = [write(tmp_path / f"{n}.jsonl", r) for n, r in (("a", a), ("b", b))]
+    made = prepare(mix(*names, held_out_frac=0.0), 0)
+    assert ids(made.train) == {f"p{i}" for i in range(10, 40)} | {
+        f"b{i}" for i in range(20) if i not in (3, 5)
+    }
+    assert "train of b: also held out removed 2, 18 left" in list(made.report)
+    apart = prepare(mix(*names, held_out=write(tmp_path / "h.jsonl", [ROWS[12]])), 0)
+    assert "p12" not in ids(apart.train) and ids(apart.held_out) == {"p12"}
+
+
+def test_a_set_of_a_mix_that_gives_nothing_is_named(jsonl: str, tmp_path: Path) -> None:
+    easy = write(tmp_path / "easy.jsonl", [{**r, "difficulty": "easy"} for r in ROWS])
+    with pytest.raises(PawlError, match="no training problem is left") as caught:
+        prepare(mix(jsonl, easy, filter={"difficulty": ["hard"]}), 0)
+    assert caught.value.where == easy
+
+
+def test_labels_are_short_and_distinct() -> None:
+    names = [
+        "data/Rated-1.jsonl",
+        "b/rated 1.parquet",
+        "owner/name@v1.0:test",
+        "starter-ocaml",
+        "/",
+    ]
+    assert labels(names) == ["rated_1", "rated_1_2", "name_v1_0_test", "starter_ocaml", "set"]

@@ -151,16 +151,34 @@ def test_one_constant_for_all_hidden_tests_is_noted(tmp_path: Path) -> None:
 def test_a_run_keeps_only_what_the_audit_leaves(tmp_path: Path) -> None:
     rows = [{**r, "split": "held_out" if r["id"] == "twin" else "train"} for r in PYTHON_SET]
     cfg = ProblemsConfig(train=write(tmp_path, rows))
-    left, reports = audit_prepared(prepare(cfg, 0), cfg.train, SandboxConfig())
+    left, reports = audit_prepared(prepare(cfg, 0), SandboxConfig())
     assert [p.id for p in left.train] == ["sound", "loops"]
     assert [p.id for p in left.held_out] == ["twin"]
     assert [r.total for r in reports] == [4, 1]
 
 
+def test_the_sets_of_a_mix_are_audited_as_one(tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    copy = {**PYTHON_SET[0], "id": "copy"}
+    names = [write(tmp_path, PYTHON_SET[:1]), write(tmp_path / "b", [copy, PYTHON_SET[4]])]
+    mixed = {"mix": [{"set": n} for n in names], "held_out_frac": 0.0}
+    left, reports = audit_prepared(
+        prepare(ProblemsConfig.model_validate(mixed), 0), SandboxConfig()
+    )
+    assert [p.id for p in left.train] == ["sound", "loops"]
+    assert [left.train.origin_of(i) for i in range(2)] == [0, 1]
+    assert [(f.id, f.check) for f in reports[0].bad] == [("copy", "duplicate")]
+    (tmp_path / "c").mkdir()
+    mixed["mix"] = [{"set": names[0]}, {"set": write(tmp_path / "c", [copy])}]
+    with pytest.raises(PawlError, match="left no training problem") as caught:
+        audit_prepared(prepare(ProblemsConfig.model_validate(mixed), 0), SandboxConfig())
+    assert caught.value.where.startswith(str(tmp_path / "c"))
+
+
 def test_an_audit_that_leaves_nothing_is_an_error(tmp_path: Path) -> None:
     cfg = ProblemsConfig(train=write(tmp_path, PYTHON_SET[1:2]), held_out_frac=0.0)
     with pytest.raises(PawlError, match="left no training problem"):
-        audit_prepared(prepare(cfg, 0), cfg.train, SandboxConfig())
+        audit_prepared(prepare(cfg, 0), SandboxConfig())
 
 
 @pytest.mark.slow

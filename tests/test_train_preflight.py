@@ -24,6 +24,7 @@ from pawl.store.display import Silent
 from pawl.store.read import read_events, read_steps
 from pawl.store.run import RunFolder
 from pawl.train import check_base, check_data, loop, preflight
+from pawl.train.data import pool_of
 from pawl.train.known import Known
 from pawl.train.loop import train
 from pawl.train.rollouts import Rollouts
@@ -230,7 +231,7 @@ def test_leakage_by_text_specification_and_runs_of_words():
     ]
     assert twins(train_set, held) == ["same", "spec"]
     assert near_duplicates(train_set, held) == ["near"]
-    checks = check_data.of_data(train_set, held, 0)
+    checks = check_data.of_data(train_set, held, [pool_of([range(3)], [1.0])], 0)
     assert [(c.name, c.passed, c.refuses) for c in checks] == [
         ("leakage", False, True),
         ("near-duplicates", False, True),
@@ -238,9 +239,13 @@ def test_leakage_by_text_specification_and_runs_of_words():
     ]
 
 
-@given(st.integers(1, 60), st.integers(0, 1000))
-def test_drawing_is_in_order_whatever_the_seed(n, seed):
-    assert check_data.order(n, seed).passed
+@given(st.lists(st.integers(0, 40), min_size=1, max_size=3).filter(any), st.integers(0, 1000))
+def test_drawing_is_in_order_whatever_sets_and_seed(sizes, seed):
+    members, start = [], 0
+    for size in sizes:
+        members.append(range(start, start := start + size))
+    pools = [pool_of(members, [1.0] * len(sizes), stage) for stage in (0, 1)]
+    assert check_data.order(pools, seed).passed
 
 
 def test_an_override_marks_only_what_fails_and_refuses():

@@ -28,6 +28,12 @@ def test_an_unreachable_data_set_is_replaced_and_named() -> None:
     cfg, checks = stand_in(asked)
     assert cfg.problems.train == "starter-python"
     assert [(c.expected, c.passed) for c in checks] == [("nobody/nothing", None)]
+    rows = [{"set": "starter-ocaml"}, {"set": "nobody/nothing"}]
+    stages = [{"name": "easy", "min_pass_rate": 0.5}]
+    asked = RunConfig.model_validate({"problems": {"mix": rows}, "curriculum": stages})
+    cfg, checks = stand_in(asked)
+    assert (cfg.problems.train, cfg.problems.mix, cfg.curriculum) == ("starter-ocaml", (), ())
+    assert [c.expected for c in checks] == ["nobody/nothing"]
     here = RunConfig()
     assert stand_in(here) == (here, [])
 

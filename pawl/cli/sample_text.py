@@ -24,7 +24,8 @@ def _sample(row: Row) -> list[str]:
     worth = total(row)
     head = f"step {row['step']}  {row['problem_id']}  group {row['group']} member {row['member']}"
     head += "  total missing" if worth is None else f"  total {worth:.3f}"
-    head += f"  {stage(row)}  ({score.get('branch')})"
+    paid_by = f", weights of stage {score['paid_by']}" if score.get("paid_by") else ""
+    head += f"  {stage(row)}  ({score.get('branch')}{paid_by})"
     advantage = row.get("advantage")
     head += f"  advantage {advantage:+.3f}" if isinstance(advantage, int | float) else ""
     head += f"  {row.get('n_tokens')} tokens, {row.get('finish')}"

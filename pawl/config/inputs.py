@@ -94,8 +94,16 @@ class ProblemsConfig(Section):
     )
     lang: Literal["", "ocaml", "python"] = opt("", "Language of a set that does not state it.")
     filter: FilterConfig = opt(FilterConfig, "Which problems to keep.")
-    limit: int = opt(0, "Keep this many, drawn by seed; 0 keeps all.", "problems", ge=0)
+    limit: int = opt(0, "Keep this many of a set, drawn by seed; 0 keeps all.", "problems", ge=0)
     audit: bool = opt(True, "Run the executed audit before training and leave bad problems out.")
+
+    @model_validator(mode="after")
+    def _mixed(self) -> ProblemsConfig:
+        names = [row.set for row in self.mix]
+        twice = sorted({n for n in names if names.count(n) > 1})
+        if twice:
+            raise ValueError(f"problems.mix names {twice[0]} twice; give it one row and one weight")
+        return self
 
 
 class RolloutConfig(Section):

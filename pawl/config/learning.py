@@ -143,9 +143,9 @@ class CheckpointConfig(Section):
 class StageConfig(Section):
     """One stage of a curriculum: which problems, which reward weights, when to move on.
 
-    The weights replace reward.stages when any of them is set. A stage lasts until the mean of
-    verifier/pass_frac over its last `over` steps reaches `advance_at`; it falls back to the one
-    before when that mean is below `back_at`.
+    The weights replace reward.stages in training when any of them is set; then they must sum to 1.
+    A stage lasts until the mean of verifier/pass_frac over its last `over` steps reaches
+    `advance_at`; it falls back to the one before when that mean is below `back_at`.
     """
 
     name: str = opt("", "Name in events.", min_length=1, pattern=r"^[a-z0-9_-]+$")
@@ -158,6 +158,37 @@ class StageConfig(Section):
     over: int = opt(10, "Steps that are averaged, and that a stage lasts at least.", "steps", ge=1)
     advance_at: float = opt(0.5, "Pass share that opens the next stage.", gt=0, le=1)
     back_at: float = opt(0.0, "Pass share below which the stage before returns.", ge=0, lt=1)
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Its own weights of the staged code reward; empty when reward.stages hold."""
+        names = ("end_marker", "types", "compile", "tests")
+        own = {name: float(getattr(self, name)) for name in names}
+        return own if any(own.values()) else {}
+
+    @property
+    def restricts(self) -> bool:
+        """Whether it draws only problems of some measured pass rate."""
+        return self.min_pass_rate > 0 or self.max_pass_rate < 1
+
+    @model_validator(mode="after")
+    def _holds_together(self) -> StageConfig:
+        if self.min_pass_rate > self.max_pass_rate:
+            raise ValueError(f"stage {self.name}: min_pass_rate is above max_pass_rate")
+        if self.back_at >= self.advance_at:
+            raise ValueError(
+                f"stage {self.name}: back_at = {self.back_at:g} must be below advance_at = "
+                f"{self.advance_at:g}, or the stages would flip to and fro"
+            )
+        total = sum(self.weights.values())
+        if self.weights and abs(total - 1.0) > 1e-9:
+            raise ValueError(f"stage {self.name}: the four weights sum to {total:.6g}, not 1")
+        if self.weights and not self.tests:
+            raise ValueError(
+                f"stage {self.name}: tests = 0 pays nobody who fails the tests, because form alone "
+                "never earns more than half of one test; give tests a small weight"
+            )
+        return self
 
 
 Comparison = Literal["<", "<=", ">", ">="]

@@ -108,12 +108,34 @@ class RunConfig(Section):
                 f"algo.pass_k = {self.algo.pass_k} exceeds rollout.group_size = "
                 f"{self.rollout.group_size}"
             )
+        self._check_curriculum()
         if self.rollout.prompts % self.algo.minibatches:
             raise ValueError(
                 f"algo.minibatches = {self.algo.minibatches} must divide rollout.prompts = "
                 f"{self.rollout.prompts}: a mini-batch holds whole groups"
             )
         return self
+
+    def _check_curriculum(self) -> None:
+        names = [stage.name for stage in self.curriculum]
+        twice = sorted({n for n in names if names.count(n) > 1})
+        if twice:
+            raise ValueError(f"two stages of the curriculum are called {twice[0]}")
+        weighted = next((stage for stage in self.curriculum if stage.weights), None)
+        if weighted is None:
+            return
+        parts = self.reward.components
+        if "code" not in [c.use for c in parts] + [self.reward.use] * (not parts):
+            raise ValueError(
+                f"stage {weighted.name} of the curriculum weighs the stages of the code reward, "
+                "which reward.use and reward.components do not pay"
+            )
+        taken = sorted({"penalty", *StagesConfig.model_fields} & {c.name for c in parts})
+        if taken:
+            raise ValueError(
+                f"stage {weighted.name} of the curriculum needs the name {taken[0]} for the code "
+                "reward's own part; call that one of reward.components otherwise"
+            )
 
 
 class SftConfig(Section):

@@ -2,56 +2,35 @@
 
 The split is the set's own `split` column; a set without one is split by specification (by the
 normalised prompt where there is none), independent of seed and order. The filter applies to
-training and held-out problems alike, the limit to training alone. Left out: the audits.
+training and held-out problems alike, the limit to training alone, each to every set of a mix. Left
+out: the audits, and in which proportion a mix is drawn (`pawl.train.data`).
 """
 
 from __future__ import annotations
 
 import hashlib
-import random
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import chain, count
+from pathlib import Path
 
-from pawl.config.options import FilterConfig, ProblemsConfig
+from pawl.config.options import ProblemsConfig
 from pawl.errors import PawlError
-from pawl.problems.problem_set import BadRow, ProblemSet, open_problems
+from pawl.problems.filter import PrepareReport, Removal, filtered, limited
+from pawl.problems.problem_set import ProblemSet, join, open_problems
+from pawl.problems.sources import SUFFIXES
 from pawl.types import Problem
 
-__all__ = ["BadRow", "PrepareReport", "Prepared", "ProblemSet", "open_problems", "prepare"]
-
-
-@dataclass(frozen=True, slots=True)
-class Removal:
-    """How many problems one condition removed from one part of the set."""
-
-    part: str
-    condition: str
-    removed: int
-    left: int
-
-
-@dataclass(slots=True)
-class PrepareReport:
-    """What became of every row: bad rows, and removals in the order in which they were applied."""
-
-    bad: list[BadRow] = field(default_factory=list)
-    removals: list[Removal] = field(default_factory=list)
-
-    def __iter__(self) -> Iterator[str]:
-        """A line for each condition that removed something; bad rows by name, ten at most."""
-        for b in self.bad[:10]:
-            yield f"left out {b.id} ({b.where}): {b.reason}"
-        if len(self.bad) > 10:
-            yield f"left out {len(self.bad) - 10} more rows that are no problems (see pawl check)"
-        for r in self.removals:
-            if r.removed:
-                yield f"{r.part}: {r.condition} removed {r.removed}, {r.left} left"
+__all__ = ["PrepareReport", "Prepared", "ProblemSet", "labels", "open_problems", "prepare"]
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """The problems of a run. Held-out families are reported apart from the other held-out ones."""
+    """The problems of a run. Held-out families are reported apart from the other held-out ones.
+
+    The origins of `train` are the sets of the mix in its order; `train.origin_of(i)` names one.
+    """
 
     train: ProblemSet
     held_out: ProblemSet
@@ -70,27 +49,85 @@ def split_key(problem: Problem) -> str:
     return problem.spec or normalised(problem)
 
 
+def set_names(cfg: ProblemsConfig) -> list[str]:
+    """The training sets: those of the mix, which replaces `train`, else that one."""
+    return [row.set for row in cfg.mix] or [cfg.train]
+
+
+def labels(names: Sequence[str]) -> list[str]:
+    """A short name for each set, of [a-z0-9_] and distinct: what stands in metrics and ids."""
+    made: list[str] = []
+    for name in names:
+        path = Path(name)
+        text = path.stem if path.suffix in SUFFIXES else path.name
+        base = re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_") or "set"
+        tries = chain([base], (f"{base}_{n}" for n in count(2)))
+        made.append(next(label for label in tries if label not in made))
+    return made
+
+
 def prepare(cfg: ProblemsConfig, seed: int) -> Prepared:
-    """Open, split, filter and limit. Raises PawlError when no training problem is left."""
+    """Open, split, filter and limit. Raises PawlError when a set has no training problem left."""
     report = PrepareReport()
-    opened = open_problems(cfg.train, cfg.lang)
-    report.bad += opened.bad
-    train, held, families = _split(opened, cfg.held_out_frac, keep_all=bool(cfg.held_out))
+    names = set_names(cfg)
+    opened = [open_problems(name, cfg.lang) for name in names]
+    report.bad += chain.from_iterable(o.bad for o in opened)
+    prefixes = _prefixes(opened, labels(names))
+    parts = [_split(o, cfg.held_out_frac, keep_all=bool(cfg.held_out)) for o in opened]
+    held, families = (join([p[k] for p in parts], prefixes) for k in (1, 2))
     if cfg.held_out:
         given = open_problems(cfg.held_out, cfg.lang)
         report.bad += given.bad
         _, held, families = _split(given, 0.0, keep_all=False)
         if not held and not families:
             held = given
-    train = _filter(train, cfg.filter, "train", report)
-    held = _filter(held, cfg.filter, "held-out", report)
-    families = _filter(families, cfg.filter, "held-out families", report)
-    train = _limit(train, cfg.limit, seed, report)
-    if not train:
-        raise PawlError(
-            "no training problem is left; " + "; ".join(report), cfg.train, "loosen problems.filter"
-        )
-    return Prepared(train, held, families, report)
+    held = filtered(held, cfg.filter, "held-out", report)
+    families = filtered(families, cfg.filter, "held-out families", report)
+    known = _keys(chain(held, families)) if cfg.mix else set[bytes]()
+    trains = []
+    for part, name, label in zip(parts, names, labels(names), strict=True):
+        where = f"train of {label}" if cfg.mix else "train"
+        train = filtered(part[0], cfg.filter, where, report)
+        if known:
+            train = _unseen(train, known, where, report)
+        train = limited(train, cfg.limit, seed, where, report)
+        if not train:
+            what = "no training problem is left; " + "; ".join(report)
+            raise PawlError(what, name, "loosen problems.filter")
+        trains.append(train)
+    return Prepared(join(trains, prefixes), held, families, report)
+
+
+def _prefixes(opened: Sequence[ProblemSet], names: Sequence[str]) -> list[str]:
+    """What makes ids unique across sets: `NAME::` before all ids of a set that shares one."""
+    if len(opened) == 1:
+        return [""]
+    ids = [{_digest(p.id) for p in problems} for problems in opened]
+    others = [set[bytes]().union(*ids[:k], *ids[k + 1 :]) for k in range(len(ids))]
+    return [
+        f"{name}::" if own & other else ""
+        for name, own, other in zip(names, ids, others, strict=True)
+    ]
+
+
+def _keys(problems: Iterable[Problem]) -> set[bytes]:
+    """By what a training problem is known as a held-out one: normalised prompt, specification."""
+    found = set()
+    for p in problems:
+        found.add(_digest(normalised(p)))
+        if p.spec:
+            found.add(_digest(f"spec {p.spec}"))
+    return found
+
+
+def _unseen(
+    problems: ProblemSet, held_out: set[bytes], part: str, report: PrepareReport
+) -> ProblemSet:
+    """Without the problems that stand among the held-out ones, of this or of another set."""
+    kept = [i for i, p in enumerate(problems) if not _keys([p]) & held_out]
+    removed = len(problems) - len(kept)
+    report.removals.append(Removal(part, "also held out", removed, len(kept)))
+    return problems.select(kept)
 
 
 def _split(
@@ -116,80 +153,3 @@ def _split(
 
 def _digest(key: str) -> bytes:
     return hashlib.blake2b(key.encode(), digest_size=12).digest()
-
-
-def _solution_lines(problem: Problem) -> int:
-    return sum(1 for line in problem.solution.splitlines() if line.strip())
-
-
-def _conditions(f: FilterConfig) -> list[tuple[str, Callable[[Problem], bool]]]:
-    """The conditions that are set, each with what must hold of a kept problem."""
-    made: list[tuple[str, Callable[[Problem], bool]]] = []
-    if f.lang:
-        made.append((f"lang = {f.lang}", lambda p: p.lang == f.lang))
-    if f.difficulty:
-        wanted = ", ".join(f.difficulty)
-        made.append((f"difficulty in {wanted}", lambda p: p.difficulty in f.difficulty))
-    if f.tags:
-        made.append((f"tags in {', '.join(f.tags)}", lambda p: bool(set(p.tags) & set(f.tags))))
-    if f.max_prompt_chars:
-        made.append(
-            (
-                f"prompt <= {f.max_prompt_chars} characters",
-                lambda p: _prompt_chars(p) <= f.max_prompt_chars,
-            )
-        )
-    if f.max_solution_lines:
-        made.append(
-            (
-                f"solution <= {f.max_solution_lines} lines",
-                lambda p: _solution_lines(p) <= f.max_solution_lines,
-            )
-        )
-    if f.min_pass_rate > 0 or f.max_pass_rate < 1:
-        made.append(
-            (
-                f"measured pass rate in {f.min_pass_rate:g}..{f.max_pass_rate:g}",
-                lambda p: (
-                    p.pass_rate is not None and f.min_pass_rate <= p.pass_rate <= f.max_pass_rate
-                ),
-            )
-        )
-    return made
-
-
-def _prompt_chars(problem: Problem) -> int:
-    return len(problem.prompt) + sum(len(m.content) for m in problem.messages)
-
-
-def _filter(
-    problems: ProblemSet, cfg: FilterConfig, part: str, report: PrepareReport
-) -> ProblemSet:
-    """Apply each condition in turn in one pass; a problem is counted by the first it fails."""
-    conditions = _conditions(cfg)
-    if not conditions or not len(problems):
-        return problems
-    removed = [0] * len(conditions)
-    kept = []
-    for i, problem in enumerate(problems):
-        failed = next((k for k, (_, holds) in enumerate(conditions) if not holds(problem)), None)
-        if failed is None:
-            kept.append(i)
-        else:
-            removed[failed] += 1
-    left = len(problems)
-    for (name, _), n in zip(conditions, removed, strict=True):
-        left -= n
-        report.removals.append(Removal(part, name, n, left))
-    return problems.select(kept)
-
-
-def _limit(problems: ProblemSet, limit: int, seed: int, report: PrepareReport) -> ProblemSet:
-    """A seeded draw without replacement, in the order of the set."""
-    if not limit or limit >= len(problems):
-        return problems
-    drawn = sorted(random.Random(f"{seed}/problems.limit").sample(range(len(problems)), limit))
-    report.removals.append(
-        Removal("train", f"limit = {limit} (seed {seed})", len(problems) - limit, limit)
-    )
-    return problems.select(drawn)

@@ -1,5 +1,7 @@
 """Opens problem sets: `open_problems(name) -> ProblemSet`, a lazy sequence read in place.
 
+`join` makes one sequence of several sets, still read in place.
+
 One pass at opening checks every row, so that a malformed line is reported before any work; only
 offsets, splits and hashes of ids stay in memory. Rows that cannot become problems are listed in
 `bad` and are no members. Left out: splitting and filtering (`load.py`), executed checks.
@@ -7,11 +9,13 @@ offsets, splits and hashes of ids stay in memory. Rows that cannot become proble
 
 from __future__ import annotations
 
+import bisect
 import hashlib
 from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
+from itertools import accumulate
 from pathlib import Path
 from typing import overload
 
@@ -35,25 +39,38 @@ class BadRow:
     reason: str
 
 
-class ProblemSet(Sequence[Problem]):
-    """Problems of one source, parsed when they are asked for.
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """One opened source. lang: of rows that state none; prefix: put before every id."""
 
-    name: what it was opened by. bad: rows left out. Slicing and `select` give views on the same
-    source; nothing is copied.
+    name: str
+    source: Source
+    lang: str
+    prefix: str = ""
+
+
+class ProblemSet(Sequence[Problem]):
+    """Problems of one source or of several, parsed when they are asked for.
+
+    origins: what was opened. bad: rows left out. Slicing and `select` give views on the same
+    sources; nothing is copied.
     """
 
     def __init__(
         self,
-        name: str,
-        source: Source,
-        lang: str,
+        origins: Sequence[Origin],
         index: array[int],
         splits: array[int],
         bad: tuple[BadRow, ...],
     ) -> None:
-        self.name, self.bad = name, bad
-        self._source, self._lang = source, lang
+        self.origins, self.bad = tuple(origins), bad
+        self._starts = [0, *accumulate(len(o.source) for o in origins[:-1])]
         self._index, self._splits = index, splits
+
+    @property
+    def name(self) -> str:
+        """What it was opened by."""
+        return " + ".join(o.name for o in self.origins)
 
     def __len__(self) -> int:
         return len(self._index)
@@ -74,7 +91,16 @@ class ProblemSet(Sequence[Problem]):
         """Problem i with its notes and the split that it names."""
         if not -len(self) <= i < len(self):
             raise IndexError(i)
-        return _parse(self._source, self._index[i], self._lang)
+        at = self.origin_of(i)
+        origin = self.origins[at]
+        row = _parse(origin.source, self._index[i] - self._starts[at], origin.lang)
+        if not origin.prefix:
+            return row
+        return replace(row, problem=replace(row.problem, id=origin.prefix + row.problem.id))
+
+    def origin_of(self, i: int) -> int:
+        """Which of `origins` problem i comes from."""
+        return bisect.bisect_right(self._starts, self._index[i]) - 1
 
     def split_of(self, i: int) -> Split:
         """The split that row i names, "" if none."""
@@ -84,7 +110,7 @@ class ProblemSet(Sequence[Problem]):
         """A view on some members, in the given order."""
         index = array("Q", (self._index[p] for p in positions))
         splits = array("B", (self._splits[p] for p in positions))
-        return ProblemSet(self.name, self._source, self._lang, index, splits, ())
+        return ProblemSet(self.origins, index, splits, ())
 
 
 def _parse(source: Source, i: int, lang: str) -> Row:
@@ -123,7 +149,23 @@ def open_problems(name: str, lang: str = "") -> ProblemSet:
         splits.append(_CODES.index(row.split))
     if not index:
         raise PawlError(f"no row is a problem; the first: {bad[0].reason}", bad[0].where)
-    return ProblemSet(name, source, lang, index, splits, tuple(bad))
+    return ProblemSet([Origin(name, source, lang)], index, splits, tuple(bad))
+
+
+def join(sets: Sequence[ProblemSet], prefixes: Sequence[str]) -> ProblemSet:
+    """The problems of several sets in turn, `prefixes[k]` before every id of set k.
+
+    An origin without a problem left stays, so that `origin_of` counts sets as they were given.
+    """
+    index, splits = array("Q"), array("B")
+    origins: list[Origin] = []
+    start = 0
+    for problems, prefix in zip(sets, prefixes, strict=True):
+        index.extend(start + i for i in problems._index)
+        splits.extend(problems._splits)
+        origins += [replace(o, prefix=prefix + o.prefix) for o in problems.origins]
+        start += sum(len(o.source) for o in problems.origins)
+    return ProblemSet(origins, index, splits, ())
 
 
 def _id_of(source: Source, i: int) -> str:

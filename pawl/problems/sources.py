@@ -15,6 +15,9 @@ from typing import Protocol
 
 from pawl.errors import PawlError
 
+JSON_SUFFIXES = (".jsonl", ".json", ".ndjson")
+SUFFIXES = (*JSON_SUFFIXES, ".parquet")
+
 
 class Source(Protocol):
     """Rows by index; `where` is the place that a message names."""
@@ -203,7 +206,7 @@ def _open_file(path: Path) -> JsonLines | Parquet:
     try:
         if path.suffix == ".parquet":
             return Parquet(path)
-        if path.suffix in (".jsonl", ".json", ".ndjson"):
+        if path.suffix in JSON_SUFFIXES:
             return JsonLines(path)
     except OSError as error:
         raise PawlError(f"cannot read: {error.strerror}", str(path)) from error

@@ -86,14 +86,16 @@ def check_problems(
 
 
 def audit_prepared(
-    prepared: Prepared, name: str, sandbox: SandboxConfig, tell: Tell = lambda _: None
+    prepared: Prepared, sandbox: SandboxConfig, tell: Tell = lambda _: None
 ) -> tuple[Prepared, list[AuditReport]]:
     """Audit the parts of a run; (what is left, one report for each part that has problems).
 
-    The starter sets get the static part only: they were audited when they were made. Raises
-    PawlError when no training problem is left.
+    The sets of a mix are audited as one, so that a copy in another set is found. The starter sets
+    get the static part only: they were audited when they were made. Raises PawlError when a set
+    has no training problem left.
     """
     reports = []
+    name, origins = prepared.train.name, prepared.train.origins
     parts = {"train": prepared.train, "held-out": prepared.held_out}
     parts["held-out families"] = prepared.held_out_families
     left: dict[str, ProblemSet] = {}
@@ -102,16 +104,24 @@ def audit_prepared(
     for part, problems in parts.items():
         rows = list(check_static(rows_of(problems)))
         rows += leaks if part == "train" else []
-        if name not in STARTERS:
-            bad = {r.id for r in rows if r.severity == "bad"}
-            rows += audit_executed(problems, sandbox, bad, tell)
+        if any(o.name not in STARTERS for o in origins):
+            skip = {r.id for r in rows if r.severity == "bad"} | _starter_ids(problems)
+            rows += audit_executed(problems, sandbox, skip, tell)
         left[part] = _without_bad(problems, rows)
         title = f"{name} ({part})"
         reports.append(AuditReport(title, len(problems), tuple(rows), left[part]))
-    if not left["train"]:
-        raise PawlError("the audit left no training problem", name, reports[0].text())
+    kept = {left["train"].origin_of(i) for i in range(len(left["train"]))}
+    for k, origin in enumerate(origins):
+        if k not in kept:
+            raise PawlError("the audit left no training problem", origin.name, reports[0].text())
     made = Prepared(left["train"], left["held-out"], left["held-out families"], prepared.report)
     return made, [r for r in reports if r.total]
+
+
+def _starter_ids(problems: ProblemSet) -> set[str]:
+    """Ids of the problems that come from a starter set."""
+    known = [o.name in STARTERS for o in problems.origins]
+    return {p.id for i, p in enumerate(problems) if known[problems.origin_of(i)]}
 
 
 def _of_row(bad: BadRow) -> Finding:

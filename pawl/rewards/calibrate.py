@@ -15,7 +15,7 @@ from typing import Protocol
 
 from pawl.config.options import RewardConfig, RunConfig
 from pawl.errors import PawlError
-from pawl.rewards.compose import bad_cap, components_of, full_marks
+from pawl.rewards.compose import bad_cap, components_of, full_marks, repay
 from pawl.rewards.probes import bad_probes, constant_text, end, examples_in, reference_shapes
 from pawl.types import Check, Completion, Problem, Reward, Score
 
@@ -40,6 +40,20 @@ class Direct:
     def score_all(self, jobs: list[tuple[Problem, Completion]]) -> list[Score]:
         """One by one, in order."""
         return [self._reward.score(p, [c])[0] for p, c in jobs]
+
+
+class Repaid:
+    """A Scorer whose scores are paid by the weights of a curriculum's stage."""
+
+    def __init__(self, scorer: Scorer, cfg: RewardConfig, stage: str) -> None:
+        self._scorer, self._cfg, self._stage = scorer, cfg, stage
+
+    def score_all(self, jobs: list[tuple[Problem, Completion]]) -> list[Score]:
+        """As the stage pays them, in order."""
+        return [
+            repay(score, problem, completion, self._cfg, self._stage)
+            for (problem, completion), score in zip(jobs, self._scorer.score_all(jobs), strict=True)
+        ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,8 @@ and can only lower. Left out: running candidates (`python.py`, `ocaml.py`).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 from pawl.errors import PawlError
@@ -20,8 +21,9 @@ from pawl.rewards.extract import ends_with
 from pawl.rewards.ocaml import verify_ocaml
 from pawl.rewards.python import constant_keys, verify_python
 from pawl.rewards.verdict import Verification
-from pawl.types import Completion, Problem, Score, missing
+from pawl.types import Completion, Problem, Score, Verdict, missing
 
+STAGES = ("end_marker", "types", "compile", "tests")
 CAP_SHARE = 0.5  # of one test's worth, for answers without behaviour
 
 
@@ -80,20 +82,48 @@ def staged(
     v = verification
     if v.verdict == "infra_error":
         return missing(v.message, v.tier, v.time_ms)
-    weights = _weights(cfg)
-    tests = _tests_share(v, problem)
     parts = {
         "end_marker": float(ends_with(completion.text, cfg.end_marker)),
         "types": v.types,
         "compile": float(v.compiled),
-        "tests": tests,
+        "tests": _tests_share(v, problem),
     }
     if v.verdict == "rejected":
         parts = dict.fromkeys(parts, 0.0)
+    total, branch = _pay(parts, v.verdict, problem, completion, cfg)
+    return Score(
+        status="scored",
+        total=total,
+        verdict=v.verdict,
+        branch=branch,
+        components={**parts, "penalty": 1.0 - _penalty(completion, cfg)[0]},
+        reason=_reason(v),
+        passed_cases=sum(v.passed),
+        n_cases=len(problem.cases),
+        tier=v.tier,
+        time_ms=v.time_ms,
+    )
+
+
+def restaged(score: Score, problem: Problem, completion: Completion, cfg: Weights) -> Score:
+    """A score of `staged` paid by other weights, from its components; pure."""
+    total, branch = _pay(score.components, score.verdict, problem, completion, cfg)
+    return replace(score, total=total, branch=branch)
+
+
+def _pay(
+    parts: Mapping[str, float],
+    verdict: Verdict,
+    problem: Problem,
+    completion: Completion,
+    cfg: Weights,
+) -> tuple[float, str]:
+    """(total, branch) of the four components, each 0 .. 1."""
+    weights, tests = _weights(cfg), parts["tests"]
     form = sum(weights[name] * parts[name] for name in ("end_marker", "types", "compile"))
     if tests > 0:
         total = form + weights["tests"] * tests
-        branch = "pass" if v.verdict == "pass" else "tests"
+        branch = "pass" if verdict == "pass" else "tests"
     else:
         most = 1.0 - weights["tests"]
         cap = stub_cap(problem, cfg)
@@ -102,18 +132,7 @@ def staged(
     factor, why = _penalty(completion, cfg)
     if why and total > 0:
         branch = f"penalty:{why}"
-    return Score(
-        status="scored",
-        total=round(min(1.0, total * factor), 12),
-        verdict=v.verdict,
-        branch=branch,
-        components={**parts, "penalty": 1.0 - factor},
-        reason=_reason(v),
-        passed_cases=sum(v.passed),
-        n_cases=len(problem.cases),
-        tier=v.tier,
-        time_ms=v.time_ms,
-    )
+    return round(min(1.0, total * factor), 12), branch
 
 
 class CodeReward:
@@ -133,8 +152,7 @@ class CodeReward:
 
 def _weights(cfg: Weights) -> dict[str, float]:
     """The four weights; without an end marker the other three share its part."""
-    names = ("end_marker", "types", "compile", "tests")
-    weights = {name: float(getattr(cfg.stages, name)) for name in names}
+    weights = {name: float(getattr(cfg.stages, name)) for name in STAGES}
     if not cfg.end_marker:
         weights["end_marker"] = 0.0
         rest = sum(weights.values())

@@ -8,12 +8,12 @@ out: processes (`pool.py`), the staged formula (`code.py`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from pawl.config.options import ComponentConfig, RewardConfig
 from pawl.errors import PawlError, PawlErrors
-from pawl.rewards.code import CAP_SHARE, CodeReward, stub_cap
+from pawl.rewards.code import CAP_SHARE, CodeReward, restaged, stub_cap
 from pawl.rewards.sandbox import Sandbox
 from pawl.rewards.user import UserReward, load_user_reward
 from pawl.types import Completion, Problem, Reward, Score
@@ -77,7 +77,6 @@ class Mix:
 
     def __init__(self, cfg: RewardConfig, parts: Sequence[tuple[ComponentConfig, Reward]]) -> None:
         self._cfg, self._parts = cfg, list(parts)
-        self._configs = [c for c, _ in parts]
 
     def score(self, problem: Problem, completions: Sequence[Completion]) -> list[Score]:
         """One total for each completion, in order."""
@@ -86,34 +85,64 @@ class Mix:
 
     def _mix(self, problem: Problem, scores: list[Score]) -> Score:
         lost = next((s for s in scores if s.status == "missing"), None)
-        judge = next(
-            (s for c, s in zip(self._configs, scores, strict=True) if c.use == "code"), scores[0]
-        )
+        configs = [c for c, _ in self._parts]
+        judged = next((i for i, c in enumerate(configs) if c.use == "code"), 0)
+        judge = scores[judged]
         time_ms = sum(s.time_ms for s in scores)
         if lost is not None:
             return replace(lost, tier=lost.tier or judge.tier, time_ms=time_ms)
-        total = 0.0
-        paid = []
-        values = dict(judge.components)
-        for part, score in zip(self._configs, scores, strict=True):
+        own: dict[str, float] = {}
+        for part, score in zip(configs, scores, strict=True):
             assert score.total is not None, "a scored Score has a total"
-            values[part.name] = score.total
-            earned = self._earned(part, score.total, judge.passed, problem)
-            total += earned
-            if earned > 0 and score is not judge:
-                paid.append(part.name)
-        branch = "+".join([judge.branch, *paid])
-        return replace(judge, total=total, branch=branch, components=values, time_ms=time_ms)
+            own[part.name] = score.total
+        mixed = _mixed(judge, own, configs[judged].name, problem, self._cfg)
+        return replace(mixed, components={**judge.components, **own}, time_ms=time_ms)
 
-    def _earned(self, part: ComponentConfig, value: float, passed: bool, problem: Problem) -> float:
-        """What one component adds to the total."""
-        if part.gate == "pass" and not passed:
-            return 0.0
-        earned = min(part.weight * value, part.cap)
-        if is_bonus(part, self._configs):
-            one_test = bad_cap(self._cfg, problem) / CAP_SHARE
-            earned = min(earned, BELOW * one_test)
-        return earned
+
+def _mixed(
+    judge: Score, values: Mapping[str, float], name: str, problem: Problem, cfg: RewardConfig
+) -> Score:
+    """`judge`, the score of component `name`, with the total and branch of all components."""
+    total = 0.0
+    paid = []
+    for part in cfg.components:
+        earned = _earned(part, values[part.name], judge.passed, problem, cfg)
+        total += earned
+        if earned > 0 and part.name != name:
+            paid.append(part.name)
+    return replace(judge, total=total, branch="+".join([judge.branch, *paid]))
+
+
+def _earned(
+    part: ComponentConfig, value: float, passed: bool, problem: Problem, cfg: RewardConfig
+) -> float:
+    """What one component adds to the total."""
+    if part.gate == "pass" and not passed:
+        return 0.0
+    earned = min(part.weight * value, part.cap)
+    if is_bonus(part, cfg.components):
+        one_test = bad_cap(cfg, problem) / CAP_SHARE
+        earned = min(earned, BELOW * one_test)
+    return earned
+
+
+def repay(
+    score: Score, problem: Problem, completion: Completion, cfg: RewardConfig, name: str
+) -> Score:
+    """A score as cfg's stages pay it, from its components; pure. name: goes into `paid_by`.
+
+    score: of a reward that differs from cfg in its stages only, with a code component. Verdict
+    and components stay; a missing score stays missing.
+    """
+    if score.total is None:
+        return score
+    judge = replace(restaged(score, problem, completion, cfg), paid_by=name)
+    codes = [c.name for c in cfg.components if c.use == "code"]
+    if not codes:
+        return judge
+    assert judge.total is not None, "a paid score has a total"
+    values = {**score.components, **dict.fromkeys(codes, judge.total)}
+    return replace(_mixed(judge, values, codes[0], problem, cfg), components=values)
 
 
 def build_reward(cfg: RewardConfig, sandbox: Sandbox | None) -> tuple[Reward, str]:

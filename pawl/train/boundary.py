@@ -8,6 +8,7 @@ Left out: the step itself (`loop.py`).
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -18,7 +19,8 @@ from pawl.store.manifest import config_hash
 from pawl.store.read import read_events, read_samples, read_steps
 from pawl.train import checkpoint, heldout
 from pawl.train.control import Interrupts, patched, wait_while_paused
-from pawl.train.data import epoch_ends
+from pawl.train.curriculum import Move, decide, drawn_by_stage, stage_after
+from pawl.train.data import draw, epoch_ends
 from pawl.train.heldout import HeldOut
 from pawl.train.notices import emptied_steps, nothing_to_learn, tell
 from pawl.train.record import Record, epoch_metrics, epoch_times
@@ -39,7 +41,11 @@ class TrainResult:
 
 @dataclass(slots=True)
 class Progress:
-    """Where a run stands. outcome is None while it goes on, else why it ends."""
+    """Where a run stands. outcome is None while it goes on, else why it ends.
+
+    stage: of the curriculum, for the next step. drawn_in: prompts drawn in each stage. seen: places
+    of the training problems that were drawn.
+    """
 
     optim: OptimConfig
     kl_coef: float
@@ -50,8 +56,10 @@ class Progress:
     evals_since_best: int = 0
     samples: int = 0
     tokens: int = 0
-    drawn: int = 0
     spread: Spread = Spread()
+    stage: int = 0
+    drawn_in: Counter[int] = field(default_factory=Counter)
+    seen: set[int] = field(default_factory=set)
     records: list[Record] = field(default_factory=list)
     told: set[str] = field(default_factory=set)
     verdicts: list[Verdict] = field(default_factory=list)
@@ -61,20 +69,26 @@ class Progress:
     saved_step: int = -1
     outcome: tuple[Exit, str] | None = None
 
+    @property
+    def drawn(self) -> int:
+        """Prompts drawn so far, repeats counted."""
+        return self.drawn_in.total()
+
     def counters(self, step: int, batch: Batch, n_train: int) -> Record:
         """The running totals of a step record."""
         samples = batch.rollouts.samples_S
         batch_tokens = sum(len(s.tokens) for s in samples)
         self.samples += len(samples)
         self.tokens += batch_tokens
-        self.drawn += batch.drawn
+        self.drawn_in[self.stage] += batch.drawn
+        self.seen.update(batch.places)
         return {
             "step": step,
             "epoch": self.drawn / n_train,
             "samples": self.samples,
             "tokens": self.tokens,
             "drawn": self.drawn,
-            "prompts_seen": min(self.drawn, n_train),
+            "prompts_seen": len(self.seen),
             "group/trained": len(batch.used),
             "batch_samples": len(samples),
             "batch_tokens": batch_tokens,
@@ -127,7 +141,10 @@ def restore(s: Session, progress: Progress) -> None:
     progress.records = list(read_steps(s.run.path))
     progress.samples = int(str(progress.records[-1]["samples"]))
     progress.tokens = int(str(progress.records[-1]["tokens"]))
-    progress.drawn = int(str(progress.records[-1]["drawn"]))
+    progress.stage = stage_after(s.cfg.curriculum, progress.records)
+    progress.drawn_in = drawn_by_stage(progress.records, len(s.pools))
+    for stage, n in progress.drawn_in.items():
+        progress.seen.update(place for place, _ in draw(0, n, s.pools[stage], s.cfg.seed))
     for i in range(1, len(progress.records) + 1):
         done = {v.index for v in progress.verdicts}
         progress.verdicts += judge(s.cfg.rules, done, progress.records[:i])
@@ -156,7 +173,8 @@ def after_step(s: Session, progress: Progress, record: Record, seen: Interrupts)
     progress.kl_coef = adapted(s.cfg.algo, progress.kl_coef, record)
     last = progress.step == s.total
     due = s.cfg.eval.every and progress.step % s.cfg.eval.every == 0
-    if s.held_out and (last or due):
+    move = None if last else decide(s.cfg.curriculum, [*progress.records, record])
+    if s.held_out and (last or due or move):
         evaluate(s, progress, record, full=last)
     progress.records.append(record)
     before, own = int(str(progress.records[-2]["drawn"])), list[Record]()
@@ -175,11 +193,22 @@ def after_step(s: Session, progress: Progress, record: Record, seen: Interrupts)
         s.display.epoch(record)
     if "eval/pass_at_1" in record:
         s.display.eval(record)
+    if move is not None:
+        enter(s, progress, move)
     obey(s, progress, seen)
     every = s.cfg.checkpoint.every
     new_best = progress.best_step == progress.step and s.cfg.checkpoint.keep_best
     if last or progress.outcome or new_best or (every and progress.step % every == 0):
         save(s, progress)
+
+
+def enter(s: Session, progress: Progress, move: Move) -> None:
+    """Go to another stage of the curriculum: an event and a line."""
+    before, after = (s.cfg.curriculum[k].name for k in (progress.stage, move.to))
+    names = {"from": before, "to": after}
+    s.run.event("curriculum", **names, step=progress.step, why=move.why, value=move.value)
+    s.display.note(f"curriculum at step {progress.step}: {before} -> {after} ({move.why})")
+    progress.stage = move.to
 
 
 def adapted(algo: AlgoConfig, coef: float, record: Record) -> float:

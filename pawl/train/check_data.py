@@ -7,19 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from pawl.problems.overlap import NEAR, WORDS, near_duplicates, twins
-from pawl.train.data import draw, permutation
+from pawl.train.data import Pool, Turns, draw, permutation
 from pawl.types import Check, Problem
 
+SHUFFLED, FOLLOWED = 8, 4000  # problems from which an order shows; draws that are followed
 WARN_NEAR, REFUSE_NEAR = 0.01, 0.1  # share of held-out problems that are near-duplicates
 
 
-def of_data(train: Sequence[Problem], held_out: Sequence[Problem], seed: int) -> list[Check]:
+def of_data(
+    train: Sequence[Problem], held_out: Sequence[Problem], pools: Sequence[Pool], seed: int
+) -> list[Check]:
     """Leakage, near-duplicates and the order of drawing; the first and last refuse."""
-    n = len(train)
-    return [*_leakage(train, held_out), order(n, seed)]
+    return [*_leakage(train, held_out), order(pools, seed)]
 
 
 def _leakage(train: Sequence[Problem], held_out: Sequence[Problem]) -> list[Check]:
@@ -55,23 +55,31 @@ def _leakage(train: Sequence[Problem], held_out: Sequence[Problem]) -> list[Chec
     ]
 
 
-def order(n: int, seed: int) -> Check:
-    """Each epoch draws every problem once, in an order of its own, wherever a step begins."""
-    epochs = [permutation(n, seed, e) for e in (0, 1)]
-    whole = [index for index, _ in draw(0, 2 * n, n, seed)]
-    cut = max(1, n // 3)
-    parts = [index for first in range(0, 2 * n, cut) for index, _ in draw(first, cut, n, seed)]
-    once = all(sorted(e.tolist()) == list(range(n)) for e in epochs)
-    covered = sorted(whole[:n]) == list(range(n)) == sorted(whole[n:])
-    shuffled = n < 8 or not np.array_equal(epochs[0], epochs[1])
-    passed = once and covered and shuffled and parts[: 2 * n] == whole
-    problems = len(set(whole[:n]))
+def order(pools: Sequence[Pool], seed: int) -> Check:
+    """Each epoch of a set draws every problem once, in its own order, wherever a step begins."""
+    sound, same, n = True, False, 0
+    for pool in pools:
+        for part, members in pool.parts:
+            own = [permutation(len(members), seed, e, part, pool.stage).tolist() for e in (0, 1)]
+            sound = sound and all(sorted(places) == list(range(len(members))) for places in own)
+            same = same or (len(members) >= SHUFFLED and own[0] == own[1])
+            expected = [members[i] for places in own for i in places][:FOLLOWED]
+            alone = Pool(((part, members),), Turns([1.0]), pool.stage)
+            cut = max(1, len(expected) // 3)
+            drawn = [
+                index
+                for first in range(0, len(expected), cut)
+                for index, _ in draw(first, min(cut, len(expected) - first), alone, seed)
+            ]
+            sound = sound and drawn == expected
+            n += len(members)
     return Check(
         "draw-order",
         "",
-        f"each of {n} problems once an epoch, epochs in orders of their own",
-        f"{problems} in the first epoch, {'another' if shuffled else 'the same'} order in the next",
-        passed,
+        f"each of {n} problems once an epoch of its set, epochs in orders of their own",
+        f"{'each once' if sound else 'repeated or skipped'}, "
+        f"{'the same order twice' if same else 'orders of their own'}",
+        sound and not same,
         "problems that repeat or are skipped bias what is learned; a resume would go elsewhere",
         0.0,
         "data-order",

@@ -98,7 +98,7 @@ def evaluate_model(
     families = chosen(apart, cfg.eval.problems, cfg.eval.seed)
     if not problems:
         hint = "choose --split train, or set problems.held_out_frac"
-        raise PawlError(f"the set has no {split} problems", cfg.problems.train, hint)
+        raise PawlError(f"the set has no {split} problems", data.train.name, hint)
     encoder = PromptEncoder(policy.tokenizer, cfg.prompt)
     engine, note = make_engine(policy, cfg.rollout.engine, cfg.rollout.batch)
     engine.sync_weights(policy, 0)
@@ -122,7 +122,7 @@ def evaluate_model(
         others = run(families, False)[0] if families else []
     if pass_rates is not None:
         write_pass_rates(pass_rates, [*problems, *families], [*sampled, *others])
-    return _report(model, cfg, greedy, sampled, others, ended)
+    return _report(model, data.train.name, cfg, greedy, sampled, others, ended)
 
 
 def write_pass_rates(path: Path, problems: Sequence[Problem], outcomes: Sequence[Outcome]) -> None:
@@ -134,6 +134,7 @@ def write_pass_rates(path: Path, problems: Sequence[Problem], outcomes: Sequence
 
 def _report(
     model: str,
+    name: str,
     cfg: RunConfig,
     greedy: list[Outcome],
     sampled: list[Outcome],
@@ -150,7 +151,7 @@ def _report(
     sampling: dict[str, object] = {"samples": cfg.eval.samples, "seed": cfg.eval.seed}
     return EvalReport(
         model=model,
-        problems=cfg.problems.train,
+        problems=name,
         sampling=sampling | asdict(params),
         greedy=pass_at_k(greedy, 1),
         pass_at={k: v for k, v in at.items() if v is not None},

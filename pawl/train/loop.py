@@ -22,6 +22,7 @@ from pawl.store.run import RunFolder
 from pawl.train.boundary import Progress, TrainResult, after_step, begin, finish, save, take_up
 from pawl.train.control import interrupts
 from pawl.train.credit import credit, scores, token_mean, where_known
+from pawl.train.curriculum import STAGE
 from pawl.train.notices import filter_metrics
 from pawl.train.optim import lr_at, temperature_at
 from pawl.train.plan import plan
@@ -30,12 +31,13 @@ from pawl.train.record import (
     Record,
     host_metrics,
     length_metrics,
+    mix_metrics,
     reward_metrics,
     sample_rows,
     trained_mean,
     update_metrics,
 )
-from pawl.train.rollouts import gather
+from pawl.train.rollouts import Batch, gather
 from pawl.train.scoring import score_batch
 from pawl.train.session import Session, open_session
 from pawl.train.update import Step, update
@@ -68,7 +70,7 @@ def train_step(s: Session, progress: Progress) -> Record:
     g, longest = rollout.group_size, rollout.max_tokens
     temperature = temperature_at(step, s.total, rollout.temperature, rollout.temperature_end)
     s.display.phase("sampling")
-    batch = gather(s, progress.drawn, step, temperature)
+    batch = gather(s, progress.stage, progress.drawn_in[progress.stage], step, temperature)
     rollouts = batch.rollouts
     score_PG, known_PG, length_PG = scores(rollouts, g)
     reward_PG, spread = shaped(
@@ -106,6 +108,7 @@ def train_step(s: Session, progress: Progress) -> Record:
     return (
         progress.counters(step, batch, len(s.train))
         | reward_metrics(rollouts.scores_S, g)
+        | source_metrics(s, progress.stage, batch)
         | {"reward/trained_mean": trained_mean(paid_S)}
         | length_metrics(rollouts.samples_S, g)
         | {"policy/temperature": temperature}
@@ -114,3 +117,12 @@ def train_step(s: Session, progress: Progress) -> Record:
         | filtered
         | {"host": host_metrics(rollouts, now - updating, now - began)}
     )
+
+
+def source_metrics(s: Session, stage: int, batch: Batch) -> Record:
+    """Which stage of the curriculum and which sets of the mix the step was drawn from."""
+    record: Record = {STAGE: stage} if s.cfg.curriculum else {}
+    if s.sets:
+        sets_P = [s.sets[s.train.origin_of(place)] for place in batch.places]
+        record |= mix_metrics(batch.rollouts.scores_S, sets_P, s.sets)
+    return record

@@ -24,7 +24,7 @@ from pawl.train import check_base, check_data, check_samples, check_update
 from pawl.train.boundary import Progress
 from pawl.train.known import encoded, known_answers
 from pawl.train.session import Session
-from pawl.train.trial import Sampled, credited, drawn_first, sample
+from pawl.train.trial import Sampled, credited, drawn_next, sample
 from pawl.train.trial_update import Moved, move
 from pawl.types import Check
 
@@ -71,8 +71,8 @@ def run_checks(s: Session, progress: Progress) -> tuple[list[Check], check_base.
     cfg, fp32 = s.cfg, s.policy.dtype not in (torch.bfloat16, torch.float16)
     held_out = [*s.held_out, *s.families]
     s.engine.sync_weights(s.policy, progress.updates)
-    checks = check_data.of_data(s.train, held_out, cfg.seed)
-    found = sample(s, drawn_first(s, progress.drawn))
+    checks = check_data.of_data(s.train, held_out, s.pools, cfg.seed)
+    found = sample(s, drawn_next(s, progress.stage, progress.drawn_in[progress.stage]))
     made = credited(s, found, progress.kl_coef)
     prompts = encoded(s.encoder, [group.problem for group in found.rollouts.groups])
     bos = s.policy.tokenizer.bos_token_id

@@ -95,6 +95,19 @@ def trained_mean(rewards_S: Sequence[float | None]) -> float | None:
     return _mean([r for r in rewards_S if r is not None])
 
 
+def mix_metrics(scores_S: Sequence[Score], sets_P: Sequence[str], sets: Sequence[str]) -> Record:
+    """mix_*/NAME of one step for each set of a mix; sets_P names the set of each group."""
+    g = len(scores_S) // len(sets_P)
+    record: Record = {}
+    for name in sets:
+        places = [i for i, own in enumerate(sets_P) if own == name]
+        known = [s for i in places for s in scores_S[i * g : (i + 1) * g] if s.total is not None]
+        record[f"mix_share/{name}"] = len(places) / len(sets_P)
+        record[f"mix_reward/{name}"] = _mean([s.total for s in known if s.total is not None])
+        record[f"mix_pass/{name}"] = _mean([s.passed for s in known])
+    return record
+
+
 def tie(scores_G: Sequence[Score]) -> str:
     """ "wrong" (all 0 or less), "right" (all pass) or "partial" for equal rewards, else ""."""
     known = [s for s in scores_G if s.total is not None]
@@ -228,7 +241,7 @@ def sample_rows(
 
 def score_row(score: Score) -> Record:
     """The part of a score that is a function of config and seed."""
-    return {
+    row: Record = {
         "total": score.total,
         "status": score.status,
         "verdict": score.verdict,
@@ -238,6 +251,7 @@ def score_row(score: Score) -> Record:
         "passed_cases": score.passed_cases,
         "n_cases": score.n_cases,
     }
+    return row | ({"paid_by": score.paid_by} if score.paid_by else {})
 
 
 def _mean(values: Sequence[float]) -> float | None:

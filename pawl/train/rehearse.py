@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from pawl.config.options import RunConfig
 from pawl.errors import PawlError
-from pawl.problems.load import open_problems
+from pawl.problems.load import open_problems, set_names
 from pawl.problems.sources import Unreachable
 from pawl.store.display import Display
 from pawl.store.run import RunFolder
@@ -59,14 +59,18 @@ def rehearse(
 
 
 def stand_in(cfg: RunConfig) -> tuple[RunConfig, list[Check]]:
-    """The config with a starter set in place of an unreachable one, and a check that says so."""
-    try:
-        open_problems(cfg.problems.train, cfg.problems.lang)
-    except Unreachable:
-        name = f"starter-{cfg.problems.lang or 'ocaml'}"
-        seen = f"unreachable; {name} stood in"
-        meaning = "problems, prompt lengths and the number of steps were those of the stand-in"
-        check = Check("data set", "", cfg.problems.train, seen, None, meaning)
-        problems = cfg.problems.model_copy(update={"train": name})
-        return cfg.model_copy(update={"problems": problems}), [check]
+    """The config with a starter set in place of an unreachable one, and a check that says so.
+
+    It stands in for a whole mix, and without the curriculum: it has no measured pass rates.
+    """
+    for given in set_names(cfg.problems):
+        try:
+            open_problems(given, cfg.problems.lang)
+        except Unreachable:
+            name = f"starter-{cfg.problems.lang or 'ocaml'}"
+            seen = f"unreachable; {name} stood in"
+            meaning = "problems, prompt lengths and the number of steps were those of the stand-in"
+            check = Check("data set", "", given, seen, None, meaning)
+            problems = cfg.problems.model_copy(update={"train": name, "mix": ()})
+            return cfg.model_copy(update={"problems": problems, "curriculum": ()}), [check]
     return cfg, []

@@ -12,9 +12,12 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from pawl.config.options import RewardConfig
 from pawl.errors import Exit, PawlError
 from pawl.models.text import PromptEncoder
+from pawl.rewards.compose import repay
 from pawl.rollout.engine import Engine, SamplingParams
+from pawl.train.curriculum import stage_reward
 from pawl.train.data import draw
 from pawl.train.session import Session
 from pawl.types import Completion, Group, Problem, Prompt, Sample, Score
@@ -68,8 +71,7 @@ def collect(
     for sample in engine.generate(prompts, group_size, params, seed, step):
         key = (sample.group, sample.member)
         samples[key] = sample
-        completion = Completion(sample.problem_id, sample.text, len(sample.tokens), sample.finish)
-        pool.submit(key, drawn[sample.group][0], completion)
+        pool.submit(key, drawn[sample.group][0], completion_of(sample))
         scores.update(pool.poll(0.0))
     generated = time.perf_counter()
     while len(scores) < len(samples):
@@ -84,17 +86,30 @@ def collect(
     return Rollouts(groups, scores_S, generated - began, done - generated)
 
 
+def completion_of(sample: Sample) -> Completion:
+    """What a reward sees of a sample."""
+    return Completion(sample.problem_id, sample.text, len(sample.tokens), sample.finish)
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Rollouts of a step; used: places of the groups to train on; drawn: prompts drawn for it."""
+    """Rollouts of a step; used: places of the groups to train on; places: each group's problem.
+
+    The latter are places in the training set, in batch order, repeats included.
+    """
 
     rollouts: Rollouts
     used: tuple[int, ...]
-    drawn: int
+    places: tuple[int, ...]
+
+    @property
+    def drawn(self) -> int:
+        """Prompts drawn for the step."""
+        return len(self.places)
 
 
-def gather(s: Session, first: int, step: int, temperature: float) -> Batch:
-    """The batch of step `step`, drawn after `first` earlier prompts.
+def gather(s: Session, stage: int, first: int, step: int, temperature: float) -> Batch:
+    """The batch of step `step`, drawn after `first` earlier prompts of the stage.
 
     algo.zero_signal: "keep" trains on every group, "skip" on those whose known rewards differ,
     "refill" draws whole batches anew until P such groups are there, at most algo.refill_max times
@@ -102,19 +117,32 @@ def gather(s: Session, first: int, step: int, temperature: float) -> Batch:
     """
     p, g, algo = s.cfg.rollout.prompts, s.cfg.rollout.group_size, s.cfg.algo
     rounds = 1 + (algo.refill_max if algo.zero_signal == "refill" else 0)
-    whole, used = Rollouts((), (), 0.0, 0.0), list[int]()
-    params = replace(s.params, temperature=temperature)
+    whole, used, places = Rollouts((), (), 0.0, 0.0), list[int](), list[int]()
+    params, paying = replace(s.params, temperature=temperature), stage_reward(s.cfg, stage)
     for i in range(rounds):
-        new = draw(first, p * (i + 1), len(s.train), s.cfg.seed)[p * i :]
+        new = draw(first, p * (i + 1), s.pools[stage], s.cfg.seed)[p * i :]
         drawn = [(s.train[index], stream) for index, stream in new]
         part = collect(s.engine, s.pool, s.encoder, drawn, g, params, s.cfg.seed, step)
         require_scored(part.scores_S, s.cfg.reward.max_missing_frac, str(s.run.path))
+        if paying is not None:
+            part = repaid(part, paying, s.cfg.curriculum[stage].name)
+        places += [index for index, _ in new]
         keep = algo.zero_signal == "keep"
         used += [p * i + k for k in range(p) if keep or has_signal(part.scores_S[k * g :][:g])]
         whole = joined(whole, part)
         if len(used) >= p:
             break
-    return Batch(whole, tuple(used[:p]), len(whole.groups))
+    return Batch(whole, tuple(used[:p]), tuple(places))
+
+
+def repaid(rollouts: Rollouts, cfg: RewardConfig, name: str) -> Rollouts:
+    """The same rollouts with totals by the weights of a curriculum's stage."""
+    members = [(group.problem, sample) for group in rollouts.groups for sample in group.samples]
+    scores_S = tuple(
+        repay(score, problem, completion_of(sample), cfg, name)
+        for (problem, sample), score in zip(members, rollouts.scores_S, strict=True)
+    )
+    return replace(rollouts, scores_S=scores_S)
 
 
 def has_signal(scores_G: Sequence[Score]) -> bool:

@@ -42,7 +42,7 @@ def check_names(rules: Sequence[RuleConfig], target: TargetConfig | None) -> Non
     if target is not None:
         named.append(("target.metric", target.metric))
     for where, name in named:
-        if name not in CATALOGUE:
+        if name not in CATALOGUE and f"{name.split('/')[0]}/*" not in CATALOGUE:
             near = nearest(name)
             raise PawlError(f"unknown metric `{name}`", where, f"did you mean `{near}`?")
 

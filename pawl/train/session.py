@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import chain
 
 import torch
@@ -18,9 +18,9 @@ from pawl.config.options import RunConfig
 from pawl.errors import PawlError, PawlErrors
 from pawl.models.policy import Policy, freeze_reference, load_policy, trainable
 from pawl.models.text import PromptEncoder
-from pawl.problems.load import Prepared, prepare
+from pawl.problems.load import Prepared, ProblemSet, labels, prepare
 from pawl.rewards.audit import audit_prepared
-from pawl.rewards.calibrate import allowed, calibrate, require
+from pawl.rewards.calibrate import Repaid, allowed, calibrate, require
 from pawl.rewards.compose import components_of
 from pawl.rewards.pool import ScorerPool
 from pawl.rollout.engine import Engine, SamplingParams
@@ -28,15 +28,19 @@ from pawl.rollout.select import make_engine
 from pawl.store.display import Display
 from pawl.store.run import RunFolder
 from pawl.store.versions import data_version, reward_version
-from pawl.train.data import chosen, total_steps
+from pawl.train.curriculum import plan, pools_of, stage_reward
+from pawl.train.data import Pool, chosen, total_steps
 from pawl.train.optim import make_optimizer
 from pawl.train.rules import check_names
-from pawl.types import Problem
+from pawl.types import Check, Problem
 
 
 @dataclass(slots=True)
 class Session:
-    """The open parts of one run. total: its length in steps."""
+    """The open parts of one run. total: its length in steps.
+
+    pools: what each stage draws, at least one. sets: short names of a mix, empty without one.
+    """
 
     cfg: RunConfig
     run: RunFolder
@@ -45,7 +49,9 @@ class Session:
     engine: Engine
     encoder: PromptEncoder
     pool: ScorerPool
-    train: Sequence[Problem]
+    train: ProblemSet
+    pools: tuple[Pool, ...]
+    sets: tuple[str, ...]
     held_out: Sequence[Problem]
     families: Sequence[Problem]
     optimizer: torch.optim.Optimizer
@@ -70,6 +76,10 @@ def open_session(cfg: RunConfig, run: RunFolder, display: Display) -> Iterator[S
         display.note(line)
     if cfg.problems.audit and any(c.use == "code" for c in components_of(cfg.reward)):
         data = audited(data, cfg, run, display)
+    pools = pools_of(data.train, cfg)
+    sets = tuple(labels([row.set for row in cfg.problems.mix]))
+    for line in plan(cfg, pools, sets):
+        display.note(line)
     display.phase("model")
     policy = load_policy(cfg.model, cfg.seed)
     for note in policy.notes:
@@ -87,7 +97,7 @@ def open_session(cfg: RunConfig, run: RunFolder, display: Display) -> Iterator[S
         run.event("sandbox", **pool.describe())
         record_versions(run, data, cfg)
         run.update(sandbox=pool.describe())
-        rows = allowed(calibrate(pool, data.train, cfg), cfg.train.override)
+        rows = allowed(calibrated(pool, data.train, cfg), cfg.train.override)
         run.preflight([asdict(row) for row in rows])
         require(rows)
         yield Session(
@@ -99,6 +109,8 @@ def open_session(cfg: RunConfig, run: RunFolder, display: Display) -> Iterator[S
             encoder=encoder,
             pool=pool,
             train=data.train,
+            pools=pools,
+            sets=sets,
             held_out=chosen(data.held_out, cfg.eval.problems, cfg.eval.seed),
             families=chosen(data.held_out_families, cfg.eval.problems, cfg.eval.seed),
             optimizer=make_optimizer(trainable(policy), cfg.optim),
@@ -110,12 +122,24 @@ def open_session(cfg: RunConfig, run: RunFolder, display: Display) -> Iterator[S
 def audited(data: Prepared, cfg: RunConfig, run: RunFolder, display: Display) -> Prepared:
     """The problems without those that the executed audit found bad; names each in the events."""
     display.phase("audit")
-    left, reports = audit_prepared(data, cfg.problems.train, cfg.sandbox, display.note)
+    left, reports = audit_prepared(data, cfg.sandbox, display.note)
     for report in reports:
         run.event("audit", **report.json())
         for line in report.text().splitlines():
             display.note(line)
     return left
+
+
+def calibrated(pool: ScorerPool, train: Sequence[Problem], cfg: RunConfig) -> list[Check]:
+    """The reward's calibration, and that of each stage of the curriculum that pays otherwise."""
+    rows = calibrate(pool, train, cfg)
+    for k, stage in enumerate(cfg.curriculum):
+        reward = stage_reward(cfg, k)
+        if reward is not None:
+            own = cfg.model_copy(update={"reward": reward})
+            found = calibrate(Repaid(pool, reward, stage.name), train, own)
+            rows += [replace(row, name=f"{row.name} (stage {stage.name})") for row in found]
+    return rows
 
 
 def record_versions(run: RunFolder, data: Prepared, cfg: RunConfig) -> None:

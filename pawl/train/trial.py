@@ -84,10 +84,10 @@ class Credited:
     kept: int
 
 
-def drawn_first(s: Session, first: int) -> list[tuple[Problem, int]]:
+def drawn_next(s: Session, stage: int, first: int) -> list[tuple[Problem, int]]:
     """The problems that training draws next, at most PROMPTS of them and SAMPLES completions."""
     n = max(2, min(PROMPTS, SAMPLES // s.cfg.rollout.group_size, len(s.train)))
-    return [(s.train[i], stream) for i, stream in draw(first, n, len(s.train), s.cfg.seed)]
+    return [(s.train[i], stream) for i, stream in draw(first, n, s.pools[stage], s.cfg.seed)]
 
 
 def sample(s: Session, drawn: Sequence[tuple[Problem, int]]) -> Sampled:
@@ -165,8 +165,8 @@ def credited(s: Session, found: Sampled, kl_coef: float) -> Credited:
     whole = scored_groups(s, groups, kl_coef)
     reward_PG, known_PG = _paid(s, found.rollouts, g)
     advantage_ST, _ = credit(s.cfg.algo, whole, reward_PG, known_PG, 0.0)
-    scores = (missing("preflight takes this score away"), *found.rollouts.scores_S[1:])
-    less = replace(found.rollouts, scores_S=scores)
+    gone = (missing("preflight takes this score away"), *found.rollouts.scores_S[1:])
+    less = replace(found.rollouts, scores_S=gone)
     hole_PG, hole_known_PG = _paid(s, less, g)
     hole_ST, hole_mask_ST = credit(s.cfg.algo, whole, hole_PG, hole_known_PG, 0.0)
     first_T = advantage_ST.gather(1, _last(whole)[:, None])[:, 0]

@@ -1,0 +1,165 @@
+"""A curriculum: what each stage may draw and pays, and when the next or the former stage is due.
+
+Which stage is on is a function of the step records alone, so a resumed run needs no state of its
+own for it. Held-out evaluation knows no stages. Left out: drawing (`data.py`), the boundary at
+which a move is made (`boundary.py`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pawl.config.options import RewardConfig, RunConfig, StageConfig, StagesConfig
+from pawl.errors import PawlError, PawlErrors
+from pawl.problems.load import ProblemSet
+from pawl.train.data import Pool, pool_of
+
+STAGE = "curriculum/stage"
+Records = Sequence[Mapping[str, object]]
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """The step after this one belongs to stage `to`; value: the measured pass share."""
+
+    to: int
+    value: float
+    why: str
+
+
+def decide(stages: Sequence[StageConfig], records: Records) -> Move | None:
+    """What follows the newest record: another stage, or None to stay.
+
+    The newest steps of one stage are one visit; before it is `over` steps long nothing moves, so
+    two moves lie at least that far apart. Steps without a scored sample count as steps only.
+    """
+    if not stages or STAGE not in records[-1]:
+        return None
+    now = stage_of(records[-1], len(stages))
+    stage, visit = stages[now], list[Mapping[str, object]]()
+    for record in reversed(records):
+        if STAGE not in record or stage_of(record, len(stages)) != now:
+            break
+        visit.append(record)
+        if len(visit) == stage.over:
+            break
+    passed = [r["verifier/pass_frac"] for r in visit]
+    known = [float(str(x)) for x in passed if x is not None]
+    if len(visit) < stage.over or not known:
+        return None
+    mean = sum(known) / len(known)
+    seen = f"verifier/pass_frac {mean:.3f} over {stage.over} steps"
+    if mean >= stage.advance_at and now + 1 < len(stages):
+        return Move(now + 1, mean, f"{seen} >= advance_at {stage.advance_at:g}")
+    if mean < stage.back_at and now > 0:
+        return Move(now - 1, mean, f"{seen} < back_at {stage.back_at:g}")
+    return None
+
+
+def stage_of(record: Mapping[str, object], n: int) -> int:
+    """The stage, of n, that a step belonged to; 0 for a run without a curriculum."""
+    return min(int(str(record.get(STAGE, 0))), n - 1)
+
+
+def stage_after(stages: Sequence[StageConfig], records: Records) -> int:
+    """The stage of the step after the newest record."""
+    if not stages:
+        return 0
+    move = decide(stages, records)
+    return move.to if move else stage_of(records[-1], len(stages))
+
+
+def drawn_by_stage(records: Records, n: int) -> Counter[int]:
+    """How many prompts each of n stages has drawn."""
+    drawn: Counter[int] = Counter()
+    before = 0
+    for record in records:
+        total = int(str(record["drawn"]))
+        drawn[stage_of(record, n)] += total - before
+        before = total
+    return drawn
+
+
+def stage_reward(cfg: RunConfig, stage: int) -> RewardConfig | None:
+    """The reward with the weights of a stage; None where reward.stages hold."""
+    weights = cfg.curriculum[stage].weights if cfg.curriculum else {}
+    if not weights:
+        return None
+    return cfg.reward.model_copy(update={"stages": StagesConfig(**weights)})
+
+
+def pools_of(train: ProblemSet, cfg: RunConfig) -> tuple[Pool, ...]:
+    """What each stage may draw; one pool of all when there is no curriculum.
+
+    Raises PawlErrors for a set without measured pass rates and for a stage without problems.
+    """
+    weights = [row.weight for row in cfg.problems.mix] or [1.0]
+    members: list[list[int]] = [[] for _ in weights]
+    for i in range(len(train)):
+        members[train.origin_of(i)].append(i)
+    if not any(stage.restricts for stage in cfg.curriculum):
+        return tuple(pool_of(members, weights, k) for k in range(max(1, len(cfg.curriculum))))
+    rates = [problem.pass_rate for problem in train]
+    errors = [
+        unmeasured(origin.name)
+        for origin, own in zip(train.origins, members, strict=True)
+        if all(rates[i] is None for i in own)
+    ]
+    if errors:
+        raise PawlErrors(errors)
+    pools = []
+    for k, stage in enumerate(cfg.curriculum):
+        inside = [[i for i in own if admits(stage, rates[i])] for own in members]
+        if not any(inside):
+            span = f"{stage.min_pass_rate:g}..{stage.max_pass_rate:g}"
+            what = f"stage {stage.name} has no problem: no measured pass rate lies in {span}"
+            known = sorted(r for r in rates if r is not None)
+            hint = f"the measured ones go from {known[0]:g} to {known[-1]:g}; widen the stage"
+            errors.append(PawlError(what, f"curriculum[{k}]", hint))
+            continue
+        pools.append(pool_of(inside, weights, k))
+    if errors:
+        raise PawlErrors(errors)
+    return tuple(pools)
+
+
+def admits(stage: StageConfig, rate: float | None) -> bool:
+    """Whether a problem of this measured pass rate belongs to a stage; all do where it is open."""
+    if not stage.restricts:
+        return True
+    return rate is not None and stage.min_pass_rate <= rate <= stage.max_pass_rate
+
+
+def unmeasured(name: str) -> PawlError:
+    """The refusal of a set for a stage that asks for pass rates."""
+    return PawlError(
+        "the curriculum chooses by measured pass rate, and no problem of this set has one",
+        name,
+        f"measure it: pawl eval MODEL problems.train={name} eval.problems=0 eval.samples=8 "
+        "--split train --pass-rates rated.jsonl, then train on rated.jsonl",
+    )
+
+
+def plan(cfg: RunConfig, pools: Sequence[Pool], sets: Sequence[str]) -> list[str]:
+    """Lines for a person: shares of the mix, and what each stage draws and pays."""
+    lines = []
+    if cfg.problems.mix:
+        total = sum(row.weight for row in cfg.problems.mix)
+        sizes = {part: len(places) for part, places in pools[0].parts}
+        shares = [
+            f"{name} {row.weight / total:.1%}"
+            + ("" if cfg.curriculum else f" ({sizes[k]} problems)")
+            for k, (name, row) in enumerate(zip(sets, cfg.problems.mix, strict=True))
+        ]
+        lines.append(f"mix: {', '.join(shares)}; problems.train is not read")
+    for stage, source in zip(cfg.curriculum, pools, strict=False):
+        n = sum(len(places) for _, places in source.parts)
+        text = f"stage {stage.name}: {n} problems"
+        if stage.restricts:
+            text += f" of measured pass rate {stage.min_pass_rate:g}..{stage.max_pass_rate:g}"
+        if stage.weights:
+            text += ", paying " + ", ".join(f"{k} {v:g}" for k, v in stage.weights.items())
+        lines.append(text)
+    return lines
