@@ -10,7 +10,16 @@ from collections.abc import Mapping
 
 Record = Mapping[str, object]
 PLUS_MINUS = "\u00b1"
-NOT_COMPONENTS = ("mean", "mean_se", "std", "within_std", "best_of_n", "best_of_n_se")
+NOT_COMPONENTS = (
+    "mean",
+    "mean_se",
+    "std",
+    "within_std",
+    "between_std",
+    "within_share",
+    "best_of_n",
+    "best_of_n_se",
+)
 WAITS = {
     "time/generate_s": "rollout",
     "time/score_wait_s": "scores",

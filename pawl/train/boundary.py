@@ -8,6 +8,7 @@ Left out: the step itself (`loop.py`).
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -19,7 +20,8 @@ from pawl.train import checkpoint, heldout
 from pawl.train.control import Interrupts, patched, wait_while_paused
 from pawl.train.data import epoch_ends
 from pawl.train.heldout import HeldOut
-from pawl.train.record import Record, epoch_metrics, epoch_times
+from pawl.train.host import STEPS, epoch_times
+from pawl.train.record import Record, epoch_metrics
 from pawl.train.rollouts import Batch
 from pawl.train.rules import Verdict, judge, reached
 from pawl.train.session import Session
@@ -38,7 +40,10 @@ class TrainResult:
 
 @dataclass(slots=True)
 class Progress:
-    """Where a run stands. outcome is None while it goes on, else why it ends."""
+    """Where a run stands. outcome is None while it goes on, else why it ends.
+
+    resident_mb: memory after each of the last steps of this process; a resume starts it anew.
+    """
 
     optim: OptimConfig
     kl_coef: float
@@ -56,6 +61,7 @@ class Progress:
     start: HeldOut | None = None
     end: HeldOut | None = None
     saved_step: int = -1
+    resident_mb: deque[float] = field(default_factory=lambda: deque(maxlen=STEPS))
     outcome: tuple[Exit, str] | None = None
 
     def counters(self, step: int, batch: Batch, n_train: int) -> Record:

@@ -23,10 +23,11 @@ from pawl.store.manifest import differences
 from pawl.store.run import RunFolder
 from pawl.train.boundary import Progress, TrainResult, after_step, begin, finish, save
 from pawl.train.control import interrupts
+from pawl.train.diversity import diversity_metrics
+from pawl.train.host import host_metrics
 from pawl.train.optim import lr_at
 from pawl.train.record import (
     Record,
-    host_metrics,
     length_metrics,
     reward_metrics,
     sample_rows,
@@ -36,6 +37,7 @@ from pawl.train.rollouts import Rollouts, gather
 from pawl.train.scoring import Scored, score_batch, whole
 from pawl.train.session import Session, open_session
 from pawl.train.update import Step, update
+from pawl.train.witness import staleness, trainer_sums, witness_metrics
 
 
 def train(cfg: RunConfig, run: RunFolder, display: Display, resume: bool) -> TrainResult:
@@ -82,14 +84,21 @@ def train_step(s: Session, progress: Progress) -> Record:
     worth_PG = torch.zeros_like(reward_PG)
     worth_PG[used] = token_mean(advantage_ST, mask_ST).view(-1, g).to(worth_PG)
     prompts = [s.encoder.render(group.problem) for group in rollouts.groups]
-    s.run.append_samples(step, sample_rows(step, rollouts, prompts, worth_PG.flatten().tolist()))
+    sums = trainer_sums(scored, used, g, len(rollouts.groups))
+    worth = worth_PG.flatten().tolist()
+    s.run.append_samples(step, sample_rows(step, rollouts, prompts, worth, sums))
+    lr, peak = lrs[max(0, stats.updates - 1)], progress.optim.lr
     return (
         progress.counters(step, batch, len(s.train))
         | reward_metrics(rollouts.scores_S, g)
-        | length_metrics(rollouts.samples_S, g)
+        | length_metrics(rollouts.samples_S, s.policy.eos_ids)
+        | diversity_metrics(rollouts.groups)
         | update_metrics(scored, stats, coef, len(used) * g)
-        | {"optim/lr": lrs[max(0, stats.updates - 1)], "optim/steps": done}
-        | {"host": host_metrics(rollouts, now - updating, now - began)}
+        | witness_metrics(scored, advantage_ST, mask_ST)
+        | {"policy/staleness": staleness(rollouts.samples_S, progress.updates)}
+        | {"optim/lr": lr, "optim/lr_frac": lr / peak if peak else None}
+        | {"optim/steps": done}
+        | {"host": host_metrics(rollouts, now - updating, now - began, progress.resident_mb)}
     )
 
 
