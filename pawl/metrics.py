@@ -3,13 +3,17 @@
 A canonical name is `group/name`. Readers (reports, plots, docs) take unit, meaning and direction
 from here; the code that computes a metric carries the same name, and a test holds that every name
 in a step record is catalogued. Names under `host` depend on machine and clock and never take part
-in a comparison of two runs. Left out: values; no torch, no numpy.
+in a comparison of two runs. What a metric tells and what it does not stands in `metrics.toml`,
+values of healthy runs, written by `bench/healthy.py`, in `healthy.toml`. No torch, no numpy.
 """
 
 from __future__ import annotations
 
+import tomllib
 from dataclasses import dataclass
-from typing import Literal
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
 
 Direction = Literal["up", "down", "none"]
 
@@ -76,7 +80,13 @@ _ALL = (
     _frac("verifier/exception_frac", "samples that end in an exception / scored samples", "down"),
     _frac("verifier/limit_frac", "samples cut off at time, memory or output / scored", "down"),
     _frac("verifier/missing_frac", "samples without a score / samples", "down"),
-    Metric("policy/entropy", "mean over tokens of the entropy at the sampling temperature", "nat"),
+    Metric(
+        "policy/entropy",
+        "mean over tokens of the entropy at the sampling temperature",
+        "nat",
+        "none",
+        0.0,
+    ),
     Metric("policy/kl_ref", "mean over tokens of k3(policy, reference)", "nat", "down", 0.0),
     Metric("policy/kl_ref_sequence", "mean over samples of the summed k1 to the reference", "nat"),
     Metric("policy/kl_coef", "weight of the KL to the reference in this step", "1"),
@@ -169,3 +179,42 @@ _ALL = (
 
 CATALOGUE: dict[str, Metric] = {m.name: m for m in _ALL}
 """Canonical name -> definition."""
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What a metric tells, and the mistake that it invites."""
+
+    tells: str
+    trap: str
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Values in one healthy run: medians of the first and of the last ten, and the extremes."""
+
+    source: str
+    first: float
+    last: float
+    low: float
+    high: float
+
+
+@cache
+def words() -> dict[str, Words]:
+    """Canonical name -> words, for every catalogued metric."""
+    return {name: Words(**row) for name, row in _table("metrics.toml").items()}
+
+
+@cache
+def seen() -> dict[str, tuple[Seen, ...]]:
+    """Canonical name -> values of healthy runs; names that none of them recorded are left out."""
+    found: dict[str, tuple[Seen, ...]] = {}
+    for source, rows in _table("healthy.toml").items():
+        for name, values in rows.items():
+            found[name] = (*found.get(name, ()), Seen(source, *values))
+    return found
+
+
+def _table(name: str) -> dict[str, dict[str, Any]]:
+    return tomllib.loads(Path(__file__).with_name(name).read_text(encoding="utf-8"))
