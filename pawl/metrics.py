@@ -3,13 +3,17 @@
 A canonical name is `group/name`. Readers (reports, plots, docs) take unit, meaning and direction
 from here; the code that computes a metric carries the same name, and a test holds that every name
 in a step record is catalogued. Names under `host` depend on machine and clock and never take part
-in a comparison of two runs. Left out: values; no torch, no numpy.
+in a comparison of two runs. What a metric tells and what it does not stands in `metrics.toml`,
+values of healthy runs, written by `bench/healthy.py`, in `healthy.toml`. No torch, no numpy.
 """
 
 from __future__ import annotations
 
+import tomllib
 from dataclasses import dataclass
-from typing import Literal
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
 
 Direction = Literal["up", "down", "none"]
 
@@ -49,6 +53,8 @@ _ALL = (
     Metric("reward/std", "standard deviation (n - 1) over scored samples", "reward"),
     Metric("reward/within_std", "mean over groups of the standard deviation in a group", "reward"),
     Metric("reward/trained_mean", "mean of the rewards as trained on, before a KL", "reward", "up"),
+    Metric("reward/between_std", "standard deviation (n - 1) of the group means", "reward"),
+    _frac("reward/within_share", "squares around the group means / squares around the mean"),
     Metric("reward/best_of_n", "mean over groups of the best total in a group", "reward", "up"),
     Metric(
         "reward/best_of_n_se", "standard deviation of the groups' best / sqrt(groups)", "reward"
@@ -70,17 +76,27 @@ _ALL = (
     _frac("group/all_right_frac", "groups in which every sample passes / groups"),
     _frac("group/mixed_frac", "groups with both passing and failing samples / groups", "up"),
     _frac("group/distinct_frac", "distinct completions in a group / G, mean over groups"),
-    _frac("filter/kept_frac", "samples that pass algo.filter / scored samples of the batch"),
-    Metric("filter/emptied", "1 when no scored sample passes algo.filter, else 0", "1", "down"),
+    _frac("group/distinct_norm_frac", "the same, comments and layout of the program left out"),
+    _frac("group/edit_distance", "token edits between two members / the longer, mean over pairs"),
     _frac("verifier/pass_frac", "samples that pass every test / scored samples", "up"),
     _frac("verifier/compile_frac", "samples that compile / scored samples", "up"),
+    _frac("verifier/exception_frac", "samples that end in an exception / scored samples", "down"),
+    _frac("verifier/limit_frac", "samples cut off at time, memory or output / scored", "down"),
+    _frac("verifier/missing_frac", "samples without a score / samples", "down"),
+    _frac("filter/kept_frac", "samples that pass algo.filter / scored samples of the batch"),
+    Metric("filter/emptied", "1 when no scored sample passes algo.filter, else 0", "1", "down"),
     Metric("mix_share/*", "prompts of this step from the set of that name / prompts", "share"),
     Metric("mix_reward/*", "mean total over its scored samples in this step", "reward", "up"),
     Metric("mix_pass/*", "its samples that pass every test / its scored samples", "share", "up"),
     Metric("curriculum/stage", "stage of the curriculum that this step was drawn from, from 0"),
-    _frac("verifier/missing_frac", "samples without a score / samples", "down"),
     Metric("policy/temperature", "temperature of this step's sampling and scoring", "1"),
-    Metric("policy/entropy", "mean over tokens of the entropy at the sampling temperature", "nat"),
+    Metric(
+        "policy/entropy",
+        "mean over tokens of the entropy at the sampling temperature",
+        "nat",
+        "none",
+        0.0,
+    ),
     Metric("policy/kl_ref", "mean over tokens of k3(policy, reference)", "nat", "down", 0.0),
     Metric("policy/kl_ref_sequence", "mean over samples of the summed k1 to the reference", "nat"),
     Metric("policy/kl_coef", "weight of the KL to the reference in this step", "1"),
@@ -90,18 +106,42 @@ _ALL = (
         "max over tokens of |exp(trainer - its own scoring pass) - 1| + 1 before the first update",
         "ratio",
     ),
+    Metric("policy/sampler_logp_mean", "mean over tokens of the sampler's log-prob", "nat"),
+    Metric("policy/trainer_logp_mean", "mean over tokens of the scoring pass's log-prob", "nat"),
+    Metric("policy/surprise_minus_entropy", "-policy/trainer_logp_mean - policy/entropy", "nat"),
+    Metric(
+        "policy/surprise_z",
+        "mean over samples of the summed (-log-prob - entropy) / its standard error",
+        "standard errors",
+    ),
+    _frac("policy/mismatch_ess", "(sum w)^2 / (tokens * sum w^2), w = p_trainer / p_sampler", "up"),
+    Metric("policy/nonfinite", "tokens with a log-prob that is not finite", "tokens", "down", 0.0),
+    Metric(
+        "policy/staleness",
+        "mean over samples of the optimiser steps since the weights that sampled",
+        "steps",
+        "down",
+        0.0,
+    ),
     Metric("policy/sampler_diff_mean", "mean |trainer - sampler log-prob| over tokens", "nat"),
     Metric("policy/sampler_diff_max", "max |trainer - sampler log-prob| over tokens", "nat"),
     _frac("policy/clip_frac", "tokens whose clip was active / tokens, over all passes"),
     Metric(
         "loss/total", "surrogate + KL - entropy bonus, by algo.normaliser, mean over updates", "1"
     ),
+    Metric("advantage/std", "standard deviation (n - 1) over tokens of the advantage", "1"),
+    Metric("advantage/abs_max", "largest |advantage| of a token", "1", "none", 0.0),
     Metric("optim/grad_norm", "global gradient norm before clipping, mean over updates", "1"),
     Metric("optim/lr", "learning rate of the last update", "1"),
+    _frac("optim/lr_frac", "optim/lr / the peak learning rate"),
+    Metric("optim/update_norm", "norm of the change of the trained weights in the step", "1"),
+    Metric("optim/update_ratio", "optim/update_norm / norm of the weights before", "ratio"),
+    _frac("optim/unchanged_frac", "trained numbers that kept their exact value / all", "down"),
     Metric("optim/steps", "optimiser steps so far", "steps"),
     Metric("length/mean", "mean tokens of a completion", "tokens"),
     Metric("length/max", "most tokens of a completion", "tokens"),
     _frac("length/truncated_frac", "completions cut at max_tokens / samples", "down"),
+    _frac("length/eos_frac", "completions whose last token is an end-of-sequence / samples"),
     _frac("eval/pass_at_1", "mean over probe problems of passes / samples", "up"),
     Metric("eval/pass_at_1_se", "standard error of eval/pass_at_1 over problems", "share"),
     Metric("eval/gain", "eval/pass_at_1 - the same problems at the start", "share", "up"),
@@ -138,7 +178,54 @@ _ALL = (
     Metric("verifier/cached_frac", "scores taken from the cache / scores", "share", host=True),
     Metric("verifier/time_ms_mean", "mean wall clock of a check", "ms", "down", host=True),
     Metric("memory/peak_mb", "peak resident memory of the trainer", "MiB", "down", host=True),
+    Metric("memory/resident_mb", "resident memory after the step", "MiB", "down", host=True),
+    Metric(
+        "memory/slope_mb",
+        "least-squares slope of memory/resident_mb over this process's last 20 steps",
+        "MiB/step",
+        "down",
+        host=True,
+    ),
 )
 
 CATALOGUE: dict[str, Metric] = {m.name: m for m in _ALL}
 """Canonical name -> definition."""
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What a metric tells, and the mistake that it invites."""
+
+    tells: str
+    trap: str
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Values in one healthy run: medians of the first and of the last ten, and the extremes."""
+
+    source: str
+    first: float
+    last: float
+    low: float
+    high: float
+
+
+@cache
+def words() -> dict[str, Words]:
+    """Canonical name -> words, for every catalogued metric."""
+    return {name: Words(**row) for name, row in _table("metrics.toml").items()}
+
+
+@cache
+def seen() -> dict[str, tuple[Seen, ...]]:
+    """Canonical name -> values of healthy runs; names that none of them recorded are left out."""
+    found: dict[str, tuple[Seen, ...]] = {}
+    for source, rows in _table("healthy.toml").items():
+        for name, values in rows.items():
+            found[name] = (*found.get(name, ()), Seen(source, *values))
+    return found
+
+
+def _table(name: str) -> dict[str, dict[str, Any]]:
+    return tomllib.loads(Path(__file__).with_name(name).read_text(encoding="utf-8"))

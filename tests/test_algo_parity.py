@@ -30,7 +30,7 @@ def ours_loss(case, given):
     mask = torch.arange(logp.shape[1])[None] < torch.tensor(given["lengths"])[:, None]
     advantage = torch.tensor(given["advantage"], dtype=torch.float64)[:, None].expand(logp.shape)
     beta = case.get("beta", 0.0)
-    micro = Micro((), slice(None), mask, old, old, ref if beta else None)
+    micro = Micro((), slice(None), mask, old, old, ref if beta else None, torch.zeros_like(old))
     known = torch.ones(len(mask), dtype=torch.bool)
     step = Step(advantage, known, 1.0, beta, given["longest"])
     total, kept, _ = micro_loss(logp, torch.zeros_like(logp), micro, step, cfg)

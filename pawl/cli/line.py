@@ -15,6 +15,8 @@ NOT_COMPONENTS = (
     "mean_se",
     "std",
     "within_std",
+    "between_std",
+    "within_share",
     "best_of_n",
     "best_of_n_se",
     "trained_mean",

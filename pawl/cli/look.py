@@ -1,4 +1,4 @@
-"""Commands that only read: samples, runs, diff, schema.
+"""Commands that only read: samples, runs, diff, explain, schema.
 
 Each takes --json; imports stand inside (see `work`). Left out: how to choose and compare
 (`pawl.store`), how text is made safe for a terminal (`show`).
@@ -7,6 +7,7 @@ Each takes --json; imports stand inside (see `work`). Left out: how to choose an
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -127,6 +128,22 @@ def diff(a: str, b: str, as_json: bool) -> None:
         _echo(diff_lines(result))
 
 
+@click.command(short_help="What a metric means, and what it does not.")
+@click.argument("name", metavar="CODE|METRIC")
+@json_option
+@debug_option
+def explain(name: str, as_json: bool) -> None:
+    """What a metric is, what it tells, what it does not, and values of healthy runs."""
+    from pawl.cli.explain import as_dict, find, lines
+    from pawl.cli.show import printable
+
+    metric = find(name)
+    if as_json:
+        _echo_json(as_dict(metric))
+    else:
+        _echo([printable(line, sys.stdout.encoding) for line in lines(metric)])
+
+
 @click.command(short_help="JSON Schema of the config file.")
 @click.option("--sft", is_flag=True, help="The schema of `pawl sft` configs.")
 @debug_option
@@ -151,4 +168,4 @@ def _echo_json(value: object) -> None:
     click.echo(json.dumps(value, indent=1))
 
 
-COMMANDS = (samples, runs, diff, schema)
+COMMANDS = (samples, runs, diff, explain, schema)

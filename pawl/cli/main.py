@@ -24,7 +24,7 @@ from pawl.cli import look, work
 from pawl.cli.state import State
 from pawl.errors import Exit, PawlError
 
-READERS = ("samples", "runs", "diff", "schema")
+READERS = ("samples", "runs", "diff", "schema", "explain")
 ENVIRONMENT = {
     "OMP_WAIT_POLICY": "PASSIVE",  # spinning threads slow the scorers beside them fivefold
     "TOKENIZERS_PARALLELISM": "false",

@@ -133,3 +133,39 @@ def calls_in(text: str, name: str) -> list[str]:
         if close > 0 and not before.endswith("def"):
             found.append(text[m.end() : close])
     return found
+
+
+_LEX = re.compile(
+    r"""
+    (?P<comment>\#[^\n]*)
+  | (?P<string>[rbfuRBFU]{0,2}(?:\"{3}(?:[^\\]|\\.)*?\"{3}|'{3}(?:[^\\]|\\.)*?'{3}
+                               |"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'))
+  | (?P<line>\n[ \t]*)
+  | (?P<space>[ \t\r\f]+|\\\n)
+  | (?P<word>\w+)
+  | (?P<other>.)
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+
+
+def normal(text: str) -> str:
+    """Tokens joined by one blank, each line behind the depth of its block: equal for texts that
+    differ in comments, blank lines, spaces and width of indentation alone. Docstrings stay.
+    """
+    out, widths, brackets, indent = list[str](), [0], 0, -1
+    for m in _LEX.finditer("\n" + text):
+        kind, word = m.lastgroup, m.group()
+        if kind == "line" and not brackets:
+            indent = len(word.expandtabs()) - 1
+        elif kind in ("string", "word", "other"):
+            if indent >= 0:  # the first token of a line
+                while widths[-1] > indent:
+                    widths.pop()
+                if indent > widths[-1]:
+                    widths.append(indent)
+                out.append("\n" + ">" * (len(widths) - 1))
+                indent = -1
+            out.append(word)
+            brackets = max(0, brackets + (word in "([{") - (word in ")]}"))
+    return " ".join(out)

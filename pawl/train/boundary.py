@@ -8,7 +8,7 @@ Left out: the step itself (`loop.py`).
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -22,8 +22,9 @@ from pawl.train.control import Interrupts, patched, wait_while_paused
 from pawl.train.curriculum import Move, decide, drawn_by_stage, stage_after
 from pawl.train.data import draw, epoch_ends
 from pawl.train.heldout import HeldOut
+from pawl.train.host import STEPS, epoch_times
 from pawl.train.notices import emptied_steps, nothing_to_learn, tell
-from pawl.train.record import Record, epoch_metrics, epoch_times
+from pawl.train.record import Record, epoch_metrics
 from pawl.train.rollouts import Batch
 from pawl.train.rules import Verdict, judge, reached
 from pawl.train.session import Session
@@ -45,6 +46,7 @@ class Progress:
 
     stage: of the curriculum, for the next step. drawn_in: prompts drawn in each stage. seen: places
     of the training problems that were drawn.
+    resident_mb: memory after each of the last steps of this process; a resume starts it anew.
     """
 
     optim: OptimConfig
@@ -67,6 +69,7 @@ class Progress:
     start: HeldOut | None = None
     end: HeldOut | None = None
     saved_step: int = -1
+    resident_mb: deque[float] = field(default_factory=lambda: deque(maxlen=STEPS))
     outcome: tuple[Exit, str] | None = None
 
     @property

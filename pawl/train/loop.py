@@ -23,13 +23,14 @@ from pawl.train.boundary import Progress, TrainResult, after_step, begin, finish
 from pawl.train.control import interrupts
 from pawl.train.credit import credit, scores, token_mean, where_known
 from pawl.train.curriculum import STAGE
+from pawl.train.diversity import diversity_metrics
+from pawl.train.host import host_metrics
 from pawl.train.notices import filter_metrics
 from pawl.train.optim import lr_at, temperature_at
 from pawl.train.plan import plan
 from pawl.train.preflight import prove
 from pawl.train.record import (
     Record,
-    host_metrics,
     length_metrics,
     mix_metrics,
     reward_metrics,
@@ -41,6 +42,7 @@ from pawl.train.rollouts import Batch, gather
 from pawl.train.scoring import score_batch
 from pawl.train.session import Session, open_session
 from pawl.train.update import Step, update
+from pawl.train.witness import staleness, trainer_sums, witness_metrics
 
 
 def train(cfg: RunConfig, run: RunFolder, display: Display, resume: bool) -> TrainResult:
@@ -102,20 +104,27 @@ def train_step(s: Session, progress: Progress) -> Record:
     worth_PG[used] = token_mean(advantage_ST, mask_ST).view(-1, g).to(worth_PG)
     paid_S = where_known(reward_PG, known_PG)
     prompts = [s.encoder.render(group.problem) for group in rollouts.groups]
-    rows = sample_rows(step, rollouts, prompts, worth_PG.flatten().tolist(), paid_S)
+    sums = trainer_sums(scored, used, g, len(rollouts.groups))
+    worth = worth_PG.flatten().tolist()
+    rows = sample_rows(step, rollouts, prompts, worth, paid_S, sums)
     s.run.append_samples(step, rows)
+    lr, peak = lrs[max(0, stats.updates - 1)], progress.optim.lr
     progress.spread = spread
     return (
         progress.counters(step, batch, len(s.train))
         | reward_metrics(rollouts.scores_S, g)
         | source_metrics(s, progress.stage, batch)
         | {"reward/trained_mean": trained_mean(paid_S)}
-        | length_metrics(rollouts.samples_S, g)
+        | length_metrics(rollouts.samples_S, s.policy.eos_ids)
+        | diversity_metrics(rollouts.groups)
         | {"policy/temperature": temperature}
         | update_metrics(scored, stats, coef, len(used) * g)
-        | {"optim/lr": lrs[max(0, stats.updates - 1)], "optim/steps": done}
+        | witness_metrics(scored, advantage_ST, mask_ST)
+        | {"policy/staleness": staleness(rollouts.samples_S, progress.updates)}
+        | {"optim/lr": lr, "optim/lr_frac": lr / peak if peak else None}
+        | {"optim/steps": done}
         | filtered
-        | {"host": host_metrics(rollouts, now - updating, now - began)}
+        | {"host": host_metrics(rollouts, now - updating, now - began, progress.resident_mb)}
     )
 
 

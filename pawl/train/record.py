@@ -1,12 +1,12 @@
 """Step records and sample rows: from rollouts, scores and update statistics to named numbers.
 
-Every name is catalogued in `pawl.metrics`. Left out: writing (`pawl.store`).
+Every name is catalogued in `pawl.metrics`. Left out: what depends on machine and clock (`host.py`),
+differences within groups (`diversity.py`), wiring (`witness.py`), writing (`pawl.store`).
 """
 
 from __future__ import annotations
 
 import math
-import resource
 from collections.abc import Sequence
 
 import numpy as np
@@ -30,7 +30,11 @@ UPDATE = (
     "policy/clip_frac",
     "loss/total",
     "optim/grad_norm",
+    "optim/update_norm",
+    "optim/update_ratio",
+    "optim/unchanged_frac",
 )
+LIMITS = ("timeout", "memory", "output")
 COMPONENTS = ("end_marker", "types", "compile", "tests", "penalty")
 
 
@@ -51,6 +55,8 @@ def reward_metrics(scores_S: Sequence[Score], group_size: int) -> Record:
         "reward/mean_se": standard_error(means) if means else None,
         "reward/std": float(np.std(everything, ddof=1)) if len(everything) > 1 else None,
         "reward/within_std": _mean([float(np.std(t, ddof=1)) for t in totals if len(t) > 1]),
+        "reward/between_std": float(np.std(means, ddof=1)) if len(means) > 1 else None,
+        "reward/within_share": within_share(totals),
         "reward/best_of_n": _mean(bests),
         "reward/best_of_n_se": standard_error(bests) if bests else None,
         "group/zero_std_frac": _mean([max(t) == min(t) for t in totals]),
@@ -62,6 +68,8 @@ def reward_metrics(scores_S: Sequence[Score], group_size: int) -> Record:
         "group/mixed_frac": _mean([any(p) and not all(p) for p in passes]),
         "verifier/pass_frac": _mean([s.passed for s in known]),
         "verifier/compile_frac": _mean([s.verdict != "compile" for s in known]),
+        "verifier/exception_frac": _mean([s.verdict == "exception" for s in known]),
+        "verifier/limit_frac": _mean([s.verdict in LIMITS for s in known]),
         "verifier/missing_frac": 1.0 - len(known) / len(scores_S),
     }
     for name in sorted({n for s in known for n in s.components}):
@@ -108,6 +116,14 @@ def mix_metrics(scores_S: Sequence[Score], sets_P: Sequence[str], sets: Sequence
     return record
 
 
+def within_share(totals: Sequence[Sequence[float]]) -> float | None:
+    """Squared deviations from the group means / those from the mean of all; None without any."""
+    everything = np.concatenate([np.empty(0), *totals])
+    spread = float(np.square(everything - everything.mean()).sum()) if len(everything) else 0.0
+    inside = math.fsum(float(np.square(np.asarray(t) - np.mean(t)).sum()) for t in totals)
+    return min(1.0, inside / spread) if spread else None
+
+
 def tie(scores_G: Sequence[Score]) -> str:
     """ "wrong" (all 0 or less), "right" (all pass) or "partial" for equal rewards, else ""."""
     known = [s for s in scores_G if s.total is not None]
@@ -118,25 +134,22 @@ def tie(scores_G: Sequence[Score]) -> str:
     return "partial" if (known[0].total or 0.0) > 0 else "wrong"
 
 
-def length_metrics(samples_S: Sequence[Sample], group_size: int) -> Record:
-    """length/* and the share of distinct completions in a group."""
+def length_metrics(samples_S: Sequence[Sample], eos_ids: Sequence[int]) -> Record:
+    """length/*; eos_ids: the tokens that end a completion."""
     lengths = [len(s.tokens) for s in samples_S]
-    texts = [s.text for s in samples_S]
-    distinct = [
-        len(set(texts[i : i + group_size])) / group_size for i in range(0, len(texts), group_size)
-    ]
+    ended = [s.tokens[-1:] and s.tokens[-1] in eos_ids for s in samples_S]
     return {
         "length/mean": _mean(lengths),
         "length/max": max(lengths),
         "length/truncated_frac": _mean([s.finish == "length" for s in samples_S]),
-        "group/distinct_frac": _mean(distinct),
+        "length/eos_frac": _mean([bool(e) for e in ended]),
     }
 
 
 def update_metrics(scored: Scored, stats: UpdateStats, kl_coef: float, samples: int) -> Record:
     """policy/*, loss/* and optim/grad_norm of one step; None for a step without an update."""
     tokens = scored.tokens
-    if not tokens:
+    if not tokens or stats.moved is None:
         return {name: kl_coef if name == "policy/kl_coef" else None for name in UPDATE}
     values = (
         scored.entropy / tokens,
@@ -150,23 +163,11 @@ def update_metrics(scored: Scored, stats: UpdateStats, kl_coef: float, samples: 
         stats.clipped / max(1, stats.passed),
         stats.loss,
         _mean(stats.grad_norms),
+        stats.moved.norm,
+        stats.moved.ratio,
+        stats.moved.unchanged,
     )
     return dict(zip(UPDATE, values, strict=True))
-
-
-def host_metrics(rollouts: Rollouts, update_s: float, step_s: float) -> Record:
-    """What depends on machine and clock; stands under `host`."""
-    tokens = sum(len(s.tokens) for s in rollouts.samples_S)
-    return {
-        "time/step_s": step_s,
-        "time/generate_s": rollouts.generate_s,
-        "time/score_wait_s": rollouts.score_wait_s,
-        "time/update_s": update_s,
-        "speed/tokens_per_s": tokens / step_s,
-        "verifier/cached_frac": _mean([s.cached for s in rollouts.scores_S]),
-        "verifier/time_ms_mean": _mean([s.time_ms for s in rollouts.scores_S]),
-        "memory/peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-    }
 
 
 def epoch_metrics(records: Sequence[Record], evals: Sequence[Record]) -> Record:
@@ -194,25 +195,18 @@ def epoch_metrics(records: Sequence[Record], evals: Sequence[Record]) -> Record:
     }
 
 
-def epoch_times(records: Sequence[Record]) -> Record:
-    """Seconds by phase over the step records of one epoch; stands under `host`."""
-    hosts = [r["host"] for r in records if isinstance(r["host"], dict)]
-    return {
-        f"epoch/{phase}": math.fsum(h.get(f"time/{phase}", 0.0) for h in hosts)
-        for phase in ("generate_s", "score_wait_s", "update_s", "eval_s")
-    }
-
-
 def sample_rows(
     step: int,
     rollouts: Rollouts,
     prompts: Sequence[str],
     advantages: Sequence[float] | None,
     rewards: Sequence[float | None] | None,
+    trainer_logps: Sequence[float | None] | None = None,
 ) -> list[Record]:
     """One row for each completion, in (group, member) order; nothing is left out.
 
-    advantages, rewards: as trained on; None in evaluations.
+    advantages, rewards: as trained on; None in evaluations. trainer_logps: sums of the scoring
+    pass's log-probs, None where a sample was not scored.
     """
     rows: list[Record] = []
     for i, (sample, score) in enumerate(zip(rollouts.samples_S, rollouts.scores_S, strict=True)):
@@ -228,6 +222,7 @@ def sample_rows(
                 "tokens": list(sample.tokens),
                 "n_tokens": len(sample.tokens),
                 "logps_sum": math.fsum(sample.logps),
+                "trainer_logps_sum": None if trainer_logps is None else trainer_logps[i],
                 "finish": sample.finish,
                 "weight_version": sample.weight_version,
                 "advantage": None if advantages is None else advantages[i],

@@ -21,7 +21,10 @@ from pawl.types import Group
 
 @dataclass(frozen=True, slots=True)
 class Micro:
-    """What one forward sees. rows: places of its samples in the batch; mask_ST: sampled tokens."""
+    """What one forward sees. rows: places of its samples in the batch; mask_ST: sampled tokens.
+
+    entropy_ST: of the trainer's distribution at each of them, in nats.
+    """
 
     groups: tuple[Group, ...]
     rows: slice
@@ -29,6 +32,7 @@ class Micro:
     old_logp_ST: Tensor
     sampler_logp_ST: Tensor
     ref_logp_ST: Tensor | None
+    entropy_ST: Tensor
 
 
 @dataclass(slots=True)
@@ -134,4 +138,5 @@ def _score(
         into.kl_ref = (into.kl_ref or 0.0) + float(kl.sum())
         kl = losses.k1(out.logp_ST, ref_logp_ST, mask_ST)
         into.kl_seq = (into.kl_seq or 0.0) + float(kl.sum())
-    return Micro(groups, rows, mask_ST, out.logp_ST, sampler_logp_ST, ref_logp_ST)
+    parts = (out.logp_ST, sampler_logp_ST, ref_logp_ST, out.entropy_ST)
+    return Micro(groups, rows, mask_ST, *parts)

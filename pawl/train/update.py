@@ -21,11 +21,15 @@ from pawl.models.logprobs import token_logprobs
 from pawl.models.policy import Policy, trainable
 from pawl.train.optim import clip_grad_norm, set_lr
 from pawl.train.scoring import Micro, Scored
+from pawl.train.witness import Moved, moved, snapshot
 
 
 @dataclass(slots=True)
 class UpdateStats:
-    """What the optimiser steps of a batch saw. clipped: tokens, of `passed` in all passes."""
+    """What the optimiser steps of a batch saw. clipped: tokens, of `passed` in all passes.
+
+    moved: the weights after all of them against the weights before.
+    """
 
     clipped: int = 0
     passed: int = 0
@@ -33,6 +37,7 @@ class UpdateStats:
     k3_old: float = 0.0
     loss: float = 0.0
     grad_norms: tuple[float, ...] = ()
+    moved: Moved | None = None
 
     @property
     def updates(self) -> int:
@@ -122,7 +127,7 @@ def update(
 
     A pass is the last one when k3(old, new), its mean over the pass's tokens, exceeds algo.max_k3.
     """
-    stats = UpdateStats()
+    stats, before = UpdateStats(), snapshot(policy)
     for _ in range(algo.epochs):
         drift, tokens = 0.0, 0
         for micros in scored.minis:
@@ -140,6 +145,7 @@ def update(
         if algo.max_k3 and stats.k3_old > algo.max_k3:
             break
     stats.loss /= max(1, stats.updates)
+    stats.moved = moved(policy, before)
     return stats
 
 

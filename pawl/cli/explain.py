@@ -1,0 +1,129 @@
+"""What is known of a metric, as text for a terminal, as JSON, and as the page docs/metrics.md.
+
+All of it comes from the catalogue (`pawl.metrics`). Left out: values of the user's own runs.
+
+Run: `python -m pawl.cli.explain > docs/metrics.md` writes the page.
+"""
+
+from __future__ import annotations
+
+import difflib
+import textwrap
+from collections.abc import Iterator
+from dataclasses import asdict
+
+from pawl.errors import PawlError
+from pawl.metrics import CATALOGUE, Metric, Seen, seen, words
+
+WIDTH = 88
+DIRECTIONS = {"up": "higher is better", "down": "lower is better", "none": "neither way is better"}
+HEAD = """# Metrics
+
+Generated from the catalogue by `python -m pawl.cli.explain > docs/metrics.md`;
+`pawl explain METRIC` prints the same of one metric.
+
+A step record in [`steps.jsonl`](run-folder.md#stepsjsonl) holds these names; `null`: not measured.
+*Seen* gives values of healthy runs: the median of the first ten steps, of the last ten, and the
+extremes between which all lay. They describe those runs and are no limits. Metrics marked *host*
+depend on machine and clock and never take part in a comparison of two runs.
+"""
+TITLES = {
+    "": "Counters",
+    "component": "Components of your own reward",
+    "eval": "Held-out evaluation",
+    "optim": "Optimiser",
+}
+
+
+def find(name: str) -> Metric:
+    """The catalogued metric of that name; raises PawlError with the nearest names."""
+    if name in CATALOGUE:
+        return CATALOGUE[name]
+    family = f"{name.split('/')[0]}/*"
+    if "/" in name and family in CATALOGUE:
+        return CATALOGUE[family]
+    ends = [known for known in CATALOGUE if known.split("/")[-1] == name.split("/")[-1]]
+    near = ends + difflib.get_close_matches(name, CATALOGUE, n=3, cutoff=0.5)
+    meant = " or ".join(f"`{n}`" for n in list(dict.fromkeys(near))[:3])
+    hint = f"did you mean {meant}?" if meant else "docs/metrics.md lists all metrics"
+    raise PawlError(f"no metric is called {name}", hint=hint)
+
+
+def span(metric: Metric) -> str:
+    """The range of a metric in words: "0 to 1", "at least 0", "any number"."""
+    if metric.low is not None and metric.high is not None:
+        return f"{metric.low:g} to {metric.high:g}"
+    return "any number" if metric.low is None else f"at least {metric.low:g}"
+
+
+def values(row: Seen) -> str:
+    """`0.41 -> 0.83 (0.35 .. 0.9)`."""
+    return f"{row.first:g} -> {row.last:g} ({row.low:g} .. {row.high:g})"
+
+
+def lines(metric: Metric) -> Iterator[str]:
+    """What is known of a metric, for a terminal."""
+    told = words()[metric.name]
+    yield metric.name + ("  (host: depends on machine and clock)" if metric.host else "")
+    facts = {
+        "is": metric.formula,
+        "unit": metric.unit,
+        "range": span(metric),
+        "direction": DIRECTIONS[metric.direction],
+        "tells": told.tells,
+        "beware": told.trap,
+    }
+    for label, text in facts.items():
+        yield from _block(label, text)
+    rows = seen().get(metric.name, ())
+    for row in rows:
+        yield from _block("seen", f"{values(row)}  {row.source}")
+    if rows:
+        yield from _block("", "median of the first ten -> of the last ten (least .. greatest)")
+    else:
+        yield from _block("seen", "none measured")
+
+
+def _block(label: str, text: str) -> list[str]:
+    start = f"  {label:<11}"
+    return textwrap.wrap(text, WIDTH, initial_indent=start, subsequent_indent=" " * len(start))
+
+
+def as_dict(metric: Metric) -> dict[str, object]:
+    """The same for programs."""
+    rows = [asdict(row) for row in seen().get(metric.name, ())]
+    return asdict(metric) | asdict(words()[metric.name]) | {"seen": rows}
+
+
+def page() -> str:
+    """docs/metrics.md."""
+    out = [HEAD]
+    for group in dict.fromkeys(_group(metric) for metric in CATALOGUE.values()):
+        out.append(f"## {TITLES.get(group, group.capitalize())}\n")
+        members = [metric for metric in CATALOGUE.values() if _group(metric) == group]
+        out += ["\n".join(_entry(metric)) + "\n" for metric in members]
+    return "\n".join(out)
+
+
+def _group(metric: Metric) -> str:
+    return metric.name.split("/")[0] if "/" in metric.name else ""
+
+
+def _entry(metric: Metric) -> list[str]:
+    told = words()[metric.name]
+    facts = [metric.unit, span(metric), DIRECTIONS[metric.direction]]
+    facts += ["*host*"] if metric.host else []
+    rows = [f"`{values(row)}` ({row.source})" for row in seen().get(metric.name, ())]
+    return [
+        f"### `{metric.name}`",
+        "",
+        f"{metric.formula} ({', '.join(facts)})",
+        "",
+        f"- Tells: {told.tells}",
+        f"- Beware: {told.trap}",
+        f"- Seen: {'; '.join(rows) or 'none measured'}.",
+    ]
+
+
+if __name__ == "__main__":
+    print(page(), end="")

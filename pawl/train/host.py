@@ -1,0 +1,62 @@
+"""What a step cost on this machine: times, rates, memory. Stands under `host` in a record.
+
+No figure here takes part in a comparison of two runs. Left out: everything that is a function of
+config and seed (`record.py`).
+"""
+
+from __future__ import annotations
+
+import math
+import resource
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from pawl.train.rollouts import Rollouts
+
+Record = dict[str, object]
+STEPS = 20  # over which the growth of memory is measured
+
+
+def host_metrics(
+    rollouts: Rollouts, update_s: float, step_s: float, resident_mb: deque[float]
+) -> Record:
+    """What depends on machine and clock; stands under `host`. Adds this step to resident_mb."""
+    resident_mb.append(resident())
+    tokens = sum(len(s.tokens) for s in rollouts.samples_S)
+    return {
+        "time/step_s": step_s,
+        "time/generate_s": rollouts.generate_s,
+        "time/score_wait_s": rollouts.score_wait_s,
+        "time/update_s": update_s,
+        "speed/tokens_per_s": tokens / step_s,
+        "verifier/cached_frac": float(np.mean([s.cached for s in rollouts.scores_S])),
+        "verifier/time_ms_mean": float(np.mean([s.time_ms for s in rollouts.scores_S])),
+        "memory/peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "memory/resident_mb": resident_mb[-1],
+        "memory/slope_mb": slope(resident_mb) if len(resident_mb) == STEPS else None,
+    }
+
+
+def resident() -> float:
+    """Resident memory of this process now, MiB (Linux)."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * resource.getpagesize() / 2**20
+
+
+def slope(values: Sequence[float]) -> float:
+    """Least-squares slope of equally spaced values, per place; needs two."""
+    assert len(values) > 1, "a slope needs two values"
+    place = np.arange(len(values)) - (len(values) - 1) / 2
+    return float(place @ np.asarray(values) / (place @ place))
+
+
+def epoch_times(records: Sequence[Record]) -> Record:
+    """Seconds by phase over the step records of one epoch; stands under `host`."""
+    hosts = [r["host"] for r in records if isinstance(r["host"], dict)]
+    return {
+        f"epoch/{phase}": math.fsum(h.get(f"time/{phase}", 0.0) for h in hosts)
+        for phase in ("generate_s", "score_wait_s", "update_s", "eval_s")
+    }

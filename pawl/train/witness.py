@@ -1,0 +1,102 @@
+"""Metrics that show broken wiring: sampler against trainer, advantages, staleness, moved weights.
+
+Shapes: S samples, T tokens. Left out: the statistics themselves (`pawl.algo.witness`), rewards and
+losses (`record.py`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pawl.algo import witness
+from pawl.models.policy import Policy, trainable
+from pawl.train.scoring import Scored, whole
+from pawl.types import Sample
+
+NAMES = (
+    "policy/sampler_logp_mean",
+    "policy/trainer_logp_mean",
+    "policy/surprise_minus_entropy",
+    "policy/surprise_z",
+    "policy/mismatch_ess",
+    "policy/nonfinite",
+    "advantage/std",
+    "advantage/abs_max",
+)
+
+
+def witness_metrics(scored: Scored, advantage_ST: Tensor, known_ST: Tensor) -> dict[str, object]:
+    """What the scoring pass says of the batch; all None for a batch without a token.
+
+    known_ST: tokens that have an advantage, those of samples with a score.
+    """
+    if not scored.tokens:
+        return dict.fromkeys(NAMES)
+    mask_ST = whole([m.mask_ST for m in scored.micros]).bool()
+    logp_ST = whole([m.old_logp_ST for m in scored.micros]).double()
+    sampler_ST = whole([m.sampler_logp_ST for m in scored.micros])
+    entropy_ST = whole([m.entropy_ST for m in scored.micros])
+    gap, z = witness.surprise(logp_ST, entropy_ST, mask_ST)
+    advantage_N = advantage_ST[known_ST].double()
+    values = (
+        float(sampler_ST[mask_ST].mean()),
+        float(logp_ST[mask_ST].mean()),
+        gap,
+        z,
+        witness.mismatch_ess(logp_ST, sampler_ST, mask_ST),
+        witness.nonfinite(logp_ST, sampler_ST, mask_ST),
+        float(advantage_N.std()) if len(advantage_N) > 1 else None,
+        float(advantage_N.abs().max()) if len(advantage_N) else None,
+    )
+    return dict(zip(NAMES, values, strict=True))
+
+
+def staleness(samples_S: Sequence[Sample], updates: int) -> float:
+    """Mean number of optimiser steps between the weights that sampled and those about to train."""
+    return math.fsum(updates - s.weight_version for s in samples_S) / len(samples_S)
+
+
+def trainer_sums(scored: Scored, used: Sequence[int], size: int, groups: int) -> list[float | None]:
+    """Sum of the trainer's log-probs of each sample of a batch, None where it was not scored.
+
+    used: places of the scored groups, in the order of scoring; size: members of a group.
+    """
+    sums: list[float | None] = [None] * (groups * size)
+    logp_ST = whole([m.old_logp_ST for m in scored.micros]).double()
+    for row, total in enumerate(logp_ST.sum(1).tolist()):
+        sums[used[row // size] * size + row % size] = total
+    return sums
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """How far a batch moved the trained weights. norm: of the difference, ratio: to the weights'
+    own norm (0 for weights of norm 0), unchanged: share of numbers that kept their exact value."""
+
+    norm: float
+    ratio: float
+    unchanged: float
+
+
+def snapshot(policy: Policy) -> list[Tensor]:
+    """A copy of the trained weights."""
+    return [p.detach().clone() for _, p in trainable(policy)]
+
+
+@torch.no_grad()
+def moved(policy: Policy, before: list[Tensor]) -> Moved:
+    """What changed since `snapshot`; uses up the copy."""
+    own, same = [], []
+    for old, (_, p) in zip(before, trainable(policy), strict=True):
+        own.append(torch.linalg.vector_norm(old))
+        old.sub_(p)
+        same.append((old == 0).sum())
+    weights = float(torch.stack(own).double().norm())
+    norm = float(torch.stack([torch.linalg.vector_norm(old) for old in before]).double().norm())
+    count = sum(old.numel() for old in before)
+    return Moved(norm, norm / weights if weights else 0.0, int(torch.stack(same).sum()) / count)
