@@ -70,7 +70,7 @@ _ALL = (
     _frac("verifier/pass_frac", "samples that pass every test / scored samples", "up"),
     _frac("verifier/compile_frac", "samples that compile / scored samples", "up"),
     _frac("verifier/missing_frac", "samples without a score / samples", "down"),
-    Metric("policy/entropy", "mean over tokens of the entropy at the sampling temperature", "nat"),
+    Metric("policy/entropy", "mean over tokens of the entropy of what they were drawn from", "nat"),
     Metric("policy/kl_ref", "mean over tokens of k3(policy, reference)", "nat", "down", 0.0),
     Metric("policy/kl_ref_sequence", "mean over samples of the summed k1 to the reference", "nat"),
     Metric("policy/kl_coef", "weight of the KL to the reference in this step", "1"),

@@ -15,6 +15,7 @@ from pawl.errors import Exit, PawlError
 from pawl.models.text import PromptEncoder
 from pawl.rewards.pool import ScorerPool
 from pawl.rollout.engine import Engine, SamplingParams
+from pawl.rollout.sampling import require_kept
 from pawl.train.data import draw
 from pawl.train.session import Session
 from pawl.types import Completion, Group, Problem, Prompt, Sample, Score
@@ -54,6 +55,7 @@ def collect(
     samples: dict[tuple[int, int], Sample] = {}
     scores: dict[Hashable, Score] = {}
     for sample in engine.generate(prompts, group_size, params, seed, step):
+        require_kept(sample, params)
         key = (sample.group, sample.member)
         samples[key] = sample
         completion = Completion(sample.problem_id, sample.text, len(sample.tokens), sample.finish)

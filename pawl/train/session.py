@@ -54,9 +54,9 @@ class Session:
 
     @property
     def params(self) -> SamplingParams:
-        """Training's sampling: one temperature and nothing that biases the ratio."""
+        """Training's sampling: one temperature, and truncation that the trainer can replay."""
         r = self.cfg.rollout
-        return SamplingParams(r.temperature, r.max_tokens, r.stop)
+        return SamplingParams(r.temperature, r.max_tokens, r.stop, r.top_p, r.top_k, replay=True)
 
 
 @contextmanager
