@@ -42,6 +42,7 @@ from pawl.types import Completion, Score, missing
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = "problems.limit=60 rollout.prompts=4 train.steps=2 eval.problems=4 eval.samples=1".split()
 SMALL += ["eval.every=0", "optim.warmup=0", "train.threads=1"]
+ROUNDS = 4
 Fault = Callable[[], AbstractContextManager[object]]
 
 
@@ -121,10 +122,10 @@ def constant_branch() -> AbstractContextManager[object]:
 
 
 def atoms() -> AbstractContextManager[object]:
-    """Nearly everything is paid the same, little enough to escape the reward's own probes."""
+    """Whatever is not right is paid the same, little enough to escape the reward's own probes."""
 
     def change(score: Score) -> Score:
-        low = score.status == "scored" and 0.0 < (score.total or 0.0) < 1.0
+        low = score.status == "scored" and score.total and score.verdict != "pass"
         return dataclasses.replace(score, total=0.05, branch="atom") if low else score
 
     return rescored(change)
@@ -290,9 +291,9 @@ def cooler_sampler() -> AbstractContextManager[object]:
 
     def fake(logits: Any, uniform: Any, params: Any, history: Any = ()) -> Any:
         cold = dataclasses.replace(params, temperature=0.7 * params.temperature)
-        token_S, _ = real(logits, uniform, cold, history)
+        token_S, _, kept = real(logits, uniform, cold, history)
         logp_SV = torch.log_softmax(logits / params.temperature, -1)
-        return token_S, logp_SV.gather(-1, token_S[:, None])[:, 0]
+        return token_S, logp_SV.gather(-1, token_S[:, None])[:, 0], kept
 
     return everywhere(real, fake)
 
@@ -303,9 +304,9 @@ def top_k_sampler() -> AbstractContextManager[object]:
 
     def fake(logits: Any, uniform: Any, params: Any, history: Any = ()) -> Any:
         floor = logits.topk(2, -1).values[:, -1:]
-        token_S, _ = real(logits.masked_fill(logits < floor, -1e9), uniform, params, history)
+        token_S, _, kept = real(logits.masked_fill(logits < floor, -1e9), uniform, params, history)
         logp_SV = torch.log_softmax(logits / params.temperature, -1)
-        return token_S, logp_SV.gather(-1, token_S[:, None])[:, 0]
+        return token_S, logp_SV.gather(-1, token_S[:, None])[:, 0], kept
 
     return everywhere(real, fake)
 
@@ -478,10 +479,14 @@ def run_fault(fault: Fault, options: list[str], folder: Path) -> Outcome:
         steps = (folder / "plain" / "steps.jsonl").read_text().splitlines() if resume else []
         updates = len(steps) - 2 if resume else len(list((folder / "plain").glob("steps.jsonl")))
         names = list(dict.fromkeys(override_name(r) for r in rows))
-        over = 0
-        if not resume:
-            given = f"train.override=[{','.join(names)}]"
-            over = call(*base, "name=overridden", given)
+        over, allowed = 0 if resume else 2, names
+        for i in range(0 if resume else ROUNDS):  # what was let through may let others fail
+            given = f"train.override=[{','.join(allowed)}]"
+            over = call(*base, f"name=overridden-{i}", given)
+            more = [override_name(r) for r in refusing(folder / f"overridden-{i}")]
+            if over != 2 or not more:
+                break
+            allowed = list(dict.fromkeys(allowed + more))
     return Outcome(code, [r["cause"] for r in rows], names, updates, over)
 
 

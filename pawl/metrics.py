@@ -92,7 +92,7 @@ _ALL = (
     Metric("policy/temperature", "temperature of this step's sampling and scoring", "1"),
     Metric(
         "policy/entropy",
-        "mean over tokens of the entropy at the sampling temperature",
+        "mean over tokens of the entropy of what they were drawn from",
         "nat",
         "none",
         0.0,

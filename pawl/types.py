@@ -123,8 +123,10 @@ class Sample:
 
     group: index of the prompt within the batch; member: index within the group (0 .. G-1).
     tokens: sampled ids, the EOS included when one was sampled. logps: the sampler's log-prob of
-    each token at the sampling temperature. finish: "stop" (EOS or a stop string) or "length".
-    weight_version: number of optimiser steps behind the weights that wrote it.
+    each token at the sampling temperature, under top-p or top-k that of the truncated distribution
+    in training. finish: "stop" (EOS or a stop string) or "length". weight_version: number of
+    optimiser steps behind the weights that wrote it. kept: the ids that each token was drawn from,
+    ascending, empty for the whole vocabulary; () when nothing was truncated.
     """
 
     problem_id: str
@@ -135,6 +137,7 @@ class Sample:
     text: str
     finish: Finish
     weight_version: int = 0
+    kept: tuple[tuple[int, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

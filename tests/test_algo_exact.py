@@ -13,6 +13,7 @@ import torch
 from pawl.algo import advantages as adv
 from pawl.algo import losses
 from pawl.algo.shaping import kept
+from pawl.models.logprobs import score_logits
 
 V, T, G, BETA = 3, 2, 3, 0.3
 SEQS = torch.cartesian_prod(*[torch.arange(V)] * T)
@@ -167,3 +168,46 @@ def test_published_grpo_and_raft_optimise_something_else(advantage):
     found = expected(k1_in_reward(advantage))
     cosine = torch.nn.functional.cosine_similarity(found, target(), dim=0)
     assert cosine < 0.999
+
+
+# Truncated sampling: the two most probable of three tokens are kept, at each of the four places.
+KEEP = [tuple(sorted(p.topk(2).indices.tolist())) for p in (POLICY[0], *POLICY[1])]
+
+
+def truncated_logps(kept):
+    """As `logps`, each token among the `kept` of its place; -inf for what cannot be drawn."""
+    first, second = POLICY
+    rows = torch.cat([first.expand(N, V), second[SEQS[:, 0]]])
+    sets = [kept[0]] * N + [kept[1 + a] for a in SEQS[:, 0].tolist()]
+    return score_logits(rows, SEQS.T.flatten(), 1.0, kept_N=sets)[0].view(T, N).T
+
+
+def truncated_gradient(kept, advantage):
+    """Gradient of -loss over groups drawn from the truncated policy, scored among `kept`."""
+    drawn_N = truncated_logps(KEEP).detach().sum(1).exp()
+    logp_NT = truncated_logps(kept)
+    terms = []
+    for member_G in GROUPS:
+        chance = drawn_N[member_G].prod()
+        if chance == 0:
+            continue
+        a_G = advantage(REWARD[member_G][None], torch.ones(1, G, dtype=torch.bool))[0]
+        logp_GT = logp_NT[member_G]
+        ratio_GT = losses.log_ratio(logp_GT, logp_GT.detach(), MASK)
+        loss_GT, _ = losses.clipped_surrogate(ratio_GT, a_G[:, None], MASK, 0.2, 0.2)
+        terms.append(chance * losses.reduce(loss_GT, MASK, "constant", 1) / G)
+    return -gradient(torch.stack(terms).sum())
+
+
+def test_replayed_truncation_is_the_gradient_of_the_truncated_policy():
+    """The kept sets do not move with the weights (almost everywhere), so freezing them is exact."""
+    chance_N = truncated_logps(KEEP).sum(1).exp()
+    torch.testing.assert_close(chance_N.sum().detach(), torch.tensor(1.0, dtype=torch.float64))
+    want = gradient((chance_N * REWARD).sum())
+    found = truncated_gradient(KEEP, adv.rloo)
+    torch.testing.assert_close(found, want, atol=1e-10, rtol=0)
+    whole = truncated_gradient([()] * 4, adv.rloo)  # what ignoring the truncation would give
+    bias = (whole - want).norm() / want.norm()
+    cosine = torch.nn.functional.cosine_similarity(whole, want, dim=0)
+    print(f"scored over the whole vocabulary: bias {bias:.3f}, cosine {cosine:.3f}")
+    assert bias > 0.05  # docs/algorithms.md states it

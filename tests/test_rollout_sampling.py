@@ -26,7 +26,7 @@ def test_token_is_the_one_whose_interval_holds_the_uniform(
 ) -> None:
     logits = torch.tensor([row], dtype=torch.float64)
     params = SamplingParams(temperature=temperature)
-    token, logp = choose(logits, torch.tensor([uniform], dtype=torch.float64), params)
+    token, logp, _ = choose(logits, torch.tensor([uniform], dtype=torch.float64), params)
     wanted = torch.log_softmax(logits / temperature, -1)[0]
     assert abs(float(wanted[token]) - float(logp)) < 1e-9
     cdf = wanted.exp().cumsum(0)
@@ -37,7 +37,7 @@ def test_token_is_the_one_whose_interval_holds_the_uniform(
 @given(LOGITS, st.floats(0, 1, exclude_max=True))
 def test_greedy_takes_the_largest(row: list[float], uniform: float) -> None:
     logits = torch.tensor([row], dtype=torch.float64)
-    token, _ = choose(logits, torch.tensor([uniform]).double(), SamplingParams(temperature=0))
+    token, _, _ = choose(logits, torch.tensor([uniform]).double(), SamplingParams(temperature=0))
     assert row[int(token)] == max(row)
 
 
@@ -46,7 +46,7 @@ def test_impossible_tokens_are_never_chosen(dtype: torch.dtype) -> None:
     logits = torch.full((3, 6), -torch.inf, dtype=dtype)
     logits[:, 2] = 0.0
     edges = torch.tensor([0.0, 0.5, np.nextafter(1.0, 0.0)], dtype=torch.float64)
-    token, logp = choose(logits, edges, SamplingParams())
+    token, logp, _ = choose(logits, edges, SamplingParams())
     assert token.tolist() == [2, 2, 2]
     assert logp.tolist() == [0.0, 0.0, 0.0]
 
@@ -54,7 +54,7 @@ def test_impossible_tokens_are_never_chosen(dtype: torch.dtype) -> None:
 def test_frequencies_follow_the_distribution() -> None:
     logits = torch.tensor([0.0, 1.0, -1.0, 2.0]).expand(20000, 4)
     draws = torch.tensor(uniforms(0, 0, "p", 0, 20000))
-    token, _ = choose(logits, draws, SamplingParams(temperature=2.0))
+    token, _, _ = choose(logits, draws, SamplingParams(temperature=2.0))
     share = torch.bincount(token, minlength=4) / 20000
     torch.testing.assert_close(share, torch.softmax(logits[0] / 2, 0), atol=0.015, rtol=0)
 

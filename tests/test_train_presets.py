@@ -25,6 +25,7 @@ WAYS = {name: [f"algo.preset={name}"] for name in PRESETS} | {
     "k2": ["algo.kl=k2", "algo.kl_coef=0.1", "model.lora.r=4"],
     "pass at k": ["algo.advantage=pass_at_k", "algo.pass_k=2"],
     "baseline": ["algo.advantage=reinforce_pp_baseline", "algo.std_shrink=4"],
+    "truncated": ["rollout.top_p=0.9", "rollout.top_k=40", "algo.kl=k1", "algo.kl_coef=0.1"],
     "corrected": ["algo.correction=truncate", "algo.dual_clip=3"],
     "normalised": ["algo.advantage=dr_grpo", "reward.normalise=running", "reward.clip=[0, 0.5]"],
     "best half": ["algo.filter=share 0.5", "algo.minibatches=3"],
@@ -110,6 +111,21 @@ def test_rows_of_samples_hold_the_advantage_that_was_used(run_of):
     path = run_of("worth", ["algo.preset=raft"])
     values = {round(r["advantage"], 4) for step in range(1, 5) for r in read_samples(path, step)}
     assert {0.0} < values <= {0.0, 0.25, 0.3333, 0.5, 1.0}
+
+
+@pytest.mark.parametrize("engine", ["local", "hf"])
+def test_truncated_rollouts_are_scored_as_they_were_sampled(run_of, engine):
+    ways = [*WAYS["truncated"], f"rollout.engine={engine}", "algo.epochs=2", "eval.samples=2"]
+    path = run_of("cut", ways)
+    for record in (r for r in read_steps(path) if r["step"]):
+        assert record["policy/ratio_max_first_pass"] == 1.0
+        assert record["policy/sampler_diff_mean"] < 1e-5
+        rows = list(read_samples(path, record["step"]))
+        assert all(len(r["kept"]) == r["n_tokens"] for r in rows)
+        assert any("-" in ids for r in rows for ids in r["kept"])
+    assert all("kept" not in r for r in read_samples(path, 0, "eval"))  # evaluation does not cut
+    whole = run_of("whole", [f"rollout.engine={engine}", "name=whole"])
+    assert all("kept" not in r for r in read_samples(whole, 1))
 
 
 def test_groups_without_a_signal_are_left_out(run_of):

@@ -118,8 +118,10 @@ class RolloutConfig(Section):
     temperature_end: float = opt(
         0.0, "Temperature of the last step, reached linearly; 0 keeps it.", ge=0, le=5
     )
-    top_p: float = opt(1.0, "Nucleus share; the kept tokens are recorded.", gt=0, le=1)
-    top_k: int = opt(0, "Most probable tokens to keep; recorded too. 0 is off.", ge=0)
+    top_p: float = opt(
+        1.0, "Nucleus share; the trainer scores among the tokens that it kept.", gt=0, le=1
+    )
+    top_k: int = opt(0, "Most probable tokens to keep, replayed likewise. 0 is off.", ge=0)
     max_tokens: int = opt(512, "Longest completion.", "tokens", ge=1, le=131072)
     stop: tuple[str, ...] = opt((), "Strings that end a completion (kept in its text).")
     batch: int = opt(0, "Rows decoded at once; 0 is all of a step.", "samples", ge=0)

@@ -10,7 +10,7 @@ batch, V vocabulary, L longest row, H hidden size.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,18 +18,20 @@ from torch.utils.checkpoint import checkpoint
 
 from pawl.models import flat
 from pawl.models.policy import Policy
-from pawl.types import Group
+from pawl.types import Group, Sample
 
 CHUNK = 1 << 26  # logits held at once, in numbers
+
+Kept = Sequence[Sequence[int]]  # of N tokens: the ids that each was drawn from
 
 
 @dataclass(frozen=True, slots=True)
 class LogProbs:
     """Per-token facts of a batch, zero where `mask_ST` is False.
 
-    logp_ST: log-prob of each sampled token at the temperature, with gradient. entropy_ST: entropy
-    of the distribution it was drawn from, in nats, with gradient only if asked. mask_ST: from
-    lengths only.
+    logp_ST: log-prob of each sampled token at the temperature, among the ids that it was drawn
+    from, with gradient. entropy_ST: entropy of that distribution, in nats, with gradient only if
+    asked. mask_ST: from lengths only.
     """
 
     logp_ST: torch.Tensor
@@ -42,37 +44,78 @@ def token_logprobs(
 ) -> LogProbs:
     """Log-probs of every sampled token, fp32 (float64 for a float64 model), on the policy's device.
 
-    The log-softmax is taken in fp32 or wider whatever the forward's precision. Raises nothing for
-    odd token values: an EOS in the middle of a completion counts like any token.
+    The log-softmax is taken in fp32 or wider whatever the forward's precision, and over the ids in
+    `Sample.kept` where sampling was truncated. Raises nothing for odd token values: an EOS in the
+    middle of a completion counts like any token.
     """
     assert temperature > 0, "log-probs need a positive temperature"
     samples = [sample for group in groups for sample in group.samples]
     lengths = [len(sample.tokens) for sample in samples]
     target_N = torch.tensor([t for s in samples for t in s.tokens], device=policy.device)
+    kept_N = kept_of(samples)
     length_S = torch.tensor(lengths, device=policy.device)
     mask_ST = torch.arange(max(lengths), device=policy.device)[None] < length_S[:, None]
     with policy.forward():
         if flat.supports(policy):
             hidden_NH = _flat_hidden(policy, groups)
-            logp_N, entropy_N = score_hidden(policy, hidden_NH, target_N, temperature, entropy_grad)
+            logp_N, entropy_N = score_hidden(
+                policy, hidden_NH, target_N, temperature, entropy_grad, kept_N
+            )
         else:
             logits_NV = _padded_logits(policy, groups)
-            logp_N, entropy_N = score_logits(logits_NV, target_N, temperature, entropy_grad)
+
+            def piece(
+                part_NV: torch.Tensor, part_N: torch.Tensor, kept: Kept
+            ) -> tuple[torch.Tensor, torch.Tensor]:
+                return score_logits(part_NV, part_N, temperature, entropy_grad, kept)
+
+            logp_N, entropy_N = in_pieces(piece, logits_NV, target_N, kept_N, logits_NV.shape[1])
     return LogProbs(_spread(logp_N, mask_ST), _spread(entropy_N, mask_ST), mask_ST)
 
 
+def kept_of(samples: Sequence[Sample]) -> Kept:
+    """The kept ids of every token, () when nothing of the batch was truncated."""
+    if not any(sample.kept for sample in samples):
+        return ()
+    return [ids for s in samples for ids in (s.kept or ((),) * len(s.tokens))]
+
+
 def score_logits(
-    logits_NV: torch.Tensor, target_N: torch.Tensor, temperature: float, entropy_grad: bool = False
+    logits_NV: torch.Tensor,
+    target_N: torch.Tensor,
+    temperature: float,
+    entropy_grad: bool = False,
+    kept_N: Kept = (),
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log-prob of each target and entropy of each row (with gradient only if asked), in nats."""
+    """Log-prob of each target and entropy of each row (with gradient only if asked), in nats.
+
+    kept_N: the ids that each target was drawn from, empty for all; () when that holds for every
+    row. All others have probability 0, so that both are those of the renormalised distribution.
+    """
     wide = torch.float64 if logits_NV.dtype == torch.float64 else torch.float32
     logits_NV = logits_NV.to(wide)
     if temperature != 1.0:
         logits_NV = logits_NV / temperature
+    out_NV = left_out(kept_N, logits_NV.shape[1], logits_NV.device) if any(kept_N) else None
+    if out_NV is not None:
+        logits_NV = logits_NV.masked_fill(out_NV, -torch.inf)
     all_NV = torch.log_softmax(logits_NV, -1)
     with torch.set_grad_enabled(entropy_grad and torch.is_grad_enabled()):
-        entropy_N = -(all_NV.exp() * all_NV).sum(-1)
+        # 0 * log 0 is 0, and its gradient too: the logarithm of what was left out is not used
+        log_NV = all_NV if out_NV is None else all_NV.masked_fill(out_NV, 0.0)
+        entropy_N = -(all_NV.exp() * log_NV).sum(-1)
     return all_NV.gather(-1, target_N[:, None])[:, 0], entropy_N
+
+
+def left_out(kept_N: Kept, vocab: int, device: torch.device) -> torch.Tensor:
+    """(N, V), True for the ids that a token was not drawn from."""
+    rows = [row for row, ids in enumerate(kept_N) if ids]
+    row_K = torch.tensor([row for row in rows for _ in kept_N[row]], device=device)
+    id_K = torch.tensor([i for row in rows for i in kept_N[row]], device=device)
+    out_NV = torch.zeros((len(kept_N), vocab), dtype=torch.bool, device=device)
+    out_NV[torch.tensor(rows, device=device)] = True
+    out_NV[row_K, id_K] = False
+    return out_NV
 
 
 def score_hidden(
@@ -81,23 +124,39 @@ def score_hidden(
     target_N: torch.Tensor,
     temperature: float,
     entropy_grad: bool = False,
+    kept_N: Kept = (),
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """As `score_logits`, from the hidden states before the head.
-
-    Logits beyond CHUNK numbers are never held at once: they are taken in pieces, and computed
-    again in the backward pass.
-    """
+    """As `score_logits`, from the hidden states before the head."""
     head = policy.core.get_output_embeddings()
 
-    def piece(part_NH: torch.Tensor, part_N: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return score_logits(head(part_NH), part_N, temperature, entropy_grad)
+    def piece(
+        part_NH: torch.Tensor, part_N: torch.Tensor, kept: Kept
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        return score_logits(head(part_NH), part_N, temperature, entropy_grad, kept)
 
-    rows = max(1, CHUNK // policy.core.config.vocab_size)
+    return in_pieces(piece, hidden_NH, target_N, kept_N, policy.core.config.vocab_size)
+
+
+def in_pieces(
+    piece: Callable[[torch.Tensor, torch.Tensor, Kept], tuple[torch.Tensor, torch.Tensor]],
+    before_NX: torch.Tensor,
+    target_N: torch.Tensor,
+    kept_N: Kept,
+    vocab: int,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-probs and entropies of `piece`, called for so many tokens that their logits fit.
+
+    Logits and masks beyond CHUNK numbers are never held at once: they are taken in pieces, and
+    computed again in the backward pass.
+    """
+    rows = max(1, CHUNK // vocab)
     if len(target_N) <= rows:
-        return piece(hidden_NH, target_N)
-    parts = zip(torch.split(hidden_NH, rows), torch.split(target_N, rows), strict=True)
+        return piece(before_NX, target_N, kept_N)
+    parts = zip(torch.split(before_NX, rows), torch.split(target_N, rows), strict=True)
+    kept = [kept_N[i : i + rows] for i in range(0, len(target_N), rows)]
     logps, entropies = zip(
-        *(checkpoint(piece, h, t, use_reentrant=False) for h, t in parts), strict=True
+        *(checkpoint(piece, *p, k, use_reentrant=False) for p, k in zip(parts, kept, strict=True)),
+        strict=True,
     )
     return torch.cat(logps), torch.cat(entropies)
 

@@ -20,7 +20,13 @@ from pawl.types import Prompt, Sample
 
 @dataclass(frozen=True, slots=True)
 class SamplingParams:
-    """How to sample; temperature 0 is greedy. Only evaluation may leave the last four defaults."""
+    """How to sample; temperature 0 is greedy.
+
+    replay: set by training. Under top-p or top-k a sample then records the ids that each token was
+    drawn from and its log-prob among them, so that the trainer scores the same distribution.
+    Without it log-probs are those before any warp. The last two are for evaluation alone: they
+    depend on the text so far and cannot be replayed.
+    """
 
     temperature: float = 1.0
     max_tokens: int = 512
@@ -29,6 +35,16 @@ class SamplingParams:
     top_k: int = 0
     repetition_penalty: float = 1.0
     no_repeat_ngram_size: int = 0
+    replay: bool = False
+
+    def __post_init__(self) -> None:
+        bans = self.repetition_penalty != 1 or self.no_repeat_ngram_size > 0
+        assert not (self.replay and bans), "a repetition penalty cannot be replayed"
+
+    @property
+    def truncates(self) -> bool:
+        """Whether samples must say what they were drawn from."""
+        return self.replay and (self.top_p < 1 or self.top_k > 0)
 
 
 class Engine(Protocol):

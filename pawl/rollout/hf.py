@@ -22,7 +22,7 @@ from transformers import (
 
 from pawl.models.policy import Policy
 from pawl.rollout.engine import SamplingParams
-from pawl.rollout.sampling import Row, choose, finish_of, is_warped, open_rows, streams
+from pawl.rollout.sampling import Row, choose, finish_of, looks_back, open_rows, streams
 from pawl.types import Finish, Prompt, Sample
 
 
@@ -107,16 +107,17 @@ class _Picker(LogitsProcessor):
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         step = len(max((row.tokens for row in self.rows), key=len))
-        past = [[*r.prompt.tokens, *r.tokens] for r in self.rows] if is_warped(self.params) else []
-        token_S, logp_S = choose(self.logits_SV, self.uniform_ST[:, step], self.params, past)
+        back = looks_back(self.params)
+        past = [[*r.prompt.tokens, *r.tokens] for r in self.rows] if back else []
+        uniform_S = self.uniform_ST[:, step]
+        token_S, logp_S, kept_S = choose(self.logits_SV, uniform_S, self.params, past)
         chosen = token_S.tolist()
-        for i, (token, logp) in enumerate(zip(chosen, logp_S.tolist(), strict=True)):
+        for i, (token, logp, kept) in enumerate(zip(chosen, logp_S.tolist(), kept_S, strict=True)):
             if self.finish[i] is not None:
                 chosen[i] = self.policy.pad_id
                 continue
             row = self.rows[i]
-            row.tokens.append(token)
-            row.logps.append(logp)
+            row.add(token, logp, kept)
             self.finish[i] = finish_of(
                 row.tokens, self.params, self.policy.eos_ids, self.policy.tokenizer
             )

@@ -15,7 +15,7 @@ import torch
 from pawl.models.policy import Policy
 from pawl.rollout.decode import Decoder
 from pawl.rollout.engine import SamplingParams
-from pawl.rollout.sampling import choose, finish_of, is_warped, open_rows, streams
+from pawl.rollout.sampling import choose, finish_of, looks_back, open_rows, streams
 from pawl.rollout.weights import Weights, read_weights, rotations
 from pawl.types import Prompt, Sample
 
@@ -66,14 +66,13 @@ class LocalEngine:
         decoder = Decoder(self.weights, tokens, group_size, params.max_tokens)
         logits_SV = decoder.prefill(tokens)
         for t in range(params.max_tokens):
-            past = [[*r.prompt.tokens, *r.tokens] for r in rows] if is_warped(params) else []
+            past = [[*r.prompt.tokens, *r.tokens] for r in rows] if looks_back(params) else []
             with torch.inference_mode():
-                token_S, logp_S = choose(logits_SV, uniform_ST[:, t], params, past)
+                token_S, logp_S, kept_S = choose(logits_SV, uniform_ST[:, t], params, past)
             ended = list[int]()
-            chosen = zip(rows, token_S.tolist(), logp_S.tolist(), strict=True)
-            for index, (row, token, logp) in enumerate(chosen):
-                row.tokens.append(token)
-                row.logps.append(logp)
+            chosen = zip(rows, token_S.tolist(), logp_S.tolist(), kept_S, strict=True)
+            for index, (row, token, logp, kept) in enumerate(chosen):
+                row.add(token, logp, kept)
                 finish = finish_of(row.tokens, params, policy.eos_ids, policy.tokenizer)
                 if finish is not None:
                     ended.append(index)

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import numpy as np
 import torch
 
+from pawl.errors import PawlError
 from pawl.models.text import decode
 from pawl.rollout.engine import SamplingParams, uniforms
 from pawl.types import Finish, Prompt, Sample
@@ -31,12 +33,21 @@ class Row:
     member: int
     tokens: list[int] = field(default_factory=list)
     logps: list[float] = field(default_factory=list)
+    kept: list[tuple[int, ...]] = field(default_factory=list)
+
+    def add(self, token: int, logp: float, kept: tuple[int, ...] | None) -> None:
+        """One more token; kept: None unless the sampling is to be replayed."""
+        self.tokens.append(token)
+        self.logps.append(logp)
+        if kept is not None:
+            self.kept.append(kept)
 
     def sample(self, tokenizer: Any, finish: Finish, version: int) -> Sample:
         """The finished record."""
         text = decode(tokenizer, self.tokens)
         place = (self.prompt.problem_id, self.prompt.group, self.member)
-        return Sample(*place, tuple(self.tokens), tuple(self.logps), text, finish, version)
+        tokens, logps = tuple(self.tokens), tuple(self.logps)
+        return Sample(*place, tokens, logps, text, finish, version, tuple(self.kept))
 
 
 def open_rows(prompts: Sequence[Prompt], group_size: int) -> list[Row]:
@@ -68,12 +79,13 @@ def choose(
     uniform_S: torch.Tensor,
     params: SamplingParams,
     history: Sequence[Sequence[int]] = (),
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Next tokens (S) and their log-probs (S) at the sampling temperature, before any warp.
+) -> tuple[torch.Tensor, torch.Tensor, Sequence[tuple[int, ...] | None]]:
+    """Next tokens (S), their log-probs (S) at the sampling temperature, and their kept ids.
 
     logits in fp32 or float64; uniform_S float64 in [0, 1); history: prompt and completion so far
     of each row, needed by the repetition warps only. Greedy (temperature 0) records log-probs at
-    temperature 1.
+    temperature 1. Log-probs are those before any warp; when `params.truncates` those after it, and
+    the ids that were left to draw from are given for each row (else None), empty for all.
     """
     scaled_SV = logits_SV / params.temperature if params.temperature not in (0, 1) else logits_SV
     prob_SV = torch.softmax(scaled_SV, -1)
@@ -87,20 +99,48 @@ def choose(
         below_S1 = torch.nextafter(total_S1, torch.zeros_like(total_S1))
         point_S1 = torch.minimum(uniform_S[:, None] * total_S1, below_S1)
         token_S1 = torch.searchsorted(cdf_SV, point_S1, right=True)
+    token_S, nothing = token_S1[:, 0], [None] * len(token_S1)
     if score_SV is None:
-        return token_S1[:, 0], prob_SV.gather(-1, token_S1)[:, 0].log()
+        return token_S, prob_SV.gather(-1, token_S1)[:, 0].log(), nothing
+    if params.truncates:
+        return token_S, score_SV.gather(-1, token_S1)[:, 0], kept_ids(score_SV)
     logp_SV = torch.log_softmax(scaled_SV, -1)  # a warp may pick what would underflow above
-    return token_S1[:, 0], logp_SV.gather(-1, token_S1)[:, 0]
+    return token_S, logp_SV.gather(-1, token_S1)[:, 0], nothing
+
+
+def kept_ids(score_SV: torch.Tensor) -> list[tuple[int, ...]]:
+    """The ids of each row with a finite score, ascending; empty for a row without a loss."""
+    kept_SV = score_SV > -torch.inf
+    full_S = kept_SV.all(1)
+    kept_SV[full_S] = False
+    ids = iter(kept_SV.nonzero()[:, 1].tolist())
+    return [tuple(islice(ids, n)) for n in kept_SV.sum(1).tolist()]
+
+
+def require_kept(sample: Sample, params: SamplingParams) -> None:
+    """Raise PawlError when a sample does not say what it was drawn from as `params` asks."""
+    if params.truncates:
+        fits = len(sample.kept) == len(sample.tokens) and all(
+            not ids or token in ids for token, ids in zip(sample.tokens, sample.kept, strict=True)
+        )
+    else:
+        fits = not sample.kept
+    if not fits:
+        raise PawlError(
+            "the engine did not say which tokens a truncated sample was drawn from",
+            "rollout.engine",
+            "the ratio would be wrong: use another engine, or rollout.top_p=1 rollout.top_k=0",
+        )
 
 
 def is_warped(params: SamplingParams) -> bool:
     """Whether anything besides the temperature changes the distribution."""
-    return (
-        params.top_p < 1
-        or params.top_k > 0
-        or params.repetition_penalty != 1
-        or params.no_repeat_ngram_size > 0
-    )
+    return params.top_p < 1 or params.top_k > 0 or looks_back(params)
+
+
+def looks_back(params: SamplingParams) -> bool:
+    """Whether the distribution depends on the tokens so far in another way than by the model."""
+    return params.repetition_penalty != 1 or params.no_repeat_ngram_size > 0
 
 
 def warp(

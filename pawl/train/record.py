@@ -225,6 +225,7 @@ def sample_rows(
                 "trainer_logps_sum": None if trainer_logps is None else trainer_logps[i],
                 "finish": sample.finish,
                 "weight_version": sample.weight_version,
+                **({"kept": [id_ranges(ids) for ids in sample.kept]} if sample.kept else {}),
                 "advantage": None if advantages is None else advantages[i],
                 "reward": None if rewards is None else rewards[i],
                 "score": score_row(score),
@@ -232,6 +233,17 @@ def sample_rows(
             }
         )
     return rows
+
+
+def id_ranges(ids: Sequence[int]) -> str:
+    """Ascending ids as text, runs of neighbours as ranges: "3 7-9 14"."""
+    runs: list[list[int]] = []
+    for i in ids:
+        if runs and i == runs[-1][1] + 1:
+            runs[-1][1] = i
+        else:
+            runs.append([i, i])
+    return " ".join(f"{a}-{b}" if b > a else f"{a}" for a, b in runs)
 
 
 def score_row(score: Score) -> Record:

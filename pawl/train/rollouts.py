@@ -17,6 +17,7 @@ from pawl.errors import Exit, PawlError
 from pawl.models.text import PromptEncoder
 from pawl.rewards.compose import repay
 from pawl.rollout.engine import Engine, SamplingParams
+from pawl.rollout.sampling import require_kept
 from pawl.train.curriculum import stage_reward
 from pawl.train.data import draw
 from pawl.train.session import Session
@@ -69,6 +70,7 @@ def collect(
     samples: dict[tuple[int, int], Sample] = {}
     scores: dict[Hashable, Score] = {}
     for sample in engine.generate(prompts, group_size, params, seed, step):
+        require_kept(sample, params)
         key = (sample.group, sample.member)
         samples[key] = sample
         pool.submit(key, drawn[sample.group][0], completion_of(sample))

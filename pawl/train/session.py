@@ -60,9 +60,9 @@ class Session:
 
     @property
     def params(self) -> SamplingParams:
-        """Training's sampling at its first temperature: nothing that biases the ratio."""
+        """Training's sampling at its first temperature; the trainer replays what it truncates."""
         r = self.cfg.rollout
-        return SamplingParams(r.temperature, r.max_tokens, r.stop)
+        return SamplingParams(r.temperature, r.max_tokens, r.stop, r.top_p, r.top_k, replay=True)
 
 
 @contextmanager

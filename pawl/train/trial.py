@@ -19,7 +19,7 @@ from pawl.rewards.compose import components_of
 from pawl.rewards.pool import ScorerPool
 from pawl.train.credit import credit, scores
 from pawl.train.data import draw
-from pawl.train.rollouts import Rollouts, collect
+from pawl.train.rollouts import Rollouts, collect, completion_of
 from pawl.train.scoring import Scored, score_batch, split
 from pawl.train.session import Session
 from pawl.types import Case, Completion, Group, Problem, Sample, Score, missing
@@ -144,7 +144,7 @@ def _rescore(s: Session, found: Sampled) -> None:
     spread = sorted(range(len(rollouts.groups)), key=lambda i: -len(set(totals[i * g :][:g])))
     rows = [(i, m) for i in sorted(spread[:2]) for m in range(g)]
     jobs = [
-        (rollouts.groups[i].problem, _completion(rollouts.groups[i].samples[m])) for i, m in rows
+        (rollouts.groups[i].problem, completion_of(rollouts.groups[i].samples[m])) for i, m in rows
     ]
     again = s.pool.score_all(jobs + jobs, fresh=True)
     pairs = zip(rows, again[: len(jobs)], again[len(jobs) :], strict=True)
@@ -153,10 +153,6 @@ def _rescore(s: Session, found: Sampled) -> None:
     if any(part.use == "code" for part in components_of(s.cfg.reward)):
         broken = replace(problem, id=f"{problem.id}/unjudgeable", cases=(Case("(", "("),))
         found.unjudgeable = s.pool.score_all([(broken, jobs[0][1])], fresh=True)[0]
-
-
-def _completion(x: Sample) -> Completion:
-    return Completion(x.problem_id, x.text, len(x.tokens), x.finish)
 
 
 def credited(s: Session, found: Sampled, kl_coef: float) -> Credited:
