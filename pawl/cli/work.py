@@ -22,10 +22,13 @@ SPLITS = ("held_out", "train")
 TIERS = ("auto", "bubblewrap", "landlock", "unsafe")
 
 
-@click.command(short_help="Train a model as a config says, or resume a run.")
+@click.command(short_help="Train a model as a config says, or resume or fork a run.")
 @click.argument("config", required=False)
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--resume", metavar="RUN", help="Continue this run exactly where it stopped.")
+@click.option(
+    "--from", "source", metavar="RUN[@STEP]", help="Start as this run stood, options changed."
+)
 @click.option("--quiet", is_flag=True, help="Print the last line only.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per step on stdout.")
 @debug_option
@@ -35,15 +38,22 @@ def train(
     config: str | None,
     overrides: tuple[str, ...],
     resume: str | None,
+    source: str | None,
     quiet: bool,
     as_json: bool,
 ) -> int:
-    """Train as CONFIG says; options are overridden by section.option=value."""
+    """Train as CONFIG says; options are overridden by section.option=value.
+
+    With --from there is no CONFIG: the fork has the options of RUN, and what is overridden.
+    """
     from pawl.cli.display import open_display
     from pawl.store.warned import library_warnings
 
     need_training()
-    run, places = _open_run(config, overrides, resume)
+    if source is None:
+        run, places = _open_run(config, overrides, resume)
+    else:
+        run, places = _open_fork(source, config, overrides, resume)
     state.run = run.path
     with run, open_display(quiet, as_json, places) as display, library_warnings(run):
         cfg = run.config()
@@ -52,6 +62,21 @@ def train(
         result = train_loop(cfg, run, display, resume is not None)
         display.close(result.summary)
     return int(result.exit_code)
+
+
+def _open_fork(
+    source: str, config: str | None, overrides: tuple[str, ...], resume: str | None
+) -> tuple[RunFolder, dict[str, str]]:
+    """The new run folder of a fork; with --from the first argument is an override as well."""
+    from pawl.train.fork import open_fork
+
+    if resume is not None:
+        hint = "--from makes a new run, --resume goes on with one; use the one you mean"
+        raise PawlError("--from and --resume exclude each other", "command line", hint)
+    if config is not None and "=" not in config:
+        hint = "a fork has the options of its run; change them with section.option=value"
+        raise PawlError(f"--from takes no config (`{config}`)", "command line", hint)
+    return open_fork(source, overrides if config is None else (config, *overrides))
 
 
 def _open_run(

@@ -62,6 +62,13 @@ def saved_config(run: Path) -> RunConfig:
         raise PawlError(what, str(run), "use the version that its `packages` name") from e
 
 
+def places_of(run: Path) -> dict[str, str]:
+    """Where the options that differ from the defaults were set, when the run began."""
+    rows = read_run(run).get("differs_from_defaults")
+    assert isinstance(rows, list)
+    return {row["path"]: row["from"] for row in rows}
+
+
 def read_steps(run: Path) -> list[Row]:
     """Every step record in order; "nan", "inf" and "-inf" are floats again."""
     return [_finite(record) for record in read_lines(run / "steps.jsonl")]

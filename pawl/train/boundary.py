@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from pawl.config.options import AlgoConfig, OptimConfig
 from pawl.errors import Exit, PawlError
 from pawl.store.manifest import config_hash
+from pawl.store.parent import parent_of
 from pawl.store.read import read_events, read_samples, read_steps
-from pawl.train import checkpoint, heldout
+from pawl.train import checkpoint, fork, heldout
 from pawl.train.control import Interrupts, patched, wait_while_paused
 from pawl.train.data import epoch_ends
 from pawl.train.heldout import HeldOut
@@ -56,6 +57,7 @@ class Progress:
     start: HeldOut | None = None
     end: HeldOut | None = None
     saved_step: int = -1
+    start_step: int = 0
     outcome: tuple[Exit, str] | None = None
 
     def counters(self, step: int, batch: Batch, n_train: int) -> Record:
@@ -79,10 +81,16 @@ class Progress:
 
 
 def begin(s: Session, resume: bool) -> Progress:
-    """A fresh start with its evaluation and a checkpoint at step 0, or the restored state."""
+    """A fresh start with its evaluation and a checkpoint at step 0, or the restored state.
+
+    A fork starts by taking its parent's history over, and goes on from there as if resumed.
+    """
     progress = Progress(optim=s.cfg.optim, kl_coef=s.cfg.algo.kl_coef)
     root = s.run.path / "checkpoints"
-    if resume and any(root.glob("step-??????")):
+    if fork.pending(s.run):
+        fork.take_over(s)
+        restore(s, progress, forked=True)
+    elif resume and any(root.glob("step-??????")):
         restore(s, progress)
     else:
         if resume:
@@ -104,7 +112,7 @@ def begin(s: Session, resume: bool) -> Progress:
     return progress
 
 
-def restore(s: Session, progress: Progress) -> None:
+def restore(s: Session, progress: Progress, forked: bool = False) -> None:
     """Load the newest valid checkpoint and cut everything that was recorded after it."""
     folder, notes = checkpoint.newest_valid(s.run.path / "checkpoints")
     for note in notes:
@@ -113,7 +121,8 @@ def restore(s: Session, progress: Progress) -> None:
     state = checkpoint.load(folder, s.policy, s.optimizer, config_hash(s.cfg))
     if state.scaler:
         s.scaler.load_state_dict(dict(state.scaler))
-    s.run.cut_after(state.step)
+    if not forked:
+        s.run.cut_after(state.step)
     progress.step = progress.saved_step = state.step
     progress.updates, progress.kl_coef = state.updates, state.kl_coef
     progress.best_step, progress.best_score = state.best_step, state.best_score
@@ -131,14 +140,31 @@ def restore(s: Session, progress: Progress) -> None:
                 progress.optim = patched(progress.optim, event)
             else:
                 progress.replay.append(event)
-    if s.held_out:
-        known = [*s.held_out, *s.families]
-        progress.start = heldout.from_rows(list(read_samples(s.run.path, 0, "eval")), known)
-        newest = max(int(str(r["step"])) for r in _evals(progress.records))
-        progress.end = heldout.from_rows(list(read_samples(s.run.path, newest, "eval")), known)
     s.engine.sync_weights(s.policy, state.updates)
-    s.run.event("resume", step=state.step, checkpoint=folder.name)
-    s.display.note(f"resumed from {folder.name}")
+    if s.held_out:
+        restore_evaluations(s, progress)
+    if not forked:
+        s.run.event("resume", step=state.step, checkpoint=folder.name)
+        s.display.note(f"resumed from {folder.name}")
+
+
+def restore_evaluations(s: Session, progress: Progress) -> None:
+    """The start and the newest evaluation, read back; a fork that owes its own start makes it."""
+    parent = parent_of(s.run.facts())
+    first = progress.start_step = parent.start_step if parent else 0
+    record = progress.records[-1]
+    if first == progress.step and record.get("eval/problems") is None:
+        began = time.perf_counter()
+        progress.start = progress.end = heldout.evaluate(s, first, full=True)
+        host = host_of(record) | {"time/eval_s": time.perf_counter() - began}
+        record |= heldout.metrics(progress.start, progress.start) | {"host": host}
+        s.run.replace_last_step(record)
+        s.display.eval(record)
+        return
+    known = [*s.held_out, *s.families]
+    progress.start = heldout.from_rows(list(read_samples(s.run.path, first, "eval")), known)
+    newest = max(int(str(r["step"])) for r in _evals(progress.records, first))
+    progress.end = heldout.from_rows(list(read_samples(s.run.path, newest, "eval")), known)
 
 
 def after_step(s: Session, progress: Progress, record: Record, seen: Interrupts) -> None:
@@ -154,7 +180,7 @@ def after_step(s: Session, progress: Progress, record: Record, seen: Interrupts)
     before = int(str(progress.records[-2]["drawn"]))
     if last or epoch_ends(before, progress.drawn, len(s.train)):
         own = _epoch_records(progress.records)
-        record |= epoch_metrics(own, _evals(progress.records))
+        record |= epoch_metrics(own, _evals(progress.records, progress.start_step))
         record["host"] = host_of(record) | epoch_times(own)
     judge_boundary(s, progress)
     ended_well = progress.outcome is not None and progress.outcome[0] == Exit.OK
@@ -334,8 +360,10 @@ def host_of(record: Record) -> Record:
     return host
 
 
-def _evals(records: Sequence[Record]) -> list[Record]:
-    return [r for r in records if r.get("eval/pass_at_1") is not None]
+def _evals(records: Sequence[Record], first: int) -> list[Record]:
+    """The records with a held-out figure, from step `first` on."""
+    later = [r for r in records if int(str(r["step"])) >= first]
+    return [r for r in later if r.get("eval/pass_at_1") is not None]
 
 
 def _epoch_records(records: Sequence[Record]) -> list[Record]:

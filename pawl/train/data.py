@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pawl.config.options import RunConfig
+from pawl.store.parent import Origin
 from pawl.types import Problem
 
 
@@ -39,14 +40,21 @@ def draw(first: int, count: int, n: int, seed: int) -> list[tuple[int, int]]:
     return drawn
 
 
-def total_steps(cfg: RunConfig, n: int) -> int:
-    """Length of the run in steps, from steps, samples or epochs; one epoch when none is given."""
+START = Origin()
+
+
+def total_steps(cfg: RunConfig, n: int, origin: Origin = START) -> int:
+    """Length of the run in steps, from steps, samples or epochs; one epoch when none is given.
+
+    origin: what a fork's parent had done when the size of a step changed; samples and epochs
+    that are left after it are counted in steps of the present size.
+    """
     p, g = cfg.rollout.prompts, cfg.rollout.group_size
     if cfg.train.steps:
         return cfg.train.steps
     if cfg.train.samples:
-        return math.ceil(cfg.train.samples / (p * g))
-    return math.ceil((cfg.train.epochs or 1.0) * n / p)
+        return origin.step + math.ceil((cfg.train.samples - origin.samples) / (p * g))
+    return origin.step + math.ceil(((cfg.train.epochs or 1.0) * n - origin.drawn) / p)
 
 
 def epoch_ends(before: int, after: int, n: int) -> bool:

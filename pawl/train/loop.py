@@ -67,7 +67,7 @@ def train_step(s: Session, progress: Progress) -> Record:
     updating = time.perf_counter()
     algo, temperature, coef = s.cfg.algo, s.cfg.rollout.temperature, progress.kl_coef
     n, done = algo.minibatches * algo.epochs, progress.updates
-    lrs = [lr_at(done + i, s.total * n, progress.optim) for i in range(n)]
+    lrs = [lr_at(done + i, s.total_updates, progress.optim) for i in range(n)]
     used, micro_batch = list(batch.used), s.cfg.train.micro_batch
     groups, known_UG = [rollouts.groups[i] for i in used], known_PG[used]
     scored = score_batch(s.policy, groups, temperature, algo.minibatches, micro_batch, coef > 0)

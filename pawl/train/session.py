@@ -26,6 +26,7 @@ from pawl.rewards.pool import ScorerPool
 from pawl.rollout.engine import Engine, SamplingParams
 from pawl.rollout.select import make_engine
 from pawl.store.display import Display
+from pawl.store.parent import Origin, parent_of
 from pawl.store.run import RunFolder
 from pawl.store.versions import data_version, reward_version
 from pawl.train.data import chosen, total_steps
@@ -36,7 +37,7 @@ from pawl.types import Problem
 
 @dataclass(slots=True)
 class Session:
-    """The open parts of one run. total: its length in steps."""
+    """The open parts of one run. total: its length in steps, counted from origin."""
 
     cfg: RunConfig
     run: RunFolder
@@ -51,6 +52,13 @@ class Session:
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     total: int
+    origin: Origin
+
+    @property
+    def total_updates(self) -> int:
+        """Length of the run in optimiser steps, for the learning-rate schedule."""
+        n = self.cfg.algo.minibatches * self.cfg.algo.epochs
+        return self.origin.updates + (self.total - self.origin.step) * n
 
     @property
     def params(self) -> SamplingParams:
@@ -63,6 +71,8 @@ class Session:
 def open_session(cfg: RunConfig, run: RunFolder, display: Display) -> Iterator[Session]:
     """Open all parts of a run; raises PawlError before any work when one cannot be had."""
     check_names(cfg.rules, cfg.target)
+    parent = parent_of(run.facts())
+    origin = parent.origin if parent else Origin()
     torch.set_num_threads(cfg.train.threads or os.cpu_count() or 1)
     display.phase("problems")
     data = prepare(cfg.problems, cfg.seed)
@@ -103,7 +113,8 @@ def open_session(cfg: RunConfig, run: RunFolder, display: Display) -> Iterator[S
             families=chosen(data.held_out_families, cfg.eval.problems, cfg.eval.seed),
             optimizer=make_optimizer(trainable(policy), cfg.optim),
             scaler=torch.amp.GradScaler("cuda", enabled=policy.dtype == torch.float16),
-            total=total_steps(cfg, len(data.train)),
+            total=total_steps(cfg, len(data.train), origin),
+            origin=origin,
         )
 
 
