@@ -102,7 +102,7 @@ class RolloutConfig(Section):
     """Sampling during training. Every warp but the temperature is replayed by the trainer."""
 
     engine: Literal["auto", "local", "hf"] = opt(
-        "auto", "local: fast decoding (Qwen2, Llama); hf: plain generate; auto: local if it can."
+        "auto", "local: fast decoding (Qwen, Llama, Mistral); hf: generate; auto: local if it can."
     )
     prompts: int = opt(16, "Prompts in a step (P).", "problems", ge=1, le=65536)
     group_size: int = opt(8, "Completions for each prompt (G).", "samples", ge=1, le=1024)

@@ -35,6 +35,7 @@ from pawl.train.evaluate import (
     stages,
 )
 from pawl.train.rollouts import require_scored
+from pawl.train.session import longest_row
 from pawl.types import Problem
 
 
@@ -100,7 +101,7 @@ def evaluate_model(
         hint = "choose --split train, or set problems.held_out_frac"
         raise PawlError(f"the set has no {split} problems", cfg.problems.train, hint)
     encoder = PromptEncoder(policy.tokenizer, cfg.prompt)
-    engine, note = make_engine(policy, cfg.rollout.engine, cfg.rollout.batch)
+    engine, note = make_engine(policy, cfg.rollout.engine, cfg.rollout.batch, longest_row(cfg))
     engine.sync_weights(policy, 0)
     if note:
         display.note(note)

@@ -88,7 +88,7 @@ def open_session(cfg: RunConfig, run: RunFolder, display: Display) -> Iterator[S
     check_prompts(encoder, chain(data.train, data.held_out, data.held_out_families))
     if cfg.algo.kl_coef > 0 and not policy.lora:
         freeze_reference(policy)
-    engine, note = make_engine(policy, cfg.rollout.engine, cfg.rollout.batch)
+    engine, note = make_engine(policy, cfg.rollout.engine, cfg.rollout.batch, longest_row(cfg))
     if note:
         display.note(note)
     display.phase("reward")
@@ -116,6 +116,11 @@ def open_session(cfg: RunConfig, run: RunFolder, display: Display) -> Iterator[S
             total=total_steps(cfg, len(data.train), origin),
             origin=origin,
         )
+
+
+def longest_row(cfg: RunConfig) -> int:
+    """The most tokens that a prompt and its completion can have, in training or evaluation."""
+    return cfg.prompt.max_tokens + max(cfg.rollout.max_tokens, cfg.eval.sampling.max_tokens)
 
 
 def audited(data: Prepared, cfg: RunConfig, run: RunFolder, display: Display) -> Prepared:
