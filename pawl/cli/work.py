@@ -179,18 +179,19 @@ def evaluate(
 ) -> None:
     """Pass@1 and pass@k with intervals: a base-capability test, or a run's checkpoint.
 
-    MODEL is bundled, a model folder or hub name, or a run folder. Options of the sections
-    problems, eval, rollout and sandbox apply: pawl eval bundled eval.samples=8
+    MODEL is bundled, a model folder or hub name, or a run as `pawl export` takes it. Options of
+    the sections problems, eval, rollout and sandbox apply: pawl eval bundled eval.samples=8
     """
     from pawl.cli.display import Notes
     from pawl.config.load import load_run, overridden
     from pawl.config.options import RunConfig
-    from pawl.store.read import is_run, saved_config
+    from pawl.store.read import is_run, run_and_steps, saved_config
 
     if config is not None:
         cfg, _ = load_run(config, overrides)
     else:
-        base = saved_config(Path(model)) if is_run(Path(model)) else RunConfig()
+        run, _ = run_and_steps(model)
+        base = saved_config(run) if is_run(run) else RunConfig()
         cfg = overridden(base, overrides)
     need_training()
     from pawl.train.eval_model import evaluate_model
@@ -224,7 +225,8 @@ def sft(config: str, overrides: tuple[str, ...], quiet: bool) -> int:
 def export(source: str, out: Path) -> int:
     """Write a model as a plain Hugging Face folder OUT, adapter merged.
 
-    SOURCE is a run (its newest checkpoint), RUN@STEP, an adapter folder or a model folder.
+    SOURCE is a run (its best checkpoint), RUN@STEP, RUN@STEP,STEP,... (the average of these
+    checkpoints), an adapter folder or a model folder.
     """
     need_training()
     from pawl.models.export import export as export_model

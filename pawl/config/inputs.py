@@ -43,6 +43,15 @@ class ModelConfig(Section):
     )
     lora: LoraConfig = opt(LoraConfig, "Low-rank adapters.")
 
+    @model_validator(mode="after")
+    def _four_bits_under_adapters(self) -> ModelConfig:
+        if self.quantise != "none" and not self.lora.r:
+            raise ValueError(
+                f"quantise = {self.quantise}: 4-bit weights cannot be trained themselves; set "
+                "lora.r above 0"
+            )
+        return self
+
 
 class PromptConfig(Section):
     """From a problem to the tokens that the model continues."""

@@ -18,6 +18,8 @@ def make_engine(policy: Policy, name: str, batch: int = 0, longest: int = 0) -> 
     it cannot decode.
     """
     reason = unsupported(policy, longest)
+    if name == "auto" and policy.quantised and not reason:
+        reason = "local would hold the 4-bit base in full (rollout.engine: local, if memory allows)"
     if name == "local" and reason:
         hint = "use rollout.engine: auto or hf"
         raise PawlError(f"the local engine cannot run this model: {reason}", "rollout.engine", hint)

@@ -3,7 +3,8 @@
 q, k and v are one matrix, gate and up another. The rows of q and k are permuted within each head
 so that a rotation pair is adjacent (RoPE is then one complex product), and q carries the scale
 1 / sqrt(D). Where queries and keys are normalised (Qwen3), the norm carries the scale and the
-order stays: a sum over another order rounds differently. Left out: other families.
+order stays: a sum over another order rounds differently. A base in 4 bits is dequantised. Left
+out: other families.
 
 Legend: D head size, H hidden size, V vocabulary.
 """
@@ -17,6 +18,7 @@ import torch
 
 from pawl.models import flat
 from pawl.models.policy import Policy
+from pawl.models.quantised import dense
 
 ROPES = ("default", "linear", "llama3")
 
@@ -170,9 +172,9 @@ def _by_pairs(x: torch.Tensor, dim: int, order: torch.Tensor) -> torch.Tensor:
 
 
 def _weight(linear: Any) -> torch.Tensor:
-    """A linear layer's weight with its active adapters merged; always a copy."""
+    """A linear layer's weight, dequantised, with its active adapters merged; always a copy."""
     base = getattr(linear, "base_layer", linear)
-    weight: torch.Tensor = base.weight.clone()
+    weight = dense(base)
     if base is not linear and not linear.disable_adapters:
         for name in linear.active_adapters:
             weight = weight + linear.get_delta_weight(name).to(weight.dtype)

@@ -53,6 +53,13 @@ def is_run(path: Path) -> bool:
     return (path / "run.json").is_file()
 
 
+def run_and_steps(name: str) -> tuple[Path, str]:
+    """RUN@STEPS as the folder and what stands behind the last "@"; "" when it is a run as it is."""
+    whole = Path(name).expanduser()
+    run, sign, steps = name.rpartition("@")
+    return (whole, "") if not sign or is_run(whole) else (Path(run).expanduser(), steps)
+
+
 def saved_config(run: Path) -> RunConfig:
     """The run's resolved config; raises PawlError when this Pawl does not know its options."""
     try:

@@ -82,7 +82,7 @@ class EvalReport:
 def evaluate_model(
     model: str, cfg: RunConfig, split: str, display: Display, pass_rates: Path | None = None
 ) -> EvalReport:
-    """Evaluate `model` (bundled, folder, hub name, RUN or RUN@STEP) on cfg's problems.
+    """Evaluate `model` (bundled, folder, hub name, or a run as in `pawl export`) on cfg's problems.
 
     split: held_out (with held-out families apart) or train. cfg.eval holds problems, samples, seed
     and sampling; 0 problems takes all. pass_rates: a JSONL file to write the problems to, each with
