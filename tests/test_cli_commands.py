@@ -91,7 +91,7 @@ def test_module_runs_and_suggests(root: Path, tmp_path: Path) -> None:
     assert "Did you mean 'train'?" in wrong.stderr
     wrong = pawl("train", "--resum", "x")
     assert wrong.returncode == Exit.USER
-    assert "Did you mean '--resume'?" in wrong.stderr
+    assert "'--resume'" in wrong.stderr
     assert not list(tmp_path.iterdir())
 
 

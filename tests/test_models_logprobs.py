@@ -17,14 +17,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
+from transformers.models.mistral.modeling_mistral import MistralRMSNorm
 from transformers.models.qwen2.modeling_qwen2 import Qwen2RMSNorm
+from transformers.models.qwen3.modeling_qwen3 import Qwen3RMSNorm
 
 from pawl.models import flat, logprobs
 from pawl.models.logprobs import token_logprobs
 from pawl.models.policy import Policy
 from pawl.types import Group
 
-FAMILIES = ["qwen2", "llama", "gpt_neo"]
+FLAT = ["qwen2", "qwen3", "llama", "mistral"]
+FAMILIES = [*FLAT, "gpt_neo"]
 SHAPES = [(5, [3, 7, 1]), (9, [4, 1]), (1, [1, 12]), (14, [2])]
 
 
@@ -35,7 +38,7 @@ def exact_norm(self: Any, x: torch.Tensor) -> torch.Tensor:
 
 @pytest.fixture
 def float64_norms(monkeypatch: pytest.MonkeyPatch) -> None:
-    for kind in (LlamaRMSNorm, Qwen2RMSNorm):
+    for kind in (LlamaRMSNorm, MistralRMSNorm, Qwen2RMSNorm, Qwen3RMSNorm):
         monkeypatch.setattr(kind, "forward", exact_norm)
 
 
@@ -83,7 +86,7 @@ def test_equals_a_forward_of_each_row_alone(family: str) -> None:
 
 @pytest.mark.parametrize("lora", [0, 4])
 @pytest.mark.parametrize("tied", [True, False])
-@pytest.mark.parametrize("family", ["qwen2", "llama"])
+@pytest.mark.parametrize("family", FLAT)
 @pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 1e-5), (torch.float64, 1e-10)])
 def test_shared_prefix_forward_equals_the_plain_one(
     monkeypatch: pytest.MonkeyPatch,
@@ -99,7 +102,7 @@ def test_shared_prefix_forward_equals_the_plain_one(
     assert flat.supports(policy)
     shared = token_logprobs(policy, groups, 0.8)
     loss, gradient = weighted_gradient(policy, groups)
-    monkeypatch.setattr(flat, "supports", lambda policy: False)
+    monkeypatch.setattr(flat, "supports", lambda *_: False)
     plain = token_logprobs(policy, groups, 0.8)
     plain_loss, plain_gradient = weighted_gradient(policy, groups)
     torch.testing.assert_close(shared.logp_ST, plain.logp_ST, atol=bound, rtol=0)
@@ -109,6 +112,19 @@ def test_shared_prefix_forward_equals_the_plain_one(
     assert gradient.keys() == plain_gradient.keys()
     for name, value in gradient.items():
         assert relative(value, plain_gradient[name]) < bound, name
+
+
+@pytest.mark.parametrize("window", [16, 8])
+def test_a_window_shorter_than_a_row_takes_the_padded_path(window: int) -> None:
+    policy = tiny_models.policy("mistral", dtype=torch.float64, sliding_window=window)
+    free = tiny_models.policy("mistral", dtype=torch.float64)
+    groups = tiny_models.groups(SHAPES)  # the longest row has 16 tokens
+    assert flat.supports(policy, 16) == (window == 16)
+    assert not flat.supports(policy)
+    cut = token_logprobs(policy, groups, 1.0).logp_ST
+    whole = token_logprobs(free, groups, 1.0).logp_ST
+    same = torch.allclose(cut, whole, atol=1e-9, rtol=0)
+    assert same == (window == 16)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -56,7 +56,14 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("llama", {}),
     ("llama", {"kv_heads": 4, "early": False}),
     ("llama", {"lora": 4, "tied": False}),
+    ("llama", {"attention_bias": True, "mlp_bias": True, "lora": 4}),
+    ("qwen3", {}),
+    ("qwen3", {"head_dim": 32, "kv_heads": 1, "tied": False, "lora": 4}),
+    ("qwen3", {"attention_bias": True, "kv_heads": 4}),
+    ("mistral", {"head_dim": 10}),
+    ("mistral", {"sliding_window": 41, "tied": False, "lora": 4}),
 ]
+LONGEST = 41  # the longest prompt and completion of these tests
 
 
 @pytest.mark.parametrize("group", [1, 8])
@@ -87,7 +94,16 @@ def test_local_equals_hf_in_fp32(family: str, options: dict[str, Any]) -> None:
     assert gaps(plain, fast).max() < 1e-4
 
 
-@pytest.mark.parametrize("rope", [{"rope_type": "linear", "factor": 4.0}])
+LLAMA3 = {"rope_type": "llama3", "factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+
+
+@pytest.mark.parametrize(
+    "rope",
+    [
+        {"rope_type": "linear", "factor": 4.0},
+        {**LLAMA3, "original_max_position_embeddings": 32},
+    ],
+)
 def test_static_rope_scaling_is_followed(rope: dict[str, Any]) -> None:
     made = policy(family="llama", dtype=torch.float64)
     scaled = policy(family="llama", dtype=torch.float64)
@@ -228,6 +244,18 @@ def test_selection_says_why() -> None:
     assert "rope scaling dynamic" in make_engine(dynamic, "auto")[1]
     with pytest.raises(PawlError, match="gpt_neo"):
         make_engine(policy(family="gpt_neo"), "local")
+
+
+def test_a_window_that_cuts_a_row_is_refused_with_its_size() -> None:
+    made = policy(family="mistral", sliding_window=LONGEST)
+    assert isinstance(make_engine(made, "auto", longest=LONGEST)[0], LocalEngine)
+    for longest in (LONGEST + 1, 0):
+        engine, note = make_engine(made, "auto", longest=longest)
+        assert isinstance(engine, HfEngine)
+        assert f"window attention over {LONGEST} tokens" in note
+    layered = policy(family="qwen2", use_sliding_window=True, sliding_window=8, max_window_layers=1)
+    assert "over 8 tokens" in make_engine(layered, "auto", longest=9)[1]
+    assert isinstance(make_engine(layered, "auto", longest=8)[0], LocalEngine)
 
 
 def test_half_precision_stays_close() -> None:

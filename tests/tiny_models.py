@@ -17,9 +17,13 @@ from transformers import (
     GPTNeoForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
     PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
 )
 
 from pawl.models.policy import Policy, no_dropout
@@ -60,8 +64,9 @@ def model(
     kv_heads: int = 2,
     layers: int = 2,
     hidden: int = 32,
+    **more: Any,
 ) -> Any:
-    """A random qwen2, llama or gpt_neo in fp32."""
+    """A random qwen2, qwen3, llama, mistral or gpt_neo in fp32; `more` goes into its config."""
     common: dict[str, Any] = {
         "vocab_size": vocab,
         "hidden_size": hidden,
@@ -79,9 +84,14 @@ def model(
     }
     torch.manual_seed(seed)
     if family == "qwen2":
-        made: Any = Qwen2ForCausalLM(Qwen2Config(**common, **rope))
+        made: Any = Qwen2ForCausalLM(Qwen2Config(**common, **rope, **more))
+    elif family == "qwen3":
+        made = Qwen3ForCausalLM(Qwen3Config(**common, **rope, **{"head_dim": 12, **more}))
     elif family == "llama":
-        made = LlamaForCausalLM(LlamaConfig(**common, **rope))
+        made = LlamaForCausalLM(LlamaConfig(**common, **rope, **more))
+    elif family == "mistral":
+        window = {"sliding_window": None, **more}
+        made = MistralForCausalLM(MistralConfig(**common, **rope, **window))
     else:
         kinds = [[["global", "local"], layers // 2]]
         made = GPTNeoForCausalLM(

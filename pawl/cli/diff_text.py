@@ -11,13 +11,16 @@ from pawl.store.compare import Comparison, Difference, MetricDifference
 
 def diff_lines(result: Comparison) -> list[str]:
     """Options, versions, metrics, first divergence."""
-    lines = [f"A = {result.a}", f"B = {result.b}", ""]
+    lines = [f"A = {result.a}", f"B = {result.b}"]
+    lines += [*([result.lineage] if result.lineage else []), ""]
     lines += _facts("options", result.config) + _facts("versions", result.versions)
     if result.held_out is not None:
         head = ["newest evaluation", "A", "B", "B - A", "95% interval, paired", "problems"]
         lines += [*columns(head, [_metric(result.held_out)]), ""]
     if result.metrics:
-        lines.append(f"metrics, mean over the last quarter of {result.common_steps} common steps:")
+        since = "" if result.shared_until is None else f" after step {result.shared_until}"
+        steps = f"{result.common_steps} common steps{since}"
+        lines.append(f"metrics, mean over the last quarter of {steps}:")
         rows = [_metric(m) for m in result.metrics]
         lines += columns(["metric", "A", "B", "B - A", "95% interval", "steps"], rows)
     else:

@@ -94,7 +94,7 @@ def runs(folder: Path, as_json: bool) -> None:
             head,
             [
                 [
-                    run.name,
+                    f"{run.name} (from {run.parent})" if run.parent else run.name,
                     run.state,
                     "-" if run.step is None else str(run.step),
                     _figure(run.reward),

@@ -22,10 +22,13 @@ SPLITS = ("held_out", "train")
 TIERS = ("auto", "bubblewrap", "landlock", "unsafe")
 
 
-@click.command(short_help="Train a model as a config says, or resume a run.")
+@click.command(short_help="Train a model as a config says, or resume or fork a run.")
 @click.argument("config", required=False)
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--resume", metavar="RUN", help="Continue this run exactly where it stopped.")
+@click.option(
+    "--from", "source", metavar="RUN[@STEP]", help="Start as this run stood, options changed."
+)
 @click.option("--quiet", is_flag=True, help="Print the last line only.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per step on stdout.")
 @debug_option
@@ -35,15 +38,22 @@ def train(
     config: str | None,
     overrides: tuple[str, ...],
     resume: str | None,
+    source: str | None,
     quiet: bool,
     as_json: bool,
 ) -> int:
-    """Train as CONFIG says; options are overridden by section.option=value."""
+    """Train as CONFIG says; options are overridden by section.option=value.
+
+    With --from there is no CONFIG: the fork has the options of RUN, and what is overridden.
+    """
     from pawl.cli.display import open_display
     from pawl.store.warned import library_warnings
 
     need_training()
-    run, places = _open_run(config, overrides, resume)
+    if source is None:
+        run, places = _open_run(config, overrides, resume)
+    else:
+        run, places = _open_fork(source, config, overrides, resume)
     state.run = run.path
     with run, open_display(quiet, as_json, places) as display, library_warnings(run):
         cfg = run.config()
@@ -52,6 +62,21 @@ def train(
         result = train_loop(cfg, run, display, resume is not None)
         display.close(result.summary)
     return int(result.exit_code)
+
+
+def _open_fork(
+    source: str, config: str | None, overrides: tuple[str, ...], resume: str | None
+) -> tuple[RunFolder, dict[str, str]]:
+    """The new run folder of a fork; with --from the first argument is an override as well."""
+    from pawl.train.fork import open_fork
+
+    if resume is not None:
+        hint = "--from makes a new run, --resume goes on with one; use the one you mean"
+        raise PawlError("--from and --resume exclude each other", "command line", hint)
+    if config is not None and "=" not in config:
+        hint = "a fork has the options of its run; change them with section.option=value"
+        raise PawlError(f"--from takes no config (`{config}`)", "command line", hint)
+    return open_fork(source, overrides if config is None else (config, *overrides))
 
 
 def _open_run(
@@ -157,18 +182,19 @@ def evaluate(
 ) -> None:
     """Pass@1 and pass@k with intervals: a base-capability test, or a run's checkpoint.
 
-    MODEL is bundled, a model folder or hub name, or a run folder. Options of the sections
-    problems, eval, rollout and sandbox apply: pawl eval bundled eval.samples=8
+    MODEL is bundled, a model folder or hub name, or a run as `pawl export` takes it. Options of
+    the sections problems, eval, rollout and sandbox apply: pawl eval bundled eval.samples=8
     """
     from pawl.cli.display import Notes
     from pawl.config.load import load_run, overridden
     from pawl.config.options import RunConfig
-    from pawl.store.read import is_run, saved_config
+    from pawl.store.read import is_run, run_and_steps, saved_config
 
     if config is not None:
         cfg, _ = load_run(config, overrides)
     else:
-        base = saved_config(Path(model)) if is_run(Path(model)) else RunConfig()
+        run, _ = run_and_steps(model)
+        base = saved_config(run) if is_run(run) else RunConfig()
         cfg = overridden(base, overrides)
     need_training()
     from pawl.train.eval_model import evaluate_model
@@ -202,7 +228,8 @@ def sft(config: str, overrides: tuple[str, ...], quiet: bool) -> int:
 def export(source: str, out: Path) -> int:
     """Write a model as a plain Hugging Face folder OUT, adapter merged.
 
-    SOURCE is a run (its newest checkpoint), RUN@STEP, an adapter folder or a model folder.
+    SOURCE is a run (its best checkpoint), RUN@STEP, RUN@STEP,STEP,... (the average of these
+    checkpoints), an adapter folder or a model folder.
     """
     need_training()
     from pawl.models.export import export as export_model

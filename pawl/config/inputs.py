@@ -43,6 +43,15 @@ class ModelConfig(Section):
     )
     lora: LoraConfig = opt(LoraConfig, "Low-rank adapters.")
 
+    @model_validator(mode="after")
+    def _four_bits_under_adapters(self) -> ModelConfig:
+        if self.quantise != "none" and not self.lora.r:
+            raise ValueError(
+                f"quantise = {self.quantise}: 4-bit weights cannot be trained themselves; set "
+                "lora.r above 0"
+            )
+        return self
+
 
 class PromptConfig(Section):
     """From a problem to the tokens that the model continues."""
@@ -110,7 +119,7 @@ class RolloutConfig(Section):
     """Sampling during training. Every warp but the temperature is replayed by the trainer."""
 
     engine: Literal["auto", "local", "hf"] = opt(
-        "auto", "local: fast decoding (Qwen2, Llama); hf: plain generate; auto: local if it can."
+        "auto", "local: fast decoding (Qwen, Llama, Mistral); hf: generate; auto: local if it can."
     )
     prompts: int = opt(16, "Prompts in a step (P).", "problems", ge=1, le=65536)
     group_size: int = opt(8, "Completions for each prompt (G).", "samples", ge=1, le=1024)

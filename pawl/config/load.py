@@ -35,9 +35,7 @@ def load_run(
     Raises PawlErrors with every mistake in the file, the environment and the overrides.
     """
     table = _read(RunConfig, Path(path), overrides, environ)
-    for option, value in PRESETS.get(str(table.values.get("algo.preset")), {}).items():
-        if option not in table.values:
-            table.put(option, value, f"preset {table.values['algo.preset']}")
+    _put_preset(table, set(table.values))
     if not table.values.get("name"):
         table.put("name", Path(path).stem, "file name")
     return check(RunConfig, table), provenance(RunConfig, table)
@@ -60,6 +58,35 @@ def overridden(
         table.put(path, value, "the config to change")
     _overlay(table, overrides, environ)
     return check(RunConfig, table)
+
+
+def continued(
+    cfg: RunConfig,
+    places: Mapping[str, str],
+    overrides: Sequence[str],
+    environ: Mapping[str, str] | None = None,
+) -> tuple[RunConfig, dict[str, str]]:
+    """The config of a fork: another run's with environment and overrides on top.
+
+    A preset among them sets what they leave open, as in a file. Raises PawlErrors.
+    """
+    table = Table(RunConfig)
+    for path, value in leaves(cfg).items():
+        table.put(path, value, f"the parent ({places.get(path, 'default')})")
+    before = dict(table.places)
+    _overlay(table, overrides, environ)
+    given = {path for path in table.values if table.places[path] != before.get(path)}
+    if "algo.preset" in given:
+        _put_preset(table, given)
+    return check(RunConfig, table), provenance(RunConfig, table)
+
+
+def _put_preset(table: Table, given: set[str]) -> None:
+    """Set what the table's preset names and nobody gave."""
+    name = str(table.values.get("algo.preset"))
+    for option, value in PRESETS.get(name, {}).items():
+        if option not in given:
+            table.put(option, value, f"preset {name}")
 
 
 def provenance(model: type[BaseModel], table: Table) -> dict[str, str]:

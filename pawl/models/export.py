@@ -1,7 +1,9 @@
-"""`pawl export`: a plain Hugging Face folder from a policy, a run, a checkpoint or an adapter.
+"""`pawl export`: a plain Hugging Face folder from a policy, a run, checkpoints or an adapter.
 
 Adapters are merged in fp32 and rounded once to the precision that the base was stored in; rows of
-trained added tokens go into the embeddings; the tokenizer goes along. Left out: sharding, hub
+trained added tokens go into the embeddings; the tokenizer goes along. An adapter that was trained
+on a 4-bit base is merged into the base in full precision, so that the result is not exactly the
+model that was trained. Several checkpoints of a run become their average. Left out: sharding, hub
 uploads.
 """
 
@@ -9,6 +11,8 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +23,15 @@ from pawl.errors import PawlError
 from pawl.models import source as reading
 from pawl.models import special
 from pawl.models.policy import Policy, load_policy, load_weights
-from pawl.store.read import is_run, saved_config
+from pawl.store.read import is_run, run_and_steps, saved_config
 
 
 def export(source: Policy | str | Path, out: Path) -> Path:
     """Write `source` to the new folder `out` and return it.
 
-    source: a policy, a run folder (its best checkpoint), RUN@STEP, an adapter folder or a model
-    folder. Raises PawlError for a folder that is in use or cannot be read.
+    source: a policy, a run folder (its best checkpoint), RUN@STEP, RUN@STEP,STEP,... (the average
+    of these), an adapter folder or a model folder. Raises PawlError for a folder that is in use or
+    cannot be read.
     """
     out = Path(out).expanduser()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -43,21 +48,49 @@ def export(source: Policy | str | Path, out: Path) -> Path:
 
 def merged(policy: Policy) -> Any:
     """A copy of the policy's causal LM with its adapter merged (itself, when it has none)."""
+    assert not policy.quantised, "adapters are merged into the base in full precision"
     if not policy.lora:
         return policy.core
     return _merge(copy.deepcopy(policy.model))
 
 
 def _merge(model: Any) -> Any:
+    """The plain model, merged in fp32 or wider, in the precision that its base is stored in."""
+    stored: torch.dtype = model.get_base_model().get_input_embeddings().weight.dtype
+    return _merge_wide(model).to(stored)
+
+
+def _merge_wide(model: Any) -> Any:
     stored: torch.dtype = model.get_base_model().get_input_embeddings().weight.dtype
     narrow = stored in (torch.bfloat16, torch.float16)
-    plain = (model.float() if narrow else model).merge_and_unload()
-    return plain.to(stored) if narrow else plain
+    return (model.float() if narrow else model).merge_and_unload()
+
+
+@torch.no_grad()
+def averaged(policy: Policy, folders: Sequence[Path]) -> Policy:
+    """A policy with the uniform average of the weights of several checkpoints, without adapter.
+
+    Weights along one trajectory are averaged (SWA, arXiv 1803.05407), in fp32. Under LoRA these
+    are the merged weights: the update is the product B A, and the product of averaged factors is
+    not the average of the products. The policy given is used up. Raises PawlError as
+    `load_weights` does.
+    """
+    mean: dict[str, torch.Tensor] = {}
+    for count, folder in enumerate(folders, 1):
+        load_weights(policy, folder)
+        model = _merge_wide(copy.deepcopy(policy.model)) if policy.lora else policy.core
+        for name, value in model.state_dict().items():
+            wide = value.to(torch.promote_types(value.dtype, torch.float32))
+            old = mean.setdefault(name, wide.clone())
+            old += (wide - old) / count  # equal checkpoints stay exactly what they are
+    plain = merged(policy)
+    plain.load_state_dict(mean)
+    return replace(policy, model=plain, lora=False)
 
 
 def _open(name: str) -> tuple[Any, Any]:
     """Merged model and tokenizer of a run, a step of a run, an adapter or a model folder."""
-    policy = run_policy(name)
+    policy = run_policy(name, full=True)
     if policy is not None:
         return merged(policy), policy.tokenizer
     path = Path(name).expanduser()
@@ -69,18 +102,26 @@ def _open(name: str) -> tuple[Any, Any]:
     return reading.read_model(place, "", stored), reading.read_tokenizer(place, "")
 
 
-def run_policy(name: str) -> Policy | None:
-    """The policy of RUN (its best checkpoint, else the newest) or RUN@STEP; None for others.
+def run_policy(name: str, full: bool = False) -> Policy | None:
+    """The policy of RUN (its best checkpoint, else the newest), RUN@STEP or the average of
+    RUN@STEP,STEP,...; None for others.
 
-    Only reads, so a live run may be opened. Raises PawlError for a step without a checkpoint.
+    full: a 4-bit base is read in full precision, as an average always is. Only reads, so a live
+    run may be opened. Raises PawlError for a step without a checkpoint, or one given twice.
     """
-    run, _, step = name.rpartition("@") if "@" in name else (name, "", "")
-    path = Path(run).expanduser()
+    path, steps = run_and_steps(name)
     if not path.is_dir() or not is_run(path):
         return None
+    given = steps.split(",")
+    if len(set(given)) < len(given):
+        raise PawlError(f"a step stands twice in {steps}", str(path), "name each step once")
+    folders = [_checkpoint(path, step) for step in given]
     cfg = saved_config(path)
-    policy = load_policy(cfg.model, cfg.seed)
-    load_weights(policy, _checkpoint(path, step))
+    whole = {"quantise": "none"} if full or len(folders) > 1 else {}
+    policy = load_policy(cfg.model.model_copy(update=whole), cfg.seed)
+    if len(folders) > 1:
+        return averaged(policy, folders)
+    load_weights(policy, folders[0])
     return policy
 
 

@@ -4,7 +4,7 @@ All tokens of a batch lie in one row (the prompts first, then the rows that cont
 each matrix product sees real tokens only and a prompt is computed once for its G completions.
 Attention alone knows the layout: a row sees its block's prompt and itself. The model is the
 Hugging Face module as it stands, adapters included; its attention function is replaced.
-Left out: families other than Qwen2 and Llama, sliding windows, positions that depend on length.
+Left out: other families, windows shorter than a row, positions that depend on length.
 
 Legend: B blocks, N tokens of the batch, M padded slots (rows of a block, padded to its longest),
 R rows of a block, W its width, P its prompt length, H hidden size, D head size.
@@ -24,7 +24,7 @@ from transformers.masking_utils import sdpa_mask
 
 from pawl.models.policy import Policy
 
-FAMILIES = ("qwen2", "llama")
+FAMILIES = ("qwen2", "qwen3", "llama", "mistral")
 NAME = "pawl_flat"
 
 
@@ -59,13 +59,24 @@ class Layout:
     hole: torch.Tensor
 
 
-def supports(policy: Policy) -> bool:
-    """Whether the policy's architecture can run flat."""
+def supports(policy: Policy, longest: int = 0) -> bool:
+    """Whether the policy can run flat with rows of up to `longest` tokens (0: of any length)."""
     config = policy.core.config
-    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
     rope = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
     fixed = rope not in ("dynamic", "longrope")
-    return config.model_type in FAMILIES and kinds == {"full_attention"} and fixed
+    return config.model_type in FAMILIES and fixed and not narrow(config, longest)
+
+
+def narrow(config: Any, longest: int) -> int:
+    """The attention window of a model in tokens, where rows of `longest` (0: any) exceed it.
+
+    0 where every token of such a row sees all before it. A window of W tokens counts the token
+    itself, so that rows of W tokens are not cut. Mistral has one window for all layers.
+    """
+    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
+    window = int(getattr(config, "sliding_window", None) or 0)
+    slides = "sliding_attention" in kinds or config.model_type == "mistral"
+    return window if slides and not 0 < longest <= window else 0
 
 
 def make_layout(blocks: Sequence[Block], device: torch.device) -> Layout:

@@ -55,8 +55,9 @@ def token_logprobs(
     kept_N = kept_of(samples)
     length_S = torch.tensor(lengths, device=policy.device)
     mask_ST = torch.arange(max(lengths), device=policy.device)[None] < length_S[:, None]
+    longest = max(len(g.prompt.tokens) + len(s.tokens) for g in groups for s in g.samples)
     with policy.forward():
-        if flat.supports(policy):
+        if flat.supports(policy, longest):
             hidden_NH = _flat_hidden(policy, groups)
             logp_N, entropy_N = score_hidden(
                 policy, hidden_NH, target_N, temperature, entropy_grad, kept_N

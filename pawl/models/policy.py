@@ -2,7 +2,7 @@
 
 Trained weights are fp32; the forward runs in `dtype` (autocast). Under LoRA the base weights are
 stored in `dtype`, only the adapter (and added tokens) train, and the reference is the same model
-with the adapter disabled. Dropout is always off. Left out: optimiser, quantised bases.
+with the adapter disabled. Dropout is always off. Left out: optimiser.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from torch import nn
 
 from pawl.config.options import ModelConfig
 from pawl.errors import PawlError
-from pawl.models import source, special
+from pawl.models import quantised, source, special
 from pawl.models.source import bundled_path
 
 __all__ = ["Policy", "bundled_path", "freeze_reference", "load_policy", "load_weights"]
@@ -40,8 +40,9 @@ class Policy:
     """A model that is trained.
 
     model: HF causal LM, PEFT-wrapped when `lora`. eos_ids: every id that ends a completion.
-    dtype: precision of the forward. notes: what was changed on loading, one line each.
-    frozen: copy for the reference under full fine-tuning, None until `freeze_reference`.
+    dtype: precision of the forward. quantised: the base is in 4 bits. notes: what was changed on
+    loading, one line each. frozen: copy for the reference under full fine-tuning, None until
+    `freeze_reference`.
     """
 
     model: nn.Module
@@ -51,6 +52,7 @@ class Policy:
     device: torch.device
     dtype: torch.dtype = torch.float32
     lora: bool = False
+    quantised: bool = False
     notes: list[str] = field(default_factory=list)
     frozen: nn.Module | None = None
 
@@ -90,7 +92,9 @@ def load_policy(cfg: ModelConfig, seed: int) -> Policy:
     device = source.pick_device(cfg.device)
     dtype = source.pick_dtype(cfg.dtype, device)
     lora = cfg.lora.r > 0
-    hf = source.read_model(place, cfg.revision, dtype if lora else torch.float32)
+    four = cfg.quantise == "nf4"
+    how = source.Quantised(quantised.settings(dtype), device) if four else None
+    hf = source.read_model(place, cfg.revision, dtype if lora else torch.float32, how)
     tokenizer = source.read_tokenizer(place, cfg.revision)
     ends = special.eos_ids(hf, tokenizer)
     notes = [] if ends else ["no EOS token: completions end at rollout.max_tokens only"]
@@ -102,8 +106,11 @@ def load_policy(cfg: ModelConfig, seed: int) -> Policy:
     if cfg.gradient_checkpointing:
         hf.gradient_checkpointing_enable({"use_reentrant": False})
     model = _adapted(hf, cfg, added, seed) if lora else hf
-    model.eval().to(device)
-    return Policy(model, tokenizer, tokenizer.pad_token_id, ends, device, dtype, lora, notes)
+    model.eval()
+    if not four:  # which was read onto its device
+        model.to(device)
+    pad: int = tokenizer.pad_token_id
+    return Policy(model, tokenizer, pad, ends, device, dtype, lora, four, notes)
 
 
 def no_dropout(model: nn.Module) -> None:

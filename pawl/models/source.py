@@ -1,12 +1,13 @@
 """Read a base model and its tokenizer from a folder or a hub name, or refuse with the reason.
 
 Every failure that a user can cause ends as a `PawlError` that names the option and what to do.
-Left out: adapters and special tokens (`special.py`, `policy.py`), quantised weights.
+Left out: adapters and special tokens (`special.py`, `policy.py`).
 """
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,14 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    BitsAndBytesConfig,
     PreTrainedTokenizerFast,
 )
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.utils import logging
 
 from pawl.errors import PawlError
+from pawl.models.quantised import keep_layout
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 UNREADABLE = (
@@ -83,14 +86,25 @@ def read_config(source: str, revision: str) -> Any:
     return config
 
 
-def read_model(source: str, revision: str, dtype: torch.dtype) -> Any:
+@dataclass(frozen=True, slots=True)
+class Quantised:
+    """Read linear layers in 4 bits, straight onto a device (`quantised.settings`)."""
+
+    settings: BitsAndBytesConfig
+    device: torch.device
+
+
+def read_model(source: str, revision: str, dtype: torch.dtype, how: Quantised | None = None) -> Any:
     """The causal LM in evaluation mode with weights in `dtype`; refuses incomplete weights."""
     read_config(source, revision)
     no_bars()
+    more: dict[str, Any] = {}
+    if how is not None:
+        more = {"quantization_config": how.settings, "device_map": {"": how.device}}
     try:
         reader: Any = AutoModelForCausalLM
         model, info = reader.from_pretrained(
-            source, revision=revision or None, dtype=dtype, output_loading_info=True
+            source, revision=revision or None, dtype=dtype, output_loading_info=True, **more
         )
     except UNREADABLE as error:
         raise _unreadable("the weights", source, error) from error
@@ -101,6 +115,8 @@ def read_model(source: str, revision: str, dtype: torch.dtype) -> Any:
             "model.path",
             "the folder is incomplete or belongs to another architecture",
         )
+    if how is not None:
+        keep_layout(model)
     return model.eval()
 
 

@@ -1,4 +1,4 @@
-"""Batched decoding of the Qwen2 and Llama family: prefill each prompt once, then token by token.
+"""Batched decoding of `weights.py`: prefill each prompt once, then token by token.
 
 A prompt's keys and values are kept once for its whole group; each row adds a cache of its own.
 Attention over the two parts is one softmax. A finished row is overwritten by the last live one,
@@ -136,7 +136,11 @@ class Decoder:
         x = F.linear(self._norm(hidden, layer.norm1), layer.qkv, layer.qkv_bias).to(self.attention)
         x = x.view(len(x), -1, w.head_dim)
         turned = w.heads + w.kv_heads
-        wide = x[:, :turned].to(phase.real.dtype).reshape(len(x), turned, -1, 2)
+        if layer.qk_norm is None:
+            wide = x[:, :turned].to(phase.real.dtype).reshape(len(x), turned, -1, 2)
+        else:  # in the model's own order: brought into pairs only now
+            halves = self._norm(x[:, :turned], layer.qk_norm).to(phase.real.dtype)
+            wide = halves.view(len(x), turned, 2, -1).transpose(2, 3).contiguous()
         qk = torch.view_as_real(torch.view_as_complex(wide) * phase).flatten(-2).to(self.attention)
         return qk[:, : w.heads], qk[:, w.heads :], x[:, turned:]
 
@@ -149,7 +153,7 @@ class Decoder:
 
     def _norm(self, hidden: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         """RMSNorm as transformers computes it: in fp32 even for a float64 model."""
-        if hidden.dtype == torch.float32:
+        if hidden.dtype == torch.float32 and weight.dim() == 1:
             scaled = F.rms_norm(hidden, hidden.shape[-1:], weight, self.w.eps)
             return scaled.to(self.w.dtype)
         x = hidden.float()

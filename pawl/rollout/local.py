@@ -1,4 +1,4 @@
-"""The fast engine: own batched decoding for the Qwen2 and Llama family, equal to `hf`.
+"""The fast engine: own batched decoding for Qwen2, Qwen3, Llama and Mistral, equal to `hf`.
 
 Weights are copied at `sync_weights` (adapters merged), prompts are prefilled once for their
 group, samples are yielded as they end and their rows leave the batch. Left out: prefix sharing

@@ -1,4 +1,4 @@
-"""Which engine serves a policy: `local` for the Qwen2 and Llama family, `hf` for the rest."""
+"""Which engine serves a policy: `local` for the Qwen, Llama and Mistral families, else `hf`."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ from pawl.rollout.local import LocalEngine
 from pawl.rollout.weights import unsupported
 
 
-def make_engine(policy: Policy, name: str, batch: int = 0) -> tuple[Engine, str]:
+def make_engine(policy: Policy, name: str, batch: int = 0, longest: int = 0) -> tuple[Engine, str]:
     """The engine called `name` (auto, local, hf) and one line that says why it was taken.
 
-    `batch` is the number of rows decoded at once, 0 for all. Raises PawlError for `local` with a
-    model that it cannot decode.
+    `batch` is the number of rows decoded at once, 0 for all; `longest` the most tokens of a prompt
+    and its completion, 0 where nothing bounds them. Raises PawlError for `local` with a model that
+    it cannot decode.
     """
-    reason = unsupported(policy)
+    reason = unsupported(policy, longest)
+    if name == "auto" and policy.quantised and not reason:
+        reason = "local would hold the 4-bit base in full (rollout.engine: local, if memory allows)"
     if name == "local" and reason:
         hint = "use rollout.engine: auto or hf"
         raise PawlError(f"the local engine cannot run this model: {reason}", "rollout.engine", hint)

@@ -1,8 +1,10 @@
-"""Weights of the Qwen2 and Llama family laid out for decoding: fused, adapters merged in.
+"""Weights of Qwen2, Qwen3, Llama and Mistral laid out for decoding: fused, adapters merged in.
 
 q, k and v are one matrix, gate and up another. The rows of q and k are permuted within each head
 so that a rotation pair is adjacent (RoPE is then one complex product), and q carries the scale
-1 / sqrt(D). Left out: other families, quantised weights.
+1 / sqrt(D). Where queries and keys are normalised (Qwen3), the norm carries the scale and the
+order stays: a sum over another order rounds differently. A base in 4 bits is dequantised. Left
+out: other families.
 
 Legend: D head size, H hidden size, V vocabulary.
 """
@@ -16,17 +18,22 @@ import torch
 
 from pawl.models import flat
 from pawl.models.policy import Policy
+from pawl.models.quantised import dense
 
 ROPES = ("default", "linear", "llama3")
 
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One decoder layer; biases are None where the model has none."""
+    """One decoder layer; biases are None where the model has none.
+
+    qk_norm: weights of the norm of each query and key head (heads + kv_heads, D), None for none.
+    """
 
     norm1: torch.Tensor
     qkv: torch.Tensor
     qkv_bias: torch.Tensor | None
+    qk_norm: torch.Tensor | None
     out: torch.Tensor
     out_bias: torch.Tensor | None
     norm2: torch.Tensor
@@ -53,13 +60,15 @@ class Weights:
     dtype: torch.dtype
 
 
-def unsupported(policy: Policy) -> str:
-    """Why the policy cannot be decoded here; empty when it can."""
+def unsupported(policy: Policy, longest: int = 0) -> str:
+    """Why rows of up to `longest` tokens (0: any) cannot be decoded here; empty when they can."""
     config = policy.core.config
     if config.model_type not in flat.FAMILIES:
-        return f"the family {config.model_type} is not Qwen2 or Llama"
-    if set(getattr(config, "layer_types", None) or ["full_attention"]) != {"full_attention"}:
-        return "the model has sliding-window attention"
+        return f"the family {config.model_type} is not Qwen2, Qwen3, Llama or Mistral"
+    window = flat.narrow(config, longest)
+    if window:
+        rows = f"rows of up to {longest} tokens" if longest else "rows of any length"
+        return f"it has sliding-window attention over {window} tokens, too few for {rows}"
     rope = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
     if rope not in ROPES:
         return f"its rope scaling {rope} depends on the length"
@@ -77,7 +86,7 @@ def read_weights(policy: Policy, positions: int) -> Weights:
     dim = getattr(config, "head_dim", None) or config.hidden_size // heads
     dtype = _compute_dtype(policy)
     embed = _table(core.get_input_embeddings())
-    layers = tuple(_layer(layer, dim, dtype) for layer in core.base_model.layers)
+    layers = tuple(_layer(layer, heads, dim, dtype) for layer in core.base_model.layers)
     head = core.get_output_embeddings()
     norm = core.base_model.norm
     return Weights(
@@ -114,24 +123,17 @@ def _compute_dtype(policy: Policy) -> torch.dtype:
     return weight.dtype
 
 
-def _layer(layer: Any, dim: int, dtype: torch.dtype) -> Layer:
-    attention, mlp = layer.self_attn, layer.mlp
-    order = torch.arange(dim).view(2, dim // 2).T.reshape(-1)  # 0, D/2, 1, D/2 + 1, ...
-    rows = [_weight(m) for m in (attention.q_proj, attention.k_proj, attention.v_proj)]
-    rows[0] = rows[0] * dim**-0.5
-    rows[:2] = [_by_pairs(x, dim, order) for x in rows[:2]]
-    biases = [_bias(m, dtype) for m in (attention.q_proj, attention.k_proj, attention.v_proj)]
-    qkv_bias = None
-    if biases[0] is not None and biases[1] is not None and biases[2] is not None:
-        q, k, v = biases[0] * dim**-0.5, biases[1], biases[2]
-        qkv_bias = torch.cat([_by_pairs(q, dim, order), _by_pairs(k, dim, order), v])
+def _layer(layer: Any, heads: int, dim: int, dtype: torch.dtype) -> Layer:
+    mlp, out = layer.mlp, layer.self_attn.o_proj
+    qkv, qkv_bias, qk_norm = _attention(layer.self_attn, heads, dim, dtype)
     gate, up = _bias(mlp.gate_proj, dtype), _bias(mlp.up_proj, dtype)
     return Layer(
         layer.input_layernorm.weight.clone(),
-        torch.cat(rows).to(dtype),
+        qkv,
         qkv_bias,
-        _weight(attention.o_proj).to(dtype),
-        _bias(attention.o_proj, dtype),
+        qk_norm,
+        _weight(out).to(dtype),
+        _bias(out, dtype),
         layer.post_attention_layernorm.weight.clone(),
         torch.cat([_weight(mlp.gate_proj), _weight(mlp.up_proj)]).to(dtype),
         None if gate is None or up is None else torch.cat([gate, up]),
@@ -140,15 +142,39 @@ def _layer(layer: Any, dim: int, dtype: torch.dtype) -> Layer:
     )
 
 
+def _attention(
+    attention: Any, heads: int, dim: int, dtype: torch.dtype
+) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+    """q, k, v as one matrix, their biases, and the norm of queries and keys."""
+    modules = (attention.q_proj, attention.k_proj, attention.v_proj)
+    q, k, v = (_weight(m) for m in modules)
+    biases = [_bias(m, dtype) for m in modules]
+    bias_q, bias_k, bias_v = biases
+    assert len({b is None for b in biases}) == 1
+    norm = getattr(attention, "q_norm", None)
+    if norm is not None:
+        wide = torch.promote_types(norm.weight.dtype, torch.float32)  # the scale must not round
+        norm_q, norm_k = norm.weight.to(wide) * dim**-0.5, attention.k_norm.weight.to(wide)
+        every = [norm_q] * heads + [norm_k] * (len(k) // dim)
+        bias = None if None in biases else torch.cat([b for b in biases if b is not None])
+        return torch.cat([q, k, v]).to(dtype), bias, torch.stack(every)
+    order = torch.arange(dim).view(2, dim // 2).T.reshape(-1)  # 0, D/2, 1, D/2 + 1, ...
+    rows = torch.cat([_by_pairs(q * dim**-0.5, dim, order), _by_pairs(k, dim, order), v])
+    if bias_q is None or bias_k is None or bias_v is None:
+        return rows.to(dtype), None, None
+    turned = [_by_pairs(bias_q * dim**-0.5, dim, order), _by_pairs(bias_k, dim, order)]
+    return rows.to(dtype), torch.cat([*turned, bias_v]), None
+
+
 def _by_pairs(x: torch.Tensor, dim: int, order: torch.Tensor) -> torch.Tensor:
     """Permute the outputs of each head."""
     return x.view(-1, dim, *x.shape[1:])[:, order].reshape(x.shape)
 
 
 def _weight(linear: Any) -> torch.Tensor:
-    """A linear layer's weight with its active adapters merged; always a copy."""
+    """A linear layer's weight, dequantised, with its active adapters merged; always a copy."""
     base = getattr(linear, "base_layer", linear)
-    weight: torch.Tensor = base.weight.clone()
+    weight = dense(base)
     if base is not linear and not linear.disable_adapters:
         for name in linear.active_adapters:
             weight = weight + linear.get_delta_weight(name).to(weight.dtype)

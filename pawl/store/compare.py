@@ -19,6 +19,7 @@ import numpy as np
 from scipy import stats
 
 from pawl.metrics import CATALOGUE
+from pawl.store.parent import Parent, parent_of
 from pawl.store.read import Row, read_run, read_samples, read_steps, series
 from pawl.store.samples import score_of
 
@@ -60,7 +61,8 @@ class Divergence:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Everything that `pawl diff` shows."""
+    """Everything that `pawl diff` shows. lineage: how one comes from the other, "" if not so;
+    shared_until: the last step of the history that they share, which says nothing about them."""
 
     a: str
     b: str
@@ -70,13 +72,17 @@ class Comparison:
     metrics: list[MetricDifference]
     common_steps: int
     divergence: Divergence | None
+    lineage: str
+    shared_until: int | None
 
 
 def compare(a: Path, b: Path) -> Comparison:
     """Compare two run folders; raises PawlError when one of them is none."""
     body_a, body_b = read_run(a), read_run(b)
     steps_a, steps_b = read_steps(a), read_steps(b)
+    lineage, shared = _lineage(a, b, body_a, body_b)
     common = sorted({_step(r) for r in steps_a} & {_step(r) for r in steps_b})
+    common = [step for step in common if shared is None or step > shared]
     return Comparison(
         a=str(a),
         b=str(b),
@@ -88,7 +94,28 @@ def compare(a: Path, b: Path) -> Comparison:
         metrics=_metrics(steps_a, steps_b, common),
         common_steps=len(common),
         divergence=_divergence(a, b, steps_a, steps_b),
+        lineage=lineage,
+        shared_until=shared,
     )
+
+
+def _lineage(a: Path, b: Path, body_a: Row, body_b: Row) -> tuple[str, int | None]:
+    """How the runs are related in words, and the last step that both have from the same run."""
+    up = {"A": parent_of(body_a), "B": parent_of(body_b)}
+    for name, other, body, folder in (("B", "A", body_a, a), ("A", "B", body_b, b)):
+        parent = up[name]
+        if parent is not None and _is_run_of(parent, body, folder):
+            return f"{name} is a fork of {other} at step {parent.step}", parent.step
+    one, two = up["A"], up["B"]
+    if one and two and (one.run, one.config_hash) == (two.run, two.config_hash):
+        steps = f"steps {one.step} and {two.step}"
+        return f"A and B are forks of {Path(one.run).name} at {steps}", min(one.step, two.step)
+    return "", None
+
+
+def _is_run_of(parent: Parent, body: Row, folder: Path) -> bool:
+    same = Path(parent.run).name == folder.name
+    return same and parent.config_hash == body.get("config_hash")
 
 
 def _step(record: Row) -> int:

@@ -18,6 +18,7 @@ PACKAGES = (
     "torch",
     "transformers",
     "peft",
+    "bitsandbytes",
     "safetensors",
     "tokenizers",
     "numpy",

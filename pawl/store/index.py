@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pawl.errors import PawlError
 from pawl.store.lock import holder
+from pawl.store.parent import parent_of
 from pawl.store.read import Row, read_events, read_run, read_steps, series
 
 ENDINGS = {
@@ -24,7 +25,8 @@ ENDED = {0: "finished", 1: "target missed", 4: "stopped", 130: "interrupted"}
 @dataclass(frozen=True, slots=True)
 class RunInfo:
     """One run. state: running, finished, target missed, stopped, interrupted, refused, crashed,
-    or killed (it ended without a word). Figures are None where nothing was measured."""
+    or killed (it ended without a word). Figures are None where nothing was measured; parent is
+    RUN@STEP for a fork."""
 
     name: str
     path: str
@@ -54,7 +56,8 @@ def run_info(run: Path) -> RunInfo:
     config = body.get("config")
     assert isinstance(config, dict)
     rewards, evals = series(steps, "reward/mean"), series(steps, "eval/pass_at_1")
-    parent = body.get("parent")
+    parent = parent_of(body)
+    evals = [(step, v) for step, v in evals if parent is None or step >= parent.start_step]
     return RunInfo(
         name=run.name,
         path=str(run),
@@ -67,7 +70,7 @@ def run_info(run: Path) -> RunInfo:
         pass_at_1_first=evals[0][1] if evals else None,
         pass_at_1_last=evals[-1][1] if evals else None,
         config_hash=str(body.get("config_hash", "")),
-        parent=str(parent) if parent else None,
+        parent=parent.name if parent else None,
     )
 
 

@@ -18,13 +18,14 @@ from pawl.errors import PawlError, PawlErrors
 from pawl.store import facts
 from pawl.store.files import dumps, read_lines
 from pawl.store.lock import holder
+from pawl.store.parent import PLACE, Parent
 
 FORMAT = 1
 
 
 def config_hash(cfg: RunConfig) -> str:
     """Hash of everything that results depend on: all options but the run's name and place."""
-    values = {k: v for k, v in leaves(cfg).items() if k not in ("name", "runs_dir")}
+    values = {k: v for k, v in leaves(cfg).items() if k not in PLACE}
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -46,21 +47,23 @@ def require_same(run: Path, saved: RunConfig, cfg: RunConfig) -> None:
     errors = [
         PawlError(f"`{path}` is {old.get(path)!r} in the run and {new.get(path)!r} here", str(run))
         for path in {**old, **new}
-        if old.get(path) != new.get(path) and path not in ("name", "runs_dir")
+        if old.get(path) != new.get(path) and path not in PLACE
     ]
     if errors:
         errors[-1].hint = "resume keeps the original config; start a new run for another one"
         raise PawlErrors(errors)
 
 
-def first_facts(cfg: RunConfig, places: Mapping[str, str], parent: str) -> dict[str, object]:
+def first_facts(
+    cfg: RunConfig, places: Mapping[str, str], parent: Parent | None
+) -> dict[str, object]:
     """run.json at the start of a run."""
     return {
         "format": FORMAT,
         "name": cfg.name,
         "created": now(),
         "command": sys.argv,
-        "parent": parent or None,
+        "parent": parent.as_dict() if parent else None,
         "seed": cfg.seed,
         "config_hash": config_hash(cfg),
         "config": cfg.model_dump(mode="json", by_alias=True),

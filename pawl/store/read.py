@@ -53,6 +53,13 @@ def is_run(path: Path) -> bool:
     return (path / "run.json").is_file()
 
 
+def run_and_steps(name: str) -> tuple[Path, str]:
+    """RUN@STEPS as the folder and what stands behind the last "@"; "" when it is a run as it is."""
+    whole = Path(name).expanduser()
+    run, sign, steps = name.rpartition("@")
+    return (whole, "") if not sign or is_run(whole) else (Path(run).expanduser(), steps)
+
+
 def saved_config(run: Path) -> RunConfig:
     """The run's resolved config; raises PawlError when this Pawl does not know its options."""
     try:
@@ -60,6 +67,13 @@ def saved_config(run: Path) -> RunConfig:
     except ValidationError as e:
         what = f"run.json holds a config that this Pawl does not know ({e.error_count()} faults)"
         raise PawlError(what, str(run), "use the version that its `packages` name") from e
+
+
+def places_of(run: Path) -> dict[str, str]:
+    """Where the options that differ from the defaults were set, when the run began."""
+    rows = read_run(run).get("differs_from_defaults")
+    assert isinstance(rows, list)
+    return {row["path"]: row["from"] for row in rows}
 
 
 def read_steps(run: Path) -> list[Row]:

@@ -22,7 +22,8 @@ from pawl.errors import Exit, PawlError
 from pawl.store.files import append_lines, dumps, read_lines, repair, write_atomic, write_error
 from pawl.store.lock import RunLock
 from pawl.store.manifest import FORMAT, config_hash, first_facts, never_began, now, pretty
-from pawl.store.read import read_run, saved_config
+from pawl.store.parent import Parent
+from pawl.store.read import places_of, read_run, saved_config
 
 APPENDED = ("steps.jsonl", "events.jsonl", "preflight.jsonl")
 COMMANDS = ("pause", "continue", "stop", "checkpoint", "patch")
@@ -41,7 +42,10 @@ class RunFolder:
 
     @classmethod
     def create(
-        cls, cfg: RunConfig, places: Mapping[str, str] | None = None, parent: str = ""
+        cls,
+        cfg: RunConfig,
+        places: Mapping[str, str] | None = None,
+        parent: Parent | None = None,
     ) -> RunFolder:
         """Make `runs_dir/name`; raises PawlError when it exists or cannot be made.
 
@@ -104,9 +108,7 @@ class RunFolder:
 
     def places(self) -> dict[str, str]:
         """Where the options that differ from the defaults were set, when the run began."""
-        rows = self.facts().get("differs_from_defaults")
-        assert isinstance(rows, list)
-        return {row["path"]: row["from"] for row in rows}
+        return places_of(self.path)
 
     def update(self, **more: object) -> None:
         """Add facts to run.json (sandbox tier, data and reward versions, device), atomically."""
@@ -116,6 +118,13 @@ class RunFolder:
         """One record of one optimiser step; it must hold an integer `step`."""
         assert isinstance(record["step"], int)
         append_lines(self.path / "steps.jsonl", [record])
+
+    def replace_last_step(self, record: Record) -> None:
+        """Put `record` in the place of the newest one, which has the same step."""
+        records = [dict(r) for r in read_lines(self.path / "steps.jsonl")]
+        assert records[-1]["step"] == record["step"]
+        lines = "".join(dumps(r) + "\n" for r in [*records[:-1], record])
+        write_atomic(self.path / "steps.jsonl", lines)
 
     def append_samples(self, step: int, rows: Sequence[Record], kind: SampleKind = "step") -> None:
         """Completions of a step ("step") or of a held-out evaluation after it ("eval")."""

@@ -8,165 +8,23 @@ Left out: the step itself (`loop.py`).
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
-from pawl.algo.shaping import Spread
-from pawl.config.options import AlgoConfig, OptimConfig
+from pawl.config.options import AlgoConfig
 from pawl.errors import Exit, PawlError
 from pawl.store.manifest import config_hash
-from pawl.store.read import read_events, read_samples, read_steps
 from pawl.train import checkpoint, heldout
 from pawl.train.control import Interrupts, patched, wait_while_paused
-from pawl.train.curriculum import Move, decide, drawn_by_stage, stage_after
-from pawl.train.data import draw, epoch_ends
-from pawl.train.heldout import HeldOut
-from pawl.train.host import STEPS, epoch_times
+from pawl.train.curriculum import Move, decide
+from pawl.train.data import epoch_ends
+from pawl.train.host import epoch_times
 from pawl.train.notices import emptied_steps, nothing_to_learn, tell
+from pawl.train.progress import Progress, TrainResult, evaluations, host_of
 from pawl.train.record import Record, epoch_metrics
-from pawl.train.rollouts import Batch
-from pawl.train.rules import Verdict, judge, reached
+from pawl.train.rules import judge, reached
 from pawl.train.session import Session
 
 KL_HORIZON = 10_000  # samples in which kl_coef can double or so (arXiv 1909.08593)
-
-
-@dataclass(frozen=True, slots=True)
-class TrainResult:
-    """How a run ended: the exit code and the last line to print."""
-
-    exit_code: Exit
-    summary: str
-
-
-@dataclass(slots=True)
-class Progress:
-    """Where a run stands. outcome is None while it goes on, else why it ends.
-
-    stage: of the curriculum, for the next step. drawn_in: prompts drawn in each stage. seen: places
-    of the training problems that were drawn.
-    resident_mb: memory after each of the last steps of this process; a resume starts it anew.
-    """
-
-    optim: OptimConfig
-    kl_coef: float
-    step: int = 0
-    updates: int = 0
-    best_step: int = 0
-    best_score: float | None = None
-    evals_since_best: int = 0
-    samples: int = 0
-    tokens: int = 0
-    spread: Spread = Spread()
-    stage: int = 0
-    drawn_in: Counter[int] = field(default_factory=Counter)
-    seen: set[int] = field(default_factory=set)
-    records: list[Record] = field(default_factory=list)
-    told: set[str] = field(default_factory=set)
-    verdicts: list[Verdict] = field(default_factory=list)
-    replay: list[dict[str, object]] = field(default_factory=list)
-    start: HeldOut | None = None
-    end: HeldOut | None = None
-    saved_step: int = -1
-    resident_mb: deque[float] = field(default_factory=lambda: deque(maxlen=STEPS))
-    outcome: tuple[Exit, str] | None = None
-
-    @property
-    def drawn(self) -> int:
-        """Prompts drawn so far, repeats counted."""
-        return self.drawn_in.total()
-
-    def counters(self, step: int, batch: Batch, n_train: int) -> Record:
-        """The running totals of a step record."""
-        samples = batch.rollouts.samples_S
-        batch_tokens = sum(len(s.tokens) for s in samples)
-        self.samples += len(samples)
-        self.tokens += batch_tokens
-        self.drawn_in[self.stage] += batch.drawn
-        self.seen.update(batch.places)
-        return {
-            "step": step,
-            "epoch": self.drawn / n_train,
-            "samples": self.samples,
-            "tokens": self.tokens,
-            "drawn": self.drawn,
-            "prompts_seen": len(self.seen),
-            "group/trained": len(batch.used),
-            "batch_samples": len(samples),
-            "batch_tokens": batch_tokens,
-        }
-
-
-def take_up(s: Session, resume: bool) -> Progress:
-    """Where the run stands: nowhere yet, or as its newest valid checkpoint left it."""
-    progress = Progress(optim=s.cfg.optim, kl_coef=s.cfg.algo.kl_coef)
-    if resume and any((s.run.path / "checkpoints").glob("step-??????")):
-        restore(s, progress)
-    elif resume:
-        s.run.cut_after(-1)
-        s.run.event("resume", step=0, reason="no checkpoint was written; starting again")
-    return progress
-
-
-def begin(s: Session, progress: Progress) -> None:
-    """The evaluation before training, and a checkpoint at step 0."""
-    record: Record = {"step": 0, "epoch": 0.0, "samples": 0, "tokens": 0}
-    record |= {"drawn": 0, "prompts_seen": 0}
-    began = time.perf_counter()
-    s.engine.sync_weights(s.policy, 0)
-    if s.held_out:
-        progress.start = progress.end = heldout.evaluate(s, 0, full=True)
-        record |= heldout.metrics(progress.start, progress.start)
-        progress.best_score = 0.0
-    record["host"] = {"time/eval_s": time.perf_counter() - began}
-    s.run.append_step(record)
-    progress.records.append(record)
-    s.display.eval(record)
-    save(s, progress)
-
-
-def restore(s: Session, progress: Progress) -> None:
-    """Load the newest valid checkpoint and cut everything that was recorded after it."""
-    folder, notes = checkpoint.newest_valid(s.run.path / "checkpoints")
-    for note in notes:
-        s.display.note(note)
-        s.run.event("checkpoint_skipped", text=note)
-    state = checkpoint.load(folder, s.policy, s.optimizer, config_hash(s.cfg))
-    if state.scaler:
-        s.scaler.load_state_dict(dict(state.scaler))
-    s.run.cut_after(state.step)
-    progress.step = progress.saved_step = state.step
-    progress.updates, progress.kl_coef = state.updates, state.kl_coef
-    progress.spread = state.spread
-    progress.best_step, progress.best_score = state.best_step, state.best_score
-    progress.evals_since_best = state.evals_since_best
-    progress.records = list(read_steps(s.run.path))
-    progress.samples = int(str(progress.records[-1]["samples"]))
-    progress.tokens = int(str(progress.records[-1]["tokens"]))
-    progress.stage = stage_after(s.cfg.curriculum, progress.records)
-    progress.drawn_in = drawn_by_stage(progress.records, len(s.pools))
-    for stage, n in progress.drawn_in.items():
-        progress.seen.update(place for place, _ in draw(0, n, s.pools[stage], s.cfg.seed))
-    for i in range(1, len(progress.records) + 1):
-        done = {v.index for v in progress.verdicts}
-        progress.verdicts += judge(s.cfg.rules, done, progress.records[:i])
-    for event in read_events(s.run.path):
-        if event["kind"] == "shaping_cancels":
-            progress.told.add(str(event["component"]))
-        if event["kind"] == "command" and event.get("outcome") == "done" and "set" in event:
-            if int(str(event["step"])) <= state.step:
-                progress.optim = patched(progress.optim, event)
-            else:
-                progress.replay.append(event)
-    if s.held_out:
-        known = [*s.held_out, *s.families]
-        progress.start = heldout.from_rows(list(read_samples(s.run.path, 0, "eval")), known)
-        newest = max(int(str(r["step"])) for r in _evals(progress.records))
-        progress.end = heldout.from_rows(list(read_samples(s.run.path, newest, "eval")), known)
-    s.engine.sync_weights(s.policy, state.updates)
-    s.run.event("resume", step=state.step, checkpoint=folder.name)
-    s.display.note(f"resumed from {folder.name}")
 
 
 def after_step(s: Session, progress: Progress, record: Record, seen: Interrupts) -> None:
@@ -183,7 +41,8 @@ def after_step(s: Session, progress: Progress, record: Record, seen: Interrupts)
     before, own = int(str(progress.records[-2]["drawn"])), list[Record]()
     if last or epoch_ends(before, progress.drawn, len(s.train)):
         own = _epoch_records(progress.records)
-        record |= epoch_metrics(own, _evals(progress.records)) | emptied_steps(s.cfg.algo, own)
+        record |= epoch_metrics(own, evaluations(progress.records, progress.start_step))
+        record |= emptied_steps(s.cfg.algo, own)
         record["host"] = host_of(record) | epoch_times(own)
     tell(s, progress.records, own, progress.told)
     judge_boundary(s, progress)
@@ -365,17 +224,6 @@ def finish(s: Session, progress: Progress) -> TrainResult:
         s.display.note(f"resume with: pawl train --resume {s.run.path}")
     s.run.event("end", step=progress.step, exit_code=int(code), text=text)
     return TrainResult(code, text)
-
-
-def host_of(record: Record) -> Record:
-    """The machine's part of a record."""
-    host = record["host"]
-    assert isinstance(host, dict)
-    return host
-
-
-def _evals(records: Sequence[Record]) -> list[Record]:
-    return [r for r in records if r.get("eval/pass_at_1") is not None]
 
 
 def _epoch_records(records: Sequence[Record]) -> list[Record]:

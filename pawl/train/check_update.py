@@ -221,12 +221,8 @@ def _synced(moved: Moved, half: bool) -> Check:
     )
 
 
-def of_schedule(cfg: RunConfig, total: int, updates: int) -> list[Check]:
-    """The learning rate, simulated over every optimiser step of the run.
-
-    total: steps of the run; updates: optimiser steps of one step.
-    """
-    n = total * updates
+def of_schedule(cfg: RunConfig, n: int) -> list[Check]:
+    """The learning rate, simulated over all n optimiser steps of the run."""
     rates = [lr_at(i, n, cfg.optim) for i in _places(n)]
     peak = max(rates, default=0.0)
     at = _places(n)[rates.index(peak)] / n if rates else 1.0

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,11 +110,18 @@ def newest_valid(root: Path) -> tuple[Path, list[str]]:
 
     Raises PawlError when there is none. Half-written folders (`*.tmp`) are removed.
     """
-    notes = []
+    removed = []
     for tmp in root.glob("step-*.tmp"):
         shutil.rmtree(tmp, ignore_errors=True)
-        notes.append(f"removed half-written {tmp.name}")
-    for folder in sorted(root.glob("step-*"), reverse=True):
+        removed.append(f"removed half-written {tmp.name}")
+    folder, notes = find_valid(root)
+    return folder, removed + notes
+
+
+def find_valid(root: Path) -> tuple[Path, list[str]]:
+    """As `newest_valid`, for a run that another trainer may hold: nothing is touched."""
+    notes = []
+    for folder in sorted(root.glob("step-??????"), reverse=True):
         try:
             read_state(folder)
         except PawlError as e:
@@ -124,6 +132,40 @@ def newest_valid(root: Path) -> tuple[Path, list[str]]:
     raise PawlError(
         f"no usable checkpoint{detail}", str(root), "start the run again under another name"
     )
+
+
+def adopt(source: Path, root: Path, changed: Mapping[str, object]) -> None:
+    """Take a checkpoint of another run over as `root/step-N`, its TrainState changed; atomic.
+
+    Files are linked where the file system allows it: a checkpoint is never written to again.
+    Raises PawlError when the source is damaged or gone, or the disk refuses.
+    """
+    body = read_state(source)
+    state, names = body["state"], body["files"]
+    assert isinstance(state, dict) and isinstance(names, dict)
+    tmp = root / (source.name + ".tmp")
+    try:
+        shutil.rmtree(tmp, ignore_errors=True)
+        for name in names:
+            (tmp / name).parent.mkdir(parents=True, exist_ok=True)
+            _link_or_copy(source / name, tmp / name)
+        body = {**body, "state": {**state, **changed}}
+        _write_synced(tmp / "state.json", json.dumps(body, indent=1, sort_keys=True))
+        os.rename(tmp, root / source.name)
+        _sync_dir(root)
+    except OSError as e:
+        shutil.rmtree(tmp, ignore_errors=True)
+        what = f"cannot take the checkpoint over: {e.strerror or e}"
+        raise PawlError(
+            what, str(source), "free some disk space; is the parent still there?"
+        ) from e
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without links
+        shutil.copyfile(source, target)
 
 
 def read_state(folder: Path) -> dict[str, object]:

@@ -142,7 +142,7 @@ def unmeasured(name: str) -> PawlError:
     )
 
 
-def plan(cfg: RunConfig, pools: Sequence[Pool], sets: Sequence[str]) -> list[str]:
+def described(cfg: RunConfig, pools: Sequence[Pool], sets: Sequence[str]) -> list[str]:
     """Lines for a person: shares of the mix, and what each stage draws and pays."""
     lines = []
     if cfg.problems.mix:

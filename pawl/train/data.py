@@ -15,6 +15,7 @@ from fractions import Fraction
 import numpy as np
 
 from pawl.config.options import RunConfig
+from pawl.store.parent import Origin
 from pawl.types import Problem
 
 
@@ -95,17 +96,22 @@ def draw(first: int, count: int, source: Pool, seed: int) -> list[tuple[int, int
     return drawn
 
 
-def total_steps(cfg: RunConfig, n: int) -> int:
+START = Origin()
+
+
+def total_steps(cfg: RunConfig, n: int, origin: Origin = START) -> int:
     """Length of the run in steps, from steps, samples or epochs; one epoch when none is given.
 
     An epoch is as many prompts as the training set has problems, whatever a mix or stage draws.
+    origin: what a fork's parent had done when the size of a step changed; samples and epochs
+    that are left after it are counted in steps of the present size.
     """
     p, g = cfg.rollout.prompts, cfg.rollout.group_size
     if cfg.train.steps:
         return cfg.train.steps
     if cfg.train.samples:
-        return math.ceil(cfg.train.samples / (p * g))
-    return math.ceil((cfg.train.epochs or 1.0) * n / p)
+        return origin.step + math.ceil((cfg.train.samples - origin.samples) / (p * g))
+    return origin.step + math.ceil(((cfg.train.epochs or 1.0) * n - origin.drawn) / p)
 
 
 def epoch_ends(before: int, after: int, n: int) -> bool:

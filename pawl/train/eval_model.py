@@ -35,6 +35,7 @@ from pawl.train.evaluate import (
     stages,
 )
 from pawl.train.rollouts import require_scored
+from pawl.train.session import longest_row
 from pawl.types import Problem
 
 
@@ -81,7 +82,7 @@ class EvalReport:
 def evaluate_model(
     model: str, cfg: RunConfig, split: str, display: Display, pass_rates: Path | None = None
 ) -> EvalReport:
-    """Evaluate `model` (bundled, folder, hub name, RUN or RUN@STEP) on cfg's problems.
+    """Evaluate `model` (bundled, folder, hub name, or a run as in `pawl export`) on cfg's problems.
 
     split: held_out (with held-out families apart) or train. cfg.eval holds problems, samples, seed
     and sampling; 0 problems takes all. pass_rates: a JSONL file to write the problems to, each with
@@ -100,7 +101,7 @@ def evaluate_model(
         hint = "choose --split train, or set problems.held_out_frac"
         raise PawlError(f"the set has no {split} problems", data.train.name, hint)
     encoder = PromptEncoder(policy.tokenizer, cfg.prompt)
-    engine, note = make_engine(policy, cfg.rollout.engine, cfg.rollout.batch)
+    engine, note = make_engine(policy, cfg.rollout.engine, cfg.rollout.batch, longest_row(cfg))
     engine.sync_weights(policy, 0)
     if note:
         display.note(note)

@@ -19,7 +19,7 @@ from pawl.errors import Exit, PawlError
 from pawl.store.display import Display
 from pawl.store.manifest import differences
 from pawl.store.run import RunFolder
-from pawl.train.boundary import Progress, TrainResult, after_step, begin, finish, save, take_up
+from pawl.train.boundary import after_step, finish, save
 from pawl.train.control import interrupts
 from pawl.train.credit import credit, scores, token_mean, where_known
 from pawl.train.curriculum import STAGE
@@ -29,6 +29,7 @@ from pawl.train.notices import filter_metrics
 from pawl.train.optim import lr_at, temperature_at
 from pawl.train.plan import plan
 from pawl.train.preflight import prove
+from pawl.train.progress import Progress, TrainResult
 from pawl.train.record import (
     Record,
     length_metrics,
@@ -41,6 +42,7 @@ from pawl.train.record import (
 from pawl.train.rollouts import Batch, gather
 from pawl.train.scoring import score_batch
 from pawl.train.session import Session, open_session
+from pawl.train.start import begin, take_up
 from pawl.train.update import Step, update
 from pawl.train.witness import staleness, trainer_sums, witness_metrics
 
@@ -83,7 +85,7 @@ def train_step(s: Session, progress: Progress) -> Record:
     updating = time.perf_counter()
     algo, coef = s.cfg.algo, progress.kl_coef
     n, done = algo.minibatches * algo.epochs, progress.updates
-    lrs = [lr_at(done + i, s.total * n, progress.optim) for i in range(n)]
+    lrs = [lr_at(done + i, s.total_updates, progress.optim) for i in range(n)]
     used, micro_batch = list(batch.used), s.cfg.train.micro_batch
     kept_UG = kept(algo.filter, score_PG[used], known_PG[used])
     filtered = filter_metrics(algo.filter, known_PG[used], kept_UG)

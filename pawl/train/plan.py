@@ -62,7 +62,7 @@ def plan(s: Session) -> Plan:
     """The plan of an open session."""
     cfg, algo = s.cfg, s.cfg.algo
     samples = cfg.rollout.prompts * cfg.rollout.group_size
-    updates = s.total * algo.minibatches * algo.epochs
+    updates = s.total_updates
     every = cfg.checkpoint.every
     saves = 1 + (s.total // every if every else 0) + bool(not every or s.total % every)
     kept = min(saves, cfg.checkpoint.keep_last + bool(cfg.checkpoint.keep_best) or saves)

@@ -21,8 +21,8 @@ from pawl.config.tree import nearest
 from pawl.errors import PawlError
 from pawl.rewards.calibrate import CALIBRATION
 from pawl.train import check_base, check_data, check_samples, check_update
-from pawl.train.boundary import Progress
 from pawl.train.known import encoded, known_answers
+from pawl.train.progress import Progress
 from pawl.train.session import Session
 from pawl.train.trial import Sampled, credited, drawn_next, sample
 from pawl.train.trial_update import Moved, move
@@ -87,8 +87,7 @@ def run_checks(s: Session, progress: Progress) -> tuple[list[Check], check_base.
         checks += check_update.of_update(moved, cfg, progress.step == 0, not fp32)
     else:
         checks.append(moved)
-    updates = cfg.algo.minibatches * cfg.algo.epochs
-    checks += check_update.of_schedule(cfg, s.total, updates)
+    checks += check_update.of_schedule(cfg, s.total_updates)
     known = known_answers(s)
     checks += check_base.of_base(found.rollouts, known, made.kept, cfg, len(s.policy.tokenizer))
     return checks, check_base.capability(found.rollouts, cfg.rollout.group_size)

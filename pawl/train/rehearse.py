@@ -15,10 +15,10 @@ from pawl.problems.load import open_problems, set_names
 from pawl.problems.sources import Unreachable
 from pawl.store.display import Display
 from pawl.store.run import RunFolder
-from pawl.train.boundary import Progress
 from pawl.train.loop import train_step
 from pawl.train.plan import Estimate, Plan, estimate, plan
 from pawl.train.preflight import prove
+from pawl.train.progress import Progress
 from pawl.train.session import open_session
 from pawl.types import Check
 

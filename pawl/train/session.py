@@ -26,9 +26,10 @@ from pawl.rewards.pool import ScorerPool
 from pawl.rollout.engine import Engine, SamplingParams
 from pawl.rollout.select import make_engine
 from pawl.store.display import Display
+from pawl.store.parent import Origin, parent_of
 from pawl.store.run import RunFolder
 from pawl.store.versions import data_version, reward_version
-from pawl.train.curriculum import plan, pools_of, stage_reward
+from pawl.train.curriculum import described, pools_of, stage_reward
 from pawl.train.data import Pool, chosen, total_steps
 from pawl.train.optim import make_optimizer
 from pawl.train.rules import check_names
@@ -37,7 +38,7 @@ from pawl.types import Check, Problem
 
 @dataclass(slots=True)
 class Session:
-    """The open parts of one run. total: its length in steps.
+    """The open parts of one run. total: its length in steps, counted from origin.
 
     pools: what each stage draws, at least one. sets: short names of a mix, empty without one.
     """
@@ -57,6 +58,13 @@ class Session:
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     total: int
+    origin: Origin
+
+    @property
+    def total_updates(self) -> int:
+        """Length of the run in optimiser steps, for the learning-rate schedule."""
+        n = self.cfg.algo.minibatches * self.cfg.algo.epochs
+        return self.origin.updates + (self.total - self.origin.step) * n
 
     @property
     def params(self) -> SamplingParams:
@@ -69,6 +77,8 @@ class Session:
 def open_session(cfg: RunConfig, run: RunFolder, display: Display) -> Iterator[Session]:
     """Open all parts of a run; raises PawlError before any work when one cannot be had."""
     check_names(cfg.rules, cfg.target)
+    parent = parent_of(run.facts())
+    origin = parent.origin if parent else Origin()
     torch.set_num_threads(cfg.train.threads or os.cpu_count() or 1)
     display.phase("problems")
     data = prepare(cfg.problems, cfg.seed)
@@ -78,7 +88,7 @@ def open_session(cfg: RunConfig, run: RunFolder, display: Display) -> Iterator[S
         data = audited(data, cfg, run, display)
     pools = pools_of(data.train, cfg)
     sets = tuple(labels([row.set for row in cfg.problems.mix]))
-    for line in plan(cfg, pools, sets):
+    for line in described(cfg, pools, sets):
         display.note(line)
     display.phase("model")
     policy = load_policy(cfg.model, cfg.seed)
@@ -88,7 +98,7 @@ def open_session(cfg: RunConfig, run: RunFolder, display: Display) -> Iterator[S
     check_prompts(encoder, chain(data.train, data.held_out, data.held_out_families))
     if cfg.algo.kl_coef > 0 and not policy.lora:
         freeze_reference(policy)
-    engine, note = make_engine(policy, cfg.rollout.engine, cfg.rollout.batch)
+    engine, note = make_engine(policy, cfg.rollout.engine, cfg.rollout.batch, longest_row(cfg))
     if note:
         display.note(note)
     display.phase("reward")
@@ -115,8 +125,14 @@ def open_session(cfg: RunConfig, run: RunFolder, display: Display) -> Iterator[S
             families=chosen(data.held_out_families, cfg.eval.problems, cfg.eval.seed),
             optimizer=make_optimizer(trainable(policy), cfg.optim),
             scaler=torch.amp.GradScaler("cuda", enabled=policy.dtype == torch.float16),
-            total=total_steps(cfg, len(data.train)),
+            total=total_steps(cfg, len(data.train), origin),
+            origin=origin,
         )
+
+
+def longest_row(cfg: RunConfig) -> int:
+    """The most tokens that a prompt and its completion can have, in training or evaluation."""
+    return cfg.prompt.max_tokens + max(cfg.rollout.max_tokens, cfg.eval.sampling.max_tokens)
 
 
 def audited(data: Prepared, cfg: RunConfig, run: RunFolder, display: Display) -> Prepared:

@@ -1,6 +1,6 @@
 """`pawl sft`: supervised training on completions alone, from a model or from random weights.
 
-Examples never see each other: the Qwen2 and Llama family runs without padding (`models/flat.py`),
+Examples never see each other: the Qwen and Llama families run without padding (`models/flat.py`),
 any other causal LM packs examples into rows whose positions restart and whose attention is block
 diagonal. Deterministic by seed on one machine. Left out: evaluation and checkpoints on the way.
 """
@@ -107,7 +107,8 @@ def _loop(
 def _backward(policy: Policy, batch: Sequence[Example], cfg: SftConfig, scaler: Any) -> float:
     """Gradient of the batch's mean loss, in micro-batches; returns the loss in nats per token."""
     count = sum(len(example.completion) for example in batch)
-    forward = _flat_logp if flat.supports(policy) else _row_logp
+    longest = max(len(example) for example in batch)
+    forward = _flat_logp if flat.supports(policy, longest) else _row_logp
     loss = 0.0
     for part in _micro(batch):
         with policy.forward():

@@ -1,0 +1,117 @@
+"""How a run begins: fresh, from its newest checkpoint, or as a fork of another run.
+
+Left out: making a fork's folder (`fork.py`), files of a checkpoint (`checkpoint.py`), and the
+preflight, which comes between taking a run up and its first evaluation.
+"""
+
+from __future__ import annotations
+
+import time
+
+from pawl.store.manifest import config_hash
+from pawl.store.parent import parent_of
+from pawl.store.read import read_events, read_samples, read_steps
+from pawl.train import checkpoint, fork, heldout
+from pawl.train.boundary import save
+from pawl.train.control import patched
+from pawl.train.curriculum import drawn_by_stage, stage_after
+from pawl.train.data import draw
+from pawl.train.progress import Progress, evaluations, host_of
+from pawl.train.record import Record
+from pawl.train.rules import judge
+from pawl.train.session import Session
+
+
+def take_up(s: Session, resume: bool) -> Progress:
+    """Where the run stands: nowhere yet, or as its newest valid checkpoint left it.
+
+    A fork starts by taking its parent's history over, and goes on from there as if resumed.
+    """
+    progress = Progress(optim=s.cfg.optim, kl_coef=s.cfg.algo.kl_coef)
+    if fork.pending(s.run):
+        fork.take_over(s)
+        restore(s, progress, forked=True)
+    elif resume and any((s.run.path / "checkpoints").glob("step-??????")):
+        restore(s, progress)
+    elif resume:
+        s.run.cut_after(-1)
+        s.run.event("resume", step=0, reason="no checkpoint was written; starting again")
+    return progress
+
+
+def begin(s: Session, progress: Progress) -> None:
+    """The evaluation before training, and a checkpoint at step 0."""
+    record: Record = {"step": 0, "epoch": 0.0, "samples": 0, "tokens": 0}
+    record |= {"drawn": 0, "prompts_seen": 0}
+    began = time.perf_counter()
+    s.engine.sync_weights(s.policy, 0)
+    if s.held_out:
+        progress.start = progress.end = heldout.evaluate(s, 0, full=True)
+        record |= heldout.metrics(progress.start, progress.start)
+        progress.best_score = 0.0
+    record["host"] = {"time/eval_s": time.perf_counter() - began}
+    s.run.append_step(record)
+    progress.records.append(record)
+    s.display.eval(record)
+    save(s, progress)
+
+
+def restore(s: Session, progress: Progress, forked: bool = False) -> None:
+    """Load the newest valid checkpoint and cut everything that was recorded after it."""
+    folder, notes = checkpoint.newest_valid(s.run.path / "checkpoints")
+    for note in notes:
+        s.display.note(note)
+        s.run.event("checkpoint_skipped", text=note)
+    state = checkpoint.load(folder, s.policy, s.optimizer, config_hash(s.cfg))
+    if state.scaler:
+        s.scaler.load_state_dict(dict(state.scaler))
+    if not forked:
+        s.run.cut_after(state.step)
+    progress.step = progress.saved_step = state.step
+    progress.updates, progress.kl_coef = state.updates, state.kl_coef
+    progress.spread = state.spread
+    progress.best_step, progress.best_score = state.best_step, state.best_score
+    progress.evals_since_best = state.evals_since_best
+    progress.records = list(read_steps(s.run.path))
+    progress.samples = int(str(progress.records[-1]["samples"]))
+    progress.tokens = int(str(progress.records[-1]["tokens"]))
+    progress.stage = stage_after(s.cfg.curriculum, progress.records)
+    progress.drawn_in = drawn_by_stage(progress.records, len(s.pools))
+    for stage, n in progress.drawn_in.items():
+        progress.seen.update(place for place, _ in draw(0, n, s.pools[stage], s.cfg.seed))
+    for i in range(1, len(progress.records) + 1):
+        done = {v.index for v in progress.verdicts}
+        progress.verdicts += judge(s.cfg.rules, done, progress.records[:i])
+    for event in read_events(s.run.path):
+        if event["kind"] == "shaping_cancels":
+            progress.told.add(str(event["component"]))
+        if event["kind"] == "command" and event.get("outcome") == "done" and "set" in event:
+            if int(str(event["step"])) <= state.step:
+                progress.optim = patched(progress.optim, event)
+            else:
+                progress.replay.append(event)
+    s.engine.sync_weights(s.policy, state.updates)
+    if s.held_out:
+        restore_evaluations(s, progress)
+    if not forked:
+        s.run.event("resume", step=state.step, checkpoint=folder.name)
+        s.display.note(f"resumed from {folder.name}")
+
+
+def restore_evaluations(s: Session, progress: Progress) -> None:
+    """The start and the newest evaluation, read back; a fork that owes its own start makes it."""
+    parent = parent_of(s.run.facts())
+    first = progress.start_step = parent.start_step if parent else 0
+    record = progress.records[-1]
+    if first == progress.step and record.get("eval/problems") is None:
+        began = time.perf_counter()
+        progress.start = progress.end = heldout.evaluate(s, first, full=True)
+        host = host_of(record) | {"time/eval_s": time.perf_counter() - began}
+        record |= heldout.metrics(progress.start, progress.start) | {"host": host}
+        s.run.replace_last_step(record)
+        s.display.eval(record)
+        return
+    known = [*s.held_out, *s.families]
+    progress.start = heldout.from_rows(list(read_samples(s.run.path, first, "eval")), known)
+    newest = max(int(str(r["step"])) for r in evaluations(progress.records, first))
+    progress.end = heldout.from_rows(list(read_samples(s.run.path, newest, "eval")), known)
