@@ -3,9 +3,9 @@
     python bench/healthy.py SOURCE PATH >> pawl/healthy.toml
 
 PATH is a run folder, or a trainer_state.json of TRL (`log_history`), whose names are mapped where
-the definition is the same. SOURCE says which run it is. A row holds the median of the first and of
-the last ten values, the least and the greatest. Times and rates are left out: they belong to a
-machine. Whether a run is healthy is for its reader to say.
+the definition is the same. SOURCE says which run it is. A row holds the medians of the first and of
+the last quarter of the values (ten at most), the least and the greatest. Times and rates are left
+out: they belong to a machine. Whether a run is healthy is for its reader to say.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ TRL = {
     "completions/clipped_ratio": "length/truncated_frac",
     "clip_ratio/region_mean": "policy/clip_frac",
 }
-LEFT_OUT = ("time", "speed", "epoch")
+LEFT_OUT = ("s", "ms", "tokens/s")  # units
 
 
 def columns(path: Path) -> dict[str, list[float]]:
@@ -43,14 +43,15 @@ def columns(path: Path) -> dict[str, list[float]]:
     for row in rows:
         for name, value in row.items():
             number = isinstance(value, int | float) and math.isfinite(value)
-            if name in names and number and names[name].split("/")[0] not in LEFT_OUT:
+            if name in names and number and CATALOGUE[names[name]].unit not in LEFT_OUT:
                 found.setdefault(names[name], []).append(float(value))
     return {name: found[name] for name in CATALOGUE if name in found}
 
 
 def summary(values: Sequence[float]) -> list[float]:
-    """Median of the first ten, of the last ten, least, greatest; three digits."""
-    parts = (statistics.median(values[:10]), statistics.median(values[-10:]))
+    """Medians of the first and of the last quarter, least, greatest; three digits."""
+    n = max(1, min(10, len(values) // 4))
+    parts = (statistics.median(values[:n]), statistics.median(values[-n:]))
     return [float(f"{x:.3g}") for x in (*parts, min(values), max(values))]
 
 

@@ -26,7 +26,7 @@ class Metric:
     formula: str
     unit: str = "1"
     direction: Direction = "none"
-    low: float | None = None
+    low: float | None = 0.0
     high: float | None = None
     host: bool = False
 
@@ -36,7 +36,7 @@ def _frac(name: str, formula: str, direction: Direction = "none") -> Metric:
 
 
 def _time(name: str, formula: str) -> Metric:
-    return Metric(name, formula, "s", "down", 0.0, None, host=True)
+    return Metric(name, formula, "s", "down", host=True)
 
 
 _ALL = (
@@ -52,7 +52,13 @@ _ALL = (
     Metric("reward/mean_se", "standard deviation of the group means / sqrt(groups)", "reward"),
     Metric("reward/std", "standard deviation (n - 1) over scored samples", "reward"),
     Metric("reward/within_std", "mean over groups of the standard deviation in a group", "reward"),
-    Metric("reward/trained_mean", "mean of the rewards as trained on, before a KL", "reward", "up"),
+    Metric(
+        "reward/trained_mean",
+        "mean of the rewards as trained on, before a KL",
+        "reward",
+        "up",
+        low=None,
+    ),
     Metric("reward/between_std", "standard deviation (n - 1) of the group means", "reward"),
     _frac("reward/within_share", "squares around the group means / squares around the mean"),
     Metric("reward/best_of_n", "mean over groups of the best total in a group", "reward", "up"),
@@ -64,7 +70,11 @@ _ALL = (
     _frac("reward/compile", "mean of the compile component", "up"),
     _frac("reward/tests", "mean of the tests component (above the best constant)", "up"),
     _frac("reward/penalty", "mean share taken off by length penalties (0 is none)", "down"),
-    Metric("component/*", "mean of the user's reward component of that name, before its weight"),
+    Metric(
+        "component/*",
+        "mean of the user's reward component of that name, before its weight",
+        low=None,
+    ),
     Metric("within/*", "mean over groups of that component's standard deviation in a group"),
     Metric("between/*", "standard deviation of that component's group means"),
     _frac("group/zero_std_frac", "groups whose known rewards are all equal / groups", "down"),
@@ -76,7 +86,10 @@ _ALL = (
     _frac("group/all_right_frac", "groups in which every sample passes / groups"),
     _frac("group/mixed_frac", "groups with both passing and failing samples / groups", "up"),
     _frac("group/distinct_frac", "distinct completions in a group / G, mean over groups"),
-    _frac("group/distinct_norm_frac", "the same, comments and layout of the program left out"),
+    _frac(
+        "group/distinct_norm_frac",
+        "distinct programs without comments and layout / G, mean over groups",
+    ),
     _frac("group/edit_distance", "token edits between two members / the longer, mean over pairs"),
     _frac("verifier/pass_frac", "samples that pass every test / scored samples", "up"),
     _frac("verifier/compile_frac", "samples that compile / scored samples", "up"),
@@ -97,8 +110,13 @@ _ALL = (
         "none",
         0.0,
     ),
-    Metric("policy/kl_ref", "mean over tokens of k3(policy, reference)", "nat", "down", 0.0),
-    Metric("policy/kl_ref_sequence", "mean over samples of the summed k1 to the reference", "nat"),
+    Metric("policy/kl_ref", "mean over tokens of k3(policy, reference)", "nat", "down"),
+    Metric(
+        "policy/kl_ref_sequence",
+        "mean over samples of the summed k1 to the reference",
+        "nat",
+        low=None,
+    ),
     Metric("policy/kl_coef", "weight of the KL to the reference in this step", "1"),
     Metric("policy/kl_old", "mean over the last pass's tokens of k3(before, after)", "nat", "down"),
     Metric(
@@ -106,31 +124,46 @@ _ALL = (
         "max over tokens of |exp(trainer - its own scoring pass) - 1| + 1 before the first update",
         "ratio",
     ),
-    Metric("policy/sampler_logp_mean", "mean over tokens of the sampler's log-prob", "nat"),
-    Metric("policy/trainer_logp_mean", "mean over tokens of the scoring pass's log-prob", "nat"),
-    Metric("policy/surprise_minus_entropy", "-policy/trainer_logp_mean - policy/entropy", "nat"),
+    Metric(
+        "policy/sampler_logp_mean", "mean over tokens of the sampler's log-prob", "nat", low=None
+    ),
+    Metric(
+        "policy/trainer_logp_mean",
+        "mean over tokens of the scoring pass's log-prob",
+        "nat",
+        low=None,
+    ),
+    Metric(
+        "policy/surprise_minus_entropy",
+        "-policy/trainer_logp_mean - policy/entropy",
+        "nat",
+        low=None,
+    ),
     Metric(
         "policy/surprise_z",
         "mean over samples of the summed (-log-prob - entropy) / its standard error",
         "standard errors",
+        low=None,
     ),
     _frac("policy/mismatch_ess", "(sum w)^2 / (tokens * sum w^2), w = p_trainer / p_sampler", "up"),
-    Metric("policy/nonfinite", "tokens with a log-prob that is not finite", "tokens", "down", 0.0),
+    Metric("policy/nonfinite", "tokens with a log-prob that is not finite", "tokens", "down"),
     Metric(
         "policy/staleness",
         "mean over samples of the optimiser steps since the weights that sampled",
         "steps",
         "down",
-        0.0,
     ),
     Metric("policy/sampler_diff_mean", "mean |trainer - sampler log-prob| over tokens", "nat"),
     Metric("policy/sampler_diff_max", "max |trainer - sampler log-prob| over tokens", "nat"),
     _frac("policy/clip_frac", "tokens whose clip was active / tokens, over all passes"),
     Metric(
-        "loss/total", "surrogate + KL - entropy bonus, by algo.normaliser, mean over updates", "1"
+        "loss/total",
+        "surrogate + KL - entropy bonus, by algo.normaliser, mean over updates",
+        "1",
+        low=None,
     ),
     Metric("advantage/std", "standard deviation (n - 1) over tokens of the advantage", "1"),
-    Metric("advantage/abs_max", "largest |advantage| of a token", "1", "none", 0.0),
+    Metric("advantage/abs_max", "largest |advantage| of a token", "1"),
     Metric("optim/grad_norm", "global gradient norm before clipping, mean over updates", "1"),
     Metric("optim/lr", "learning rate of the last update", "1"),
     _frac("optim/lr_frac", "optim/lr / the peak learning rate"),
@@ -144,18 +177,32 @@ _ALL = (
     _frac("length/eos_frac", "completions whose last token is an end-of-sequence / samples"),
     _frac("eval/pass_at_1", "mean over probe problems of passes / samples", "up"),
     Metric("eval/pass_at_1_se", "standard error of eval/pass_at_1 over problems", "share"),
-    Metric("eval/gain", "eval/pass_at_1 - the same problems at the start", "share", "up"),
-    Metric("eval/gain_low", "lower end of the paired 95% interval of eval/gain", "share", "up"),
-    Metric("eval/gain_high", "upper end of the paired 95% interval of eval/gain", "share", "up"),
+    Metric("eval/gain", "eval/pass_at_1 - the same problems at the start", "share", "up", low=None),
+    Metric(
+        "eval/gain_low",
+        "lower end of the paired 95% interval of eval/gain",
+        "share",
+        "up",
+        low=None,
+    ),
+    Metric(
+        "eval/gain_high",
+        "upper end of the paired 95% interval of eval/gain",
+        "share",
+        "up",
+        low=None,
+    ),
     _frac("eval/greedy_pass_at_1", "problems whose greedy completion passes / problems", "up"),
     _frac("eval/families_pass_at_1", "eval/pass_at_1 on the held-out families", "up"),
     _frac("eval/missing_frac", "evaluation samples without a score / samples", "down"),
     Metric("eval/problems", "problems evaluated", "problems"),
     Metric("epoch/reward_mean", "mean of reward/mean over the epoch's steps", "reward", "up"),
-    Metric("epoch/reward_mean_se", "its standard error from the steps' own", "reward"),
+    Metric(
+        "epoch/reward_mean_se", "standard error of epoch/reward_mean from the steps' own", "reward"
+    ),
     Metric("epoch/best_of_n", "mean of reward/best_of_n over the epoch's steps", "reward", "up"),
-    Metric("epoch/best_of_n_se", "its standard error from the steps' own", "reward"),
-    Metric("epoch/loss", "mean of loss/total over the epoch's steps", "1"),
+    Metric("epoch/best_of_n_se", "standard error of epoch/best_of_n from the steps' own", "reward"),
+    Metric("epoch/loss", "mean of loss/total over the epoch's steps", "1", low=None),
     Metric("epoch/emptied_steps", "steps of the epoch with filter/emptied", "steps", "down"),
     Metric("epoch/samples", "samples of the epoch", "samples"),
     Metric("epoch/tokens", "completion tokens of the epoch", "tokens"),
@@ -164,6 +211,7 @@ _ALL = (
         "(eval/pass_at_1 now - at the epoch's start) / samples of the epoch * 1000",
         "share",
         "up",
+        low=None,
     ),
     _time("time/step_s", "wall clock of the step, evaluation and checkpoint aside"),
     _time("time/generate_s", "wall clock of generation"),
@@ -184,6 +232,7 @@ _ALL = (
         "least-squares slope of memory/resident_mb over this process's last 20 steps",
         "MiB/step",
         "down",
+        low=None,
         host=True,
     ),
 )
@@ -202,7 +251,7 @@ class Words:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """Values in one healthy run: medians of the first and of the last ten, and the extremes."""
+    """Values in one healthy run: medians of its first and last (at most ten), and the extremes."""
 
     source: str
     first: float

@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pawl.errors import PawlError
 from pawl.metrics import CATALOGUE, Metric, Seen, seen, words
 
-WIDTH = 88
+WIDTH, PAGE_WIDTH = 88, 100
 DIRECTIONS = {"up": "higher is better", "down": "lower is better", "none": "neither way is better"}
 HEAD = """# Metrics
 
@@ -23,9 +23,10 @@ Generated from the catalogue by `python -m pawl.cli.explain > docs/metrics.md`;
 `pawl explain METRIC` prints the same of one metric.
 
 A step record in [`steps.jsonl`](run-folder.md#stepsjsonl) holds these names; `null`: not measured.
-*Seen* gives values of healthy runs: the median of the first ten steps, of the last ten, and the
-extremes between which all lay. They describe those runs and are no limits. Metrics marked *host*
-depend on machine and clock and never take part in a comparison of two runs.
+*Seen* gives values of healthy runs: the medians of the first and of the last values (a quarter of
+them, ten at most), and the extremes between which all lay. They describe those runs and are no
+limits. Metrics marked *host* depend on machine and clock and never take part in a comparison of two
+runs.
 """
 TITLES = {
     "": "Counters",
@@ -79,7 +80,7 @@ def lines(metric: Metric) -> Iterator[str]:
     for row in rows:
         yield from _block("seen", f"{values(row)}  {row.source}")
     if rows:
-        yield from _block("", "median of the first ten -> of the last ten (least .. greatest)")
+        yield from _block("", "medians of the first and the last, ten at most (least .. greatest)")
     else:
         yield from _block("seen", "none measured")
 
@@ -99,7 +100,7 @@ def page() -> str:
     """docs/metrics.md."""
     out = [HEAD]
     for group in dict.fromkeys(_group(metric) for metric in CATALOGUE.values()):
-        out.append(f"## {TITLES.get(group, group.capitalize())}\n")
+        out.append(f"## {TITLES.get(group, group.replace('_', ' ').capitalize())}\n")
         members = [metric for metric in CATALOGUE.values() if _group(metric) == group]
         out += ["\n".join(_entry(metric)) + "\n" for metric in members]
     return "\n".join(out)
@@ -114,14 +115,13 @@ def _entry(metric: Metric) -> list[str]:
     facts = [metric.unit, span(metric), DIRECTIONS[metric.direction]]
     facts += ["*host*"] if metric.host else []
     rows = [f"`{values(row)}` ({row.source})" for row in seen().get(metric.name, ())]
+    points = [f"- Tells: {told.tells}", f"- Beware: {told.trap}"]
+    points.append(f"- Seen: {'; '.join(rows) or 'none measured'}.")
+    wrap = textwrap.TextWrapper(PAGE_WIDTH, subsequent_indent="  ", break_on_hyphens=False)
+    formula = textwrap.wrap(f"{metric.formula} ({', '.join(facts)})", PAGE_WIDTH)
     return [
-        f"### `{metric.name}`",
-        "",
-        f"{metric.formula} ({', '.join(facts)})",
-        "",
-        f"- Tells: {told.tells}",
-        f"- Beware: {told.trap}",
-        f"- Seen: {'; '.join(rows) or 'none measured'}.",
+        *(f"### `{metric.name}`", "", *formula, ""),
+        *(line for point in points for line in wrap.wrap(point)),
     ]
 
 

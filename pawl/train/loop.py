@@ -121,7 +121,7 @@ def train_step(s: Session, progress: Progress) -> Record:
         | diversity_metrics(rollouts.groups)
         | {"policy/temperature": temperature}
         | update_metrics(scored, stats, coef, len(used) * g)
-        | witness_metrics(scored, advantage_ST, mask_ST)
+        | witness_metrics(scored, advantage_ST, mask_ST & kept_S.to(mask_ST.device)[:, None])
         | {"policy/staleness": staleness(rollouts.samples_S, progress.updates)}
         | {"optim/lr": lr, "optim/lr_frac": lr / peak if peak else None}
         | {"optim/steps": done}
