@@ -6,6 +6,7 @@ The faults of bench/faults.py run through `pawl train` itself; statistics are te
 import itertools
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -75,8 +76,13 @@ def test_a_resume_is_proved_again(run_of):
     assert [e["step"] for e in read_events(path) if e["kind"] == "preflight"] == [0, 2]
 
 
-def test_every_row_says_what_it_means(run_of):
+def test_every_row_says_what_it_means_and_has_its_line_in_the_docs(run_of):
     path, _ = run_of("rows", ["algo.kl_coef=0.1"])
+    page = (ROOT.parent / "docs" / "preflight.md").read_text()
+    documented = dict(re.findall(r"(?m)^\| `([a-z-]+)` \|.*\| (.*?) \|$", page))
+    checks = {row["name"]: row["cause"] for row in rows_of(path) if "step" in row}
+    assert set(checks) == set(documented)
+    assert all(cause in documented[name] for name, cause in checks.items())
     for row in rows_of(path):
         assert row["cause"] in CAUSES
         assert row["meaning"] and row["expected"] and row["observed"], row
