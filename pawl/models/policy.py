@@ -41,7 +41,8 @@ class Policy:
 
     model: HF causal LM, PEFT-wrapped when `lora`. eos_ids: every id that ends a completion.
     dtype: precision of the forward. quantised: the base is in 4 bits. notes: what was changed on
-    loading, one line each. frozen: copy for the reference under full fine-tuning, None until `freeze_reference`.
+    loading, one line each. frozen: copy for the reference under full fine-tuning, None until
+    `freeze_reference`.
     """
 
     model: nn.Module
