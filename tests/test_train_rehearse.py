@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from pawl.config.options import RunConfig
+from pawl.models.memory import Memory
 from pawl.train.plan import Plan, estimate, evaluated
 from pawl.train.rehearse import stand_in
 
@@ -19,6 +22,7 @@ PLAN = Plan(
     checkpoints=6,
     kept=3,
     checkpoint_mb=2.0,
+    memory=Memory(1 << 30, 0, 0, 0, 0, 0, 512 << 20, 0, 256 << 20, 0),
 )
 
 
@@ -59,3 +63,5 @@ def test_evaluated_completions_are_counted() -> None:
 def test_the_plan_says_what_a_step_holds() -> None:
     assert "100 steps, 200 updates (10 of warm-up)" in PLAN.text()
     assert "16 problems and 128 samples, an update 64 samples" in PLAN.text()
+    assert "1536 MiB (weights 1024, activations 512, kv cache 256;" in PLAN.memory_text()
+    assert replace(PLAN, memory=None).memory_text() == ""

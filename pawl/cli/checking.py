@@ -69,6 +69,7 @@ def _show(result: Rehearsal, rows: Sequence[dict[str, Any]]) -> None:
     click.echo(harmless(table(others)))
     click.echo(f"{sum(c.passed is True for c in known)} of {len(known)} checks hold")
     click.echo(result.plan.text())
+    click.echo(result.plan.memory_text() or "memory: no formula for this family")
     made = result.estimate
     if made is not None:
         price = "" if made.cost is None else f", {made.cost:.2f} at the given price"

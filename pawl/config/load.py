@@ -72,7 +72,8 @@ def continued(
     """
     table = Table(RunConfig)
     for path, value in leaves(cfg).items():
-        table.put(path, value, f"the parent ({places.get(path, 'default')})")
+        place = places.get(path, "default")
+        table.put(path, value, place if place.startswith("parent: ") else f"parent: {place}")
     before = dict(table.places)
     _overlay(table, overrides, environ)
     given = {path for path in table.values if table.places[path] != before.get(path)}

@@ -30,7 +30,9 @@ class LocalEngine:
     def sync_weights(self, policy: Policy, version: int) -> None:
         """Copy the policy's current weights, merged."""
         self.policy, self.version = policy, version
-        self.weights = read_weights(policy, len(self.weights.phase))
+        positions = len(self.weights.phase)
+        del self.weights  # so that old and new are never there together
+        self.weights = read_weights(policy, positions)
 
     def generate(
         self,

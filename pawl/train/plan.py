@@ -6,9 +6,10 @@ what the numbers are good for (docs/start.md).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from pawl.config.options import RunConfig
+from pawl.models.memory import Memory, estimated_memory
 from pawl.models.policy import Policy, trainable
 from pawl.train.optim import warmup_steps
 from pawl.train.record import Record
@@ -22,7 +23,7 @@ class Plan:
     """Counts of a whole run. samples: in a step; update_samples: in one optimiser step.
 
     warmup: optimiser steps. evaluated: completions of all held-out evaluations. checkpoint_mb: one
-    checkpoint; kept: how many stay.
+    checkpoint; kept: how many stay. memory: by formula, None for an unknown family.
     """
 
     steps: int
@@ -35,6 +36,7 @@ class Plan:
     checkpoints: int
     kept: int
     checkpoint_mb: float
+    memory: Memory | None
 
     def text(self) -> str:
         """One line for a person."""
@@ -43,6 +45,17 @@ class Plan:
             f"has {self.problems} problems and {self.samples} samples, an update "
             f"{self.update_samples} samples; {self.checkpoints} checkpoints of "
             f"{self.checkpoint_mb:.1f} MiB, {self.kept} kept"
+        )
+
+    def memory_text(self) -> str:
+        """Estimated memory of the model by part, "" for a family without formulas."""
+        if self.memory is None:
+            return ""
+        parts = [(name, size / MIB) for name, size in asdict(self.memory).items() if size]
+        shown = ", ".join(f"{name.replace('_', ' ')} {mb:.0f}" for name, mb in parts)
+        return (
+            f"memory at the longest prompts and completions: {self.memory.total / MIB:.0f} MiB "
+            f"({shown}; of sampling and training the larger counts)"
         )
 
 
@@ -77,6 +90,7 @@ def plan(s: Session) -> Plan:
         saves,
         kept,
         checkpoint_bytes(s.policy) / MIB,
+        estimated_memory(s.policy.core.config.to_dict(), cfg),
     )
 
 
