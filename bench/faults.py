@@ -40,8 +40,8 @@ from pawl.train import credit, data, optim, rollouts, session
 from pawl.types import Completion, Score, missing
 
 ROOT = Path(__file__).resolve().parent.parent
-SMALL = "problems.limit=60 rollout.prompts=4 train.steps=2 eval.problems=4 eval.samples=1".split()
-SMALL += ["eval.every=0", "optim.warmup=0", "train.threads=1"]
+SMALL = "problems.limit=60 rollout.prompts=4 rollout.group_size=4 train.steps=2".split()
+SMALL += "eval.problems=4 eval.samples=1 eval.every=0 optim.warmup=0 train.threads=1".split()
 ROUNDS = 4
 Fault = Callable[[], AbstractContextManager[object]]
 
@@ -462,8 +462,8 @@ def refusing(run: Path) -> list[dict[str, Any]]:
     return [r for r in newest if r["passed"] is False and r["refuses"] and not r["overridden"]]
 
 
-def run_fault(fault: Fault, options: list[str], folder: Path) -> Outcome:
-    """The faulty run, and the same with what refused it overridden."""
+def run_fault(fault: Fault, options: list[str], folder: Path, override: bool = True) -> Outcome:
+    """The faulty run, and if asked the same with what refused it overridden."""
     config = str(ROOT / "examples" / "quickstart.yaml")
     resume = "resume" in options
     options = [o for o in options if o != "resume"]
@@ -479,8 +479,9 @@ def run_fault(fault: Fault, options: list[str], folder: Path) -> Outcome:
         steps = (folder / "plain" / "steps.jsonl").read_text().splitlines() if resume else []
         updates = len(steps) - 2 if resume else len(list((folder / "plain").glob("steps.jsonl")))
         names = list(dict.fromkeys(override_name(r) for r in rows))
-        over, allowed = 0 if resume else 2, names
-        for i in range(0 if resume else ROUNDS):  # what was let through may let others fail
+        over, allowed = 0, names
+        rounds = 0 if resume or not override else ROUNDS
+        for i in range(rounds):  # what was let through may let others fail
             given = f"train.override=[{','.join(allowed)}]"
             over = call(*base, f"name=overridden-{i}", given)
             more = [override_name(r) for r in refusing(folder / f"overridden-{i}")]
