@@ -140,7 +140,7 @@ def test_a_run_folder_that_exists(
     assert "exists already" in err
     code, _, err = run(capsys, "train", "--resume", str(runs / "a"), "seed=2")
     assert code == Exit.USER
-    assert "resume keeps the original config" in err
+    assert "pawl train --from" in err
     code, _, err = run(capsys, "train", "--resume", str(runs / "a"), str(file), "seed=2")
     assert code == Exit.USER
     assert "`seed` is 0 in the run and 2 here" in err

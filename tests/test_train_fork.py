@@ -22,6 +22,7 @@ from pawl.store.index import run_info
 from pawl.store.parent import parent_of
 from pawl.store.read import read_events, read_run, read_samples, read_steps
 from pawl.store.run import RunFolder
+from pawl.train import checkpoint
 from pawl.train.fork import open_fork
 from pawl.train.loop import train
 
@@ -69,6 +70,8 @@ def test_a_fork_without_a_change_goes_on_to_the_same_bytes(parent_of_forks, way)
     assert path.name == "whole-fork"
     assert_same(whole, path, steps=4)
     facts = read_run(path)
+    best = checkpoint.read_state(path / "checkpoints" / "step-000002")["state"]["best_step"]
+    assert (path / "checkpoints" / f"step-{best:06d}").is_dir()  # what `pawl export` would take
     parent = parent_of(facts)
     assert (parent.run, parent.step, parent.changed) == (str(whole), 2, {})
     assert parent.config_hash == facts["config_hash"] == read_run(whole)["config_hash"]

@@ -96,7 +96,7 @@ def _open_run(
     run = RunFolder.open(find_run(resume))
     if config is not None and "=" in config:
         run.close()
-        hint = "resume keeps the original config; start a new run for another one"
+        hint = f"resume keeps the config; for another one: pawl train --from {run.path} {config}"
         raise PawlError("options cannot change on resume", f"command line `{config}`", hint)
     if config is not None:
         try:

@@ -50,7 +50,7 @@ def require_same(run: Path, saved: RunConfig, cfg: RunConfig) -> None:
         if old.get(path) != new.get(path) and path not in PLACE
     ]
     if errors:
-        errors[-1].hint = "resume keeps the original config; start a new run for another one"
+        errors[-1].hint = f"resume keeps the config; to change it, `pawl train --from {run}`"
         raise PawlErrors(errors)
 
 

@@ -85,7 +85,7 @@ def load(
         raise PawlError(
             "this checkpoint was written under another config",
             str(folder),
-            "resume keeps the original config; do not copy checkpoints between runs",
+            "resume keeps the original config; `pawl train --from RUN@STEP` forks a run",
         )
     load_weights(policy, folder)
     tensors = load_file(str(folder / "optimizer.safetensors"))
