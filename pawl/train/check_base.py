@@ -251,7 +251,7 @@ def _form(known: Known, vocabulary: int) -> Check:
         "",
         f"at most {SURPRISING:g} nat a token, chat no worse than plain text by 0.5; refused above "
         f"{limit:.1f}",
-        "no references" if not known.surprise else f"{seen:.2f} nat a token{plain}",
+        "no references that fit" if not known.surprise else f"{seen:.2f} nat a token{plain}",
         seen <= SURPRISING and not better if known.surprise else None,
         "right answers are unlikely in this form: template, end marker or language is not the "
         "model's",

@@ -30,8 +30,8 @@ class Known:
     reference without its end marker, of nothing, and of text that is no program.
 
     lengths: tokens of references with end marker and EOS. surprise: mean nat a token of a
-    reference, one for each problem, in the form that suits the model best; plain: the mean of the
-    same without the chat template, None where none is used.
+    reference that fits, one for each problem, in the form that suits the model best; plain: the
+    mean of the same without the chat template, None where none is used.
     """
 
     own: list[Score] = field(default_factory=list)
@@ -60,13 +60,12 @@ def known_answers(s: Session) -> Known:
     found.swapped = s.pool.score_all([_job(p, q, marker, s) for p, q in pairs])
     bare = (reference_shapes(few[0])[0][1], "", GARBAGE)
     found.poor = s.pool.score_all([(few[0], Completion(few[0].id, text, 1)) for text in bare])
-    found.surprise = [surprise(s, s.encoder, p) for p in few[:MEASURED]]
+    found.surprise = surprises(s, s.encoder, few[:MEASURED])
     if s.encoder.chat:
         plain = PromptEncoder(
             s.encoder.tokenizer, s.cfg.prompt.model_copy(update={"chat": "never"})
         )
-        rows = [p for p in few[:MEASURED] if not p.messages]
-        values = [surprise(s, plain, p) for p in rows]
+        values = surprises(s, plain, [p for p in few[:MEASURED] if not p.messages])
         found.plain = sum(values) / len(values) if values else None
     return found
 
@@ -78,14 +77,26 @@ def _job(asked: Problem, answered: Problem, marker: str, s: Session) -> tuple[Pr
     return asked, Completion(asked.id, text, n)
 
 
-def surprise(s: Session, encoder: PromptEncoder, problem: Problem) -> float:
-    """Mean -log-prob of a reference's tokens after its prompt, nat; of its likeliest form."""
+def surprises(s: Session, encoder: PromptEncoder, problems: Sequence[Problem]) -> list[float]:
+    """`surprise` of each problem that has one."""
+    found = [surprise(s, encoder, p) for p in problems]
+    return [x for x in found if x is not None]
+
+
+def surprise(s: Session, encoder: PromptEncoder, problem: Problem) -> float | None:
+    """Mean -log-prob of a reference's tokens after its prompt, nat; of its likeliest form.
+
+    None when no form fits below the generation limit: the model may have no positions for it.
+    """
     shapes = [text for _, text in reference_shapes(problem)]
     texts = [end(text, s.cfg.reward.end_marker) for text in shapes]
     prompt = Prompt(problem.id, 0, encoder.encode(problem))
     ids = [tuple(x) for x in completion_ids(s.policy.tokenizer, texts)]
+    ids = [x for x in ids if 0 < len(x) <= s.cfg.rollout.max_tokens]
+    if not ids:
+        return None
     samples = tuple(
-        Sample(problem.id, 0, m, tokens, (0.0,) * len(tokens), texts[m], "stop")
+        Sample(problem.id, 0, m, tokens, (0.0,) * len(tokens), "", "stop")
         for m, tokens in enumerate(ids)
     )
     with torch.no_grad():
