@@ -13,7 +13,10 @@ import torch
 from pawl.algo import advantages as adv
 from pawl.algo import losses
 from pawl.algo.shaping import kept
+from pawl.config.options import AlgoConfig
 from pawl.models.logprobs import score_logits
+from pawl.train.scoring import Micro
+from pawl.train.update import Step, micro_loss
 
 V, T, G, BETA = 3, 2, 3, 0.3
 SEQS = torch.cartesian_prod(*[torch.arange(V)] * T)
@@ -211,3 +214,66 @@ def test_replayed_truncation_is_the_gradient_of_the_truncated_policy():
     cosine = torch.nn.functional.cosine_similarity(whole, want, dim=0)
     print(f"scored over the whole vocabulary: bias {bias:.3f}, cosine {cosine:.3f}")
     assert bias > 0.05  # docs/algorithms.md states it
+
+
+# Stale samples: older weights wrote them, the trainer's scoring pass gives log pi_old.
+OLDER = [(p + 0.4 * q).detach() for p, q in zip(POLICY, table(6), strict=True)]
+
+
+def stale_gradient(logps_of, correction, cap):
+    """Gradient of the trainer's own loss over groups that OLDER wrote, with rloo."""
+    cfg = AlgoConfig(correction=correction, correction_cap=cap, normaliser="constant")
+    logp_NT, older_NT = logps_of(POLICY), logps_of(OLDER)
+    length, known_G = logp_NT.shape[1], torch.ones(G, dtype=torch.bool)
+    terms = []
+    for member_G in torch.tensor(list(itertools.product(range(len(logp_NT)), repeat=G))):
+        chance = older_NT[member_G].sum().exp()
+        logp_GT = logp_NT[member_G]
+        mask_GT = torch.ones(G, length, dtype=torch.bool)
+        a_G = adv.rloo(REWARD[member_G][None], known_G[None])[0]
+        old_GT, zero_GT = logp_GT.detach(), torch.zeros(G, length)
+        micro = Micro((), slice(0, G), mask_GT, old_GT, older_NT[member_G], None, zero_GT)
+        step = Step(a_G[:, None].expand(G, length), known_G, 1.0, 0.0, 1)
+        total, _, _ = micro_loss(logp_GT, zero_GT, micro, step, cfg)
+        terms.append(chance * total / G)
+    return -gradient(torch.stack(terms).sum())
+
+
+def one_token(params):
+    return params[0].log_softmax(-1)[:, None] + 0 * params[1].sum()
+
+
+def return_gradient(logps_of):
+    chance_N = logps_of(POLICY).sum(1).exp()
+    return gradient((chance_N * REWARD[: len(chance_N)]).sum())
+
+
+def stale_bias(logps_of, *how):
+    want = return_gradient(logps_of)
+    return float((stale_gradient(logps_of, *how) - want).norm() / want.norm())
+
+
+def test_correction_makes_samples_of_older_weights_unbiased():
+    """One token: exact while no weight is cut; docs/algorithms.md states the other sizes."""
+    weight_N = (one_token(POLICY) - one_token(OLDER)).exp()
+    assert weight_N.min() < 1 / 1.2 and 1.2 < weight_N.max() < 2.0  # a cap of 1.2 cuts, 2 does not
+    assert stale_bias(one_token, "truncate", 2.0) < 1e-10
+    assert stale_bias(one_token, "drop", 2.0) < 1e-10
+    found = [stale_bias(one_token, how, 1.2) for how in ("none", "truncate", "drop")]
+    assert found == pytest.approx([0.300, 0.173, 1.058], abs=1e-3)
+
+
+def test_correction_by_token_leaves_the_bias_of_stale_states():
+    """Two tokens: a token's own weight does not correct how its prefix and its rest were drawn."""
+    found = [stale_bias(logps, "none", 2.0), stale_bias(logps, "truncate", 100.0)]
+    assert found == pytest.approx([0.345, 0.278], abs=1e-3)
+    weight_N = losses.correction(
+        (logps(POLICY) - logps(OLDER)).detach().sum(1, keepdim=True),
+        torch.ones(N, 1, dtype=torch.bool),
+        100.0,
+        False,
+    )[:, 0]  # one weight for the sequence would be exact
+    found_sequence = gradient(
+        (logps(OLDER).sum(1).exp() * weight_N * REWARD * logps(POLICY).sum(1)).sum()
+    )
+    torch.testing.assert_close(found_sequence, return_gradient(logps), atol=1e-10, rtol=0)
