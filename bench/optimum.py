@@ -15,10 +15,11 @@ from __future__ import annotations
 import argparse
 import platform
 import time
+from types import SimpleNamespace
 
 import torch
-from torch import Tensor
-from transformers import Qwen2Config, Qwen2ForCausalLM
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from pawl.algo.estimate import estimate
 from pawl.config.options import AlgoConfig, OptimConfig
@@ -31,10 +32,11 @@ from pawl.train.update import Step, update
 from pawl.types import Group, Problem, Prompt, Sample
 
 V, T, P, BETA = 6, 3, 2, 0.5
-GROUPS, MEMBERS, ITERATIONS = 16, 32, 110
+LAYERS, WIDTH, HEADS, SPREAD = 2, 32, 4, 0.2
+GROUPS, MEMBERS, ITERATIONS = 32, 32, 80
 SEQUENCES = [tuple(row) for row in torch.cartesian_prod(*[torch.arange(V)] * T).tolist()]
 MINIS, PASSES = 4, 2  # optimiser steps of an iteration: 8
-OPTIM = OptimConfig(lr=1.5e-3, schedule="linear")
+OPTIM = OptimConfig(lr=3e-3, schedule="linear")
 UNBIASED = {
     "rloo": {"advantage": "rloo", "kl": "k1"},
     "reinforce_pp": {"advantage": "reinforce_pp", "kl": "k1"},
@@ -43,24 +45,55 @@ UNBIASED = {
 PUBLISHED = {"grpo": {"advantage": "grpo", "kl": "k3", "normaliser": "sequence"}}
 
 
+class TinyLM(nn.Module):
+    """A causal transformer without biases, as Pawl calls any causal LM; ids V + p are prompts.
+
+    The head knows the V tokens alone. Attention needs no mask beyond the causal one, since all
+    rows are equally long.
+    """
+
+    is_gradient_checkpointing = False
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self.config = SimpleNamespace(model_type="tiny", vocab_size=V)
+        draw = torch.Generator().manual_seed(seed)
+
+        def weight(*shape: int) -> nn.Parameter:
+            return nn.Parameter(torch.randn(shape, generator=draw) * SPREAD)
+
+        self.token, self.place = weight(V + P, WIDTH), weight(1 + T, WIDTH)
+        self.qkv, self.out, self.up, self.down = (
+            nn.ParameterList(weight(*shape) for _ in range(LAYERS))
+            for shape in (
+                (3 * WIDTH, WIDTH),
+                (WIDTH, WIDTH),
+                (3 * WIDTH, WIDTH),
+                (WIDTH, 3 * WIDTH),
+            )
+        )
+        self.head = weight(V, WIDTH)
+
+    def forward(self, input_ids: Tensor, **_: object) -> SimpleNamespace:
+        """Logits (S, L, V) of rows of L tokens."""
+        rows, size = input_ids.shape
+        x = self.token[input_ids] + self.place[:size]
+        for qkv, out, up, down in zip(self.qkv, self.out, self.up, self.down, strict=True):
+            heads = F.linear(norm(x), qkv).view(rows, size, 3, HEADS, -1).permute(2, 0, 3, 1, 4)
+            mixed = F.scaled_dot_product_attention(*heads, is_causal=True)
+            x = x + F.linear(mixed.transpose(1, 2).flatten(2), out)
+            x = x + F.linear(F.gelu(F.linear(norm(x), up)), down)
+        return SimpleNamespace(logits=F.linear(norm(x), self.head))
+
+
+def norm(x: Tensor) -> Tensor:
+    """Layer norm without weights."""
+    return F.layer_norm(x, (WIDTH,))
+
+
 def make_policy(seed: int) -> Policy:
-    """A random two-layer transformer over V tokens and its reference; token p is prompt p."""
-    torch.manual_seed(seed)
-    config = Qwen2Config(
-        vocab_size=V,
-        hidden_size=64,
-        intermediate_size=192,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=16,
-        tie_word_embeddings=False,
-        initializer_range=0.15,
-        bos_token_id=None,
-        eos_token_id=None,
-    )
-    model = Qwen2ForCausalLM(config).eval()
-    policy = Policy(model, None, 0, (), torch.device("cpu"))
+    """A random tiny transformer and its reference."""
+    policy = Policy(TinyLM(seed), None, 0, (), torch.device("cpu"))
     freeze_reference(policy)
     return policy
 
@@ -74,7 +107,7 @@ def groups_of(prompts: list[int], chosen: Tensor, logp: Tensor) -> list[Group]:
             for m, n in enumerate(numbers)
         )
         made.append(
-            Group(Problem("w", "python", "", "", ()), Prompt("w", group, (prompt,)), samples)
+            Group(Problem("w", "python", "", "", ()), Prompt("w", group, (V + prompt,)), samples)
         )
     return made
 
@@ -84,7 +117,7 @@ EVERYTHING = groups_of(list(range(P)), torch.arange(V**T).expand(P, -1), torch.z
 
 @torch.no_grad()
 def exact(policy: Policy) -> Tensor:
-    """Log-prob of each token of every sequence after every prompt, (P, N, T); ."""
+    """Log-prob of each token of every sequence after every prompt, (P, N, T)."""
     return token_logprobs(policy, EVERYTHING, 1.0).logp_ST.view(P, -1, T).double()
 
 

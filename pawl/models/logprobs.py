@@ -185,14 +185,11 @@ def _flat_hidden(policy: Policy, groups: Sequence[Group]) -> torch.Tensor:
 def _padded_logits(policy: Policy, groups: Sequence[Group]) -> torch.Tensor:
     """Logits (N, V) that predict each completion token, by plain rows padded on the right."""
     rows = [(g.prompt.tokens, s.tokens) for g in groups for s in g.samples]
-    width = max(len(p) + len(c) for p, c in rows)
-    ids_SL = torch.full((len(rows), width), policy.pad_id, dtype=torch.long)
-    mask_SL = torch.zeros((len(rows), width), dtype=torch.long)
-    for row, (prompt, completion) in enumerate(rows):
-        size = len(prompt) + len(completion)
-        ids_SL[row, :size] = torch.tensor([*prompt, *completion])
-        mask_SL[row, :size] = 1
+    sizes = [len(p) + len(c) for p, c in rows]
+    width, pad = max(sizes), [policy.pad_id]
+    ids_SL = torch.tensor([[*p, *c, *pad * (width - len(p) - len(c))] for p, c in rows])
     position_1L = torch.arange(width)[None]
+    mask_SL = (position_1L < torch.tensor(sizes)[:, None]).long()
     output = policy.core(
         input_ids=ids_SL.to(policy.device),
         attention_mask=mask_SL.to(policy.device),
