@@ -21,11 +21,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pawl.algo.estimate import estimate
 from pawl.config.options import AlgoConfig, OptimConfig
 from pawl.models.logprobs import token_logprobs
 from pawl.models.policy import Policy, freeze_reference, trainable
-from pawl.train.loop import penalties
+from pawl.train.credit import credit
 from pawl.train.optim import lr_at, make_optimizer
 from pawl.train.scoring import score_batch
 from pawl.train.update import Step, update
@@ -150,9 +149,8 @@ def run(algo: dict[str, str], seed: int) -> tuple[float, float]:
         chosen = torch.multinomial(weights, MEMBERS, replacement=True, generator=draw)
         groups = groups_of(prompts.tolist(), chosen, logp_PNT)
         scored = score_batch(policy, groups, 1.0, MINIS, 0, with_reference=True)
-        mask_ST, penalty_ST = penalties(scored, known_PG, BETA if cfg.kl == "k1" else 0.0)
         reward_PG = reward_PN[prompts[:, None], chosen]
-        advantage_ST = estimate(cfg, reward_PG, known_PG, penalty_ST, mask_ST)
+        advantage_ST, _ = credit(cfg, scored, reward_PG, known_PG, BETA)
         step = Step(advantage_ST, known_PG.flatten(), 1.0, BETA, T)
         lrs = [lr_at(n * i + k, n * ITERATIONS, OPTIM) for k in range(n)]
         update(policy, optimizer, scaler, scored, step, lrs, cfg, OPTIM)
