@@ -374,9 +374,10 @@ def load_replaces_weights() -> AbstractContextManager[object]:
 
     def fake(own: Any, folder: Path) -> None:
         real(own, folder)
+        new = {id(p): nn.Parameter(p.detach().clone()) for p in own.model.parameters()}
         for module in own.model.modules():
             for name, p in list(module.named_parameters(recurse=False)):
-                setattr(module, name, nn.Parameter(p.detach().clone()))
+                setattr(module, name, new[id(p)])
 
     return everywhere(real, fake)
 

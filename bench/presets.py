@@ -29,7 +29,8 @@ from pawl.store.read import read_steps
 
 ROOT = Path(__file__).resolve().parent.parent
 STEPS = 30
-SETTINGS = [f"train.steps={STEPS}", "eval.every=0", "eval.samples=2", "checkpoint.every=0"]
+SETTINGS = [f"train.steps={STEPS}", "optim.warmup=10"]
+SETTINGS += ["eval.every=0", "eval.samples=2", "checkpoint.every=0"]
 COLUMNS = ("gain", "gain_low", "gain_high", "greedy_gain", "seconds", "train_s", "tokens")
 
 

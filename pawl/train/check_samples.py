@@ -16,6 +16,7 @@ from pawl.train.trial import Credited, Sampled
 from pawl.types import Check, Group, Score
 
 CHANCE = 6.0  # standard deviations of the number of groups without two different members
+REPEAT_FULL, REPEAT_HALF = 1e-6, 1e-2  # largest difference of two equal forwards, nat
 ALONE_FULL, ALONE_HALF = 1e-3, 1.0  # largest |log-prob among others - alone|, nat
 
 
@@ -246,18 +247,29 @@ def _chat_closes(policy: Policy) -> bool:
 
 
 def of_rows(found: Sampled, fp32: bool) -> list[Check]:
-    """Nothing depends on which rows stand beside a row."""
+    """A forward repeats, and nothing depends on which rows stand beside a row."""
     differ = sum(a.tokens != b.tokens for a, b in found.alone)
     allowed = 0.02 * len(found.alone) if fp32 else 0.5 * len(found.alone)
     gap = ALONE_FULL if fp32 else ALONE_HALF
+    repeats = found.repeat_gap <= (REPEAT_FULL if fp32 else REPEAT_HALF)
+    alike = differ <= allowed and found.alone_gap <= gap
     return [
+        judged(
+            "forward-repeats",
+            "sampler-mismatch",
+            repeats,
+            "the same log-probs from the same rows",
+            f"they differ by {found.repeat_gap:.2g}",
+            "dropout, or another source of chance, is on in the trainer's forward",
+            REPEAT_FULL if fp32 else REPEAT_HALF,
+        ),
         judged(
             "alone-or-batched",
             "padding-side",
-            differ <= allowed and found.alone_gap <= gap,
+            alike if repeats else None,
             f"the same completions, log-probs within {gap:g}",
             f"{differ} of {len(found.alone)} differ, log-probs by {found.alone_gap:.2g}",
             "padding on the wrong side, positions or masks leak between rows",
             gap,
-        )
+        ),
     ]

@@ -228,7 +228,7 @@ def of_schedule(cfg: RunConfig, n: int) -> list[Check]:
     at = _places(n)[rates.index(peak)] / n if rates else 1.0
     warm = warmup_steps(n, cfg.optim)
     decay = 1.0 / max(1, n - warm)  # a schedule falls by so much in its first step already
-    reached = peak >= cfg.optim.lr * (1.0 - decay) * (1.0 - 1e-6)
+    reached = warm < n and peak >= cfg.optim.lr * (1.0 - decay) * (1.0 - 1e-6)
     return [
         judged(
             "schedule-warms",

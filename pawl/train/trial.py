@@ -64,6 +64,7 @@ class Sampled:
     gap_max: float = 0.0
     alone: list[tuple[Sample, Sample]] = field(default_factory=list)
     alone_gap: float = 0.0
+    repeat_gap: float = 0.0
     rescored: list[tuple[float | None, float | None, float | None]] = field(default_factory=list)
     unjudgeable: Score | None = None
 
@@ -131,6 +132,8 @@ def _alone_forward(s: Session, found: Sampled) -> None:
     temperature = s.params.temperature
     with torch.no_grad():
         both_ST = token_logprobs(s.policy, pair, temperature).logp_ST
+        again_ST = token_logprobs(s.policy, pair, temperature).logp_ST
+        found.repeat_gap = float((both_ST - again_ST).abs().max())
         for row, group in enumerate(pair):
             own_T = token_logprobs(s.policy, [group], temperature).logp_ST[0]
             gap = float((both_ST[row, : len(own_T)] - own_T).abs().max())
