@@ -9,6 +9,7 @@ import math
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tiny_models
 from hypothesis import given
@@ -159,7 +160,7 @@ def test_ties_are_estimated_without_bias(n, data):
     assert check_base.tied(passes, n, size) == pytest.approx(share)
 
 
-def test_ties_beyond_the_samples_seen_follow_the_posterior():
+def test_the_ends_of_a_beta_distribution():
     """Against numerical integration of Beta(2.5, 6.5)."""
     a, b, size, m = 2.5, 6.5, 16, 20_000
     beta = math.gamma(a) * math.gamma(b) / math.gamma(a + b)
@@ -167,7 +168,22 @@ def test_ties_beyond_the_samples_seen_follow_the_posterior():
     for i in range(m):
         p = (i + 0.5) / m
         total += (p**size + (1 - p) ** size) * p ** (a - 1) * (1 - p) ** (b - 1) / beta / m
-    assert check_base.tied(2, 8, size) == pytest.approx(total, rel=1e-4)
+    assert check_base.both_ends(a, b, size) == pytest.approx(total, rel=1e-4)
+
+
+@given(st.lists(st.integers(0, 8), min_size=1, max_size=40))
+def test_larger_groups_never_tie_more(passes):
+    shares = [check_base.expected_ties([(c, 8) for c in passes], size) for size in range(1, 40)]
+    assert all(0 <= b <= a + 1e-12 for a, b in itertools.pairwise(shares))
+
+
+def test_ties_of_larger_groups_are_foretold_from_smaller_ones():
+    """2,000 problems with pass rates of Beta(0.8, 1.5): 8 samples foretell groups of 24."""
+    draw = np.random.Generator(np.random.Philox(key=3))
+    rates = draw.beta(0.8, 1.5, 2000)
+    counts = [(int(c), 8) for c in draw.binomial(8, rates)]
+    truth = float(np.mean(rates**24 + (1 - rates) ** 24))
+    assert check_base.expected_ties(counts, 24) == pytest.approx(truth, abs=0.02)
 
 
 def rollouts_of(totals, passed=()):

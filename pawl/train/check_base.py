@@ -83,19 +83,37 @@ def capability(rollouts: Rollouts, g: int) -> Capability | None:
         float(mean([c / n for c, n in counts])),
         float(mean([c > 0 for c, _ in counts])),
         float(mean([0 < c < n for c, n in counts])),
-        {size: float(mean([tied(c, n, size) for c, n in counts])) for size in GROUP_SIZES},
+        {size: expected_ties(counts, size) for size in GROUP_SIZES},
     )
 
 
-def tied(passes: int, n: int, size: int) -> float:
-    """Probability that `size` new samples of a problem all pass or all fail.
+def expected_ties(counts: Sequence[tuple[int, int]], size: int) -> float:
+    """Share of groups of `size` new samples that all pass or all fail; counts: (passes, n) each.
 
-    passes of n were seen. Unbiased for size <= n (draws without replacement from those seen);
-    beyond, its mean under the Jeffreys posterior Beta(passes + 1/2, n - passes + 1/2).
+    Unbiased up to the smallest n: the share of subsets of the samples seen that agree. Beyond, the
+    mean under a Beta distribution of pass rates with the mean and the spread of those seen (method
+    of moments for the beta-binomial), but never more than for smaller groups.
     """
+    n = min(n for _, n in counts)
     if size <= n:
-        return (math.comb(passes, size) + math.comb(n - passes, size)) / math.comb(n, size)
-    a, b = passes + 0.5, n - passes + 0.5
+        return float(np.mean([tied(c, of, size) for c, of in counts]))
+    rates = [c / of for c, of in counts]
+    mean, bound = float(np.mean(rates)), expected_ties(counts, n)
+    if n < 2 or mean in (0.0, 1.0):
+        return bound
+    spread = float(np.var(rates, ddof=1)) if len(rates) > 1 else 0.0
+    alike = (n * spread / (mean * (1.0 - mean)) - 1.0) / (n - 1)  # correlation within a problem
+    total = 1.0 / min(max(alike, 1e-3), 1.0 - 1e-3) - 1.0
+    return min(bound, both_ends(mean * total, (1.0 - mean) * total, size))
+
+
+def tied(passes: int, n: int, size: int) -> float:
+    """Share of the subsets of `size` <= n samples, `passes` of which passed, that agree."""
+    return (math.comb(passes, size) + math.comb(n - passes, size)) / math.comb(n, size)
+
+
+def both_ends(a: float, b: float, size: int) -> float:
+    """E[p^size + (1 - p)^size] for p of a Beta(a, b) distribution."""
 
     def moment(a: float, b: float) -> float:
         return math.exp(
