@@ -88,7 +88,7 @@ def of_reward(found: Sampled) -> list[Check]:
     samples = {(x.group, x.member): x for x in found.rollouts.samples_S}
     wrong = [
         (key, c.n_tokens, len(samples[key].tokens))
-        for key, (_, c) in found.given.items()
+        for key, c in found.given.items()
         if key in samples
         and (c.n_tokens, c.finish, c.text)
         != (len(samples[key].tokens), samples[key].finish, samples[key].text)

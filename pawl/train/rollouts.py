@@ -42,8 +42,8 @@ class Rollouts:
 class Scoring(Protocol):
     """Where completions are scored: the scorer pool, or what stands before it."""
 
-    def submit(self, key: Hashable, problem: Problem, completion: Completion) -> None:
-        """Queue one completion."""
+    def submit(self, key: tuple[int, int], problem: Problem, completion: Completion) -> None:
+        """Queue one completion; the key is its group and member."""
         ...
 
     def poll(self, timeout: float | None = 0.0) -> list[tuple[Hashable, Score]]:

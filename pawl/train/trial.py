@@ -19,7 +19,7 @@ from pawl.rewards.compose import components_of
 from pawl.rewards.pool import ScorerPool
 from pawl.train.credit import credit, scores
 from pawl.train.data import draw
-from pawl.train.rollouts import Rollouts, collect, completion_of
+from pawl.train.rollouts import Rollouts, collect, completion_of, joined
 from pawl.train.scoring import Scored, score_batch, split
 from pawl.train.session import Session
 from pawl.types import Case, Completion, Group, Problem, Sample, Score, missing
@@ -34,11 +34,11 @@ class Witness:
 
     def __init__(self, pool: ScorerPool) -> None:
         self._pool = pool
-        self.given: dict[Hashable, tuple[Problem, Completion]] = {}
+        self.given: dict[tuple[int, int], Completion] = {}
 
-    def submit(self, key: Hashable, problem: Problem, completion: Completion) -> None:
+    def submit(self, key: tuple[int, int], problem: Problem, completion: Completion) -> None:
         """Note and hand on."""
-        self.given[key] = (problem, completion)
+        self.given[key] = completion
         self._pool.submit(key, problem, completion)
 
     def poll(self, timeout: float | None = 0.0) -> list[tuple[Hashable, Score]]:
@@ -56,7 +56,7 @@ class Sampled:
     """
 
     rollouts: Rollouts
-    given: dict[Hashable, tuple[Problem, Completion]]
+    given: dict[tuple[int, int], Completion]
     masked: int = 0
     nonfinite: int = 0
     drift_S: list[float] = field(default_factory=list)
@@ -93,10 +93,14 @@ def drawn_next(s: Session, stage: int, first: int) -> list[tuple[Problem, int]]:
 
 def sample(s: Session, drawn: Sequence[tuple[Problem, int]]) -> Sampled:
     """Sample and score the drawn problems, twice where it tells something."""
-    g, witness = s.cfg.rollout.group_size, Witness(s.pool)
-    where = (s.params, s.cfg.seed, STEP)
-    rollouts = collect(s.engine, witness, s.encoder, drawn, g, *where)
-    found = Sampled(rollouts, witness.given)
+    g, where = s.cfg.rollout.group_size, (s.params, s.cfg.seed, STEP)
+    rollouts, given = Rollouts((), (), 0.0, 0.0), dict[tuple[int, int], Completion]()
+    for start in range(0, len(drawn), s.cfg.rollout.prompts):  # no more at once than in a step
+        witness = Witness(s.pool)
+        part = drawn[start : start + s.cfg.rollout.prompts]
+        rollouts = joined(rollouts, collect(s.engine, witness, s.encoder, part, g, *where))
+        given |= {(start + i, m): x for (i, m), x in witness.given.items()}
+    found = Sampled(rollouts, given)
     _forward(s, found)
     sizes = [len(group.prompt.tokens) for group in rollouts.groups]
     for index in sorted({sizes.index(min(sizes)), sizes.index(max(sizes))})[:ALONE]:
@@ -108,9 +112,15 @@ def sample(s: Session, drawn: Sequence[tuple[Problem, int]]) -> Sampled:
     return found
 
 
+def rows_at_once(s: Session) -> int:
+    """Samples in one forward of training, so that a preflight needs no more memory than a step."""
+    r = s.cfg.rollout
+    return s.cfg.train.micro_batch or r.prompts // s.cfg.algo.minibatches * r.group_size
+
+
 def _forward(s: Session, found: Sampled) -> None:
     """The trainer's view of every sampled token, in the loop's own micro-batches."""
-    for piece in split(found.rollouts.groups, s.cfg.train.micro_batch):
+    for piece in split(found.rollouts.groups, rows_at_once(s)):
         with torch.no_grad():
             out = token_logprobs(s.policy, piece, s.params.temperature)
         found.masked += int(out.mask_ST.sum())
@@ -194,6 +204,6 @@ def _last(scored: Scored) -> Tensor:
 
 
 def scored_groups(s: Session, groups: Sequence[Group], kl_coef: float) -> Scored:
-    cfg = s.cfg
-    args = (s.params.temperature, 1, cfg.train.micro_batch, kl_coef > 0)
+    """The loop's scoring pass of some groups."""
+    args = (s.params.temperature, 1, rows_at_once(s), kl_coef > 0)
     return score_batch(s.policy, groups, *args)
