@@ -102,8 +102,3 @@ def surprise(s: Session, encoder: PromptEncoder, problem: Problem) -> float | No
     with torch.no_grad():
         out = token_logprobs(s.policy, [Group(problem, prompt, samples)], 1.0)
     return float((-out.logp_ST.double().sum(1) / out.mask_ST.sum(1)).min())
-
-
-def encoded(encoder: PromptEncoder, problems: Sequence[Problem]) -> list[tuple[int, ...]]:
-    """Prompt tokens of each problem, encoded anew."""
-    return [encoder.encode(p) for p in problems]

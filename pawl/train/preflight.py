@@ -21,7 +21,7 @@ from pawl.config.tree import nearest
 from pawl.errors import PawlError
 from pawl.rewards.calibrate import CALIBRATION
 from pawl.train import check_base, check_data, check_samples, check_update
-from pawl.train.known import encoded, known_answers
+from pawl.train.known import known_answers
 from pawl.train.progress import Progress
 from pawl.train.session import Session
 from pawl.train.trial import Sampled, credited, drawn_next, sample
@@ -74,7 +74,7 @@ def run_checks(s: Session, progress: Progress) -> tuple[list[Check], check_base.
     checks = check_data.of_data(s.train, held_out, s.pools, cfg.seed)
     found = sample(s, drawn_next(s, progress.stage, progress.drawn_in[progress.stage]))
     made = credited(s, found, progress.kl_coef)
-    prompts = encoded(s.encoder, [group.problem for group in found.rollouts.groups])
+    prompts = s.encoder.encode_many([group.problem for group in found.rollouts.groups])
     bos = s.policy.tokenizer.bos_token_id
     checks += check_samples.of_scores(found, made, cfg.reward.max_missing_frac)
     checks += check_samples.of_reward(found)

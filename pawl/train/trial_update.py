@@ -73,8 +73,7 @@ def move(s: Session, found: Sampled, kl_coef: float, version: int) -> Moved:
         s.cfg.rollout.max_tokens,
     )
     plain = s.cfg.algo.model_copy(update={"epochs": 1, "entropy_coef": 0.0, "correction": "none"})
-    with restored(s, version):
-        old = {name: p.detach().clone() for name, p in trainable(s.policy)}
+    with restored(s, version) as old:
         sums = _fingerprints(s.policy)
         ways = (before, step, [LR], plain, s.cfg.optim.model_copy(update={"max_grad_norm": 1.0}))
         first = update(s.policy, s.optimizer, s.scaler, *ways)
@@ -96,7 +95,7 @@ def move(s: Session, found: Sampled, kl_coef: float, version: int) -> Moved:
             [n for n, p in _meant_to_train(s.policy) if not p.requires_grad],
             [name for name, p in now if id(p) in held],
             [name for name, p in now if _was_fed(s.optimizer, p)],
-            [name for name, p in now if name in old and not torch.equal(p, old[name])],
+            [name for name, p in now if not torch.equal(p.detach().cpu(), old[p])],
             sorted(name for name, v in _fingerprints(s.policy).items() if sums.get(name) != v),
             gap,
             (seen, version + 2),
@@ -166,20 +165,22 @@ def _synced_gap(s: Session, group: Group) -> tuple[float, int]:
 
 
 @contextmanager
-def restored(s: Session, version: int) -> Iterator[None]:
-    """Whatever happens inside: weights, gradients, optimiser, scaler and engine are as before."""
-    own = [(p, p.detach().to("cpu", copy=True)) for _, p in trainable(s.policy)]
+def restored(s: Session, version: int) -> Iterator[dict[Tensor, Tensor]]:
+    """Whatever happens inside: weights, gradients, optimiser, scaler and engine are as before.
+
+    Gives the weights as they were, on the CPU, by what trains or what the optimiser holds.
+    """
     held = [p for group in s.optimizer.param_groups for p in group["params"]]
-    known = {id(p) for p, _ in own}
-    own += [(p, p.detach().to("cpu", copy=True)) for p in held if id(p) not in known]
+    weights = [p for _, p in trainable(s.policy)] + held
+    old: dict[Tensor, Tensor] = {p: p.detach().to("cpu", copy=True) for p in set(weights)}
     state = {p: copy.deepcopy(dict(s.optimizer.state[p])) for p in list(s.optimizer.state)}
     lrs = [group["lr"] for group in s.optimizer.param_groups]
     scale = s.scaler.state_dict()
     try:
-        yield
+        yield old
     finally:
         with torch.no_grad():
-            for p, value in own:
+            for p, value in old.items():
                 p.copy_(value)
                 p.grad = None
         s.optimizer.state.clear()
