@@ -36,7 +36,7 @@ from pawl.models.text import PromptEncoder
 from pawl.rewards.pool import ScorerPool
 from pawl.rollout import engine, sampling
 from pawl.rollout.local import LocalEngine
-from pawl.train import credit, data, optim, rollouts, session
+from pawl.train import checkpoint, credit, data, optim, rollouts, scoring, session
 from pawl.types import Completion, Score, missing
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -382,6 +382,28 @@ def load_replaces_weights() -> AbstractContextManager[object]:
     return everywhere(real, fake)
 
 
+def load_forgets_weights() -> AbstractContextManager[object]:
+    """Loading a checkpoint leaves the base model's weights in place."""
+    return everywhere(policy.load_weights, lambda own, folder: None)
+
+
+def load_forgets_moments() -> AbstractContextManager[object]:
+    """Loading a checkpoint starts the optimiser's moments anew."""
+    return patch.object(checkpoint, "_to_state", lambda key, value, param: torch.zeros_like(value))
+
+
+def sampler_is_the_trainer() -> AbstractContextManager[object]:
+    """The scoring pass compares the trainer's log-probs with themselves."""
+    real = scoring._score
+
+    def fake(*args: Any) -> Any:
+        micro = real(*args)
+        args[-1].sampler_diff = args[-1].sampler_diff_max = 0.0
+        return dataclasses.replace(micro, sampler_logp_ST=micro.old_logp_ST.double())
+
+    return patch.object(scoring, "_score", fake)
+
+
 def engine_keeps_old_weights() -> AbstractContextManager[object]:
     """The engine takes the new version's number without its weights."""
 
@@ -426,6 +448,9 @@ FAULTS: dict[str, tuple[Fault, str, list[str]]] = {
     "optimiser on copies": (optimiser_holds_copies, "optimiser-detached", []),
     "layers frozen": (layers_are_frozen, "optimiser-detached", []),
     "load detaches": (load_replaces_weights, "optimiser-detached", ["resume"]),
+    "load forgets weights": (load_forgets_weights, "optimiser-detached", ["resume"]),
+    "load forgets moments": (load_forgets_moments, "optimiser-detached", ["resume"]),
+    "sampler is the trainer": (sampler_is_the_trainer, "algebraic-identity", []),
     "engine keeps weights": (engine_keeps_old_weights, "stale-weights", []),
     "warm-up too long": (nothing, "schedule-never-warm", ["optim.warmup=500"]),
     "cap below answers": (nothing, "completion-cap", ["rollout.max_tokens=20"]),

@@ -17,7 +17,7 @@ name: tiny
 model: {path: MODEL}
 prompt: {max_tokens: 3000}
 problems: {train: starter-ocaml, limit: 8, audit: false}
-rollout: {prompts: 4, group_size: 4, max_tokens: 24}
+rollout: {prompts: 4, group_size: 4, max_tokens: 128}
 optim: {lr: 1e-4}
 train: {steps: 2, threads: 1}
 eval: {every: 1, problems: 4, probe: 2, samples: 1}
@@ -45,7 +45,7 @@ def test_a_user_from_check_to_diff(tmp_path: Path, root: Path) -> None:
     checked = pawl("check", str(config), "--json")
     assert checked.returncode == 0, checked.stderr
     rows = json.loads(checked.stdout)["checks"]
-    assert {"first-pass ratio", "log-probs against the sampler, mean"} <= {r["name"] for r in rows}
+    assert {"first-pass-ratio", "sampler-logprobs"} <= {r["name"] for r in rows}
     assert not (tmp_path / "runs").exists()
 
     trained = pawl("train", str(config), "--json")

@@ -22,7 +22,7 @@ from peft import (
     load_peft_weights,
     set_peft_model_state_dict,
 )
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_model
 from torch import nn
 
@@ -208,3 +208,19 @@ def load_weights(policy: Policy, folder: Path) -> None:
     if lost:
         what = f"the weights do not fit the model: {len(lost)} tensors, the first is {lost[0]}"
         raise PawlError(what, str(folder), hint)
+
+
+def weights_unlike(policy: Policy, folder: Path) -> list[str]:
+    """Names of the tensors that `save_policy` wrote to `folder` and the model does not hold so."""
+    if policy.lora:
+        saved = load_peft_weights(str(folder), device="cpu")
+        own = get_peft_model_state_dict(policy.model, save_embedding_layers=False)
+        return [n for n, value in saved.items() if n not in own or not same(own[n], value)]
+    own = policy.model.state_dict()
+    with safe_open(str(folder / "model.safetensors"), framework="pt") as file:
+        return [n for n in file.keys() if n not in own or not same(own[n], file.get_tensor(n))]
+
+
+def same(own: torch.Tensor, saved: torch.Tensor) -> bool:
+    """Whether two tensors, on any devices, hold the same numbers of the same type."""
+    return own.dtype == saved.dtype and torch.equal(own.detach().cpu(), saved.cpu())

@@ -16,10 +16,11 @@ from pawl.train.trial import Sampled
 from pawl.train.trial_update import LR, Moved
 from pawl.types import Check
 
-HALF_MEAN, HALF_MAX = 0.02, 1.0  # |trainer - sampler| in bf16 or fp16, nat
+HALF_MEAN, HALF_MAX = 0.05, 1.0  # |trainer - sampler| in bf16 or fp16, nat; exp(0.05) = 1.05
 FULL_MEAN, FULL_MAX = 1e-5, 1e-3  # the same in fp32
 SURPRISE_Z = 6.0  # standard errors; by chance about once in 5e8 runs
 RESTING = 1e-12  # a KL above this is one
+NEARER = 2.0  # times nearer to the new weights than to the old ones must an engine sample
 LATEST = 0.5  # share of the updates by which the learning rate has to reach its peak
 
 
@@ -70,6 +71,23 @@ def of_policy(found: Sampled, fp32: bool) -> list[Check]:
     ]
 
 
+def of_load(lost: list[str] | None) -> Check:
+    """After a load, weights and optimiser are the checkpoint's.
+
+    lost: names of its tensors that are not, None when nothing was loaded.
+    """
+    return judged(
+        "checkpoint-restored",
+        "optimiser-detached",
+        None if lost is None else not lost,
+        "every tensor of the checkpoint in weights and optimiser, bit for bit",
+        "nothing was loaded"
+        if lost is None
+        else f"{len(lost)} differ" + "".join(f" ({name})" for name in lost[:1]),
+        "a run that goes on from other weights or another optimiser state is another run",
+    )
+
+
 def of_update(moved: Moved, cfg: RunConfig, fresh: bool, half: bool) -> list[Check]:
     """What two updates change, and what they leave alone."""
     finite = all(math.isfinite(x) for x in (*moved.first.grad_norms, *moved.second.grad_norms))
@@ -116,6 +134,7 @@ def of_update(moved: Moved, cfg: RunConfig, fresh: bool, half: bool) -> list[Che
             "old log-probs that are the new ones make ratio, clip and KL constants",
         ),
         *_reference(moved, fresh, half),
+        _metrics_move(moved),
         _synced(moved, half),
     ]
 
@@ -123,6 +142,19 @@ def of_update(moved: Moved, cfg: RunConfig, fresh: bool, half: bool) -> list[Che
 def _ratio_moves(moved: Moved) -> bool:
     """The second pass sees another policy than the first: in its KL, and in its loss."""
     return moved.second.k3_old > 0 and moved.second.loss != moved.first.loss
+
+
+def _metrics_move(moved: Moved) -> Check:
+    """No metric of policy and update is the same number before and after two updates."""
+    still = [name for name, (a, b) in moved.metrics.items() if a is not None and a == b]
+    return judged(
+        "metrics-move",
+        "algebraic-identity",
+        not still if moved.moved else None,
+        f"{len(moved.metrics)} metrics of policy and update differ before and after two updates",
+        f"the same number: {', '.join(still)}" if still else "all do",
+        "a metric that no update moves compares a tensor with itself, or is a placeholder",
+    )
 
 
 def expected_loss(moved: Moved, cfg: RunConfig) -> float:
@@ -210,12 +242,14 @@ def _synced(moved: Moved, half: bool) -> Check:
     """After an update the engine samples from the new weights."""
     limit = HALF_MEAN if half else 1e-4
     seen, wanted = moved.synced_version
+    near = moved.synced_gap <= limit and moved.synced_gap < moved.stale_gap / NEARER
     return judged(
         "engine-follows",
         "stale-weights",
-        moved.synced_gap <= limit and seen == wanted if moved.moved else None,
-        f"|trainer - sampler| at most {limit:g} after an update; version {wanted}",
-        f"{moved.synced_gap:.2g}; version {seen}",
+        near and seen == wanted if moved.moved else None,
+        f"|trainer - sampler| at most {limit:g} after two updates, 1/{NEARER:g} of that to the "
+        f"weights before them; version {wanted}",
+        f"{moved.synced_gap:.2g}, to the old weights {moved.stale_gap:.2g}; version {seen}",
         "an engine with old weights samples from a policy that is gone",
         limit,
     )

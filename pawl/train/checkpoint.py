@@ -17,11 +17,19 @@ from pathlib import Path
 
 import torch
 from pydantic import TypeAdapter, ValidationError
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from pawl.algo.shaping import Spread
 from pawl.errors import Exit, PawlError
-from pawl.models.policy import Policy, load_weights, save_policy, trainable
+from pawl.models.policy import (
+    Policy,
+    load_weights,
+    same,
+    save_policy,
+    trainable,
+    weights_unlike,
+)
 
 FORMAT = 1
 
@@ -103,6 +111,18 @@ def load(
                 key: _to_state(key, tensors[f"{name}.{key}"], param) for key in _KEYS
             }
     return state
+
+
+def unlike(folder: Path, policy: Policy, optimizer: torch.optim.Optimizer) -> list[str]:
+    """Names of the checkpoint's tensors that weights and optimiser state do not hold bit for bit.
+
+    Read from the files once more, on a way of its own: what `load` forgot or changed shows here.
+    """
+    lost = weights_unlike(policy, folder)
+    own = _optimizer_tensors(policy, optimizer)
+    with safe_open(str(folder / "optimizer.safetensors"), framework="pt") as file:
+        saved = list(file.keys())
+        return lost + [n for n in saved if n not in own or not same(own[n], file.get_tensor(n))]
 
 
 def newest_valid(root: Path) -> tuple[Path, list[str]]:

@@ -20,7 +20,7 @@ import torch
 from pawl.config.tree import nearest
 from pawl.errors import PawlError
 from pawl.rewards.calibrate import CALIBRATION
-from pawl.train import check_base, check_data, check_samples, check_update
+from pawl.train import check_base, check_data, check_samples, check_update, checkpoint
 from pawl.train.known import known_answers
 from pawl.train.progress import Progress
 from pawl.train.session import Session
@@ -72,6 +72,9 @@ def run_checks(s: Session, progress: Progress) -> tuple[list[Check], check_base.
     held_out = [*s.held_out, *s.families]
     s.engine.sync_weights(s.policy, progress.updates)
     checks = check_data.of_data(s.train, held_out, s.pools, cfg.seed)
+    found_in = progress.loaded
+    lost = None if found_in is None else checkpoint.unlike(found_in, s.policy, s.optimizer)
+    checks.append(check_update.of_load(lost))
     found = sample(s, drawn_next(s, progress.stage, progress.drawn_in[progress.stage]))
     made = credited(s, found, progress.kl_coef)
     prompts = s.encoder.encode_many([group.problem for group in found.rollouts.groups])

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from pawl.algo.shaping import Spread
 from pawl.config.options import OptimConfig
@@ -34,6 +35,7 @@ class Progress:
 
     stage: of the curriculum, for the next step. drawn_in: prompts drawn in each stage. seen: places
     of the training problems that were drawn.
+    loaded: the checkpoint that this process began with, if any.
     resident_mb: memory after each of the last steps of this process; a resume starts it anew.
     """
 
@@ -57,6 +59,7 @@ class Progress:
     start: HeldOut | None = None
     end: HeldOut | None = None
     saved_step: int = -1
+    loaded: Path | None = None
     resident_mb: deque[float] = field(default_factory=lambda: deque(maxlen=STEPS))
     start_step: int = 0
     outcome: tuple[Exit, str] | None = None

@@ -68,6 +68,7 @@ def restore(s: Session, progress: Progress, forked: bool = False) -> None:
     if not forked:
         s.run.cut_after(state.step)
     progress.step = progress.saved_step = state.step
+    progress.loaded = folder
     progress.updates, progress.kl_coef = state.updates, state.kl_coef
     progress.spread = state.spread
     progress.best_step, progress.best_score = state.best_step, state.best_score

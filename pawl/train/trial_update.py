@@ -18,13 +18,25 @@ from torch import Tensor
 
 from pawl.models.logprobs import token_logprobs
 from pawl.models.policy import Policy, trainable
+from pawl.train.record import update_metrics
 from pawl.train.scoring import Scored
 from pawl.train.session import Session
 from pawl.train.trial import STEP, Sampled, scored_groups
 from pawl.train.update import Step, UpdateStats, update
+from pawl.train.witness import witness_metrics
 from pawl.types import Group
 
 UPDATED = 2  # groups that the updates see
+STANDING = {
+    "policy/kl_coef": "an option",
+    "policy/clip_frac": "0 where no ratio passes the clip",
+    "policy/nonfinite": "0 in health",
+    "policy/sampler_logp_mean": "of the same samples",
+    "optim/unchanged_frac": "0 where every weight moves",
+    "advantage/std": "given",
+    "advantage/abs_max": "given",
+}
+"""Metrics that may be equal before and after the trial updates, with the reason."""
 LR = 1e-3  # of the trial updates, whatever the schedule: wiring does not depend on it
 
 
@@ -35,7 +47,9 @@ class Moved:
     kl_before, kl_after: mean k3 to the reference over tokens, None without one. still: tensors that
     should train and do not. held: trainable ones that the optimiser holds; fed: those that got a
     gradient; moved: those that changed; names, all out of `names`. frozen_moved: tensors that must
-    not change and did. synced_version: (seen, wanted) of the engine's samples after the updates.
+    not change and did. metrics: those that depend on the weights, (before, after the updates).
+    synced_gap: mean |trainer - sampler| of samples drawn after the updates, stale_gap: the same of
+    the weights before them; synced_version: (seen, wanted) of those samples.
     """
 
     groups: list[Group]
@@ -51,7 +65,9 @@ class Moved:
     fed: list[str]
     moved: list[str]
     frozen_moved: list[str]
+    metrics: dict[str, tuple[object, object]]
     synced_gap: float
+    stale_gap: float
     synced_version: tuple[int, int]
 
 
@@ -82,8 +98,8 @@ def move(s: Session, found: Sampled, kl_coef: float, version: int) -> Moved:
         held = {id(p) for group in s.optimizer.param_groups for p in group["params"]}
         now = trainable(s.policy)
         s.engine.sync_weights(s.policy, version + 2)
-        gap, seen = _synced_gap(s, groups[0])
-        return Moved(
+        fresh = _fresh(s, groups[0])
+        result = Moved(
             groups,
             [name for name, _ in now],
             advantage_S.tolist(),
@@ -97,9 +113,20 @@ def move(s: Session, found: Sampled, kl_coef: float, version: int) -> Moved:
             [name for name, p in now if _was_fed(s.optimizer, p)],
             [name for name, p in now if not torch.equal(p.detach().cpu(), old[p])],
             sorted(name for name, v in _fingerprints(s.policy).items() if sums.get(name) != v),
-            gap,
-            (seen, version + 2),
+            {
+                name: (was, now_is)
+                for (name, was), now_is in zip(
+                    _metrics(before, first, step).items(),
+                    _metrics(after, second, step).values(),
+                    strict=True,
+                )
+            },
+            _gap(s, fresh),
+            0.0,
+            (fresh.samples[0].weight_version, version + 2),
         )
+    result.stale_gap = _gap(s, fresh)
+    return result
 
 
 def _varied(groups: Sequence[Group]) -> list[Group]:
@@ -149,19 +176,31 @@ def _reference_moved(before: Scored, after: Scored) -> bool | None:
     return any(not torch.equal(a, b) for a, b in known) if known else None
 
 
-def _synced_gap(s: Session, group: Group) -> tuple[float, int]:
-    """Mean |trainer - sampler| over fresh samples of the engine's new weights; their version."""
+def _metrics(scored: Scored, stats: UpdateStats, step: Step) -> dict[str, object]:
+    """What the loop records of policy and update, without what may rightly stand still."""
+    mask_ST = torch.cat([_padded(m.mask_ST, scored) for m in scored.micros])
+    rows = update_metrics(scored, stats, 0.0, len(step.known_S))
+    rows |= witness_metrics(scored, step.advantage_ST, mask_ST)
+    return {name: value for name, value in rows.items() if name not in STANDING}
+
+
+def _fresh(s: Session, group: Group) -> Group:
+    """New samples of a group's prompt from the weights that the engine has now."""
     where = (s.params, s.cfg.seed, STEP)
-    fresh = tuple(s.engine.generate([group.prompt], s.cfg.rollout.group_size, *where))
+    fresh = s.engine.generate([group.prompt], s.cfg.rollout.group_size, *where)
+    return replace(group, samples=tuple(fresh))
+
+
+def _gap(s: Session, group: Group) -> float:
+    """Mean |trainer - sampler| over the tokens of a group, by the policy's weights of now."""
     with torch.no_grad():
-        ways = ([replace(group, samples=fresh)], s.params.temperature)
-        logp_ST = token_logprobs(s.policy, *ways).logp_ST.double().cpu()
+        logp_ST = token_logprobs(s.policy, [group], s.params.temperature).logp_ST.double().cpu()
     gaps = [
         abs(float(logp_ST[row, t]) - logp)
-        for row, x in enumerate(fresh)
+        for row, x in enumerate(group.samples)
         for t, logp in enumerate(x.logps)
     ]
-    return math.fsum(gaps) / len(gaps), fresh[0].weight_version
+    return math.fsum(gaps) / len(gaps)
 
 
 @contextmanager
