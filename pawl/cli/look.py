@@ -128,6 +128,22 @@ def diff(a: str, b: str, as_json: bool) -> None:
         _echo(diff_lines(result))
 
 
+@click.command(short_help="Diagnose a training log, of Pawl or of another library.")
+@click.argument("path", type=click.Path(path_type=Path))
+@json_option
+@debug_option
+def doctor(path: Path, as_json: bool) -> None:
+    """Verdict, findings, causes and help for the run behind PATH."""
+    from pawl.cli.show import printable
+    from pawl.doctor.diagnose import diagnose
+    from pawl.doctor.report_text import lines
+    from pawl.store.recognise import read_logs
+
+    for log in read_logs(path):
+        result = diagnose(log)
+        _echo([printable(line, sys.stdout.encoding) for line in lines(result)])
+
+
 @click.command(short_help="What a metric means, and what it does not.")
 @click.argument("name", metavar="CODE|METRIC")
 @json_option
@@ -168,4 +184,4 @@ def _echo_json(value: object) -> None:
     click.echo(json.dumps(value, indent=1))
 
 
-COMMANDS = (samples, runs, diff, explain, schema)
+COMMANDS = (doctor, samples, runs, diff, explain, schema)

@@ -1,0 +1,171 @@
+"""The diagnosis of a log: rules, then causes, then the verdict, in that order and no other.
+
+A broken invariant silences every prescription that rests on metrics: what a broken measurement
+says is no reason to change anything. Left out: reading files (`pawl.store`), words (`report_*`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from pawl.doctor import (
+    rules_data,
+    rules_groups,
+    rules_length,
+    rules_optim,
+    rules_policy,
+    rules_preference,
+    rules_reward,
+    rules_series,
+    rules_system,
+    rules_value,
+)
+from pawl.doctor.causes import Cause, experiment, ranked
+from pawl.doctor.rule import Rule
+from pawl.doctor.signals import Signals
+from pawl.doctor.statistics import Trend, lag1, points_needed
+from pawl.store.log import Log
+from pawl.types import CAUSES, Finding
+
+Verdict = Literal[
+    "INVALID RUN", "FAULT", "CANNOT TELL", "CONVERGED", "HEALTHY BUT UNUSUAL", "HEALTHY"
+]
+GRAVE: tuple[tuple[str, Verdict], ...] = (("invalid", "INVALID RUN"), ("fault", "FAULT"))
+FEW = 30  # points below which only broken invariants, non-finite values and destruction count
+MODULES = (
+    rules_series,
+    rules_reward,
+    rules_groups,
+    rules_policy,
+    rules_length,
+    rules_optim,
+    rules_value,
+    rules_preference,
+    rules_data,
+    rules_system,
+)
+RULES: tuple[Rule, ...] = tuple(
+    sorted(
+        (value for module in MODULES for value in vars(module).values() if isinstance(value, Rule)),
+        key=lambda rule: rule.code,
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Unchecked:
+    """A rule that could not be judged, and why."""
+
+    code: str
+    name: str
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """verdict and the sentence that says why; findings by severity; causes likeliest first.
+
+    experiment: what would tell the first two causes apart; trend: of the goal metric; detectable:
+    the smallest change that would have been seen; needed: points for a tenth of the goal's level.
+    """
+
+    log: Log
+    verdict: Verdict
+    reason: str
+    findings: list[Finding]
+    causes: list[Cause]
+    experiment: str
+    not_checked: list[Unchecked]
+    goal: str
+    trend: Trend | None
+    needed: int
+
+
+def diagnose(log: Log) -> Diagnosis:
+    """Run every rule that applies and weigh what they found."""
+    s = Signals(log)
+    findings, not_checked = list[Finding](), list[Unchecked]()
+    for rule in RULES:
+        if rule.kinds and log.kind not in rule.kinds:
+            continue
+        lacks = rule.lacks(s)
+        if lacks:
+            because = f"the log has no {' and no '.join(x.replace('|', ' or ') for x in lacks)}"
+            not_checked.append(Unchecked(rule.code, rule.name, because))
+        else:
+            findings += rule.run(s)
+    counted = [f for f in findings if s.n >= FEW or f.early or f.argues in ("unusual", "nothing")]
+    verdict, reason = _verdict(s, counted)
+    if verdict == "INVALID RUN":
+        findings = [f if f.argues == "invalid" else replace(f, prescription=None) for f in findings]
+    order = {"critical": 0, "warning": 1, "info": 2}
+    speaks = {"invalid": 0, "fault": 1, "converged": 2, "unusual": 3, "nothing": 4}
+    findings.sort(key=lambda f: (order[f.severity], speaks[f.argues], f.code))
+    causes = ranked([f for f in counted if f.argues in _relevant(verdict)])
+    if not causes:
+        word = "noise-only" if verdict == "CANNOT TELL" else "none"
+        causes = [Cause(word, 1.0, CAUSES[word], (reason,))]
+    trend = s.trend(s.goal) if s.goal else None
+    return Diagnosis(
+        log,
+        verdict,
+        reason,
+        findings,
+        causes,
+        experiment(causes),
+        not_checked,
+        s.goal,
+        trend,
+        _needed(s),
+    )
+
+
+def _relevant(verdict: str) -> Sequence[str]:
+    """Findings whose causes explain a verdict."""
+    return {
+        "INVALID RUN": ("invalid", "fault"),
+        "FAULT": ("fault",),
+        "CONVERGED": ("converged",),
+    }.get(verdict, ())
+
+
+def _needed(s: Signals) -> int:
+    """Points from which on a change of a tenth of the goal's level would be seen."""
+    if s.n < 4:
+        return 0
+    x_N = s.values(s.goal)
+    level = abs(float(x_N.mean())) or float(x_N.std())
+    return points_needed(0.1 * level, s.trend(s.goal).noise, lag1(x_N))
+
+
+def _verdict(s: Signals, findings: Sequence[Finding]) -> tuple[Verdict, str]:
+    """The verdict by precedence, and one sentence for it."""
+    for argues, verdict in GRAVE:
+        hits = [f for f in findings if f.argues == argues and f.severity == "critical"]
+        if hits:
+            return verdict, hits[0].summary
+    converged = [f for f in findings if f.argues == "converged"]
+    if not s.goal:
+        return "CANNOT TELL", "the log holds no reward, accuracy or loss"
+    trend = s.trend(s.goal)
+    if converged:
+        return "CONVERGED", converged[0].summary
+    if not trend.significant:
+        return "CANNOT TELL", _unseen(s, trend)
+    odd = [f for f in findings if f.argues == "unusual"]
+    moved = (
+        f"{s.goal} went {trend.direction}, {trend.first:.3g} to {trend.last:.3g} (change "
+        f"{trend.difference:+.3g}, 95% interval {trend.low:+.3g} to {trend.high:+.3g})"
+    )
+    return ("HEALTHY BUT UNUSUAL", f"{moved}; {odd[0].summary}") if odd else ("HEALTHY", moved)
+
+
+def _unseen(s: Signals, trend: Trend) -> str:
+    if trend.n < 4:
+        return f"{trend.n} points of {s.goal} say nothing about its course"
+    return (
+        f"the change of {s.goal}, {trend.difference:+.3g}, is within noise: over {trend.n} points "
+        f"nothing smaller than {trend.detectable:.3g} could have been seen"
+    )

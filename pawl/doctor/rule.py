@@ -1,0 +1,70 @@
+"""What a rule is: a coded function from signals to findings, documented by its own docstring.
+
+The docstring holds the sections What, Why it matters, Evidence needed, Traps, Fix and Source, from
+which `pawl explain CODE` and docs/rules.md are made. Left out: the rules (`rules_*.py`).
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from pawl.doctor.signals import Signals
+from pawl.types import Argues, Finding, Prescription, Severity
+
+SECTIONS = ("What", "Why it matters", "Evidence needed", "Traps", "Fix", "Source")
+Proof = Literal["real", "unproven"]
+Check = Callable[[Signals], Iterable[Finding]]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """needs: metrics without which it cannot be judged (`a|b`: one of them); kinds: of log it is
+    about, empty for all; proof: seen in real runs, or in generated ones only ("unproven")."""
+
+    code: str
+    name: str
+    needs: tuple[str, ...]
+    check: Check
+    kinds: tuple[str, ...] = ()
+    proof: Proof = "unproven"
+
+    def lacks(self, s: Signals) -> list[str]:
+        """The needed metrics that the log does not have."""
+        return [name for name in self.needs if not s.has(name)]
+
+    def run(self, s: Signals) -> list[Finding]:
+        """Its findings, under its code and name."""
+        return [replace(found, code=self.code, name=self.name) for found in self.check(s)]
+
+    def sections(self) -> dict[str, str]:
+        """The sections of its docstring, by title; the first line stands under "Summary"."""
+        text = inspect.cleandoc(self.check.__doc__ or "")
+        pieces = re.split(rf"(?m)^({'|'.join(SECTIONS)}): ", text)
+        rows = zip(pieces[1::2], pieces[2::2], strict=True)
+        return {"Summary": pieces[0].strip(), **{k: " ".join(v.split()) for k, v in rows}}
+
+
+def rule(
+    code: str, name: str, *needs: str, kinds: tuple[str, ...] = (), proof: Proof = "unproven"
+) -> Callable[[Check], Rule]:
+    """Make a rule of a function."""
+    return lambda check: Rule(code, name, needs, check, kinds, proof)
+
+
+def found(
+    severity: Severity,
+    argues: Argues,
+    place: str,
+    summary: str,
+    *evidence: str,
+    causes: tuple[tuple[str, float, str], ...] = (),
+    fix: Prescription | None = None,
+    series: tuple[str, ...] = (),
+    early: bool = False,
+) -> Finding:
+    """A finding, which gets its rule's code and name when the rule has run."""
+    return Finding("", "", severity, argues, place, summary, evidence, causes, fix, series, early)

@@ -1,0 +1,4 @@
+"""Rules about the optimiser: learning rate, gradients, updates.
+
+Codes D6xx.
+"""

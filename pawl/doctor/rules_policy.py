@@ -1,0 +1,132 @@
+"""Rules about the policy: KL at the start and later, entropy, ratios, a policy that is destroyed.
+
+Codes D4xx. Left out: lengths, the optimiser, rewards and groups.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from pawl.doctor import prescribe
+from pawl.doctor.rule import found, rule
+from pawl.doctor.signals import Signals
+from pawl.types import Finding
+
+OFFSET = 0.05  # nat a token of KL at the first point, above what a first update can give
+SEQUENCE_OFFSET = 1.0  # nat a completion
+
+
+@rule("D401", "kl-at-start", "policy/kl_ref|policy/kl_ref_sequence", proof="real")
+def kl_at_start(s: Signals) -> Iterator[Finding]:
+    """The KL to the reference is not 0 before the policy moved.
+
+    What: the first KL is above 0.05 nat a token (1 nat a completion), and the first three are of
+    the same size.
+    Why it matters: the policy starts at its reference, so the first KL is 0. Another value means
+    another reference, or log-probs of sampler and trainer that disagree.
+    Evidence needed: a KL from the first steps on.
+    Traps: a log that begins at a resume starts later; units differ (token or completion); rounding
+    of half precision gives up to 0.01 a token.
+    Fix: measure the KL before any update: the same weights must give 0.
+    Source: KL(p, p) = 0.
+    """
+    name = "policy/kl_ref" if s.has("policy/kl_ref") else "policy/kl_ref_sequence"
+    limit = OFFSET if name == "policy/kl_ref" else SEQUENCE_OFFSET
+    x_N = s.values(name)[:5]
+    first_step = s.steps(name)[0]
+    if len(x_N) < 3 or x_N[0] <= limit or first_step > 20:
+        return
+    if float(np.median(x_N)) <= limit or x_N[0] < 0.2 * float(np.median(x_N)):
+        return
+    yield found(
+        "critical",
+        "invalid",
+        f"{name}, step {first_step:g}",
+        f"the KL is {x_N[0]:.3g} nat before the policy can have moved",
+        f"first values: {', '.join(f'{v:.3g}' for v in x_N)}",
+        causes=(
+            ("sampler-mismatch", 0.6, "log-probs of two passes that should agree do not"),
+            ("reference-mismatch", 0.55, "the reference is not the starting point"),
+        ),
+        series=(name,),
+        early=True,
+    )
+
+
+@rule("D402", "kl-grows-alone", "policy/kl_ref", "reward/mean", proof="real")
+def kl_grows_alone(s: Signals) -> Iterator[Finding]:
+    """The policy moves away from its reference and the reward does not move.
+
+    What: the KL rises significantly by more than fourfold while the reward shows no trend.
+    Why it matters: steps are spent on a walk without direction.
+    Evidence needed: 30 points of both.
+    Traps: the first updates raise any KL from 0; a rise of the reward below what could be seen
+    looks the same.
+    Fix: read samples of the last steps; lower the learning rate; wait for more points.
+    Source: KL as distance travelled (Gao et al. 2022).
+    """
+    kl, reward = s.trend("policy/kl_ref"), s.trend("reward/mean")
+    if kl.direction != "up" or kl.last < 4.0 * max(kl.first, 1e-6) or reward.significant:
+        return
+    yield found(
+        "warning",
+        "nothing",
+        "policy/kl_ref, reward/mean",
+        f"the KL grows from {kl.first:.2g} to {kl.last:.2g} and the reward shows no trend",
+        f"a change of the reward below {reward.detectable:.3g} could not have been seen",
+        causes=(("random-walk", 0.5, "distance without gain"),),
+        series=("policy/kl_ref", "reward/mean"),
+    )
+
+
+@rule("D403", "destroyed", "reward/mean", "policy/kl_ref|policy/entropy|optim/grad_norm")
+def destroyed(s: Signals) -> Iterator[Finding]:
+    """A few updates destroyed the policy.
+
+    What: within the run's first fifth the KL passes 10 nat a token, or the entropy falls below 1%
+    of its start, while the reward falls to its lowest and stays there.
+    Why it matters: nothing comes back from there; every further step is lost.
+    Evidence needed: reward and one of KL, entropy, gradient norm.
+    Traps: single spikes of KL or gradient that recover are harmless (five of five public ones did).
+    Fix: start again, not on, at a tenth of the learning rate with warm-up.
+    Source: observed at learning rates of 5e-4 and above with LoRA.
+    """
+    x_N = s.values("reward/mean")
+    late = s.late("reward/mean")
+    kl = s.values("policy/kl_ref")
+    entropy = s.values("policy/entropy")
+    huge = len(kl) > 4 and float(np.median(kl[len(kl) // 2 :])) > 10.0
+    silent = (
+        len(entropy) > 4
+        and entropy[0] > 0
+        and float(np.median(entropy[len(entropy) // 2 :])) < 0.01 * float(entropy[0])
+    )
+    fallen = len(x_N) > 4 and late.value <= float(np.quantile(x_N, 0.25)) + 1e-9
+    if not (huge or silent) or not fallen:
+        return
+    yield found(
+        "critical",
+        "fault",
+        "policy/kl_ref" if huge else "policy/entropy",
+        "the policy is destroyed: "
+        + (f"KL {np.median(kl[len(kl) // 2 :]):.3g} nat a token" if huge else "entropy near 0")
+        + f" and the reward at {late.value:.3g}",
+        causes=(
+            ("lr-too-high", 0.9, "an update of that size"),
+            ("policy-collapsed", 0.5, "nothing is explored any more"),
+        ),
+        fix=prescribe.scaled(
+            s,
+            "optim.lr",
+            0.1,
+            why="the first updates were far too large",
+            expected="KL below 0.1 nat a token after 20 steps",
+            risk="slower learning",
+            verify="reward above its start after 50 steps",
+            cost="a new start: the weights cannot be saved",
+        ),
+        series=("reward/mean", "policy/kl_ref", "policy/entropy"),
+        early=True,
+    )

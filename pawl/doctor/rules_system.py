@@ -1,0 +1,4 @@
+"""Rules about the machine: errors, time, memory, resumes.
+
+Codes D95x.
+"""

@@ -1,0 +1,4 @@
+"""Rules about the critic and PPO.
+
+Codes D7xx.
+"""

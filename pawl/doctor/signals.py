@@ -1,0 +1,170 @@
+"""What rules ask of a log: series by canonical name, levels, trends, and figures derived from them.
+
+Everything is computed once and remembered. Places are rows of the log in step order, never step
+numbers, so that a log counted in tens says the same. Left out: judging (`rules_*.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar, cast
+
+import numpy as np
+
+from pawl.doctor import statistics
+from pawl.doctor.statistics import Floats, Mean, Trend
+from pawl.store.log import Log, Series
+
+GOALS = ("reward/mean", "preference/accuracy", "eval/pass_at_1", "preference/margin", "loss/total")
+RECENT = 20  # points that "now" means
+CAP_SHARE = 0.8  # of the rows reach the same longest length: a cap
+T = TypeVar("T")
+
+
+class Signals:
+    """A log, asked the questions of the rules."""
+
+    def __init__(self, log: Log) -> None:
+        self.log = log
+        self._kept: dict[tuple[str, str], object] = {}
+
+    def _once(self, kind: str, name: str, make: Callable[[], T]) -> T:
+        key = (kind, name)
+        if key not in self._kept:
+            self._kept[key] = make()
+        return cast(T, self._kept[key])
+
+    def has(self, name: str) -> bool:
+        """Whether a metric has at least one number; `a|b` and `a/*` ask for any of several."""
+        return any(
+            any(len(self.values(n)) for n in self.log.series if n.startswith(one[:-1]))
+            if one.endswith("*")
+            else len(self.values(one)) > 0
+            for one in name.split("|")
+        )
+
+    def series(self, name: str) -> Series:
+        """The metric's series; raises KeyError when it was not logged."""
+        return self.log.series[name]
+
+    def values(self, name: str) -> Floats:
+        """The metric's finite values in step order, empty when it was not logged."""
+
+        def make() -> Floats:
+            found = self.log.series.get(name)
+            return found.finite() if found is not None else np.zeros(0)
+
+        return self._once("values", name, make)
+
+    def steps(self, name: str) -> Floats:
+        """The steps of `values(name)`, as the file numbers them."""
+        found = self.log.series.get(name)
+        if found is None:
+            return np.zeros(0)
+        return self.log.step_N[found.row_N[np.isfinite(found.value_N)]]
+
+    def trend(self, name: str) -> Trend:
+        """First against last quarter of a metric."""
+        return self._once("trend", name, lambda: statistics.trend(self.values(name)))
+
+    def late(self, name: str, n: int = RECENT) -> Mean:
+        """Mean of a metric's last points: n of them, or the last quarter of a shorter log."""
+
+        def make() -> Mean:
+            x_N = self.values(name)
+            return statistics.mean_of(x_N[-max(1, min(n, max(3, len(x_N) // 4))) :])
+
+        return self._once(f"late{n}", name, make)
+
+    def early(self, name: str, n: int = 10) -> Mean:
+        """Mean of a metric's first points: n of them, or the first quarter of a shorter log."""
+
+        def make() -> Mean:
+            x_N = self.values(name)
+            return statistics.mean_of(x_N[: max(1, min(n, max(3, len(x_N) // 4)))])
+
+        return self._once(f"early{n}", name, make)
+
+    def family(self, prefix: str) -> list[str]:
+        """Names of a family that were logged: `component/` gives every reward component."""
+        return [name for name in self.log.series if name.startswith(prefix) and self.has(name)]
+
+    def option(self, name: str) -> float | None:
+        """A config option as a number, None when unknown."""
+        value = self.log.config.get(name)
+        try:
+            return float(str(value)) if value is not None else None
+        except ValueError:
+            return None
+
+    @property
+    def goal(self) -> str:
+        """The metric that says whether the run gets anywhere; "" when there is none."""
+        return next((name for name in GOALS if self.has(name)), "")
+
+    @property
+    def n(self) -> int:
+        """Points of the goal metric."""
+        return len(self.values(self.goal)) if self.goal else 0
+
+    @property
+    def spread(self) -> str:
+        """The metric that tells how rewards differ within groups, or may; "" when there is none."""
+        names = ("reward/within_std", "reward/spread")
+        return next((name for name in names if self.has(name)), "")
+
+    def paired(self, a: str, b: str) -> tuple[Floats, Floats]:
+        """The values of two metrics in the rows that have both."""
+        if not (self.has(a) and self.has(b)):
+            return np.zeros(0), np.zeros(0)
+        one, two = self.series(a), self.series(b)
+        _, i, j = np.intersect1d(one.row_N, two.row_N, assume_unique=True, return_indices=True)
+        x, y = one.value_N[i], two.value_N[j]
+        both = np.isfinite(x) & np.isfinite(y)
+        return x[both], y[both]
+
+    def cap(self) -> float | None:
+        """The completion limit in tokens: the option, or the longest length that keeps recurring.
+
+        None when neither is known.
+        """
+
+        def make() -> float | None:
+            given = self.option("rollout.max_tokens")
+            if given:
+                return given
+            x_N = self.values("length/max")
+            if len(x_N) >= 5:
+                top = float(x_N.max())
+                if np.mean(x_N >= top - 0.5) > CAP_SHARE:
+                    return top
+            return None
+
+        return self._once("cap", "", make)
+
+    def truncated(self) -> tuple[Floats, str]:
+        """Share of completions cut at the limit, point by point, and how it is known ("" if not).
+
+        Without a column of its own it is read off the mean length where that lies within 15% of a
+        limit that never is exceeded: 1 for such a point, else 0.
+        """
+
+        def make() -> tuple[Floats, str]:
+            x_N = self.values("length/truncated_frac")
+            if len(x_N):
+                return x_N, "measured"
+            lengths = self.values("length/mean")
+            cap = self.cap()
+            if cap is None and len(lengths) >= 20:
+                cap = _wall(lengths)
+            if cap is None or not len(lengths):
+                return np.zeros(0), ""
+            return (lengths > 0.85 * cap).astype(float), f"mean length against a limit of {cap:g}"
+
+        return self._once("truncated", "", make)
+
+
+def _wall(lengths: Floats) -> float | None:
+    """The limit that mean lengths pile up at: half of them within 5% below their maximum."""
+    top = float(lengths.max())
+    return top if float(np.median(lengths)) > 0.95 * top and top > 50 else None

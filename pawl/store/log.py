@@ -1,0 +1,270 @@
+"""A training log of any library as canonical series: what importers give and the doctor reads.
+
+Importers fill a `Raw`: the table as the file has it, and what is known of its source. `canonical`
+gives each column its canonical name, unit, aggregation and version-dependent meaning by the tables
+of `names_LIBRARY.toml`, which cite where it was read. Columns without a meaning are kept under
+their own names. Left out: judging (`pawl.doctor`).
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pawl.metrics import CATALOGUE
+from pawl.store.table import Floats, Places, Table, in_order, last_of_each
+
+STEPS = ("step", "_step", "global_step", "train/global_step", "current_steps", "training_step")
+Row = dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened at a step: resume, checkpoint, stage, command, error."""
+
+    step: float
+    kind: str
+    text: str = ""
+
+
+@dataclass(slots=True)
+class Raw:
+    """What an importer read. format: what the file was taken for, in words; version: "" unknown.
+
+    names: the user's own column map, source name -> canonical name.
+    """
+
+    path: Path
+    format: str
+    library: str
+    table: Table
+    version: str = ""
+    config: Row = field(default_factory=dict)
+    events: list[Event] = field(default_factory=list)
+    checks: list[Row] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    names: Mapping[str, str] = field(default_factory=dict)
+    samples: tuple[Row, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One metric over a log: value_N as logged (nan and inf stay) in the rows row_N.
+
+    source: its name in the file; aggregation: what one value is taken over; note: which version's
+    meaning was taken, and why.
+    """
+
+    name: str
+    source: str
+    row_N: Places
+    value_N: Floats
+    unit: str = "1"
+    aggregation: str = ""
+    note: str = ""
+
+    def finite(self) -> Floats:
+        """The values that are numbers."""
+        return self.value_N[np.isfinite(self.value_N)]
+
+
+@dataclass(slots=True)
+class Log:
+    """A log in canonical terms. kind: policy, preference, reward-model, or "" when unknown.
+
+    step_N: the step of every row, as the file numbers them; unknown: columns without a canonical
+    meaning, by source name; config: options under Pawl's names, config_names: as the source has
+    them; other_config: those without a counterpart.
+    """
+
+    path: Path
+    format: str
+    library: str
+    version: str
+    kind: str
+    step_N: Floats
+    series: dict[str, Series]
+    unknown: dict[str, Series]
+    config: Row
+    config_names: dict[str, str]
+    other_config: Row
+    events: list[Event]
+    checks: list[Row]
+    notes: list[str]
+    samples: tuple[Row, ...] = ()
+
+
+@cache
+def _names(library: str) -> dict[str, Any]:
+    """Rows and options of a library, then those of no library."""
+    own: dict[str, Any] = {"metric": [], "option": {}}
+    for name in dict.fromkeys((library, "any")):
+        path = Path(__file__).with_name(f"names_{name}.toml")
+        if path.is_file():
+            table = tomllib.loads(path.read_text(encoding="utf-8"))
+            own["metric"] += table.get("metric", [])
+            own["option"] = {**table.get("option", {}), **own["option"]}
+    return own
+
+
+def canonical(raw: Raw) -> Log:
+    """The log behind a raw table; rows in the order of their steps."""
+    notes = list(raw.notes)
+    steps, step_name = _steps(raw.table)
+    distinct, place, odd = in_order(steps)
+    if odd:
+        notes.append(odd)
+    lost = 0
+    found: dict[str, Series] = {}
+    unknown: dict[str, Series] = {}
+    rows = _names(raw.library)["metric"]
+    present = set(raw.table.columns)
+    for source in raw.table.columns:
+        if source == step_name:
+            continue
+        row_N, value_N = raw.table.column(source)
+        before = len(row_N)
+        row_N, value_N = last_of_each(place[row_N], value_N)
+        lost += before - len(row_N)
+        meaning = _meaning(source, rows, raw, present)
+        if meaning is None:
+            unknown[source] = Series(source, source, row_N, value_N)
+            continue
+        name, row = meaning
+        scale = float(row.get("scale", 1.0))
+        series = Series(
+            name,
+            source,
+            row_N,
+            value_N * scale + float(row.get("offset", 0.0)),
+            str(row.get("unit", _unit(name))),
+            str(row.get("aggregation", "")),
+            str(row.get("note", "")),
+        )
+        if name in found:  # two columns of one meaning: the table's first stays
+            unknown[source] = series
+        else:
+            found[name] = series
+    if lost:
+        notes.append(f"{lost} values of repeated steps were replaced by later ones")
+    config, names, other = _config(raw)
+    return Log(
+        raw.path,
+        raw.format,
+        raw.library,
+        raw.version,
+        _kind(found),
+        distinct,
+        found,
+        unknown,
+        config,
+        names,
+        other,
+        raw.events,
+        raw.checks,
+        notes,
+        raw.samples,
+    )
+
+
+def _steps(table: Table) -> tuple[Floats, str]:
+    """The step of every row, and the column that gave it ("" for the row's own number)."""
+    for name in STEPS:
+        if name in table.columns:
+            row_N, value_N = table.column(name)
+            if len(row_N) * 2 >= table.n:
+                steps = np.full(table.n, np.nan)
+                steps[row_N] = value_N
+                return steps, name
+    return np.arange(1, table.n + 1, dtype=np.float64), ""
+
+
+def _meaning(
+    source: str, rows: Sequence[Mapping[str, Any]], raw: Raw, present: set[str]
+) -> tuple[str, Mapping[str, Any]] | None:
+    """Canonical name of a column and the table's row that gave it."""
+    if source in raw.names:
+        return raw.names[source], {"note": "your column map"}
+    for row in rows:
+        hit = _match(source, row)
+        if hit is None or not _applies(row, raw, present):
+            continue
+        return str(row["name"]).replace("*", hit), row
+    return None
+
+
+def _match(source: str, row: Mapping[str, Any]) -> str | None:
+    """What the star of a row's pattern stands for in a source name; None when it does not fit."""
+    for pattern in row["source"]:
+        if "*" not in pattern:
+            if pattern == source:
+                return ""
+        elif fnmatch.fnmatchcase(source, pattern):
+            start, end = pattern.split("*", 1)
+            return source[len(start) : len(source) - len(end)]
+    return None
+
+
+def _applies(row: Mapping[str, Any], raw: Raw, present: set[str]) -> bool:
+    """Whether a row's conditions on version, other columns and config hold."""
+    since, until = row.get("since"), row.get("until")
+    if (since or until) and not raw.version:
+        return False
+    if since and number_of(raw.version) < number_of(str(since)):
+        return False
+    if until and number_of(raw.version) >= number_of(str(until)):
+        return False
+    if any(name not in present for name in row.get("with", ())):
+        return False
+    return not any(name in present for name in row.get("without", ()))
+
+
+def number_of(version: str) -> tuple[int, ...]:
+    """A version as numbers to compare: "1.16.0rc1" is (1, 16, 0)."""
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
+
+
+def _unit(name: str) -> str:
+    family = f"{name.split('/')[0]}/*"
+    known = CATALOGUE.get(name) or CATALOGUE.get(family)
+    return known.unit if known else "1"
+
+
+def _config(raw: Raw) -> tuple[Row, dict[str, str], Row]:
+    """Options under Pawl's names, the names they have in the source, and the rest."""
+    if raw.library == "pawl":
+        return dict(raw.config), {name: name for name in raw.config}, {}
+    table = _names(raw.library)["option"]
+    config, names, other = {}, {}, {}
+    for source, value in raw.config.items():
+        name = table.get(source)
+        if name and name not in config:
+            config[name], names[name] = value, source
+        else:
+            other[source] = value
+    return config, names, other
+
+
+def option_name(library: str, name: str) -> str:
+    """What the library calls an option of Pawl; "" when it has no such option."""
+    if library in ("pawl", ""):
+        return name
+    rows = _names(library)["option"]
+    return next((source for source, own in rows.items() if own == name), "")
+
+
+def _kind(found: Mapping[str, Series]) -> str:
+    if "reward/mean" in found:
+        return "policy"
+    if "preference/accuracy" in found or "preference/margin" in found:
+        known = {"preference/chosen_logp", "preference/chosen_reward"}
+        return "preference" if known & set(found) or "loss/total" in found else "reward-model"
+    return ""
