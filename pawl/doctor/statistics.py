@@ -17,8 +17,9 @@ from scipy import special
 
 Floats = NDArray[np.float64]
 LEVEL = 0.05  # significance of every test
-QUARTER = 7.9  # total change seen with 80% power by the quarter test: 7.9 sd / sqrt(n)
+SEEN = 12.2  # a steady change of 12.2 sd / sqrt(n) is called a trend in 80% of cases (measured)
 BLOCKS = 10
+ROUNDING = 1e-12  # of a series' largest value: what float64 leaves of nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +73,10 @@ def lag1(x_N: Floats) -> float:
     """Autocorrelation of the residuals of the four quarters' own lines, between 0 and 0.95."""
     if len(x_N) < 8:
         return 0.0
-    parts = [part - _line(part) for part in np.array_split(x_N, 4 if len(x_N) >= 40 else 1)]
+    parts = [part - _line(part) for part in np.array_split(x_N, 4 if len(x_N) >= 80 else 1)]
     rest = np.concatenate(parts)
     total = float(rest @ rest)
-    if total <= 0.0:
+    if total <= len(x_N) * (ROUNDING * float(np.abs(x_N).max())) ** 2:
         return 0.0
     return min(max(float(rest[1:] @ rest[:-1]) / total, 0.0), 0.95)
 
@@ -120,8 +121,8 @@ def t_p(t: float, df: float) -> float:
 def trend(x_N: Floats) -> Trend:
     """First against last quarter (Welch's t, effective sample size), confirmed over block means.
 
-    Both tests have to reject at 5%, and the difference must exceed half of what could be detected:
-    quarters of three points that differ by chance do not count as a trend.
+    Both tests have to reject at 5%. On noise that happens in under 5% of cases at autocorrelations
+    up to 0.3, in under 8% at 0.6 (tests/test_doctor_statistics.py).
     """
     n = len(x_N)
     if n < 4:
@@ -136,8 +137,8 @@ def trend(x_N: Floats) -> Trend:
     parts = [float(np.var(part, ddof=1)) / n_eff for part in (a_N, b_N)]
     se = math.sqrt(sum(parts))
     sd = math.sqrt((float(np.var(a_N, ddof=1)) + float(np.var(b_N, ddof=1))) / 2.0)
-    if se == 0.0:
-        df, p = 2.0, 1.0 if difference == 0.0 else 0.0
+    if se <= ROUNDING * float(np.abs(x_N).max()):  # two constants
+        df, p = 2.0, 1.0 if abs(difference) <= ROUNDING * float(np.abs(x_N).max()) else 0.0
     else:
         df = sum(parts) ** 2 / sum(v**2 / max(n_eff - 1.0, 1.0) for v in parts)
         p = t_p(difference / se, df)
@@ -145,7 +146,7 @@ def trend(x_N: Floats) -> Trend:
     confirm = slope_p(x_N)
     noise = sd if math.isfinite(sd) else noise_of(x_N)
     seen = detectable(noise, n, r)
-    real = p < LEVEL and confirm < LEVEL and abs(difference) >= 0.5 * seen
+    real = p < LEVEL and confirm < LEVEL
     direction = "none" if not real else "up" if difference > 0 else "down"
     means = float(np.mean(a_N)), float(np.mean(b_N))
     low, high = difference - half, difference + half
@@ -162,23 +163,23 @@ def slope_p(x_N: Floats, blocks: int = BLOCKS) -> float:
     slope = float(t_K @ y_K) / float(t_K @ t_K)
     rest = y_K - y_K.mean() - slope * t_K
     spread = float(rest @ rest) / (k - 2)
-    if spread <= 0.0:
-        return 1.0 if slope == 0.0 else 0.0
+    if spread <= (ROUNDING * float(np.abs(x_N).max())) ** 2:
+        return 1.0 if abs(slope) <= ROUNDING * float(np.abs(x_N).max()) else 0.0
     return t_p(slope / math.sqrt(spread / float(t_K @ t_K)), k - 2)
 
 
 def detectable(noise: float, n: int, r: float = 0.0) -> float:
-    """Smallest total change over n points that the quarter test sees with 80% power."""
+    """Smallest steady change over n points that `trend` sees with 80% power."""
     if n < 4 or not math.isfinite(noise):
         return math.inf
-    return QUARTER * noise / math.sqrt(n) * math.sqrt((1.0 + r) / (1.0 - r))
+    return SEEN * noise / math.sqrt(n) * math.sqrt((1.0 + r) / (1.0 - r))
 
 
 def points_needed(effect: float, noise: float, r: float = 0.0) -> int:
     """Points from which on `detectable` is at most `effect`."""
     if effect <= 0.0 or not math.isfinite(noise):
         return 0
-    return max(4, math.ceil((QUARTER * noise / effect) ** 2 * (1.0 + r) / (1.0 - r)))
+    return max(4, math.ceil((SEEN * noise / effect) ** 2 * (1.0 + r) / (1.0 - r)))
 
 
 def wilson(k: float, n: float, level: float = LEVEL) -> tuple[float, float]:

@@ -57,6 +57,7 @@ def after_step(s: Session, progress: Progress, record: Record, seen: Interrupts)
         s.display.eval(record)
     if move is not None:
         enter(s, progress, move)
+    s.companion.look(progress.step)
     obey(s, progress, seen)
     every = s.cfg.checkpoint.every
     new_best = progress.best_step == progress.step and s.cfg.checkpoint.keep_best

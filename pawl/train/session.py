@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
 
@@ -29,6 +29,7 @@ from pawl.store.display import Display
 from pawl.store.parent import Origin, parent_of
 from pawl.store.run import RunFolder
 from pawl.store.versions import data_version, reward_version
+from pawl.train.companion import Companion
 from pawl.train.curriculum import described, pools_of, stage_reward
 from pawl.train.data import Pool, chosen, total_steps
 from pawl.train.optim import make_optimizer
@@ -59,6 +60,7 @@ class Session:
     scaler: torch.amp.GradScaler
     total: int
     origin: Origin
+    companion: Companion
 
     @property
     def total_updates(self) -> int:
@@ -103,7 +105,10 @@ def open_session(cfg: RunConfig, run: RunFolder, display: Display) -> Iterator[S
         display.note(note)
     display.phase("reward")
     cache = run.path / "scores.sqlite" if cfg.reward.cache else None
-    with ScorerPool(cfg.reward, cfg.sandbox, cache, cfg.sandbox.workers) as pool:
+    with (
+        ScorerPool(cfg.reward, cfg.sandbox, cache, cfg.sandbox.workers) as pool,
+        closing(Companion(run, display)) as companion,
+    ):
         run.event("sandbox", **pool.describe())
         record_versions(run, data, cfg)
         run.update(sandbox=pool.describe())
@@ -127,6 +132,7 @@ def open_session(cfg: RunConfig, run: RunFolder, display: Display) -> Iterator[S
             scaler=torch.amp.GradScaler("cuda", enabled=policy.dtype == torch.float16),
             total=total_steps(cfg, len(data.train), origin),
             origin=origin,
+            companion=companion,
         )
 
 
