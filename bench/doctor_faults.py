@@ -1,0 +1,255 @@
+"""Faults in real runs, and healthy ones: does `pawl doctor` see the first and spare the second.
+
+    python bench/doctor_faults.py record FOLDER [--jobs 2] [NAME ...]   # about two hours on 2 cores
+    python bench/doctor_faults.py judge FOLDER                          # seconds
+
+Each run is `pawl train` on the quickstart's problems, in a process of its own. A fault replaces named
+functions of Pawl there, or sets an option as a user might; preflight is let through, so that the
+run starts. Healthy runs cover every preset and two architectures. `judge` diagnoses each folder
+twice, with preflight.jsonl and without, and prints recall, causes and false alarms. A fault's
+weights are compared with those of its healthy twin: equal ones mean that the patch did nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import io
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+
+from bench import faults
+from pawl.cli.main import main as pawl
+from pawl.train import data, preflight, session
+from pawl.types import Score, Verdict
+
+ROOT = Path(__file__).resolve().parent.parent
+BASE = """problems.limit=200 rollout.prompts=8 rollout.group_size=8 eval.problems=40 eval.samples=2
+eval.every=20 checkpoint.every=0 train.threads=1 sandbox.workers=1""".split()
+FAULTY, HEALTHY = 40, 200  # steps
+
+
+@dataclass(frozen=True)
+class Case:
+    """A run. causes: acceptable first ones, empty for a healthy run."""
+
+    fault: Callable[[], AbstractContextManager[object]]
+    causes: frozenset[str]
+    options: tuple[str, ...] = ()
+    steps: int = FAULTY
+
+
+def paid(total: float) -> Callable[[], AbstractContextManager[object]]:
+    """Every scored completion gets the same total, and passes only where it is 1."""
+
+    def change(score: Score) -> Score:
+        verdict: Verdict = "pass" if total == 1.0 else "wrong"
+        return score if score.total is None else replace(score, total=total, verdict=verdict)
+
+    return lambda: faults.rescored(change)
+
+
+def sorted_problems() -> AbstractContextManager[object]:
+    """Problems come in the order of their statement's length, the same in every epoch."""
+    real = session.prepare
+
+    def fake(*args: Any, **kwargs: Any) -> Any:
+        found = real(*args, **kwargs)
+        order = sorted(range(len(found.train)), key=lambda i: len(found.train[i].prompt))
+        return replace(found, train=found.train.select(order))
+
+    both = ExitStack()
+    both.enter_context(patch.object(session, "prepare", fake))
+    both.enter_context(patch.object(data, "permutation", lambda n, *a: np.arange(n)))
+    return both
+
+
+def rarely_synced() -> AbstractContextManager[object]:
+    """The engine takes new weights only every fifteenth time."""
+    real, calls = faults.LocalEngine.sync_weights, [0]
+
+    def fake(self: Any, own: Any, version: int) -> None:
+        calls[0] += 1
+        if calls[0] % 15 == 1:
+            real(self, own, version)
+        else:
+            self.version = version
+
+    return patch.object(faults.LocalEngine, "sync_weights", fake)
+
+
+def known(*names: str) -> dict[str, Case]:
+    """Wiring faults of bench/faults.py, with the cause that preflight must name and its kin."""
+    kin = {
+        "reward-bug": {"reward-floor", "dead-component", "error-as-reward"},
+        "error-as-reward": {"reward-bug", "reward-floor", "judge-outage"},
+        "dead-component": {"reward-bug", "reward-floor"},
+        "sampler-mismatch": {"stale-weights", "template-or-eos"},
+        "stale-weights": {"sampler-mismatch"},
+        "optimiser-detached": {"lr-too-low", "algebraic-identity"},
+        "reference-mismatch": {"algebraic-identity", "sampler-mismatch"},
+        "loss-covers-prompt": {"algebraic-identity"},
+        "template-or-eos": {"completion-cap", "sampler-mismatch"},
+        "padding-side": {"sampler-mismatch"},
+        "group-integrity": {"zero-signal-groups", "random-walk", "policy-collapsed", "reward-bug"},
+        "schedule-never-warm": {"lr-too-low"},
+        "completion-cap": {"reward-floor"},
+        "judge-outage": {"error-as-reward"},
+    }
+    found = {}
+    for name in names:
+        fault, cause, options = faults.FAULTS[name]
+        causes = frozenset({cause, *kin.get(cause, ())})
+        found[name] = Case(fault, causes, tuple(options))
+    return found
+
+
+CASES: dict[str, Case] = {
+    **known(
+        "held-out is trained", "half of the problems", "errors pay 0.5", "constant branch",
+        "atoms", "dead component", "characters for tokens", "scores roll", "groups mixed",
+        "one stream", "sign turned", "advantage NaN", "EOS cut", "prompt closed",
+        "positions run on", "prompt in the loss", "padding in the loss", "dropout on",
+        "cooler sampler", "top-k sampler", "old is new", "reference is policy",
+        "reference is another", "optimiser on copies", "layers frozen", "sampler is the trainer",
+        "engine keeps weights", "warm-up too long", "cap below answers",
+    ),
+    "lr x30": Case(faults.nothing, frozenset({"lr-too-high", "policy-collapsed"}), ("optim.lr=1.2e-2",)),
+    "lr /30": Case(faults.nothing, frozenset({"lr-too-low"}), ("optim.lr=1.3e-5",)),
+    "all wrong": Case(paid(0.0), frozenset({"reward-floor", "zero-signal-groups", "reward-bug", "dead-component"})),
+    "all right": Case(paid(1.0), frozenset({"reward-bug", "reward-floor", "zero-signal-groups", "converged"})),
+    "rarely synced": Case(rarely_synced, frozenset({"stale-weights", "sampler-mismatch"})),
+    "sorted problems": Case(sorted_problems, frozenset({"data-order"})),
+    "greedy": Case(faults.nothing, frozenset({"policy-collapsed", "zero-signal-groups"}), ("rollout.temperature=0.05",)),
+}  # fmt: skip
+PRESETS = "grpo dr_grpo dapo gspo cispo rloo reinforce_pp raft".split()
+for _name in PRESETS:
+    CASES[f"healthy {_name}"] = Case(
+        faults.nothing, frozenset(), (f"algo.preset={_name}",), HEALTHY
+    )
+for _seed in range(1, 6):
+    CASES[f"healthy seed {_seed}"] = Case(faults.nothing, frozenset(), (f"seed={_seed}",), HEALTHY)
+for _name, _options in {
+    "llama": ("model.path=LLAMA",),
+    "llama seed 1": ("model.path=LLAMA", "seed=1"),
+    "lora": ("model.lora.r=8", "optim.lr=2e-3"),
+    "kl": ("algo.kl_coef=0.02",),
+    "constant lr": ("optim.schedule=constant",),
+    "two passes": ("algo.epochs=2", "algo.minibatches=2"),
+    "temperature": ("rollout.temperature=0.9",),
+}.items():
+    CASES[f"healthy {_name}"] = Case(faults.nothing, frozenset(), _options, HEALTHY)
+TWIN = "twin"
+CASES[TWIN] = Case(faults.nothing, frozenset(), (), FAULTY)
+
+
+@contextmanager
+def let_through() -> Iterator[None]:
+    """Preflight and calibration are recorded and refuse nothing."""
+    with (
+        patch.object(preflight, "require", lambda *a, **k: None),
+        patch.object(session, "require", lambda *a, **k: None),
+    ):
+        yield
+
+
+def folder_of(name: str) -> str:
+    """A case's name as a folder's."""
+    return name.replace(" ", "-").replace("/", "by-")
+
+
+def one(name: str, folder: Path) -> int:
+    """Record one run; its exit code."""
+    case = CASES[name]
+    options = [o.replace("LLAMA", str(folder / "llama")) for o in case.options if o != "resume"]
+    config = str(ROOT / "examples" / "quickstart.yaml")
+    args = ["train", config, *BASE, f"train.steps={case.steps}", f"runs_dir={folder}"]
+    own = folder / folder_of(name)
+    shutil.rmtree(own, ignore_errors=True)
+    with contextlib.redirect_stdout(io.StringIO()), let_through(), case.fault():
+        try:
+            pawl([*args, f"name={own.name}", *options, "--quiet"])
+        except SystemExit as e:
+            code = int(e.code or 0)
+    digest = hashlib.sha256()
+    for path in sorted((own / "checkpoints").glob("step-*/*.safetensors")):
+        if path.name != "optimizer.safetensors":
+            digest = hashlib.sha256(path.read_bytes())  # the newest one counts
+    shutil.rmtree(own / "checkpoints", ignore_errors=True)
+    (own / "case.json").write_text(
+        json.dumps({"name": name, "exit": code, "weights": digest.hexdigest()})
+    )
+    return code
+
+
+def llama(folder: Path) -> None:
+    """The bundled model's weights in Llama's architecture: its projections with biases."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+    from pawl.models.source import bundled_path
+
+    old = AutoModelForCausalLM.from_pretrained(bundled_path())
+    known = old.config.to_dict()
+    keep = (
+        "vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads "
+        "num_key_value_heads max_position_embeddings rms_norm_eps rope_parameters "
+        "tie_word_embeddings bos_token_id eos_token_id pad_token_id"
+    ).split()
+    config = LlamaConfig(**{k: known[k] for k in keep if k in known}, attention_bias=True)
+    new = LlamaForCausalLM(config)
+    missing, odd = new.load_state_dict(old.state_dict(), strict=False)
+    assert not odd, odd
+    for name in missing:
+        if name.endswith("o_proj.bias"):
+            new.get_parameter(name).data.zero_()
+    new.save_pretrained(folder / "llama")
+    AutoTokenizer.from_pretrained(bundled_path()).save_pretrained(folder / "llama")
+
+
+def record(folder: Path, names: list[str], jobs: int) -> int:
+    """Run the named cases that are not there yet, `jobs` at a time."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "llama").exists():
+        llama(folder)
+    todo = [n for n in names or CASES if not (folder / folder_of(n) / "case.json").exists()]
+
+    def run(name: str) -> None:
+        command = [sys.executable, "-m", "bench.doctor_faults", "one", str(folder), name]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        print(f"{name:24} {done.returncode} {done.stderr.strip()[-300:]}", flush=True)
+
+    with ThreadPoolExecutor(jobs) as pool:
+        list(pool.map(run, todo))
+    return 0
+
+
+def main() -> int:
+    """Record, or judge what was recorded."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=("record", "one", "judge"))
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("names", nargs="*")
+    parser.add_argument("--jobs", type=int, default=2)
+    args = parser.parse_intermixed_args()
+    if args.what == "one":
+        one(args.names[0], args.folder)
+        return 0
+    if args.what == "record":
+        return record(args.folder, args.names, args.jobs)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
