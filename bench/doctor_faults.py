@@ -1,11 +1,11 @@
-"""Faults in real runs, and healthy ones: does `pawl doctor` see the first and spare the second.
+"""Faults in real runs, and healthy ones: does `pawl doctor` see the first, spare the second.
 
     python bench/doctor_faults.py record FOLDER [--jobs 2] [NAME ...]   # about two hours on 2 cores
     python bench/doctor_faults.py judge FOLDER                          # seconds
 
-Each run is `pawl train` on the quickstart's problems, in a process of its own. A fault replaces named
-functions of Pawl there, or sets an option as a user might; preflight is let through, so that the
-run starts. Healthy runs cover every preset and two architectures. `judge` diagnoses each folder
+Each run is `pawl train` on the quickstart's problems, in a process of its own. A fault replaces
+named functions of Pawl there, or sets an option as a user might; preflight is let through, so that
+the run starts. Healthy runs cover every preset and two architectures. `judge` diagnoses each folder
 twice, with preflight.jsonl and without, and prints recall, causes and false alarms. A fault's
 weights are compared with those of its healthy twin: equal ones mean that the patch did nothing.
 """
@@ -20,6 +20,7 @@ import json
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -32,6 +33,8 @@ import numpy as np
 
 from bench import faults
 from pawl.cli.main import main as pawl
+from pawl.doctor.diagnose import Diagnosis, diagnose
+from pawl.store.recognise import read_logs
 from pawl.train import data, preflight, session
 from pawl.types import Score, Verdict
 
@@ -116,6 +119,12 @@ def known(*names: str) -> dict[str, Case]:
     return found
 
 
+def by_option(option: str, *causes: str) -> Case:
+    """A fault that a user's option makes."""
+    return Case(faults.nothing, frozenset(causes), (option,))
+
+
+FLAT = frozenset({"zero-signal-groups", "reward-bug", "dead-component"})
 CASES: dict[str, Case] = {
     **known(
         "held-out is trained", "half of the problems", "errors pay 0.5", "constant branch",
@@ -126,13 +135,13 @@ CASES: dict[str, Case] = {
         "reference is another", "optimiser on copies", "layers frozen", "sampler is the trainer",
         "engine keeps weights", "warm-up too long", "cap below answers",
     ),
-    "lr x30": Case(faults.nothing, frozenset({"lr-too-high", "policy-collapsed"}), ("optim.lr=1.2e-2",)),
-    "lr /30": Case(faults.nothing, frozenset({"lr-too-low"}), ("optim.lr=1.3e-5",)),
-    "all wrong": Case(paid(0.0), frozenset({"reward-floor", "zero-signal-groups", "reward-bug", "dead-component"})),
-    "all right": Case(paid(1.0), frozenset({"reward-bug", "reward-floor", "zero-signal-groups", "converged"})),
+    "lr x30": by_option("optim.lr=1.2e-2", "lr-too-high", "policy-collapsed"),
+    "lr /30": by_option("optim.lr=1.3e-5", "lr-too-low"),
+    "all wrong": Case(paid(0.0), FLAT | {"reward-floor"}),
+    "all right": Case(paid(1.0), FLAT | {"reward-floor", "converged"}),
     "rarely synced": Case(rarely_synced, frozenset({"stale-weights", "sampler-mismatch"})),
     "sorted problems": Case(sorted_problems, frozenset({"data-order"})),
-    "greedy": Case(faults.nothing, frozenset({"policy-collapsed", "zero-signal-groups"}), ("rollout.temperature=0.05",)),
+    "greedy": by_option("rollout.temperature=0.05", "policy-collapsed", "zero-signal-groups"),
 }  # fmt: skip
 PRESETS = "grpo dr_grpo dapo gspo cispo rloo reinforce_pp raft".split()
 for _name in PRESETS:
@@ -235,6 +244,64 @@ def record(folder: Path, names: list[str], jobs: int) -> int:
     return 0
 
 
+SICK = ("INVALID RUN", "FAULT")
+
+
+def looked_at(run: Path, withheld: bool) -> Diagnosis:
+    """The diagnosis of a recorded run; withheld: as if there had been no preflight."""
+    if not withheld:
+        return diagnose(read_logs(run)[0])
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "run"
+        shutil.copytree(run, copy, ignore=shutil.ignore_patterns("preflight.jsonl", "*.sqlite*"))
+        rows = [e for e in (copy / "events.jsonl").read_text().splitlines() if e.strip()]
+        kept = [e for e in rows if json.loads(e)["kind"] not in ("preflight", "finding")]
+        (copy / "events.jsonl").write_text("".join(f"{e}\n" for e in kept))
+        return diagnose(read_logs(copy)[0])
+
+
+def seen(d: Diagnosis) -> bool:
+    """Whether anything was found: a sick verdict, or a critical finding in too short a run."""
+    return d.verdict in SICK or any(f.severity == "critical" for f in d.findings)
+
+
+def judge(folder: Path) -> int:
+    """The table of all recorded runs; 1 when a bound of it is missed."""
+    twin = folder / TWIN / "case.json"
+    same = json.loads(twin.read_text())["weights"] if twin.exists() else ""
+    good = True
+    for withheld in (True, False):
+        print("\npreflight withheld" if withheld else "\npreflight given")
+        faulty, hit, first, alarms, steps = 0, 0, 0, 0, 0
+        for name, case in CASES.items():
+            own = folder / folder_of(name)
+            if not (own / "case.json").exists() or name == TWIN:
+                continue
+            d = looked_at(own, withheld)
+            cause = d.causes[0].id if d.causes else ""
+            if case.causes:
+                faulty += 1
+                hit += seen(d)
+                right = seen(d) and cause in case.causes
+                first += right
+                mark = "ok" if right else "cause" if seen(d) else "MISSED"
+                if json.loads((own / "case.json").read_text())["weights"] == same:
+                    mark += ", weights are the twin's"
+            else:
+                steps += case.steps
+                alarms += d.verdict in SICK
+                mark = "ALARM" if d.verdict in SICK else "ok"
+            codes = " ".join(f.code for f in d.findings if f.severity == "critical")
+            print(f"  {name:24} {mark:8} {d.verdict:20} {cause:22} {codes}")
+        print(
+            f"  faults {faulty}: seen {hit}, an acceptable cause first {first}; "
+            f"healthy steps {steps}: {alarms} alarms"
+        )
+        good = good and hit >= 0.9 * faulty and first >= 0.75 * faulty
+        good = good and alarms * 1000 <= steps
+    return 0 if good else 1
+
+
 def main() -> int:
     """Record, or judge what was recorded."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -248,7 +315,7 @@ def main() -> int:
         return 0
     if args.what == "record":
         return record(args.folder, args.names, args.jobs)
-    return 0
+    return judge(args.folder)
 
 
 if __name__ == "__main__":
