@@ -103,7 +103,7 @@ def diagnose(log: Log) -> Diagnosis:
     order = {"critical": 0, "warning": 1, "info": 2}
     speaks = {"invalid": 0, "fault": 1, "converged": 2, "unusual": 3, "nothing": 4}
     findings.sort(key=lambda f: (order[f.severity], speaks[f.argues], f.code))
-    causes = ranked([f for f in counted if f.argues in _relevant(verdict)])
+    causes = ranked([f for f in counted if f.argues in _relevant(verdict)], s)
     if not causes:
         word = "noise-only" if verdict == "CANNOT TELL" else "none"
         causes = [Cause(word, 1.0, CAUSES[word], (reason,))]
