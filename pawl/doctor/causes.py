@@ -39,7 +39,7 @@ EXPERIMENTS: dict[frozenset[str], str] = {
         ),
         (
             ("format-only", "dead-component"),
-            "score reference solutions: a task component that pays them is alive and only unlearned",
+            "score reference solutions: a task component that pays them is alive, only not learned",
         ),
         (
             ("premature-convergence", "policy-collapsed"),
