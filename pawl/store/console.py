@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -21,17 +22,18 @@ from pawl.store.table import Table
 
 ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
 WORKER = re.compile(r"^\s*(\([^()\n]{0,80}\bpid=\d+[^()\n]{0,60}\))\s?")
-REPEATED = re.compile(r"\s*\[repeated \d+x across cluster\].*$")
-NUMBER = r"[-+]?(?:nan|inf(?:inity)?|(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)"
+REPEATED = re.compile(r"\[repeated \d+x across cluster\].*$")
+NUMBER = r"[-+]?(?:nan|inf(?:inity)?|(?:\d[\d_]{0,40}\.?\d{0,40}|\.\d{1,40})(?:[eE][-+]?\d{1,4})?)"
 WRAPPED = r"(?:(?:np|numpy|torch)\.)?(?:\w{1,20}\()?"  # np.float64(0.1), tensor(0.1)
 ENTRY = re.compile(
     rf"""(['"])(?P<key>[^'"\n]{{1,200}})\1\s*:\s*{WRAPPED}['"]?(?P<value>{NUMBER})['"]?(?P<end>.?)""",
     re.IGNORECASE | re.DOTALL,
 )
-FIXED = re.compile(r"-?\d+\.\d{2,4}")
+FIXED = re.compile(r"-?\d+\.(\d{2,4})")
 SMALL = re.compile(r"loss|kl(?!_coef)|\blr|grad|diff", re.IGNORECASE)
-COARSE = 0.004  # largest value that is one or a few units of a third decimal
-LONGEST = 1 << 20  # characters of a line that are read; the rest counts as another line
+COARSE = 4.5  # units of the last decimal below which a constant may be anything
+JSON = re.compile(r"\s*(?:\{\s*[\"}]|\[\s*[\[{\"\]])")
+LONGEST = 1 << 22  # characters of a line that are read; the rest counts as another line
 FAR = 1 << 22  # characters of a console log in which its kind must show
 
 
@@ -50,13 +52,24 @@ def worker(line: str) -> tuple[str, str]:
     return found[1], REPEATED.sub("", line[found.end() :])
 
 
+def is_json(head: str) -> bool:
+    """Whether a file opens as JSON does; a console line may open with [time] too."""
+    return JSON.match(head) is not None
+
+
+def opens_as_json(path: Path) -> bool:
+    """`is_json` of a file."""
+    with path.open(encoding="utf-8", errors="replace") as file:
+        return is_json(file.read(1 << 10))
+
+
 def opening(path: Path, head: str) -> str:
     """The start of a console log without escapes: up to 4 million characters.
 
     Servers and workers talk at length before the first step. JSON and binary files show what they
     are in `head` and are not read further.
     """
-    if head.lstrip()[:1] in ("{", "[") or "\0" in head or not path.is_file():
+    if is_json(head) or "\0" in head or not path.is_file():
         return ANSI.sub("", head)
     stat = path.stat()
     return _opening(path, stat.st_size, stat.st_mtime_ns)
@@ -70,31 +83,42 @@ def _opening(path: Path, size: int, changed: int) -> str:
 
 @dataclass(slots=True)
 class Printed:
-    """Which columns were only ever printed with two to four decimals: 0.000 there is no 0."""
+    """How numbers were printed: of a loss of 0.000 nobody knows more than that it is small.
 
-    fixed: dict[str, bool] = field(default_factory=dict)
+    decimals: the most decimals of a column, -1 where a value was printed in full; count: numbers
+    by their decimals.
+    """
+
+    decimals: dict[str, int] = field(default_factory=dict)
+    count: Counter[int] = field(default_factory=Counter)
 
     def number(self, name: str, text: str) -> float | None:
         """The number of a text, None for anything else; how it was printed is remembered."""
-        self.fixed[name] = self.fixed.get(name, True) and bool(FIXED.fullmatch(text))
+        fixed = FIXED.fullmatch(text)
+        places = len(fixed[1]) if fixed else -1
+        known = self.decimals.get(name, places)
+        self.decimals[name] = -1 if -1 in (known, places) else max(known, places)
+        self.count[places] += 1
         return number_of(text)
 
-    def leave_out(self, table: Table, notes: list[str]) -> None:
+    def leave_out(self, table: Table, notes: list[str], sure: bool = True) -> None:
         """Take out small metrics that show one value of so few digits that it says nothing.
 
         A loss, KL, learning rate or gradient printed as 0.000 at every step is below 0.0005, not 0.
+        sure: the library rounds; otherwise nine in ten numbers must have the same few decimals.
         """
+        total = sum(self.count.values())
+        if not sure and max((n for d, n in self.count.items() if d > 0), default=0) < 0.9 * total:
+            return
         coarse = []
-        for name in [n for n, fixed in self.fixed.items() if fixed and SMALL.search(n)]:
-            if name in table.columns:
+        for name, places in self.decimals.items():
+            if places > 0 and name in table.columns and SMALL.search(name):
                 _, value_N = table.column(name)
-                if np.ptp(value_N) == 0.0 and abs(value_N[0]) <= COARSE:
+                if np.ptp(value_N) == 0.0 and abs(value_N[0]) * 10**places < COARSE:
                     coarse.append(name)
                     del table.columns[name]
         if coarse:
-            notes.append(
-                f"printed with too few decimals to say anything, left out: {', '.join(coarse)}"
-            )
+            notes.append(f"printed with too few decimals, left out: {', '.join(coarse)}")
 
 
 def entries(text: str, printed: Printed, whole: bool = True) -> dict[str, float]:

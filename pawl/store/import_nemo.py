@@ -10,12 +10,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from pawl.store.console import NUMBER, Printed, lines, opening, worker
+from pawl.store.console import NUMBER, Printed, is_json, lines, opening, worker
 from pawl.store.log import Raw
 from pawl.store.table import Table
 
 HEADING = re.compile(r"^\W*(Training Results|Validation Results|Timing|Validation Timing):\s*$")
-STEP = re.compile(r"^\s*=+.*\bStep (\d+)(?:/\d+)?\b.*=+\s*$")
+STEP = re.compile(r"^\s*={3,}[^=]{0,80}\bStep (\d+)(?:/\d+)?[^=]{0,80}={3,}")
 ITEM = re.compile(
     rf"^\s*[\u2022*-]\s+([A-Za-z][^:\n]{{0,80}}):\s+({NUMBER})\s?(s|%)?(?:\s|$)", re.I
 )
@@ -24,7 +24,7 @@ PLACE = {"Training Results": "", "Validation Results": "validation/"}
 
 def looks_like(path: Path, head: str) -> bool:
     """Whether the start of a file holds a block of results with its items."""
-    if head.lstrip()[:1] in ("{", "["):
+    if is_json(head):
         return False
     inside = False
     for line in opening(path, head).splitlines():

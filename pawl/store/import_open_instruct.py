@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from pawl.store.console import NUMBER, Printed, lines, opening
+from pawl.store.console import NUMBER, Printed, is_json, lines, opening
 from pawl.store.log import Raw
 from pawl.store.table import Table
 
@@ -18,14 +18,16 @@ BAR = re.compile("[\u2502\u2503|]")
 EDGE = re.compile("^\\s*[\u2500-\u257f]")
 TOP = re.compile("^\\s*[\u250c\u250f\u256d][\u2500-\u257f\\s]*\\bMetrics\\b")
 BOTTOM = re.compile("^\\s*[\u2514\u2517\u2570]")
-ITEM = re.compile(rf"([A-Za-z][\w/.@-]*):\s*({NUMBER})(?=\s|$)", re.IGNORECASE)
+GROUP = re.compile("^ ?([A-Za-z]\\w{0,60})\\s{0,99}[\u2502 ]\\s{0,99}(?=[A-Za-z][\\w/.@-]{0,80}:)")
+ITEM = re.compile(rf"([A-Za-z][\w/.@-]{{0,80}}):\s{{0,80}}({NUMBER})(?=\s|$)", re.IGNORECASE)
+OTHER = "other"  # the group of names without a slash
 STEPS = ("training_step", "global_step")
 LOSSY = "the panel shows two decimals: small values (KL, learning rate) may read 0"
 
 
 def looks_like(path: Path, head: str) -> bool:
     """Whether the start of a file holds a panel with that title and its kind of rows."""
-    if head.lstrip()[:1] in ("{", "["):
+    if is_json(head):
         return False
     rows, inside = opening(path, head).splitlines(), False
     for line in rows:
@@ -58,11 +60,9 @@ def read(path: Path) -> Raw:
 
 def _row(line: str, panel: list[tuple[str, str]]) -> None:
     """A line of the panel: its group and text; without a group it goes on with the line before."""
-    body = line.strip().strip("\u2502\u2503").strip("\r")
-    group, bar, text = body.partition("\u2502")
-    if not bar:
-        group, text = "", body
-    group = group.strip()
+    body = line.strip().strip("\u2502\u2503")
+    found = GROUP.match(body)
+    group, text = (found[1], body[found.end() :]) if found else ("", body.strip("\u2502 "))
     if panel and not group:
         panel[-1] = (panel[-1][0], f"{panel[-1][1]} {text.strip()}")
     else:
@@ -76,9 +76,9 @@ def _add(table: Table, printed: Printed, panel: list[tuple[str, str]], count: in
         for cell in BAR.split(text):
             item = ITEM.search(cell.strip())
             if item is not None:
-                bare = not group or group in STEPS or item[1].startswith(f"{group}/")
+                bare = group in ("", OTHER) or item[1].startswith(f"{group}/")
                 name = item[1] if bare else f"{group}/{item[1]}"
                 row[name] = printed.number(name, item[2])
     if row:
-        named = [v for name in STEPS for key, v in row.items() if key.split("/")[-1] == name]
+        named = [row[name] for name in STEPS if name in row]
         table.add({**row, "step": named[0] if named else count})

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from pawl.store.console import Printed, entries, lines, opening, worker
+from pawl.store.console import Printed, entries, is_json, lines, opening, worker
 from pawl.store.log import Event, Raw
 from pawl.store.table import Table
 
@@ -19,7 +19,7 @@ FILTERED = re.compile(r"zero policy gradient this step", re.IGNORECASE)
 
 def looks_like(path: Path, head: str) -> bool:
     """Whether the start of a file holds such a line."""
-    if head.lstrip()[:1] in ("{", "["):
+    if is_json(head):
         return False
     text = opening(path, head)
     return any(
@@ -48,6 +48,5 @@ def read(path: Path) -> Raw:
         table.add({**row, "step": float(hit[2] if trained else hit[1])})
         if not ended and not words.rstrip().endswith("}"):
             notes.append("the file breaks off in its last record; its last value was left out")
-    printed.leave_out(table, notes)
     name = "OpenRLHF" if sparkled else "OpenRLHF or Molt"
     return Raw(path, f"console log of {name}", "openrlhf", table, events=events, notes=notes)

@@ -10,14 +10,13 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from pawl.store.console import NUMBER, Printed, entries, lines, opening, record_of, worker
+from pawl.store.console import NUMBER, Printed, entries, is_json, lines, opening, record_of, worker
 from pawl.store.log import Raw
 from pawl.store.table import Table
 
 Record = tuple[str, int, dict[str, float]]  # who counts, its count, numbers
 SLIME = re.compile(r"\.py:\d+ - (rollout|perf|eval|step|train) (\d+): (?=\{)")
 SKYRL = re.compile(r"\bStep (\d+): *$")
-ROLL = re.compile(r"(?:^|\s)(\{\"[^\n]*\})\s*$")
 AREAL = re.compile(r"Epoch \d+/\d+ Step \d+/\d+ Train step (\d+)/\d+ done\.")
 ROLL_WORDS = re.compile(r'"(?:actor|critic|system|time|token)/\w')
 SKYRL_WORDS = re.compile(r"'(?:policy|reward|loss|generate|trainer|timing)/\w")
@@ -50,17 +49,16 @@ def read(path: Path) -> Raw:
     for kind, count, row in found:
         place = count * ratio if kind != "step" else count
         table.add({**row, "step": place})
-    printed.leave_out(table, notes)
+    printed.leave_out(table, notes, sure=library == "skyrl")
     if ratio > 1:
         notes.append(f"{ratio} updates a rollout: rollouts stand at the first of their updates")
     return Raw(path, FORMS[library], library, table, notes=notes)
 
 
 def _library(path: Path, head: str) -> str:
-    if head.lstrip()[:1] == "[" and not SLIME.search(head):  # slime's lines open with [date]
-        text = head
-    else:
-        text = opening(path, head)
+    if is_json(head):
+        return ""
+    text = opening(path, head)
     if SLIME.search(text):
         return "slime"
     if AREAL.search(text):
@@ -68,8 +66,8 @@ def _library(path: Path, head: str) -> str:
     after = re.search(r"\bStep \d+: *\n(.*)\n?(.*)", text)
     if after is not None and SKYRL_WORDS.search(after[0]):
         return "skyrl"
-    told = (ROLL.search(line) for line in text.splitlines() if '"actor/' in line)
-    return "roll" if any(hit and ROLL_WORDS.search(hit[1]) for hit in told) else ""
+    told = any(_roll_record(line) for line in text.splitlines() if '"actor/' in line)
+    return "roll" if told else ""
 
 
 def _updates(found: list[Record]) -> int:
@@ -112,14 +110,18 @@ def _roll(path: Path, printed: Printed) -> Iterator[Record]:
     count = 0
     for line, _ in lines(path):
         _, words = worker(line)
-        found = ROLL.search(words)
-        if found is None or not ROLL_WORDS.search(found[1]):
-            continue
-        record = record_of(found[1])
-        if record is not None:
+        if record := _roll_record(words):
             numbers = {k: float(v) for k, v in record.items() if isinstance(v, int | float)}
             yield "step", count, numbers
             count += 1
+
+
+def _roll_record(line: str) -> dict[str, object] | None:
+    """The JSON object that ends a line, when it has ROLL's words."""
+    at = line.find('{"')
+    if at < 0 or not line.rstrip().endswith("}") or not ROLL_WORDS.search(line, at):
+        return None
+    return record_of(line[at:])
 
 
 def _areal(path: Path, printed: Printed) -> Iterator[Record]:

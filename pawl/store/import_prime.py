@@ -10,7 +10,16 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from pawl.store.console import NUMBER, Printed, first_records, lines, opening, records
+from pawl.store.console import (
+    NUMBER,
+    Printed,
+    first_records,
+    is_json,
+    lines,
+    opening,
+    opens_as_json,
+    records,
+)
 from pawl.store.libraries import library_of
 from pawl.store.log import Raw
 from pawl.store.table import Table
@@ -25,7 +34,7 @@ DROPPED = "prime-rl drops values that are not finite: a gap may have been NaN or
 
 def looks_like(path: Path, head: str) -> bool:
     """Whether the start of a file holds such lines or records."""
-    if head.lstrip().startswith("{"):
+    if is_json(head):
         return library_of({key for row in first_records(head)[:200] for key in row}) == "prime"
     found = STEP.search(text := opening(path, head))
     return found is not None and bool(CELL.match(text, found.end()))
@@ -33,10 +42,8 @@ def looks_like(path: Path, head: str) -> bool:
 
 def read(path: Path) -> Raw:
     """The steps of the file."""
-    with path.open(encoding="utf-8", errors="replace") as file:
-        first = file.read(1 << 10).lstrip()[:1]
     table, notes = Table(), list[str]()
-    if first == "{":
+    if opens_as_json(path):
         for row in records(path, notes):
             if "step" in row:
                 table.add(row)
@@ -63,7 +70,8 @@ def _cells(cells: list[str], printed: Printed) -> dict[str, object]:
     """`Name 0.5`, `Name 3.1%` (kept in percent) and `Name 96/128 (75.0%)` as numbers."""
     row: dict[str, object] = {}
     for cell in cells:
-        found = OUT_OF.match(cell.strip()) or CELL.match(cell.strip())
+        plain = " ".join(cell.split())
+        found = OUT_OF.match(plain) or CELL.match(plain)
         if found is not None:
             row[found[1]] = printed.number(found[1], found[2])
     return row

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 from pawl.store.console import (
@@ -17,9 +18,11 @@ from pawl.store.console import (
     Printed,
     first_records,
     flat,
+    is_json,
     lines,
     literal,
     opening,
+    opens_as_json,
     records,
     worker,
 )
@@ -33,25 +36,28 @@ WORDS = (
     "|timing_per_token_ms/|global_seqlen/|val-core/|val-aux/|val/|rollout_corr/|fully_async/"
 )
 STEP = re.compile(r"(?:^|\s)step:(\d+)\s+-\s+(?=[A-Za-z])")
-KNOWN = re.compile(
-    rf"(?:^|\s)step:\d+\s+-\s+(?:[\w@./ -]{{1,200}}:\S{{1,40}}\s+-\s+){{0,80}}(?:{WORDS})"
-)
+KEYS = re.compile(rf"(?:^|\s)(?:{WORDS})")
 BETWEEN = re.compile(r"\s+-\s*(?=[A-Za-z])|\s*-\s+(?=[A-Za-z])")
 PAIR = re.compile(rf"([A-Za-z][^:]*):({WRAPPED})({NUMBER})(\)?)(?=\s|\(|$)", re.IGNORECASE)
 KEY = re.compile(r"[A-Za-z][\w@./ -]*(?::\S*)?")
 CONFIG = re.compile(r"\{\s*'actor_rollout_ref'\s*:")
 BROKEN = re.compile(r"grad_norm is not finite", re.IGNORECASE)
+LONGEST = 2_000  # characters of one line of a printed config
 WIDEST = 512  # columns of a terminal that may have wrapped a line
 MOST = 4_000  # lines of a printed config
+TRIED, NEAR = 50, 4_000  # steps, and characters behind each, in which verl's keys must show
 
 
 def looks_like(path: Path, head: str) -> bool:
     """Whether the start of a file holds verl's step lines, config or JSON lines."""
-    if head.lstrip().startswith("{"):
+    if is_json(head):
         rows = first_records(head)
         return bool(rows) and _is_record(rows[0])
     text = opening(path, head)
-    return bool(KNOWN.search(text)) or bool(CONFIG.search(text) and "'rollout'" in text)
+    steps = list(islice(STEP.finditer(text), TRIED))
+    if any(KEYS.search(text, step.end(), step.end() + NEAR) for step in steps):
+        return True
+    return CONFIG.search(text) is not None and "'rollout'" in text
 
 
 def _is_record(row: dict[str, object]) -> bool:
@@ -63,9 +69,7 @@ def _is_record(row: dict[str, object]) -> bool:
 
 def read(path: Path) -> Raw:
     """The steps of the file, its printed config and what broke on the way."""
-    with path.open(encoding="utf-8", errors="replace") as file:
-        first = file.read(1 << 10).lstrip()[:1]
-    return _file(path) if first == "{" else _console(path)
+    return _file(path) if opens_as_json(path) else _console(path)
 
 
 def _file(path: Path) -> Raw:
@@ -92,7 +96,7 @@ def _console(path: Path) -> Raw:
         _add(raw, printed, step, text, whole)
         step, text, width, whole = int(start[1]), line[start.end() :], len(line), ended
     _add(raw, printed, step, text, whole)
-    printed.leave_out(raw.table, raw.notes)
+    printed.leave_out(raw.table, raw.notes, sure=False)
     return raw
 
 
@@ -106,16 +110,34 @@ def _told(path: Path, raw: Raw) -> Iterator[tuple[str, bool]]:
             teller, config, depth = who, [words[words.index("{") :]], 0
             depth = words.count("{") - words.count("}")
         elif config and depth > 0 and who == teller and len(config) < MOST:
-            config.append(words)
+            config.append(words[:LONGEST])
             depth += words.count("{") - words.count("}")
         else:
             yield words, ended
             continue
         if depth <= 0:
-            raw.config = flat(literal("\n".join(config)) or {})
+            raw.config = _used(flat(literal("\n".join(config)) or {}))
             if not raw.config:
                 raw.notes.append("the printed config could not be read")
             config = []
+
+
+def _used(config: dict[str, object]) -> dict[str, object]:
+    """The config without values that stand for none, and without a KL that is switched off."""
+    found = {name: value for name, value in config.items() if value is not None}
+    warmup = "actor_rollout_ref.actor.optim.lr_warmup_steps"
+    if str(found.get(warmup, "")).startswith("-"):  # the share counts instead
+        del found[warmup]
+    loss, reward = "actor_rollout_ref.actor.kl_loss_coef", "algorithm.kl_ctrl.kl_coef"
+    in_loss = found.get("actor_rollout_ref.actor.use_kl_loss")
+    in_reward = found.get("algorithm.use_kl_in_reward")
+    if in_loss is False and in_reward is False:
+        found[loss] = 0.0
+    if in_loss is False and in_reward is not False:
+        found.pop(loss, None)
+    if in_reward is False:
+        found.pop(reward, None)
+    return found
 
 
 def _continues(text: str, line: str) -> bool:
@@ -134,7 +156,7 @@ def _add(raw: Raw, printed: Printed, step: int, text: str, whole: bool) -> None:
     """The pairs of one step as a row; the last pair of a line that breaks off is left out."""
     if step < 0:
         return
-    parts = BETWEEN.split(text)
+    parts = BETWEEN.split(" ".join(text.split()))
     if not whole:
         raw.notes.append(f"the file breaks off within step {step}; its last value was left out")
         parts = parts[:-1]
