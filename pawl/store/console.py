@@ -26,11 +26,13 @@ REPEATED = re.compile(r"\[repeated \d+x across cluster\].*$")
 NUMBER = r"[-+]?(?:nan|inf(?:inity)?|(?:\d[\d_]{0,40}\.?\d{0,40}|\.\d{1,40})(?:[eE][-+]?\d{1,4})?)"
 WRAPPED = r"(?:(?:np|numpy|torch)\.)?(?:\w{1,20}\()?"  # np.float64(0.1), tensor(0.1)
 ENTRY = re.compile(
-    rf"""(['"])(?P<key>[^'"\n]{{1,200}})\1\s*:\s*{WRAPPED}['"]?(?P<value>{NUMBER})['"]?(?P<end>.?)""",
+    rf"""(['"])(?P<key>[^'"\n]{{1,200}})\1\s*:\s*"""
+    rf"""{WRAPPED}['"]?(?P<value>{NUMBER})['"]?(?P<end>.?)""",
     re.IGNORECASE | re.DOTALL,
 )
 FIXED = re.compile(r"-?\d+\.(\d{2,4})")
 SMALL = re.compile(r"loss|kl(?!_coef)|\blr|grad|diff", re.IGNORECASE)
+LONG = 12  # characters of a number that surely was printed in full
 COARSE = 4.5  # units of the last decimal below which a constant may be anything
 JSON = re.compile(r"\s*(?:\{\s*[\"}]|\[\s*[\[{\"\]])")
 LONGEST = 1 << 22  # characters of a line that are read; the rest counts as another line
@@ -94,7 +96,7 @@ class Printed:
 
     def number(self, name: str, text: str) -> float | None:
         """The number of a text, None for anything else; how it was printed is remembered."""
-        fixed = FIXED.fullmatch(text)
+        fixed = FIXED.fullmatch(text) if len(text) < LONG else None
         places = len(fixed[1]) if fixed else -1
         known = self.decimals.get(name, places)
         self.decimals[name] = -1 if -1 in (known, places) else max(known, places)

@@ -39,6 +39,7 @@ STEP = re.compile(r"(?:^|\s)step:(\d+)\s+-\s+(?=[A-Za-z])")
 KEYS = re.compile(rf"(?:^|\s)(?:{WORDS})")
 BETWEEN = re.compile(r"\s+-\s*(?=[A-Za-z])|\s*-\s+(?=[A-Za-z])")
 PAIR = re.compile(rf"([A-Za-z][^:]*):({WRAPPED})({NUMBER})(\)?)(?=\s|\(|$)", re.IGNORECASE)
+PLAIN = re.compile(NUMBER, re.IGNORECASE)
 KEY = re.compile(r"[A-Za-z][\w@./ -]*(?::\S*)?")
 CONFIG = re.compile(r"\{\s*'actor_rollout_ref'\s*:")
 BROKEN = re.compile(r"grad_norm is not finite", re.IGNORECASE)
@@ -156,15 +157,25 @@ def _add(raw: Raw, printed: Printed, step: int, text: str, whole: bool) -> None:
     """The pairs of one step as a row; the last pair of a line that breaks off is left out."""
     if step < 0:
         return
-    parts = BETWEEN.split(" ".join(text.split()))
+    pairs = _pairs(text)
     if not whole:
         raw.notes.append(f"the file breaks off within step {step}; its last value was left out")
-        parts = parts[:-1]
-    row: dict[str, object] = {}
-    for part in parts:
-        pair = PAIR.match(part.strip())
-        if pair is not None and bool(pair[2].endswith("(")) == bool(pair[4]):
-            name = pair[1].strip()
-            row[name] = printed.number(name, pair[3])
+        pairs = pairs[:-1]
+    row: dict[str, object] = {k: printed.number(k, value) for k, value in pairs if value}
     if row:
         raw.table.add({"step": step, **row})
+
+
+def _pairs(text: str) -> list[tuple[str, str]]:
+    """Names and numbers of a step's text; what is no such pair is left out, "" for its number."""
+    plain = [part.partition(":") for part in text.split(" - ")]
+    if all(PLAIN.fullmatch(value) for _, _, value in plain):
+        return [(name.strip(), value) for name, _, value in plain]
+    found = []
+    for part in BETWEEN.split(" ".join(text.split())):
+        pair = PAIR.match(part.strip())
+        if pair is not None and bool(pair[2].endswith("(")) == bool(pair[4]):
+            found.append((pair[1].strip(), pair[3]))
+        else:
+            found.append((part.partition(":")[0].strip(), ""))
+    return found

@@ -17,6 +17,7 @@ from pawl.store import (
     import_prime,
     import_trl,
     import_verl,
+    import_verl_dump,
 )
 from pawl.store.log import Log, Raw, canonical
 
@@ -24,6 +25,7 @@ HEAD = 1 << 16  # characters of a file that tell its format
 IMPORTERS = (
     import_trl,
     import_verl,
+    import_verl_dump,
     import_openrlhf,
     import_prime,
     import_nemo,
