@@ -50,7 +50,10 @@ def test_verl_console_behind_ray_and_noise(tmp_path: Path) -> None:
     assert values(log, "policy/mismatch_kl") == [0.0005] * 3, "k3 stands before k1"
     assert "k3" in log.series["policy/mismatch_kl"].note
     assert "rollout_corr/kl" in log.unknown
-    assert log.series["reward/mean"].source == "critic/score/mean"
+    reward = log.series["reward/mean"]
+    assert (reward.source, reward.unit) == ("critic/score/mean", "reward")
+    assert reward.aggregation == "mean over samples"
+    assert log.series["policy/entropy"].aggregation.startswith("mean over the step")
     assert [(e.step, e.kind) for e in log.events] == [(2, "error")]
 
 

@@ -108,7 +108,8 @@ def _names(library: str) -> dict[str, Any]:
     own: dict[str, Any] = {"metric": [], "option": {}}
     for name in dict.fromkeys((library, "any")):
         table = names_of(name)
-        own["metric"] += table.get("metric", [])
+        default = {"aggregation": table.get("aggregation", "")}
+        own["metric"] += [default | row for row in table.get("metric", [])]
         own["option"] |= {
             k: v for k, v in table.get("option", {}).items() if k not in own["option"]
         }
