@@ -8,11 +8,31 @@ from __future__ import annotations
 from pathlib import Path
 
 from pawl.errors import PawlError
-from pawl.store import import_plain, import_trl
+from pawl.store import (
+    import_nemo,
+    import_open_instruct,
+    import_openrlhf,
+    import_others,
+    import_plain,
+    import_prime,
+    import_trl,
+    import_verl,
+    import_verl_dump,
+)
 from pawl.store.log import Log, Raw, canonical
 
 HEAD = 1 << 16  # characters of a file that tell its format
-IMPORTERS = (import_trl, import_plain)  # the first that takes a file reads it
+IMPORTERS = (
+    import_trl,
+    import_verl,
+    import_verl_dump,
+    import_openrlhf,
+    import_prime,
+    import_nemo,
+    import_open_instruct,
+    import_others,
+    import_plain,
+)  # the first that takes a file reads it
 
 
 def read_logs(path: Path) -> list[Log]:
