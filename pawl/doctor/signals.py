@@ -165,6 +165,11 @@ class Signals:
 
 
 def _wall(lengths: Floats) -> float | None:
-    """The limit that mean lengths pile up at: half of them within 5% below their maximum."""
+    """The limit that mean lengths pile up at, None without one.
+
+    A tenth of them lie at their very maximum and half within a tenth below it: lengths that only
+    vary little scatter to both sides of their median and touch the maximum once.
+    """
     top = float(lengths.max())
-    return top if float(np.median(lengths)) > 0.95 * top and top > 50 else None
+    piled = float(np.mean(lengths >= top - 0.5)) >= 0.1 and float(np.ptp(lengths)) > 0.5
+    return top if piled and float(np.median(lengths)) > 0.9 * top and top > 20 else None
