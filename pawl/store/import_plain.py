@@ -22,6 +22,7 @@ CONFIGS = ("config", "args", "arguments", "hyperparameters", "hparams", "params"
 LIST = re.compile(r"^\s*\[")
 LIST_WITHIN = re.compile(r'"[^"\\]*"\s*:\s*\[(?=\s*\{)')
 HELD_OUT = ("eval", "val", "valid", "test", "held")
+EARLY = 1 << 22  # bytes in which the list of a large object has to begin
 HINT = "docs/doctor.md lists the formats"
 
 
@@ -67,7 +68,7 @@ def _object(path: Path, head: str, table: Table, notes: list[str]) -> tuple[str,
     if table.n:
         notes += said
         return "JSON lines", {}
-    for row in objects(path, LIST_WITHIN, notes):
+    for row in objects(path, LIST_WITHIN, notes, EARLY):
         table.add(row)
     return "JSON object with a list of records", {}
 

@@ -19,6 +19,8 @@ from pydantic_core import from_json
 PIECE = 1 << 18  # bytes; smaller than a cache, larger than most records
 MOST = 1 << 26  # bytes; what no object of a log reaches
 HOPELESS = 1_000  # unreadable lines without one record: no file of JSON lines
+BOM = b"\xef\xbb\xbf"
+TOO_LONG = b"(too long)\n"
 BLANK = b" \t\r\n,"
 BETWEEN = re.compile(rb"\}\s*,\s*\{")
 Row = dict[str, object]
@@ -36,9 +38,9 @@ def lines(path: Path, notes: list[str]) -> Iterator[Row]:
             if isinstance(row, dict):
                 rows += 1
                 yield row
-            elif line.strip(b" \t\r\n\xef\xbb\xbf"):
+            elif line.strip(BLANK + BOM):
                 odd, torn = odd + 1, not line.endswith(b"\n")
-                if odd >= HOPELESS and not rows:
+                if (odd >= HOPELESS or line == TOO_LONG) and not rows:
                     break
     if torn:
         odd -= 1
@@ -48,13 +50,14 @@ def lines(path: Path, notes: list[str]) -> Iterator[Row]:
 
 
 def _bounded(file: BinaryIO) -> Iterator[bytes]:
-    """Lines; one that is longer than any record comes as an empty object's worth of nothing."""
+    """Lines; TOO_LONG stands for one that is longer than any record."""
     while line := file.readline(MOST):
-        if len(line) == MOST and not line.endswith(b"\n"):
-            while (rest := file.readline(MOST)) and not rest.endswith(b"\n"):
-                pass
-            line = b"(too long)\n"
-        yield line
+        if len(line) < MOST or line.endswith(b"\n"):
+            yield line
+            continue
+        yield TOO_LONG
+        while (rest := file.readline(MOST)) and not rest.endswith(b"\n"):
+            pass
 
 
 def _value(data: bytes) -> object:
@@ -75,10 +78,15 @@ def whole(path: Path, limit: int = MOST) -> object:
     return _value(data) if len(data) <= limit else None
 
 
-def objects(path: Path, start: re.Pattern[str], notes: list[str]) -> Iterator[Row]:
-    """The objects of the list that `start` opens (a pattern that ends with its bracket)."""
+def objects(
+    path: Path, start: re.Pattern[str], notes: list[str], within: int = MOST
+) -> Iterator[Row]:
+    """The objects of the list that `start` opens (a pattern that ends with its bracket).
+
+    It has to open in the file's first `within` bytes.
+    """
     with path.open("rb") as file:
-        data = _after(file, re.compile(start.pattern.encode()))
+        data = _after(file, re.compile(start.pattern.encode()), within)
         if data is None:
             notes.append("the file ends before its list of rows begins")
             return
@@ -96,11 +104,11 @@ def objects(path: Path, start: re.Pattern[str], notes: list[str]) -> Iterator[Ro
                 return
 
 
-def _after(file: BinaryIO, start: re.Pattern[bytes]) -> bytes | None:
+def _after(file: BinaryIO, start: re.Pattern[bytes], within: int) -> bytes | None:
     """What follows the first match, None when there is none."""
     data = b""
-    while piece := file.read(PIECE):
-        data = data[-4096:] + piece
+    while file.tell() < within and (piece := file.read(PIECE)):
+        data = data[-4096:] + piece.removeprefix(BOM)
         if found := start.search(data):
             return data[found.end() :]
     return None

@@ -128,7 +128,7 @@ def canonical(raw: Raw) -> Log:
     unknown: dict[str, Series] = {}
     rows = _names(raw.library)["metric"]
     present = set(raw.table.columns)
-    for source in raw.table.columns:
+    for source in sorted(raw.table.columns, key=lambda name: name not in raw.names):
         if source == step_name:
             continue
         row_N, value_N = raw.table.column(source)
@@ -184,7 +184,9 @@ def _steps(raw: Raw) -> tuple[Floats, str]:
     """
     table = raw.table
     mapped = [source for source, name in raw.names.items() if name == "step"]
-    loose = [source for source in table.columns if _is_loose(raw.library) and plain(source) in STEP_FORMS]
+    loose = [
+        source for source in table.columns if _is_loose(raw.library) and plain(source) in STEP_FORMS
+    ]
     for name in (*mapped, *STEPS, *loose):
         if name in table.columns:
             row_N, value_N = table.column(name)
@@ -273,7 +275,9 @@ def _config(raw: Raw) -> tuple[Row, dict[str, str], Row]:
         return dict(raw.config), {name: name for name in raw.config}, {}
     table = _names(raw.library)["option"]
     config, names, other = {}, {}, {}
-    loose = {plain(source): name for source, name in table.items()} if _is_loose(raw.library) else {}
+    loose = (
+        {plain(source): name for source, name in table.items()} if _is_loose(raw.library) else {}
+    )
     for source, value in raw.config.items():
         name = table.get(source) or loose.get(plain(source.rsplit(".", 1)[-1]))
         if name and name not in config:

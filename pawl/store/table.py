@@ -139,7 +139,7 @@ def in_order(steps: Floats) -> tuple[Floats, Places, str]:
     for i in np.flatnonzero(~np.isfinite(filled)):
         filled[i] = filled[i - 1] if i else -math.inf
     distinct, place = np.unique(filled, return_inverse=True)
-    back = int((np.diff(filled) < 0).sum())
+    back = int((filled[1:] < filled[:-1]).sum())
     odd = f"steps go back {back} times and were put in order" if back else ""
     return distinct, place.astype(np.int64), odd
 
