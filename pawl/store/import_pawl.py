@@ -15,7 +15,6 @@ from pawl.errors import PawlError
 from pawl.store.files import read_lines
 from pawl.store.import_plain import flat
 from pawl.store.log import Event, Raw, Row
-from pawl.store.read import is_run, read_run
 from pawl.store.table import Table
 
 FORMAT = "run folder of Pawl"
@@ -27,8 +26,10 @@ SAYING = ("text", "what", "error", "reason", "why", "checkpoint", "outcome", "fi
 
 def takes_folder(path: Path) -> bool:
     """Whether a folder is a run of Pawl: its run.json has Pawl's format, config and seed."""
-    if not is_run(path):
+    if not (path / "run.json").is_file():
         return False
+    from pawl.store.read import read_run  # slow to import, and most logs are not Pawl's
+
     try:
         facts = read_run(path)
     except (PawlError, OSError, RecursionError):
@@ -48,6 +49,8 @@ def read(path: Path) -> Raw:
 
 def read_folder(path: Path) -> list[Raw]:
     """The run as one log; a run without a step yet is a log without rows."""
+    from pawl.store.read import read_run
+
     facts, notes, table = read_run(path), list[str](), Table()
     for record in _until_odd(path / "steps.jsonl", notes):
         table.add(record)
