@@ -21,11 +21,11 @@ from pathlib import Path
 
 from pawl.errors import PawlError
 from pawl.metrics import CATALOGUE
-from pawl.store import import_markdown, import_pawl, import_plain, import_trl
+from pawl.store import import_markdown, import_pawl, import_plain, import_text, import_trl
 from pawl.store.log import Log, Raw, canonical
 
 HEAD = 1 << 16  # bytes of a file that tell its format
-IMPORTERS = (import_pawl, import_trl, import_markdown, import_plain)  # the first one reads it
+IMPORTERS = (import_pawl, import_trl, import_markdown, import_plain, import_text)  # first wins
 HINT = "docs/doctor.md lists the formats"
 PACKED = {
     b"PK\x03\x04": "a zip archive",
