@@ -19,7 +19,7 @@ HISTORY = re.compile(r'"log_history"\s*:\s*\[')
 
 def looks_like(path: Path, head: str) -> bool:
     """Whether the start of a file holds a log history."""
-    return path.suffix == ".json" and bool(HISTORY.search(head))
+    return head.lstrip()[:1] == "{" and bool(HISTORY.search(head))
 
 
 def read(path: Path) -> Raw:
