@@ -1,7 +1,7 @@
 """A run folder of Pawl, finished or still being written: steps, config, events, checks, samples.
 
-A torn last line is left out silently (the run is writing it); a line that is no record ends the
-file there, with a note. Left out: what the files mean (docs/run-folder.md), reading a run for
+A torn last line is left out silently (the run is writing it); other lines that are no record are
+left out with a note. Left out: what the files mean (docs/run-folder.md), reading a run for
 anything but a diagnosis (`read`).
 """
 
@@ -14,6 +14,7 @@ from pathlib import Path
 from pawl.errors import PawlError
 from pawl.store.files import read_lines
 from pawl.store.import_plain import flat
+from pawl.store.json_stream import lines
 from pawl.store.log import Event, Raw, Row
 from pawl.store.table import Table
 
@@ -52,7 +53,8 @@ def read_folder(path: Path) -> list[Raw]:
     from pawl.store.read import read_run
 
     facts, notes, table = read_run(path), list[str](), Table()
-    for record in _until_odd(path / "steps.jsonl", notes):
+    steps = path / "steps.jsonl"
+    for record in lines(steps, notes, live=True) if steps.is_file() else ():
         table.add(record)
     if not table.n:
         notes.append("no step is recorded yet")
