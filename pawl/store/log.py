@@ -39,7 +39,9 @@ class Event:
 class Raw:
     """What an importer read. format: what the file was taken for, in words; version: "" unknown.
 
-    names: the user's own column map, source name -> canonical name.
+    names: the user's own column map, source name -> canonical name. spelled: columns that the file
+    calls otherwise than the library (train/reward for reward). defaults: options of the library
+    that the file does not state. kind: as Log.kind, where only the source can tell.
     """
 
     path: Path
@@ -53,6 +55,9 @@ class Raw:
     notes: list[str] = field(default_factory=list)
     names: Mapping[str, str] = field(default_factory=dict)
     samples: tuple[Row, ...] = ()
+    spelled: Mapping[str, str] = field(default_factory=dict)
+    defaults: Row = field(default_factory=dict)
+    kind: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +87,8 @@ class Log:
 
     step_N: the step of every row, as the file numbers them; unknown: columns without a canonical
     meaning, by source name; config: options under Pawl's names, config_names: as the source has
-    them; other_config: those without a counterpart.
+    them; other_config: those without a counterpart; defaults: the options in config that the source
+    does not state, so that the library's default of that version was taken.
     """
 
     path: Path
@@ -100,6 +106,7 @@ class Log:
     checks: list[Row]
     notes: list[str]
     samples: tuple[Row, ...] = ()
+    defaults: tuple[str, ...] = ()
 
 
 @cache
@@ -126,7 +133,7 @@ def canonical(raw: Raw) -> Log:
     found: dict[str, Series] = {}
     unknown: dict[str, Series] = {}
     rows = _names(raw.library)["metric"]
-    present = set(raw.table.columns)
+    present = {raw.spelled.get(name, name) for name in raw.table.columns}
     for source in raw.table.columns:
         if source == step_name:
             continue
@@ -135,8 +142,9 @@ def canonical(raw: Raw) -> Log:
         row_N, value_N = last_of_each(place[row_N], value_N)
         lost += before - len(row_N)
         meaning = _meaning(source, rows, raw, present)
-        if meaning is None:
-            unknown[source] = Series(source, source, row_N, value_N)
+        if meaning is None or not meaning[0]:  # "": known, but nothing of Pawl's is like it
+            note = str(meaning[1].get("note", "")) if meaning else ""
+            unknown[source] = Series(source, source, row_N, value_N, note=note)
             continue
         name, row = meaning
         scale = float(row.get("scale", 1.0))
@@ -156,12 +164,13 @@ def canonical(raw: Raw) -> Log:
     if lost:
         notes.append(f"{lost} values of repeated steps were replaced by later ones")
     config, names, other = _config(raw)
+    defaults = _assume(raw, config, names)
     return Log(
         raw.path,
         raw.format,
         raw.library,
         raw.version,
-        _kind(found),
+        raw.kind or _kind(found),
         distinct,
         found,
         unknown,
@@ -172,6 +181,7 @@ def canonical(raw: Raw) -> Log:
         raw.checks,
         notes,
         raw.samples,
+        defaults,
     )
 
 
@@ -193,8 +203,9 @@ def _meaning(
     """Canonical name of a column and the table's row that gave it."""
     if source in raw.names:
         return raw.names[source], {"note": "your column map"}
+    spelled = raw.spelled.get(source, source)
     for row in rows:
-        hit = _match(source, row)
+        hit = _match(spelled, row)
         if hit is None or not _applies(row, raw, present):
             continue
         return str(row["name"]).replace("*", hit), row
@@ -224,6 +235,9 @@ def _applies(row: Mapping[str, Any], raw: Raw, present: set[str]) -> bool:
         return False
     if any(name not in present for name in row.get("with", ())):
         return False
+    wanted: Mapping[str, Sequence[str]] = row.get("config", {})
+    if any(str(raw.config.get(name)) not in values for name, values in wanted.items()):
+        return False
     return not any(name in present for name in row.get("without", ()))
 
 
@@ -251,6 +265,17 @@ def _config(raw: Raw) -> tuple[Row, dict[str, str], Row]:
         else:
             other[source] = value
     return config, names, other
+
+
+def _assume(raw: Raw, config: Row, names: dict[str, str]) -> tuple[str, ...]:
+    """Fill in the library's defaults where the source states nothing; which options these are."""
+    table, filled = _names(raw.library)["option"], list[str]()
+    for source, value in raw.defaults.items():
+        name = table.get(source)
+        if name and name not in config:
+            config[name], names[name] = value, source
+            filled.append(name)
+    return tuple(filled)
 
 
 def option_name(library: str, name: str) -> str:
