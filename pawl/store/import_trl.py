@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TextIO
 
 from pawl.store import trl
-from pawl.store.log import Raw, Row
+from pawl.store.log import Raw
 from pawl.store.table import Table
 
 FORMAT = "trainer_state.json of TRL or the Hugging Face Trainer"
