@@ -94,11 +94,18 @@ def preference_fails(s: Signals) -> Iterator[Finding]:
     )
 
 
-@rule("D803", "accuracy-against-margin", "preference/accuracy", "preference/margin", proof="real")
+@rule(
+    "D803",
+    "accuracy-against-margin",
+    "preference/accuracy|eval/preference_accuracy",
+    "preference/margin|eval/preference_margin",
+    proof="real",
+)
 def accuracy_against_margin(s: Signals) -> Iterator[Finding]:
     """Accuracy below one half at a positive mean margin: ties count as errors, or pairs are equal.
 
-    What: the accuracy's estimate lies below one half while the mean margin is positive.
+    What: the accuracy's estimate lies below one half while the mean margin of the same pairs, of
+    training or held out, is positive.
     Why it matters: both cannot be true of distinct pairs with symmetric noise: equal pairs score a
     margin of 0 and count as wrong.
     Evidence needed: accuracy and margin of the same pairs.
@@ -107,23 +114,26 @@ def accuracy_against_margin(s: Signals) -> Iterator[Finding]:
     Fix: count pairs with equal token ids after parsing and truncation.
     Source: definition of the Bradley-Terry margin.
     """
-    accuracy = float(np.mean(s.values("preference/accuracy")[-20:]))
-    margin = float(np.mean(s.values("preference/margin")[-20:]))
-    pairs = s.values("preference/pairs")
-    if accuracy >= CHANCE or margin <= 0:
-        return
-    text = f"accuracy {accuracy:.2f}, mean margin {margin:+.3g}"
-    if len(pairs):
-        n = float(pairs[-1])
-        low, high = statistics.wilson(accuracy * n, n)
-        text += f" over {n:g} pairs (95% interval of the accuracy {low:.2f} to {high:.2f})"
-    yield found(
-        "warning",
-        "fault",
-        "preference/accuracy, preference/margin",
-        "accuracy below one half at a positive margin: ties or equal pairs",
-        text,
-        causes=(("degenerate-pairs", 0.7, "ties count as errors"),),
-        series=("preference/accuracy", "preference/margin"),
-        early=True,
-    )
+    for prefix in ("preference/", "eval/preference_"):
+        names = (f"{prefix}accuracy", f"{prefix}margin")
+        if not all(map(s.has, names)):
+            continue
+        accuracy, margin = (float(np.mean(s.values(name)[-20:])) for name in names)
+        if accuracy >= CHANCE or margin <= 0:
+            continue
+        text = f"accuracy {accuracy:.2f}, mean margin {margin:+.3g}"
+        pairs = s.values(f"{prefix}pairs")
+        if len(pairs) and pairs[-1] >= 1:
+            n = float(pairs[-1])
+            low, high = statistics.wilson(accuracy * n, n)
+            text += f" over {n:g} pairs (95% interval of the accuracy {low:.2f} to {high:.2f})"
+        yield found(
+            "warning",
+            "fault",
+            ", ".join(names),
+            "accuracy below one half at a positive margin: ties or equal pairs",
+            text,
+            causes=(("degenerate-pairs", 0.7, "ties count as errors"),),
+            series=names,
+            early=True,
+        )

@@ -9,129 +9,92 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TextIO
 
 from pawl.store import trl
-from pawl.store.log import Raw
+from pawl.store.json_stream import objects
+from pawl.store.log import Raw, Row
 from pawl.store.table import Table
 
 FORMAT = "trainer_state.json of TRL or the Hugging Face Trainer"
 BARE = "log_history of TRL or the Hugging Face Trainer"
-CHUNK = 1 << 20
-TAIL = 1 << 16  # bytes at the end in which the settings behind the list stand
-LATE = 1 << 26  # bytes in which a list that does not begin at once is looked for
-SEPARATOR = re.compile(r"[\s,]*")
+EDGE = 1 << 16  # bytes at both ends in which the settings around the list stand
+PIECE, LATE = 1 << 20, 1 << 26  # bytes in which a list that does not begin at once is looked for
 HISTORY = re.compile(r'"log_history"\s*:\s*\[')
 LIST = re.compile(r"^\s*\[")
-SETTING = re.compile(r'"(max_steps|num_train_epochs|logging_steps|save_steps)"\s*:\s*(-?\d+)')
+SETTING = re.compile(r'"(max_steps|num_train_epochs|save_steps)"\s*:\s*(-?\d{1,12})\b')
 
 
 def looks_like(path: Path, head: str) -> bool:
     """Whether a file holds a log history, or begins with a list of its rows."""
     start = head.lstrip("\ufeff \t\r\n")[:1]
     if start == "[":
-        return _is_bare(head)
+        return trl.is_trl(_first_names(head))
     return start == "{" and (bool(HISTORY.search(head)) or _comes_late(path, head))
 
 
-def _is_bare(head: str) -> bool:
-    """Whether the first objects of a list have columns of TRL."""
+def _first_names(head: str) -> set[str]:
+    """The names in the first objects of a list."""
     decoder, at, names = json.JSONDecoder(), head.index("[") + 1, set[str]()
     for _ in range(3):
-        gap = SEPARATOR.match(head, at)
+        while head[at : at + 1] in (" ", "\t", "\r", "\n", ","):
+            at += 1
         try:
-            row, at = decoder.raw_decode(head, gap.end() if gap else at)
+            row, at = decoder.raw_decode(head, at)
         except (ValueError, RecursionError):
             break
-        if not isinstance(row, dict):
-            return False
-        names |= set(row)
-    return trl.is_trl(names)
+        names |= set(row) if isinstance(row, dict) else set()
+    return names
 
 
 def _comes_late(path: Path, head: str) -> bool:
     """Whether the list begins behind the head of a file that is one large object."""
-    if path.suffix != ".json" or len(head) < TAIL:
+    if len(head) < EDGE or "\n{" in head:
         return False
-    with path.open(encoding="utf-8", errors="replace") as file:
-        text = ""
-        for _ in range(LATE // CHUNK):
-            piece = file.read(CHUNK)
-            if HISTORY.search(text[-200:] + piece):
+    pattern, before = re.compile(HISTORY.pattern.encode()), b""
+    with path.open("rb") as file:
+        while file.tell() < LATE and (piece := file.read(PIECE)):
+            if pattern.search(before[-100:] + piece):
                 return True
-            if not piece:
-                break
-            text = piece
+            before = piece
     return False
 
 
 def read(path: Path) -> Raw:
     """The history as a table; a file that breaks off gives what came before, with a note."""
-    table, notes = Table(), list[str]()
-    with path.open(encoding="utf-8", errors="replace") as file:
-        head = file.read(CHUNK).lstrip("\ufeff \t\r\n")
-        start = LIST if head.startswith("[") else HISTORY
-        file.seek(0)
-        add_rows(objects(file, start, notes), table, notes)
-    raw = Raw(path, BARE if start is LIST else FORMAT, "trl", table, notes=notes)
-    if start is HISTORY:
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        bare = file.read(1_000).lstrip()[:1] == "["
+    raw = Raw(path, BARE if bare else FORMAT, "trl", Table())
+    add_rows(raw, objects(path, LIST if bare else HISTORY, raw.notes))
+    if not bare:
         raw.config = dict(_settings(path))
     return trl.complete(raw)
 
 
-def add_rows(rows: Iterator[dict[str, object]], table: Table, notes: list[str]) -> None:
-    """Fill a table with the rows of a history; the closing summary is no step."""
-    summaries = 0
+def add_rows(raw: Raw, rows: Iterable[Row]) -> None:
+    """Fill the table with the rows of a history; the closing summary is no step."""
+    summaries, names, ends, evaluates = 0, tuple[str, ...](), False, False
     for row in rows:
-        if "train_runtime" in row:
+        if tuple(row) != names:
+            names = tuple(row)
+            ends = "train_runtime" in names
+            evaluates = any(name.startswith("eval_") for name in names)
+        if ends:
             summaries += 1
             continue
-        if any(name.startswith("eval_") for name in row):
+        if evaluates:
             row.pop("epoch", None)  # that of the training row of the step
-        table.add(trl.with_nan(row))
+        raw.table.add(trl.with_nan(row))
     if summaries > 1:
-        notes.append(f"{summaries} closing summaries: the run was ended and continued")
+        raw.notes.append(f"{summaries} closing summaries: the run was ended and continued")
 
 
-def _settings(path: Path) -> Iterator[tuple[str, object]]:
+def _settings(path: Path) -> Iterator[tuple[str, int]]:
     """Length and intervals of the run, which stand around the list."""
     with path.open("rb") as file:
         size = file.seek(0, 2)
-        for place in {0, max(0, size - TAIL)}:
+        for place in (0, max(0, size - EDGE)):
             file.seek(place)
-            text = file.read(TAIL).decode("utf-8", "replace")
+            text = file.read(EDGE).decode("utf-8", "replace")
             yield from ((name, int(value)) for name, value in SETTING.findall(text))
-
-
-def objects(file: TextIO, start: re.Pattern[str], notes: list[str]) -> Iterator[dict[str, object]]:
-    """The objects of the list that `start` opens, one at a time; what breaks off is noted."""
-    decoder, text, at = json.JSONDecoder(), "", -1
-    while True:
-        piece = file.read(CHUNK)
-        text += piece
-        if at < 0:
-            opened = start.search(text)
-            if opened is None:
-                if not piece:
-                    notes.append("the file ends before its list of rows begins")
-                    return
-                continue
-            at = opened.end()
-        while True:
-            gap = SEPARATOR.match(text, at)
-            assert gap is not None, "the pattern fits nothing too"
-            place = gap.end()
-            if text[place : place + 1] == "]":
-                return
-            try:
-                row, at = decoder.raw_decode(text, place)
-            except ValueError:
-                break
-            if isinstance(row, dict):
-                yield row
-        if not piece:
-            notes.append("the file breaks off in its list of rows; what came before was read")
-            return
-        text, at = text[place:], 0

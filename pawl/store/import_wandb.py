@@ -31,7 +31,6 @@ MOST = 1 << 28  # bytes; no record is longer
 HISTORY, CONFIG, ALERT, METRIC, RUN, EXIT = 2, 5, 10, 12, 17, 18  # of Record
 RUN_CONFIG = 4  # of RunRecord
 LOOK = 1 << 20  # bytes at the start in which a run declares its step
-FOLDERS = ("*.wandb", "*run-*/*.wandb", "wandb/*run-*/*.wandb")
 REQUIREMENT = re.compile(r"^trl==(\S+)$", re.MULTILINE)
 
 
@@ -41,23 +40,13 @@ def looks_like(path: Path, head: str) -> bool:
 
 
 def takes_folder(path: Path) -> bool:
-    """Whether a folder is a run folder of W&B, or holds such."""
-    return bool(_files(path))
+    """Whether a folder is a run folder of W&B."""
+    return any(p.is_file() for p in path.glob("*.wandb"))
 
 
 def read_folder(path: Path) -> list[Raw]:
-    """Every run below the folder that holds a number."""
-    found = list[Raw]()
-    for file in _files(path):
-        raw = _read(file)
-        if raw.table.n:
-            found.append(raw)
-    return found
-
-
-def _files(path: Path) -> list[Path]:
-    found = (p for pattern in FOLDERS for p in path.glob(pattern) if p.is_file())
-    return sorted({p.resolve(): p for p in found}.values())
+    """The run files of the folder."""
+    return [_read(p) for p in sorted(path.glob("*.wandb")) if p.is_file()]
 
 
 def read(path: Path) -> Raw:

@@ -9,14 +9,13 @@ ref/python/public-api/run), not tested on files from the server. Left out: repor
 from __future__ import annotations
 
 import csv
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from pawl.errors import PawlError
 from pawl.store import trackers
-from pawl.store.json_stream import items
+from pawl.store.json_stream import lines, objects
 from pawl.store.log import Raw, Row
 from pawl.store.table import Table
 
@@ -25,6 +24,7 @@ HISTORY = "run history exported from W&B"
 FIRST = ("Step", "Relative Time (Process)", "Relative Time (Wall)", "Wall Time")
 OTHER_FIRST = ("global_step", "step", "epoch")
 EXTREMES = ("__MIN", "__MAX")
+LIST = re.compile(r"^\s*\[")
 BETWEEN = " - "
 KEYS = re.compile(r'"_step"\s*:')
 CLOCK = re.compile(r'"_(?:runtime|timestamp)"\s*:')
@@ -62,15 +62,17 @@ def read(path: Path) -> list[Raw]:
     """The runs of a file; raises PawlError when it holds no number."""
     with path.open(encoding="utf-8", errors="replace") as file:
         head = file.read(1 << 16).lstrip("\ufeff \t\r\n")
-    is_json = head[:1] in ("{", "[")
-    if not is_json and "_step" not in _names(head):
+    kind = head[:1] if head[:1] in ("{", "[") else ""
+    if not kind and "_step" not in _names(head):
         raws = _chart(path)
     else:
         raw = Raw(path, HISTORY, "any", Table())
-        raws = [trackers.fill(raw, _history(path, raw.notes, is_json))]
+        raws = [trackers.fill(raw, _history(path, raw.notes, kind))]
     raws = [raw for raw in raws if raw.table.columns]
     if not raws:
-        raise PawlError("the W&B export holds no numbers", str(path), "docs/doctor.md lists formats")
+        raise PawlError(
+            "the W&B export holds no numbers", str(path), "docs/doctor.md lists formats"
+        )
     return raws
 
 
@@ -84,8 +86,11 @@ def _cells(path: Path, notes: list[str]) -> Iterator[Row]:
             notes.append(f"the CSV breaks off ({error}); what came before was read")
 
 
-def _history(path: Path, notes: list[str], is_json: bool) -> Iterator[Row]:
-    return items(path, notes) if is_json else _cells(path, notes)
+def _history(path: Path, notes: list[str], kind: str) -> Iterator[Row]:
+    """Rows of a JSON list, of JSON lines, or of a CSV."""
+    if kind == "[":
+        return objects(path, LIST, notes)
+    return lines(path, notes) if kind == "{" else _cells(path, notes)
 
 
 def _chart(path: Path) -> list[Raw]:

@@ -28,6 +28,11 @@ def fill(raw: Raw, rows: Iterable[Row], step: str = "_step", own: str = "") -> R
         names = ()
     for row in _joined(chain(first, stream), step, names):
         raw.table.add(row)
+    return finish(raw)
+
+
+def finish(raw: Raw) -> Raw:
+    """A tracker's log with what its columns say of the library."""
     return trl.complete(raw) if trl.is_trl(raw.table.columns) else raw
 
 
@@ -37,7 +42,7 @@ def _joined(rows: Iterable[Row], step: str, names: tuple[str, ...]) -> Iterator[
     for row in rows:
         count = row.get(step)
         own = next((row[name] for name in names if row.get(name) is not None), None)
-        body = {k: v for k, v in row.items() if k != step and _is_metric(k, v)}
+        body = {k: v for k, v in trl.with_nan(row).items() if k != step and _is_metric(k, v)}
         if names and (own is None or all(name.startswith(TIMINGS) for name in body)):
             waiting.update(body)
             continue

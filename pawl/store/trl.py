@@ -19,7 +19,9 @@ from typing import Any
 from pawl.store.log import Raw, Row, number_of
 
 SURE = 2  # columns of the signature that say TRL
-NAN_IF_NULL = ("loss", "grad_norm", "kl", "entropy")
+NAN_IF_NULL = tuple(
+    start + name for start in ("", "train/") for name in ("loss", "grad_norm", "kl", "entropy")
+)
 CARD_VERSION = re.compile(r"^\W*TRL:\s*v?(\d[\w.]*)", re.MULTILINE)
 CARD_TRAINER = re.compile(r"model was trained with (?:\[)?(\w+)")
 
@@ -51,7 +53,7 @@ def own_name(column: str) -> str:
 def with_nan(row: Row) -> Row:
     """A row whose nulls, where TRL writes null for a mean that is no number, are nan."""
     for name in NAN_IF_NULL:
-        if name in row and row[name] is None:
+        if row.get(name, 0) is None:
             row[name] = math.nan
     return row
 
