@@ -63,13 +63,18 @@ def _comes_late(path: Path, head: str) -> bool:
 
 def read(path: Path) -> Raw:
     """The history as a table; a file that breaks off gives what came before, with a note."""
+    return trl.complete(load(path))
+
+
+def load(path: Path) -> Raw:
+    """The same without what follows from version and options."""
     with path.open(encoding="utf-8-sig", errors="replace") as file:
         bare = file.read(1_000).lstrip()[:1] == "["
     raw = Raw(path, BARE if bare else FORMAT, "trl", Table())
     add_rows(raw, objects(path, LIST if bare else HISTORY, raw.notes))
     if not bare:
         raw.config = dict(_settings(path))
-    return trl.complete(raw)
+    return raw
 
 
 def add_rows(raw: Raw, rows: Iterable[Row]) -> None:

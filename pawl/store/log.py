@@ -42,7 +42,8 @@ class Raw:
 
     names: the user's own column map, source name -> canonical name. spelled: columns that the file
     calls otherwise than the library (train/reward for reward). defaults: options of the library
-    that the file does not state. kind: as Log.kind, where only the source can tell.
+    that the file does not state. kind: as Log.kind, where only the source can tell. at_least: a
+    bound on an unknown version, by what the source has.
     """
 
     path: Path
@@ -59,6 +60,7 @@ class Raw:
     spelled: Mapping[str, str] = field(default_factory=dict)
     defaults: Row = field(default_factory=dict)
     kind: str = ""
+    at_least: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,9 +257,9 @@ def _match(source: str, row: Mapping[str, Any]) -> str | None:
 def _applies(row: Mapping[str, Any], raw: Raw, present: set[str]) -> bool:
     """Whether a row's conditions on version, other columns and config hold."""
     since, until = row.get("since"), row.get("until")
-    if (since or until) and not raw.version:
+    if (until and not raw.version) or (since and not (raw.version or raw.at_least)):
         return False
-    if since and number_of(raw.version) < number_of(str(since)):
+    if since and number_of(raw.version or raw.at_least) < number_of(str(since)):
         return False
     if until and number_of(raw.version) >= number_of(str(until)):
         return False

@@ -28,6 +28,7 @@ from pawl.store import (
     import_tensorboard,
     import_trackio,
     import_trl,
+    import_trl_folder,
     import_wandb,
     import_wandb_export,
 )
@@ -37,6 +38,7 @@ HEAD = 1 << 16  # bytes of a file that tell its format
 IMPORTERS = (
     import_pawl,
     import_trl,
+    import_trl_folder,
     import_wandb,
     import_wandb_export,
     import_trackio,

@@ -22,6 +22,7 @@ SURE = 2  # columns of the signature that say TRL
 NAN_IF_NULL = tuple(
     start + name for start in ("", "train/") for name in ("loss", "grad_norm", "kl", "entropy")
 )
+SECRET = ("_token", "_key", "password", "secret")
 CARD_VERSION = re.compile(r"^\W*TRL:\s*v?(\d[\w.]*)", re.MULTILINE)
 CARD_TRAINER = re.compile(r"model was trained with (?:\[)?(\w+)")
 
@@ -70,7 +71,7 @@ def options(config: Mapping[str, object]) -> Row:
     epsilon_high empty is epsilon; warmup_ratio counts where warmup_steps is 0; max_steps -1 leaves
     the length to the epochs.
     """
-    own = {k: v for k, v in config.items() if v is not None}
+    own = {k: v for k, v in config.items() if v is not None and not k.endswith(SECRET)}
     if "epsilon" in own:
         own.setdefault("epsilon_high", own["epsilon"])
     if "cliprange" in own:
@@ -89,14 +90,28 @@ def complete(raw: Raw, trainer: str = "") -> Raw:
     columns = raw.table.columns
     raw.library = "trl"
     raw.spelled = {name: own_name(name) for name in columns if own_name(name) != name}
+    raw.at_least = _at_least(raw.config) if not raw.version else ""
     raw.config = options(raw.config)
     names = {own_name(name) for name in columns}
     if {"min_reward", "max_reward", "margin"} <= names:
         raw.kind = "reward-model"
     raw.defaults = _defaults(raw, trainer, names)
-    if not raw.version and {"reward_std", "kl", "entropy"} & names:
+    if raw.at_least:
+        raw.notes.append(f"by its options the version of TRL is {raw.at_least} or newer")
+    elif not raw.version and {"reward_std", "kl", "entropy"} & names:
         raw.notes.append("the version of TRL is not known: see the notes of the series it decides")
     return raw
+
+
+def _at_least(config: Mapping[str, object]) -> str:
+    """The oldest version that has such options, "" when they do not tell."""
+    for row in _table()["evidence"]:
+        has = all(name in config for name in row.get("has", ()))
+        lacks = not any(name in config for name in row.get("lacks", ()))
+        values = row.get("values", {}).items()
+        if has and lacks and all(config.get(name) == value for name, value in values):
+            return str(row["since"])
+    return ""
 
 
 def _defaults(raw: Raw, trainer: str, names: set[str]) -> Row:
