@@ -23,12 +23,15 @@ from pawl.errors import PawlError
 from pawl.metrics import CATALOGUE
 from pawl.store import (
     import_markdown,
+    import_notebook,
     import_pawl,
     import_plain,
     import_tensorboard,
     import_trackio,
     import_trl,
+    import_trl_console,
     import_trl_folder,
+    import_trl_lines,
     import_wandb,
     import_wandb_export,
 )
@@ -39,10 +42,13 @@ IMPORTERS = (
     import_pawl,
     import_trl,
     import_trl_folder,
+    import_trl_lines,
     import_wandb,
     import_wandb_export,
     import_trackio,
     import_tensorboard,
+    import_trl_console,
+    import_notebook,
     import_markdown,
     import_plain,
 )  # the first one reads it
