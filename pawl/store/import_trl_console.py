@@ -124,7 +124,7 @@ def finished(path: Path, format_: str, run: Run) -> Raw:
         run.table.put("step", np.arange(len(steps), dtype=np.int64), steps)
         raw.config["max_steps"] = total
     elif "step" not in run.table.columns:
-        raw.notes.append("no step is printed: rows are counted, whatever logging_steps was")
+        raw.notes.append("the steps are not printed: rows keep their order")
     return trl.complete(raw)
 
 
