@@ -90,7 +90,9 @@ def test_any_bytes(data: bytes, suffix: str) -> None:
     written(data, suffix)
 
 
-@pytest.mark.parametrize("start", ["{", "[", "[{", '{"', '{"log_history": [', "a,b\n1,", "|a|\n|-|\n"])
+@pytest.mark.parametrize(
+    "start", ["{", "[", "[{", '{"', '{"log_history": [', "a,b\n1,", "|a|\n|-|\n"]
+)
 @given(st.text(max_size=60))
 @settings(max_examples=30, deadline=None)
 def test_text_that_begins_like_a_format(start: str, rest: str) -> None:
@@ -227,7 +229,9 @@ def test_an_unreadable_file_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         read_logs(path)
 
 
-@pytest.mark.parametrize("text", ["lorem ipsum 12 dolor\n", '{"lorem": ipsum}\n', "[lorem]\n", '{"'])
+@pytest.mark.parametrize(
+    "text", ["lorem ipsum 12 dolor\n", '{"lorem": ipsum}\n', "[lorem]\n", '{"']
+)
 def test_large_unrelated_text_is_given_up(text: str, tmp_path: Path) -> None:
     """A sparse file of a gigabyte behind the text: reading it whole would be seen."""
     path = tmp_path / "big.json"

@@ -15,7 +15,7 @@ from pawl.errors import PawlError
 from pawl.store.files import read_lines
 from pawl.store.import_plain import flat
 from pawl.store.log import Event, Raw, Row
-from pawl.store.read import is_run, read_run, read_steps
+from pawl.store.read import is_run, read_run
 from pawl.store.table import Table
 
 FORMAT = "run folder of Pawl"
@@ -71,12 +71,9 @@ def read_folder(path: Path) -> list[Raw]:
 
 
 def _until_odd(path: Path, notes: list[str]) -> Iterator[Row]:
-    """Records of a file up to the first that is none; numbers that are not finite as floats."""
+    """Records of a file up to the first line that is none."""
     try:
-        if path.name == "steps.jsonl":
-            yield from read_steps(path.parent)
-        else:
-            yield from read_lines(path)
+        yield from read_lines(path)
     except (PawlError, OSError, RecursionError) as e:
         notes.append(f"{path.name} cannot be read to its end: {e}")
 
