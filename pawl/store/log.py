@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import fnmatch
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -20,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from pawl.metrics import CATALOGUE
+from pawl.store.libraries import add_derived, library_of, names_of
 from pawl.store.spelling import STEP_FORMS, plain
 from pawl.store.table import Floats, Places, Table, in_order, last_of_each
 
@@ -117,17 +117,23 @@ def _names(library: str) -> dict[str, Any]:
     """Rows and options of a library, then those of no library."""
     own: dict[str, Any] = {"metric": [], "option": {}}
     for name in dict.fromkeys((library, "any")):
-        path = Path(__file__).with_name(f"names_{name}.toml")
-        if path.is_file():
-            table = tomllib.loads(path.read_text(encoding="utf-8"))
-            own["metric"] += table.get("metric", [])
-            own["option"] = {**table.get("option", {}), **own["option"]}
+        table = names_of(name)
+        default = {"aggregation": table.get("aggregation", "")}
+        own["metric"] += [default | row for row in table.get("metric", [])]
+        own["option"] |= {
+            k: v for k, v in table.get("option", {}).items() if k not in own["option"]
+        }
     return own
 
 
 def canonical(raw: Raw) -> Log:
     """The log behind a raw table; rows in the order of their steps."""
     notes = list(raw.notes)
+    if raw.library == "any":
+        raw.library = library_of(raw.table.columns)
+        if raw.library != "any":
+            notes.append(f"the column names are those of {raw.library}")
+    add_derived(raw.table, raw.library)
     steps, step_name = _steps(raw)
     distinct, place, odd = in_order(steps)
     if odd:
@@ -137,7 +143,9 @@ def canonical(raw: Raw) -> Log:
     unknown: dict[str, Series] = {}
     rows = _names(raw.library)["metric"]
     present = {raw.spelled.get(name, name) for name in raw.table.columns}
-    for source in sorted(raw.table.columns, key=lambda name: name not in raw.names):
+    meanings = {name: _meaning(name, rows, raw, present) for name in raw.table.columns}
+    rank = {id(row): i for i, row in enumerate(rows)}  # a row that stands first wins its name
+    for source in sorted(meanings, key=lambda s: rank.get(id((meanings[s] or ("", 0))[1]), -1)):
         if source == step_name:
             continue
         row_N, value_N = raw.table.column(source)
@@ -145,7 +153,7 @@ def canonical(raw: Raw) -> Log:
             before = len(row_N)
             row_N, value_N = last_of_each(place[row_N], value_N)
             lost += before - len(row_N)
-        meaning = _meaning(source, rows, raw, present)
+        meaning = meanings[source]
         if meaning is None or not meaning[0]:  # "": known, but nothing of Pawl's is like it
             note = str(meaning[1].get("note", "")) if meaning else ""
             unknown[source] = Series(source, source, row_N, value_N, note=note)
@@ -161,7 +169,7 @@ def canonical(raw: Raw) -> Log:
             str(row.get("aggregation", "")),
             str(row.get("note", "")),
         )
-        if name in found:  # two columns of one meaning: the table's first stays
+        if name in found:  # two columns of one meaning
             unknown[source] = series
         else:
             found[name] = series
@@ -318,7 +326,7 @@ def option_name(library: str, name: str) -> str:
     """What the library calls an option of Pawl; "" when it has no such option."""
     if library in ("pawl", ""):
         return name
-    rows = _names(library)["option"]
+    rows = names_of(library).get("option", {})
     return next((source for source, own in rows.items() if own == name), "")
 
 
