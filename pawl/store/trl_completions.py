@@ -87,15 +87,14 @@ def words(value: object) -> str:
 
 def _groups(rows: Sequence[Row], size: object) -> list[Group]:
     """Runs of equal prompts, cut to the group size where it is known and fits."""
-    groups, prompts = list[Group](), list[str]()
-    whole = isinstance(size, int) and size > 0 and len(rows) % size == 0
+    groups, before = list[Group](), ""
+    n = size if isinstance(size, int) and size > 0 and len(rows) % size == 0 else 0
     for i, row in enumerate(rows):
         prompt = words(row["prompt"])
-        begins = i % size == 0 if whole and isinstance(size, int) else prompt != prompts[-1:][0]
-        if not groups or begins:
+        if not groups or (i % n == 0 if n else prompt != before):
             groups.append([])
         groups[-1].append(row)
-        prompts.append(prompt)
+        before = prompt
     return groups
 
 
