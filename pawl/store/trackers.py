@@ -46,6 +46,8 @@ def _joined(rows: Iterable[Row], step: str, names: tuple[str, ...]) -> Iterator[
         if names and (own is None or all(name.startswith(TIMINGS) for name in body)):
             waiting.update(body)
             continue
+        if any(name.startswith("eval/") for name in body):
+            body.pop("train/epoch", None)  # that of the training row of the step
         yield {"step": count if own is None else own, **waiting, **body}
         waiting = {}
     if any(not name.startswith(TIMINGS) for name in waiting):
