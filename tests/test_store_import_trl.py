@@ -30,7 +30,13 @@ from pawl.store.trl import from_card, options
 
 LOGS = Path(__file__).parent / "data" / "logs"
 STATE = LOGS / "trl" / "checkpoint-6" / "trainer_state.json"
-GRPO = {"reward": 0.5, "reward_std": 0.1, "kl": 0.01, "entropy": 1.0, "loss": 0.0}
+GRPO: dict[str, object] = {
+    "reward": 0.5,
+    "reward_std": 0.1,
+    "kl": 0.01,
+    "entropy": 1.0,
+    "loss": 0.0,
+}
 
 
 def one(path: Path) -> Log:
@@ -218,7 +224,13 @@ def test_groups_that_scale_rewards_hides(tmp_path: Path) -> None:
     rows: list[dict[str, object]] = [{"step": 1, **GRPO, "frac_reward_zero_std": 0.0}]
     log = logged(tmp_path, *rows)
     assert "group/zero_std_frac" in log.series
-    kto = {"step": 1, "kl": 2.0, "rewards/margins": 0.1, "rewards/chosen": 1.0, "loss": 0.5}
+    kto: dict[str, object] = {
+        "step": 1,
+        "kl": 2.0,
+        "rewards/margins": 0.1,
+        "rewards/chosen": 1.0,
+        "loss": 0.5,
+    }
     assert "policy/kl_ref" not in logged(tmp_path, kto).series
 
 

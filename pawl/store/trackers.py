@@ -13,7 +13,7 @@ from itertools import chain, islice
 from pawl.store import trl
 from pawl.store.log import Raw, Row
 
-OWN_STEPS = ("train/global_step", "trainer/global_step", "eval/global_step")
+OWN_STEPS = tuple(f"{part}/global_step" for part in ("train", "trainer", "eval"))
 KEPT_OUT = ("_runtime", "_timestamp", "_wandb")
 TIMINGS = "profiling/"  # of TRL, logged on their way to the step that they belong to
 LOOK = 1_000  # rows in which a step of the trainer's own must appear
@@ -46,8 +46,9 @@ def _joined(rows: Iterable[Row], step: str, names: tuple[str, ...]) -> Iterator[
         if names and (own is None or all(name.startswith(TIMINGS) for name in body)):
             waiting.update(body)
             continue
-        if any(name.startswith("eval/") for name in body):
-            body.pop("train/epoch", None)  # that of the training row of the step
+        if "train/train_runtime" in body or any(name.startswith("eval/") for name in body):
+            body.pop("train/epoch", None)  # these are the training row's of the step
+            waiting = {k: v for k, v in waiting.items() if not k.startswith(TIMINGS)}
         yield {"step": count if own is None else own, **waiting, **body}
         waiting = {}
     if any(not name.startswith(TIMINGS) for name in waiting):
