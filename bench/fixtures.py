@@ -6,10 +6,10 @@
 
 Tiny random models of 2 layers, CPU, a minute, nothing sent anywhere (offline modes, no telemetry).
 Written by transformers 5.23.0, trl 1.16.0, wandb 0.31.0, tensorboard 2.21.0, trackio 0.43.0 (the
-versions in use are printed). One GRPO run, made twice with one seed, reports to all of them, so five
-files tell of the same steps. Host name, paths and process numbers are replaced by neutral ones;
-weights, optimiser states and tokenizers are thrown away. Left out: libraries whose logs the tests
-build by themselves.
+versions in use are printed). One GRPO run, made twice with one seed, reports to all of them, so
+that five files tell of the same steps. Host name, paths and process numbers are replaced by neutral
+ones; weights, optimiser states and tokenizers are thrown away. Left out: libraries whose logs the
+tests build by themselves.
 """
 
 from __future__ import annotations

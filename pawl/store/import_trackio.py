@@ -19,6 +19,7 @@ from pawl.store.table import Table
 
 FORMAT = "Trackio database"
 HEAD = "SQLite format 3\0"
+DAMAGED = (sqlite3.Error, UnicodeDecodeError)  # SQLite quotes broken bytes in its messages
 NEEDED = {"run_name", "step", "metrics"}
 
 
@@ -28,7 +29,7 @@ def looks_like(path: Path, head: str) -> bool:
         return False
     try:
         return NEEDED <= set(_columns(path, "metrics"))
-    except sqlite3.Error:
+    except DAMAGED:
         return False
 
 
@@ -64,7 +65,7 @@ def read(path: Path) -> list[Raw]:
             _add_alerts(raw, key, identity)
             if raw.table.columns:
                 raws.append(raw)
-    except sqlite3.Error as error:
+    except DAMAGED as error:
         if not raws:
             raise PawlError("the database cannot be read", str(path), str(error)) from error
         raws[-1].notes.append(f"the database is damaged; what came before was read ({error})")

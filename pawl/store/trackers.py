@@ -46,8 +46,10 @@ def _joined(rows: Iterable[Row], step: str, names: tuple[str, ...]) -> Iterator[
         if names and (own is None or all(name.startswith(TIMINGS) for name in body)):
             waiting.update(body)
             continue
-        if "train/train_runtime" in body or any(name.startswith("eval/") for name in body):
-            body.pop("train/epoch", None)  # these are the training row's of the step
+        if set(body) <= {"train/epoch", "train/total_flos", "train/train_loss"}:
+            continue  # the closing summary
+        if any(name.startswith("eval/") for name in body):
+            body.pop("train/epoch", None)  # like the timings the training row's of the step
             waiting = {k: v for k, v in waiting.items() if not k.startswith(TIMINGS)}
         yield {"step": count if own is None else own, **waiting, **body}
         waiting = {}
