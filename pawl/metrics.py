@@ -183,6 +183,14 @@ _ALL = (
     ),
     Metric("policy/sampler_diff_mean", "mean |trainer - sampler log-prob| over tokens", "nat"),
     Metric("policy/sampler_diff_max", "max |trainer - sampler log-prob| over tokens", "nat"),
+    Metric("policy/sampler_prob_diff_mean", "mean |trainer - sampler probability| over tokens"),
+    Metric(
+        "policy/mismatch_kl",
+        "mean over tokens of a KL between sampler and trainer; the source says which estimator",
+        "nat",
+        low=None,
+    ),
+    Metric("policy/mismatch_factor", "mean over tokens of exp |trainer - sampler log-prob|"),
     _frac("policy/clip_frac", "tokens whose clip was active / tokens, over all passes"),
     Metric(
         "loss/total",

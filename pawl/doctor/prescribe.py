@@ -72,5 +72,5 @@ def advice(why: str, expected: str, verify: str, cost: str = "an hour of reading
 
 def _made(s: Signals, option: str, before: str, after: str, words: dict[str, str]) -> Prescription:
     own = option_name(s.log.library, option)
-    name = s.log.config_names.get(option) or own or f"(no such option in {s.log.library}) {option}"
+    name = s.log.config_names.get(option) or own or f"(no name known in {s.log.library}) {option}"
     return Prescription(option, name, before, after, **words, live=option in LIVE)

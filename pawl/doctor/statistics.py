@@ -76,7 +76,7 @@ def lag1(x_N: Floats) -> float:
     parts = [part - _line(part) for part in np.array_split(x_N, 4 if len(x_N) >= 40 else 1)]
     rest = np.concatenate(parts)
     total = _dot(rest, rest)
-    if total <= 0.0:
+    if not 0.0 < total < math.inf:
         return 0.0
     return min(max(_dot(rest[1:], rest[:-1]) / total, 0.0), 0.95)
 

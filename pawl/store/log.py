@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import fnmatch
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -20,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from pawl.metrics import CATALOGUE
+from pawl.store.libraries import add_derived, library_of, names_of
 from pawl.store.spelling import STEP_FORMS, plain
 from pawl.store.table import Floats, Places, Table, in_order, last_of_each
 
@@ -40,7 +40,10 @@ class Event:
 class Raw:
     """What an importer read. format: what the file was taken for, in words; version: "" unknown.
 
-    names: the user's own column map, source name -> canonical name.
+    names: the user's own column map, source name -> canonical name. spelled: columns that the file
+    calls otherwise than the library (train/reward for reward). defaults: options of the library
+    that the file does not state. kind: as Log.kind, where only the source can tell. at_least: a
+    bound on an unknown version, by what the source has.
     """
 
     path: Path
@@ -54,6 +57,10 @@ class Raw:
     notes: list[str] = field(default_factory=list)
     names: Mapping[str, str] = field(default_factory=dict)
     samples: tuple[Row, ...] = ()
+    spelled: Mapping[str, str] = field(default_factory=dict)
+    defaults: Row = field(default_factory=dict)
+    kind: str = ""
+    at_least: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +90,8 @@ class Log:
 
     step_N: the step of every row, as the file numbers them; unknown: columns without a canonical
     meaning, by source name; config: options under Pawl's names, config_names: as the source has
-    them; other_config: those without a counterpart.
+    them; other_config: those without a counterpart; defaults: the options in config that the source
+    does not state, so that the library's default of that version was taken.
     """
 
     path: Path
@@ -101,6 +109,7 @@ class Log:
     checks: list[Row]
     notes: list[str]
     samples: tuple[Row, ...] = ()
+    defaults: tuple[str, ...] = ()
 
 
 @cache
@@ -108,17 +117,23 @@ def _names(library: str) -> dict[str, Any]:
     """Rows and options of a library, then those of no library."""
     own: dict[str, Any] = {"metric": [], "option": {}}
     for name in dict.fromkeys((library, "any")):
-        path = Path(__file__).with_name(f"names_{name}.toml")
-        if path.is_file():
-            table = tomllib.loads(path.read_text(encoding="utf-8"))
-            own["metric"] += table.get("metric", [])
-            own["option"] = {**table.get("option", {}), **own["option"]}
+        table = names_of(name)
+        default = {"aggregation": table.get("aggregation", "")}
+        own["metric"] += [default | row for row in table.get("metric", [])]
+        own["option"] |= {
+            k: v for k, v in table.get("option", {}).items() if k not in own["option"]
+        }
     return own
 
 
 def canonical(raw: Raw) -> Log:
     """The log behind a raw table; rows in the order of their steps."""
     notes = list(raw.notes)
+    if raw.library == "any":
+        raw.library = library_of(raw.table.columns)
+        if raw.library != "any":
+            notes.append(f"the column names are those of {raw.library}")
+    add_derived(raw.table, raw.library)
     steps, step_name = _steps(raw)
     distinct, place, odd = in_order(steps)
     if odd:
@@ -127,8 +142,10 @@ def canonical(raw: Raw) -> Log:
     found: dict[str, Series] = {}
     unknown: dict[str, Series] = {}
     rows = _names(raw.library)["metric"]
-    present = set(raw.table.columns)
-    for source in sorted(raw.table.columns, key=lambda name: name not in raw.names):
+    present = {raw.spelled.get(name, name) for name in raw.table.columns}
+    meanings = {name: _meaning(name, rows, raw, present) for name in raw.table.columns}
+    rank = {id(row): i for i, row in enumerate(rows)}  # a row that stands first wins its name
+    for source in sorted(meanings, key=lambda s: rank.get(id((meanings[s] or ("", 0))[1]), -1)):
         if source == step_name:
             continue
         row_N, value_N = raw.table.column(source)
@@ -136,9 +153,10 @@ def canonical(raw: Raw) -> Log:
             before = len(row_N)
             row_N, value_N = last_of_each(place[row_N], value_N)
             lost += before - len(row_N)
-        meaning = _meaning(source, rows, raw, present)
-        if meaning is None:
-            unknown[source] = Series(source, source, row_N, value_N)
+        meaning = meanings[source]
+        if meaning is None or not meaning[0]:  # "": known, but nothing of Pawl's is like it
+            note = str(meaning[1].get("note", "")) if meaning else ""
+            unknown[source] = Series(source, source, row_N, value_N, note=note)
             continue
         name, row = meaning
         scale, offset = float(row.get("scale", 1.0)), float(row.get("offset", 0.0))
@@ -151,19 +169,20 @@ def canonical(raw: Raw) -> Log:
             str(row.get("aggregation", "")),
             str(row.get("note", "")),
         )
-        if name in found:  # two columns of one meaning: the table's first stays
+        if name in found:  # two columns of one meaning
             unknown[source] = series
         else:
             found[name] = series
     if lost:
         notes.append(f"{lost} values of repeated steps were replaced by later ones")
     config, names, other = _config(raw)
+    defaults = _assume(raw, config, names)
     return Log(
         raw.path,
         raw.format,
         raw.library,
         raw.version,
-        _kind(found),
+        raw.kind or _kind(found),
         distinct,
         found,
         unknown,
@@ -174,6 +193,7 @@ def canonical(raw: Raw) -> Log:
         raw.checks,
         notes,
         raw.samples,
+        defaults,
     )
 
 
@@ -217,8 +237,9 @@ def _meaning(
     own = source.removeprefix("host/")
     if _is_loose(raw.library) and (own in CATALOGUE or f"{own.split('/')[0]}/*" in CATALOGUE):
         return own, {}
+    spelled = raw.spelled.get(source, source)
     for row in rows:
-        hit = _match(source, row)
+        hit = _match(spelled, row)
         if hit is not None and _applies(row, raw, present):
             return str(row["name"]).replace("*", hit), row
     if _is_loose(raw.library):
@@ -244,13 +265,16 @@ def _match(source: str, row: Mapping[str, Any]) -> str | None:
 def _applies(row: Mapping[str, Any], raw: Raw, present: set[str]) -> bool:
     """Whether a row's conditions on version, other columns and config hold."""
     since, until = row.get("since"), row.get("until")
-    if (since or until) and not raw.version:
+    if (until and not raw.version) or (since and not (raw.version or raw.at_least)):
         return False
-    if since and number_of(raw.version) < number_of(str(since)):
+    if since and number_of(raw.version or raw.at_least) < number_of(str(since)):
         return False
     if until and number_of(raw.version) >= number_of(str(until)):
         return False
     if any(name not in present for name in row.get("with", ())):
+        return False
+    wanted: Mapping[str, Sequence[str]] = row.get("config", {})
+    if any(str(raw.config.get(name)) not in values for name, values in wanted.items()):
         return False
     near = row.get("near", ())
     if near and not any(word in name.lower() for name in present for word in near):
@@ -287,11 +311,22 @@ def _config(raw: Raw) -> tuple[Row, dict[str, str], Row]:
     return config, names, other
 
 
+def _assume(raw: Raw, config: Row, names: dict[str, str]) -> tuple[str, ...]:
+    """Fill in the library's defaults where the source states nothing; which options these are."""
+    table, filled = _names(raw.library)["option"], list[str]()
+    for source, value in raw.defaults.items():
+        name = table.get(source)
+        if name and name not in config:
+            config[name], names[name] = value, source
+            filled.append(name)
+    return tuple(filled)
+
+
 def option_name(library: str, name: str) -> str:
     """What the library calls an option of Pawl; "" when it has no such option."""
     if library in ("pawl", ""):
         return name
-    rows = _names(library)["option"]
+    rows = names_of(library).get("option", {})
     return next((source for source, own in rows.items() if own == name), "")
 
 

@@ -21,11 +21,53 @@ from pathlib import Path
 
 from pawl.errors import PawlError
 from pawl.metrics import CATALOGUE
-from pawl.store import import_markdown, import_pawl, import_plain, import_text, import_trl
+from pawl.store import (
+    import_markdown,
+    import_nemo,
+    import_notebook,
+    import_open_instruct,
+    import_openrlhf,
+    import_others,
+    import_pawl,
+    import_plain,
+    import_prime,
+    import_tensorboard,
+    import_text,
+    import_trackio,
+    import_trl,
+    import_trl_console,
+    import_trl_folder,
+    import_trl_lines,
+    import_verl,
+    import_verl_dump,
+    import_wandb,
+    import_wandb_export,
+)
 from pawl.store.log import Log, Raw, canonical
 
 HEAD = 1 << 16  # bytes of a file that tell its format
-IMPORTERS = (import_pawl, import_trl, import_markdown, import_plain, import_text)  # first wins
+IMPORTERS = (
+    import_pawl,
+    import_trl,
+    import_trl_folder,
+    import_trl_lines,
+    import_wandb,
+    import_wandb_export,
+    import_trackio,
+    import_tensorboard,
+    import_verl,
+    import_verl_dump,
+    import_openrlhf,
+    import_prime,
+    import_nemo,
+    import_open_instruct,
+    import_others,
+    import_trl_console,
+    import_notebook,
+    import_markdown,
+    import_plain,
+    import_text,
+)  # the first one reads it
 HINT = "docs/doctor.md lists the formats"
 PACKED = {
     b"PK\x03\x04": "a zip archive",

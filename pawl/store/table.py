@@ -124,6 +124,11 @@ class Table:
         self.texts += 1
         return None
 
+    def put(self, name: str, row_N: Places, value_N: Floats) -> None:
+        """Add a whole column: values and the rows that hold them."""
+        self._settle()
+        self._columns[name] = (array("q", row_N.tolist()), array("d", value_N.tolist()))
+
     def column(self, name: str) -> tuple[Places, Floats]:
         """(rows, values) of a column in file order, not copied: no row may be added any more.
 
