@@ -51,7 +51,10 @@ def test_tables_name_known_metrics_and_options(path: Path) -> None:
 
 def test_a_key_means_what_its_own_library_says(tmp_path: Path) -> None:
     """`critic/kl` and `kl` are taken by the table of the file's library, never by another's."""
-    verl = "\n".join(f"step:{i} - actor/pg_loss:0.1 - truncated:0.5" for i in range(4)) + "\n"
+    verl = (
+        "\n".join(f"step:{i} - actor/pg_loss:0.1 - response_clip_ratio:0.5" for i in range(4))
+        + "\n"
+    )
     assert "length/truncated_frac" not in log_of(tmp_path, verl).series
     assert option_name("verl", "optim.lr") == "actor_rollout_ref.actor.optim.lr"
     assert option_name("openrlhf", "rollout.group_size") == "n_samples_per_prompt"

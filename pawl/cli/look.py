@@ -130,16 +130,17 @@ def diff(a: str, b: str, as_json: bool) -> None:
 
 @click.command(short_help="Diagnose a training log, of Pawl or of another library.")
 @click.argument("path", type=click.Path(path_type=Path))
+@click.option("--map", "maps", multiple=True, metavar="SOURCE=NAME", help="What a column means.")
 @json_option
 @debug_option
-def doctor(path: Path, as_json: bool) -> None:
-    """Verdict, findings, causes and help for the run behind PATH."""
+def doctor(path: Path, maps: tuple[str, ...], as_json: bool) -> None:
+    """Verdict, findings, causes and help for the run behind PATH ("-": standard input)."""
     from pawl.cli.show import printable
     from pawl.doctor.diagnose import diagnose
     from pawl.doctor.report_text import lines
-    from pawl.store.recognise import read_logs
+    from pawl.store.recognise import column_map, read_logs
 
-    for log in read_logs(path):
+    for log in read_logs(path, column_map(maps)):
         result = diagnose(log)
         _echo([printable(line, sys.stdout.encoding) for line in lines(result)])
 

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import numpy as np
+
 from pawl.doctor import (
     rules_data,
     rules_groups,
@@ -83,6 +85,7 @@ class Diagnosis:
     needed: int
 
 
+@np.errstate(over="ignore", invalid="ignore")  # what overflows is no evidence, nor a warning
 def diagnose(log: Log) -> Diagnosis:
     """Run every rule that applies and weigh what they found."""
     s = Signals(log)

@@ -20,6 +20,7 @@ import numpy as np
 
 from pawl.metrics import CATALOGUE
 from pawl.store.libraries import add_derived, library_of, names_of
+from pawl.store.spelling import STEP_FORMS, plain
 from pawl.store.table import Floats, Places, Table, in_order, last_of_each
 
 STEPS = ("step", "_step", "global_step", "train/global_step", "current_steps", "training_step")
@@ -39,7 +40,10 @@ class Event:
 class Raw:
     """What an importer read. format: what the file was taken for, in words; version: "" unknown.
 
-    names: the user's own column map, source name -> canonical name.
+    names: the user's own column map, source name -> canonical name. spelled: columns that the file
+    calls otherwise than the library (train/reward for reward). defaults: options of the library
+    that the file does not state. kind: as Log.kind, where only the source can tell. at_least: a
+    bound on an unknown version, by what the source has.
     """
 
     path: Path
@@ -53,6 +57,10 @@ class Raw:
     notes: list[str] = field(default_factory=list)
     names: Mapping[str, str] = field(default_factory=dict)
     samples: tuple[Row, ...] = ()
+    spelled: Mapping[str, str] = field(default_factory=dict)
+    defaults: Row = field(default_factory=dict)
+    kind: str = ""
+    at_least: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +90,8 @@ class Log:
 
     step_N: the step of every row, as the file numbers them; unknown: columns without a canonical
     meaning, by source name; config: options under Pawl's names, config_names: as the source has
-    them; other_config: those without a counterpart.
+    them; other_config: those without a counterpart; defaults: the options in config that the source
+    does not state, so that the library's default of that version was taken.
     """
 
     path: Path
@@ -100,6 +109,7 @@ class Log:
     checks: list[Row]
     notes: list[str]
     samples: tuple[Row, ...] = ()
+    defaults: tuple[str, ...] = ()
 
 
 @cache
@@ -124,35 +134,37 @@ def canonical(raw: Raw) -> Log:
         if raw.library != "any":
             notes.append(f"the column names are those of {raw.library}")
     add_derived(raw.table, raw.library)
-    steps, step_name = _steps(raw.table)
+    steps, step_name = _steps(raw)
     distinct, place, odd = in_order(steps)
     if odd:
         notes.append(odd)
-    lost = 0
+    lost, whole = 0, raw.table.n == len(distinct) and bool((np.diff(place) > 0).all())
     found: dict[str, Series] = {}
     unknown: dict[str, Series] = {}
     rows = _names(raw.library)["metric"]
-    present = set(raw.table.columns)
+    present = {raw.spelled.get(name, name) for name in raw.table.columns}
     meanings = {name: _meaning(name, rows, raw, present) for name in raw.table.columns}
     rank = {id(row): i for i, row in enumerate(rows)}  # a row that stands first wins its name
     for source in sorted(meanings, key=lambda s: rank.get(id((meanings[s] or ("", 0))[1]), -1)):
         if source == step_name:
             continue
         row_N, value_N = raw.table.column(source)
-        before = len(row_N)
-        row_N, value_N = last_of_each(place[row_N], value_N)
-        lost += before - len(row_N)
+        if not whole:  # else every row is its own place
+            before = len(row_N)
+            row_N, value_N = last_of_each(place[row_N], value_N)
+            lost += before - len(row_N)
         meaning = meanings[source]
-        if meaning is None or not meaning[0]:
-            unknown[source] = Series(source, source, row_N, value_N)
+        if meaning is None or not meaning[0]:  # "": known, but nothing of Pawl's is like it
+            note = str(meaning[1].get("note", "")) if meaning else ""
+            unknown[source] = Series(source, source, row_N, value_N, note=note)
             continue
         name, row = meaning
-        scale = float(row.get("scale", 1.0))
+        scale, offset = float(row.get("scale", 1.0)), float(row.get("offset", 0.0))
         series = Series(
             name,
             source,
             row_N,
-            value_N * scale + float(row.get("offset", 0.0)),
+            value_N * scale + offset if (scale, offset) != (1.0, 0.0) else value_N,
             str(row.get("unit", _unit(name))),
             str(row.get("aggregation", "")),
             str(row.get("note", "")),
@@ -164,12 +176,13 @@ def canonical(raw: Raw) -> Log:
     if lost:
         notes.append(f"{lost} values of repeated steps were replaced by later ones")
     config, names, other = _config(raw)
+    defaults = _assume(raw, config, names)
     return Log(
         raw.path,
         raw.format,
         raw.library,
         raw.version,
-        _kind(found),
+        raw.kind or _kind(found),
         distinct,
         found,
         unknown,
@@ -180,19 +193,39 @@ def canonical(raw: Raw) -> Log:
         raw.checks,
         notes,
         raw.samples,
+        defaults,
     )
 
 
-def _steps(table: Table) -> tuple[Floats, str]:
-    """The step of every row, and the column that gave it ("" for the row's own number)."""
-    for name in STEPS:
+def _steps(raw: Raw) -> tuple[Floats, str]:
+    """The step of every row, and the column that gave it ("" for the row's own number).
+
+    A file without a step that has an epoch of its own for every row is ordered by it.
+    """
+    table = raw.table
+    mapped = [source for source, name in raw.names.items() if name == "step"]
+    loose = [
+        source for source in table.columns if _is_loose(raw.library) and plain(source) in STEP_FORMS
+    ]
+    for name in (*mapped, *STEPS, *loose):
         if name in table.columns:
             row_N, value_N = table.column(name)
             if len(row_N) * 2 >= table.n:
                 steps = np.full(table.n, np.nan)
                 steps[row_N] = value_N
                 return steps, name
+    for source in table.columns:
+        row_N, value_N = table.column(source)
+        if plain(source) == "epoch" and len(np.unique(value_N)) == table.n:
+            return value_N, ""
     return np.arange(1, table.n + 1, dtype=np.float64), ""
+
+
+@cache
+def _is_loose(library: str) -> bool:
+    """Whether columns are taken by plain spelling: no library says what they are called."""
+    known = Path(__file__).with_name(f"names_{library}.toml").is_file()
+    return library == "any" or not known
 
 
 def _meaning(
@@ -201,11 +234,19 @@ def _meaning(
     """Canonical name of a column and the table's row that gave it."""
     if source in raw.names:
         return raw.names[source], {"note": "your column map"}
+    own = source.removeprefix("host/")
+    if _is_loose(raw.library) and (own in CATALOGUE or f"{own.split('/')[0]}/*" in CATALOGUE):
+        return own, {}
+    spelled = raw.spelled.get(source, source)
     for row in rows:
-        hit = _match(source, row)
-        if hit is None or not _applies(row, raw, present):
-            continue
-        return str(row["name"]).replace("*", hit), row
+        hit = _match(spelled, row)
+        if hit is not None and _applies(row, raw, present):
+            return str(row["name"]).replace("*", hit), row
+    if _is_loose(raw.library):
+        for row in rows:
+            same = any(plain(name) == plain(source) for name in row["source"])
+            if same and _applies(row, raw, present):
+                return str(row["name"]), row
     return None
 
 
@@ -224,13 +265,19 @@ def _match(source: str, row: Mapping[str, Any]) -> str | None:
 def _applies(row: Mapping[str, Any], raw: Raw, present: set[str]) -> bool:
     """Whether a row's conditions on version, other columns and config hold."""
     since, until = row.get("since"), row.get("until")
-    if (since or until) and not raw.version:
+    if (until and not raw.version) or (since and not (raw.version or raw.at_least)):
         return False
-    if since and number_of(raw.version) < number_of(str(since)):
+    if since and number_of(raw.version or raw.at_least) < number_of(str(since)):
         return False
     if until and number_of(raw.version) >= number_of(str(until)):
         return False
     if any(name not in present for name in row.get("with", ())):
+        return False
+    wanted: Mapping[str, Sequence[str]] = row.get("config", {})
+    if any(str(raw.config.get(name)) not in values for name, values in wanted.items()):
+        return False
+    near = row.get("near", ())
+    if near and not any(word in name.lower() for name in present for word in near):
         return False
     return not any(name in present for name in row.get("without", ()))
 
@@ -252,13 +299,27 @@ def _config(raw: Raw) -> tuple[Row, dict[str, str], Row]:
         return dict(raw.config), {name: name for name in raw.config}, {}
     table = _names(raw.library)["option"]
     config, names, other = {}, {}, {}
+    loose = (
+        {plain(source): name for source, name in table.items()} if _is_loose(raw.library) else {}
+    )
     for source, value in raw.config.items():
-        name = table.get(source)
+        name = table.get(source) or loose.get(plain(source.rsplit(".", 1)[-1]))
         if name and name not in config:
             config[name], names[name] = value, source
         else:
             other[source] = value
     return config, names, other
+
+
+def _assume(raw: Raw, config: Row, names: dict[str, str]) -> tuple[str, ...]:
+    """Fill in the library's defaults where the source states nothing; which options these are."""
+    table, filled = _names(raw.library)["option"], list[str]()
+    for source, value in raw.defaults.items():
+        name = table.get(source)
+        if name and name not in config:
+            config[name], names[name] = value, source
+            filled.append(name)
+    return tuple(filled)
 
 
 def option_name(library: str, name: str) -> str:
@@ -272,7 +333,8 @@ def option_name(library: str, name: str) -> str:
 def _kind(found: Mapping[str, Series]) -> str:
     if "reward/mean" in found:
         return "policy"
-    if "preference/accuracy" in found or "preference/margin" in found:
+    pairs = {"preference/accuracy", "preference/margin", "eval/preference_accuracy"}
+    if pairs & set(found):
         known = {"preference/chosen_logp", "preference/chosen_reward"}
         return "preference" if known & set(found) or "loss/total" in found else "reward-model"
     return ""

@@ -1,0 +1,141 @@
+"""What the logs of TRL share, whichever file they stand in: spelling, nulls, options, defaults.
+
+trainer_state.json writes reward and eval_reward, the trackers train/reward and eval/reward; a null
+of some columns is a mean that was no number; an option nobody set has the default of its version.
+The tables stand in names_trl.toml. Left out: the files (import_trl*.py and the trackers' readers).
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import math
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pawl.store.log import Raw, Row, number_of
+
+SURE = 2  # columns of the signature that say TRL
+NAN_IF_NULL = tuple(
+    start + name for start in ("", "train/") for name in ("loss", "grad_norm", "kl", "entropy")
+)
+SECRET = ("_token", "_key", "password", "secret")
+CARD_VERSION = re.compile(r"^\W*TRL:\s*v?(\d[\w.]*)", re.MULTILINE)
+CARD_TRAINER = re.compile(r"model was trained with (?:\[)?(\w+)")
+
+
+@cache
+def _table() -> dict[str, Any]:
+    path = Path(__file__).with_name("names_trl.toml")
+    return tomllib.loads(path.read_text(encoding="utf-8"))
+
+
+def is_trl(columns: Iterable[str]) -> bool:
+    """Whether at least two columns are such as only TRL, or the Trainer below it, writes."""
+    hits = 0
+    for name in set(columns):
+        hits += any(fnmatch.fnmatchcase(name, pattern) for pattern in _table()["signature"])
+        if hits >= SURE:
+            return True
+    return False
+
+
+def own_name(column: str) -> str:
+    """A tracker's column as TRL's own log calls it: train/kl is kl, eval/kl is eval_kl."""
+    for start, own in (("train/", ""), ("eval/", "eval_"), ("test/", "test_")):
+        if column.startswith(start):
+            return own + column.removeprefix(start)
+    return column
+
+
+def with_nan(row: Row) -> Row:
+    """A row whose nulls, where TRL writes null for a mean that is no number, are nan."""
+    for name in NAN_IF_NULL:
+        if row.get(name, 0) is None:
+            row[name] = math.nan
+    return row
+
+
+def from_card(text: str) -> tuple[str, str]:
+    """Version of TRL and name of the trainer by a model card; "" for what it does not say."""
+    version, trainer = CARD_VERSION.search(text), CARD_TRAINER.search(text)
+    return version[1] if version else "", trainer[1].upper() if trainer else ""
+
+
+def options(config: Mapping[str, object]) -> Row:
+    """A trainer's arguments without those that say nothing, and with what an empty one stands for.
+
+    epsilon_high empty is epsilon; warmup_ratio counts where warmup_steps is 0; max_steps -1 leaves
+    the length to the epochs.
+    """
+    own = {k: v for k, v in config.items() if v is not None and not k.endswith(SECRET)}
+    if "epsilon" in own:
+        own.setdefault("epsilon_high", own["epsilon"])
+    if "cliprange" in own:
+        own.setdefault("epsilon_high", own["cliprange"])
+    if not own.get("warmup_steps") and own.get("warmup_ratio"):
+        own.pop("warmup_steps", None)
+    if str(own.get("max_steps", "1")).startswith(("-", "0")):
+        del own["max_steps"]
+    elif "max_steps" in own:
+        own.pop("num_train_epochs", None)
+    return own
+
+
+def complete(raw: Raw, trainer: str = "") -> Raw:
+    """The raw log of TRL with spelling, options, defaults and kind filled in."""
+    columns = raw.table.columns
+    raw.library = "trl"
+    raw.spelled = {name: own_name(name) for name in columns if own_name(name) != name}
+    raw.at_least = _at_least(raw.config) if not raw.version else ""
+    raw.config = options(raw.config)
+    names = {own_name(name) for name in columns}
+    if {"min_reward", "max_reward", "margin"} <= names:
+        raw.kind = "reward-model"
+    raw.defaults = _defaults(raw, trainer, names)
+    if raw.at_least:
+        raw.notes.append(f"by its options the version of TRL is {raw.at_least} or newer")
+    elif not raw.version and {"reward_std", "kl", "entropy"} & names:
+        raw.notes.append("the version of TRL is not known: see the notes of the series it decides")
+    return raw
+
+
+def _at_least(config: Mapping[str, object]) -> str:
+    """The oldest version that has such options, "" when they do not tell."""
+    for row in _table()["evidence"]:
+        has = all(name in config for name in row.get("has", ()))
+        lacks = not any(name in config for name in row.get("lacks", ()))
+        values = row.get("values", {}).items()
+        if has and lacks and all(config.get(name) == value for name, value in values):
+            return str(row["since"])
+    return ""
+
+
+def _defaults(raw: Raw, trainer: str, names: set[str]) -> Row:
+    """Options nobody stated, by version and trainer, unless the columns speak against them."""
+    found: Row = {}
+    if not (raw.version and trainer):
+        return found
+    version = number_of(raw.version)
+    for row in _table()["default"]:
+        since, until = number_of(str(row.get("since", "0"))), number_of(str(row.get("until", "99")))
+        if row["trainer"] != trainer or not since <= version < until:
+            continue
+        if any(name in names for name in row.get("without", ())):
+            continue
+        if "reached" in row and _largest(raw, str(row["reached"])) != float(row["value"]):
+            continue
+        found[str(row["option"])] = row["value"]
+    return {name: value for name, value in found.items() if name not in raw.config}
+
+
+def _largest(raw: Raw, own: str) -> float:
+    """The largest value of a column by TRL's name; nan when there is none."""
+    for name in raw.table.columns:
+        if own_name(name) == own:
+            values = raw.table.column(name)[1]
+            return float(values.max()) if len(values) else math.nan
+    return math.nan
