@@ -7,18 +7,13 @@ The tables stand in names_trl.toml. Left out: the files (import_trl*.py and the 
 
 from __future__ import annotations
 
-import fnmatch
 import math
 import re
-import tomllib
 from collections.abc import Iterable, Mapping
-from functools import cache
-from pathlib import Path
-from typing import Any
 
+from pawl.store.libraries import library_of, names_of
 from pawl.store.log import Raw, Row, number_of
 
-SURE = 2  # columns of the signature that say TRL
 NAN_IF_NULL = tuple(
     start + name for start in ("", "train/") for name in ("loss", "grad_norm", "kl", "entropy")
 )
@@ -27,20 +22,9 @@ CARD_VERSION = re.compile(r"^\W*TRL:\s*v?(\d[\w.]*)", re.MULTILINE)
 CARD_TRAINER = re.compile(r"model was trained with (?:\[)?(\w+)")
 
 
-@cache
-def _table() -> dict[str, Any]:
-    path = Path(__file__).with_name("names_trl.toml")
-    return tomllib.loads(path.read_text(encoding="utf-8"))
-
-
 def is_trl(columns: Iterable[str]) -> bool:
-    """Whether at least two columns are such as only TRL, or the Trainer below it, writes."""
-    hits = 0
-    for name in set(columns):
-        hits += any(fnmatch.fnmatchcase(name, pattern) for pattern in _table()["signature"])
-        if hits >= SURE:
-            return True
-    return False
+    """Whether the columns are such as only TRL, or the Trainer below it, writes."""
+    return library_of(columns) == "trl"
 
 
 def own_name(column: str) -> str:
@@ -76,6 +60,8 @@ def options(config: Mapping[str, object]) -> Row:
         own.setdefault("epsilon_high", own["epsilon"])
     if "cliprange" in own:
         own.setdefault("epsilon_high", own["cliprange"])
+    if own.get("eval_strategy") == "no":
+        own.pop("eval_steps", None)
     if not own.get("warmup_steps") and own.get("warmup_ratio"):
         own.pop("warmup_steps", None)
     if str(own.get("max_steps", "1")).startswith(("-", "0")):
@@ -105,7 +91,7 @@ def complete(raw: Raw, trainer: str = "") -> Raw:
 
 def _at_least(config: Mapping[str, object]) -> str:
     """The oldest version that has such options, "" when they do not tell."""
-    for row in _table()["evidence"]:
+    for row in names_of("trl")["evidence"]:
         has = all(name in config for name in row.get("has", ()))
         lacks = not any(name in config for name in row.get("lacks", ()))
         values = row.get("values", {}).items()
@@ -120,7 +106,7 @@ def _defaults(raw: Raw, trainer: str, names: set[str]) -> Row:
     if not (raw.version and trainer):
         return found
     version = number_of(raw.version)
-    for row in _table()["default"]:
+    for row in names_of("trl")["default"]:
         since, until = number_of(str(row.get("since", "0"))), number_of(str(row.get("until", "99")))
         if row["trainer"] != trainer or not since <= version < until:
             continue
