@@ -11,16 +11,25 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from pawl.doctor import (
+    rules_atoms,
+    rules_components,
     rules_data,
+    rules_diversity,
+    rules_entropy,
     rules_groups,
+    rules_kl,
     rules_length,
+    rules_mismatch,
     rules_optim,
     rules_policy,
     rules_preference,
+    rules_progress,
     rules_reward,
     rules_series,
     rules_system,
+    rules_ties,
     rules_value,
+    rules_wiring,
 )
 from pawl.doctor.causes import Cause, experiment, ranked
 from pawl.doctor.rule import Rule
@@ -36,9 +45,18 @@ GRAVE: tuple[tuple[str, Verdict], ...] = (("invalid", "INVALID RUN"), ("fault", 
 FEW = 30  # points below which only broken invariants, non-finite values and destruction count
 MODULES = (
     rules_series,
+    rules_wiring,
     rules_reward,
+    rules_components,
+    rules_atoms,
+    rules_progress,
+    rules_ties,
     rules_groups,
+    rules_diversity,
     rules_policy,
+    rules_kl,
+    rules_entropy,
+    rules_mismatch,
     rules_length,
     rules_optim,
     rules_value,

@@ -1,0 +1,291 @@
+"""Rules about progress: slow, flat, jumping at an event, worse on held-out problems, misread.
+
+Codes D211 to D213 and D215 to D218. Left out: falls of the training reward (`rules_reward`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from pawl.doctor import prescribe
+from pawl.doctor.rule import found, rule
+from pawl.doctor.seen import STAGES, all_or_nothing, boundaries, full_mark, high
+from pawl.doctor.signals import Signals
+from pawl.doctor.statistics import change_points, noise_of, trend
+from pawl.types import Finding
+
+BEST_OF = {2: 0.564, 4: 1.029, 6: 1.267, 8: 1.424, 16: 1.766}  # E[max of n], normal, in sd
+HARMS = ("resume", "cut", "repaired", "checkpoint", "rollback", "crash")
+SEAM = 2  # rows between an event and what it may have caused
+
+
+@rule("D211", "reward-variance", "reward/mean", "reward/std|component_std/*", proof="real")
+def reward_variance(s: Signals) -> Iterator[Finding]:
+    """The rewards vary a lot: how much of that is what such a reward must have.
+
+    What: the rewards' coefficient of variation is above 0.3.
+    Why it matters: differences within groups are the signal, so low variance is no aim. A reward of
+    0 or 1 with mean p has the coefficient sqrt((1 - p) / p): below 0.3 only from p = 0.92 on.
+    Evidence needed: the spread over the batch, and the mean.
+    Traps: the spread of single rewards is not the noise of the step's mean.
+    Fix: none; more prompts a step lower the noise of the curve.
+    Source: variance of a reward of 0 or 1 is p (1 - p).
+    """
+    names = s.family("component_std/")
+    if not s.has("reward/std") and len(names) != 1:
+        return
+    spread = s.late("reward/std" if s.has("reward/std") else names[0]).value
+    mean = s.late("reward/mean").value
+    if full_mark(s) is None or mean <= 0 or spread / mean <= 0.3:
+        return
+    usual = all_or_nothing(mean)
+    yield found(
+        "info",
+        "nothing",
+        "reward/std",
+        f"the rewards' spread is {spread / mean:.0%} of their mean, which is no fault",
+        f"passes and failures alone would have {usual / mean:.0%} at this mean",
+        f"noise of one step's mean: {noise_of(s.values('reward/mean')):.3g}",
+        series=("reward/mean", "reward/std"),
+        early=True,
+    )
+
+
+@rule("D212", "slow-convergence", "reward/mean", proof="real")
+def slow_convergence(s: Signals) -> Iterator[Finding]:
+    """The reward rises, but by less over the whole run than one point's noise.
+
+    What: the rise is significant and smaller than the standard deviation of a single point.
+    Why it matters: real, and slow: what is left of the run decides whether it pays.
+    Evidence needed: 30 points.
+    Traps: a noisy curve of few prompts a step hides a good pace; pace says nothing near the top.
+    Fix: a fork at three times the learning rate, if the KL is small; more prompts a step.
+    Source: two-sample test with effective sample size.
+    """
+    t = s.trend("reward/mean")
+    if t.direction != "up" or t.difference >= t.noise or high(s):
+        return
+    pace = t.difference / (0.75 * t.n)
+    total = s.option("train.steps")
+    last = float(s.log.step_N[-1])
+    rest = f"; {total - last:g} steps are left" if total and total > last else ""
+    still = s.has("policy/kl_ref") and s.late("policy/kl_ref").value < 0.005
+    yield found(
+        "info",
+        "nothing",
+        "reward/mean",
+        f"the reward rises slowly: {t.difference:+.3g} over {t.n} points",
+        f"noise of one point {t.noise:.3g}; {pace:.2g} a point{rest}",
+        fix=prescribe.scaled(
+            s,
+            "optim.lr",
+            3.0,
+            why="the rise is real and the policy has hardly moved",
+            expected="two to three times the pace within 50 steps",
+            risk="instability",
+            verify="held-out reward above that of an unchanged fork",
+        )
+        if still
+        else None,
+        series=("reward/mean",),
+    )
+
+
+@rule("D213", "plateau", "reward/mean")
+def plateau(s: Signals) -> Iterator[Finding]:
+    """The second half of the run is flat, and a change would have been seen.
+
+    What: no trend over the second half, in which a change of a tenth of the reward's range would
+    have been significant; the run's best is not full marks.
+    Why it matters: more of the same steps is money for nothing.
+    Evidence needed: 60 points.
+    Traps: without power a flat curve says nothing; a learning rate near its end cools any run;
+    training reward may be flat while held-out results rise.
+    Fix: what the other findings name: a decayed rate, cut completions, groups that tie.
+    Source: power of the two-sample test.
+    """
+    x_N = s.values("reward/mean")
+    if len(x_N) < 60 or high(s):
+        return
+    t = trend(x_N[len(x_N) // 2 :])
+    span = max(full_mark(s) or 0.0, float(np.ptp(x_N)))
+    if (
+        t.significant
+        or t.detectable > 0.1 * span
+        or any(
+            s.has(n) and s.trend(n).direction == "up"
+            for n in ("eval/pass_at_1", "eval/reward_mean")
+        )
+    ):
+        return
+    lr, why = s.values("optim/lr"), []
+    if len(lr) and float(lr[-1]) < 0.1 * float(lr.max()):
+        why.append("the learning rate is below a tenth of its peak: cooled, no plateau")
+    share, _ = s.truncated()
+    if len(share) and float(np.mean(share[-20:])) > 0.3:
+        why.append("completions are cut at the limit")
+    if s.has("group/zero_std_frac") and s.late("group/zero_std_frac").value > 0.6:
+        why.append("most groups tie")
+    yield found(
+        "info" if why and "cooled" in why[0] else "warning",
+        "nothing",
+        f"reward/mean, second half ({t.n} points)",
+        f"the reward rests at {t.last:.3g}: over the second half nothing moves",
+        f"a change of {t.detectable:.3g} would have been seen",
+        *(why or ["no other signal says why"]),
+        series=("reward/mean", "optim/lr"),
+    )
+
+
+@rule("D215", "held-out-regression", "eval/pass_at_1|eval/reward_mean")
+def held_out_regression(s: Signals) -> Iterator[Finding]:
+    """The held-out result fell below its best, twice in a row, by more than its error.
+
+    What: both last evaluations lie more than 3 standard errors below the best one.
+    Why it matters: the best weights lie behind, whatever the training reward does.
+    Evidence needed: four evaluations, with their standard errors or the number of problems.
+    Traps: the best of many is lucky; evaluations of other problems or temperatures do not compare.
+    Fix: go back to the best checkpoint; change one thing.
+    Source: paired comparison of evaluations; Gao et al. 2022.
+    """
+    name = "eval/pass_at_1" if s.has("eval/pass_at_1") else "eval/reward_mean"
+    x_N, problems = s.values(name), s.paired(name, "eval/problems")[1]
+    if len(problems) == len(x_N):  # only evaluations over equally many problems compare
+        x_N, problems = x_N[problems == problems[-1]], problems[problems == problems[-1]]
+    if len(x_N) < 4:
+        return
+    best = float(x_N[:-1].max())
+    errors = s.values("eval/pass_at_1_se")
+    if name == "eval/pass_at_1" and (len(errors) or len(problems)):
+        se = float(errors[-1]) if len(errors) else all_or_nothing(best) / math.sqrt(problems[-1])
+    else:
+        se = noise_of(x_N)
+    lost = best - max(float(x_N[-1]), float(x_N[-2]))
+    if not se > 0 or lost <= 3.0 * math.sqrt(2.0) * se:
+        return
+    yield found(
+        "critical",
+        "fault",
+        name,
+        f"the held-out result fell from {best:.3g} to {x_N[-1]:.3g}",
+        f"the last two evaluations: {x_N[-2]:.3g}, {x_N[-1]:.3g}; standard error {se:.2g}",
+        causes=(
+            ("regression-after-peak", 0.9, "twice below the best by more than its error"),
+            ("reward-bug", 0.3, "training is paid for something else"),
+        ),
+        series=(name, "reward/mean"),
+    )
+
+
+@rule("D216", "best-of-n-gap", "reward/best_of_n", "reward/mean", proof="real")
+def best_of_n_gap(s: Signals) -> Iterator[Finding]:
+    """The best of n lies above the mean: that is spread within groups, not ability.
+
+    What: the best of a group rises, or stands far above the mean, while the mean does not rise.
+    Why it matters: the expected best of n is the mean plus a multiple of the spread within groups
+    (1.27 for 6, 1.42 for 8); a wider spread raises it without any gain.
+    Evidence needed: mean and best of n; n for the implied spread.
+    Traps: for passes and failures the best of n is the chance of one success, 1 - (1 - p)^n.
+    Fix: report the implied spread, and compare means.
+    Source: expected maximum of n normal variables.
+    """
+    best, mean = s.paired("reward/best_of_n", "reward/mean")
+    if len(best) < 2 or s.trend("reward/mean").direction == "up":
+        return
+    size = s.option("rollout.group_size")
+    factor = BEST_OF.get(int(size), math.sqrt(2.0 * math.log(max(size, 2.0)))) if size else None
+    gap = best - mean
+    yield found(
+        "info",
+        "nothing",
+        "reward/best_of_n, reward/mean",
+        f"the best of a group lies {gap[-1]:.3g} above the mean: spread within groups, not ability",
+        f"gap at first {gap[0]:.3g}, at last {gap[-1]:.3g}"
+        + (f"; implied spread {gap[0] / factor:.3g}, {gap[-1] / factor:.3g}" if factor else ""),
+        "the mean does not rise",
+        series=("reward/best_of_n", "reward/mean"),
+        early=True,
+    )
+
+
+@rule("D217", "jump-at-event", "reward/mean")
+def jump_at_event(s: Signals) -> Iterator[Finding]:
+    """The reward jumps where something happened: a resume, a checkpoint, a new stage.
+
+    What: a change point of the reward lies within two rows of an event.
+    Why it matters: a jump at a resume is a state that was not restored; a jump at a stage is another
+    set of problems. Neither is learning.
+    Evidence needed: events of the run, 12 points of the reward.
+    Traps: checkpoints every few steps stand beside any change point: with more than one event in
+    eight rows nothing is concluded.
+    Fix: after a resume compare weights, optimiser state, data order and sampler; compare levels
+    within a stage only.
+    Source: coincidence of change points with events; docs/run-folder.md.
+    """
+    x_N = s.values("reward/mean")
+    rows = s.series("reward/mean").row_N[np.isfinite(s.series("reward/mean").value_N)]
+    points = [int(rows[p]) for p in change_points(x_N)]
+    stages = boundaries(s)
+    harms = {
+        int(np.searchsorted(s.log.step_N, e.step, "right")): e.kind
+        for e in s.log.events
+        if e.kind in HARMS
+    }
+    if len(harms) * 8 > len(rows):
+        harms = {r: k for r, k in harms.items() if k == "resume"}
+    for point in points:
+        stage = next((r for r in stages if abs(r - point) <= SEAM), None)
+        harm = next((r for r in harms if abs(r - point) <= SEAM and 0 < r < len(rows)), None)
+        if stage is None and harm is None:
+            continue
+        i = int(np.searchsorted(rows, point))
+        before, after = float(x_N[max(0, i - 10) : i].mean()), float(x_N[i : i + 10].mean())
+        resumed = stage is None
+        yield found(
+            "warning" if resumed else "info",
+            "fault" if resumed else "unusual",
+            f"reward/mean, step {s.log.step_N[point]:g}",
+            f"the reward jumps from {before:.3g} to {after:.3g} "
+            + (f"at a {harms[harm or 0]}" if resumed else "where another stage begins"),
+            "within two rows of the event",
+            causes=(
+                ("optimiser-detached", 0.5, "a state that was not restored"),
+                ("data-order", 0.4, "the problems may repeat or be skipped"),
+            )
+            if resumed and harm is not None and harms[harm] != "checkpoint"
+            else (),
+            series=("reward/mean",),
+        )
+
+
+@rule("D218", "levels-do-not-compare", "reward/mean")
+def levels_do_not_compare(s: Signals) -> Iterator[Finding]:
+    """Something that sets the reward's level changed within the run.
+
+    What: a fork, a stage, or a patch of reward, problems or temperature stands among the events.
+    Why it matters: levels before and after measure different things; their difference is no gain
+    and no loss.
+    Evidence needed: events of the run.
+    Traps: a patch of the learning rate leaves the level comparable.
+    Fix: compare on a fixed set of held-out problems under one reward.
+    Source: docs/run-folder.md, events.
+    """
+    words = ("reward.", "problems.", "temperature", "curriculum")
+    hits = [
+        e
+        for e in s.log.events
+        if e.kind in STAGES or (e.kind in ("command", "patch") and any(w in e.text for w in words))
+    ]
+    if hits:
+        yield found(
+            "info",
+            "nothing",
+            f"step {hits[0].step:g}",
+            f"rewards before and after step {hits[0].step:g} do not compare: {hits[0].kind}",
+            *(f"step {e.step:g}: {e.kind} {e.text[:80]}" for e in hits[1:4]),
+            series=("reward/mean",),
+            early=True,
+        )
