@@ -181,7 +181,7 @@ def entropy_negative(s: Signals) -> Iterator[Finding]:
                 "info",
                 "unusual",
                 name,
-                f"the entropy reads {np.median(x_N):.3g}: an artefact of padding, not of the policy",
+                f"the entropy reads {np.median(x_N):.3g}: padding, not the policy",
                 f"below 0 at {int((x_N < 0).sum())} of {len(x_N)} points",
                 series=(name,),
                 early=True,

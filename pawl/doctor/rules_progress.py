@@ -1,57 +1,23 @@
-"""Rules about progress: slow, flat, jumping at an event, worse on held-out problems, misread.
+"""Rules about progress: slow, flat, or jumping where something happened.
 
-Codes D211 to D213 and D215 to D218. Left out: falls of the training reward (`rules_reward`).
+Codes D212, D213 and D217. Left out: falls (`rules_falls`), figures misread (`rules_readings`).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 import numpy as np
 
 from pawl.doctor import prescribe
 from pawl.doctor.rule import found, rule
-from pawl.doctor.seen import STAGES, all_or_nothing, boundaries, full_mark, high
+from pawl.doctor.seen import boundaries, full_mark, high
 from pawl.doctor.signals import Signals
-from pawl.doctor.statistics import change_points, noise_of, trend
+from pawl.doctor.statistics import Floats, change_points, trend
 from pawl.types import Finding
 
-BEST_OF = {2: 0.564, 4: 1.029, 6: 1.267, 8: 1.424, 16: 1.766}  # E[max of n], normal, in sd
-HARMS = ("resume", "cut", "repaired", "checkpoint", "rollback", "crash")
+HARMS = ("resume", "cut", "repaired", "rollback", "crash")
 SEAM = 2  # rows between an event and what it may have caused
-
-
-@rule("D211", "reward-variance", "reward/mean", "reward/std|component_std/*", proof="real")
-def reward_variance(s: Signals) -> Iterator[Finding]:
-    """The rewards vary a lot: how much of that is what such a reward must have.
-
-    What: the rewards' coefficient of variation is above 0.3.
-    Why it matters: differences within groups are the signal, so low variance is no aim. A reward of
-    0 or 1 with mean p has the coefficient sqrt((1 - p) / p): below 0.3 only from p = 0.92 on.
-    Evidence needed: the spread over the batch, and the mean.
-    Traps: the spread of single rewards is not the noise of the step's mean.
-    Fix: none; more prompts a step lower the noise of the curve.
-    Source: variance of a reward of 0 or 1 is p (1 - p).
-    """
-    names = s.family("component_std/")
-    if not s.has("reward/std") and len(names) != 1:
-        return
-    spread = s.late("reward/std" if s.has("reward/std") else names[0]).value
-    mean = s.late("reward/mean").value
-    if full_mark(s) is None or mean <= 0 or spread / mean <= 0.3:
-        return
-    usual = all_or_nothing(mean)
-    yield found(
-        "info",
-        "nothing",
-        "reward/std",
-        f"the rewards' spread is {spread / mean:.0%} of their mean, which is no fault",
-        f"passes and failures alone would have {usual / mean:.0%} at this mean",
-        f"noise of one step's mean: {noise_of(s.values('reward/mean')):.3g}",
-        series=("reward/mean", "reward/std"),
-        early=True,
-    )
 
 
 @rule("D212", "slow-convergence", "reward/mean", proof="real")
@@ -140,152 +106,63 @@ def plateau(s: Signals) -> Iterator[Finding]:
     )
 
 
-@rule("D215", "held-out-regression", "eval/pass_at_1|eval/reward_mean")
-def held_out_regression(s: Signals) -> Iterator[Finding]:
-    """The held-out result fell below its best, twice in a row, by more than its error.
-
-    What: both last evaluations lie more than 3 standard errors below the best one.
-    Why it matters: the best weights lie behind, whatever the training reward does.
-    Evidence needed: four evaluations, with their standard errors or the number of problems.
-    Traps: the best of many is lucky; evaluations of other problems or temperatures do not compare.
-    Fix: go back to the best checkpoint; change one thing.
-    Source: paired comparison of evaluations; Gao et al. 2022.
-    """
-    name = "eval/pass_at_1" if s.has("eval/pass_at_1") else "eval/reward_mean"
-    x_N, problems = s.values(name), s.paired(name, "eval/problems")[1]
-    if len(problems) == len(x_N):  # only evaluations over equally many problems compare
-        x_N, problems = x_N[problems == problems[-1]], problems[problems == problems[-1]]
-    if len(x_N) < 4:
-        return
-    best = float(x_N[:-1].max())
-    errors = s.values("eval/pass_at_1_se")
-    if name == "eval/pass_at_1" and (len(errors) or len(problems)):
-        se = float(errors[-1]) if len(errors) else all_or_nothing(best) / math.sqrt(problems[-1])
-    else:
-        se = noise_of(x_N)
-    lost = best - max(float(x_N[-1]), float(x_N[-2]))
-    if not se > 0 or lost <= 3.0 * math.sqrt(2.0) * se:
-        return
-    yield found(
-        "critical",
-        "fault",
-        name,
-        f"the held-out result fell from {best:.3g} to {x_N[-1]:.3g}",
-        f"the last two evaluations: {x_N[-2]:.3g}, {x_N[-1]:.3g}; standard error {se:.2g}",
-        causes=(
-            ("regression-after-peak", 0.9, "twice below the best by more than its error"),
-            ("reward-bug", 0.3, "training is paid for something else"),
-        ),
-        series=(name, "reward/mean"),
-    )
-
-
-@rule("D216", "best-of-n-gap", "reward/best_of_n", "reward/mean", proof="real")
-def best_of_n_gap(s: Signals) -> Iterator[Finding]:
-    """The best of n lies above the mean: that is spread within groups, not ability.
-
-    What: the best of a group rises, or stands far above the mean, while the mean does not rise.
-    Why it matters: the expected best of n is the mean plus a multiple of the spread within groups
-    (1.27 for 6, 1.42 for 8); a wider spread raises it without any gain.
-    Evidence needed: mean and best of n; n for the implied spread.
-    Traps: for passes and failures the best of n is the chance of one success, 1 - (1 - p)^n.
-    Fix: report the implied spread, and compare means.
-    Source: expected maximum of n normal variables.
-    """
-    best, mean = s.paired("reward/best_of_n", "reward/mean")
-    if len(best) < 2 or s.trend("reward/mean").direction == "up":
-        return
-    size = s.option("rollout.group_size")
-    factor = BEST_OF.get(int(size), math.sqrt(2.0 * math.log(max(size, 2.0)))) if size else None
-    gap = best - mean
-    yield found(
-        "info",
-        "nothing",
-        "reward/best_of_n, reward/mean",
-        f"the best of a group lies {gap[-1]:.3g} above the mean: spread within groups, not ability",
-        f"gap at first {gap[0]:.3g}, at last {gap[-1]:.3g}"
-        + (f"; implied spread {gap[0] / factor:.3g}, {gap[-1] / factor:.3g}" if factor else ""),
-        "the mean does not rise",
-        series=("reward/best_of_n", "reward/mean"),
-        early=True,
-    )
-
-
 @rule("D217", "jump-at-event", "reward/mean")
 def jump_at_event(s: Signals) -> Iterator[Finding]:
-    """The reward jumps where something happened: a resume, a checkpoint, a new stage.
+    """The reward jumps where something happened: a resume, a rollback, a new stage.
 
-    What: a change point of the reward lies within two rows of an event.
-    Why it matters: a jump at a resume is a state that was not restored; a jump at a stage is another
+    What: a change point of the reward lies within two rows of an event, and its step is over four
+    robust deviations of what five rows usually bring.
+    Why it matters: a jump at a resume is a state that was not restored; one at a stage is another
     set of problems. Neither is learning.
-    Evidence needed: events of the run, 12 points of the reward.
-    Traps: checkpoints every few steps stand beside any change point: with more than one event in
-    eight rows nothing is concluded.
+    Evidence needed: events of the run, 30 points of the reward.
+    Traps: a steep rise has change points too, without jumps; checkpoints change nothing, so they
+    are not looked at.
     Fix: after a resume compare weights, optimiser state, data order and sampler; compare levels
     within a stage only.
     Source: coincidence of change points with events; docs/run-folder.md.
     """
-    x_N = s.values("reward/mean")
-    rows = s.series("reward/mean").row_N[np.isfinite(s.series("reward/mean").value_N)]
+    series = s.series("reward/mean")
+    known = np.isfinite(series.value_N)
+    x_N, rows = series.value_N[known], series.row_N[known]
+    if len(x_N) < 30:
+        return
+    places = dict.fromkeys(boundaries(s), "new stage")
+    for e in s.log.events:
+        if e.kind in HARMS:
+            places.setdefault(int(np.searchsorted(s.log.step_N, e.step, "right")), e.kind)
     points = [int(rows[p]) for p in change_points(x_N)]
-    stages = boundaries(s)
-    harms = {
-        int(np.searchsorted(s.log.step_N, e.step, "right")): e.kind
-        for e in s.log.events
-        if e.kind in HARMS
-    }
-    if len(harms) * 8 > len(rows):
-        harms = {r: k for r, k in harms.items() if k == "resume"}
-    for point in points:
-        stage = next((r for r in stages if abs(r - point) <= SEAM), None)
-        harm = next((r for r in harms if abs(r - point) <= SEAM and 0 < r < len(rows)), None)
-        if stage is None and harm is None:
+    for row, kind in sorted(places.items()):
+        if not any(abs(row - point) <= SEAM for point in points):
             continue
-        i = int(np.searchsorted(rows, point))
-        before, after = float(x_N[max(0, i - 10) : i].mean()), float(x_N[i : i + 10].mean())
-        resumed = stage is None
+        before, after, jumps = _jump(x_N, int(np.searchsorted(rows, row)))
+        if not jumps:
+            continue
+        stage = kind == "new stage"
         yield found(
-            "warning" if resumed else "info",
-            "fault" if resumed else "unusual",
-            f"reward/mean, step {s.log.step_N[point]:g}",
-            f"the reward jumps from {before:.3g} to {after:.3g} "
-            + (f"at a {harms[harm or 0]}" if resumed else "where another stage begins"),
-            "within two rows of the event",
-            causes=(
+            "info" if stage else "warning",
+            "unusual" if stage else "fault",
+            f"reward/mean, step {s.log.step_N[min(row, len(s.log.step_N) - 1)]:g}",
+            f"the reward jumps from {before:.3g} to {after:.3g} at a {kind}",
+            "means of the five points on either side; within two rows of the event",
+            causes=()
+            if stage
+            else (
                 ("optimiser-detached", 0.5, "a state that was not restored"),
                 ("data-order", 0.4, "the problems may repeat or be skipped"),
-            )
-            if resumed and harm is not None and harms[harm] != "checkpoint"
-            else (),
+            ),
             series=("reward/mean",),
         )
 
 
-@rule("D218", "levels-do-not-compare", "reward/mean")
-def levels_do_not_compare(s: Signals) -> Iterator[Finding]:
-    """Something that sets the reward's level changed within the run.
-
-    What: a fork, a stage, or a patch of reward, problems or temperature stands among the events.
-    Why it matters: levels before and after measure different things; their difference is no gain
-    and no loss.
-    Evidence needed: events of the run.
-    Traps: a patch of the learning rate leaves the level comparable.
-    Fix: compare on a fixed set of held-out problems under one reward.
-    Source: docs/run-folder.md, events.
-    """
-    words = ("reward.", "problems.", "temperature", "curriculum")
-    hits = [
-        e
-        for e in s.log.events
-        if e.kind in STAGES or (e.kind in ("command", "patch") and any(w in e.text for w in words))
-    ]
-    if hits:
-        yield found(
-            "info",
-            "nothing",
-            f"step {hits[0].step:g}",
-            f"rewards before and after step {hits[0].step:g} do not compare: {hits[0].kind}",
-            *(f"step {e.step:g}: {e.kind} {e.text[:80]}" for e in hits[1:4]),
-            series=("reward/mean",),
-            early=True,
-        )
+def _jump(x_N: Floats, place: int) -> tuple[float, float, bool]:
+    """Means of five points before and after a place, and whether their step stands out."""
+    sums = np.convolve(x_N, np.ones(5) / 5.0, "valid")
+    steps = sums[5:] - sums[:-5]  # at i: the five from i + 5 on, less the five before
+    usual = float(np.median(steps))
+    spread = 1.4826 * float(np.median(np.abs(steps - usual)))
+    near = range(max(5, place - SEAM), min(len(x_N) - 5, place + SEAM) + 1)
+    best = max(near, key=lambda i: abs(steps[i - 5] - usual), default=0)
+    if not best:
+        return 0.0, 0.0, False
+    before, after = float(x_N[best - 5 : best].mean()), float(x_N[best : best + 5].mean())
+    return before, after, abs(after - before - usual) > 4.0 * max(spread, 1e-12)

@@ -1,6 +1,6 @@
-"""Rules about the total reward: floors, lost exploration, falls, peaks that were passed.
+"""Rules about the total reward: floors, lost exploration, full marks from the start.
 
-Codes D201, D204, D205, D214 and D219. Left out: components, atoms, groups.
+Codes D201, D204 and D214. Left out: falls (`rules_falls`), components, atoms, groups.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import numpy as np
 from pawl.doctor import prescribe
 from pawl.doctor.prescribe import advice
 from pawl.doctor.rule import found, rule
-from pawl.doctor.seen import boundaries, pieces, within_stages
+from pawl.doctor.seen import best_window
 from pawl.doctor.signals import Signals
-from pawl.doctor.statistics import Floats, Mean, mean_of, trend
+from pawl.doctor.statistics import Floats
 from pawl.types import Finding
 
 FLOOR_POINTS = 20
@@ -83,7 +83,7 @@ def exploration_gone(s: Signals) -> Iterator[Finding]:
     x_N = s.values("reward/mean")
     if len(s.values(name)) < 20 or before.value <= 0 or after.value > COLLAPSED * before.value:
         return
-    best, place = _best_window(x_N)
+    best, place = best_window(x_N)
     now = s.late("reward/mean")
     lost = best.value - now.value
     fell = lost > 2.0 * np.hypot(best.se, now.se) and now.value < s.early("reward/mean").value
@@ -128,56 +128,9 @@ def exploration_gone(s: Signals) -> Iterator[Finding]:
         )
 
 
-def _best_window(x_N: Floats, size: int = 10) -> tuple[Mean, int]:
-    """The best mean over consecutive points, and where its middle lies."""
-    width = min(size, len(x_N))
-    means = np.convolve(x_N, np.ones(width) / width, "valid")
-    at = int(np.argmax(means))
-    return mean_of(x_N[at : at + width]), at + width // 2
-
-
-@rule("D205", "reward-falls", "reward/mean")
-def reward_falls(s: Signals) -> Iterator[Finding]:
-    """The reward falls, by more than its noise.
-
-    What: the last quarter lies below the first, significantly, confirmed over block means.
-    Why it matters: the policy gets worse at what it is paid for.
-    Evidence needed: 30 points.
-    Traps: another mix of problems, a new stage or a new reward definition shifts the level without
-    any change of the policy; batches of few prompts differ by chance.
-    Fix: go back to the best checkpoint and find what changed there.
-    Source: two-sample test with effective sample size.
-    """
-    t = within_stages(s, "reward/mean")
-    whole = s.trend("reward/mean")
-    if whole.direction == "down" and t.direction != "down":
-        yield found(
-            "info",
-            "unusual",
-            "reward/mean",
-            f"the reward falls from {whole.first:.3g} to {whole.last:.3g} where another stage "
-            "begins, not within a stage",
-            f"stages begin at rows {', '.join(map(str, boundaries(s)))}",
-            series=("reward/mean",),
-        )
-    elif t.direction == "down":
-        yield found(
-            "critical",
-            "fault",
-            "reward/mean",
-            f"the reward falls from {t.first:.3g} to {t.last:.3g}",
-            f"change {t.difference:+.3g}, 95% interval {t.low:+.3g} to {t.high:+.3g}, p {t.p:.2g}",
-            causes=(
-                ("regression-after-peak", 0.6, "significantly below its start"),
-                ("lr-too-high", 0.3, "updates that are too large end so"),
-            ),
-            series=("reward/mean",),
-        )
-
-
 @rule("D214", "perfect-from-start", "reward/mean")
 def perfect_from_start(s: Signals) -> Iterator[Finding]:
-    """The reward is perfect from the first step on: solved before, or a reward that pays everything.
+    """The reward is perfect from the first step on: solved before, or it pays everything.
 
     What: rewards within 0..1 lie at 0.95 or more over the first points and the whole run; exactly
     1 at every point is a fault, less is a question.
@@ -208,53 +161,6 @@ def perfect_from_start(s: Signals) -> Iterator[Finding]:
             "only broken answers can tell a solved set from a broken check",
             "known-broken answers earn less than 1",
             "score ten of them by hand",
-        ),
-        series=("reward/mean",),
-    )
-
-
-@rule("D219", "peak-passed", "reward/mean")
-def peak_passed(s: Signals) -> Iterator[Finding]:
-    """The reward rose, passed its best, and fell back by more than its noise.
-
-    What: after the best window the reward falls significantly (p below 0.001, confirmed over block
-    means), by half or more of what it had gained.
-    Why it matters: the best weights lie behind; every further step is paid for and loses.
-    Evidence needed: 40 points, a third of them after the peak, within one stage of problems.
-    Traps: the best of many windows is high by chance, so a small fall proves nothing; a new stage
-    or harder problems lower the level without any harm.
-    Fix: go back to the checkpoint at the peak and change one thing.
-    Source: Gao et al. 2022 (gold reward peaks while training goes on).
-    """
-    x_N = max(pieces(s, "reward/mean"), key=len)
-    if len(x_N) < 40 or within_stages(s, "reward/mean").direction == "down":
-        return
-    best, place = _best_window(x_N, max(10, len(x_N) // 10))
-    after = x_N[place:]
-    if len(after) < len(x_N) // 3:
-        return
-    t = trend(after)
-    gained = best.value - float(x_N[: max(5, len(x_N) // 10)].mean())
-    if t.direction != "down" or t.p > 0.001 or -t.difference < 0.5 * max(gained, 1e-9):
-        return
-    yield found(
-        "critical",
-        "fault",
-        f"reward/mean, around point {place} of {len(x_N)}",
-        f"the reward passed its best, {best.value:.3g}, and fell to {t.last:.3g}",
-        f"after the peak: change {t.difference:+.3g}, p {t.p:.2g}",
-        causes=(
-            ("regression-after-peak", 0.8, "the best was passed"),
-            ("lr-too-high", 0.3, "updates that are too large end so"),
-        ),
-        fix=prescribe.scaled(
-            s,
-            "optim.lr",
-            1 / 3,
-            why="from the peak on updates did harm",
-            expected="from the checkpoint at the peak, no fall within 50 steps",
-            risk="slower learning",
-            verify="held-out score not below that of the checkpoint at the peak",
         ),
         series=("reward/mean",),
     )

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pawl.doctor.signals import Signals
-from pawl.doctor.statistics import Floats, Trend, trend
+from pawl.doctor.statistics import Floats, Mean, Trend, mean_of, trend
 
 STAGES = ("curriculum", "stage", "fork")
 GAINS = ("reward/mean", "verifier/pass_frac", "eval/pass_at_1", "eval/reward_mean")
@@ -117,3 +117,11 @@ def tied(p: float, size: int) -> float:
     Problems of unlike difficulty tie more often: this is the least that is to be expected.
     """
     return (1.0 - p) ** size + p**size
+
+
+def best_window(x_N: Floats, size: int = 10) -> tuple[Mean, int]:
+    """The best mean over consecutive points, and where its middle lies."""
+    width = min(size, len(x_N))
+    means = np.convolve(x_N, np.ones(width) / width, "valid")
+    at = int(np.argmax(means))
+    return mean_of(x_N[at : at + width]), at + width // 2
