@@ -43,7 +43,8 @@ def entropy_collapse(s: Signals) -> Iterator[Finding]:
     start, now = float(np.median(x_N[:10])), float(np.median(x_N[-FAST:]))
     fast = float(np.median(x_N[10:FAST])) < COLLAPSED * float(x_N[0])
     start = max(start, float(x_N[0])) if fast else start
-    falls = s.trend("policy/entropy").direction == "down" or fast
+    t = s.trend("policy/entropy")
+    falls = fast or (t.difference < 0 and t.p < 0.01)  # a decay is no line: no slope is asked for
     if start <= 0 or now < 0 or now >= COLLAPSED * start or not falls:
         return
     evidence = (

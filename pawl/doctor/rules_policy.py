@@ -106,7 +106,7 @@ def destroyed(s: Signals) -> Iterator[Finding]:
         and entropy[0] > 0
         and float(np.median(entropy[len(entropy) // 2 :])) < 0.01 * float(entropy[0])
     )
-    fallen = len(x_N) > 4 and late.value <= float(np.quantile(x_N, 0.25)) + 1e-9
+    fallen = len(x_N) > 4 and late.value <= float(x_N.min() + 0.2 * np.ptp(x_N))
     if not (huge or silent) or not fallen:
         return
     yield found(
