@@ -26,7 +26,7 @@ FAST = 20  # points
 def entropy_collapse(s: Signals) -> Iterator[Finding]:
     """The entropy is spent and nothing was bought for it.
 
-    What: the entropy falls significantly to below a quarter of its first ten points while neither
+    What: the entropy falls to below a quarter of its first ten points, and stays low, while neither
     reward nor held-out result rises and the reward is not near full marks.
     Why it matters: a policy without entropy explores nothing; what it does not do now it will not
     find.
@@ -43,9 +43,9 @@ def entropy_collapse(s: Signals) -> Iterator[Finding]:
     start, now = float(np.median(x_N[:10])), float(np.median(x_N[-FAST:]))
     fast = float(np.median(x_N[10:FAST])) < COLLAPSED * float(x_N[0])
     start = max(start, float(x_N[0])) if fast else start
-    t = s.trend("policy/entropy")
-    falls = fast or (t.difference < 0 and t.p < 0.01)  # a decay is no line: no slope is asked for
-    if start <= 0 or now < 0 or now >= COLLAPSED * start or not falls:
+    # A decay is no line, so no slope is asked for: the last quarter has to stay low.
+    stays = float(np.mean(x_N[-(len(x_N) // 4) :] < 0.5 * start)) > 0.9
+    if start <= 0 or now < 0 or now >= COLLAPSED * start or not stays:
         return
     evidence = (
         f"median of the first ten points {start:.3g}, of the last {min(FAST, len(x_N))} {now:.3g}",
