@@ -11,6 +11,7 @@ import numpy as np
 
 from pawl.doctor.prescribe import advice
 from pawl.doctor.rule import found, rule
+from pawl.doctor.seen import from_the_start, single_precision
 from pawl.doctor.signals import Signals
 from pawl.types import Finding
 
@@ -36,10 +37,9 @@ def sampler_difference(s: Signals) -> Iterator[Finding]:
     x_N, ess = s.values("policy/sampler_diff_mean"), s.values("policy/mismatch_ess")
     now = float(np.median(x_N[-20:])) if len(x_N) >= 2 else 0.0
     share = float(np.median(ess[-20:])) if len(ess) >= 2 else 1.0
-    single = s.log.config.get("model.dtype") == "fp32" and s.log.library == "pawl"
     lag = s.values("policy/staleness")
     stale = len(lag) > 0 and float(np.median(lag[-20:])) > 0
-    far = FAR_FP32 if single and not stale else FAR
+    far = FAR_FP32 if single_precision(s) and not stale else FAR
     if now <= min(far, OFF) and share >= ESS_WARNS:
         return
     grows = len(x_N) >= 8 and float(np.median(x_N[-4:])) > 5.0 * max(float(x_N[0]), 1e-7)
@@ -72,12 +72,13 @@ def mismatch_without_updates(s: Signals) -> Iterator[Finding]:
     Why it matters: updates make this distance, and it shrinks with them (as the square of the rate,
     for the KL). What stays when the rate goes is no update: the two passes disagree.
     Evidence needed: 20 points of the distance and of the learning rate.
-    Traps: distances below 0.01 are rounding; stale samples keep a distance of their own.
+    Traps: distances below 0.003 nat (or 1% clipped) may be rounding; stale samples keep a distance
+    of their own.
     Fix: score one batch before any update by both passes: the ratio must be 1; then compare
     temperature, warpers and padding.
     Source: PPO (Schulman et al. 2017), eq. 6; seen in public PPO runs.
     """
-    for name in ("policy/kl_old", "policy/clip_frac"):
+    for name, least in (("policy/kl_old", 0.003), ("policy/clip_frac", 0.01)):
         x_N, lr_N = s.paired(name, "optim/lr")
         lag = s.values("policy/staleness")
         if len(x_N) < 20 or lr_N.max() <= 0 or (len(lag) and lag.max() > 0):
@@ -87,7 +88,7 @@ def mismatch_without_updates(s: Signals) -> Iterator[Finding]:
         low, top = order[:third], order[-third:]
         rates = float(np.median(lr_N[low])), float(np.median(lr_N[top]))
         levels = float(np.median(x_N[low])), float(np.median(x_N[top]))
-        if rates[1] < 4.0 * rates[0] or levels[0] < 0.01 or levels[0] < 0.5 * levels[1]:
+        if rates[1] < 4.0 * rates[0] or levels[0] < least or levels[0] < 0.5 * levels[1]:
             continue
         yield found(
             "critical",
@@ -122,7 +123,8 @@ def clipped_at_first(s: Signals) -> Iterator[Finding]:
     x_N = s.values("policy/clip_frac")[:3]
     lr = s.values("optim/lr")
     cold = len(lr) > 3 and float(lr[0]) < 0.05 * float(lr.max())
-    if s.steps("policy/clip_frac")[0] > 20 or float(x_N.min()) <= (0.05 if cold else 0.3):
+    early = from_the_start(s, "policy/clip_frac")
+    if not early or float(x_N.min()) <= (0.05 if cold else 0.3):
         return
     yield found(
         "critical",

@@ -11,11 +11,13 @@ import numpy as np
 
 from pawl.doctor import prescribe
 from pawl.doctor.rule import found, rule
+from pawl.doctor.seen import from_the_start
 from pawl.doctor.signals import Signals
 from pawl.types import Finding
 
 OFFSET = 0.05  # nat a token of KL at the first point, above what a first update can give
 SEQUENCE_OFFSET = 1.0  # nat a completion
+SEQUENCE_REST = 0.3  # the same where it rests there from the very first step on
 BEYOND_PRECISION = 0.3  # nat a token: more than weights or caches in 8 or 4 bits explain
 
 
@@ -23,8 +25,9 @@ BEYOND_PRECISION = 0.3  # nat a token: more than weights or caches in 8 or 4 bit
 def kl_at_start(s: Signals) -> Iterator[Finding]:
     """The KL to the reference is not 0 before the policy moved.
 
-    What: the first KL is above 0.05 nat a token (1 nat a completion), and the first three are of
-    the same size. Above 0.3 nat a token the run is invalid, below it is a fault.
+    What: the first KL is above 0.05 nat a token (1 nat a completion; 0.3 where the first row is
+    step 0 or 1 and the next ones are no larger), and the first three are of the same size. Above
+    0.3 nat a token, or 1 a completion, the run is invalid, below it is a fault.
     Why it matters: the policy starts at its reference, so the first KL is 0. Another value means
     another reference, or log-probs of sampler and trainer that disagree.
     Evidence needed: a KL from the first steps on.
@@ -34,14 +37,17 @@ def kl_at_start(s: Signals) -> Iterator[Finding]:
     Source: KL(p, p) = 0.
     """
     name = "policy/kl_ref" if s.has("policy/kl_ref") else "policy/kl_ref_sequence"
-    limit = OFFSET if name == "policy/kl_ref" else SEQUENCE_OFFSET
-    x_N = s.values(name)[:5]
-    first_step = s.steps(name)[0]
-    if len(x_N) < 3 or x_N[0] <= limit or first_step > 20:
+    x_N, first_step = s.values(name)[:5], s.steps(name)[0]
+    middle = float(np.median(x_N))
+    limit, beyond = OFFSET, BEYOND_PRECISION
+    if name != "policy/kl_ref":
+        rests = first_step <= 1 and len(s.values(name)) >= 10 and x_N[0] >= 0.8 * middle
+        limit, beyond = SEQUENCE_REST if rests else SEQUENCE_OFFSET, SEQUENCE_OFFSET
+    if len(x_N) < 3 or min(x_N[0], middle) <= limit or not from_the_start(s, name):
         return
-    if float(np.median(x_N)) <= limit or x_N[0] < 0.2 * float(np.median(x_N)):
+    if x_N[0] < 0.2 * middle:
         return
-    far = name != "policy/kl_ref" or float(np.median(x_N)) > BEYOND_PRECISION
+    far = middle > beyond
     yield found(
         "critical",
         "invalid" if far else "fault",

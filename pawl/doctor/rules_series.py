@@ -73,12 +73,18 @@ def non_finite(s: Signals) -> Iterator[Finding]:
             f"{name} is not finite at {k} of {n} points",
             *(f"{m}: {c} of {of} points, first at step {steps[r]:g}" for r, m, c, of in hits),
             causes=(
-                ("non-finite", 0.95, f"{name} is not finite"),
-                ("lr-too-high", 0.3, "an update of that size can overflow"),
+                ("non-finite", 0.6 if _far(s) else 0.95, f"{name} is not finite"),
+                ("lr-too-high", 0.9 if _far(s) else 0.3, "an update of that size can overflow"),
             ),
             series=(name,),
             early=True,
         )
+
+
+def _far(s: Signals) -> bool:
+    """Whether the policy had already run away: what overflows then is the consequence."""
+    kl, norm = s.values("policy/kl_ref"), s.values("optim/grad_norm")
+    return bool((len(kl) and kl.max() > 10.0) or (len(norm) and norm.max() > 1e4))
 
 
 @rule("D102", "zero-by-algebra", proof="real")

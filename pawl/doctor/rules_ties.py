@@ -144,7 +144,7 @@ def groups_tied(s: Signals) -> Iterator[Finding]:
     if len(s.values(name)) < 10 or now <= limit:
         return
     stuck = now >= 0.95 and len(s.values(name)) >= POINTS and not gains(s)
-    done = stuck and high(s)
+    done = stuck and (high(s) or _rests_at_best(s))
     yield found(
         "critical" if stuck and not done else "warning" if done else "info",
         "converged" if done else "fault" if stuck else "unusual" if gains(s) else "nothing",
@@ -167,11 +167,19 @@ def groups_tied(s: Signals) -> Iterator[Finding]:
     )
 
 
+def _rests_at_best(s: Signals) -> bool:
+    """Whether the reward ends at the highest that the run has seen, and that is not its floor."""
+    x_N = s.values("reward/mean")
+    span = float(np.ptp(x_N))
+    return span > 0 and float(np.median(x_N[-POINTS:])) >= float(x_N.max()) - 0.02 * span
+
+
 @rule("D310", "groups-tied-partial", "group/tied_partial_frac")
 def groups_tied_partial(s: Signals) -> Iterator[Finding]:
     """Groups tie at partial credit: one branch of the reward holds them.
 
-    What: over 30% of the recent groups have equal rewards between nothing and full marks.
+    What: over 30% of the recent groups have equal rewards between nothing and full marks; 90%
+    without a rise of the reward are a fault.
     Why it matters: different completions that are all paid the same partial amount have found a
     branch of the reward that does not tell them apart.
     Evidence needed: group/tied_partial_frac.
@@ -180,9 +188,10 @@ def groups_tied_partial(s: Signals) -> Iterator[Finding]:
     Source: preflight's reward-atoms; staged rewards.
     """
     now = s.late("group/tied_partial_frac")
+    many = len(s.values("group/tied_partial_frac")) >= POINTS and now.value >= NEARLY_ALL
     if now.value > 0.3:
         yield found(
-            "warning",
+            "critical" if many and not gains(s) else "warning",
             "fault" if not gains(s) else "nothing",
             "group/tied_partial_frac",
             f"{now.value:.0%} of the groups tie at partial credit",

@@ -12,6 +12,7 @@ import numpy as np
 
 from pawl.doctor.prescribe import advice
 from pawl.doctor.rule import found, rule
+from pawl.doctor.seen import single_precision
 from pawl.doctor.signals import Signals
 from pawl.doctor.statistics import Floats
 from pawl.types import CAUSES, Finding
@@ -77,8 +78,7 @@ def first_pass_ratio(s: Signals) -> Iterator[Finding]:
     """
     x_N = s.values("policy/ratio_max_first_pass")
     middle = float(np.median(x_N))
-    single = s.log.config.get("model.dtype") == "fp32"
-    limit = RATIO_FP32 if single else RATIO_HALF
+    limit = RATIO_FP32 if single_precision(s) else RATIO_HALF
     if len(x_N) < 2 or middle <= limit:
         return
     yield found(

@@ -36,6 +36,23 @@ def gains(s: Signals) -> bool:
     return any(s.has(name) and s.trend(name).direction == "up" for name in GAINS)
 
 
+def from_the_start(s: Signals, name: str) -> bool:
+    """Whether a metric was logged from the first steps on, not from a resume on.
+
+    Its first step is at most 20 times the usual distance of two rows; a log of one row counts.
+    """
+    steps = s.steps(name)
+    usual = float(np.median(np.diff(steps))) if len(steps) > 1 else 1.0
+    return len(steps) > 0 and float(steps[0]) <= 20.0 * max(usual, 1e-12)
+
+
+def single_precision(s: Signals) -> bool:
+    """Whether this is a run of Pawl in fp32, whose passes agree but for rounding."""
+    config = s.log.config
+    plain = config.get("model.quantise", "none") == "none"
+    return s.log.library == "pawl" and config.get("model.dtype") == "fp32" and plain
+
+
 def full_mark(s: Signals) -> float | None:
     """The likely greatest reward: 1 for rewards within 0..1, None where nothing tells."""
     x_N = s.values("reward/mean")
