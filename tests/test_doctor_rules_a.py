@@ -15,6 +15,7 @@ import pytest
 from doctor_logs import Floats, line, log, noise, sample
 from numpy.typing import ArrayLike
 
+from pawl.doctor.causes import EXPERIMENTS, PROBES, Cause, experiment
 from pawl.doctor.diagnose import RULES, Diagnosis, diagnose
 from pawl.doctor.rule import SECTIONS
 from pawl.doctor.signals import Signals
@@ -365,3 +366,23 @@ def test_labelled_runs_keep_their_verdicts() -> None:
                 "INVALID RUN",
             }, wrong[-1]
     assert len(wrong) <= 2, wrong
+
+
+def test_evidence_against_a_cause_is_told() -> None:
+    made = log(
+        bad(
+            policy__clip_frac=noise(100, 0.55, 0.02),
+            policy__sampler_diff_mean=noise(100, 1e-4, 1e-5),
+        )
+    )
+    cause = next(c for c in diagnose(made).causes if c.id == "sampler-mismatch")
+    assert any("differ by only" in text for text in cause.against)
+    assert all(len(c.against) == 0 for c in diagnose(log(good())).causes)
+
+
+def test_the_experiment_tells_the_first_two_causes_apart() -> None:
+    d = diagnose(SICK["D206"])
+    assert d.experiment
+    pair = [Cause(c, 0.5, "", ()) for c in ("reference-mismatch", "sampler-mismatch")]
+    assert "trainer, sampler and reference" in experiment(pair)
+    assert {c for key in EXPERIMENTS for c in key} | set(PROBES) <= set(CAUSES)

@@ -11,7 +11,96 @@ from dataclasses import dataclass
 
 from pawl.types import CAUSES, Finding
 
-EXPERIMENTS: dict[frozenset[str], str] = {}
+EXPERIMENTS: dict[frozenset[str], str] = {
+    frozenset(pair): text
+    for pair, text in (
+        (
+            ("sampler-mismatch", "reference-mismatch"),
+            "score one sampled batch with trainer, sampler and reference before any update: under "
+            "the first cause trainer and sampler differ, under the second trainer and reference",
+        ),
+        (
+            ("sampler-mismatch", "stale-weights"),
+            "compare log-probs of sampler and trainer at the start and right after a sync: stale "
+            "weights agree there, a mismatch does not",
+        ),
+        (
+            ("completion-cap", "zero-signal-groups"),
+            "double the completion limit for 5 steps: groups go on tying if the cap is not why",
+        ),
+        (
+            ("completion-cap", "reward-floor"),
+            "sample 64 problems with twice the limit: some rewards leave the floor under a cap",
+        ),
+        (
+            ("completion-cap", "sampler-mismatch"),
+            "score one batch before any update, then sample it again with twice the limit: only "
+            "the cap changes with the limit",
+        ),
+        (
+            ("dead-component", "reward-bug"),
+            "score ten reference solutions: a component that stays still for them is a bug",
+        ),
+        (
+            ("dead-component", "format-only"),
+            "score ten reference solutions: if the task's component pays them, only form was "
+            "learned",
+        ),
+        (
+            ("zero-signal-groups", "reward-floor"),
+            "sample 16 completions of 64 problems: mixed groups appear unless it is a floor",
+        ),
+        (
+            ("zero-signal-groups", "converged"),
+            "count groups that all pass and that all fail, apart",
+        ),
+        (
+            ("policy-collapsed", "lr-too-high"),
+            "fork from the last good checkpoint, one branch with a third of the learning rate: "
+            "entropy falls in both unless the rate was why",
+        ),
+        (
+            ("premature-convergence", "regression-after-peak"),
+            "evaluate the checkpoint at the peak on held-out problems: only a true regression "
+            "shows there too",
+        ),
+        (
+            ("premature-convergence", "converged"),
+            "sample 16 completions a problem at a higher temperature: better ones exist unless the "
+            "set is solved",
+        ),
+        (
+            ("regression-after-peak", "lr-too-high"),
+            "fork from the peak, unchanged and at a third of the learning rate: both fall unless "
+            "the rate was why",
+        ),
+        (
+            ("lr-too-high", "random-walk"),
+            "fork at a third of the learning rate: the reward rises only if the rate was why",
+        ),
+        (
+            ("optimiser-detached", "reference-mismatch"),
+            "compare weights before and after one update: unmoved under the first cause",
+        ),
+        (
+            ("optimiser-detached", "algebraic-identity"),
+            "compare weights before and after one update with random advantages: they move unless "
+            "the optimiser is detached",
+        ),
+        (
+            ("reward-bug", "converged"),
+            "score ten known-broken answers: they earn nothing unless the reward is wrong",
+        ),
+        (
+            ("error-as-reward", "reward-bug"),
+            "let the judge fail once on purpose and read the sample's score: it must be missing",
+        ),
+        (
+            ("algebraic-identity", "degenerate-pairs"),
+            "compare token ids of chosen and rejected in 100 pairs: equal ones are data, not code",
+        ),
+    )
+}
 """The cheapest experiment that two causes predict different outcomes of."""
 
 PROBES: dict[str, str] = {
@@ -27,6 +116,18 @@ PROBES: dict[str, str] = {
     "policy-collapsed": "sample one prompt 16 times: few distinct completions under this cause",
     "zero-signal-groups": "count groups that all pass and that all fail, apart",
     "reward-floor": "sample 16 completions of 64 problems: does any one earn more than the floor",
+    "optimiser-detached": "compare every trained tensor before and after one update",
+    "stale-weights": "sample after a sync and score with the trainer: log-probs must agree",
+    "algebraic-identity": "compute the metric by hand for two batches: it must differ",
+    "group-integrity": "print problem and seed of every row of one group",
+    "judge-outage": "score one completion a hundred times and read the reasons of failures",
+    "error-as-reward": "let the judge fail once on purpose: the score must be missing",
+    "converged": "evaluate on held-out problems of the next difficulty",
+    "regression-after-peak": "evaluate the checkpoint at the peak on held-out problems",
+    "premature-convergence": "sample the base model 16 times a problem: is better within reach",
+    "format-only": "score reference solutions in the wanted form and in another",
+    "degenerate-pairs": "compare token ids of chosen and rejected in 100 pairs",
+    "random-walk": "fork at a third of the learning rate, 20 steps: the reward must move",
 }
 """What confirms one cause where a pair has no experiment of its own."""
 

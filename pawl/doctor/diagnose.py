@@ -33,6 +33,7 @@ from pawl.doctor import (
     rules_value,
     rules_wiring,
 )
+from pawl.doctor.against import against
 from pawl.doctor.causes import Cause, experiment, ranked
 from pawl.doctor.rule import Rule
 from pawl.doctor.signals import Signals
@@ -125,7 +126,10 @@ def diagnose(log: Log) -> Diagnosis:
     order = {"critical": 0, "warning": 1, "info": 2}
     speaks = {"invalid": 0, "fault": 1, "converged": 2, "unusual": 3, "nothing": 4}
     findings.sort(key=lambda f: (order[f.severity], speaks[f.argues], f.code))
-    causes = ranked([f for f in counted if f.argues in _relevant(verdict)])
+    causes = [
+        replace(cause, against=against(s, cause.id))
+        for cause in ranked([f for f in counted if f.argues in _relevant(verdict)])
+    ]
     if not causes:
         word = "noise-only" if verdict == "CANNOT TELL" else "none"
         causes = [Cause(word, 1.0, CAUSES[word], (reason,))]
