@@ -319,13 +319,18 @@ def test_noise_alone_is_never_a_fault(seed: int) -> None:
 
 REAL = {
     "D102": "",
+    "D105": "arith__kartik_v1_grpo_seed2025.json",
+    "D106": "ancestor_rlaif.json",
     "D201": "arith__kartik_v1_grpo_seed2025.json",
     "D202": "unsloth__DeepSeek_R1_0528_Qwen3__8B__GRPO.json",
     "D203": "unsloth__Mistral_v0.3__7B_-GRPO.json",
     "D204": "unsloth__Gemma4__E2B__Reinforcement_Learning_Sudoku_Game.json",
+    "D205": "unsloth__Gemma4__E2B__Reinforcement_Learning_Sudoku_Game.json",
     "D206": "ancestor_ocaml.json",
+    "D208": "unsloth__DeepSeek_R1_0528_Qwen3__8B__GRPO.json",
     "D211": "ancestor_ocaml.json",
     "D212": "unsloth__Gemma4__E2B__Reinforcement_Learning_2048_Game.json",
+    "D213": "cmexam__terrense_grpo_healthy_60pct_zero_std.json",
     "D216": "ancestor_rlaif.json",
     "D303": "unsloth__Qwen3_VL__8B_-Vision-GRPO.json",
     "D304": "unsloth__gpt-oss-_20B_-GRPO.json",

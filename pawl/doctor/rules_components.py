@@ -110,7 +110,7 @@ def format_only(s: Signals) -> Iterator[Finding]:
     )
 
 
-@rule("D208", "component-is-all", "component_std/*|component/*")
+@rule("D208", "component-is-all", "component_std/*|component/*", proof="real")
 def component_is_all(s: Signals) -> Iterator[Finding]:
     """One component makes up nearly all of the reward's variance.
 

@@ -16,7 +16,7 @@ from pawl.doctor.statistics import noise_of, trend
 from pawl.types import Finding
 
 
-@rule("D205", "reward-falls", "reward/mean")
+@rule("D205", "reward-falls", "reward/mean", proof="real")
 def reward_falls(s: Signals) -> Iterator[Finding]:
     """The reward falls, by more than its noise.
 
@@ -75,7 +75,11 @@ def held_out_regression(s: Signals) -> Iterator[Finding]:
     best = float(x_N[:-1].max())
     errors = s.values("eval/pass_at_1_se")
     if name == "eval/pass_at_1" and (len(errors) or len(problems)):
-        se = float(errors[-1]) if len(errors) else all_or_nothing(best) / math.sqrt(problems[-1])
+        se = (
+            float(errors[-1])
+            if len(errors)
+            else all_or_nothing(best) / math.sqrt(max(problems[-1], 1.0))
+        )
     else:
         se = noise_of(x_N)
     lost = best - max(float(x_N[-1]), float(x_N[-2]))

@@ -16,6 +16,7 @@ from pawl.doctor.signals import Signals
 from pawl.types import Finding
 
 OFFSET = 0.05  # nat a token of KL at the first point, above what a first update can give
+WALK = 0.01  # nat a token: less is no distance
 SEQUENCE_OFFSET = 1.0  # nat a completion
 SEQUENCE_REST = 0.3  # the same where it rests there from the very first step on
 BEYOND_PRECISION = 0.3  # nat a token: more than weights or caches in 8 or 4 bits explain
@@ -68,7 +69,8 @@ def kl_at_start(s: Signals) -> Iterator[Finding]:
 def kl_grows_alone(s: Signals) -> Iterator[Finding]:
     """The policy moves away from its reference and the reward does not move.
 
-    What: the KL rises significantly by more than fourfold while the reward shows no trend.
+    What: the KL rises significantly, by more than fourfold and to 0.01 nat a token or more, while
+    the reward shows no trend.
     Why it matters: steps are spent on a walk without direction.
     Evidence needed: 30 points of both.
     Traps: the first updates raise any KL from 0; a rise of the reward below what could be seen
@@ -77,7 +79,8 @@ def kl_grows_alone(s: Signals) -> Iterator[Finding]:
     Source: KL as distance travelled (Gao et al. 2022).
     """
     kl, reward = s.trend("policy/kl_ref"), s.trend("reward/mean")
-    if kl.direction != "up" or kl.last < 4.0 * max(kl.first, 1e-6) or reward.significant:
+    tiny = kl.last < WALK or kl.last < 4.0 * max(kl.first, 1e-6)
+    if kl.n < 30 or kl.direction != "up" or tiny or reward.significant:
         return
     yield found(
         "warning",

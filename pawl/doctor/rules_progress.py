@@ -12,7 +12,7 @@ import numpy as np
 from pawl.doctor import prescribe
 from pawl.doctor.rule import found, rule
 from pawl.doctor.seen import boundaries, full_mark, high
-from pawl.doctor.signals import Signals
+from pawl.doctor.signals import Signals, numbers
 from pawl.doctor.statistics import Floats, change_points, trend
 from pawl.types import Finding
 
@@ -60,7 +60,7 @@ def slow_convergence(s: Signals) -> Iterator[Finding]:
     )
 
 
-@rule("D213", "plateau", "reward/mean")
+@rule("D213", "plateau", "reward/mean", proof="real")
 def plateau(s: Signals) -> Iterator[Finding]:
     """The second half of the run is flat, and a change would have been seen.
 
@@ -122,7 +122,7 @@ def jump_at_event(s: Signals) -> Iterator[Finding]:
     Source: coincidence of change points with events; docs/run-folder.md.
     """
     series = s.series("reward/mean")
-    known = np.isfinite(series.value_N)
+    known = numbers(series.value_N)
     x_N, rows = series.value_N[known], series.row_N[known]
     if len(x_N) < 30:
         return

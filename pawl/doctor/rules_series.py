@@ -11,7 +11,7 @@ import numpy as np
 
 from pawl.doctor.prescribe import advice
 from pawl.doctor.rule import found, rule
-from pawl.doctor.signals import Signals
+from pawl.doctor.signals import Signals, numbers
 from pawl.types import Finding
 
 CONTINUOUS = (
@@ -60,7 +60,7 @@ def non_finite(s: Signals) -> Iterator[Finding]:
     for name in watched:
         series = s.log.series.get(name)
         if series is not None:
-            odd = np.flatnonzero(~np.isfinite(series.value_N))
+            odd = np.flatnonzero(~numbers(series.value_N))
             if len(odd):
                 hits.append((int(series.row_N[odd[0]]), name, len(odd), len(series.value_N)))
     if hits:
@@ -201,7 +201,7 @@ def twin_metrics(s: Signals) -> Iterator[Finding]:
         )
 
 
-@rule("D105", "steps-out-of-order")
+@rule("D105", "steps-out-of-order", proof="real")
 def steps_out_of_order(s: Signals) -> Iterator[Finding]:
     """Step numbers repeat or go back.
 
@@ -226,7 +226,7 @@ def steps_out_of_order(s: Signals) -> Iterator[Finding]:
         )
 
 
-@rule("D106", "few-points", "reward/mean|preference/accuracy|loss/total")
+@rule("D106", "few-points", "reward/mean|preference/accuracy|loss/total", proof="real")
 def few_points(s: Signals) -> Iterator[Finding]:
     """Too few points for any statement about a trend.
 

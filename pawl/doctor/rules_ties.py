@@ -170,7 +170,7 @@ def groups_tied(s: Signals) -> Iterator[Finding]:
 def _rests_at_best(s: Signals) -> bool:
     """Whether the reward ends at the highest that the run has seen, and that is not its floor."""
     x_N = s.values("reward/mean")
-    span = float(np.ptp(x_N))
+    span = float(np.ptp(x_N)) if len(x_N) else 0.0
     return span > 0 and float(np.median(x_N[-POINTS:])) >= float(x_N.max()) - 0.02 * span
 
 

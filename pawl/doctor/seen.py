@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pawl.doctor.signals import Signals
+from pawl.doctor.signals import BEYOND, Signals, numbers
 from pawl.doctor.statistics import Floats, Mean, Trend, mean_of, trend
 
 STAGES = ("curriculum", "stage", "fork")
@@ -82,7 +82,7 @@ def pieces(s: Signals, name: str) -> list[Floats]:
     found = s.log.series.get(name)
     if found is None:
         return []
-    known = np.isfinite(found.value_N)
+    known = numbers(found.value_N)
     places = np.searchsorted(found.row_N[known], boundaries(s))
     return np.split(found.value_N[known], places)
 
@@ -114,7 +114,8 @@ def paid(s: Signals) -> list[Paid]:
 
 
 def _number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and np.isfinite(value)
+    plain = isinstance(value, int | float) and not isinstance(value, bool)
+    return plain and -BEYOND < float(str(value)) < BEYOND
 
 
 def shares(totals: list[float]) -> list[tuple[float, float]]:
