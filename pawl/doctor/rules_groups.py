@@ -16,7 +16,7 @@ from pawl.doctor.rule import found, rule
 from pawl.doctor.rules_ties import larger_groups
 from pawl.doctor.seen import gains, high
 from pawl.doctor.signals import Signals
-from pawl.types import Finding
+from pawl.types import Finding, Prescription
 
 POINTS = 20
 TINY = 0.05  # of the reward's scale
@@ -52,17 +52,30 @@ def tiny_differences(s: Signals) -> Iterator[Finding]:
         f"scale {scale:.3g}, median of these spreads "
         f"{np.median(spread[(spread > 0) & (spread < TINY * scale)]):.2g}",
         causes=(("zero-signal-groups", 0.5, "jitter is trained on as if it were success"),),
-        fix=prescribe.at(
+        fix=_no_division(s, TINY * scale),
+        series=(s.spread, "reward/mean"),
+    )
+
+
+def _no_division(s: Signals, floor: float) -> Prescription | None:
+    """A floor under the standard deviation where the library has one, else no division by it."""
+    if s.log.library == "pawl":
+        return prescribe.at(
             s,
             "algo.std_floor",
-            TINY * scale,
+            floor,
             "up",
             why="no spread below it is worth a full advantage",
             expected="advantages of such groups near 0 at once",
             risk="small true differences count less",
             verify="reward not below that of an unchanged fork",
-        ),
-        series=(s.spread, "reward/mean"),
+        )
+    return advice(
+        "do not divide by the group's standard deviation (TRL: scale_rewards none; verl: "
+        "algorithm.norm_adv_by_std_in_grpo false)",
+        "advantages of such groups near 0 at once",
+        "reward not below that of an unchanged fork",
+        "a fork of 50 steps",
     )
 
 

@@ -15,7 +15,7 @@ from pawl.doctor.seen import from_the_start, single_precision
 from pawl.doctor.signals import Signals
 from pawl.types import Finding
 
-FAR_FP32, FAR, OFF = 1e-3, 0.1, 0.03  # nat a token: mean difference of two log-probs
+FAR_FP32, FAR, OFF = 1e-3, 0.2, 0.05  # nat a token: mean difference of two log-probs
 ESS_FAILS, ESS_WARNS = 0.3, 0.5
 LAGS, NEVER = 4.0, 10.0  # optimiser steps
 
@@ -24,12 +24,12 @@ LAGS, NEVER = 4.0, 10.0  # optimiser steps
 def sampler_difference(s: Signals) -> Iterator[Finding]:
     """Sampler and trainer give the same tokens different log-probs.
 
-    What: they differ by 0.1 nat a token in the median recent step (0.001 in single precision), or
-    the weights' effective sample size is below 0.3; from 0.03 nat or below 0.5 on it is a warning.
+    What: they differ by 0.2 nat a token in the median recent step (0.001 in single precision), or
+    the weights' effective sample size is below 0.3; from 0.05 nat or below 0.5 on it is a warning.
     Why it matters: the gradient is taken for a policy that did not write the samples.
     Evidence needed: the mean difference of log-probs, or the effective sample size.
-    Traps: half precision and another engine give 0.005 to 0.03; with samples from older weights the
-    difference is what staleness says.
+    Traps: half precision and another engine give 0.005 to 0.03, experts in 8 bits more; with
+    samples from older weights the difference is what staleness says.
     Fix: equal temperature, top-p, top-k and penalties; sync the weights; the head in fp32; weights
     for the ratio, cut at 2.
     Source: verl, docs/algo/rollout_corr.md (ESS 0.3 and above); arXiv 2510.26788.
