@@ -40,7 +40,7 @@ def reward_falls(s: Signals) -> Iterator[Finding]:
             f"stages begin at rows {', '.join(map(str, boundaries(s)))}",
             series=("reward/mean",),
         )
-    elif t.direction == "down":
+    elif t.direction == "down" and whole.direction != "up":
         yield found(
             "critical",
             "fault",

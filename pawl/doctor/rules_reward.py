@@ -69,7 +69,7 @@ def _best(x_N: Floats) -> float:
 def exploration_gone(s: Signals) -> Iterator[Finding]:
     """Rewards stopped differing within groups: no signal is left.
 
-    What: the spread of rewards ends below 15% of what it was at the start.
+    What: the spread of rewards falls significantly, to below 15% of what it was at the start.
     Why it matters: with groups of equal rewards the advantage is 0 and training stands still.
     Evidence needed: the spread within groups (or, where a source does not say, over the batch).
     Traps: solved problems end so too, in health: the level of the reward decides. A spread that was
@@ -83,6 +83,8 @@ def exploration_gone(s: Signals) -> Iterator[Finding]:
     x_N = s.values("reward/mean")
     if len(s.values(name)) < 20 or before.value <= 0 or after.value > COLLAPSED * before.value:
         return
+    if s.trend(name).direction != "down":
+        return  # few groups a step: ten points with ties are soon there by chance
     best, place = best_window(x_N)
     now = s.late("reward/mean")
     lost = best.value - now.value
