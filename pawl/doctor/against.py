@@ -1,7 +1,7 @@
-"""What speaks against a cause: for each one, the figure that it would have to move and did not.
+"""What speaks against a cause: figures of the same log that it would not leave as they are.
 
-A cause with contrary evidence keeps half of its weight; the reader sees both sides. Left out: the
-evidence for it, which findings bring.
+One short text for each figure; they lower nobody's weight, they are for the reader to judge. Left
+out: what speaks for a cause (`rules_*.py`) and its weight (`causes`).
 """
 
 from __future__ import annotations
@@ -10,106 +10,92 @@ from collections.abc import Callable
 
 import numpy as np
 
+from pawl.doctor.seen import gains
 from pawl.doctor.signals import Signals
 
-LITTLE_KL = 1e-3  # nat a token
-FEW = 0.2
+
+def against(s: Signals, cause: str) -> tuple[str, ...]:
+    """Figures that do not fit the cause; () where the log has none."""
+    make = DOUBTS.get(cause)
+    return tuple(text for text in make(s) if text) if make else ()
 
 
-def evidence(s: Signals, cause: str) -> str:
-    """A sentence against a cause, "" where nothing in the log speaks against it."""
-    check = CHECKS.get(cause)
-    return check(s) if check is not None else ""
-
-
-def _cap(s: Signals) -> str:
-    share_N, how = s.truncated()
-    if not how or float(np.mean(share_N[-20:])) >= FEW:
+def _rises(s: Signals) -> str:
+    if not gains(s):
         return ""
-    return f"only {np.mean(share_N[-20:]):.0%} of the recent completions are cut ({how})"
-
-
-def _floor(s: Signals) -> str:
     t = s.trend("reward/mean")
-    return f"the reward moves: {t.first:.3g} to {t.last:.3g}" if t.significant else ""
+    return f"the reward rises all the same, {t.first:.3g} to {t.last:.3g}"
 
 
-def _tied(s: Signals) -> str:
-    if not s.has("group/zero_std_frac"):
+def _above(s: Signals, name: str, limit: float, text: str) -> str:
+    """The text, filled with the recent mean, where that lies above a limit."""
+    if not s.has(name) or s.late(name).value <= limit:
         return ""
-    now = s.late("group/zero_std_frac").value
-    return f"only {now:.0%} of the groups have equal rewards" if now < FEW else ""
+    return text.format(s.late(name).value)
 
 
-def _collapsed(s: Signals) -> str:
-    words = []
-    if s.has("policy/entropy"):
-        a, b = s.early("policy/entropy").value, s.late("policy/entropy").value
-        if a > 0 and b > 0.7 * a:
-            words.append(f"the entropy holds: {a:.3g} to {b:.3g} nat")
-    if s.spread:
-        a, b = s.early(s.spread).value, s.late(s.spread).value
-        if a > 0 and b > 0.7 * a:
-            words.append(f"rewards still differ: spread {a:.3g} to {b:.3g}")
-    return "; ".join(words)
-
-
-def _too_high(s: Signals) -> str:
-    if not s.has("policy/kl_ref"):
+def _below(s: Signals, name: str, limit: float, text: str) -> str:
+    if not s.has(name) or s.late(name).value >= limit:
         return ""
-    most = float(s.values("policy/kl_ref").max())
-    return f"the KL never exceeds {most:.2g} nat a token" if most < 10 * LITTLE_KL else ""
+    return text.format(s.late(name).value)
 
 
-def _too_low(s: Signals) -> str:
-    if not s.has("policy/kl_ref"):
-        return ""
-    now = s.late("policy/kl_ref").value
-    return f"the policy moved: KL {now:.2g} nat a token" if now > 10 * LITTLE_KL else ""
+def _cap(s: Signals) -> list[str]:
+    share_N, how = s.truncated()
+    if not how or float(np.mean(share_N[-20:])) >= 0.2:
+        return [_rises(s)]
+    return [_rises(s), f"only {np.mean(share_N[-20:]):.0%} of the completions are cut"]
 
 
-def _mismatch(s: Signals) -> str:
-    if s.has("policy/ratio_max_first_pass") and s.has("policy/sampler_diff_mean"):
-        ratio = float(s.values("policy/ratio_max_first_pass").max())
-        gap = float(s.values("policy/sampler_diff_mean").max())
-        if ratio < 1.01 and gap < 1e-4:
-            return f"trainer and sampler agree within {gap:.1g} nat a token"
-    return ""
+def _zero_signal(s: Signals) -> list[str]:
+    mixed = _above(s, "group/mixed_frac", 0.3, "{:.0%} of the groups are mixed")
+    ties = _below(s, "group/zero_std_frac", 0.4, "only {:.0%} of the groups tie")
+    return [_rises(s), mixed or ties]
 
 
-def _reference(s: Signals) -> str:
-    if not s.has("policy/kl_ref") or s.steps("policy/kl_ref")[0] > 20:
-        return ""
-    first = float(s.values("policy/kl_ref")[0])
-    return f"the first KL is {first:.1g} nat a token" if abs(first) < 2 * LITTLE_KL else ""
+def _collapsed(s: Signals) -> list[str]:
+    distinct = _above(s, "group/distinct_frac", 0.7, "{:.0%} of a group's completions are distinct")
+    entropy = s.values("policy/entropy")
+    kept = (
+        len(entropy) >= 20
+        and s.late("policy/entropy").value > 0.7 * s.early("policy/entropy").value
+    )
+    return [_rises(s), distinct, "the entropy is near its start" if kept else ""]
 
 
-def _detached(s: Signals) -> str:
-    if s.has("optim/update_ratio") and s.late("optim/update_ratio").value > 0:
-        return f"the weights move: update ratio {s.late('optim/update_ratio').value:.1g}"
-    if s.has("policy/kl_ref") and s.trend("policy/kl_ref").direction == "up":
-        return "the KL grows, so the weights move"
-    return ""
+def _too_high(s: Signals) -> list[str]:
+    near = _below(s, "policy/kl_ref", 0.01, "the KL is only {:.2g} nat a token")
+    small = _below(s, "optim/update_ratio", 1e-4, "an update moves the weights by only {:.1e}")
+    return [_rises(s), near, small]
 
 
-def _never_warm(s: Signals) -> str:
-    lr_N = s.values("optim/lr")
-    if len(lr_N) < 5 or not lr_N.max():
-        return ""
-    place = int(np.argmax(lr_N)) / len(lr_N)
-    return f"the learning rate peaks after {place:.0%} of the log" if place < 0.5 else ""
+def _sampler(s: Signals) -> list[str]:
+    return [
+        _below(s, "policy/sampler_diff_mean", 0.01, "their log-probs differ by only {:.1e} nat"),
+        _below(s, "policy/clip_frac", 1e-6, "nothing is clipped"),
+    ]
 
 
-CHECKS: dict[str, Callable[[Signals], str]] = {
+def _detached(s: Signals) -> list[str]:
+    far = _above(s, "policy/kl_ref", 1e-3, "the KL has grown to {:.2g}: something moves")
+    return [_rises(s), far]
+
+
+DOUBTS: dict[str, Callable[[Signals], list[str]]] = {
     "completion-cap": _cap,
-    "reward-floor": _floor,
-    "zero-signal-groups": _tied,
+    "zero-signal-groups": _zero_signal,
+    "reward-floor": _zero_signal,
     "policy-collapsed": _collapsed,
+    "premature-convergence": _collapsed,
     "lr-too-high": _too_high,
-    "lr-too-low": _too_low,
-    "sampler-mismatch": _mismatch,
-    "stale-weights": _mismatch,
-    "reference-mismatch": _reference,
+    "sampler-mismatch": _sampler,
     "optimiser-detached": _detached,
-    "schedule-never-warm": _never_warm,
+    "reward-bug": lambda s: [_rises(s)],
+    "dead-component": lambda s: [_rises(s)],
+    "random-walk": lambda s: [_rises(s)],
+    "regression-after-peak": lambda s: [
+        "held-out results rise"
+        if s.has("eval/pass_at_1") and s.trend("eval/pass_at_1").direction == "up"
+        else ""
+    ],
 }

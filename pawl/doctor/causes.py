@@ -1,7 +1,6 @@
 """From findings to causes: which ones would explain them, how well, and what would tell them apart.
 
-A cause's weight is 1 - product(1 - w) over the findings that point to it, broken invariants first;
-contrary evidence (`against.py`) halves it.
+A cause's weight is 1 - product(1 - w) over the findings that point to it, broken invariants first.
 Left out: the findings (`rules_*.py`).
 """
 
@@ -10,78 +9,99 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pawl.doctor import against
-from pawl.doctor.signals import Signals
 from pawl.types import CAUSES, Finding
 
 EXPERIMENTS: dict[frozenset[str], str] = {
     frozenset(pair): text
     for pair, text in (
         (
+            ("sampler-mismatch", "reference-mismatch"),
+            "score one sampled batch with trainer, sampler and reference before any update: under "
+            "the first cause trainer and sampler differ, under the second trainer and reference",
+        ),
+        (
+            ("sampler-mismatch", "stale-weights"),
+            "compare log-probs of sampler and trainer at the start and right after a sync: stale "
+            "weights agree there, a mismatch does not",
+        ),
+        (
+            ("completion-cap", "zero-signal-groups"),
+            "double the completion limit for 5 steps: groups go on tying if the cap is not why",
+        ),
+        (
             ("completion-cap", "reward-floor"),
-            "sample 64 completions with four times the limit, without training: if any earns more "
-            "than the floor, the limit was the cause",
+            "sample 64 problems with twice the limit: some rewards leave the floor under a cap",
         ),
         (
             ("completion-cap", "sampler-mismatch"),
-            "score one sampled batch with the trainer before any update (minutes): a ratio of 1 "
-            "leaves the limit; then double the limit for 20 steps",
-        ),
-        (
-            ("sampler-mismatch", "reference-mismatch"),
-            "score one batch three times before any update: sampler, trainer, reference; whichever "
-            "pair differs names the cause",
+            "score one batch before any update, then sample it again with twice the limit: only "
+            "the cap changes with the limit",
         ),
         (
             ("dead-component", "reward-bug"),
-            "score ten reference solutions: where the component pays them, the policy does not "
-            "reach it; where it does not, its parser is wrong",
+            "score ten reference solutions: a component that stays still for them is a bug",
         ),
         (
-            ("format-only", "dead-component"),
-            "score reference solutions: a task component that pays them is alive, only not learned",
+            ("dead-component", "format-only"),
+            "score ten reference solutions: if the task's component pays them, only form was "
+            "learned",
         ),
         (
-            ("premature-convergence", "policy-collapsed"),
-            "sample 16 completions of 16 problems at the best and at the last checkpoint: few "
-            "distinct ones at the last alone is a collapse",
+            ("zero-signal-groups", "reward-floor"),
+            "sample 16 completions of 64 problems: mixed groups appear unless it is a floor",
         ),
         (
-            ("converged", "premature-convergence"),
-            "pass@16 of the base model on these problems: where it is above today's reward, more "
-            "was reachable",
+            ("zero-signal-groups", "converged"),
+            "count groups that all pass and that all fail, apart",
+        ),
+        (
+            ("policy-collapsed", "lr-too-high"),
+            "fork from the last good checkpoint, one branch with a third of the learning rate: "
+            "entropy falls in both unless the rate was why",
         ),
         (
             ("premature-convergence", "regression-after-peak"),
-            "evaluate the best and the last checkpoint on the same held-out problems, paired",
+            "evaluate the checkpoint at the peak on held-out problems: only a true regression "
+            "shows there too",
         ),
         (
-            ("lr-too-high", "policy-collapsed"),
-            "fork from before the fall at a third of the learning rate, 20 steps, beside an "
-            "unchanged fork",
+            ("premature-convergence", "converged"),
+            "sample 16 completions a problem at a higher temperature: better ones exist unless the "
+            "set is solved",
         ),
         (
-            ("lr-too-low", "optimiser-detached"),
-            "one update at ten times the learning rate: weights that do not move are not held by "
-            "the optimiser",
+            ("regression-after-peak", "lr-too-high"),
+            "fork from the peak, unchanged and at a third of the learning rate: both fall unless "
+            "the rate was why",
         ),
         (
-            ("stale-weights", "sampler-mismatch"),
-            "restart the sampler and score its first batch: agreement at step 0 and drift later "
-            "means old weights",
+            ("lr-too-high", "random-walk"),
+            "fork at a third of the learning rate: the reward rises only if the rate was why",
         ),
         (
-            ("reward-floor", "zero-signal-groups"),
-            "sample 64 problems 16 times: problems that are sometimes solved give signal to larger "
-            "groups, a floor gives none",
+            ("optimiser-detached", "reference-mismatch"),
+            "compare weights before and after one update: unmoved under the first cause",
+        ),
+        (
+            ("optimiser-detached", "algebraic-identity"),
+            "compare weights before and after one update with random advantages: they move unless "
+            "the optimiser is detached",
+        ),
+        (
+            ("reward-bug", "converged"),
+            "score ten known-broken answers: they earn nothing unless the reward is wrong",
+        ),
+        (
+            ("error-as-reward", "reward-bug"),
+            "let the judge fail once on purpose and read the sample's score: it must be missing",
         ),
         (
             ("algebraic-identity", "degenerate-pairs"),
-            "count pairs with equal token ids, and compare old and new log-probs by identity",
+            "compare token ids of chosen and rejected in 100 pairs: equal ones are data, not code",
         ),
     )
 }
-"""The cheapest experiment of which two causes predict different outcomes."""
+"""The cheapest experiment that two causes predict different outcomes of."""
 
 PROBES: dict[str, str] = {
     "completion-cap": "double the completion limit for 20 steps: truncation falls and reward rises "
@@ -96,6 +116,18 @@ PROBES: dict[str, str] = {
     "policy-collapsed": "sample one prompt 16 times: few distinct completions under this cause",
     "zero-signal-groups": "count groups that all pass and that all fail, apart",
     "reward-floor": "sample 16 completions of 64 problems: does any one earn more than the floor",
+    "optimiser-detached": "compare every trained tensor before and after one update",
+    "stale-weights": "sample after a sync and score with the trainer: log-probs must agree",
+    "algebraic-identity": "compute the metric by hand for two batches: it must differ",
+    "group-integrity": "print problem and seed of every row of one group",
+    "judge-outage": "score one completion a hundred times and read the reasons of failures",
+    "error-as-reward": "let the judge fail once on purpose: the score must be missing",
+    "converged": "evaluate on held-out problems of the next difficulty",
+    "regression-after-peak": "evaluate the checkpoint at the peak on held-out problems",
+    "premature-convergence": "sample the base model 16 times a problem: is better within reach",
+    "format-only": "score reference solutions in the wanted form and in another",
+    "degenerate-pairs": "compare token ids of chosen and rejected in 100 pairs",
+    "random-walk": "fork at a third of the learning rate, 20 steps: the reward must move",
 }
 """What confirms one cause where a pair has no experiment of its own."""
 
@@ -111,8 +143,8 @@ class Cause:
     against: tuple[str, ...] = ()
 
 
-def ranked(findings: Sequence[Finding], s: Signals) -> list[Cause]:
-    """All causes that findings name, likeliest first; contrary evidence halves a weight."""
+def ranked(findings: Sequence[Finding]) -> list[Cause]:
+    """All causes that findings name, likeliest first."""
     miss: dict[str, float] = {}
     said: dict[str, list[str]] = {}
     for f in findings:
@@ -120,14 +152,11 @@ def ranked(findings: Sequence[Finding], s: Signals) -> list[Cause]:
         for cause, weight, why in f.causes:
             miss[cause] = miss.get(cause, 1.0) * (1.0 - min(weight * boost, 0.999))
             said.setdefault(cause, []).append(f"{f.code} {why or f.summary}")
-    causes = []
-    for cause, rest in miss.items():
-        contrary = against.evidence(s, cause)
-        weight = (1.0 - rest) * (0.5 if contrary else 1.0)
-        texts = (contrary,) if contrary else ()
-        causes.append(Cause(cause, round(weight, 3), CAUSES[cause], tuple(said[cause]), texts))
-    order = list(CAUSES)
-    return sorted(causes, key=lambda c: (-c.weight, order.index(c.id)))
+    order = sorted(miss, key=lambda cause: (miss[cause], list(CAUSES).index(cause)))
+    return [
+        Cause(cause, round(1.0 - miss[cause], 3), CAUSES[cause], tuple(said[cause]))
+        for cause in order
+    ]
 
 
 def experiment(causes: Sequence[Cause]) -> str:

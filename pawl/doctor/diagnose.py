@@ -13,17 +13,29 @@ from typing import Literal
 import numpy as np
 
 from pawl.doctor import (
+    rules_atoms,
+    rules_components,
     rules_data,
+    rules_diversity,
+    rules_entropy,
+    rules_falls,
     rules_groups,
+    rules_kl,
     rules_length,
+    rules_mismatch,
     rules_optim,
     rules_policy,
     rules_preference,
+    rules_progress,
+    rules_readings,
     rules_reward,
     rules_series,
     rules_system,
+    rules_ties,
     rules_value,
+    rules_wiring,
 )
+from pawl.doctor.against import against
 from pawl.doctor.causes import Cause, experiment, ranked
 from pawl.doctor.rule import Rule
 from pawl.doctor.signals import Signals
@@ -38,9 +50,20 @@ GRAVE: tuple[tuple[str, Verdict], ...] = (("invalid", "INVALID RUN"), ("fault", 
 FEW = 30  # points below which only broken invariants, non-finite values and destruction count
 MODULES = (
     rules_series,
+    rules_wiring,
     rules_reward,
+    rules_components,
+    rules_atoms,
+    rules_falls,
+    rules_progress,
+    rules_readings,
+    rules_ties,
     rules_groups,
+    rules_diversity,
     rules_policy,
+    rules_kl,
+    rules_entropy,
+    rules_mismatch,
     rules_length,
     rules_optim,
     rules_value,
@@ -106,7 +129,10 @@ def diagnose(log: Log) -> Diagnosis:
     order = {"critical": 0, "warning": 1, "info": 2}
     speaks = {"invalid": 0, "fault": 1, "converged": 2, "unusual": 3, "nothing": 4}
     findings.sort(key=lambda f: (order[f.severity], speaks[f.argues], f.code))
-    causes = ranked([f for f in counted if f.argues in _relevant(verdict)], s)
+    causes = [
+        replace(cause, against=against(s, cause.id))
+        for cause in ranked([f for f in counted if f.argues in _relevant(verdict)])
+    ]
     if not causes:
         word = "noise-only" if verdict == "CANNOT TELL" else "none"
         causes = [Cause(word, 1.0, CAUSES[word], (reason,))]

@@ -1,6 +1,6 @@
-"""Rules about rewards: floors, dead components, format without task, what was won and lost again.
+"""Rules about the total reward: floors, lost exploration, full marks from the start.
 
-Codes D2xx. Left out: groups, lengths and the policy.
+Codes D201, D204 and D214. Left out: falls (`rules_falls`), components, atoms, groups.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ from collections.abc import Iterator
 import numpy as np
 
 from pawl.doctor import prescribe
+from pawl.doctor.prescribe import advice
 from pawl.doctor.rule import found, rule
+from pawl.doctor.seen import best_window
 from pawl.doctor.signals import Signals
-from pawl.doctor.statistics import Floats, Mean, mean_of
+from pawl.doctor.statistics import Floats
 from pawl.types import Finding
 
 FLOOR_POINTS = 20
 FLAT = 0.02  # spread of a floor, as a share of the reward's scale
 COLLAPSED = 0.15  # of the first spread within groups
-DEAD_POINTS = 20
-FORM = ("format", "xml", "tag", "marker", "style", "lang", "length", "int_")
 
 
 @rule("D201", "reward-floor", "reward/mean", proof="real")
@@ -65,89 +65,11 @@ def _best(x_N: Floats) -> float:
     return 1.0 if 0.0 <= float(x_N.min()) and float(x_N.max()) <= 1.0 else np.inf
 
 
-@rule("D202", "dead-component", "component/*", proof="real")
-def dead_component(s: Signals) -> Iterator[Finding]:
-    """A component of the reward never changes.
-
-    What: a named component has one value at every point, in 20 points or more.
-    Why it matters: it is not measured, not reachable, or always given; the total then speaks for
-    the others alone.
-    Evidence needed: components of their own columns.
-    Traps: a component may be constant at its best because the model does it always: then others
-    must vary. Few points prove nothing.
-    Fix: score reference solutions; where the component stays constant, mend its parser.
-    Source: zero variance means zero gradient for that component.
-    """
-    names = s.family("component/")
-    dead = [n for n in names if len(s.values(n)) >= DEAD_POINTS and np.ptp(s.values(n)) == 0.0]
-    task = [n for n in dead if not _is_form(n)]
-    if not dead:
-        return
-    grave = bool(task) and len(dead) * 2 >= len(names)
-    shown = ", ".join(n.split("/", 1)[1] for n in dead)
-    yield found(
-        "critical" if grave else "warning",
-        "fault",
-        shown,
-        f"{len(dead)} of {len(names)} reward components never change: {shown}",
-        *(f"{n}: {s.values(n)[0]:g} at all {len(s.values(n))} points" for n in dead),
-        causes=(
-            ("dead-component", 0.9, "constant from first to last"),
-            ("reward-bug", 0.4, "a parser that never matches gives this"),
-        ),
-        series=tuple(dead[:3]),
-    )
-
-
-def _is_form(name: str) -> bool:
-    """Whether a component's name speaks of form rather than of the task."""
-    return any(word in name.lower() for word in FORM)
-
-
-@rule("D203", "format-only", "component/*", "reward/mean", proof="real")
-def format_only(s: Signals) -> Iterator[Finding]:
-    """The total rises by form alone; the task's own component stays where it was.
-
-    What: form components carry over 60% of a significant rise, and the task's components end below
-    15% of the largest value that was seen or is payable.
-    Why it matters: such a curve looks like learning and is not.
-    Evidence needed: components with names; the split into form and task goes by the names.
-    Traps: form often comes first and the task follows: only a run past half of its length counts.
-    Fix: pay form only beside the task, or warm up with supervised examples.
-    Source: reward decomposition; observed in public notebooks.
-    """
-    total = s.trend("reward/mean")
-    names = [n for n in s.family("component/") if len(s.values(n)) >= FLOOR_POINTS]
-    task = [n for n in names if not _is_form(n)]
-    form = [n for n in names if _is_form(n)]
-    if total.direction != "up" or not task or not form or s.n < 60:
-        return
-    risen = {n: s.trend(n).difference for n in names}
-    share = sum(max(0.0, risen[n]) for n in form) / max(total.difference, 1e-9)
-    most = max(float(s.values(n).max()) for n in task)
-    ends = max(s.late(n, 40).value for n in task)
-    low = min(float(s.values(n).min()) for n in task)
-    if share < 0.6 or most <= low or (ends - low) > 0.15 * (most - low):
-        return
-    yield found(
-        "critical",
-        "fault",
-        ", ".join(n.split("/", 1)[1] for n in task),
-        f"{share:.0%} of the rise of the reward is form; the task's reward ends at {ends:.3g}",
-        *(f"{n}: change {risen[n]:+.3g}, ends at {s.late(n).value:.3g}" for n in names),
-        causes=(
-            ("format-only", 0.9, "form rises, the task does not"),
-            ("dead-component", 0.3, "the task's component hardly pays"),
-        ),
-        series=(*task[:2], *form[:2]),
-    )
-
-
 @rule("D204", "exploration-gone", "reward/within_std|reward/spread", "reward/mean", proof="real")
 def exploration_gone(s: Signals) -> Iterator[Finding]:
     """Rewards stopped differing within groups: no signal is left.
 
-    What: the spread of rewards ends below 15% of what it was at the start.
+    What: the spread of rewards falls significantly, to below 15% of what it was at the start.
     Why it matters: with groups of equal rewards the advantage is 0 and training stands still.
     Evidence needed: the spread within groups (or, where a source does not say, over the batch).
     Traps: solved problems end so too, in health: the level of the reward decides. A spread that was
@@ -161,7 +83,9 @@ def exploration_gone(s: Signals) -> Iterator[Finding]:
     x_N = s.values("reward/mean")
     if len(s.values(name)) < 20 or before.value <= 0 or after.value > COLLAPSED * before.value:
         return
-    best, place = _best_window(x_N)
+    if s.trend(name).direction != "down":
+        return  # few groups a step: ten points with ties are soon there by chance
+    best, place = best_window(x_N)
     now = s.late("reward/mean")
     lost = best.value - now.value
     fell = lost > 2.0 * np.hypot(best.se, now.se) and now.value < s.early("reward/mean").value
@@ -206,37 +130,39 @@ def exploration_gone(s: Signals) -> Iterator[Finding]:
         )
 
 
-def _best_window(x_N: Floats, size: int = 10) -> tuple[Mean, int]:
-    """The best mean over consecutive points, and where its middle lies."""
-    width = min(size, len(x_N))
-    means = np.convolve(x_N, np.ones(width) / width, "valid")
-    at = int(np.argmax(means))
-    return mean_of(x_N[at : at + width]), at + width // 2
+@rule("D214", "perfect-from-start", "reward/mean")
+def perfect_from_start(s: Signals) -> Iterator[Finding]:
+    """The reward is perfect from the first step on: solved before, or it pays everything.
 
-
-@rule("D205", "reward-falls", "reward/mean")
-def reward_falls(s: Signals) -> Iterator[Finding]:
-    """The reward falls, by more than its noise.
-
-    What: the last quarter lies below the first, significantly, confirmed over block means.
-    Why it matters: the policy gets worse at what it is paid for.
-    Evidence needed: 30 points.
-    Traps: another mix of problems, a new stage or a new reward definition shifts the level without
-    any change of the policy; batches of few prompts differ by chance.
-    Fix: go back to the best checkpoint and find what changed there.
-    Source: two-sample test with effective sample size.
+    What: rewards within 0..1 lie at 0.95 or more over the first points and the whole run; exactly
+    1 at every point is a fault, less is a question.
+    Why it matters: equal rewards give no gradient. A reward that never fails a sampled completion
+    is more often a checker that passes everything than a model that knows everything.
+    Evidence needed: 20 points of rewards in 0..1.
+    Traps: an easy set that the model has mastered looks the same: known-broken answers decide.
+    Fix: score ten broken answers (empty, the prompt again, a syntax error): none may earn 1.
+    Source: seen in public logs (reward of exactly 1 from the first step).
     """
-    t = s.trend("reward/mean")
-    if t.direction == "down":
-        yield found(
-            "critical",
-            "fault",
-            "reward/mean",
-            f"the reward falls from {t.first:.3g} to {t.last:.3g}",
-            f"change {t.difference:+.3g}, 95% interval {t.low:+.3g} to {t.high:+.3g}, p {t.p:.2g}",
-            causes=(
-                ("regression-after-peak", 0.6, "significantly below its start"),
-                ("lr-too-high", 0.3, "updates that are too large end so"),
-            ),
-            series=("reward/mean",),
-        )
+    x_N = s.values("reward/mean")
+    if len(x_N) < FLOOR_POINTS or x_N.max() > 1.0 or x_N[:5].mean() < 0.95 or x_N.mean() < 0.95:
+        return
+    exact = bool((x_N == 1.0).all())
+    yield found(
+        "critical" if exact else "warning",
+        "fault" if exact else "converged",
+        "reward/mean",
+        "the reward is "
+        + ("exactly 1 at every point" if exact else f"{x_N[:5].mean():.3g} from the start")
+        + ": solved before training, or a reward that pays everything",
+        f"mean {x_N.mean():.4g} over {len(x_N)} points, lowest {x_N.min():.4g}",
+        causes=(
+            ("reward-bug", 0.7 if exact else 0.3, "no sampled answer ever fails"),
+            ("converged", 0.5 if exact else 0.7, "the problems are solved"),
+        ),
+        fix=advice(
+            "only broken answers can tell a solved set from a broken check",
+            "known-broken answers earn less than 1",
+            "score ten of them by hand",
+        ),
+        series=("reward/mean",),
+    )

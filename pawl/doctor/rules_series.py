@@ -11,9 +11,33 @@ import numpy as np
 
 from pawl.doctor.prescribe import advice
 from pawl.doctor.rule import found, rule
-from pawl.doctor.signals import Signals
+from pawl.doctor.signals import Signals, numbers
 from pawl.types import Finding
 
+CONTINUOUS = (
+    "loss/total",
+    "optim/grad_norm",
+    "policy/entropy",
+    "policy/kl_ref",
+    "policy/sampler_logp_mean",
+    "policy/trainer_logp_mean",
+    "preference/margin",
+    "preference/chosen_logp",
+    "preference/rejected_logp",
+    "value/loss",
+)
+TWINS = (
+    ("preference/chosen_reward", "preference/rejected_reward"),
+    ("preference/chosen_logp", "preference/rejected_logp"),
+    ("policy/kl_ref", "policy/kl_old"),
+    ("policy/kl_ref", "loss/total"),
+    ("reward/mean", "eval/reward_mean"),
+    ("reward/mean", "loss/total"),
+    ("value/loss", "loss/total"),
+    ("verifier/pass_frac", "eval/pass_at_1"),
+)
+STILL = 20  # points of one value from which on it is no chance
+FEW = 30
 NEVER_ZERO = ("loss/total", "policy/kl_ref", "policy/kl_old", "preference/accuracy")
 
 
@@ -36,7 +60,7 @@ def non_finite(s: Signals) -> Iterator[Finding]:
     for name in watched:
         series = s.log.series.get(name)
         if series is not None:
-            odd = np.flatnonzero(~np.isfinite(series.value_N))
+            odd = np.flatnonzero(~numbers(series.value_N))
             if len(odd):
                 hits.append((int(series.row_N[odd[0]]), name, len(odd), len(series.value_N)))
     if hits:
@@ -49,12 +73,18 @@ def non_finite(s: Signals) -> Iterator[Finding]:
             f"{name} is not finite at {k} of {n} points",
             *(f"{m}: {c} of {of} points, first at step {steps[r]:g}" for r, m, c, of in hits),
             causes=(
-                ("non-finite", 0.95, f"{name} is not finite"),
-                ("lr-too-high", 0.3, "an update of that size can overflow"),
+                ("non-finite", 0.6 if _far(s) else 0.95, f"{name} is not finite"),
+                ("lr-too-high", 0.9 if _far(s) else 0.3, "an update of that size can overflow"),
             ),
             series=(name,),
             early=True,
         )
+
+
+def _far(s: Signals) -> bool:
+    """Whether the policy had already run away: what overflows then is the consequence."""
+    kl, norm = s.values("policy/kl_ref"), s.values("optim/grad_norm")
+    return bool((len(kl) and kl.max() > 10.0) or (len(norm) and norm.max() > 1e4))
 
 
 @rule("D102", "zero-by-algebra", proof="real")
@@ -89,5 +119,133 @@ def zero_by_algebra(s: Signals) -> Iterator[Finding]:
                 "a non-zero KL after one update at the normal learning rate",
             ),
             series=tuple(zero),
+            early=True,
+        )
+
+
+@rule("D103", "constant-metric", "|".join(CONTINUOUS))
+def constant_metric(s: Signals) -> Iterator[Finding]:
+    """A metric that moves with every batch has one and the same value, bit for bit.
+
+    What: loss, gradient norm, entropy, KL, log-probs or margin hold one value other than 0, of
+    three digits or more, at 20 points or more.
+    Why it matters: such numbers differ from batch to batch in every run. One that does not is a
+    placeholder, or is taken from a tensor that nothing changes.
+    Evidence needed: 20 points of the metric.
+    Traps: a gradient norm after clipping rests at the clip (a round number); options, rates and
+    clip fractions may rest; a metric that is written with few digits may look constant. Zeros are
+    judged by D102 and D111.
+    Fix: find where the value is computed, and recompute it by hand for two batches.
+    Source: TrainCheck (Jiang et al., OSDI 2025): invariants of training.
+    """
+    still = []
+    for name in CONTINUOUS:
+        x_N = s.values(name)
+        if len(x_N) >= STILL and np.ptp(x_N) == 0.0 and _digits(float(x_N[0])) >= 3:
+            still.append(name)
+    if still:
+        yield found(
+            "critical",
+            "invalid",
+            ", ".join(still),
+            f"{', '.join(still)} never changes by a single bit",
+            *(f"{n}: {s.values(n)[0]:.8g} at all {len(s.values(n))} points" for n in still),
+            causes=(("algebraic-identity", 0.9, "a constant stands where a measurement should"),),
+            fix=advice(
+                "a placeholder, or a tensor compared with itself",
+                "the metric differs from batch to batch",
+                "two batches, computed by hand, give two values",
+            ),
+            series=tuple(still),
+            early=True,
+        )
+
+
+def _digits(value: float) -> int:
+    """Significant digits of a number, as it would be written."""
+    return len(f"{abs(value):.12e}".split("e")[0].replace(".", "").rstrip("0"))
+
+
+@rule("D104", "twin-metrics")
+def twin_metrics(s: Signals) -> Iterator[Finding]:
+    """Two metrics that measure different things are equal at every point.
+
+    What: chosen and rejected, training and held-out, loss and reward, or KL to reference and to the
+    old policy agree bit for bit, at five or more points that are not all one value.
+    Why it matters: one of them is a copy: a placeholder, or both sides got the same tensor.
+    Evidence needed: both metrics in the same rows.
+    Traps: metrics that are equal by definition (a total of one component, a pass share of 0 or 1)
+    are no such pair.
+    Fix: find where the second is computed; for chosen and rejected compare token ids of pairs.
+    Source: TrainCheck (Jiang et al., OSDI 2025): invariants of training.
+    """
+    for a, b in TWINS:
+        x_N, y_N = s.paired(a, b)
+        if len(x_N) < 5 or np.ptp(x_N) == 0.0 or not np.array_equal(x_N, y_N):
+            continue
+        pairs = a.startswith("preference/")
+        yield found(
+            "critical",
+            "invalid",
+            f"{a}, {b}",
+            f"{a} and {b} are the same number at every point",
+            f"{len(x_N)} points, from {x_N.min():.4g} to {x_N.max():.4g}",
+            causes=(
+                ("degenerate-pairs", 0.9, "chosen and rejected are one text")
+                if pairs
+                else ("algebraic-identity", 0.9, "one of the two is a copy of the other"),
+                ("algebraic-identity", 0.4, "a placeholder gives the same"),
+            )[: 2 if pairs else 1],
+            series=(a, b),
+            early=True,
+        )
+
+
+@rule("D105", "steps-out-of-order", proof="real")
+def steps_out_of_order(s: Signals) -> Iterator[Finding]:
+    """Step numbers repeat or go back.
+
+    What: rows of one step stand twice in the file, or steps decrease.
+    Why it matters: a log continued after a resume holds some steps twice; means over it count them
+    twice and a trend may be a seam. The diagnosis took the later value of each step.
+    Evidence needed: the step column.
+    Traps: logs that write one step in several rows (training, evaluation) repeat steps in health;
+    only values that were replaced count.
+    Fix: after a resume, cut the log back to the checkpoint.
+    Source: observed in public logs (files named `with_duplicates`).
+    """
+    odd = [n for n in s.log.notes if "repeated steps" in n or "steps go back" in n]
+    if odd:
+        yield found(
+            "info",
+            "nothing",
+            "step",
+            f"the steps of the log are not in order: {odd[0]}",
+            *odd[1:],
+            early=True,
+        )
+
+
+@rule("D106", "few-points", "reward/mean|preference/accuracy|loss/total", proof="real")
+def few_points(s: Signals) -> Iterator[Finding]:
+    """Too few points for any statement about a trend.
+
+    What: the log has fewer than 30 points of its goal metric.
+    Why it matters: over so few points only broken invariants, non-finite values and destruction can
+    be told from chance.
+    Evidence needed: the goal metric.
+    Traps: rows may be means over several steps; then fewer rows say more than they seem to.
+    Fix: wait, log every step, or measure a fixed set of held-out problems.
+    Source: two-sample test: a change of two standard deviations needs about 20 points.
+    """
+    if 0 < s.n < FEW:
+        t = s.trend(s.goal)
+        yield found(
+            "info",
+            "nothing",
+            s.goal,
+            f"{s.n} points of {s.goal}: no change smaller than {t.detectable:.3g} could be seen",
+            f"noise of one point: {t.noise:.3g}",
+            series=(s.goal,),
             early=True,
         )

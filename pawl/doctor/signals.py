@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TypeVar, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pawl.doctor import statistics
 from pawl.doctor.statistics import Floats, Mean, Trend
@@ -18,7 +19,13 @@ from pawl.store.log import Log, Series
 GOALS = ("reward/mean", "preference/accuracy", "eval/pass_at_1", "preference/margin", "loss/total")
 RECENT = 20  # points that "now" means
 CAP_SHARE = 0.8  # of the rows reach the same longest length: a cap
+BEYOND = 1e100  # what is larger counts as infinite: its square and sum would overflow
 T = TypeVar("T")
+
+
+def numbers(x_N: Floats) -> NDArray[np.bool_]:
+    """Which values can be calculated with: not nan, and below 1e100 in size."""
+    return np.asarray(np.abs(x_N) < BEYOND)
 
 
 class Signals:
@@ -52,7 +59,7 @@ class Signals:
 
         def make() -> Floats:
             found = self.log.series.get(name)
-            return found.finite() if found is not None else np.zeros(0)
+            return found.value_N[numbers(found.value_N)] if found is not None else np.zeros(0)
 
         return self._once("values", name, make)
 
@@ -61,7 +68,7 @@ class Signals:
         found = self.log.series.get(name)
         if found is None:
             return np.zeros(0)
-        return self.log.step_N[found.row_N[np.isfinite(found.value_N)]]
+        return self.log.step_N[found.row_N[numbers(found.value_N)]]
 
     def trend(self, name: str) -> Trend:
         """First against last quarter of a metric."""
@@ -122,7 +129,7 @@ class Signals:
         if not np.array_equal(one.row_N, two.row_N):
             _, i, j = np.intersect1d(one.row_N, two.row_N, assume_unique=True, return_indices=True)
             x, y = x[i], y[j]
-        both = np.isfinite(x) & np.isfinite(y)
+        both = numbers(x) & numbers(y)
         return x[both], y[both]
 
     def cap(self) -> float | None:
