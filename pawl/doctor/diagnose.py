@@ -12,14 +12,23 @@ from typing import Literal
 
 from pawl.doctor import (
     rules_data,
+    rules_events,
+    rules_gradient,
     rules_groups,
+    rules_held_out,
     rules_length,
+    rules_loss,
+    rules_margins,
     rules_optim,
+    rules_pairs,
     rules_policy,
+    rules_ppo,
     rules_preference,
     rules_reward,
+    rules_schedule,
     rules_series,
     rules_system,
+    rules_text,
     rules_value,
 )
 from pawl.doctor.causes import Cause, experiment, ranked
@@ -40,10 +49,19 @@ MODULES = (
     rules_groups,
     rules_policy,
     rules_length,
+    rules_text,
+    rules_schedule,
     rules_optim,
+    rules_gradient,
+    rules_loss,
     rules_value,
+    rules_ppo,
     rules_preference,
+    rules_pairs,
+    rules_margins,
+    rules_held_out,
     rules_data,
+    rules_events,
     rules_system,
 )
 RULES: tuple[Rule, ...] = tuple(

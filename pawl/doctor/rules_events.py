@@ -1,0 +1,123 @@
+"""Rules about what happened on the way: resumes and stages that coincide with a jump.
+
+Codes D908 and D909. Left out: jumps without an event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from pawl.doctor.prescribe import advice
+from pawl.doctor.rule import found, rule
+from pawl.doctor.signals import Signals
+from pawl.doctor.statistics import Mean, fell
+from pawl.types import Finding
+
+RESTARTS = ("resume", "restart", "rollback", "cut", "repaired", "fork")
+STAGES = ("curriculum", "stage")
+WATCHED = (
+    "reward/mean",
+    "preference/accuracy",
+    "loss/total",
+    "policy/kl_ref",
+    "policy/entropy",
+    "optim/grad_norm",
+    "optim/lr",
+    "length/mean",
+    "length/truncated_frac",
+)
+CLOSE = 2  # points between an event and the jump
+
+
+def _jumps(s: Signals, name: str, row: int) -> tuple[Mean, Mean] | None:
+    """Levels before and after a jump of a metric within two points of a row."""
+    near = [at for at in s.change_points(name) if abs(at - row) <= CLOSE]
+    around = s.around(name, near[0]) if near else None
+    if around is None or not (fell(*around, 4.0) or fell(around[1], around[0], 4.0)):
+        return None
+    return around
+
+
+def _rows(s: Signals, kinds: tuple[str, ...]) -> list[tuple[int, str]]:
+    """Rows of the log at which events of these kinds happened, and what they were."""
+    rows = []
+    for event in s.log.events:
+        if any(word in event.kind for word in kinds):
+            row = int(np.searchsorted(s.log.step_N, event.step, side="right"))
+            if 0 < row < len(s.log.step_N):
+                rows.append((row, f"{event.kind} at step {event.step:g}"))
+    return sorted(set(rows))
+
+
+@rule("D908", "resume-jump", "events")
+def resume_jump(s: Signals) -> Iterator[Finding]:
+    """Metrics jump where the run was resumed or rolled back.
+
+    What: a change point of a training metric lies within two points of a restart, by over four
+    standard errors.
+    Why it matters: a resumed run should go on as if nothing had happened: a jump means that
+    something was not restored.
+    Evidence needed: restarts with their steps, and metrics around them.
+    Traps: a restart after a change of options jumps by design; one metric may jump by chance.
+    Fix: restore all of weights, optimiser, schedule, random states, place in the data, and the
+    sampler's weights.
+    Source: an exactly resumed run continues bit for bit.
+    """
+    for row, text in _rows(s, RESTARTS)[:20]:
+        hits = [(name, both) for name in WATCHED if (both := _jumps(s, name, row)) is not None]
+        if not hits:
+            continue
+        lr = any(name == "optim/lr" for name, _ in hits)
+        lost = any(name == s.goal and name != "loss/total" and fell(*both) for name, both in hits)
+        yield found(
+            "critical" if len(hits) >= 2 and lost and not s.better else "warning",
+            "fault",
+            ", ".join(name for name, _ in hits),
+            f"{len(hits)} metric{'s' if len(hits) > 1 else ''} jump at the {text}",
+            *(f"{name}: {a.value:.3g} before, {b.value:.3g} after" for name, (a, b) in hits),
+            causes=(
+                ("optimiser-detached", 0.6, "optimiser or schedule were not restored"),
+                ("stale-weights", 0.4, "the sampler may hold other weights"),
+                ("data-order", 0.3, "data may have begun anew"),
+                *((("schedule-never-warm", 0.3, "the schedule began anew"),) if lr else ()),
+            ),
+            fix=advice(
+                "not everything was restored",
+                "no jump at the next resume",
+                "resume from a checkpoint and compare the next step with that of the first run",
+            ),
+            series=tuple(name for name, _ in hits),
+        )
+
+
+@rule("D909", "stage-jump", "curriculum/stage|events", "reward/mean")
+def stage_jump(s: Signals) -> Iterator[Finding]:
+    """The reward jumps where the curriculum changed: other problems, not another policy.
+
+    What: a change point of the reward within two points of a new stage.
+    Why it matters: a fall there is no regression, and a rise no learning.
+    Evidence needed: stages, by a column or by events.
+    Traps: this is the trap: trend tests over a stage's edge compare different problems.
+    Fix: compare within stages, or by a held-out set that stays the same.
+    Source: change points intersected with events.
+    """
+    rows = [row for row, _ in _rows(s, STAGES)]
+    series = s.log.series.get("curriculum/stage")
+    if series is not None:
+        rows += [int(series.row_N[i + 1]) for i in np.flatnonzero(np.diff(series.value_N))]
+    hits = [(row, both) for row in sorted(set(rows)) if (both := _jumps(s, "reward/mean", row))]
+    if hits:
+        yield found(
+            "info",
+            "unusual",
+            "reward/mean, curriculum/stage",
+            f"the reward jumps at {len(hits)} change{'s' if len(hits) > 1 else ''} of stage: other "
+            "problems, not another policy",
+            *(
+                f"step {s.log.step_N[row]:g}: {a.value:.3g} to {b.value:.3g}"
+                for row, (a, b) in hits[:5]
+            ),
+            series=("reward/mean", "curriculum/stage"),
+        )
