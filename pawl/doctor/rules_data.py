@@ -16,6 +16,7 @@ from pawl.doctor.statistics import Floats, rank_correlation, t_p
 from pawl.types import Finding
 
 BINS = 12
+MOST = 200  # epochs that are compared
 WAVE = 0.7  # correlation of one epoch's profile with the next one's
 
 
@@ -70,19 +71,27 @@ def order_shows(s: Signals) -> Iterator[Finding]:
 
 
 def _profiles(epoch: Floats, x_N: Floats) -> list[Floats]:
-    """Each whole epoch's means by place, without its own level and the run's slow drift."""
-    found_ = []
-    for k in range(int(np.ceil(epoch.max())) if len(epoch) else 0):
+    """Each whole epoch's means by place, less the drift of the run through the epochs' own means.
+
+    A run that rises steadily would else repeat its rise in every epoch.
+    """
+    whole, means, levels = list[int](), list[Floats](), list[float]()
+    for k in range(int(np.clip(np.ceil(epoch.max()), 0, MOST)) if len(epoch) else 0):
         inside = (epoch > k) & (epoch <= k + 1)
         if int(inside.sum()) < 2 * BINS or epoch[inside].max() < k + 0.95:
             continue
         place = np.minimum(((epoch[inside] - k) * BINS).astype(int), BINS - 1)
         counts = np.bincount(place, minlength=BINS)
-        if counts.min() == 0:
-            continue
-        profile = np.bincount(place, x_N[inside], minlength=BINS) / counts
-        found_.append(profile - profile.mean())
-    return found_
+        if counts.min() > 0:
+            whole.append(k)
+            means.append(np.bincount(place, x_N[inside], minlength=BINS) / counts)
+            levels.append(float(means[-1].mean()))
+    if len(whole) < 2:
+        return []
+    at, level = np.array(whole) + 0.5, np.array(levels)
+    slopes = np.gradient(level, at)
+    inner = (np.arange(BINS) + 0.5) / BINS - 0.5
+    return [y - level[i] - slopes[i] * inner for i, y in enumerate(means)]
 
 
 @rule("D907", "problems-again", "epoch|prompts_seen")

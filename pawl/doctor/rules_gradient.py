@@ -45,6 +45,8 @@ def gradient_spikes(s: Signals) -> Iterator[Finding]:
         around = s.around(s.goal, int(rows[burst[0]]))
         hurt = around is not None and fell(*around, 4.0) and fell(around[0], s.late(s.goal), 4.0)
     level = float(np.median(x_N))
+    if not hurt and len(places) > max(3, len(x_N) // 20):
+        return  # two levels that alternate, as steps with and without tied groups do
     if hurt:
         yield found(
             "critical",
@@ -74,8 +76,7 @@ def gradient_spikes(s: Signals) -> Iterator[Finding]:
             "info",
             "unusual",
             "optim/grad_norm",
-            f"{len(places)} spikes of the gradient norm over a level of {level:.2g}; nothing came "
-            "of them",
+            f"{len(places)} lone spikes of the gradient norm over {level:.2g} did no harm",
             shown,
             series=("optim/grad_norm",),
         )

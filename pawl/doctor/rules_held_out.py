@@ -30,9 +30,9 @@ def beside(s: Signals, train: str, held: str) -> tuple[Floats, Floats]:
     if not (s.has(train) and s.has(held)):
         return np.zeros(0), np.zeros(0)
     a, b = s.series(train), s.series(held)
-    rows, x_N = a.row_N[np.isfinite(a.value_N)], a.finite()
+    rows, x_N = a.row_N[np.isfinite(a.value_N)], s.values(train)
     means, values = [], []
-    for row, value in zip(b.row_N[np.isfinite(b.value_N)], b.finite(), strict=True):
+    for row, value in zip(b.row_N[np.isfinite(b.value_N)], s.values(held), strict=True):
         end = int(np.searchsorted(rows, row, side="right"))
         if end >= 3:
             means.append(float(np.mean(x_N[max(0, end - BEFORE) : end])))

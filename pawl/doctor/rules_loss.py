@@ -70,13 +70,14 @@ def loss_instability(s: Signals) -> Iterator[Finding]:
         return
     rise = len(x_N) >= 2 and x_N[0] > 0 and x_N[-1] > 1.3 * x_N[0]
     if t.direction == "up" or (len(x_N) < 30 and rise):
+        first, last = (t.first, t.last) if t.significant else (x_N[0], x_N[-1])
         kl = rank_correlation(*s.paired("loss/total", "policy/kl_ref"))
         yield found(
             "info",
             "nothing",
             "loss/total",
-            f"the policy loss goes from {x_N[0]:.3g} to {x_N[-1]:.3g}: no instability, it has no "
-            "level that means anything",
+            f"the policy loss goes from {first:.3g} to {last:.3g}: no instability, it has no level "
+            "that means anything",
             *((f"rank correlation with the KL: {kl:+.2f}",) if kl > 0.5 else ()),
             *(() if len(x_N) < 4 else (f"one point scatters by {t.noise:.3g}",)),
             series=("loss/total", "policy/kl_ref"),

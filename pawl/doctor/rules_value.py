@@ -57,7 +57,7 @@ def off_scale(s: Signals) -> Iterator[Finding]:
     """The critic errs by more than returns are large.
 
     What: the recent value loss exceeds twice the square of the largest return that reward and KL
-    penalty allow, and does not fall; or rewards beyond 10 in size go with a value loss above 100.
+    penalty allow, and has not halved; or rewards beyond 10 in size go with a value loss above 100.
     Why it matters: a constant would do better; advantages are the critic's errors.
     Evidence needed: value loss and rewards; their spread over samples where it is logged.
     Traps: means over a batch hide the largest returns: without their spread this is a warning.
@@ -65,8 +65,8 @@ def off_scale(s: Signals) -> Iterator[Finding]:
     Source: Secrets of RLHF (Zheng et al. 2023), reward scaling; a constant's error is Var(R).
     """
     loss, x_N = s.values("value/loss"), s.values("reward/mean")
-    if len(loss) < 20 or s.trend("value/loss").direction == "down":
-        return
+    if len(loss) < 20 or s.late("value/loss").value < 0.5 * s.early("value/loss").value:
+        return  # it is on its way down
     spread = next((n for n in ("reward/std", "reward/spread") if s.has(n)), "")
     parts = [float(np.abs(x_N).max()), 3.0 * float(s.values(spread).max()) if spread else 0.0]
     penalty = s.values("reward/kl_penalty")

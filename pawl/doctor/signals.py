@@ -18,6 +18,7 @@ from pawl.store.log import Log, Series
 GOALS = ("reward/mean", "preference/accuracy", "eval/pass_at_1", "preference/margin", "loss/total")
 RECENT = 20  # points that "now" means
 CAP_SHARE = 0.8  # of the rows reach the same longest length: a cap
+LARGEST = 1e50  # fourth powers of it are still numbers
 T = TypeVar("T")
 
 
@@ -57,7 +58,7 @@ class Signals:
 
         def make() -> Floats:
             found = self.log.series.get(name)
-            return found.finite() if found is not None else np.zeros(0)
+            return np.clip(found.finite(), -LARGEST, LARGEST) if found is not None else np.zeros(0)
 
         return self._once("values", name, make)
 
@@ -167,7 +168,7 @@ class Signals:
         _, i, j = np.intersect1d(one.row_N, two.row_N, assume_unique=True, return_indices=True)
         x, y = one.value_N[i], two.value_N[j]
         both = np.isfinite(x) & np.isfinite(y)
-        return x[both], y[both]
+        return np.clip(x[both], -LARGEST, LARGEST), np.clip(y[both], -LARGEST, LARGEST)
 
     def cap(self) -> float | None:
         """The completion limit in tokens: the option, or the longest length that keeps recurring.
