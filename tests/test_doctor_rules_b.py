@@ -108,9 +108,9 @@ SICK: dict[str, tuple[Callable[[], Log], str, str]] = {
             {
                 R: rising(),
                 "length/mean": line(100, 300, sd=10),
-                "eval/pass_at_1": noise(4, 10, 0.3, 0.02),
+                "eval/pass_at_1": noise(4, 40, 0.3, 0.02),
             },
-            every={"eval/pass_at_1": 20},
+            every={"eval/pass_at_1": 5},
         ),
         "warning",
         "reward-bug",

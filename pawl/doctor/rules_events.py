@@ -12,7 +12,6 @@ import numpy as np
 from pawl.doctor.prescribe import advice
 from pawl.doctor.rule import found, rule
 from pawl.doctor.signals import Signals
-from pawl.doctor.statistics import Mean, fell
 from pawl.types import Finding
 
 RESTARTS = ("resume", "restart", "rollback", "cut", "repaired", "fork")
@@ -29,15 +28,37 @@ WATCHED = (
     "length/truncated_frac",
 )
 CLOSE = 2  # points between an event and the jump
+SIDE = 15  # points on either side that a jump is judged by
+SURE = 6.0  # standard errors; neighbours are alike, so that five happen by chance
+MOST = 50  # events that are looked at
 
 
-def _jumps(s: Signals, name: str, row: int) -> tuple[Mean, Mean] | None:
-    """Levels before and after a jump of a metric within two points of a row."""
-    near = [at for at in s.change_points(name) if abs(at - row) <= CLOSE]
-    around = s.around(name, near[0]) if near else None
-    if around is None or not (fell(*around, 4.0) or fell(around[1], around[0], 4.0)):
+def _jumps(s: Signals, name: str, row: int) -> tuple[float, float] | None:
+    """Levels just before and after a jump of a metric within two points of a row.
+
+    A jump is a step between two lines of one slope, over six of its standard errors and half of
+    the series' own spread: a slow change alone never is one.
+    """
+    series = s.log.series.get(name)
+    if series is None:
         return None
-    return around
+    x_N = s.values(name)
+    at = int(np.searchsorted(series.row_N[np.isfinite(series.value_N)], row))
+    best = (SURE, 0.0, 0.0)
+    for place in range(at - 1, at + CLOSE + 1):
+        y_N = x_N[max(0, place - SIDE) : place + SIDE]
+        left = min(place, SIDE)
+        if left < 6 or len(y_N) - left < 6:
+            continue
+        after = (np.arange(len(y_N)) >= left).astype(np.float64)
+        a_NK = np.stack([np.ones(len(y_N)), np.arange(len(y_N)) - left, after], axis=1)
+        fit = np.linalg.lstsq(a_NK, y_N, rcond=None)[0]
+        rest = y_N - a_NK @ fit
+        var = float(rest @ rest) / (len(y_N) - 3) * np.linalg.inv(a_NK.T @ a_NK)[2, 2]
+        step = abs(float(fit[2]))
+        if step > best[0] * np.sqrt(var) and step > 0.5 * float(np.std(x_N)) > 0.0:
+            best = (step / max(np.sqrt(var), 1e-300), float(fit[0]), float(fit[0] + fit[2]))
+    return best[1:] if best[0] > SURE else None
 
 
 def _rows(s: Signals, kinds: tuple[str, ...]) -> list[tuple[int, str]]:
@@ -55,8 +76,8 @@ def _rows(s: Signals, kinds: tuple[str, ...]) -> list[tuple[int, str]]:
 def resume_jump(s: Signals) -> Iterator[Finding]:
     """Metrics jump where the run was resumed or rolled back.
 
-    What: a change point of a training metric lies within two points of a restart, by over four
-    standard errors.
+    What: a training metric steps within two points of a restart, by over six standard errors and
+    beside its slope there.
     Why it matters: a resumed run should go on as if nothing had happened: a jump means that
     something was not restored.
     Evidence needed: restarts with their steps, and metrics around them.
@@ -65,18 +86,18 @@ def resume_jump(s: Signals) -> Iterator[Finding]:
     sampler's weights.
     Source: an exactly resumed run continues bit for bit.
     """
-    for row, text in _rows(s, RESTARTS)[:20]:
+    for row, text in _rows(s, RESTARTS)[:MOST]:
         hits = [(name, both) for name in WATCHED if (both := _jumps(s, name, row)) is not None]
         if not hits:
             continue
         lr = any(name == "optim/lr" for name, _ in hits)
-        lost = any(name == s.goal and name != "loss/total" and fell(*both) for name, both in hits)
+        lost = any(name == s.goal and b < a and name != "loss/total" for name, (a, b) in hits)
         yield found(
             "critical" if len(hits) >= 2 and lost and not s.better else "warning",
             "fault",
             ", ".join(name for name, _ in hits),
             f"{len(hits)} metric{'s' if len(hits) > 1 else ''} jump at the {text}",
-            *(f"{name}: {a.value:.3g} before, {b.value:.3g} after" for name, (a, b) in hits),
+            *(f"{name}: {a:.3g} before, {b:.3g} after" for name, (a, b) in hits),
             causes=(
                 ("optimiser-detached", 0.6, "optimiser or schedule were not restored"),
                 ("stale-weights", 0.4, "the sampler may hold other weights"),
@@ -96,7 +117,7 @@ def resume_jump(s: Signals) -> Iterator[Finding]:
 def stage_jump(s: Signals) -> Iterator[Finding]:
     """The reward jumps where the curriculum changed: other problems, not another policy.
 
-    What: a change point of the reward within two points of a new stage.
+    What: the reward steps within two points of a new stage, beside its slope there.
     Why it matters: a fall there is no regression, and a rise no learning.
     Evidence needed: stages, by a column or by events.
     Traps: this is the trap: trend tests over a stage's edge compare different problems.
@@ -107,7 +128,9 @@ def stage_jump(s: Signals) -> Iterator[Finding]:
     series = s.log.series.get("curriculum/stage")
     if series is not None:
         rows += [int(series.row_N[i + 1]) for i in np.flatnonzero(np.diff(series.value_N))]
-    hits = [(row, both) for row in sorted(set(rows)) if (both := _jumps(s, "reward/mean", row))]
+    hits = [
+        (row, both) for row in sorted(set(rows))[:MOST] if (both := _jumps(s, "reward/mean", row))
+    ]
     if hits:
         yield found(
             "info",
@@ -115,9 +138,6 @@ def stage_jump(s: Signals) -> Iterator[Finding]:
             "reward/mean, curriculum/stage",
             f"the reward jumps at {len(hits)} change{'s' if len(hits) > 1 else ''} of stage: other "
             "problems, not another policy",
-            *(
-                f"step {s.log.step_N[row]:g}: {a.value:.3g} to {b.value:.3g}"
-                for row, (a, b) in hits[:5]
-            ),
+            *(f"step {s.log.step_N[row]:g}: {a:.3g} to {b:.3g}" for row, (a, b) in hits[:5]),
             series=("reward/mean", "curriculum/stage"),
         )

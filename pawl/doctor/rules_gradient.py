@@ -84,7 +84,7 @@ def gradient_spikes(s: Signals) -> Iterator[Finding]:
 
 def spikes(x_N: Floats) -> list[int]:
     """Places where a positive series stands far above what came before, and by threefold."""
-    if len(x_N) < 20 or float(x_N.min()) <= 0.0:
+    if len(x_N) < 20 or float(x_N.min()) <= 0.0 or x_N.max() <= 3.0 * np.quantile(x_N, 0.05):
         return []
     far = np.flatnonzero(robust_z(np.log(x_N)) > 6.0)
     return [int(i) for i in far if x_N[i] > 3.0 * np.median(x_N[max(0, i - 50) : i])]

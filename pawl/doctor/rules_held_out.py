@@ -30,14 +30,13 @@ def beside(s: Signals, train: str, held: str) -> tuple[Floats, Floats]:
     if not (s.has(train) and s.has(held)):
         return np.zeros(0), np.zeros(0)
     a, b = s.series(train), s.series(held)
-    rows, x_N = a.row_N[np.isfinite(a.value_N)], s.values(train)
-    means, values = [], []
-    for row, value in zip(b.row_N[np.isfinite(b.value_N)], s.values(held), strict=True):
-        end = int(np.searchsorted(rows, row, side="right"))
-        if end >= 3:
-            means.append(float(np.mean(x_N[max(0, end - BEFORE) : end])))
-            values.append(float(value))
-    return np.array(means), np.array(values)
+    rows, sums = a.row_N[np.isfinite(a.value_N)], np.cumsum(s.values(train))
+    sums = np.concatenate([[0.0], sums])
+    ends = np.searchsorted(rows, b.row_N[np.isfinite(b.value_N)], side="right")
+    good = ends >= 3
+    ends = ends[good]
+    starts = np.maximum(ends - BEFORE, 0)
+    return (sums[ends] - sums[starts]) / (ends - starts), s.values(held)[good]
 
 
 def pair_of(s: Signals) -> tuple[str, str]:
@@ -71,7 +70,9 @@ def train_minus_probe(s: Signals) -> Iterator[Finding]:
     gap, own = trend(a_N - b_N), s.trend(held)
     if gap.direction != "up" or s.trend(train).direction != "up":
         return
-    falls = own.direction == "down"
+    falls = own.direction == "down" and own.sure
+    if own.direction == "none" and own.high > 0.5 * s.trend(train).difference:
+        return  # too few evaluations to say that it does not follow
     yield found(
         "critical" if falls else "info" if own.direction == "up" else "warning",
         "nothing" if own.direction == "up" else "fault",
@@ -117,7 +118,7 @@ def held_out_falls(s: Signals) -> Iterator[Finding]:
     at = int(np.argmax(x_N))
     se = float(np.median(error)) if len(error) else math.inf
     passed = at < len(x_N) - 2 and float(x_N[at] - x_N[-2:].max()) > 3.0 * math.sqrt(2.0) * se
-    falls = len(x_N) >= 6 and own.direction == "down"
+    falls = len(x_N) >= 6 and own.direction == "down" and own.sure
     if not falls and not passed:
         return
     up = s.goal not in ("", held) and s.better

@@ -12,7 +12,7 @@ import numpy as np
 from pawl.doctor import prescribe
 from pawl.doctor.rule import found, rule
 from pawl.doctor.signals import Signals
-from pawl.doctor.statistics import fell, mean_of, rank_correlation
+from pawl.doctor.statistics import fell, mean_of, moving_mean, rank_correlation
 from pawl.doctor.texts import texts
 from pawl.types import Finding
 
@@ -95,7 +95,7 @@ def truncation_returns(s: Signals) -> Iterator[Finding]:
     if len(x_N) < 40:
         return
     width = max(10, len(x_N) // 10)
-    means = np.convolve(x_N, np.ones(width) / width, "valid")
+    means = moving_mean(x_N, width)
     at = int(np.argmin(means))
     low, first = mean_of(x_N[at : at + width]), mean_of(x_N[:width])
     now = s.late("length/truncated_frac")
@@ -137,7 +137,7 @@ def length_grows(s: Signals) -> Iterator[Finding]:
     held = s.trend(s.held_out) if s.held_out else None
     if held is not None and held.direction == "up":
         return
-    known = held is not None and held.n >= 6
+    known = held is not None and held.n >= 6 and held.high < 0.2 * abs(held.first)
     yield found(
         "warning" if known else "info",
         "fault" if known else "unusual",

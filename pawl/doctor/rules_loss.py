@@ -39,7 +39,9 @@ def loss_instability(s: Signals) -> Iterator[Finding]:
     if s.log.kind != "policy":
         if t.direction == "up" and t.first > 0:
             yield found(
-                "critical" if not s.has("preference/accuracy") or s.worse else "warning",
+                "critical"
+                if t.sure and (s.worse or not s.has("preference/accuracy"))
+                else "warning",
                 "fault",
                 "loss/total",
                 f"the loss rises: {t.words}",

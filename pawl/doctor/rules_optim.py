@@ -13,7 +13,7 @@ from pawl.doctor import prescribe
 from pawl.doctor.prescribe import advice
 from pawl.doctor.rule import found, rule
 from pawl.doctor.signals import Signals
-from pawl.doctor.statistics import fell, mean_of
+from pawl.doctor.statistics import fell, mean_of, moving_mean
 from pawl.types import Finding
 
 TINY, HUGE = 1e-6, 1e-2  # change of the weights in one step / their size
@@ -101,7 +101,7 @@ def too_large(s: Signals) -> Iterator[Finding]:
     if not signs or len(x_N) < 20 or s.better:
         return
     width = max(5, len(x_N) // 10)
-    means = np.convolve(x_N, np.ones(width) / width, "valid")
+    means = moving_mean(x_N, width)
     at = int(np.argmax(means))
     best, now = mean_of(x_N[at : at + width]), s.late("reward/mean")
     first = s.early("reward/mean")

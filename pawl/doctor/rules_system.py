@@ -120,7 +120,8 @@ def slower(s: Signals) -> Iterator[Finding]:
             series=("time/step_s", work),
         )
     level = float(np.median(x_N))
-    far = np.flatnonzero((robust_z(x_N) > 8.0) & (x_N > 3.0 * level))
+    far = np.flatnonzero(x_N > 3.0 * level)
+    far = far[robust_z(x_N)[far] > 8.0] if len(far) >= 2 else far
     if len(far) >= 2:
         yield found(
             "info",

@@ -65,6 +65,11 @@ class Trend:
         return self.direction != "none"
 
     @property
+    def sure(self) -> bool:
+        """Whether both tests reject at 1%: what a critical finding by one trend alone asks for."""
+        return self.significant and max(self.p, self.confirm_p) < 0.01
+
+    @property
     def words(self) -> str:
         """First and last level, the change and its interval."""
         return (
@@ -280,6 +285,12 @@ def _best_split(y_K: Floats, shortest: int = 3) -> tuple[float, int]:
     gain = left**2 / size + (total - left) ** 2 / (n - size) - total**2 / n
     best = int(np.argmax(gain))
     return float(gain[best]), best + shortest
+
+
+def moving_mean(x_N: Floats, width: int) -> Floats:
+    """Means of `width` consecutive points, one for each place that has them."""
+    sums = np.concatenate([[0.0], np.cumsum(x_N)])
+    return (sums[width:] - sums[:-width]) / width
 
 
 def fell(before: Mean, after: Mean, errors: float = 3.0) -> bool:
