@@ -94,7 +94,7 @@ def _profiles(epoch: Floats, x_N: Floats) -> list[Floats]:
     return [y - level[i] - slopes[i] * inner for i, y in enumerate(means)]
 
 
-@rule("D907", "problems-again", "epoch|prompts_seen")
+@rule("D907", "problems-again", "epoch|prompts_seen", proof="real")
 def problems_again(s: Signals) -> Iterator[Finding]:
     """The same problems come again and again.
 
@@ -103,7 +103,8 @@ def problems_again(s: Signals) -> Iterator[Finding]:
     Why it matters: after a few visits answers are remembered; draws that repeat early mean that
     sampling does not go through the set as it should.
     Evidence needed: epochs, or the counts of draws and of distinct problems.
-    Traps: a mix with weights and refilled batches draws some problems more often by design.
+    Traps: a mix with weights, and sampling with replacement, draw some problems more often by
+    design: critical only where neither is used (Pawl without a mix).
     Fix: more problems instead of more epochs; a sampler without replacement.
     Source: gains of repeated data fade after about four epochs (Muennighoff et al. 2023).
     """
@@ -114,8 +115,9 @@ def problems_again(s: Signals) -> Iterator[Finding]:
         size = float(drawn[-1] / of[-1]) if len(of) and of[-1] > 0 else 0.0
         first = (drawn >= 20) & (drawn <= size)
         if first.any() and float(distinct[first][-1]) < 0.9 * float(drawn[first][-1]):
+            plain = s.log.library == "pawl" and not s.family("mix_share/")
             yield found(
-                "warning",
+                "critical" if plain and not s.has("curriculum/stage") else "warning",
                 "fault",
                 "prompts_seen, drawn",
                 f"{drawn[first][-1]:g} draws of the first epoch hit {distinct[first][-1]:g} "
@@ -127,6 +129,7 @@ def problems_again(s: Signals) -> Iterator[Finding]:
                     "the ids of the first epoch are all different",
                 ),
                 series=("prompts_seen", "drawn"),
+                early=True,
             )
     gained = bool(s.held_out) and s.trend(s.held_out).direction == "up"
     if len(epoch) and float(epoch.max()) > 3.0 and not gained and s.log.kind == "policy":

@@ -1,6 +1,6 @@
-"""Rules about what happened on the way: resumes and stages that coincide with a jump.
+"""Rules about what happened on the way: metrics that jump where a run was resumed.
 
-Codes D908 and D909. Left out: jumps without an event.
+Code D908. Left out: the reward's own jumps and new stages (D217).
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from pawl.doctor.signals import Signals
 from pawl.types import Finding
 
 RESTARTS = ("resume", "restart", "rollback", "cut", "repaired", "fork")
-STAGES = ("curriculum", "stage")
 WATCHED = (
     "reward/mean",
     "preference/accuracy",
@@ -39,11 +38,7 @@ def _jumps(s: Signals, name: str, row: int) -> tuple[float, float] | None:
     A jump is a step between two lines of one slope, over six of its standard errors and half of
     the series' own spread: a slow change alone never is one.
     """
-    series = s.log.series.get(name)
-    if series is None:
-        return None
-    x_N = s.values(name)
-    at = int(np.searchsorted(series.row_N[np.isfinite(series.value_N)], row))
+    x_N, at = s.values(name), int(np.searchsorted(s.rows(name), row))
     best = (SURE, 0.0, 0.0)
     for place in range(at - 1, at + CLOSE + 1):
         y_N = x_N[max(0, place - SIDE) : place + SIDE]
@@ -81,14 +76,15 @@ def resume_jump(s: Signals) -> Iterator[Finding]:
     Why it matters: a resumed run should go on as if nothing had happened: a jump means that
     something was not restored.
     Evidence needed: restarts with their steps, and metrics around them.
-    Traps: a restart after a change of options jumps by design; one metric may jump by chance.
+    Traps: a restart after a change of options jumps by design. A jump of the reward alone is
+    another matter (D217).
     Fix: restore all of weights, optimiser, schedule, random states, place in the data, and the
     sampler's weights.
     Source: an exactly resumed run continues bit for bit.
     """
     for row, text in _rows(s, RESTARTS)[:MOST]:
         hits = [(name, both) for name in WATCHED if (both := _jumps(s, name, row)) is not None]
-        if not hits:
+        if not any(name != s.goal for name, _ in hits):
             continue
         lr = any(name == "optim/lr" for name, _ in hits)
         lost = any(name == s.goal and b < a and name != "loss/total" for name, (a, b) in hits)
@@ -110,34 +106,4 @@ def resume_jump(s: Signals) -> Iterator[Finding]:
                 "resume from a checkpoint and compare the next step with that of the first run",
             ),
             series=tuple(name for name, _ in hits),
-        )
-
-
-@rule("D909", "stage-jump", "curriculum/stage|events", "reward/mean")
-def stage_jump(s: Signals) -> Iterator[Finding]:
-    """The reward jumps where the curriculum changed: other problems, not another policy.
-
-    What: the reward steps within two points of a new stage, beside its slope there.
-    Why it matters: a fall there is no regression, and a rise no learning.
-    Evidence needed: stages, by a column or by events.
-    Traps: this is the trap: trend tests over a stage's edge compare different problems.
-    Fix: compare within stages, or by a held-out set that stays the same.
-    Source: change points intersected with events.
-    """
-    rows = [row for row, _ in _rows(s, STAGES)]
-    series = s.log.series.get("curriculum/stage")
-    if series is not None:
-        rows += [int(series.row_N[i + 1]) for i in np.flatnonzero(np.diff(series.value_N))]
-    hits = [
-        (row, both) for row in sorted(set(rows))[:MOST] if (both := _jumps(s, "reward/mean", row))
-    ]
-    if hits:
-        yield found(
-            "info",
-            "unusual",
-            "reward/mean, curriculum/stage",
-            f"the reward jumps at {len(hits)} change{'s' if len(hits) > 1 else ''} of stage: other "
-            "problems, not another policy",
-            *(f"step {s.log.step_N[row]:g}: {a:.3g} to {b:.3g}" for row, (a, b) in hits[:5]),
-            series=("reward/mean", "curriculum/stage"),
         )

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 import numpy as np
 
 from pawl.doctor import prescribe
-from pawl.doctor.prescribe import advice
 from pawl.doctor.rule import found, rule
 from pawl.doctor.signals import Signals
 from pawl.doctor.statistics import Floats, fell, robust_z
@@ -20,7 +19,7 @@ NEAR = 10  # points between two spikes of one event
 IDLE = 5  # exact zeros in a row
 
 
-@rule("D606", "gradient-spikes", "optim/grad_norm")
+@rule("D606", "gradient-spikes", "optim/grad_norm", proof="real")
 def gradient_spikes(s: Signals) -> Iterator[Finding]:
     """The gradient norm jumps far above its level.
 
@@ -37,7 +36,7 @@ def gradient_spikes(s: Signals) -> Iterator[Finding]:
     places = spikes(x_N)
     if not places:
         return
-    rows = s.series("optim/grad_norm").row_N[np.isfinite(s.series("optim/grad_norm").value_N)]
+    rows = s.rows("optim/grad_norm")
     burst = [a for a, b in zip(places, places[1:], strict=False) if b - a <= NEAR]
     shown = ", ".join(f"{x_N[i]:.3g} at step {s.log.step_N[rows[i]]:g}" for i in places[:4])
     hurt = False
@@ -120,55 +119,46 @@ def always_clipped(s: Signals) -> Iterator[Finding]:
         )
 
 
-@rule("D608", "zero-gradient", "optim/grad_norm", kinds=("policy",), proof="real")
+@rule("D608", "zero-gradient", "optim/grad_norm", kinds=("policy",))
 def zero_gradient(s: Signals) -> Iterator[Finding]:
-    """The gradient is exactly 0 at some steps.
+    """The gradient is exactly 0 at some steps, and ties explain it or nothing is known of them.
 
     What: five points in a row, or a fifth of all, have a gradient norm of exactly 0.
     Why it matters: nothing was learned there. Groups that all tie explain it; otherwise the
     trained weights hang on no part of the loss.
     Evidence needed: gradient norms; the share of tied groups tells the two apart.
     Traps: steps whose groups all tie have a gradient of 0 in health, unless a KL term has one.
-    Fix: where groups do not tie, see that trained parameters take part in the loss and require
-    gradients.
+    Steps with groups that differ are another matter (D111).
+    Fix: log the share of tied groups; see that trained parameters take part in the loss.
     Source: equal rewards give advantages of 0 (GRPO, Shao et al. 2024).
     """
     x_N = s.values("optim/grad_norm")
     zero = x_N == 0.0
     runs = np.split(zero, np.flatnonzero(np.diff(zero)) + 1)
     longest = max((len(run) for run in runs if len(run) and run[0]), default=0)
-    if longest < IDLE and float(zero.mean()) < 0.2 or len(x_N) < IDLE:
+    if (longest < IDLE and float(zero.mean()) < 0.2) or len(x_N) < IDLE:
         return
     norm, tied = s.paired("optim/grad_norm", "group/zero_std_frac")
     at_zero = tied[norm == 0.0]
     known = len(at_zero) >= IDLE
-    explained = known and float(np.mean(at_zero >= 0.999)) > 0.8
-    place = f"{int(zero.sum())} of {len(x_N)} gradient norms are exactly 0"
-    if explained:
-        yield found(
-            "info",
-            "unusual",
-            "optim/grad_norm, group/zero_std_frac",
-            f"{place}: every group ties at those steps, so there is nothing to learn from",
-            causes=(("zero-signal-groups", 0.6, "groups of equal rewards"),),
-            series=("optim/grad_norm", "group/zero_std_frac"),
-        )
+    if known and float(np.mean(at_zero >= 0.999)) <= 0.8:
         return
+    place = f"{int(zero.sum())} of {len(x_N)} gradient norms are exactly 0"
     yield found(
-        "critical" if known and longest >= IDLE else "warning",
-        "fault",
-        "optim/grad_norm",
-        place + (" although groups differ in their rewards" if known else ""),
-        f"{longest} of them in a row",
-        causes=(
-            ("optimiser-detached", 0.8 if known else 0.5, "no gradient reaches the weights"),
-            ("zero-signal-groups", 0.1 if known else 0.5, "groups of equal rewards do the same"),
+        "info" if known else "warning",
+        "unusual" if known else "fault",
+        "optim/grad_norm" + (", group/zero_std_frac" if known else ""),
+        place
+        + (
+            ": every group ties at those steps, so there is nothing to learn from"
+            if known
+            else f", {longest} in a row: all groups tie there, or no gradient arrives"
         ),
-        fix=advice(
-            "no gradient reaches the trained weights",
-            "a gradient norm above 0 at every step with groups that differ",
-            "one update changes a trained parameter",
+        causes=(("zero-signal-groups", 0.6, "groups of equal rewards"),)
+        if known
+        else (
+            ("zero-signal-groups", 0.5, "groups of equal rewards have no gradient"),
+            ("optimiser-detached", 0.5, "no gradient reaches the weights"),
         ),
-        series=("optim/grad_norm",),
-        early=known,
+        series=("optim/grad_norm", "group/zero_std_frac"),
     )

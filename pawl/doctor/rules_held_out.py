@@ -29,10 +29,8 @@ def beside(s: Signals, train: str, held: str) -> tuple[Floats, Floats]:
     """For each evaluation the mean of the training points before it, and its own value."""
     if not (s.has(train) and s.has(held)):
         return np.zeros(0), np.zeros(0)
-    a, b = s.series(train), s.series(held)
-    rows, sums = a.row_N[np.isfinite(a.value_N)], np.cumsum(s.values(train))
-    sums = np.concatenate([[0.0], sums])
-    ends = np.searchsorted(rows, b.row_N[np.isfinite(b.value_N)], side="right")
+    sums = np.concatenate([[0.0], np.cumsum(s.values(train))])
+    ends = np.searchsorted(s.rows(train), s.rows(held), side="right")
     good = ends >= 3
     ends = ends[good]
     starts = np.maximum(ends - BEFORE, 0)
@@ -99,39 +97,32 @@ def train_minus_probe(s: Signals) -> Iterator[Finding]:
 
 @rule("D902", "held-out-falls", "eval/pass_at_1|eval/reward_mean|eval/preference_accuracy")
 def held_out_falls(s: Signals) -> Iterator[Finding]:
-    """The held-out measure falls, whatever the training metric does.
+    """The held-out measure falls over the run, whatever the training metric does.
 
-    What: it falls beyond noise over six evaluations or more, or its last two lie below its best by
-    over three of their own standard errors.
-    Why it matters: the run makes the policy worse at what it is for.
-    Evidence needed: six evaluations, or their standard errors.
-    Traps: a best value among many is partly luck: two evaluations in a row have to be below it.
-    Another problem set or sampling in the middle of a run breaks the series.
-    Fix: go back to the best checkpoint; change one thing.
-    Source: paired comparison of evaluations; early stopping.
+    What: it falls over six evaluations or more, by both trend tests at 1%.
+    Why it matters: the run makes the policy worse at what it is for; where the training metric
+    rises meanwhile, training is paid for something else.
+    Evidence needed: six evaluations.
+    Traps: another problem set or sampling in the middle of a run breaks the series. A single drop
+    from the best is another matter (D215).
+    Fix: go back to the best checkpoint; audit the reward; change one thing.
+    Source: early stopping; Gao et al. 2022 for rewards that part from the truth.
     """
     held = s.held_out
     x_N, own = s.values(held), s.trend(held)
-    if len(x_N) < 4:
-        return
-    error = s.values("eval/pass_at_1_se") if held == "eval/pass_at_1" else np.zeros(0)
-    at = int(np.argmax(x_N))
-    se = float(np.median(error)) if len(error) else math.inf
-    passed = at < len(x_N) - 2 and float(x_N[at] - x_N[-2:].max()) > 3.0 * math.sqrt(2.0) * se
-    falls = len(x_N) >= 6 and own.direction == "down" and own.sure
-    if not falls and not passed:
+    if len(x_N) < 6 or own.direction != "down" or not own.sure:
         return
     up = s.goal not in ("", held) and s.better
     yield found(
         "critical",
         "fault",
         held,
-        f"{held} falls from its best of {x_N[at]:.3g} to {x_N[-1]:.3g}"
-        + (f" while {s.goal} rises" if up else ""),
-        f"best at evaluation {at + 1} of {len(x_N)}; {own.words}",
+        f"{held} falls, {own.first:.3g} to {own.last:.3g}"
+        + (f", while {s.goal} rises" if up else ""),
+        own.words,
         causes=(
-            ("regression-after-peak", 0.8, "the best was passed"),
-            ("reward-bug", 0.7 if up else 0.2, "a reward that rises while the truth falls"),
+            ("regression-after-peak", 0.7, "the best was passed"),
+            ("reward-bug", 0.75 if up else 0.2, "a reward that rises while the truth falls"),
             ("lr-too-high", 0.2 if up else 0.4, "updates undo what was learned"),
         ),
         fix=advice(

@@ -17,7 +17,8 @@ from pawl.doctor.statistics import fell, mean_of, moving_mean
 from pawl.types import Finding
 
 TINY, HUGE = 1e-6, 1e-2  # change of the weights in one step / their size
-STILL = 1e-4  # nat a token of KL after a hundred steps
+POINTS = 60
+STILL = 1e-4  # nat a token of KL after that many
 ROUNDED = 0.9  # share of numbers that an update leaves as they were
 
 
@@ -25,8 +26,9 @@ ROUNDED = 0.9  # share of numbers that an update leaves as they were
 def nothing_moves(s: Signals) -> Iterator[Finding]:
     """The policy stays where it was although there is a signal to follow.
 
-    What: after 100 steps a step changes the weights by less than a millionth, or the KL is below
-    1e-4 nat a token, and the reward shows no trend where a fifth of its level would be seen.
+    What: after 60 steps a step changes the weights by less than a millionth, or the KL is below
+    1e-4 nat a token, and the reward shows no trend where a fifth of its level would be seen;
+    critical where the update says so, or both do at a ten-thousandth.
     Why it matters: the run costs what a learning one costs.
     Evidence needed: KL or relative update, a flat reward with enough points, rewards that differ.
     Traps: without a KL term the KL may be logged as 0; a warm-up and tied groups stand still too;
@@ -35,7 +37,7 @@ def nothing_moves(s: Signals) -> Iterator[Finding]:
     Source: LoRA needs about ten times the rate of full training (LoRA without regret, 2025).
     """
     reward = s.trend("reward/mean")
-    if reward.n < 100 or reward.significant:
+    if reward.n < POINTS or reward.significant:
         return
     if reward.detectable > 0.2 * max(abs(reward.first), abs(reward.last)):
         return
@@ -47,17 +49,18 @@ def nothing_moves(s: Signals) -> Iterator[Finding]:
         return
     ratio, kl = s.values("optim/update_ratio"), s.values("policy/kl_ref")
     small = len(ratio) >= 20 and float(np.median(ratio)) < TINY
-    still = len(kl) >= 100 and 0.0 < float(np.median(kl[-50:])) < STILL and kl.max() < 100 * STILL
+    still = len(kl) >= POINTS and 0.0 < float(np.median(kl[-30:])) < STILL and kl.max() < 1e-2
     if not small and not still:
         return
+    both = still and len(ratio) >= 20 and float(np.median(ratio)) < 100 * TINY
     held = bool(s.held_out) and s.trend(s.held_out).direction == "up"
     yield found(
-        "critical" if small and not held else "warning",
+        "critical" if (small or both) and not held else "warning",
         "nothing" if held else "fault",
         "optim/update_ratio" if small else "policy/kl_ref",
         f"a step changes the weights by {np.median(ratio):.1g} of their size"
         if small
-        else f"the KL is {np.median(kl[-50:]):.1g} nat a token after {len(kl)} points",
+        else f"the KL is {np.median(kl[-30:]):.1g} nat a token after {len(kl)} points",
         f"reward: {reward.words}; {reward.detectable:.3g} would have been seen",
         causes=(
             ("lr-too-low", 0.8, "the policy stays where it was"),
@@ -105,7 +108,8 @@ def too_large(s: Signals) -> Iterator[Finding]:
     at = int(np.argmax(means))
     best, now = mean_of(x_N[at : at + width]), s.late("reward/mean")
     first = s.early("reward/mean")
-    lost = fell(best, now, 4.0) and (s.worse or fell(first, now, 2.0))
+    sudden = x_N[0] - now.value > 6.0 * max(float(np.std(x_N[-20:])), 1e-6)
+    lost = (fell(best, now, 4.0) and (s.worse or fell(first, now, 2.0))) or sudden
     yield found(
         "critical" if lost else "warning",
         "fault",
@@ -160,13 +164,17 @@ def rounded_away(s: Signals) -> Iterator[Finding]:
     What: over 90% of the trained numbers are the same after a step, at a learning rate above 0.
     Why it matters: weights in bfloat16 have 8 bits: steps below 0.4% of a number are lost.
     Evidence needed: the share of unchanged numbers.
-    Traps: a sparse gradient (embeddings, experts) leaves numbers alone; so do steps at rate 0.
+    Traps: a sparse gradient (embeddings, experts) leaves numbers alone; so do steps at rate 0 or
+    without a gradient. Where every number stays as it was no update arrives at all (D112).
     Fix: keep trained weights in float32 (or master copies of them).
     Source: bfloat16 has 8 bits of precision.
     """
     x_N, lr = s.values("optim/unchanged_frac"), s.values("optim/lr")
-    now = float(np.median(x_N[-20:]))
-    if len(x_N) < 5 or now < ROUNDED or (len(lr) and float(lr[-20:].max()) <= 0.0):
+    if s.has("optim/grad_norm"):  # steps without a gradient leave every number alone
+        norm, x_N = s.paired("optim/grad_norm", "optim/unchanged_frac")
+        x_N = x_N[norm > 0.0]
+    now = float(np.median(x_N[-20:])) if len(x_N) >= 5 else 0.0
+    if now < ROUNDED or now >= 1.0 or (len(lr) and float(lr[-20:].max()) <= 0.0):
         return
     yield found(
         "critical" if now >= 0.99 and not s.better else "warning",

@@ -20,7 +20,7 @@ NEAR = 0.56  # an accuracy that nobody wants
 GAP = 0.1
 
 
-@rule("D804", "accuracy-at-chance", TRAIN, proof="real")
+@rule("D804", "accuracy-at-chance", TRAIN)
 def at_chance(s: Signals) -> Iterator[Finding]:
     """Preference accuracy cannot be told from a coin.
 

@@ -1,6 +1,6 @@
-"""Rules about PPO's policy side: no update at all, a penalty larger than the score, odd entropies.
+"""Rules about PPO's policy side: no update at all, a penalty larger than the score.
 
-Codes D705 to D707. Left out: the critic (`rules_value`), KL and entropy as such (`rules_policy`).
+Codes D705 and D706. Left out: the critic (`rules_value`), KL and entropy as such (`rules_policy`).
 """
 
 from __future__ import annotations
@@ -128,26 +128,3 @@ def penalty_beats_score(s: Signals) -> Iterator[Finding]:
         ),
         series=("reward/kl_penalty", "reward/mean"),
     )
-
-
-@rule("D707", "negative-entropy", "policy/entropy")
-def negative_entropy(s: Signals) -> Iterator[Finding]:
-    """The entropy is negative: padding was averaged in.
-
-    What: half or more of the entropies lie below 0.
-    Why it matters: no distribution over tokens has a negative entropy; the metric is of no use, the
-    training is not touched by it.
-    Evidence needed: the entropy.
-    Traps: it looks like a collapse, and is none: padded places held a log-prob of 1.
-    Fix: update the library; do not read this entropy.
-    Source: TRL's PPO filled padded places with a log-prob of 1.0 (pull request 6121 mends it).
-    """
-    x_N = s.values("policy/entropy")
-    if float(np.mean(x_N < -1e-6)) >= 0.5:
-        yield found(
-            "info",
-            "unusual",
-            "policy/entropy",
-            f"an entropy of {np.median(x_N):.3g} is none: padding was averaged in",
-            series=("policy/entropy",),
-        )

@@ -10,16 +10,23 @@ from collections.abc import Callable
 from typing import TypeVar, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pawl.doctor import statistics
 from pawl.doctor.statistics import Floats, Mean, Trend
 from pawl.store.log import Log, Series
+from pawl.store.table import Places
 
 GOALS = ("reward/mean", "preference/accuracy", "eval/pass_at_1", "preference/margin", "loss/total")
 RECENT = 20  # points that "now" means
 CAP_SHARE = 0.8  # of the rows reach the same longest length: a cap
-LARGEST = 1e50  # fourth powers of it are still numbers
+BEYOND = 1e100  # what is larger counts as infinite: its square and sum would overflow
 T = TypeVar("T")
+
+
+def numbers(x_N: Floats) -> NDArray[np.bool_]:
+    """Which values can be calculated with: not nan, and below 1e100 in size."""
+    return np.asarray(np.abs(x_N) < BEYOND)
 
 
 class Signals:
@@ -58,7 +65,7 @@ class Signals:
 
         def make() -> Floats:
             found = self.log.series.get(name)
-            return np.clip(found.finite(), -LARGEST, LARGEST) if found is not None else np.zeros(0)
+            return found.value_N[numbers(found.value_N)] if found is not None else np.zeros(0)
 
         return self._once("values", name, make)
 
@@ -67,7 +74,7 @@ class Signals:
         found = self.log.series.get(name)
         if found is None:
             return np.zeros(0)
-        return self.log.step_N[found.row_N[np.isfinite(found.value_N)]]
+        return self.log.step_N[found.row_N[numbers(found.value_N)]]
 
     def trend(self, name: str) -> Trend:
         """First against last quarter of a metric."""
@@ -136,26 +143,26 @@ class Signals:
         names = ("reward/within_std", "reward/spread")
         return next((name for name in names if self.has(name)), "")
 
+    def rows(self, name: str) -> Places:
+        """The rows of the log of `values(name)`."""
+        found = self.log.series.get(name)
+        if found is None:
+            return np.zeros(0, np.int64)
+        return found.row_N[numbers(found.value_N)]
+
     def change_points(self, name: str) -> list[int]:
         """Rows of the log at which the mean of a metric jumps."""
 
         def make() -> list[int]:
-            found = self.log.series.get(name)
-            if found is None:
-                return []
-            rows = found.row_N[np.isfinite(found.value_N)]
+            rows = self.rows(name)
             return [int(rows[i]) for i in statistics.change_points(self.values(name))]
 
         return self._once("change", name, make)
 
     def around(self, name: str, row: int, n: int = RECENT) -> tuple[Mean, Mean] | None:
         """Means of a metric's n points before a row and from it on; None with under 5 of either."""
-        found = self.log.series.get(name)
-        if found is None:
-            return None
-        good = np.isfinite(found.value_N)
-        at = int(np.searchsorted(found.row_N[good], row))
         x_N = self.values(name)
+        at = int(np.searchsorted(self.rows(name), row))
         if at < 5 or len(x_N) - at < 5:
             return None
         return statistics.mean_of(x_N[max(0, at - n) : at]), statistics.mean_of(x_N[at : at + n])
@@ -167,8 +174,8 @@ class Signals:
         one, two = self.series(a), self.series(b)
         _, i, j = np.intersect1d(one.row_N, two.row_N, assume_unique=True, return_indices=True)
         x, y = one.value_N[i], two.value_N[j]
-        both = np.isfinite(x) & np.isfinite(y)
-        return np.clip(x[both], -LARGEST, LARGEST), np.clip(y[both], -LARGEST, LARGEST)
+        both = numbers(x) & numbers(y)
+        return x[both], y[both]
 
     def cap(self) -> float | None:
         """The completion limit in tokens: the option, or the longest length that keeps recurring.
