@@ -62,7 +62,8 @@ def displacement(s: Signals) -> Iterator[Finding]:
 def rests(s: Signals) -> Iterator[Finding]:
     """The preference loss never leaves ln 2.
 
-    What: after 50 points the loss still lies within 0.01 of 0.693, with a margin near 0.
+    What: after 50 points the loss still lies within 0.01 of 0.693, and neither the accuracy's
+    interval lies above one half nor the margin's above 0.
     Why it matters: ln 2 is the loss of a model without a preference.
     Evidence needed: the loss over 50 points; the learning rate, to know a warm-up.
     Traps: the first steps, and a warm-up, lie there in health.
@@ -71,6 +72,10 @@ def rests(s: Signals) -> Iterator[Finding]:
     """
     x_N, lr = s.values("loss/total"), s.values("optim/lr")
     if len(x_N) < 50 or abs(float(np.median(x_N[:5])) - LN2) > 0.02 or s.better:
+        return
+    if s.has("preference/accuracy") and s.late("preference/accuracy", 40).low > 0.5:
+        return
+    if s.has("preference/margin") and s.late("preference/margin", 40).low > 0.0:
         return
     now = s.late("loss/total")
     rising = len(lr) >= 5 and lr[-1] >= lr.max() and lr[-1] > 1.05 * lr[len(lr) // 2]

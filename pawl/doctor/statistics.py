@@ -290,7 +290,7 @@ def _best_split(y_K: Floats, shortest: int = 3) -> tuple[float, int]:
 def moving_mean(x_N: Floats, width: int) -> Floats:
     """Means of `width` consecutive points, one for each place that has them."""
     sums = np.concatenate([[0.0], np.cumsum(x_N)])
-    return (sums[width:] - sums[:-width]) / width
+    return np.asarray((sums[width:] - sums[:-width]) / width)
 
 
 def fell(before: Mean, after: Mean, errors: float = 3.0) -> bool:
