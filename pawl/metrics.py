@@ -59,6 +59,12 @@ _ALL = (
         "up",
         low=None,
     ),
+    Metric(
+        "reward/kl_penalty",
+        "mean over samples of what the KL to the reference takes off the reward, summed",
+        "reward",
+        low=None,
+    ),
     Metric("reward/between_std", "standard deviation (n - 1) of the group means", "reward"),
     _frac("reward/within_share", "squares around the group means / squares around the mean"),
     Metric(

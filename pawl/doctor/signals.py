@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pawl.doctor import statistics
 from pawl.doctor.statistics import Floats, Mean, Trend
 from pawl.store.log import Log, Series
+from pawl.store.table import Places
 
 GOALS = ("reward/mean", "preference/accuracy", "eval/pass_at_1", "preference/margin", "loss/total")
 RECENT = 20  # points that "now" means
@@ -42,13 +43,18 @@ class Signals:
         return cast(T, self._kept[key])
 
     def has(self, name: str) -> bool:
-        """Whether a metric has at least one number; `a|b` and `a/*` ask for any of several."""
-        return any(
-            any(len(self.values(n)) for n in self.log.series if n.startswith(one[:-1]))
-            if one.endswith("*")
-            else len(self.values(one)) > 0
-            for one in name.split("|")
-        )
+        """Whether a metric has at least one number; `a|b` and `a/*` ask for any of several.
+
+        `samples` and `events` ask for completions and for events of the run.
+        """
+        return any(self._has(one) for one in name.split("|"))
+
+    def _has(self, name: str) -> bool:
+        if name in ("samples", "events"):
+            return bool(self.log.samples if name == "samples" else self.log.events)
+        if name.endswith("*"):
+            return any(len(self.values(n)) for n in self.log.series if n.startswith(name[:-1]))
+        return len(self.values(name)) > 0
 
     def series(self, name: str) -> Series:
         """The metric's series; raises KeyError when it was not logged."""
@@ -115,10 +121,51 @@ class Signals:
         return len(self.values(self.goal)) if self.goal else 0
 
     @property
+    def better(self) -> bool:
+        """Whether the goal metric moves the way it should, beyond noise."""
+        way = "down" if self.goal == "loss/total" else "up"
+        return bool(self.goal) and self.trend(self.goal).direction == way
+
+    @property
+    def worse(self) -> bool:
+        """Whether the goal metric moves the wrong way, beyond noise."""
+        return bool(self.goal) and self.trend(self.goal).significant and not self.better
+
+    @property
+    def held_out(self) -> str:
+        """The metric measured on data that is not trained on; "" when there is none."""
+        names = ("eval/pass_at_1", "eval/reward_mean", "eval/preference_accuracy")
+        return next((name for name in names if self.has(name)), "")
+
+    @property
     def spread(self) -> str:
         """The metric that tells how rewards differ within groups, or may; "" when there is none."""
         names = ("reward/within_std", "reward/spread")
         return next((name for name in names if self.has(name)), "")
+
+    def rows(self, name: str) -> Places:
+        """The rows of the log of `values(name)`."""
+        found = self.log.series.get(name)
+        if found is None:
+            return np.zeros(0, np.int64)
+        return found.row_N[numbers(found.value_N)]
+
+    def change_points(self, name: str) -> list[int]:
+        """Rows of the log at which the mean of a metric jumps."""
+
+        def make() -> list[int]:
+            rows = self.rows(name)
+            return [int(rows[i]) for i in statistics.change_points(self.values(name))]
+
+        return self._once("change", name, make)
+
+    def around(self, name: str, row: int, n: int = RECENT) -> tuple[Mean, Mean] | None:
+        """Means of a metric's n points before a row and from it on; None with under 5 of either."""
+        x_N = self.values(name)
+        at = int(np.searchsorted(self.rows(name), row))
+        if at < 5 or len(x_N) - at < 5:
+            return None
+        return statistics.mean_of(x_N[max(0, at - n) : at]), statistics.mean_of(x_N[at : at + n])
 
     def paired(self, a: str, b: str) -> tuple[Floats, Floats]:
         """The values of two metrics in the rows that have both."""

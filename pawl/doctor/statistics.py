@@ -34,6 +34,11 @@ class Mean:
     n: int
     n_eff: float
 
+    @property
+    def words(self) -> str:
+        """The value and its interval."""
+        return f"{self.value:.3g} (95% interval {self.low:.3g} to {self.high:.3g})"
+
 
 @dataclass(frozen=True, slots=True)
 class Trend:
@@ -60,6 +65,19 @@ class Trend:
     def significant(self) -> bool:
         """Whether there is a direction."""
         return self.direction != "none"
+
+    @property
+    def sure(self) -> bool:
+        """Whether both tests reject at 1%: what a critical finding by one trend alone asks for."""
+        return self.significant and max(self.p, self.confirm_p) < 0.01
+
+    @property
+    def words(self) -> str:
+        """First and last level, the change and its interval."""
+        return (
+            f"{self.first:.3g} to {self.last:.3g} (change {self.difference:+.3g}, 95% interval "
+            f"{self.low:+.3g} to {self.high:+.3g})"
+        )
 
 
 def noise_of(x_N: Floats) -> float:
@@ -279,6 +297,17 @@ def _best_split(y_K: Floats, shortest: int = 3) -> tuple[float, int]:
     gain = left**2 / size + (total - left) ** 2 / (n - size) - total**2 / n
     best = int(np.argmax(gain))
     return float(gain[best]), best + shortest
+
+
+def moving_mean(x_N: Floats, width: int) -> Floats:
+    """Means of `width` consecutive points, one for each place that has them."""
+    sums = np.concatenate([[0.0], np.cumsum(x_N)])
+    return np.asarray((sums[width:] - sums[:-width]) / width)
+
+
+def fell(before: Mean, after: Mean, errors: float = 3.0) -> bool:
+    """Whether one mean lies below another by more than that many standard errors."""
+    return before.value - after.value > errors * math.hypot(before.se, after.se)
 
 
 def rank_correlation(a_N: Floats, b_N: Floats) -> float:
