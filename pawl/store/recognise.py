@@ -5,6 +5,7 @@ Left out: the formats themselves (one import_NAME.py each).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from pawl.errors import PawlError
@@ -15,11 +16,17 @@ HEAD = 1 << 16  # characters of a file that tell its format
 IMPORTERS = (import_trl, import_plain)  # the first that takes a file reads it
 
 
-def read_logs(path: Path) -> list[Log]:
-    """Every log behind a path; raises PawlError when there is none."""
+def read_logs(path: Path, names: Mapping[str, str] | None = None) -> list[Log]:
+    """Every log behind a path; raises PawlError when there is none.
+
+    names: what columns mean where the user says so, source name -> canonical name.
+    """
     if not path.exists():
         raise PawlError("no such file or folder", str(path))
-    return [canonical(raw) for raw in _raws(path)]
+    found = _raws(path)
+    for raw in found:
+        raw.names = names or raw.names
+    return [canonical(raw) for raw in found]
 
 
 def _raws(path: Path) -> list[Raw]:
