@@ -137,7 +137,7 @@ def test_horizon_ends_with_the_run_and_never_far_beyond_the_log() -> None:
     assert horizon(Signals(made), "reward/mean") == (50, 10)
     made.config["train.steps"] = 1000
     assert horizon(Signals(made), "reward/mean") == (80, 40)
-    tens = log(10.0 * np.arange(1, 41), reward=np.zeros(40))
+    tens = log(np.arange(10.0, 401.0, 10.0), reward=np.zeros(40))
     assert horizon(Signals(tens), "reward/mean") == (600, 20)
 
 
