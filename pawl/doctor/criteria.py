@@ -16,6 +16,7 @@ from typing import Literal
 import numpy as np
 
 from pawl.doctor.forecast import Forecast, persistence, window_of
+from pawl.doctor.forecast import forecast as expected
 from pawl.doctor.signals import Signals
 from pawl.errors import PawlError
 from pawl.metrics import CATALOGUE
@@ -89,8 +90,9 @@ def stated(s: Signals, forecast: Forecast | None) -> Iterator[Criterion]:
     if forecast is None:
         return
     since = float(s.log.step_N[-1])
-    if s.goal == forecast.metric:
-        yield from _of_goal(s, forecast, since)
+    of_goal = forecast if s.goal == forecast.metric else expected(s)
+    if of_goal is not None:
+        yield from _of_goal(s, of_goal, since)
     for name, limit, why in LIMITS:
         if s.has(name) and s.late(name).value < limit:
             points = window_of(len(s.values(name)))

@@ -118,7 +118,7 @@ def diagnose(log: Log, target: Target | None = None) -> Diagnosis:
         word = "noise-only" if verdict == "CANNOT TELL" else "none"
         causes = [Cause(word, 1.0, CAUSES[word], (reason,))]
     trend = s.trend(s.goal) if s.goal else None
-    ahead = None if verdict == "INVALID RUN" else forecast(s, target or _own_target(s))
+    ahead = None if verdict == "INVALID RUN" else _ahead(s, target)
     return Diagnosis(
         log,
         verdict,
@@ -134,6 +134,14 @@ def diagnose(log: Log, target: Target | None = None) -> Diagnosis:
         ahead,
         tuple(stated(s, ahead)),
     )
+
+
+def _ahead(s: Signals, target: Target | None) -> Forecast | None:
+    """The forecast for the target that was asked for, or that the run was given, or of the goal."""
+    if target is not None:
+        return forecast(s, target)
+    own = _own_target(s)
+    return (forecast(s, own) if own is not None else None) or forecast(s)
 
 
 def _own_target(s: Signals) -> Target | None:

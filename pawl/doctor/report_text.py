@@ -173,6 +173,8 @@ def _ahead(d: Diagnosis) -> Iterator[Line]:
         yield [("forecast: ", "bold"), (d.forecast.text, "")]
     elif d.verdict == "INVALID RUN":
         yield [("forecast: ", "bold"), ("none from a measurement that is broken", "")]
+    else:
+        yield [("forecast: ", "bold"), ("none from fewer than four points", "")]
     if d.criteria:
         yield [("from here on:", "bold")]
     for criterion in d.criteria:
