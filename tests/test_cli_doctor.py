@@ -15,6 +15,7 @@ import pytest
 from test_cli_commands import run
 
 from pawl.cli import doctor as command
+from pawl.cli.watch import watched
 from pawl.doctor.diagnose import Diagnosis, diagnose
 from pawl.errors import Exit, PawlError
 from pawl.store import recognise
@@ -138,6 +139,18 @@ def test_several_logs_get_a_line_each(pawl: Run, healthy: Path, invalid: Path) -
     assert lines[2:] == ["2 logs: 1 INVALID RUN, 1 HEALTHY."]
 
 
+def test_files_that_are_no_logs_are_mentioned(
+    pawl: Run, healthy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logs = recognise.search(healthy).logs
+    found = recognise.Found(logs, [(tmp_path / "a\x1b.bin", "binary")])
+    monkeypatch.setattr(recognise, "search", lambda path, names: found)
+    code, _, err = pawl(tmp_path)
+    assert (code, err) == (Exit.OK, "1 file could not be read as logs (--verbose)\n")
+    err = pawl(tmp_path, "--verbose")[2]
+    assert err.endswith("a\\x1b.bin: no log: binary\n")
+
+
 def test_report_writes_markdown_and_json_beside_it(
     pawl: Run, unclear: Path, tmp_path: Path
 ) -> None:
@@ -159,8 +172,8 @@ def test_the_report_in_a_run_folder_is_answered(
 ) -> None:
     folder = tmp_path / "runs" / "mine"
     folder.mkdir(parents=True)
-    read = recognise.read_logs
-    monkeypatch.setattr(recognise, "read_logs", lambda path, names: read(unclear, names))
+    search = recognise.search
+    monkeypatch.setattr(recognise, "search", lambda path, names: search(unclear, names))
     assert "since the last report" not in pawl(folder)[1]
     pawl(folder, "--report", folder / "report.md")
     out = pawl(folder)[1]
@@ -215,7 +228,7 @@ def test_watch_tells_again_when_something_new_was_found(tmp_path: Path) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(time, "sleep", nap)
-        last = command.watched([path], look, tell, 1.0, looks=4)
+        last = watched([path], look, tell, 1.0, looks=4)
     assert told == ["CANNOT TELL", "INVALID RUN"], "a step more of the same is nothing new"
     assert last[0].verdict == "INVALID RUN"
 
@@ -232,7 +245,7 @@ def test_watch_outlives_a_file_that_is_being_written(
             raise PawlError("no records")
         return [diagnose(log) for log in recognise.read_logs(path)]
 
-    last = command.watched([path], look, lambda diagnoses: None, 1.0, looks=3)
+    last = watched([path], look, lambda diagnoses: None, 1.0, looks=3)
     assert last[0].verdict == "INVALID RUN"
     assert "not readable at this moment: no records" in capsys.readouterr().err
 

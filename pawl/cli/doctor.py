@@ -1,15 +1,14 @@
 """`pawl doctor`: read logs, diagnose them, print or write the reports, answer by exit code.
 
 Imports stand inside, because `pawl --help` must load nothing heavy. Left out: what is found
-(`pawl.doctor`), formats (`pawl.store`), the HTML page (`pawl.dash`).
+(`pawl.doctor`), formats (`pawl.store`), the HTML page (`pawl.dash`), waiting (`watch`).
 """
 
 from __future__ import annotations
 
 import os
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 LEVELS = ("critical", "warning", "info", "never")
 COLOURS = ("red", "yellow", "green", "cyan")
 REPORT = "report.json"  # the earlier report in a run folder
-FILES = 10_000  # files of a watched folder that are looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +35,7 @@ class Ask:
     names: Mapping[str, str]
     target: Target | None
     against: Path | None
+    verbose: bool = False
 
 
 @click.command(short_help="Diagnose a training log, of Pawl or of another library.")
@@ -76,7 +75,9 @@ def doctor(
     if report is not None and report.suffix == ".json":
         raise PawlError("--report takes the Markdown file; its .json is written beside it")
     found = [_located(path) for path in paths]
-    ask = Ask(_map(mapped), _target(target), against)
+    from pawl.store.recognise import column_map
+
+    ask = Ask(column_map(mapped), _target(target), against, verbose)
 
     def look() -> list[Diagnosis]:
         return [d for path in found for d in diagnosed(path, ask)]
@@ -95,6 +96,8 @@ def doctor(
             _answer(check, diagnoses)
 
     if watch:
+        from pawl.cli.watch import watched
+
         last = watched(found, look, tell, every, looks)
     else:
         tell(last := look())
@@ -115,9 +118,11 @@ def diagnosed(path: Path, ask: Ask) -> Iterator[Diagnosis]:
     """Each log behind a path, with what became of an earlier report's criteria."""
     from pawl.doctor.criteria import before, kept
     from pawl.doctor.diagnose import diagnose
-    from pawl.store.recognise import read_logs
+    from pawl.store.recognise import search
 
-    logs = read_logs(path, ask.names)
+    found = search(path, ask.names)
+    logs = found.logs
+    _mention(found.skipped, ask.verbose)
     own = path / REPORT
     earlier = ask.against or (own if path.is_dir() and own.is_file() else None)
     if ask.against is not None and len(logs) != 1:
@@ -131,86 +136,29 @@ def diagnosed(path: Path, ask: Ask) -> Iterator[Diagnosis]:
         yield d
 
 
-def watched(
-    paths: Sequence[Path],
-    look: Callable[[], list[Diagnosis]],
-    tell: Callable[[Sequence[Diagnosis]], None],
-    every: float,
-    looks: int | None = None,
-) -> list[Diagnosis]:
-    """Look whenever a file changed, tell when something new was found; gives the last look.
+def _mention(skipped: Sequence[tuple[Path, str]], verbose: bool) -> None:
+    """Say on standard error which files of a folder were no logs."""
+    from pawl.cli.show import printable
+    from pawl.doctor.report_text import counted
 
-    looks: how often the files are looked at, None until interrupted.
-    """
-    tell(last := look())
-    seen, told, done = _stamp(paths), _gist(last), 1
-    while looks is None or done < looks:
-        time.sleep(every)
-        done += 1
-        now = _stamp(paths)
-        if now == seen:
-            continue
-        seen = now
-        try:
-            last = look()
-        except PawlError as e:  # a file that is just being written anew
-            click.echo(f"not readable at this moment: {e.what}", err=True)
-            continue
-        if _gist(last) != told:
-            told = _gist(last)
-            tell(last)
-    return last
-
-
-def _gist(diagnoses: Sequence[Diagnosis]) -> list[object]:
-    """What makes a diagnosis new: verdict, findings, first cause, criteria; not their numbers."""
-    return [
-        (
-            str(d.log.path),
-            d.verdict,
-            {(f.code, f.severity) for f in d.findings},
-            d.causes[0].id if d.causes else "",
-            [a.status for a in d.before.answers] if d.before else [],
+    if skipped and not verbose:
+        click.echo(
+            f"{counted(len(skipped), 'file')} could not be read as logs (--verbose)", err=True
         )
-        for d in diagnoses
-    ]
-
-
-def _stamp(paths: Sequence[Path]) -> dict[str, tuple[int, int]]:
-    """Time and size of every file behind the paths, two folders deep."""
-    found: dict[str, tuple[int, int]] = {}
-    for path in paths:
-        for file in [path, *path.glob("*"), *path.glob("*/*")] if path.is_dir() else [path]:
-            if len(found) < FILES and file.is_file():
-                state = file.stat()
-                found[str(file)] = (state.st_mtime_ns, state.st_size)
-    return found
+    for path, why in skipped if verbose else ():
+        click.echo(printable(f"{path}: no log: {why}", sys.stderr.encoding), err=True)
 
 
 def _located(name: str) -> Path:
     """A path as given, or the run of that name; raises PawlError with the nearest name."""
     for path in (Path(name), Path("runs") / name):
-        if path.exists():
+        if name == "-" or path.exists():  # "-" is standard input
             return path
     if os.sep in name or Path(name).suffix:
         raise PawlError("no such file or folder", name)
     from pawl.store.read import find_run
 
     return find_run(name)
-
-
-def _map(rows: Sequence[str]) -> dict[str, str]:
-    """--map options by source name; raises PawlError for a name that is no metric."""
-    from pawl.cli.explain import find
-
-    found: dict[str, str] = {}
-    for row in rows:
-        source, sign, name = row.rpartition("=")
-        if not sign or not source:
-            raise PawlError(f"--map takes SOURCE=NAME, not {row}", "command line")
-        find(name)
-        found[source] = name
-    return found
 
 
 def _target(text: str | None) -> Target | None:
