@@ -154,6 +154,29 @@ def test_what_could_not_be_checked_is_grouped_and_shown_whole_when_asked() -> No
     assert "D029 rule-29" in whole and "--verbose" not in whole
 
 
+def test_rules_with_several_needs_stand_under_the_first() -> None:
+    rows = [
+        Unchecked("D001", "a", "the log has no x and no y"),
+        Unchecked("D002", "b", "the log has no x"),
+    ]
+    assert [(k, len(v)) for k, v in report_text.grouped(rows)] == [("the log has no x", 2)]
+    assert len(report_text.grouped(rows, whole=True)) == 2
+
+
+def test_options_that_a_library_lacks_get_no_mark() -> None:
+    p = replace(FIX, name="(no such option in trl) algo.std_floor")
+    assert not report_text.fixable(finding(prescription=p))
+    assert report_text.fixable(finding())
+
+
+def test_what_lies_ahead_for_a_page() -> None:
+    d = diagnose(log())
+    rows = report_text.ahead(d)
+    assert d.forecast is not None and rows[0] == d.forecast.text
+    assert len(rows) == 1 + len(d.criteria)
+    assert report_text.ahead(diagnose(log(kl=0.5))) == []
+
+
 def test_causes_show_both_sides() -> None:
     d = diagnose(log(kl=0.5))
     assert d.verdict == "INVALID RUN"

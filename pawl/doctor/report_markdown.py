@@ -238,6 +238,6 @@ def _next(d: Diagnosis) -> Iterator[str]:
 
 def _unchecked(d: Diagnosis) -> Iterator[str]:
     rows = []
-    for because, members in grouped(d.not_checked):
+    for because, members in grouped(d.not_checked, whole=True):
         rows.append(f"{because}: {', '.join(f'{m.code} {m.name}' for m in members)}")
     yield from bullets([escaped(row, 2000) for row in rows])

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 
 from pawl.doctor.causes import Cause
 from pawl.doctor.diagnose import Diagnosis, Unchecked
+from pawl.doctor.prescribe import NO_OPTION
 from pawl.types import Finding, Prescription
 
 Part = tuple[str, str]  # text and style: "", bold, red, yellow, green, cyan, dim
@@ -92,8 +93,9 @@ def whole(d: Diagnosis) -> str:
 
 
 def fixable(finding: Finding) -> bool:
-    """Whether a change of an option is suggested."""
-    return finding.prescription is not None and bool(finding.prescription.option)
+    """Whether a change of an option is suggested that the run's own library has."""
+    p = finding.prescription
+    return p is not None and bool(p.option) and not p.name.startswith(NO_OPTION)
 
 
 def change(p: Prescription) -> str:
@@ -182,11 +184,18 @@ def _ahead(d: Diagnosis) -> Iterator[Line]:
         yield from _block(kind, rest)
 
 
-def grouped(rows: Sequence[Unchecked]) -> list[tuple[str, list[Unchecked]]]:
-    """Rules that could not be judged, by what they lacked, the longest group first."""
+def ahead(d: Diagnosis) -> list[str]:
+    """Forecast and criteria as sentences, for a page; none where there is no forecast."""
+    forecast = [d.forecast.text] if d.forecast is not None else []
+    return forecast + [f"{criterion.text()}: {criterion.why}" for criterion in d.criteria]
+
+
+def grouped(rows: Sequence[Unchecked], whole: bool = False) -> list[tuple[str, list[Unchecked]]]:
+    """Rules that could not be judged, by the first metric that they lacked (whole: by all), the
+    longest group first."""
     by: dict[str, list[Unchecked]] = {}
     for row in rows:
-        by.setdefault(row.because, []).append(row)
+        by.setdefault(row.because if whole else row.because.split(" and no ")[0], []).append(row)
     return sorted(by.items(), key=lambda item: -len(item[1]))
 
 
@@ -194,7 +203,7 @@ def _unchecked(rows: Sequence[Unchecked], verbose: bool) -> Iterator[Line]:
     if not rows:
         return
     yield [("could not be checked: ", "bold"), (f"{counted(len(rows), 'rule')}, because", "")]
-    groups = grouped(rows)
+    groups = grouped(rows, verbose)
     for because, members in groups if verbose else groups[:MOST]:
         names = ", ".join(f"{m.code} {m.name}" if verbose else m.code for m in members)
         yield from _block(f"{len(members)}", f"{because}: {names}")
