@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 from pawl.doctor.diagnose import Diagnosis
 from pawl.doctor.markdown import bullets, escaped, numbered
+from pawl.doctor.prescribe import NO_OPTION
 from pawl.doctor.report_metrics import configuration, glossary, metrics
 from pawl.doctor.report_text import change, counted, grouped, taken_for, uncertainty
 from pawl.types import Finding, Prescription
@@ -67,7 +68,8 @@ def prescriptions(d: Diagnosis) -> list[tuple[Finding, Prescription]]:
     """What findings suggest, by expected effect per cost, the best first; equal ones once.
 
     Effect: severity (3, 2, 1) times the weight of the finding's first cause. Cost: its steps in
-    fifties, a new start as 5, anything else as 1; a change that takes effect live costs half.
+    fifties, a new start as 5, anything else as 1; a change that takes effect live costs half, one
+    of an option that the run's library lacks costs ten times as much: somebody has to write it.
     """
     found: dict[tuple[str, str, str], tuple[float, Finding, Prescription]] = {}
     for f in d.findings:
@@ -76,8 +78,9 @@ def prescriptions(d: Diagnosis) -> list[tuple[Finding, Prescription]]:
             continue
         steps = re.search(r"(\d+) steps", p.cost)
         cost = int(steps[1]) / 50.0 if steps else 5.0 if "new start" in p.cost else 1.0
+        cost *= 10.0 if p.name.startswith(NO_OPTION) else 0.5 if p.live else 1.0
         effect = WEIGHTS[f.severity] * (f.causes[0][1] if f.causes else 0.5)
-        worth = effect / max(cost * (0.5 if p.live else 1.0), 0.05)
+        worth = effect / max(cost, 0.05)
         key = (p.option, p.after, p.why)
         if key not in found or found[key][0] < worth:
             found[key] = (worth, f, p)
