@@ -190,6 +190,7 @@ def test_columns_and_target_of_the_user(pawl: Run, tmp_path: Path) -> None:
     out = pawl(path, "--map", "glory=reward/mean", "--target", "reward/mean=9@50")[1]
     assert "chance of at least 9 then: below 2.5%, out of reach" in out
     assert "by step 50" in out
+    assert "no values of eval/pass_at_1" in pawl(path, "--target", "eval/pass_at_1=1")[2]
 
 
 def test_hostile_names_are_shown_as_escapes(pawl: Run, tmp_path: Path) -> None:

@@ -247,7 +247,8 @@ def test_a_broken_criterion_is_refused(tmp_path: Path) -> None:
 def test_a_target_beside_the_goal_leaves_the_goals_criteria() -> None:
     x_N = 0.5 + 0.1 * noise(np.random.default_rng(10), 60, 0.0)
     d = diagnose(log(reward=x_N, kl=np.full(60, 0.01)), Target("policy/kl_ref", 0.05))
-    assert d.forecast is not None and d.forecast.metric == "policy/kl_ref"
+    assert d.forecast is not None and d.forecast.metric == "reward/mean"
+    assert d.target is not None and d.target.metric == "policy/kl_ref"
     assert ("continue", "reward/mean") in {(c.kind, c.metric) for c in d.criteria}
 
 
@@ -257,8 +258,7 @@ def test_a_target_of_the_run_that_was_never_measured_leaves_the_goals_forecast()
     made.config |= {"target.metric": "eval/pass_at_1", "target.value": 0.9}
     d = diagnose(made)
     assert d.forecast is not None and d.forecast.metric == "reward/mean"
-    asked = diagnose(made, Target("eval/pass_at_1", 0.9))
-    assert asked.forecast is None
+    assert d.target is None
     made.config["target.metric"] = "reward/mean"
     d = diagnose(made)
     assert d.forecast is not None and d.forecast.target == 0.9

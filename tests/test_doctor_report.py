@@ -214,8 +214,8 @@ def test_json_holds_what_its_schema_says() -> None:
     assert body["schema"] == 1
     assert set(body) == {
         *("schema", "verdict", "reason", "findings", "causes", "experiment", "goal", "trend"),
-        *("needed_points", "forecast", "criteria", "before", "not_checked", "nothing_found"),
-        "log",
+        *("needed_points", "forecast", "target", "criteria", "before", "not_checked"),
+        *("nothing_found", "log"),
     }
     (row,) = body["findings"]
     assert {"code", "name", "severity", "argues", "place", "summary"} <= set(row)
@@ -307,12 +307,13 @@ def test_escaped_text_is_one_harmless_line(text: str) -> None:
     bare = re.sub(r"\\[^\w\s]", "", line)
     assert "\n" not in line and "\r" not in line
     assert not set("<>`*[]|") & set(bare)
-    assert not re.match(r"[#+=-]|\d+[.)]", line)
+    assert not re.match(r"[#+=-]|\d+[.)](\s|$)", line)
     assert line.encode("utf-8").decode("utf-8") == line
 
 
 def test_own_words_stay_readable() -> None:
     assert escaped("group/zero_std_frac is 0.5 (12 - 14)") == "group/zero_std_frac is 0.5 (12 - 14)"
+    assert escaped("0.0004") == "0.0004"
     assert escaped("- a") == "\\- a" and escaped("1. b") == "1\\. b"
 
 

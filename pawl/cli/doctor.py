@@ -116,6 +116,7 @@ def counts(d: Diagnosis, fail_on: str) -> bool:
 
 def diagnosed(path: Path, ask: Ask) -> Iterator[Diagnosis]:
     """Each log behind a path, with what became of an earlier report's criteria."""
+    from pawl.cli.show import printable
     from pawl.doctor.criteria import before, kept
     from pawl.doctor.diagnose import diagnose
     from pawl.store.recognise import search
@@ -130,6 +131,9 @@ def diagnosed(path: Path, ask: Ask) -> Iterator[Diagnosis]:
         raise PawlError(f"an earlier report is about one log, not {len(logs)}", str(path), hint)
     for log in logs:
         d = diagnose(log, ask.target)
+        if ask.target is not None and ask.target.metric not in log.series:
+            text = f"{log.path}: no values of {ask.target.metric}, so no chance of reaching it"
+            click.echo(printable(text, sys.stderr.encoding), err=True)
         if earlier is not None and len(logs) == 1:
             past = before(earlier, log)
             d = replace(d, before=past, criteria=kept(d.criteria, past.answers))

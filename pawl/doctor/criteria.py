@@ -16,7 +16,6 @@ from typing import Literal
 import numpy as np
 
 from pawl.doctor.forecast import Forecast, persistence, window_of
-from pawl.doctor.forecast import forecast as expected
 from pawl.doctor.signals import Signals
 from pawl.errors import PawlError
 from pawl.metrics import CATALOGUE
@@ -86,13 +85,11 @@ class Before:
 
 
 def stated(s: Signals, forecast: Forecast | None) -> Iterator[Criterion]:
-    """The criteria of a run whose measurements can be trusted; none without a forecast."""
+    """The criteria of a run by the forecast of its goal; none where there is no forecast."""
     if forecast is None:
         return
     since = float(s.log.step_N[-1])
-    of_goal = forecast if s.goal == forecast.metric else expected(s)
-    if of_goal is not None:
-        yield from _of_goal(s, of_goal, since)
+    yield from _of_goal(s, forecast, since)
     for name, limit, why in LIMITS:
         if s.has(name) and s.late(name).value < limit:
             points = window_of(len(s.values(name)))

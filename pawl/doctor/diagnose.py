@@ -24,7 +24,7 @@ from pawl.doctor import (
 )
 from pawl.doctor.causes import Cause, doubted, experiment, ranked
 from pawl.doctor.criteria import Before, Criterion, stated
-from pawl.doctor.forecast import Forecast, Target, forecast
+from pawl.doctor.forecast import Forecast, Target, forecast, own_target
 from pawl.doctor.rule import Rule
 from pawl.doctor.signals import Signals
 from pawl.doctor.statistics import Trend, lag1, points_needed
@@ -72,7 +72,8 @@ class Diagnosis:
     experiment: what would tell the first two causes apart; trend: of the goal metric; detectable:
     the smallest change that would have been seen; needed: points for a tenth of the goal's level;
     quiet: rules that were judged and found nothing; forecast, criteria: none from a broken
-    measurement; before: what an earlier report said, where one was given.
+    measurement; before: what an earlier report said, where one was given; target: the forecast of
+    a target that is another metric than the goal.
     """
 
     log: Log
@@ -89,6 +90,7 @@ class Diagnosis:
     forecast: Forecast | None = None
     criteria: tuple[Criterion, ...] = ()
     before: Before | None = None
+    target: Forecast | None = None
 
 
 def diagnose(log: Log, target: Target | None = None) -> Diagnosis:
@@ -118,7 +120,10 @@ def diagnose(log: Log, target: Target | None = None) -> Diagnosis:
         word = "noise-only" if verdict == "CANNOT TELL" else "none"
         causes = [Cause(word, 1.0, CAUSES[word], (reason,))]
     trend = s.trend(s.goal) if s.goal else None
-    ahead = None if verdict == "INVALID RUN" else _ahead(s, target)
+    trusted = verdict != "INVALID RUN"
+    aim = target or own_target(s)
+    ahead = forecast(s, aim if aim and aim.metric == s.goal else None) if trusted else None
+    beside = forecast(s, aim) if trusted and aim and aim.metric != s.goal else None
     return Diagnosis(
         log,
         verdict,
@@ -133,23 +138,8 @@ def diagnose(log: Log, target: Target | None = None) -> Diagnosis:
         tuple(quiet),
         ahead,
         tuple(stated(s, ahead)),
+        target=beside,
     )
-
-
-def _ahead(s: Signals, target: Target | None) -> Forecast | None:
-    """The forecast for the target that was asked for, or that the run was given, or of the goal."""
-    if target is not None:
-        return forecast(s, target)
-    own = _own_target(s)
-    return (forecast(s, own) if own is not None else None) or forecast(s)
-
-
-def _own_target(s: Signals) -> Target | None:
-    """The target that a run of Pawl was given."""
-    name, value = s.log.config.get("target.metric"), s.option("target.value")
-    if s.log.library != "pawl" or not isinstance(name, str) or value is None:
-        return None
-    return Target(name, value)
 
 
 def _relevant(verdict: str) -> Sequence[str]:

@@ -101,7 +101,7 @@ def persistence(x_N: Floats, window: int) -> Band:
     raised by what its estimate lacks in short series (Kendall 1954): (1 + 3 r) / n.
     """
     n = len(x_N)
-    recent = x_N[-max(window, min(n, 10), n // 4) :]
+    recent = x_N[-max(window, min((n + 1) // 2, 10), n // 4) :]
     spread = x_N[-max(len(recent), min(n, 20), n // 2) :]
     rest = spread - spread.mean()
     total = float(rest @ rest)
@@ -185,6 +185,14 @@ def horizon(s: Signals, metric: str, total: float | None = None) -> tuple[float,
     return last + ahead * gap, ahead
 
 
+def own_target(s: Signals) -> Target | None:
+    """The target that a run of Pawl was given; None for other logs."""
+    name, value = s.log.config.get("target.metric"), s.option("target.value")
+    if s.log.library != "pawl" or not isinstance(name, str) or value is None:
+        return None
+    return Target(name, value)
+
+
 def forecast(s: Signals, target: Target | None = None) -> Forecast | None:
     """The forecast of the goal, or of the target's metric; None under four points."""
     metric = target.metric if target else s.goal
@@ -229,7 +237,9 @@ def _chance(band: Band, target: Target, x_N: Floats) -> float:
 
 
 def _bounded(metric: str, value: float) -> float:
-    """A share stays between 0 and 1; other metrics have no bound that a log must keep."""
+    """A share stays in its range; other metrics have no bound that every log keeps."""
     known = CATALOGUE.get(metric)
-    share = known is not None and known.unit == "share"
-    return min(max(value, 0.0), 1.0) if share else value
+    if known is None or known.unit != "share":
+        return value
+    value = value if known.low is None else max(value, known.low)
+    return value if known.high is None else min(value, known.high)

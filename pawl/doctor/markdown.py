@@ -23,7 +23,7 @@ def escaped(text: object, most: int = LONG) -> str:
     # What forges would link by themselves: addresses, hosts, mentions.
     plain = plain.replace("://", ":&#47;&#47;").replace("@", "&#64;")
     plain = re.sub(r"(?i)\bwww\.", lambda hit: f"{hit[0][:-1]}&#46;", plain)
-    return re.sub(r"^(\d+)([.)])", r"\1\\\2", plain)
+    return re.sub(r"^(\d+)([.)])(?=\s|$)", r"\1\\\2", plain)
 
 
 def _unmarked(text: str) -> str:

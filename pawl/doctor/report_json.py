@@ -41,6 +41,7 @@ def report(d: Diagnosis) -> dict[str, object]:
         "trend": asdict(d.trend) if d.trend is not None else None,
         "needed_points": d.needed,
         "forecast": asdict(d.forecast) if d.forecast is not None else None,
+        "target": asdict(d.target) if d.target is not None else None,
         "criteria": [as_json(criterion) for criterion in d.criteria],
         "before": _before(d),
         "not_checked": [asdict(row) for row in d.not_checked],

@@ -197,6 +197,8 @@ def _trajectory(d: Diagnosis) -> Iterator[str]:
             "extrapolation": "Average of a damped trend and an exponential saturation.",
         }[d.forecast.method]
         yield f"{escaped(d.forecast.text)}. {how}"
+        if d.target is not None:
+            yield f"{escaped(d.target.text)}."
     yield ""
 
 

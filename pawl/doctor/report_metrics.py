@@ -40,12 +40,14 @@ def configuration(d: Diagnosis) -> Iterator[str]:
     changed = []
     if d.before is not None:
         changed = [f"since {escaped(d.before.path)}: {escaped(x)}" for x in d.before.changed]
-    changed += [
-        f"step {event.step:.10g}: {escaped(event.kind)} {escaped(event.text)}".rstrip()
-        for event in log.events[-MOST_EVENTS:]
-    ]
-    if len(log.events) > MOST_EVENTS:
-        changed.append(f"{len(log.events) - MOST_EVENTS} earlier events are not shown")
+    events: dict[tuple[str, str], list[float]] = {}
+    for event in log.events:
+        events.setdefault((event.kind, event.text), []).append(event.step)
+    for (kind, text), steps in list(events.items())[-MOST_EVENTS:]:
+        many = f" to {steps[-1]:.10g}, {len(steps)} times" if len(steps) > 1 else ""
+        changed.append(f"step {steps[0]:.10g}{many}: {escaped(kind)} {escaped(text)}".rstrip())
+    if len(events) > MOST_EVENTS:
+        changed.append(f"{len(events) - MOST_EVENTS} earlier kinds of events are not shown")
     yield from bullets(changed or ["nothing that the log knows of"])
 
 
@@ -69,7 +71,7 @@ def _flat(value: object, name: str) -> dict[str, object]:
 def metrics(d: Diagnosis) -> Iterator[str]:
     """Level, uncertainty, change and expected range of each known metric; then the sources."""
     s = Signals(d.log)
-    named = [name for name in d.log.series if s.has(name)]
+    named = [name for name in d.log.series if "/" in name and s.has(name)]  # no counters
     if not named:
         yield "The log holds no metric that is known.\n"
         return

@@ -171,12 +171,13 @@ def _ahead(d: Diagnosis) -> Iterator[Line]:
         yield [("since the last report", "bold"), (f" ({d.before.path}, {d.before.verdict}):", "")]
         for text in (*d.before.changed, *(answer.text() for answer in d.before.answers)):
             yield from _block("", text)
-    if d.forecast is not None:
-        yield [("forecast: ", "bold"), (d.forecast.text, "")]
-    elif d.verdict == "INVALID RUN":
-        yield [("forecast: ", "bold"), ("none from a measurement that is broken", "")]
-    else:
-        yield [("forecast: ", "bold"), ("none from fewer than four points", "")]
+    for told in (d.forecast, d.target):
+        if told is not None:
+            yield [("forecast: ", "bold"), (told.text, "")]
+    if d.forecast is None:
+        broken = d.verdict == "INVALID RUN"
+        why = "a measurement that is broken" if broken else "fewer than four points"
+        yield [("forecast: ", "bold"), (f"none from {why}", "")]
     if d.criteria:
         yield [("from here on:", "bold")]
     for criterion in d.criteria:
@@ -186,8 +187,8 @@ def _ahead(d: Diagnosis) -> Iterator[Line]:
 
 def ahead(d: Diagnosis) -> list[str]:
     """Forecast and criteria as sentences, for a page; none where there is no forecast."""
-    forecast = [d.forecast.text] if d.forecast is not None else []
-    return forecast + [f"{criterion.text()}: {criterion.why}" for criterion in d.criteria]
+    told = [f.text for f in (d.forecast, d.target) if f is not None]
+    return told + [f"{criterion.text()}: {criterion.why}" for criterion in d.criteria]
 
 
 def grouped(rows: Sequence[Unchecked], whole: bool = False) -> list[tuple[str, list[Unchecked]]]:
