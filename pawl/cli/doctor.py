@@ -19,6 +19,7 @@ from pawl.cli.state import debug_option, json_option
 from pawl.errors import Exit, PawlError
 
 if TYPE_CHECKING:
+    from pawl.doctor.claims import Answer
     from pawl.doctor.diagnose import Diagnosis
     from pawl.doctor.forecast import Target
     from pawl.doctor.report_text import Line
@@ -85,15 +86,15 @@ def doctor(
     def tell(diagnoses: Sequence[Diagnosis]) -> None:
         if watch and sys.stdout.isatty():
             click.clear()
+        answers = _answers(check, diagnoses) if check is not None else None
         _write(diagnoses, report, html)
         if as_json:
             from pawl.doctor.report_json import text
 
-            click.echo(text(diagnoses))
+            click.echo(text(diagnoses, answers))
         else:
             _show(diagnoses, verbose)
-        if check is not None:
-            _answer(check, diagnoses)
+            _claims(check, answers or ())
 
     if watch:
         from pawl.cli.watch import watched
@@ -207,10 +208,9 @@ def _show(diagnoses: Sequence[Diagnosis], verbose: bool) -> None:
         _print([*(short(d) for d in diagnoses), totals(diagnoses)])
 
 
-def _answer(check: Path, diagnoses: Sequence[Diagnosis]) -> None:
+def _answers(check: Path, diagnoses: Sequence[Diagnosis]) -> list[Answer]:
     """What the run says of the claims in an analysis."""
-    from pawl.cli.show import printable
-    from pawl.doctor import claims, claims_text
+    from pawl.doctor import claims
 
     if len(diagnoses) != 1:
         raise PawlError("an analysis is about one log", str(check), "give the path of one log")
@@ -218,8 +218,16 @@ def _answer(check: Path, diagnoses: Sequence[Diagnosis]) -> None:
         text = check.read_text(encoding="utf-8", errors="replace")
     except OSError as e:
         raise PawlError(f"cannot be read ({e.strerror})", str(check)) from e
-    for line in claims_text.lines(claims.check(text, diagnoses[0])):
-        click.echo(printable(line, sys.stdout.encoding))
+    return claims.check(text, diagnoses[0])
+
+
+def _claims(check: Path | None, answers: Sequence[Answer]) -> None:
+    """The claims of an analysis with their answers, below the report."""
+    if check is not None:
+        from pawl.doctor import claims_text
+
+        _print([[("", "")], [("claims of ", "bold"), (f"{check}:", "")]])
+        _print([[(line, "")] for line in claims_text.lines(answers)])
 
 
 def _print(lines: Sequence[Line] | Iterator[Line]) -> None:
@@ -228,7 +236,9 @@ def _print(lines: Sequence[Line] | Iterator[Line]) -> None:
 
     colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     for line in lines:
-        parts = [(printable(text, sys.stdout.encoding), style) for text, style in line]
+        # A line break in a name must not forge a line of the report.
+        plain = [(text.replace("\n", "\\n"), style) for text, style in line]
+        parts = [(printable(text, sys.stdout.encoding), style) for text, style in plain]
         if colours:
             click.echo("".join(_coloured(text, style) for text, style in parts))
         else:

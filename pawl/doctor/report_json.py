@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,13 +19,21 @@ from pawl.doctor.diagnose import Diagnosis
 from pawl.store.log import Log, Series
 from pawl.types import Finding
 
+if TYPE_CHECKING:
+    from pawl.doctor.claims import Answer
+
 SCHEMA = 1
 
 
-def text(diagnoses: Sequence[Diagnosis]) -> str:
-    """One report as an object; several as {"schema", "reports"}."""
+def text(diagnoses: Sequence[Diagnosis], answers: Sequence[Answer] | None = None) -> str:
+    """One report as an object; several as {"schema", "reports"}.
+
+    answers: to an analysis's claims, None where none was given.
+    """
     bodies = [report(d) for d in diagnoses]
     whole = bodies[0] if len(bodies) == 1 else {"schema": SCHEMA, "reports": bodies}
+    if answers is not None:
+        whole = {**whole, "claims": strict([asdict(answer) for answer in answers])}
     return json.dumps(whole, indent=1, allow_nan=False)
 
 
