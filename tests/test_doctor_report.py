@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pawl.doctor import report_json, report_markdown, report_text, rules_page
@@ -309,6 +309,22 @@ def test_escaped_text_is_one_harmless_line(text: str) -> None:
     assert not set("<>`*[]|") & set(bare)
     assert not re.match(r"[#+=-]|\d+[.)](\s|$)", line)
     assert line.encode("utf-8").decode("utf-8") == line
+
+
+@settings(deadline=None)
+@given(st.lists(st.floats(), max_size=50), st.lists(st.floats(), max_size=50))
+def test_any_numbers_get_every_report(rewards: list[float], lengths: list[float]) -> None:
+    table = Table()
+    for name, values in (("reward", rewards), ("completions/mean_length", lengths)):
+        for i, value in enumerate(values):
+            table.add({"step": i, name: value})
+    if table.n:
+        d = diagnose(canonical(Raw(Path("any"), "any", "trl", table)))
+        strictly(report_json.text([d]))
+        with np.errstate(all="ignore"):
+            assert report_markdown.page(d).count("\n## ") == len(SECTION_ORDER)
+        assert list(report_text.lines(d))
+        assert all(np.isfinite([c.value, c.step, c.since]).all() for c in d.criteria)
 
 
 def test_own_words_stay_readable() -> None:

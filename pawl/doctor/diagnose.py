@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import numpy as np
+
 from pawl.doctor import (
     rules_data,
     rules_groups,
@@ -93,6 +95,7 @@ class Diagnosis:
     target: Forecast | None = None
 
 
+@np.errstate(over="ignore", invalid="ignore")  # what overflows is no evidence, nor a warning
 def diagnose(log: Log, target: Target | None = None) -> Diagnosis:
     """Run every rule that applies and weigh what they found; target: what the forecast is for."""
     s = Signals(log)

@@ -194,7 +194,10 @@ def own_target(s: Signals) -> Target | None:
 
 
 def forecast(s: Signals, target: Target | None = None) -> Forecast | None:
-    """The forecast of the goal, or of the target's metric; None under four points."""
+    """The forecast of the goal, or of the target's metric.
+
+    None under four points, and where numbers are too large to reckon with.
+    """
     metric = target.metric if target else s.goal
     if not metric or len(s.values(metric)) < 4:
         return None
@@ -203,6 +206,8 @@ def forecast(s: Signals, target: Target | None = None) -> Forecast | None:
     window = min(window_of(len(x_N)), ahead)
     grows = trend.significant and len(x_N) >= FEWEST
     band = extrapolation(x_N, ahead, window) if grows else persistence(x_N, window)
+    if not np.isfinite([band.value, band.low, band.high]).all():
+        return None
     level, chance = (None, None) if target is None else (target.value, _chance(band, target, x_N))
     value, low, high = (_bounded(metric, v) for v in (band.value, band.low, band.high))
     where = f"{value:.3g} (95% interval {low:.3g} to {high:.3g}) by step {step:.10g}"

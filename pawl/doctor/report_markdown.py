@@ -189,7 +189,7 @@ def _otherwise(d: Diagnosis) -> Iterator[str]:
 
 def _trajectory(d: Diagnosis) -> Iterator[str]:
     if d.forecast is None:
-        why = "the measurement is broken" if d.verdict == "INVALID RUN" else "too few points"
+        why = "the measurement is broken" if d.verdict == "INVALID RUN" else "too few numbers"
         yield f"No forecast: {why}."
     else:
         how = {

@@ -176,7 +176,7 @@ def _ahead(d: Diagnosis) -> Iterator[Line]:
             yield [("forecast: ", "bold"), (told.text, "")]
     if d.forecast is None:
         broken = d.verdict == "INVALID RUN"
-        why = "a measurement that is broken" if broken else "fewer than four points"
+        why = "a measurement that is broken" if broken else "so few numbers"
         yield [("forecast: ", "bold"), (f"none from {why}", "")]
     if d.criteria:
         yield [("from here on:", "bold")]

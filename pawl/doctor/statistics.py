@@ -134,12 +134,16 @@ def trend(x_N: Floats) -> Trend:
     difference = float(np.mean(b_N) - np.mean(a_N))
     n_eff = effective_n(quarter, r)
     parts = [float(np.var(part, ddof=1)) / n_eff for part in (a_N, b_N)]
-    se = math.sqrt(sum(parts))
+    total = sum(parts)
+    se = math.sqrt(total)
     sd = math.sqrt((float(np.var(a_N, ddof=1)) + float(np.var(b_N, ddof=1))) / 2.0)
     if se == 0.0:
         df, p = 2.0, 1.0 if difference == 0.0 else 0.0
+    elif not math.isfinite(se):
+        df, p = 2.0, 1.0
     else:
-        df = sum(parts) ** 2 / sum(v**2 / max(n_eff - 1.0, 1.0) for v in parts)
+        # Shares, because squares of very large or very small numbers are none.
+        df = max(n_eff - 1.0, 1.0) / sum((v / total) ** 2 for v in parts)
         p = t_p(difference / se, df)
     half = t_quantile(df) * se
     confirm = slope_p(x_N)
