@@ -19,6 +19,7 @@ Floats = NDArray[np.float64]
 LEVEL = 0.05  # significance of every test
 QUARTER = 7.9  # total change seen with 80% power by the quarter test: 7.9 sd / sqrt(n)
 BLOCKS = 10
+MOST_POINTS = 1e9  # beyond which nobody waits
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,10 +180,12 @@ def detectable(noise: float, n: int, r: float = 0.0) -> float:
 
 
 def points_needed(effect: float, noise: float, r: float = 0.0) -> int:
-    """Points from which on `detectable` is at most `effect`."""
+    """Points from which on `detectable` is at most `effect`; 0 where no number of them is."""
     if effect <= 0.0 or not math.isfinite(noise):
         return 0
-    return max(4, math.ceil((QUARTER * noise / effect) ** 2 * (1.0 + r) / (1.0 - r)))
+    ratio = QUARTER * noise / effect
+    points = ratio * ratio * (1.0 + r) / (1.0 - r)
+    return max(4, math.ceil(points)) if points < MOST_POINTS else 0
 
 
 def wilson(k: float, n: float, level: float = LEVEL) -> tuple[float, float]:
