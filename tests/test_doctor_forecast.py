@@ -30,15 +30,23 @@ from pawl.store.log import Log, Raw, canonical
 from pawl.store.table import Table
 
 
+NAMES = {
+    "reward": "reward/mean",
+    "kl": "policy/kl_ref",
+    "loss": "loss/total",
+    "accuracy": "preference/accuracy",
+}
+
+
 def log(steps: Floats | None = None, **columns: Floats) -> Log:
-    """A log with the given columns; `a__b` stands for the name `a/b`."""
+    """A log with the given columns."""
     table = Table()
     n = max(len(column) for column in columns.values())
     numbers = np.arange(1, n + 1) if steps is None else steps
     for i in range(n):
-        row = {name.replace("__", "/"): float(x[i]) for name, x in columns.items() if i < len(x)}
+        row = {name: float(x[i]) for name, x in columns.items() if i < len(x)}
         table.add({"step": float(numbers[i]), **row})
-    return canonical(Raw(Path("log"), "made here", "any", table))
+    return canonical(Raw(Path("log"), "made here", "any", table, names=NAMES))
 
 
 def noise(rng: np.random.Generator, n: int, r: float) -> Floats:

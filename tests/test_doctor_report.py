@@ -164,7 +164,7 @@ def test_rules_with_several_needs_stand_under_the_first() -> None:
 
 
 def test_options_that_a_library_lacks_get_no_mark() -> None:
-    p = replace(FIX, name="(no such option in trl) algo.std_floor")
+    p = replace(FIX, name="(no name known in trl) algo.std_floor")
     assert not report_text.fixable(finding(prescription=p))
     assert report_text.fixable(finding())
 

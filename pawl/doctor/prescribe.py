@@ -14,7 +14,7 @@ from pawl.doctor.signals import Signals
 from pawl.store.log import option_name
 from pawl.types import Prescription
 
-NO_OPTION = "(no such option in"  # before the name of an option that only Pawl has
+NO_OPTION = "(no name known in"  # before the name of an option that only Pawl is known to have
 LIVE = frozenset({"optim.lr", "algo.kl_coef", "optim.max_grad_norm"})
 
 
