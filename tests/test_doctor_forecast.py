@@ -29,7 +29,6 @@ from pawl.errors import PawlError
 from pawl.store.log import Log, Raw, canonical
 from pawl.store.table import Table
 
-
 NAMES = {
     "reward": "reward/mean",
     "kl": "policy/kl_ref",
