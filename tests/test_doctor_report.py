@@ -355,6 +355,7 @@ def test_rules_are_documented_and_their_codes_unique() -> None:
             for name in need.split("|"):
                 family = f"{name.split('/')[0]}/*"
                 known = name in CATALOGUE or family in CATALOGUE or name.endswith("*")
+                known = known or name in ("events", "samples", "checks")  # parts of a log
                 assert known, f"{rule.code} needs {name}"
 
 

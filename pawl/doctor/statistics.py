@@ -269,7 +269,9 @@ def _best_split(y_K: Floats, shortest: int = 3) -> tuple[float, int]:
     left = np.cumsum(y_K)[shortest - 1 : n - shortest]
     size = np.arange(shortest, n - shortest + 1)
     total = float(y_K.sum())
-    gain = left**2 / size + (total - left) ** 2 / (n - size) - total**2 / n
+    if not math.isfinite(total * total):
+        return 0.0, 0
+    gain = left**2 / size + (total - left) ** 2 / (n - size) - total * total / n
     best = int(np.argmax(gain))
     return float(gain[best]), best + shortest
 
