@@ -60,16 +60,10 @@ def ranked(findings: Sequence[Finding]) -> list[Cause]:
 
 
 def doubted(causes: Sequence[Cause], quiet: Sequence[Rule]) -> list[Cause]:
-    """The causes with what speaks against each: rules that would name it and found nothing."""
+    """The causes with one thing more against each: rules that would name it and found nothing."""
+    silent = [(rule.names(), f"{rule.code} {rule.name}: found nothing") for rule in quiet]
     return [
-        replace(
-            cause,
-            against=tuple(
-                f"{rule.code} {rule.name}: found nothing"
-                for rule in quiet
-                if cause.id in rule.names()
-            ),
-        )
+        replace(cause, against=(*cause.against, *(text for ids, text in silent if cause.id in ids)))
         for cause in causes
     ]
 
