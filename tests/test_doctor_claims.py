@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from bench import claims as bench
 from pawl.doctor.causes import Cause
 from pawl.doctor.claims import Answer, check
-from pawl.doctor.claims_parse import figures, place, statements
+from pawl.doctor.claims_figures import figures, place
+from pawl.doctor.claims_parse import statements
 from pawl.doctor.claims_text import lines
 from pawl.doctor.diagnose import Diagnosis, diagnose
 from pawl.store.log import Raw, canonical

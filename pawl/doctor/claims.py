@@ -15,41 +15,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from pawl.doctor import claims_known, claims_trend, claims_values
-from pawl.doctor.claims_parse import Figure, Statement, figures, place, place_of, statements
+from pawl.doctor.claims_about import LATER, first_of, nearest, planned, subject, whole
+from pawl.doctor.claims_figures import Figure, figures, place, place_of
+from pawl.doctor.claims_parse import Statement, statements
 from pawl.doctor.claims_terms import Term, terms
 from pawl.doctor.claims_values import Judged, Verdict
 from pawl.doctor.diagnose import Diagnosis
 
-PLANNED = re.compile(
-    r"\b(?:should|will|would|expect\w*|target\w*|potential\w*|goals?|aim\w*|hope\w*|estimate\w*|"
-    r"success (?:metrics?|criteria)|healthy|ideal\w*|reach|must|trajectory|criteri\w+|"
-    r"red flags?|sweep|green lights?|monitor\w*|contingency|recommend\w*|next steps|action plan|"
-    r"fixes|if|after phase|after fixes|what to (?:check|watch)|to watch|"
-    r"optimistic|conservative estimate|progression)\b",
-    re.I,
-)
-ORDER = re.compile(
-    r"^(?:\w+ ?\d*: )?(?:increase|reduce|raise|lower|add|use|try|consider|monitor|track|check|"
-    r"watch|apply|stop|adjust|train|set|implement|improve|fix|ensure|validate|compare|look|start|keep|"
-    r"decrease|optimi[sz]e|accelerate|stabili[sz]e)\b",
-    re.I,
-)
-NORM = re.compile(r"expected|target|healthy|goal|threshold|limit|ideal|normal", re.I)
-LATER = re.compile(r"^(?:after|phase|predicted|forecast|projected|future|next)\b", re.I)
 CLAUSE = re.compile(r"[,;]\s*(?:so|therefore|hence|thus|which means)\b|;", re.I)
 STOPS = re.compile(r"\b(?:stop|red flags?|alarm|abort|kill|still)\b", re.I)
 STATED = re.compile(
     r"(?:[:=]|\bis|\bwas|\bof|\bat|\bwere|\bare|\bstands at|\baveraged)\s*~?\(?\s*$"
-)
-WHOLE = re.compile(
-    r"\b(?:training|model|run|policy|learning)\b.{0,30}\b(?:is|are|was|has|keeps|seems|appears|"
-    r"shows)\b",
-    re.I,
-)
-LEADS = re.compile(
-    r"^(?:(?:the|its) )?(?:range|values?|current\w*|mean|average|min\w*|max\w*|healthy|now|level|"
-    r"target|start|end|latest|observed|from|symptom|trend)\b[^:]*:\s*~?$|^\W*$",
-    re.I,
 )
 
 
@@ -88,7 +64,7 @@ def _answers(s: Statement, d: Diagnosis) -> Iterator[Answer]:
     if s.kind == "code":
         return
     for f in figures(s.text):
-        term = _nearest(f, terms(s.text, d.log)) or _subject(f, s, d)
+        term = nearest(f, terms(s.text, d.log)) or subject(f, s, d)
         if term is None:
             continue
         one = _figure(f, term, s, d, bool(said))
@@ -99,49 +75,9 @@ def _answers(s: Statement, d: Diagnosis) -> Iterator[Answer]:
         yield answer(*course)
 
 
-def _subject(f: Figure, s: Statement, d: Diagnosis) -> Term | None:
-    """The metric of a figure in a sentence that names none: the row's, or the heading's where the
-    figure opens the sentence ("Range: 0.1 - 0.2"); a change in percent is taken for the goal's."""
-    if s.kind == "cell":
-        return _first((s.label, s.column), d)
-    above = _first((s.lead, *reversed(s.headings[-2:])), d)
-    if f.kind == "relative":
-        return above or _goal(d)
-    return above if LEADS.search(s.text[: f.start]) else None
-
-
-def _first(texts: tuple[str, ...], d: Diagnosis) -> Term | None:
-    """The first metric that any of these texts names."""
-    return next((found[0] for text in texts if (found := terms(text, d.log))), None)
-
-
-def _goal(d: Diagnosis) -> Term | None:
-    goal = d.log.series.get(d.goal)
-    return Term(d.goal, 0, 0, (goal,), "") if goal is not None else None
-
-
-def _nearest(f: Figure, found: list[Term]) -> Term | None:
-    """The metric that a figure belongs to: the last before it, or one right behind it."""
-    before = [t for t in found if t.end <= f.start]
-    behind = [t for t in found if f.end <= t.start <= f.end + 12]
-    if behind and (not before or f.start - before[-1].end > 40):
-        return behind[0]
-    return before[-1] if before else (behind[0] if behind else None)
-
-
-def _planned(s: Statement) -> bool:
-    """Whether a statement is about what ought to be or may come, not about what was measured."""
-    if s.kind == "log":
-        return False
-    if s.kind == "cell":
-        return bool(NORM.search(s.column) or LATER.search(s.column))
-    above = any(PLANNED.search(h) or ORDER.search(h) for h in (*s.headings[1:], s.lead))
-    return above or bool(PLANNED.search(s.text) or ORDER.search(s.text))
-
-
 def _figure(f: Figure, term: Term, s: Statement, d: Diagnosis, answered: bool) -> Judged | None:
     """The answer to one figure; None when there is nothing to check it with."""
-    planned = _planned(s)
+    wished = planned(s)
     if f.kind == "deviation":
         return _deviation(f, term, s, d)
     if claims_known.is_chance(s.text, f):
@@ -151,13 +87,13 @@ def _figure(f: Figure, term: Term, s: Statement, d: Diagnosis, answered: bool) -
         return chance
     where = s.column if s.kind == "cell" else place_of(f, s.text)
     if f.kind == "limit":
-        if answered or (planned and term.name == "optim/lr"):
+        if answered or (wished and term.name == "optim/lr"):
             return None
-        if not planned:
+        if not wished:
             return claims_values.held(f, term)
         return claims_known.limit(f, term, d, bool(STOPS.search(" ".join((*s.headings, s.text)))))
     if f.kind == "relative":
-        return _relative(f, term, s.text, d) if not planned else None
+        return _relative(f, term, s.text, d) if not wished else None
     if f.kind == "change":
         measured = claims_values.change(f, term, d.log)
         ends = claims_values.spread(f, term)
@@ -165,21 +101,21 @@ def _figure(f: Figure, term: Term, s: Statement, d: Diagnosis, answered: bool) -
             return ends
         if measured:
             return _with_noise(measured, f, term, d)
-        if planned:
+        if wished:
             return None if answered else claims_known.forecast(f, term, d)
         return _not_logged(f, term)
     if f.kind == "range":
-        if not planned:
+        if not wished:
             return claims_values.spread(f, term)
         if answered or term.name == "optim/lr":
             return None
-        wished = LATER.search(s.column) or re.search(r"\breach|increase|improve", s.text, re.I)
-        one = claims_known.forecast if wished else claims_known.limit
+        later = LATER.search(s.column) or re.search(r"\breach|increase|improve", s.text, re.I)
+        one = claims_known.forecast if later else claims_known.limit
         return one(f, term, d)
     if s.kind == "cell" and LATER.search(s.column):
         return None if answered else claims_known.forecast(f, term, d)
     own = s.kind in ("cell", "log") or bool(STATED.search(s.text[: f.start]))
-    strong = own and not planned and (s.kind == "cell" or _named(f, s, d))
+    strong = own and not wished and (s.kind == "cell" or _named(f, s, d))
     return claims_values.value(f, term, where, d.log, strong)
 
 
@@ -239,9 +175,9 @@ def _course(s: Statement, d: Diagnosis) -> tuple[Judged, str] | None:
     """The answer to a word for a course: which metric, between which points."""
     first = replace(s, text=CLAUSE.split(s.text)[0])
     course = claims_trend.word(first.text)
-    if course is None or _planned(first) or (s.kind == "cell" and place(s.column)):
+    if course is None or planned(first) or (s.kind == "cell" and place(s.column)):
         return None
-    term = _first((s.text,), d) or _whole(s, d)
+    term = first_of((s.text,), d) or whole(s, d)
     if term is None:
         return None
     if not term.series:
@@ -254,15 +190,3 @@ def _course(s: Statement, d: Diagnosis) -> tuple[Judged, str] | None:
             found = claims_values.relative(f, term, s.text, d.log)
             pair = pair or (found[1] if found else None)
     return claims_trend.judge(course[0], term.series[0], pair), term.name
-
-
-def _whole(s: Statement, d: Diagnosis) -> Term | None:
-    """What a course without a metric is of: the row's, the heading's, or the goal's."""
-    if s.kind == "cell":
-        return _first((s.label,), d)
-    above = _first((s.lead, *reversed(s.headings[-2:])), d)
-    if LEADS.search(s.text.split("(")[0].rstrip("0123456789.- ")) or any(
-        f.kind == "relative" for f in figures(s.text)
-    ):
-        return above or _goal(d)
-    return (above or _goal(d)) if WHOLE.search(s.text) else None

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from pawl.doctor import statistics
-from pawl.doctor.claims_parse import Figure
+from pawl.doctor.claims_figures import Figure
 from pawl.doctor.claims_terms import Term
 from pawl.doctor.claims_values import Judged, Verdict
 from pawl.doctor.diagnose import Diagnosis

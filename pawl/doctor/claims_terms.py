@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pawl.doctor.claims_parse import LONGEST
+from pawl.doctor.claims_figures import LONGEST
 from pawl.store.log import Log, Series
 
 # words -> canonical metrics, and what the source's names look like; the first that fits wins

@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from pawl.doctor.claims_parse import Figure, place
+from pawl.doctor.claims_figures import Figure, place
 from pawl.doctor.claims_terms import Term
 from pawl.store.log import Log, Series
 from pawl.store.table import Floats
