@@ -15,6 +15,7 @@ import numpy as np
 
 from pawl.dash.sampling import extremes
 from pawl.doctor.diagnose import Diagnosis
+from pawl.doctor.report_text import ahead
 from pawl.doctor.signals import Signals
 from pawl.metrics import CATALOGUE
 from pawl.store.log import Log, Series
@@ -46,7 +47,7 @@ def run_data(d: Diagnosis) -> dict[str, Any]:
                      for f in d.findings],
         "causes": [asdict(c) for c in d.causes],
         "experiment": d.experiment,
-        "forecast": list(getattr(d, "forecast", None) or ()),
+        "forecast": ahead(d),
         "not_checked": _unchecked(d),
         "charts": charts[:CHARTS],
         "left_out": max(0, len(charts) - CHARTS),
