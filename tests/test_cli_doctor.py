@@ -16,9 +16,11 @@ from test_cli_commands import run
 
 from pawl.cli import doctor as command
 from pawl.cli.watch import watched
+from pawl.config.options import RunConfig
 from pawl.doctor.diagnose import Diagnosis, diagnose
 from pawl.errors import Exit, PawlError
 from pawl.store import recognise
+from pawl.store.run import RunFolder
 
 
 def written(
@@ -139,16 +141,30 @@ def test_several_logs_get_a_line_each(pawl: Run, healthy: Path, invalid: Path) -
     assert lines[2:] == ["2 logs: 1 INVALID RUN, 1 HEALTHY."]
 
 
-def test_files_that_are_no_logs_are_mentioned(
-    pawl: Run, healthy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_folder_gets_a_line_for_each_log_and_names_the_rest_when_asked(
+    pawl: Run, healthy: Path, invalid: Path
 ) -> None:
-    logs = recognise.search(healthy).logs
-    found = recognise.Found(logs, [(tmp_path / "a\x1b.bin", "binary")])
-    monkeypatch.setattr(recognise, "search", lambda path, names: found)
-    code, _, err = pawl(tmp_path)
-    assert (code, err) == (Exit.OK, "1 file could not be read as logs (--verbose)\n")
-    err = pawl(tmp_path, "--verbose")[2]
-    assert err.endswith("a\\x1b.bin: no log: binary\n")
+    (healthy.parent / "a\x1b.bin").write_bytes(b"\x00\x01")
+    code, out, err = pawl(healthy.parent)
+    assert code == Exit.FINDINGS
+    assert [line.split()[-1] for line in out.splitlines()[:2]] == [str(healthy), str(invalid)]
+    assert err == "1 file could not be read as logs (--verbose)\n"
+    err = pawl(healthy.parent, "--verbose")[2]
+    assert "a\\x1b.bin: no log: " in err and "\x1b" not in err
+
+
+def test_a_run_is_found_by_its_name(
+    pawl: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cfg = RunConfig.model_validate({"name": "mine", "runs_dir": str(tmp_path / "runs")})
+    with RunFolder.create(cfg) as folder:
+        for step in range(40):
+            row = {"step": step, "reward/mean": 0.4 + 0.01 * step, "policy/entropy": 1.0}
+            folder.append_step(row)
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = pawl("mine")
+    assert "run folder of Pawl" in out and code in (Exit.OK, Exit.FINDINGS)
+    assert "did you mean `mine`?" in pawl("mime")[2]
 
 
 def test_report_writes_markdown_and_json_beside_it(

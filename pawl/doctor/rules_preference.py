@@ -18,6 +18,10 @@ from pawl.types import Finding
 
 LN2 = math.log(2.0)
 CHANCE = 0.5
+SAME_PAIRS = (  # accuracy, margin and number of the same pairs
+    ("preference/accuracy", "preference/margin", "preference/pairs"),
+    ("eval/preference_accuracy", "eval/preference_margin", "eval/preference_pairs"),
+)
 
 
 @rule("D801", "preference-loss-at-start", "loss/total", "preference/accuracy", proof="real")
@@ -94,11 +98,18 @@ def preference_fails(s: Signals) -> Iterator[Finding]:
     )
 
 
-@rule("D803", "accuracy-against-margin", "preference/accuracy", "preference/margin", proof="real")
+@rule(
+    "D803",
+    "accuracy-against-margin",
+    "preference/accuracy|eval/preference_accuracy",
+    "preference/margin|eval/preference_margin",
+    proof="real",
+)
 def accuracy_against_margin(s: Signals) -> Iterator[Finding]:
     """Accuracy below one half at a positive mean margin: ties count as errors, or pairs are equal.
 
-    What: the accuracy's estimate lies below one half while the mean margin is positive.
+    What: the accuracy's estimate lies below one half while the mean margin of the same pairs, of
+    training or held out, is positive.
     Why it matters: both cannot be true of distinct pairs with symmetric noise: equal pairs score a
     margin of 0 and count as wrong.
     Evidence needed: accuracy and margin of the same pairs.
@@ -107,23 +118,25 @@ def accuracy_against_margin(s: Signals) -> Iterator[Finding]:
     Fix: count pairs with equal token ids after parsing and truncation.
     Source: definition of the Bradley-Terry margin.
     """
-    accuracy = float(np.mean(s.values("preference/accuracy")[-20:]))
-    margin = float(np.mean(s.values("preference/margin")[-20:]))
-    pairs = s.values("preference/pairs")
-    if accuracy >= CHANCE or margin <= 0:
-        return
-    text = f"accuracy {accuracy:.2f}, mean margin {margin:+.3g}"
-    if len(pairs):
-        n = float(pairs[-1])
-        low, high = statistics.wilson(accuracy * n, n)
-        text += f" over {n:g} pairs (95% interval of the accuracy {low:.2f} to {high:.2f})"
-    yield found(
-        "warning",
-        "fault",
-        "preference/accuracy, preference/margin",
-        "accuracy below one half at a positive margin: ties or equal pairs",
-        text,
-        causes=(("degenerate-pairs", 0.7, "ties count as errors"),),
-        series=("preference/accuracy", "preference/margin"),
-        early=True,
-    )
+    for *names, n_pairs in SAME_PAIRS:
+        if not all(map(s.has, names)):
+            continue
+        accuracy, margin = (float(np.mean(s.values(name)[-20:])) for name in names)
+        if accuracy >= CHANCE or margin <= 0:
+            continue
+        text = f"accuracy {accuracy:.2f}, mean margin {margin:+.3g}"
+        pairs = s.values(n_pairs)
+        if len(pairs) and pairs[-1] >= 1:
+            n = float(pairs[-1])
+            low, high = statistics.wilson(accuracy * n, n)
+            text += f" over {n:g} pairs (95% interval of the accuracy {low:.2f} to {high:.2f})"
+        yield found(
+            "warning",
+            "fault",
+            ", ".join(names),
+            "accuracy below one half at a positive margin: ties or equal pairs",
+            text,
+            causes=(("degenerate-pairs", 0.7, "ties count as errors"),),
+            series=tuple(names),
+            early=True,
+        )

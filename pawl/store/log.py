@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from pawl.metrics import CATALOGUE
+from pawl.store.spelling import STEP_FORMS, plain
 from pawl.store.table import Floats, Places, Table, in_order, last_of_each
 
 STEPS = ("step", "_step", "global_step", "train/global_step", "current_steps", "training_step")
@@ -118,33 +119,34 @@ def _names(library: str) -> dict[str, Any]:
 def canonical(raw: Raw) -> Log:
     """The log behind a raw table; rows in the order of their steps."""
     notes = list(raw.notes)
-    steps, step_name = _steps(raw.table)
+    steps, step_name = _steps(raw)
     distinct, place, odd = in_order(steps)
     if odd:
         notes.append(odd)
-    lost = 0
+    lost, whole = 0, raw.table.n == len(distinct) and bool((np.diff(place) > 0).all())
     found: dict[str, Series] = {}
     unknown: dict[str, Series] = {}
     rows = _names(raw.library)["metric"]
     present = set(raw.table.columns)
-    for source in raw.table.columns:
+    for source in sorted(raw.table.columns, key=lambda name: name not in raw.names):
         if source == step_name:
             continue
         row_N, value_N = raw.table.column(source)
-        before = len(row_N)
-        row_N, value_N = last_of_each(place[row_N], value_N)
-        lost += before - len(row_N)
+        if not whole:  # else every row is its own place
+            before = len(row_N)
+            row_N, value_N = last_of_each(place[row_N], value_N)
+            lost += before - len(row_N)
         meaning = _meaning(source, rows, raw, present)
         if meaning is None:
             unknown[source] = Series(source, source, row_N, value_N)
             continue
         name, row = meaning
-        scale = float(row.get("scale", 1.0))
+        scale, offset = float(row.get("scale", 1.0)), float(row.get("offset", 0.0))
         series = Series(
             name,
             source,
             row_N,
-            value_N * scale + float(row.get("offset", 0.0)),
+            value_N * scale + offset if (scale, offset) != (1.0, 0.0) else value_N,
             str(row.get("unit", _unit(name))),
             str(row.get("aggregation", "")),
             str(row.get("note", "")),
@@ -175,16 +177,35 @@ def canonical(raw: Raw) -> Log:
     )
 
 
-def _steps(table: Table) -> tuple[Floats, str]:
-    """The step of every row, and the column that gave it ("" for the row's own number)."""
-    for name in STEPS:
+def _steps(raw: Raw) -> tuple[Floats, str]:
+    """The step of every row, and the column that gave it ("" for the row's own number).
+
+    A file without a step that has an epoch of its own for every row is ordered by it.
+    """
+    table = raw.table
+    mapped = [source for source, name in raw.names.items() if name == "step"]
+    loose = [
+        source for source in table.columns if _is_loose(raw.library) and plain(source) in STEP_FORMS
+    ]
+    for name in (*mapped, *STEPS, *loose):
         if name in table.columns:
             row_N, value_N = table.column(name)
             if len(row_N) * 2 >= table.n:
                 steps = np.full(table.n, np.nan)
                 steps[row_N] = value_N
                 return steps, name
+    for source in table.columns:
+        row_N, value_N = table.column(source)
+        if plain(source) == "epoch" and len(np.unique(value_N)) == table.n:
+            return value_N, ""
     return np.arange(1, table.n + 1, dtype=np.float64), ""
+
+
+@cache
+def _is_loose(library: str) -> bool:
+    """Whether columns are taken by plain spelling: no library says what they are called."""
+    known = Path(__file__).with_name(f"names_{library}.toml").is_file()
+    return library == "any" or not known
 
 
 def _meaning(
@@ -193,11 +214,18 @@ def _meaning(
     """Canonical name of a column and the table's row that gave it."""
     if source in raw.names:
         return raw.names[source], {"note": "your column map"}
+    own = source.removeprefix("host/")
+    if _is_loose(raw.library) and (own in CATALOGUE or f"{own.split('/')[0]}/*" in CATALOGUE):
+        return own, {}
     for row in rows:
         hit = _match(source, row)
-        if hit is None or not _applies(row, raw, present):
-            continue
-        return str(row["name"]).replace("*", hit), row
+        if hit is not None and _applies(row, raw, present):
+            return str(row["name"]).replace("*", hit), row
+    if _is_loose(raw.library):
+        for row in rows:
+            same = any(plain(name) == plain(source) for name in row["source"])
+            if same and _applies(row, raw, present):
+                return str(row["name"]), row
     return None
 
 
@@ -224,6 +252,9 @@ def _applies(row: Mapping[str, Any], raw: Raw, present: set[str]) -> bool:
         return False
     if any(name not in present for name in row.get("with", ())):
         return False
+    near = row.get("near", ())
+    if near and not any(word in name.lower() for name in present for word in near):
+        return False
     return not any(name in present for name in row.get("without", ()))
 
 
@@ -244,8 +275,11 @@ def _config(raw: Raw) -> tuple[Row, dict[str, str], Row]:
         return dict(raw.config), {name: name for name in raw.config}, {}
     table = _names(raw.library)["option"]
     config, names, other = {}, {}, {}
+    loose = (
+        {plain(source): name for source, name in table.items()} if _is_loose(raw.library) else {}
+    )
     for source, value in raw.config.items():
-        name = table.get(source)
+        name = table.get(source) or loose.get(plain(source.rsplit(".", 1)[-1]))
         if name and name not in config:
             config[name], names[name] = value, source
         else:
@@ -264,7 +298,8 @@ def option_name(library: str, name: str) -> str:
 def _kind(found: Mapping[str, Series]) -> str:
     if "reward/mean" in found:
         return "policy"
-    if "preference/accuracy" in found or "preference/margin" in found:
+    pairs = {"preference/accuracy", "preference/margin", "eval/preference_accuracy"}
+    if pairs & set(found):
         known = {"preference/chosen_logp", "preference/chosen_reward"}
         return "preference" if known & set(found) or "loss/total" in found else "reward-model"
     return ""

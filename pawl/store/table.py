@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,43 +18,92 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Places = NDArray[np.int64]
 TOO_MANY = 2_000  # columns; a file with more is no training log
+DEEPEST = 8  # mappings within mappings that are looked into
+SHORT = 4  # values of a column that are taken one by one
+WAITING = 1 << 14  # values that wait to become columns
 
 
-@dataclass(slots=True)
 class Table:
-    """Columns under construction. n: rows so far; texts: how many values were no numbers."""
+    """Columns under construction. n: rows so far; texts, nulls: values that were no numbers.
 
-    columns: dict[str, tuple[array[int], array[float]]] = field(default_factory=dict)
-    n: int = 0
-    texts: int = 0
-    nulls: int = 0
-    dropped: int = 0
+    Rows are kept, sorted by the names that they have, until thousands of values have come together
+    and are then turned into columns at once.
+    """
+
+    def __init__(self) -> None:
+        self.n = self.texts = self.nulls = self.dropped = 0
+        self._columns: dict[str, tuple[array[int], array[float]]] = {}
+        self._waiting: dict[tuple[str, ...], tuple[list[int], list[object]]] = {}
+        self._held = 0  # values that wait
+
+    @property
+    def columns(self) -> dict[str, tuple[array[int], array[float]]]:
+        """By name (rows, values); rows of a column may be out of order."""
+        self._settle()
+        return self._columns
 
     def add(self, row: Mapping[str, object]) -> None:
         """Append a row; nested mappings become `outer/inner`."""
-        self._put(row, "")
+        keys = tuple(row)
+        waiting = self._waiting.get(keys)
+        if waiting is None:
+            waiting = self._waiting[keys] = ([], [])
+        waiting[0].append(self.n)
+        waiting[1].extend(row.values())
         self.n += 1
+        self._held += len(keys)
+        if self._held >= WAITING:
+            self._settle()
 
-    def _put(self, row: Mapping[str, object], outer: str) -> None:
-        columns = self.columns
-        for key, value in row.items():
-            name = f"{outer}{key}" if outer else key
-            if type(value) is not float:
-                if isinstance(value, Mapping):
-                    self._put(value, f"{name}/")
-                    continue
-                number = self._number(value)
-                if number is None:
-                    continue
-                value = number
-            pair = columns.get(name)
-            if pair is None:
-                if len(columns) >= TOO_MANY:
-                    self.dropped += 1
-                    continue
-                pair = columns[name] = (array("q"), array("d"))
-            pair[0].append(self.n)
-            pair[1].append(value)
+    def _settle(self) -> None:
+        """Turn what waits into columns."""
+        for keys, (rows, waiting) in self._waiting.items():
+            places = np.array(rows, np.int64).tobytes()
+            for j, key in enumerate(keys):
+                values = waiting[j :: len(keys)]
+                if not self._take(key, places, values):
+                    for row, value in zip(rows, values, strict=True):
+                        self._put(str(key), row, value)
+        self._waiting, self._held = {}, 0
+
+    def _take(self, key: str, rows: bytes, values: list[object]) -> bool:
+        """Append a whole column of numbers; False when it is short or holds anything else."""
+        if len(values) < SHORT or not set(map(type, values)) <= {int, float}:
+            return False
+        try:
+            numbers = np.array(values, np.float64)
+        except OverflowError:
+            return False
+        pair = self._pair(key)
+        if pair is not None:
+            pair[0].frombytes(rows)
+            pair[1].frombytes(numbers.tobytes())
+        return True
+
+    def _pair(self, name: str) -> tuple[array[int], array[float]] | None:
+        """The column of a name, made when it is new; None when there are too many."""
+        pair = self._columns.get(name)
+        if pair is None:
+            if len(self._columns) >= TOO_MANY:
+                self.dropped += 1
+                return None
+            pair = self._columns[name] = (array("q"), array("d"))
+        return pair
+
+    def _put(self, name: str, row: int, value: object, depth: int = 0) -> None:
+        """Append one value, or those of a nested mapping."""
+        if isinstance(value, Mapping):
+            if depth < DEEPEST:
+                for key, inner in value.items():
+                    self._put(f"{name}/{key}", row, inner, depth + 1)
+            return
+        number = self._number(value)
+        if number is None:
+            return
+        pair = self._pair(name)
+        if pair is not None:
+            pair[0].append(row)
+            pair[1].append(number)
 
     def _number(self, value: object) -> float | None:
         """A number that a text holds; None for everything else, counted."""
@@ -77,9 +125,18 @@ class Table:
         return None
 
     def column(self, name: str) -> tuple[Places, Floats]:
-        """(rows, values) of a column in file order; raises KeyError for an unknown name."""
+        """(rows, values) of a column in file order, not copied: no row may be added any more.
+
+        Raises KeyError for an unknown name.
+        """
         rows, values = self.columns[name]
-        return np.array(rows, np.int64), np.array(values, np.float64)
+        row_N, value_N = np.frombuffer(rows, np.int64), np.frombuffer(values, np.float64)
+        if bool((row_N[1:] < row_N[:-1]).any()):
+            order = np.argsort(row_N, kind="stable")
+            pair = array("q", row_N[order].tobytes()), array("d", value_N[order].tobytes())
+            self._columns[name] = pair  # the unsorted ones are freed before the next column
+            row_N, value_N = np.frombuffer(pair[0], np.int64), np.frombuffer(pair[1], np.float64)
+        return row_N, value_N
 
 
 def in_order(steps: Floats) -> tuple[Floats, Places, str]:
@@ -91,7 +148,7 @@ def in_order(steps: Floats) -> tuple[Floats, Places, str]:
     for i in np.flatnonzero(~np.isfinite(filled)):
         filled[i] = filled[i - 1] if i else -math.inf
     distinct, place = np.unique(filled, return_inverse=True)
-    back = int((np.diff(filled) < 0).sum())
+    back = int((filled[1:] < filled[:-1]).sum())
     odd = f"steps go back {back} times and were put in order" if back else ""
     return distinct, place.astype(np.int64), odd
 
