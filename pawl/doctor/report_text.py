@@ -59,7 +59,8 @@ def taken_for(d: Diagnosis) -> str:
     log = d.log
     version = f" {log.version}" if log.version else ""
     kind = f", {log.kind} training" if log.kind else ""
-    return f"{log.format}{version}{kind}, {len(log.step_N)} rows, {len(log.series)} known metrics"
+    rows, metrics = counted(len(log.step_N), "row"), counted(len(log.series), "known metric")
+    return f"{log.format}{version}{kind}, {rows}, {metrics}"
 
 
 def uncertainty(d: Diagnosis) -> str:
@@ -147,7 +148,8 @@ def _causes(d: Diagnosis, verbose: bool) -> Iterator[Line]:
     shown = d.causes if verbose else d.causes[:3]
     for cause in shown:
         yield [("cause: ", "bold"), (f"{cause.id} ({cause.weight:.0%}): {cause.meaning}", "")]
-        yield from _sides(cause, verbose)
+        if cause.evidence != (d.reason,):  # which has just been read
+            yield from _sides(cause, verbose)
     if len(d.causes) > len(shown):
         yield [(f"{INDENT}and {len(d.causes) - len(shown)} more (--verbose)", "dim")]
     if d.experiment:
