@@ -223,7 +223,8 @@ def test_no_color_is_respected_on_a_terminal(
     command._print([[("D401", "red"), (" plain", ""), (" faint", "dim")]])
     assert capsys.readouterr().out == "D401 plain faint\n"
     assert command._coloured("a", "red") == "\x1b[31m\x1b[1ma\x1b[0m"
-    assert command._coloured("a", "dim").endswith("a\x1b[0m")
+    assert command._coloured("a", "dim") == "\x1b[2ma\x1b[0m"
+    assert command._coloured("a", "bold") == "\x1b[1ma\x1b[0m"
     assert command._coloured("a", "") == "a"
 
 

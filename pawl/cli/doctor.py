@@ -234,7 +234,8 @@ def _print(lines: Sequence[Line] | Iterator[Line]) -> None:
     """Lines on standard output; colours on a terminal alone, unless NO_COLOR is set."""
     from pawl.cli.show import printable
 
-    colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    dumb = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
+    colours = sys.stdout.isatty() and not dumb
     for line in lines:
         # A line break in a name must not forge a line of the report.
         plain = [(text.replace("\n", "\\n"), style) for text, style in line]
@@ -251,7 +252,7 @@ def _coloured(text: str, style: str) -> str:
         return text
     if style in COLOURS:
         return click.style(text, fg=style, bold=True)
-    return click.style(text, bold=style == "bold", dim=style == "dim")
+    return click.style(text, bold=True) if style == "bold" else click.style(text, dim=True)
 
 
 COMMANDS = (doctor,)
