@@ -1,6 +1,8 @@
 """What is known of a metric, as text for a terminal, as JSON, and as the page docs/metrics.md.
 
-All of it comes from the catalogue (`pawl.metrics`). Left out: values of the user's own runs.
+All of it comes from the catalogue (`pawl.metrics`). The doctor's rules are explained by their own
+docstrings (`pawl.doctor.rules_page`), which is loaded for what is no metric. Left out: values of
+the user's own runs.
 
 Run: `python -m pawl.cli.explain > docs/metrics.md` writes the page.
 """
@@ -8,6 +10,7 @@ Run: `python -m pawl.cli.explain > docs/metrics.md` writes the page.
 from __future__ import annotations
 
 import difflib
+import re
 import textwrap
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -36,13 +39,33 @@ TITLES = {
 }
 
 
+def explanation(name: str) -> tuple[list[str], dict[str, object]]:
+    """What is known of a metric or a rule (by code or name), as lines and for programs."""
+    if _known(name) is None:
+        from pawl.doctor import rules_page
+
+        rule = rules_page.find(name)
+        if rule is not None:
+            return list(rules_page.lines(rule)), rules_page.as_dict(rule)
+        if re.fullmatch(r"[dD]\d+", name) or "-" in name:
+            near = difflib.get_close_matches(name, rules_page.names(), n=3, cutoff=0.5)
+            hint = f"did you mean {' or '.join(near)}?" if near else "docs/rules.md lists all rules"
+            raise PawlError(f"no rule is called {name}", hint=hint)
+    found = find(name)
+    return list(lines(found)), as_dict(found)
+
+
+def _known(name: str) -> Metric | None:
+    """The catalogued metric of that name, or of its family."""
+    family = CATALOGUE.get(f"{name.split('/')[0]}/*") if "/" in name else None
+    return CATALOGUE.get(name) or family
+
+
 def find(name: str) -> Metric:
     """The catalogued metric of that name; raises PawlError with the nearest names."""
-    if name in CATALOGUE:
-        return CATALOGUE[name]
-    family = f"{name.split('/')[0]}/*"
-    if "/" in name and family in CATALOGUE:
-        return CATALOGUE[family]
+    known = _known(name)
+    if known is not None:
+        return known
     ends = [known for known in CATALOGUE if known.split("/")[-1] == name.split("/")[-1]]
     near = ends + difflib.get_close_matches(name, CATALOGUE, n=3, cutoff=0.5)
     meant = " or ".join(f"`{n}`" for n in list(dict.fromkeys(near))[:3])

@@ -128,37 +128,23 @@ def diff(a: str, b: str, as_json: bool) -> None:
         _echo(diff_lines(result))
 
 
-@click.command(short_help="Diagnose a training log, of Pawl or of another library.")
-@click.argument("path", type=click.Path(path_type=Path))
-@click.option("--map", "maps", multiple=True, metavar="SOURCE=NAME", help="What a column means.")
-@json_option
-@debug_option
-def doctor(path: Path, maps: tuple[str, ...], as_json: bool) -> None:
-    """Verdict, findings, causes and help for the run behind PATH ("-": standard input)."""
-    from pawl.cli.show import printable
-    from pawl.doctor.diagnose import diagnose
-    from pawl.doctor.report_text import lines
-    from pawl.store.recognise import column_map, read_logs
-
-    for log in read_logs(path, column_map(maps)):
-        result = diagnose(log)
-        _echo([printable(line, sys.stdout.encoding) for line in lines(result)])
-
-
-@click.command(short_help="What a metric means, and what it does not.")
+@click.command(short_help="What a metric or a rule of the doctor means.")
 @click.argument("name", metavar="CODE|METRIC")
 @json_option
 @debug_option
 def explain(name: str, as_json: bool) -> None:
-    """What a metric is, what it tells, what it does not, and values of healthy runs."""
-    from pawl.cli.explain import as_dict, find, lines
+    """What a metric or a rule is, what it tells and what it does not.
+
+    CODE is a code such as D401 or a rule's name, METRIC a canonical name such as policy/entropy.
+    """
+    from pawl.cli.explain import explanation
     from pawl.cli.show import printable
 
-    metric = find(name)
+    text, body = explanation(name)
     if as_json:
-        _echo_json(as_dict(metric))
+        _echo_json(body)
     else:
-        _echo([printable(line, sys.stdout.encoding) for line in lines(metric)])
+        _echo([printable(line, sys.stdout.encoding) for line in text])
 
 
 @click.command(short_help="JSON Schema of the config file.")
@@ -185,4 +171,4 @@ def _echo_json(value: object) -> None:
     click.echo(json.dumps(value, indent=1))
 
 
-COMMANDS = (doctor, samples, runs, diff, explain, schema)
+COMMANDS = (samples, runs, diff, explain, schema)

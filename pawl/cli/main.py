@@ -2,7 +2,7 @@
 
 A user's mistake is one printed block, never a traceback (`--debug` shows it); a crash is one line
 that says where the traceback was saved. Heavy imports stand inside the commands: `pawl --help`
-loads click alone. Left out: what the commands do (`work`, `look`).
+loads click alone. Left out: what the commands do (`work`, `look`, `doctor`).
 
 Run: `pawl --help`, or `python -m pawl --help`.
 """
@@ -20,11 +20,11 @@ from collections.abc import Sequence
 import click
 
 from pawl import __version__
-from pawl.cli import look, work
+from pawl.cli import doctor, look, work
 from pawl.cli.state import State
 from pawl.errors import Exit, PawlError
 
-READERS = ("samples", "runs", "diff", "schema", "explain")
+READERS = ("doctor", "samples", "runs", "diff", "schema", "explain")
 ENVIRONMENT = {
     "OMP_WAIT_POLICY": "PASSIVE",  # spinning threads slow the scorers beside them fivefold
     "TOKENIZERS_PARALLELISM": "false",
@@ -47,7 +47,7 @@ def pawl() -> None:
         os.environ.setdefault(name, value)
 
 
-for command in (*work.COMMANDS, *look.COMMANDS):
+for command in (*work.COMMANDS, *doctor.COMMANDS, *look.COMMANDS):
     pawl.add_command(command)
 
 

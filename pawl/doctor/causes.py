@@ -7,8 +7,9 @@ Left out: the findings (`rules_*.py`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from pawl.doctor.rule import Rule
 from pawl.types import CAUSES, Finding
 
 EXPERIMENTS: dict[frozenset[str], str] = {
@@ -156,6 +157,15 @@ def ranked(findings: Sequence[Finding]) -> list[Cause]:
     return [
         Cause(cause, round(1.0 - miss[cause], 3), CAUSES[cause], tuple(said[cause]))
         for cause in order
+    ]
+
+
+def doubted(causes: Sequence[Cause], quiet: Sequence[Rule]) -> list[Cause]:
+    """The causes with one thing more against each: rules that would name it and found nothing."""
+    silent = [(rule.names(), f"{rule.code} {rule.name}: found nothing") for rule in quiet]
+    return [
+        replace(cause, against=(*cause.against, *(text for ids, text in silent if cause.id in ids)))
+        for cause in causes
     ]
 
 

@@ -45,7 +45,9 @@ from pawl.doctor import (
     rules_wiring,
 )
 from pawl.doctor.against import against
-from pawl.doctor.causes import Cause, experiment, ranked
+from pawl.doctor.causes import Cause, doubted, experiment, ranked
+from pawl.doctor.criteria import Before, Criterion, stated
+from pawl.doctor.forecast import Forecast, Target, forecast, own_target
 from pawl.doctor.rule import Rule
 from pawl.doctor.signals import Signals
 from pawl.doctor.statistics import Trend, lag1, points_needed
@@ -111,7 +113,10 @@ class Diagnosis:
     """verdict and the sentence that says why; findings by severity; causes likeliest first.
 
     experiment: what would tell the first two causes apart; trend: of the goal metric; detectable:
-    the smallest change that would have been seen; needed: points for a tenth of the goal's level.
+    the smallest change that would have been seen; needed: points for a tenth of the goal's level;
+    quiet: rules that were judged and found nothing; forecast, criteria: none from a broken
+    measurement; before: what an earlier report said, where one was given; target: the forecast of
+    a target that is another metric than the goal.
     """
 
     log: Log
@@ -124,13 +129,18 @@ class Diagnosis:
     goal: str
     trend: Trend | None
     needed: int
+    quiet: tuple[Rule, ...] = ()
+    forecast: Forecast | None = None
+    criteria: tuple[Criterion, ...] = ()
+    before: Before | None = None
+    target: Forecast | None = None
 
 
 @np.errstate(over="ignore", invalid="ignore")  # what overflows is no evidence, nor a warning
-def diagnose(log: Log) -> Diagnosis:
-    """Run every rule that applies and weigh what they found."""
+def diagnose(log: Log, target: Target | None = None) -> Diagnosis:
+    """Run every rule that applies and weigh what they found; target: what the forecast is for."""
     s = Signals(log)
-    findings, not_checked = list[Finding](), list[Unchecked]()
+    findings, not_checked, quiet = list[Finding](), list[Unchecked](), list[Rule]()
     for rule in RULES:
         if rule.kinds and log.kind not in rule.kinds:
             continue
@@ -139,7 +149,9 @@ def diagnose(log: Log) -> Diagnosis:
             because = f"the log has no {' and no '.join(x.replace('|', ' or ') for x in lacks)}"
             not_checked.append(Unchecked(rule.code, rule.name, because))
         else:
-            findings += rule.run(s)
+            hits = rule.run(s)
+            findings += hits
+            quiet += [] if hits else [rule]
     counted = [f for f in findings if s.n >= FEW or f.early or f.argues in ("unusual", "nothing")]
     verdict, reason = _verdict(s, counted)
     if verdict == "INVALID RUN":
@@ -155,17 +167,25 @@ def diagnose(log: Log) -> Diagnosis:
         word = "noise-only" if verdict == "CANNOT TELL" else "none"
         causes = [Cause(word, 1.0, CAUSES[word], (reason,))]
     trend = s.trend(s.goal) if s.goal else None
+    trusted = verdict != "INVALID RUN"
+    aim = target or own_target(s)
+    ahead = forecast(s, aim if aim and aim.metric == s.goal else None) if trusted else None
+    beside = forecast(s, aim) if trusted and aim and aim.metric != s.goal else None
     return Diagnosis(
         log,
         verdict,
         reason,
         findings,
-        causes,
+        doubted(causes, quiet),
         experiment(causes),
         not_checked,
         s.goal,
         trend,
         _needed(s),
+        tuple(quiet),
+        ahead,
+        tuple(stated(s, ahead)),
+        target=beside,
     )
 
 

@@ -14,6 +14,7 @@ from pawl.doctor.signals import Signals
 from pawl.store.log import option_name
 from pawl.types import Prescription
 
+NO_OPTION = "(no name known in"  # before the name of an option that only Pawl is known to have
 LIVE = frozenset({"optim.lr", "algo.kl_coef", "optim.max_grad_norm"})
 
 
@@ -72,5 +73,5 @@ def advice(why: str, expected: str, verify: str, cost: str = "an hour of reading
 
 def _made(s: Signals, option: str, before: str, after: str, words: dict[str, str]) -> Prescription:
     own = option_name(s.log.library, option)
-    name = s.log.config_names.get(option) or own or f"(no name known in {s.log.library}) {option}"
+    name = s.log.config_names.get(option) or own or f"{NO_OPTION} {s.log.library}) {option}"
     return Prescription(option, name, before, after, **words, live=option in LIVE)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from types import CodeType, FunctionType
 from typing import Literal
 
 from pawl.doctor.signals import Signals
-from pawl.types import Argues, Finding, Prescription, Severity
+from pawl.types import CAUSES, Argues, Finding, Prescription, Severity
 
 SECTIONS = ("What", "Why it matters", "Evidence needed", "Traps", "Fix", "Source")
 Proof = Literal["real", "unproven"]
@@ -40,12 +41,28 @@ class Rule:
         """Its findings, under its code and name."""
         return [replace(found, code=self.code, name=self.name) for found in self.check(s)]
 
+    def names(self) -> frozenset[str]:
+        """The causes that it can name: ids of CAUSES among the constants of its function."""
+        assert isinstance(self.check, FunctionType), "a rule is a plain function"
+        return frozenset(_texts(self.check.__code__.co_consts)) & frozenset(CAUSES)
+
     def sections(self) -> dict[str, str]:
         """The sections of its docstring, by title; the first line stands under "Summary"."""
         text = inspect.cleandoc(self.check.__doc__ or "")
         pieces = re.split(rf"(?m)^({'|'.join(SECTIONS)}): ", text)
         rows = zip(pieces[1::2], pieces[2::2], strict=True)
         return {"Summary": pieces[0].strip(), **{k: " ".join(v.split()) for k, v in rows}}
+
+
+def _texts(value: object) -> Iterator[str]:
+    """Every text among constants, those of inner functions too."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, tuple | frozenset):
+        for part in value:
+            yield from _texts(part)
+    elif isinstance(value, CodeType):
+        yield from _texts(value.co_consts)
 
 
 def rule(

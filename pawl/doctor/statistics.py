@@ -20,6 +20,7 @@ LEVEL = 0.05  # significance of every test
 SEEN = 12.2  # a steady change of 12.2 sd / sqrt(n) is called a trend in 80% of cases (measured)
 BLOCKS = 10
 ROUNDING = 1e-12  # of a series' largest value: what float64 leaves of nothing
+MOST_POINTS = 1e9  # beyond which nobody waits
 LONG = 5_000  # points of a series whose rolling medians are thinned
 
 
@@ -164,6 +165,8 @@ def trend(x_N: Floats) -> Trend:
     sd = math.sqrt((float(np.var(a_N, ddof=1)) + float(np.var(b_N, ddof=1))) / 2.0)
     if se <= ROUNDING * float(np.abs(x_N).max()):  # two constants
         df, p = 2.0, 1.0 if abs(difference) <= ROUNDING * float(np.abs(x_N).max()) else 0.0
+    elif not math.isfinite(se):
+        df, p = 2.0, 1.0
     else:
         shares = [v / sum(parts) for v in parts]  # of any size of the numbers
         df = max(n_eff - 1.0, 1.0) / sum(share**2 for share in shares)
@@ -202,11 +205,12 @@ def detectable(noise: float, n: int, r: float = 0.0) -> float:
 
 
 def points_needed(effect: float, noise: float, r: float = 0.0) -> int:
-    """Points from which on `detectable` is at most `effect`."""
+    """Points from which on `detectable` is at most `effect`; 0 where no number of them is."""
     if effect <= 0.0 or not math.isfinite(noise):
         return 0
-    ratio = min(SEEN * noise / effect, 1e9)
-    return max(4, math.ceil(ratio**2 * (1.0 + r) / (1.0 - r)))
+    ratio = SEEN * noise / effect
+    points = ratio * ratio * (1.0 + r) / (1.0 - r)
+    return max(4, math.ceil(points)) if points < MOST_POINTS else 0
 
 
 def wilson(k: float, n: float, level: float = LEVEL) -> tuple[float, float]:
@@ -294,7 +298,9 @@ def _best_split(y_K: Floats, shortest: int = 3) -> tuple[float, int]:
     left = np.cumsum(y_K)[shortest - 1 : n - shortest]
     size = np.arange(shortest, n - shortest + 1)
     total = float(y_K.sum())
-    gain = left**2 / size + (total - left) ** 2 / (n - size) - total**2 / n
+    if not math.isfinite(total * total):
+        return 0.0, 0
+    gain = left**2 / size + (total - left) ** 2 / (n - size) - total * total / n
     best = int(np.argmax(gain))
     return float(gain[best]), best + shortest
 

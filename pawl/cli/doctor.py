@@ -1,0 +1,258 @@
+"""`pawl doctor`: read logs, diagnose them, print or write the reports, answer by exit code.
+
+Imports stand inside, because `pawl --help` must load nothing heavy. Left out: what is found
+(`pawl.doctor`), formats (`pawl.store`), the HTML page (`pawl.dash`), waiting (`watch`).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pawl.cli.state import debug_option, json_option
+from pawl.errors import Exit, PawlError
+
+if TYPE_CHECKING:
+    from pawl.doctor.claims import Answer
+    from pawl.doctor.diagnose import Diagnosis
+    from pawl.doctor.forecast import Target
+    from pawl.doctor.report_text import Line
+
+LEVELS = ("critical", "warning", "info", "never")
+COLOURS = ("red", "yellow", "green", "cyan")
+REPORT = "report.json"  # the earlier report in a run folder
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What the command line asks of every diagnosis."""
+
+    names: Mapping[str, str]
+    target: Target | None
+    against: Path | None
+    verbose: bool = False
+
+
+@click.command(short_help="Diagnose a training log, of Pawl or of another library.")
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@json_option
+@click.option("--report", type=click.Path(path_type=Path), help="Write FILE.md and FILE.json too.")
+@click.option("--html", type=click.Path(path_type=Path), help="Write one HTML file with charts.")
+@click.option("--fail-on", type=click.Choice(LEVELS), default="critical", show_default=True)
+@click.option("--map", "mapped", multiple=True, metavar="SOURCE=NAME", help="What a column means.")
+@click.option("--target", metavar="METRIC=VALUE[@STEP]", help="Give the chance of reaching it.")
+@click.option("--against", type=click.Path(path_type=Path), help="Answer an earlier report.")
+@click.option("--check", type=click.Path(path_type=Path), help="Answer an analysis's claims.")
+@click.option("--watch", is_flag=True, help="Look again when the log grows; Ctrl-C ends it.")
+@click.option("--every", type=click.FloatRange(0.01), default=10.0, help="Seconds between looks.")
+@click.option("--looks", type=click.IntRange(1), hidden=True, help="End --watch after so many.")
+@click.option("--verbose", is_flag=True, help="All causes, and every rule not checked.")
+@debug_option
+def doctor(
+    paths: tuple[str, ...],
+    as_json: bool,
+    report: Path | None,
+    html: Path | None,
+    fail_on: str,
+    mapped: tuple[str, ...],
+    target: str | None,
+    against: Path | None,
+    check: Path | None,
+    watch: bool,
+    every: float,
+    looks: int | None,
+    verbose: bool,
+) -> int:
+    """Verdict, findings, causes, help and forecast for the logs behind each PATH.
+
+    PATH is a log, a folder of logs, a run folder, or the name of a run in runs/.
+    """
+    if report is not None and report.suffix == ".json":
+        raise PawlError("--report takes the Markdown file; its .json is written beside it")
+    found = [_located(path) for path in paths]
+    from pawl.store.recognise import column_map
+
+    ask = Ask(column_map(mapped), _target(target), against, verbose)
+
+    def look() -> list[Diagnosis]:
+        return [d for path in found for d in diagnosed(path, ask)]
+
+    def tell(diagnoses: Sequence[Diagnosis]) -> None:
+        if watch and sys.stdout.isatty():
+            click.clear()
+        answers = _answers(check, diagnoses) if check is not None else None
+        _write(diagnoses, report, html)
+        if as_json:
+            from pawl.doctor.report_json import text
+
+            click.echo(text(diagnoses, answers))
+        else:
+            _show(diagnoses, verbose)
+            _claims(check, answers or ())
+
+    if watch:
+        from pawl.cli.watch import watched
+
+        last = watched(found, look, tell, every, looks)
+    else:
+        tell(last := look())
+    return int(Exit.FINDINGS if any(counts(d, fail_on) for d in last) else Exit.OK)
+
+
+def counts(d: Diagnosis, fail_on: str) -> bool:
+    """Whether a diagnosis fails the command: FAULT and INVALID RUN always, CANNOT TELL never."""
+    if d.verdict in ("FAULT", "INVALID RUN"):
+        return True
+    if d.verdict == "CANNOT TELL" or fail_on == "never":
+        return False
+    severities = LEVELS[: LEVELS.index(fail_on) + 1]
+    return any(f.severity in severities for f in d.findings)
+
+
+def diagnosed(path: Path, ask: Ask) -> Iterator[Diagnosis]:
+    """Each log behind a path, with what became of an earlier report's criteria."""
+    from pawl.cli.show import printable
+    from pawl.doctor.criteria import before, kept
+    from pawl.doctor.diagnose import diagnose
+    from pawl.store.recognise import search
+
+    found = search(path, ask.names)
+    logs = found.logs
+    _mention(found.skipped, ask.verbose)
+    own = path / REPORT
+    earlier = ask.against or (own if path.is_dir() and own.is_file() else None)
+    if ask.against is not None and len(logs) != 1:
+        hint = "give --against together with the path of one log"
+        raise PawlError(f"an earlier report is about one log, not {len(logs)}", str(path), hint)
+    for log in logs:
+        d = diagnose(log, ask.target)
+        if ask.target is not None and ask.target.metric not in log.series:
+            text = f"{log.path}: no values of {ask.target.metric}, so no chance of reaching it"
+            click.echo(printable(text, sys.stderr.encoding), err=True)
+        if earlier is not None and len(logs) == 1:
+            past = before(earlier, log)
+            d = replace(d, before=past, criteria=kept(d.criteria, past.answers))
+        yield d
+
+
+def _mention(skipped: Sequence[tuple[Path, str]], verbose: bool) -> None:
+    """Say on standard error which files of a folder were no logs."""
+    from pawl.cli.show import printable
+    from pawl.doctor.report_text import counted
+
+    if skipped and not verbose:
+        click.echo(
+            f"{counted(len(skipped), 'file')} could not be read as logs (--verbose)", err=True
+        )
+    for path, why in skipped if verbose else ():
+        click.echo(printable(f"{path}: no log: {why}", sys.stderr.encoding), err=True)
+
+
+def _located(name: str) -> Path:
+    """A path as given, or the run of that name; raises PawlError with the nearest name."""
+    for path in (Path(name), Path("runs") / name):
+        if name == "-" or path.exists():  # "-" is standard input
+            return path
+    if os.sep in name or Path(name).suffix:
+        raise PawlError("no such file or folder", name)
+    from pawl.store.read import find_run
+
+    return find_run(name)
+
+
+def _target(text: str | None) -> Target | None:
+    """--target METRIC=VALUE[@STEP]; raises PawlError."""
+    if text is None:
+        return None
+    from pawl.cli.explain import find
+    from pawl.doctor.forecast import Target
+
+    name, _, rest = text.partition("=")
+    value, _, step = rest.partition("@")
+    find(name)
+    try:
+        return Target(name, float(value), float(step) if step else None)
+    except ValueError:
+        hint = "--target reward/mean=0.8@500"
+        raise PawlError(f"--target takes METRIC=VALUE[@STEP], not {text}", "", hint) from None
+
+
+def _write(diagnoses: Sequence[Diagnosis], report: Path | None, html: Path | None) -> None:
+    """The files that were asked for."""
+    if report is not None:
+        from pawl.doctor.report_json import text
+        from pawl.doctor.report_markdown import page
+        from pawl.store.files import write_atomic
+
+        write_atomic(report, "\n".join(page(d) for d in diagnoses))
+        write_atomic(report.with_suffix(".json"), text(diagnoses) + "\n")
+    if html is not None:
+        from pawl.dash.export import write_html
+
+        write_html(diagnoses, html)
+
+
+def _show(diagnoses: Sequence[Diagnosis], verbose: bool) -> None:
+    """The report of one log, or a line for each of several."""
+    from pawl.doctor.report_text import short, styled, totals
+
+    if len(diagnoses) == 1:
+        _print(styled(diagnoses[0], verbose))
+    else:
+        _print([*(short(d) for d in diagnoses), totals(diagnoses)])
+
+
+def _answers(check: Path, diagnoses: Sequence[Diagnosis]) -> list[Answer]:
+    """What the run says of the claims in an analysis."""
+    from pawl.doctor import claims
+
+    if len(diagnoses) != 1:
+        raise PawlError("an analysis is about one log", str(check), "give the path of one log")
+    try:
+        text = check.read_text(encoding="utf-8", errors="replace")
+    except OSError as e:
+        raise PawlError(f"cannot be read ({e.strerror})", str(check)) from e
+    return claims.check(text, diagnoses[0])
+
+
+def _claims(check: Path | None, answers: Sequence[Answer]) -> None:
+    """The claims of an analysis with their answers, below the report."""
+    if check is not None:
+        from pawl.doctor import claims_text
+
+        _print([[("", "")], [("claims of ", "bold"), (f"{check}:", "")]])
+        _print([[(line, "")] for line in claims_text.lines(answers)])
+
+
+def _print(lines: Sequence[Line] | Iterator[Line]) -> None:
+    """Lines on standard output; colours on a terminal alone, unless NO_COLOR is set."""
+    from pawl.cli.show import printable
+
+    dumb = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
+    colours = sys.stdout.isatty() and not dumb
+    for line in lines:
+        # A line break in a name must not forge a line of the report.
+        plain = [(text.replace("\n", "\\n"), style) for text, style in line]
+        parts = [(printable(text, sys.stdout.encoding), style) for text, style in plain]
+        if colours:
+            click.echo("".join(_coloured(text, style) for text, style in parts))
+        else:
+            click.echo("".join(text for text, _ in parts).rstrip())
+
+
+def _coloured(text: str, style: str) -> str:
+    """The text as a terminal shows that style."""
+    if not text or not style:
+        return text
+    if style in COLOURS:
+        return click.style(text, fg=style, bold=True)
+    return click.style(text, bold=True) if style == "bold" else click.style(text, dim=True)
+
+
+COMMANDS = (doctor,)

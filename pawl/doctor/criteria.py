@@ -1,0 +1,200 @@
+"""When to stop and when to go on, in numbers, stated before the numbers are in.
+
+A criterion names metric, side, level and the step by which it counts; a later call reads those of
+an earlier report and says of each: met, missed or open. A criterion that is still open stays as it
+was stated, so that nobody moves it. Left out: acting on them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from pawl.doctor.forecast import Forecast, persistence, window_of
+from pawl.doctor.signals import Signals
+from pawl.errors import PawlError
+from pawl.metrics import CATALOGUE
+from pawl.store.log import Log
+
+Status = Literal["met", "missed", "open"]
+LIMITS = (
+    ("policy/kl_ref", 10.0, "a policy that far from its reference does not come back"),
+    ("length/truncated_frac", 0.5, "half of the completions end at the limit, not at their end"),
+    ("group/zero_std_frac", 0.95, "hardly a group has a signal left"),
+)
+"""Levels that no run should pass, where it stands below them now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Criterion:
+    """kind, then: the mean of `points` values of `metric` up to step `step` is op value.
+
+    op: >= or <=; since: the step at which it was stated, only later values count.
+    """
+
+    kind: Literal["stop", "continue"]
+    metric: str
+    op: Literal[">=", "<="]
+    value: float
+    step: float
+    points: int
+    since: float
+    why: str
+
+    def text(self) -> str:
+        """The criterion in words."""
+        mean = f"mean of {self.points} points" if self.points > 1 else "a point"
+        level = f"{self.metric} {self.op} {self.value:.4g}"
+        return f"{self.kind} if {level} by step {self.step:.10g} ({mean})"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """How a criterion stands: seen, the value that it was judged by, None before there is one."""
+
+    criterion: Criterion
+    status: Status
+    seen: float | None
+    at: float | None
+
+    def text(self) -> str:
+        """Status, criterion, what was seen, and what it means."""
+        told = "no value since" if self.seen is None else f"{self.seen:.4g} at step {self.at:.10g}"
+        means = {
+            ("stop", "met"): ": stop",
+            ("stop", "missed"): ": no reason to stop",
+            ("continue", "met"): ": go on",
+            ("continue", "missed"): ": stop, or change something",
+        }.get((self.criterion.kind, self.status), "")
+        return f"{self.status}{means}: {self.criterion.text()}; {told}"
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What an earlier report said. changed: options that differ now, as "name: before -> now"."""
+
+    path: str
+    verdict: str
+    answers: tuple[Answer, ...]
+    changed: tuple[str, ...]
+
+
+def stated(s: Signals, forecast: Forecast | None) -> Iterator[Criterion]:
+    """The criteria of a run by the forecast of its goal; none where there is no forecast."""
+    if forecast is None:
+        return
+    since = float(s.log.step_N[-1])
+    yield from _of_goal(s, forecast, since)
+    for name, limit, why in LIMITS:
+        if s.has(name) and s.late(name).value < limit:
+            points = window_of(len(s.values(name)))
+            yield Criterion("stop", name, ">=", limit, forecast.step, points, since, why)
+    if s.has("eval/gain_high"):
+        why = "the held-out problems got worse, beyond the interval of paired differences"
+        yield Criterion("stop", "eval/gain_high", "<=", 0.0, forecast.step, 1, since, why)
+
+
+def _of_goal(s: Signals, f: Forecast, since: float) -> Iterator[Criterion]:
+    """Beyond the band of no change, or inside the band of the established trend."""
+    known = CATALOGUE[s.goal]
+    up = known.direction != "down" and s.goal != "loss/total"
+    band = persistence(s.values(s.goal), f.points)
+    good, bad = (band.high, band.low) if up else (band.low, band.high)
+    why = "more than noise alone would give"
+    if f.method == "extrapolation" and (s.trend(s.goal).direction == "up") == up:
+        good, why = (f.low if up else f.high), "the course so far would give at least this"
+    better, worse = (">=", "<=") if up else ("<=", ">=")
+    inside = known.unit != "share" or 0.0 < good < 1.0
+    if inside:
+        yield Criterion("continue", s.goal, _op(better), good, f.step, f.points, since, why)
+    if known.unit != "share" or 0.0 < bad < 1.0:
+        why = "worse than noise around the present level would give"
+        yield Criterion("stop", s.goal, _op(worse), bad, f.step, f.points, since, why)
+
+
+def _op(text: str) -> Literal[">=", "<="]:
+    return ">=" if text == ">=" else "<="
+
+
+def judged(criterion: Criterion, log: Log) -> Answer:
+    """How a criterion stands in a later log: a stop counts at once, a continue at its step."""
+    series = log.series.get(criterion.metric)
+    ended = bool(len(log.step_N)) and float(log.step_N[-1]) >= criterion.step
+    if series is None:
+        return Answer(criterion, "open", None, None)
+    step_N, value_N = log.step_N[series.row_N], series.value_N
+    counts = (step_N > criterion.since) & (step_N <= criterion.step) & np.isfinite(value_N)
+    step_N, value_N = step_N[counts], value_N[counts]
+    if not len(value_N):
+        return Answer(criterion, "open", None, None)
+    seen, at = float(value_N[-criterion.points :].mean()), float(step_N[-1])
+    holds = seen >= criterion.value if criterion.op == ">=" else seen <= criterion.value
+    enough = len(value_N) >= criterion.points or ended
+    status: Status = "open"
+    if ended:
+        status = "met" if holds else "missed"
+    elif criterion.kind == "stop" and holds and enough:
+        status = "met"
+    return Answer(criterion, status, seen, at)
+
+
+def kept(new: Sequence[Criterion], answers: Sequence[Answer]) -> tuple[Criterion, ...]:
+    """Criteria to state now: those still open as they were stated, then what is new."""
+    old = [answer.criterion for answer in answers if answer.status == "open"]
+    taken = {(c.kind, c.metric) for c in old}
+    return (*old, *(c for c in new if (c.kind, c.metric) not in taken))
+
+
+def before(path: Path, log: Log) -> Before:
+    """What an earlier JSON report said, judged by the log; raises PawlError when it is none."""
+    try:
+        body = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(body, dict) or body.get("schema") != 1 or "criteria" not in body:
+            raise ValueError("no report of one log, schema 1")
+        criteria = [_read(row) for row in body["criteria"]]
+        config = body["log"]["config"]
+        verdict = str(body["verdict"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as e:
+        hint = "`pawl doctor RUN --json > FILE` writes one"
+        raise PawlError(f"not a report of the doctor ({e})", str(path), hint) from e
+    answers = tuple(judged(criterion, log) for criterion in criteria)
+    return Before(str(path), verdict, answers, tuple(_changes(config, log.config)))
+
+
+def _read(row: Mapping[str, object]) -> Criterion:
+    """A criterion from JSON; raises KeyError, TypeError or ValueError."""
+    kind, op = row["kind"], row["op"]
+    if kind not in ("stop", "continue") or op not in (">=", "<="):
+        raise ValueError("unknown kind of criterion")
+    numbers = {name: float(str(row[name])) for name in ("value", "step", "since")}
+    if not all(np.isfinite(list(numbers.values()))):
+        raise ValueError("a criterion without a number")
+    return Criterion(
+        "stop" if kind == "stop" else "continue",
+        str(row["metric"]),
+        _op(str(op)),
+        numbers["value"],
+        numbers["step"],
+        max(1, int(str(row["points"]))),
+        numbers["since"],
+        str(row["why"]),
+    )
+
+
+def _changes(old: Mapping[str, object], new: Mapping[str, object]) -> Iterator[str]:
+    for name in sorted({*old, *new}):
+        a, b = old.get(name), new.get(name)
+        if str(a) != str(b):
+            yield f"{name}: {'unset' if a is None else a} -> {'unset' if b is None else b}"
+
+
+def as_json(criterion: Criterion) -> dict[str, object]:
+    """The criterion for a report; `before` reads it back."""
+    body = asdict(criterion)
+    assert set(body) == {field.name for field in fields(Criterion)}
+    return body
