@@ -16,12 +16,20 @@ from dataclasses import dataclass, replace
 
 from pawl.doctor import claims_known, claims_trend, claims_values
 from pawl.doctor.claims_about import LATER, first_of, nearest, planned, subject, whole
-from pawl.doctor.claims_figures import Figure, figures, place, place_of
+from pawl.doctor.claims_figures import PLACE, Figure, figures, place, place_of
 from pawl.doctor.claims_parse import Statement, statements
 from pawl.doctor.claims_terms import Term, terms
 from pawl.doctor.claims_values import Judged, Verdict
 from pawl.doctor.diagnose import Diagnosis
 
+LINKS = re.compile(
+    r"[\s(:=~,]*(?:(?:in|at|for|after|by|of|on|the|was|is|were|are|stood|stands|only|a|value|reached|"
+    r"equals?|averaged?|mean|over|run|last|first|final)\b[\s(:=~,]*)*",
+    re.I,
+)
+ROUGHLY = re.compile(
+    r"(?:\b(?:about|around|roughly|nearly|almost|approximately|some|near)|~)\s*$", re.I
+)
 CLAUSE = re.compile(r"[,;]\s*(?:so|therefore|hence|thus|which means)\b|;", re.I)
 STOPS = re.compile(r"\b(?:stop|red flags?|alarm|abort|kill|still)\b", re.I)
 STATED = re.compile(
@@ -63,16 +71,34 @@ def _answers(s: Statement, d: Diagnosis) -> Iterator[Answer]:
         yield answer(warm, "optim/lr")
     if s.kind == "code":
         return
+    cut = claims_known.cut_off(claim, d) if not planned(s) else None
+    if cut:
+        yield answer(cut, "length/truncated_frac")
+    answered = bool(said or warm or cut)
     for f in figures(s.text):
         term = nearest(f, terms(s.text, d.log)) or subject(f, s, d)
+        if f.percent and claims_known.CHANCE.search(s.text):
+            term = term if term and "accuracy" in term.name else terms("accuracy", d.log)[0]
         if term is None:
             continue
         one = _figure(f, term, s, d, bool(said))
         if one:
+            answered |= f.kind == "limit"
             yield answer(one, term.name)
     course = _course(s, d)
     if course and not (said and course[0][1].startswith("the log does not")):
         yield answer(*course)
+    elif not answered and not planned(s):
+        levelled = _level(s, d)
+        if levelled:
+            yield answer(*levelled)
+
+
+def _level(s: Statement, d: Diagnosis) -> tuple[Judged, str] | None:
+    """The answer to a word for a level (too low, healthy) beside a metric."""
+    term = first_of((s.text, s.label) if s.kind == "cell" else (s.text,), d)
+    judged = claims_known.level(s.text, term, d) if term else None
+    return (judged, term.name) if judged and term else None
 
 
 def _figure(f: Figure, term: Term, s: Statement, d: Diagnosis, answered: bool) -> Judged | None:
@@ -116,7 +142,8 @@ def _figure(f: Figure, term: Term, s: Statement, d: Diagnosis, answered: bool) -
         return None if answered else claims_known.forecast(f, term, d)
     own = s.kind in ("cell", "log") or bool(STATED.search(s.text[: f.start]))
     strong = own and not wished and (s.kind == "cell" or _named(f, s, d))
-    return claims_values.value(f, term, where, d.log, strong)
+    rough = bool(ROUGHLY.search(s.text[: f.start]))
+    return claims_values.value(f, term, where, d.log, strong and not rough, rough)
 
 
 def _deviation(f: Figure, term: Term, s: Statement, d: Diagnosis) -> Judged | None:
@@ -130,7 +157,7 @@ def _deviation(f: Figure, term: Term, s: Statement, d: Diagnosis) -> Judged | No
 def _named(f: Figure, s: Statement, d: Diagnosis) -> bool:
     """Whether a metric of its own stands right before a figure: "loss: 0.3", "reward of 0.2"."""
     before = [t for t in terms(s.text, d.log) if t.end <= f.start]
-    return bool(before) and f.start - before[-1].end <= 12
+    return bool(before) and bool(LINKS.fullmatch(PLACE.sub("", s.text[before[-1].end : f.start])))
 
 
 def _relative(f: Figure, term: Term, where: str, d: Diagnosis) -> Judged | None:

@@ -67,7 +67,8 @@ def nearest(f: Figure, found: list[Term]) -> Term | None:
     behind = [t for t in found if f.end <= t.start <= f.end + 12]
     if behind and (not before or f.start - before[-1].end > 40):
         return behind[0]
-    return before[-1] if before else (behind[0] if behind else None)
+    later = [t for t in found if f.end <= t.start <= f.end + 40]
+    return before[-1] if before else (later[0] if later else None)
 
 
 def planned(s: Statement) -> bool:

@@ -85,7 +85,21 @@ def _borne_out(one: Reading, d: Diagnosis) -> Judged | None:
     return None
 
 
-WARM = re.compile(r"warm-?up", re.I)
+WARM = re.compile(
+    r"(?:in|due to|because of|during|still)\s+(?:the\s+)?warm-?up|(?:ramping|warming) up|"
+    r"(?:not|never) (?:yet )?reached (?:its |the )?(?:target|peak|full)",
+    re.I,
+)
+CUT = re.compile(
+    r"(?:completions?|responses?|outputs?|answers?|solutions?|generations?)\b.{0,40}\b"
+    r"(?:cut (?:off|short)|truncated|hit(?:ting)? the (?:length|token)|run(?:ning)? into the)",
+    re.I,
+)
+LEVEL = re.compile(
+    r"\b(?:low|high|small|large|weak|strong|healthy|unhealthy|normal|abnormal|good|bad|poor|"
+    r"excellent|fine|acceptable|concerning|alarming|excessive|insufficient|too (?:much|little))\b",
+    re.I,
+)
 CHANCE = re.compile(
     r"(?:better than|above|at|near|below|worse than).{0,20}(?:random|chance|coin|50 ?%)", re.I
 )
@@ -93,9 +107,10 @@ CHANCE = re.compile(
 
 def warming(text: str, d: Diagnosis) -> Judged | None:
     """ "The learning rate is low because of warm-up": a falling one is past it."""
-    said = re.search(r"(?:in|due to|because of|during|still)\s+(?:the\s+)?warm-?up", text, re.I)
+    said = WARM.search(text)
     rate = d.log.series.get("optim/lr")
-    if not said or rate is None:
+    about = re.search(r"learning[ _]rate|\blr\b|warm", text, re.I)
+    if not said or not about or rate is None:
         return None
     x_N = rate.finite()
     if len(x_N) < 2:
@@ -106,6 +121,33 @@ def warming(text: str, d: Diagnosis) -> Judged | None:
     if x_N[-1] > x_N[0]:
         return "supported", f"the learning rate rises, {ends}"
     return "unsupported", f"the learning rate is constant at {x_N[0]:.3g}"
+
+
+def cut_off(text: str, d: Diagnosis) -> Judged | None:
+    """ "Completions are cut off": by the logged share, where there is one."""
+    share = d.log.series.get("length/truncated_frac")
+    if share is None or not CUT.search(text) or not len(share.finite()):
+        return None
+    late = float(share.finite()[-20:].mean())
+    shown = f"{late:.0%} of the last completions are truncated"
+    return ("supported" if late >= 0.1 else "wrong" if late < 0.01 else "unsupported"), shown
+
+
+def level(text: str, term: Term, d: Diagnosis) -> Judged | None:
+    """ "The entropy is too low": what a level could be judged by, and that alone judges nothing."""
+    word = LEVEL.search(text)
+    if not word:
+        return None
+    values = [v for row in seen().get(term.name, ()) for v in (row.low, row.high)]
+    if not term.series:
+        return "unsupported", f"the log does not hold {term.name}"
+    x_N = term.series[0].finite()
+    if not len(x_N):
+        return None
+    here = f"{term.series[0].source} lies between {x_N.min():.3g} and {x_N.max():.3g}"
+    if values:
+        here += f", in healthy runs between {min(values):.3g} and {max(values):.3g}"
+    return "unsupported", f"{here}: no level is {word[0].lower()} by itself"
 
 
 def against_chance(text: str, f: Figure, term: Term, d: Diagnosis) -> Judged | None:

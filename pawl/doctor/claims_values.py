@@ -17,6 +17,7 @@ from pawl.store.log import Log, Series
 from pawl.store.table import Floats
 
 Verdict = Literal["supported", "unsupported", "wrong"]
+ROUGH = 0.1  # how far "about" reaches, of the figure
 Judged = tuple[Verdict, str]
 
 
@@ -51,8 +52,11 @@ def rows_at(log: Log, kind: str, at: float) -> Floats | None:
     return np.asarray(found) if len(found) else None
 
 
-def value(f: Figure, term: Term, where: str, log: Log, strong: bool) -> Judged | None:
-    """A single value against the log; strong: it is stated as measured, so absence is an error."""
+def value(
+    f: Figure, term: Term, where: str, log: Log, strong: bool, rough: bool = False
+) -> Judged | None:
+    """A single value against the log; strong: it is stated as measured, so absence is an error;
+    rough: it is said to be about right."""
     for one in term.series:
         placed = at_place(where, one, log)
         x_N = placed[0] if placed else one.finite()
@@ -65,6 +69,11 @@ def value(f: Figure, term: Term, where: str, log: Log, strong: bool) -> Judged |
             )
         if len(x_N) > 1 and agrees(float(x_N.mean()), f.a, f.digits, f.percent):
             return "supported", f"the mean of {one.source} over {len(x_N)} points"
+        if rough and not placed and len(x_N) > 1:
+            for part, name in ((x_N, "all"), (x_N[-max(1, len(x_N) // 4) :], "the last")):
+                mean = float(part.mean()) * (100.0 if f.percent and abs(f.a) > 1.0 else 1.0)
+                if abs(mean - f.a) <= ROUGH * abs(f.a):
+                    return "supported", f"{name} points of {one.source} have the mean {mean:.4g}"
     option = _option(f, term, log)
     if option:
         return "supported", option
