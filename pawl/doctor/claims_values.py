@@ -7,6 +7,7 @@ agree with shares. Left out: what a figure means (`claims_trend`, `claims_known`
 from __future__ import annotations
 
 import math
+import re
 from typing import Literal
 
 import numpy as np
@@ -149,14 +150,20 @@ def spread(f: Figure, term: Term) -> Judged | None:
     return ("unsupported" if inside else "wrong"), f"in this log {said[0]}"
 
 
-def held(f: Figure, term: Term) -> Judged | None:
-    """A limit stated as a fact ("stays below 0.3"): by how many of the values it holds."""
+def held(f: Figure, term: Term, before: str) -> Judged | None:
+    """A limit stated as a fact ("stays below 0.3"): by how many of the values it holds.
+
+    before: the words before it; "never exceeds" turns it round.
+    """
+    turned = bool(re.search(r"\b(?:never|not|does not|did not)\s+\w*\s*$", before, re.I))
     for one in term.series:
         x_N = one.finite() * (100.0 if f.percent else 1.0)
         if not len(x_N):
             continue
         met = int((x_N < f.a).sum() if f.op.startswith("<") else (x_N > f.a).sum())
-        text = f"{met} of {len(x_N)} values of {one.source} are {f.op} {f.a:g}"
+        met = len(x_N) - met if turned else met
+        sign = f"{'not ' if turned else ''}{f.op}"
+        text = f"{met} of {len(x_N)} values of {one.source} are {sign} {f.a:g}"
         return ("supported" if met == len(x_N) else "unsupported" if met else "wrong"), text
     return None if term.series else ("unsupported", f"the log does not hold {term.name}")
 
