@@ -1,7 +1,8 @@
 """Claims in other words than those of the documents, for bench/claims.py.
 
-(run, sentence, answers of which one must be given). The first 55, the next 52 and the last 41 were
-written before the check was tried on them; it then answered 35, 29 and 27, and was mended.
+(run, sentence, answers of which one must be given). They were written in four lots, of 55, 52, 41
+and 35, each before the check was tried on it; on the first look it answered 35, 29, 27 and 29, and
+was mended after each. The last figure is the best guess for a document that it has not seen.
 """
 
 from __future__ import annotations
@@ -162,4 +163,39 @@ SENTENCES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("G", "Reward shows a strong upward trend.", (UN,)),
     ("G", "More than half of the responses hit the token limit.", (OK,)),
     ("G", "KL rises sharply, the policy is running away from the reference.", (UN,)),
+    ("O", "Because rewards are so low, the policy gets no useful gradient.", (UN,)),
+    ("O", "The entropy of 0.078 at step 4 is a warning sign of collapse.", (UN,)),
+    ("O", "Lowest reward: 0.066 (step 2)", (OK,)),
+    ("O", "The reward standard deviation is 0.077 at step 1.", (OK,)),
+    ("O", "Steps 3-6 have frac_zero_std of at least 0.25.", (OK, UN)),
+    ("O", "An unhealthy share of prompts (0.5) yields identical completions.", (NO,)),
+    ("O", "Loss should decrease over time; here it does not, which is a red flag.", (NO,)),
+    ("O", "The reward curve is essentially flat.", (UN,)),
+    ("O", "Increase KL beta to 0.05 to keep the policy near the reference.", (UN,)),
+    ("O", "Gradient norms between 0.0286 and 0.0838 are in the normal range.", (OK, UN)),
+    ("O", "The scheduler is still in its warm-up phase.", (NO,)),
+    ("O", "Temperature 0.9 limits exploration.", (UN,)),
+    ("A", "Between epochs 3 and 4 the average reward dropped by 9.0%.", (OK,)),
+    ("A", "This drop means training has started to degrade the model.", (UN,)),
+    ("A", "Loss nearly doubled from 0.1980 to 0.3853.", (OK,)),
+    ("A", "Rising loss indicates that the learning rate is too aggressive.", (UN,)),
+    ("A", "Average reward: E1 0.2604, E2 0.2662, E3 0.2804, E4 0.2553", (OK,)),
+    ("A", "The best epoch by best-of-N is epoch 4 (0.5686).", (OK,)),
+    ("A", "Mean reward of 0.2804 in epoch 4", (NO,)),
+    ("A", "The trend in best-of-N is clearly positive, so the policy has the ability.", (UN,)),
+    ("A", "Reward variance should be as low as possible.", (NO,)),
+    ("A", "LoRA fine-tuning calls for smaller learning rates.", (NO,)),
+    ("A", "The model memorises the training prompts.", (UN,)),
+    ("A", "Accumulating over more batches makes updates unstable.", (NO,)),
+    ("H", "Chosen and rejected get negative scores, which must be fixed.", (NO,)),
+    ("H", "The accuracy of 30% is marginally above random.", (NO,)),
+    ("H", "The policy loss must be larger than zero for learning to take place.", (NO,)),
+    ("H", "Rejected answers score -0.33, chosen ones -0.24.", (OK,)),
+    ("H", "With KL at 0 the update is clearly not reaching the policy.", (UN,)),
+    ("H", "Single-epoch training is insufficient for the reward model.", (UN,)),
+    ("G", "Reward fluctuates between -7.5 and 2.75.", (OK,)),
+    ("G", "Reward is unstable.", (UN, OK)),
+    ("G", "KL peaks at 5.289, far above the safe limit of 1.0.", (NO, OK)),
+    ("G", "The loss stays below 0.01.", (OK,)),
+    ("G", "The reward keeps improving steadily.", (UN, NO)),
 )

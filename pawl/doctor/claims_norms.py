@@ -27,7 +27,7 @@ NO_LIMIT = {
 """Metrics without a limit that holds for every run -> the reading that says why."""
 
 WARM = re.compile(
-    r"(?:in|due to|because of|during|still)\s+(?:the\s+)?warm-?up|(?:ramping|warming) up|"
+    r"(?:in|due to|because of|during|still)\s+(?:(?:the|its|a)\s+)?warm-?up|(?:ramping|warming) up|"
     r"warm-?up (?:has not|is not|hasn.t|isn.t) |"
     r"(?:not|never) (?:yet )?reached (?:its |the )?(?:target|peak|full)",
     re.I,
