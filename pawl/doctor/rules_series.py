@@ -5,6 +5,7 @@ Codes D1xx. Left out: what rewards, policy and preferences say.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import numpy as np
@@ -38,6 +39,7 @@ TWINS = (
 )
 STILL = 20  # points of one value from which on it is no chance
 FEW = 30
+NOT_FINITE = re.compile(r"\b(nan|inf|infinite|not finite)\b", re.IGNORECASE)
 NEVER_ZERO = ("loss/total", "policy/kl_ref", "policy/kl_old", "preference/accuracy")
 
 
@@ -63,6 +65,16 @@ def non_finite(s: Signals) -> Iterator[Finding]:
             odd = np.flatnonzero(~numbers(series.value_N))
             if len(odd):
                 hits.append((int(series.row_N[odd[0]]), name, len(odd), len(series.value_N)))
+    said = [e for e in s.log.events if e.kind in ("stopped", "error") and NOT_FINITE.search(e.text)]
+    if said and not hits:
+        yield found(
+            "critical",
+            "fault",
+            f"step {said[0].step:g}",
+            f"the run stopped: {said[0].text}",
+            causes=(("non-finite", 0.95, "a number that is not finite stopped the run"),),
+            early=True,
+        )
     if hits:
         row, name, k, n = min(hits)
         steps = s.log.step_N
@@ -95,12 +107,15 @@ def zero_by_algebra(s: Signals) -> Iterator[Finding]:
     Why it matters: a loss of exactly 0 with a KL of exactly 0 means that the ratio is 1 and the
     advantages cancel by construction: nothing was trained, whatever the other metrics say.
     Evidence needed: two of loss/total, policy/kl_ref, policy/kl_old, preference/accuracy.
-    Traps: one of them alone proves nothing. The first loss of GRPO is 0 in health; a KL is 0, or
+    Traps: groups that all tie leave no advantage and nothing moves (D301 to D303). One of them
+    alone proves nothing. The first loss of GRPO is 0 in health; a KL is 0, or
     absent, without a KL term; clip fractions are 0 with one update a batch.
     Fix: look for a tensor compared with itself: old log-probs taken from the same pass, a
     placeholder metric, a reference that is the policy.
     Source: PPO's ratio (Schulman et al. 2017, eq. 6) at equal policies.
     """
+    if s.has("group/zero_std_frac") and float(s.values("group/zero_std_frac").min()) > 0.99:
+        return  # without an advantage nothing moves: not by algebra, but for want of a signal
     zero = [n for n in NEVER_ZERO if s.has(n) and not s.values(n).any()]
     if "policy/kl_ref" in zero and s.option("algo.kl_coef") == 0:
         zero.remove("policy/kl_ref")

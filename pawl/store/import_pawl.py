@@ -8,6 +8,7 @@ anything but a diagnosis (`read`).
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from pawl.store.table import Table
 FORMAT = "run folder of Pawl"
 FILES = ("run.json", "steps.jsonl", "events.jsonl")  # any of them stands for its folder
 SAMPLES = 200  # of the newest that are kept
+NEWEST = {"step": 100, "eval": 2}  # files that problem ids are taken from
+PROBLEM, ID_WITHIN = re.compile(r'"problem_id":"((?:[^"\\\\]|\\\\.)*)"'), 1_000
 HEAVY = ("tokens", "kept")  # fields of a sample that no rule reads
 SAYING = ("text", "what", "error", "reason", "why", "checkpoint", "outcome", "files")
 
@@ -72,6 +75,7 @@ def read_folder(path: Path) -> list[Raw]:
         raw.version = str(packages.get("pawl") or "")
     raw.checks = list(_until_odd(path / "preflight.jsonl", notes))
     raw.samples = tuple(_samples(path, notes))
+    raw.leaked = tuple(sorted(_ids(path, "step", notes) & _ids(path, "eval", notes)))
     return [raw]
 
 
@@ -110,6 +114,19 @@ def _samples(path: Path, notes: list[str]) -> list[Row]:
         found = [{k: v for k, v in row.items() if k not in HEAVY} for row in rows] + found
         if len(found) >= SAMPLES:
             break
+    return found
+
+
+def _ids(path: Path, kind: str, notes: list[str]) -> set[str]:
+    """Problems among the samples of training or of evaluations, of the newest files alone."""
+    files = sorted((path / "samples").glob(f"{kind}-*.jsonl"), reverse=True)
+    found = set()
+    for file in files[: NEWEST[kind]]:
+        try:
+            with file.open(encoding="utf-8", errors="replace") as rows:
+                found |= {m[1] for row in rows if (m := PROBLEM.search(row[:ID_WITHIN]))}
+        except OSError as e:
+            notes.append(f"{file.name} cannot be read: {e}")
     return found
 
 

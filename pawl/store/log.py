@@ -43,7 +43,8 @@ class Raw:
     names: the user's own column map, source name -> canonical name. spelled: columns that the file
     calls otherwise than the library (train/reward for reward). defaults: options of the library
     that the file does not state. kind: as Log.kind, where only the source can tell. at_least: a
-    bound on an unknown version, by what the source has.
+    bound on an unknown version, by what the source has. leaked: problems seen among the samples of
+    training and of the evaluation.
     """
 
     path: Path
@@ -61,6 +62,7 @@ class Raw:
     defaults: Row = field(default_factory=dict)
     kind: str = ""
     at_least: str = ""
+    leaked: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +112,7 @@ class Log:
     notes: list[str]
     samples: tuple[Row, ...] = ()
     defaults: tuple[str, ...] = ()
+    leaked: tuple[str, ...] = ()
 
 
 @cache
@@ -194,6 +197,7 @@ def canonical(raw: Raw) -> Log:
         notes,
         raw.samples,
         defaults,
+        raw.leaked,
     )
 
 

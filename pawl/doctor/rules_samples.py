@@ -1,0 +1,208 @@
+"""Rules about single samples against each other: pay, advantage, text, and where problems stand.
+
+Codes D117 to D121. They need rows with problem, text and score, as Pawl writes them and as others'
+dumps may. Left out: how often a total occurs (`rules_atoms`), how texts read (`rules_text`).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+
+import numpy as np
+
+from pawl.doctor.prescribe import advice
+from pawl.doctor.rule import found, rule
+from pawl.doctor.seen import paid
+from pawl.doctor.signals import Signals
+from pawl.types import Finding
+
+PAIRS = 20  # comparisons from which on a share of them means something
+Row = Mapping[str, object]
+
+
+def _total(row: Row) -> float | None:
+    """What a row was paid."""
+    score = row.get("score")
+    value = score.get("total") if isinstance(score, Mapping) else row.get("reward")
+    plain = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(str(value)) if plain else None
+
+
+def _by_group(rows: Sequence[Row]) -> list[list[Row]]:
+    """Rows of one group and step together; none where rows do not say."""
+    groups = defaultdict[tuple[object, object], list[Row]](list)
+    for row in rows:
+        if row.get("group") is not None and row.get("step") is not None:
+            groups[row["step"], row["group"]].append(row)
+    return list(groups.values())
+
+
+@rule("D117", "advantages-against-rewards", "samples")
+def advantages_against_rewards(s: Signals) -> Iterator[Finding]:
+    """Within groups, better samples get lower advantages.
+
+    What: of two neighbours in reward within a group, the better one has the lower advantage in over
+    5% of 20 or more pairs.
+    Why it matters: the policy learns away from what is paid: a turned sign, or advantages that
+    stand at the rows of others.
+    Evidence needed: samples with step, group, reward and advantage.
+    Traps: a KL in the reward moves advantages a little; a length normaliser does not turn an order.
+    Fix: follow one sample from its score to its advantage.
+    Source: the advantage is the reward above a baseline (Shao et al. 2024, section 4.1).
+    """
+    turned = seen = 0
+    for group in _by_group(s.log.samples):
+        known = [(_total(r), r.get("advantage")) for r in group]
+        ranked = sorted((t, float(str(a))) for t, a in known if t is not None and a is not None)
+        for (low, below), (high, above) in pairwise(ranked):
+            if high - low > 1e-6 and abs(above - below) > 1e-9:
+                seen, turned = seen + 1, turned + (above < below)
+    if seen >= PAIRS and turned > 0.05 * seen:
+        yield found(
+            "critical",
+            "invalid",
+            "samples, advantage",
+            f"the better sample has the lower advantage in {turned} of {seen} pairs",
+            causes=(
+                ("group-integrity", 0.95, "advantages do not follow rewards"),
+                ("reward-bug", 0.2, "scores that stand at other rows give the same"),
+            ),
+            series=("reward/mean",),
+            early=True,
+        )
+
+
+@rule("D118", "same-answer-other-pay", "samples")
+def same_answer_other_pay(s: Signals) -> Iterator[Finding]:
+    """The same answer to the same problem is paid differently in one step.
+
+    What: of equal texts in one group, at least two pairs and over a tenth differ in reward.
+    Why it matters: scores stand at the wrong rows, or the judge rolls dice: either way advantages
+    are noise.
+    Evidence needed: samples with text, problem and reward, some of them equal.
+    Traps: judges that sample differ by design (their spread should be known); timeouts on a busy
+    machine flip a verdict now and then.
+    Fix: score one completion twice; then follow the order of rows from sampling to scores.
+    Source: a function gives one value for one argument.
+    """
+    equal, differ = 0, 0
+    for group in _by_group(s.log.samples):
+        by_text = defaultdict[object, list[float]](list)
+        for row in group:
+            total = _total(row)
+            if total is not None and row.get("text"):
+                by_text[row.get("problem_id"), row["text"]].append(total)
+        for totals in by_text.values():
+            equal += len(totals) - 1
+            differ += sum(abs(a - totals[0]) > 1e-6 for a in totals[1:])
+    if differ >= 2 and differ > 0.1 * equal:
+        yield found(
+            "critical",
+            "invalid",
+            "samples, total",
+            f"{differ} of {equal} repeated answers were paid differently from their first copy",
+            causes=(
+                ("group-integrity", 0.8, "scores stand at other rows"),
+                ("reward-bug", 0.6, "the reward is not a function of the answer"),
+            ),
+            fix=advice(
+                "equal answers must earn equal rewards",
+                "no difference between copies",
+                "score twelve samples twice and compare with the record",
+            ),
+            early=True,
+        )
+
+
+@rule("D119", "pay-ignores-tests", "samples")
+def pay_ignores_tests(s: Signals) -> Iterator[Finding]:
+    """Failing answers are paid one amount, whatever share of the tests they pass.
+
+    What: among samples that fail, the tests' component takes three values or more and over 90% of
+    them are paid one total, which is not the least that any sample earned.
+    Why it matters: partial credit that does not follow the tests is an atom: it pays for being
+    wrong in any way.
+    Evidence needed: samples with components, 20 of them failing with some tests passed.
+    Traps: a reward may pay passes only: then failures earn the least, and this is silent.
+    Fix: compute the total from its components; score answers that pass 1, 2 and 3 tests.
+    Source: a staged reward is the weighted sum of its stages.
+    """
+    rows = [r["score"] for r in s.log.samples if isinstance(r.get("score"), Mapping)]
+    bodies = [b for b in rows if isinstance(b, Mapping) and b.get("status") == "scored"]
+    seen = [
+        (float(str(parts["tests"])), float(str(b["total"])))
+        for b in bodies
+        if b.get("verdict") != "pass" and b.get("total") is not None
+        if isinstance(parts := b.get("components"), Mapping) and parts.get("tests")
+    ]
+    totals = [p.total for p in paid(s) if p.total is not None]
+    if len(seen) < PAIRS or len({round(t, 6) for t, _ in seen}) < 3:
+        return
+    value, count = np.unique(np.round([t for _, t in seen], 6), return_counts=True)
+    top = int(np.argmax(count))
+    share = float(count[top]) / len(seen)
+    if share > 0.9 and float(value[top]) > min(totals) + 1e-9:
+        yield found(
+            "critical",
+            "fault",
+            "samples, total",
+            f"{share:.0%} of {len(seen)} failing answers earn {value[top]:g}, whatever they pass",
+            f"their share of tests passed: {min(t for t, _ in seen):.2f} to "
+            f"{max(t for t, _ in seen):.2f}",
+            causes=(("reward-bug", 0.9, "the total does not follow its components"),),
+            early=True,
+        )
+
+
+@rule("D120", "held-out-trained-on", "samples")
+def held_out_trained_on(s: Signals) -> Iterator[Finding]:
+    """Problems of the evaluation were trained on.
+
+    What: problem ids stand among the samples of training and among those of the evaluation.
+    Why it matters: the held-out figure then measures memory; every comparison with it is void.
+    Evidence needed: samples of both, with problem ids.
+    Traps: equal ids of different sets; an evaluation on training problems that says so.
+    Fix: split again by specification, and evaluate all checkpoints anew.
+    Source: definition of a held-out set.
+    """
+    if s.log.leaked:
+        yield found(
+            "critical",
+            "invalid",
+            "samples, eval/pass_at_1",
+            f"{len(s.log.leaked)} problems of the evaluation were trained on",
+            f"the first: {', '.join(s.log.leaked[:3])}",
+            causes=(("leakage", 0.95, "evaluation problems among the training samples"),),
+            series=("eval/pass_at_1",),
+            early=True,
+        )
+
+
+@rule("D121", "end-token-lost", "length/eos_frac", "length/truncated_frac")
+def end_token_lost(s: Signals) -> Iterator[Finding]:
+    """Completions that ended by themselves are recorded without their end token.
+
+    What: completions that end in an end token and those cut at the limit make up less than 90% of
+    all, in a run of Pawl without stop strings.
+    Why it matters: an end token that is not among the trained tokens is never learned: nobody pays
+    for ending.
+    Evidence needed: both shares, and a config that names no stop strings.
+    Traps: stop strings end a text without an end token, so other libraries are left out.
+    Fix: keep the end token in the sample and in the loss mask.
+    Source: token in, token out.
+    """
+    if s.log.library != "pawl" or s.log.config.get("rollout.stop"):
+        return
+    a_N, b_N = s.paired("length/eos_frac", "length/truncated_frac")
+    if len(a_N) >= 3 and float(np.mean(a_N + b_N)) < 0.9:
+        yield found(
+            "critical",
+            "invalid",
+            "length/eos_frac",
+            f"{np.mean(a_N):.0%} of the completions have an end token, {np.mean(b_N):.0%} are cut",
+            causes=(("template-or-eos", 0.95, "end tokens are cut off before training"),),
+            series=("length/eos_frac", "length/truncated_frac"),
+            early=True,
+        )
