@@ -43,9 +43,9 @@ class Rule:
 
     def names(self) -> frozenset[str]:
         """The causes that it can name: ids of CAUSES among the constants of its function, and of
-        what that function uses of its own module."""
+        what that function uses of its own module. "none" is what a direction can be, too."""
         assert isinstance(self.check, FunctionType), "a rule is a plain function"
-        return frozenset(_texts(self.check, set())) & frozenset(CAUSES)
+        return (frozenset(_texts(self.check, set())) & frozenset(CAUSES)) - {"none"}
 
     def sections(self) -> dict[str, str]:
         """The sections of its docstring, by title; the first line stands under "Summary"."""
