@@ -1,6 +1,6 @@
 """How many claims of hand-written analyses the claim check answers as it should.
 
-    python bench/claims.py [SHARED]
+    python -m bench.claims [SHARED]
 
 SHARED holds `ancestors/` (five documents) and `runs/` (the logs behind them). FALSE lists claims
 that do not hold, by the number they have in the public notes on these documents, each with the
@@ -16,6 +16,8 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+from bench.claims_sentences import RUNS as SENTENCE_RUNS
+from bench.claims_sentences import SENTENCES
 from pawl.doctor.claims import Answer, check
 from pawl.doctor.diagnose import diagnose
 from pawl.store.recognise import read_logs
@@ -187,6 +189,22 @@ def true_claims(answers: dict[str, tuple[str, list[Answer]]]) -> list[tuple[bool
     return rows
 
 
+def sentences(shared: Path) -> list[tuple[bool, str]]:
+    """Whether each sentence in other words got one of its answers, and a line that says so.
+
+    A true one must not be called wrong as well, a false one not be supported alone.
+    """
+    logs = {key: read_logs(shared / "runs" / name)[0] for key, name in SENTENCE_RUNS.items()}
+    of = {key: diagnose(log) for key, log in logs.items()}
+    rows = []
+    for run, text, expected in SENTENCES:
+        got = {a.verdict for a in check(text, of[run])}
+        good = bool(got & set(expected)) and not (expected == ("supported",) and "wrong" in got)
+        good &= "supported" in expected or got != {"supported"}
+        rows.append((good, f"{text[:64]:<64} got {', '.join(sorted(got)) or 'no answer'}"))
+    return rows
+
+
 def main() -> None:
     shared = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parents[2] / "shared"
     if not (shared / "ancestors").is_dir():
@@ -195,6 +213,7 @@ def main() -> None:
     for title, rows in (
         ("claims that do not hold", false_claims(answers)),
         ("statements that hold", true_claims(answers)),
+        ("sentences in other words", sentences(shared)),
     ):
         for good, text in rows:
             print("ok " if good else "BAD", text)

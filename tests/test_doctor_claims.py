@@ -229,3 +229,5 @@ def test_the_public_documents_get_their_answers() -> None:
     assert len(false) >= 40 and sum(false) >= 0.8 * len(false)
     true = [good for good, _ in bench.true_claims(answers)]
     assert len(true) >= 30 and sum(true) >= 0.9 * len(true)
+    other = [good for good, _ in bench.sentences(SHARED)]
+    assert sum(other) >= 0.8 * len(other)

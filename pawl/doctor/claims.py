@@ -14,14 +14,24 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from pawl.doctor import claims_known, claims_trend, claims_values
+from pawl.doctor import claims_known, claims_norms, claims_trend, claims_values
 from pawl.doctor.claims_about import LATER, first_of, nearest, planned, subject, whole
-from pawl.doctor.claims_figures import Figure, figures, place, place_of
+from pawl.doctor.claims_figures import PLACE, Figure, figures, place, place_of
 from pawl.doctor.claims_parse import Statement, statements
 from pawl.doctor.claims_terms import Term, terms
 from pawl.doctor.claims_values import Judged, Verdict
 from pawl.doctor.diagnose import Diagnosis
 
+LINKS = re.compile(
+    r"[\s(:=~,]*(?:(?:in|at|for|after|by|of|on|the|was|is|were|are|stood|stands|only|a|value|reached|"
+    r"equals?|averaged?|mean|over|run|last|first|final)\b[\s(:=~,]*)*",
+    re.I,
+)
+ROUGHLY = re.compile(
+    r"(?:\b(?:about|around|roughly|nearly|almost|approximately|some|near)|~)\s*$", re.I
+)
+WANTED = re.compile(r"\b(?:needs? to|should|will|would|is expected to|must)\b", re.I)
+FUTURE = re.compile(r"\b(?:should|will|would|expect\w*|climb\w*|reach)\b", re.I)
 CLAUSE = re.compile(r"[,;]\s*(?:so|therefore|hence|thus|which means)\b|;", re.I)
 STOPS = re.compile(r"\b(?:stop|red flags?|alarm|abort|kill|still)\b", re.I)
 STATED = re.compile(
@@ -56,23 +66,45 @@ def _answers(s: Statement, d: Diagnosis) -> Iterator[Answer]:
         return Answer(claim, s.line, judged[0], judged[1], metric)
 
     said = list(claims_known.known(claim, d)) if s.kind != "log" else []
-    for _, reading, judged in said:
+    for reading, judged in said:
         yield answer(judged, reading.metric)
-    warm = claims_known.warming(claim, d)
+    warm = claims_norms.warming(claim, d)
     if warm:
         yield answer(warm, "optim/lr")
     if s.kind == "code":
         return
+    cut = claims_norms.cut_off(claim, d) if not planned(s) else None
+    if cut:
+        yield answer(cut, "length/truncated_frac")
+    answered = bool(said or warm or cut)
     for f in figures(s.text):
         term = nearest(f, terms(s.text, d.log)) or subject(f, s, d)
+        if f.percent and claims_norms.CHANCE.search(s.text):
+            term = term if term and "accuracy" in term.name else terms("accuracy", d.log)[0]
         if term is None:
             continue
         one = _figure(f, term, s, d, bool(said))
         if one:
+            answered |= f.kind == "limit"
             yield answer(one, term.name)
     course = _course(s, d)
     if course and not (said and course[0][1].startswith("the log does not")):
         yield answer(*course)
+    elif not answered and s.kind == "text" and WANTED.search(s.text) and claims_trend.word(s.text):
+        term = first_of((s.text,), d)
+        if term and term.series and term.name != "optim/lr":
+            yield answer(claims_norms.unmoved(term, d), term.name)
+    elif not answered and not planned(s):
+        levelled = _level(s, d)
+        if levelled:
+            yield answer(*levelled)
+
+
+def _level(s: Statement, d: Diagnosis) -> tuple[Judged, str] | None:
+    """The answer to a word for a level (too low, healthy) beside a metric."""
+    term = first_of((s.text, s.label) if s.kind == "cell" else (s.text,), d)
+    judged = claims_norms.level(s.text, term, d) if term else None
+    return (judged, term.name) if judged and term else None
 
 
 def _figure(f: Figure, term: Term, s: Statement, d: Diagnosis, answered: bool) -> Judged | None:
@@ -80,9 +112,9 @@ def _figure(f: Figure, term: Term, s: Statement, d: Diagnosis, answered: bool) -
     wished = planned(s)
     if f.kind == "deviation":
         return _deviation(f, term, s, d)
-    if claims_known.is_chance(s.text, f):
+    if claims_norms.is_chance(s.text, f):
         return None
-    chance = claims_known.against_chance(s.text, f, term, d)
+    chance = claims_norms.against_chance(s.text, f, term, d)
     if chance:
         return chance
     where = s.column if s.kind == "cell" else place_of(f, s.text)
@@ -90,8 +122,8 @@ def _figure(f: Figure, term: Term, s: Statement, d: Diagnosis, answered: bool) -
         if answered or (wished and term.name == "optim/lr"):
             return None
         if not wished:
-            return claims_values.held(f, term)
-        return claims_known.limit(f, term, d, bool(STOPS.search(" ".join((*s.headings, s.text)))))
+            return claims_values.held(f, term, s.text[: f.start])
+        return claims_norms.limit(f, term, d, bool(STOPS.search(" ".join((*s.headings, s.text)))))
     if f.kind == "relative":
         return _relative(f, term, s.text, d) if not wished else None
     if f.kind == "change":
@@ -102,7 +134,7 @@ def _figure(f: Figure, term: Term, s: Statement, d: Diagnosis, answered: bool) -
         if measured:
             return _with_noise(measured, f, term, d)
         if wished:
-            return None if answered else claims_known.forecast(f, term, d)
+            return None if answered else claims_norms.forecast(f, term, d)
         return _not_logged(f, term)
     if f.kind == "range":
         if not wished:
@@ -110,13 +142,19 @@ def _figure(f: Figure, term: Term, s: Statement, d: Diagnosis, answered: bool) -
         if answered or term.name == "optim/lr":
             return None
         later = LATER.search(s.column) or re.search(r"\breach|increase|improve", s.text, re.I)
-        one = claims_known.forecast if later else claims_known.limit
+        one = claims_norms.forecast if later else claims_norms.limit
         return one(f, term, d)
     if s.kind == "cell" and LATER.search(s.column):
-        return None if answered else claims_known.forecast(f, term, d)
+        return None if answered else claims_norms.forecast(f, term, d)
     own = s.kind in ("cell", "log") or bool(STATED.search(s.text[: f.start]))
     strong = own and not wished and (s.kind == "cell" or _named(f, s, d))
-    return claims_values.value(f, term, where, d.log, strong)
+    if wished and not answered and s.kind != "cell" and FUTURE.search(s.text):
+        logged = claims_values.value(f, term, where, d.log, strong=False)
+        own_term = nearest(f, terms(s.text, d.log))
+        if own_term is not None and term.name != "optim/lr":
+            return logged or claims_norms.forecast(f, term, d)
+    rough = bool(ROUGHLY.search(s.text[: f.start]))
+    return claims_values.value(f, term, where, d.log, strong and not rough, rough)
 
 
 def _deviation(f: Figure, term: Term, s: Statement, d: Diagnosis) -> Judged | None:
@@ -130,7 +168,7 @@ def _deviation(f: Figure, term: Term, s: Statement, d: Diagnosis) -> Judged | No
 def _named(f: Figure, s: Statement, d: Diagnosis) -> bool:
     """Whether a metric of its own stands right before a figure: "loss: 0.3", "reward of 0.2"."""
     before = [t for t in terms(s.text, d.log) if t.end <= f.start]
-    return bool(before) and f.start - before[-1].end <= 12
+    return bool(before) and bool(LINKS.fullmatch(PLACE.sub("", s.text[before[-1].end : f.start])))
 
 
 def _relative(f: Figure, term: Term, where: str, d: Diagnosis) -> Judged | None:

@@ -30,7 +30,7 @@ NORM = re.compile(r"expected|target|healthy|goal|threshold|limit|ideal|normal", 
 LATER = re.compile(r"^(?:after|phase|predicted|forecast|projected|future|next)\b", re.I)
 WHOLE = re.compile(
     r"\b(?:training|model|run|policy|learning)\b.{0,30}\b(?:is|are|was|has|keeps|seems|appears|"
-    r"shows)\b",
+    r"shows)\b|\b(?:quality|performance)\b",
     re.I,
 )
 LEADS = re.compile(
@@ -64,10 +64,14 @@ def goal_of(d: Diagnosis) -> Term | None:
 def nearest(f: Figure, found: list[Term]) -> Term | None:
     """The metric that a figure belongs to: the last before it, or one right behind it."""
     before = [t for t in found if t.end <= f.start]
+    joint = [t for t in before if re.match("margin|gap|difference", t.text, re.I)]
+    if joint and len(before) - before.index(joint[-1]) <= 3:  # "gap between chosen and rejected"
+        return joint[-1]
     behind = [t for t in found if f.end <= t.start <= f.end + 12]
     if behind and (not before or f.start - before[-1].end > 40):
         return behind[0]
-    return before[-1] if before else (behind[0] if behind else None)
+    later = [t for t in found if f.end <= t.start <= f.end + 40]
+    return before[-1] if before else (later[0] if later else None)
 
 
 def planned(s: Statement) -> bool:

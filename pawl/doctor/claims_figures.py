@@ -42,7 +42,7 @@ PLACE = re.compile(
 )
 COUNT = re.compile(
     rf"{N}\s*(?:-\s*{NUMBER}\s*)?\+?\s*(?:steps?|epochs?|samples?|examples?|prompts?|problems?|hours?|"
-    r"days?|weeks?|GB|MB|tokens?|chars?|characters?|lines?|generations?|param\w*|pairs?|times|"
+    r"days?|weeks?|GB|MB|chars?|characters?|lines?|generations?|param\w*|pairs?|times|"
     r"points?|bits?|[BMKxX]\b|cycles|batch\w*|questions?|tasks?|seeds?|runs?)",
     re.I,
 )

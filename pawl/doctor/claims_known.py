@@ -1,36 +1,33 @@
-"""Claims that need no figure: known misreadings, causes, limits and forecasts.
+"""Known misreadings in a sentence, and causes that the diagnosis bears out.
 
-The misreadings stand in `misreadings.toml` by pattern, never by document. Where a claim names a
-cause, the diagnosis decides. Left out: figures (`claims_values`) and courses (`claims_trend`).
+The misreadings stand in `misreadings.toml` by pattern, never by document. Left out: limits, levels
+and forecasts (`claims_norms`), figures (`claims_values`), courses (`claims_trend`).
 """
 
 from __future__ import annotations
 
+import fnmatch
 import re
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-
-from pawl.doctor import statistics
-from pawl.doctor.claims_figures import Figure
-from pawl.doctor.claims_terms import Term
 from pawl.doctor.claims_values import Judged, Verdict
 from pawl.doctor.diagnose import Diagnosis
-from pawl.metrics import seen
 
 SURE = 0.5  # weight from which on a cause of the diagnosis bears a claim out
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A row of misreadings.toml."""
+    """A row of misreadings.toml: patterns that must all be there, words beside which it is not
+    meant, metrics whose presence in the log takes it away."""
 
     id: str
-    pattern: re.Pattern[str]
+    patterns: tuple[re.Pattern[str], ...]
     verdict: Verdict
     metric: str
     reason: str
@@ -38,38 +35,45 @@ class Reading:
     without: tuple[str, ...]
     unless: re.Pattern[str]
 
+    def fits(self, text: str, d: Diagnosis) -> bool:
+        """Whether a sentence holds it and the log cannot answer better."""
+        if self.unless.search(text) or not all(p.search(text) for p in self.patterns):
+            return False
+        names = list(d.log.series)
+        return not any(fnmatch.filter(names, name) for name in self.without)
+
 
 @cache
 def readings() -> tuple[Reading, ...]:
-    """Every known misreading."""
+    """Every known misreading; a later row of an id takes reason and cause from the first."""
     path = Path(__file__).with_name("misreadings.toml")
-    rows = tomllib.loads(path.read_text(encoding="utf-8"))["reading"]
-    return tuple(
-        Reading(
-            row["id"],
-            re.compile(row["pattern"], re.I),
-            row["verdict"],
-            row.get("metric", ""),
-            row["reason"],
-            row.get("cause", ""),
-            tuple(row.get("without", ())),
-            re.compile(row.get("unless", "(?!)"), re.I),
+    found = list[Reading]()
+    first: dict[str, dict[str, Any]] = {}
+    for row in tomllib.loads(path.read_text(encoding="utf-8"))["reading"]:
+        told = first.setdefault(row["id"], row)
+        patterns = row.get("all") or [row["pattern"]]
+        found.append(
+            Reading(
+                row["id"],
+                tuple(re.compile(one, re.I) for one in patterns),
+                row["verdict"],
+                row.get("metric", ""),
+                row.get("reason", told.get("reason", "")),
+                row.get("cause", told.get("cause", "")),
+                tuple(row.get("without", told.get("without", ()))),
+                re.compile(row.get("unless", "(?!)"), re.I),
+            )
         )
-        for row in rows
-    )
+    return tuple(found)
 
 
-def known(text: str, d: Diagnosis) -> Iterator[tuple[re.Match[str], Reading, Judged]]:
+def known(text: str, d: Diagnosis) -> Iterator[tuple[Reading, Judged]]:
     """The misreadings that a sentence holds, each with its answer for this run."""
+    said = set[str]()
     for one in readings():
-        m = one.pattern.search(text)
-        if (
-            m is None
-            or one.unless.search(text)
-            or any(name in d.log.series for name in one.without)
-        ):
-            continue
-        yield m, one, _borne_out(one, d) or (one.verdict, one.reason)
+        if one.id not in said and one.fits(text, d):
+            said.add(one.id)
+            yield one, _borne_out(one, d) or (one.verdict, one.reason)
 
 
 def _borne_out(one: Reading, d: Diagnosis) -> Judged | None:
@@ -83,106 +87,3 @@ def _borne_out(one: Reading, d: Diagnosis) -> Judged | None:
                 f"the diagnosis holds {cause.id} ({cause.weight:.0%}): {cause.meaning}",
             )
     return None
-
-
-WARM = re.compile(r"warm-?up", re.I)
-CHANCE = re.compile(
-    r"(?:better than|above|at|near|below|worse than).{0,20}(?:random|chance|coin|50 ?%)", re.I
-)
-
-
-def warming(text: str, d: Diagnosis) -> Judged | None:
-    """ "The learning rate is low because of warm-up": a falling one is past it."""
-    said = re.search(r"(?:in|due to|because of|during|still)\s+(?:the\s+)?warm-?up", text, re.I)
-    rate = d.log.series.get("optim/lr")
-    if not said or rate is None:
-        return None
-    x_N = rate.finite()
-    if len(x_N) < 2:
-        return None
-    ends = f"{x_N[0]:.3g} to {x_N[-1]:.3g}"
-    if x_N[-1] < x_N[0]:
-        return "wrong", f"the learning rate falls, {ends}: that is decay, not warm-up"
-    if x_N[-1] > x_N[0]:
-        return "supported", f"the learning rate rises, {ends}"
-    return "unsupported", f"the learning rate is constant at {x_N[0]:.3g}"
-
-
-def against_chance(text: str, f: Figure, term: Term, d: Diagnosis) -> Judged | None:
-    """An accuracy set beside one half: which side it is on, and whether the pairs show it."""
-    said = CHANCE.search(text)
-    if not said or "accuracy" not in term.name or not f.percent and not 0 <= f.a <= 1:
-        return None
-    share = f.a / 100.0 if f.percent else f.a
-    n = _pairs(d)
-    low, high = statistics.wilson(round(share * n), n)
-    shown = (
-        f"95% of {n} pairs: {low:.2f} to {high:.2f}" if n else "the number of pairs is not logged"
-    )
-    better = bool(re.search(r"better|above", said[0], re.I))
-    if better and share <= 0.5:
-        return "wrong", f"{share:.0%} is not above one half ({shown})"
-    if n and low <= 0.5 <= high:
-        return "unsupported", f"{share:.0%} cannot be told from one half ({shown})"
-    fits = (share > 0.5) == better
-    return ("supported" if fits else "wrong"), f"{share:.0%} against one half ({shown})"
-
-
-def is_chance(text: str, f: Figure) -> bool:
-    """Whether a figure is the one half that a text calls chance ("random 50%")."""
-    return bool(
-        (f.a == 50 and f.percent or f.a == 0.5)
-        and re.search(r"(?:random|chance|coin)\W*$", text[: f.start], re.I)
-    )
-
-
-def _pairs(d: Diagnosis) -> int:
-    """Pairs behind an accuracy, 0 when the log does not say."""
-    own = [*d.log.series.values(), *d.log.unknown.values()]
-    for one in own:
-        named = one.name == "preference/pairs" or re.search(r"(?:^|/)(?:n|n_?pairs)$", one.source)
-        if named and len(one.finite()):
-            return int(one.finite()[-1])
-    return 0
-
-
-def limit(f: Figure, term: Term, d: Diagnosis, stops: bool = False) -> Judged:
-    """A threshold or a target range: what speaks for it, and what against.
-
-    stops: the run is to be stopped beyond it, so that healthy values must not lie there.
-    """
-    if term.name == "reward/cv":
-        cv = next(one for one in readings() if one.id == "cv-threshold")
-        return cv.verdict, cv.reason
-    one = f"{f.op} {f.a:g}" if f.kind == "limit" else f"{f.a:g} to {f.b:g}"
-    if "accuracy" in term.name and (f.a == 50 and f.percent or f.a == 0.5):
-        return "supported", "one half is what chance gives"
-    values = [v for row in seen().get(term.name, ()) for v in (row.first, row.last)]
-    against = [v for v in values if _holds(v, f) == stops]
-    if against and term.name != "reward/mean":
-        lie = "are" if stops else "are not"
-        text = f"{len(against)} of {len(values)} values of healthy runs {lie} {one}"
-        return "wrong", f"{text} ({min(values):.3g} to {max(values):.3g})"
-    trend = d.trend
-    if term.name == d.goal and trend is not None and np.isfinite(trend.detectable):
-        text = f"over {trend.n} points nothing smaller than {trend.detectable:.3g} could be seen"
-        return "unsupported", f"nothing measured sets the limit {one}; {text}"
-    return "unsupported", f"nothing measured sets the limit {one} for {term.name}"
-
-
-def _holds(v: float, f: Figure) -> bool:
-    if f.kind == "limit":
-        return v < f.a if f.op.startswith("<") else v > f.a
-    return min(f.a, f.b) <= v <= max(f.a, f.b)
-
-
-def forecast(f: Figure, term: Term, d: Diagnosis) -> Judged:
-    """A value that is expected later: no evidence unless the goal moves beyond its noise."""
-    t = d.trend
-    if term.name == d.goal and t is not None and t.significant and d.verdict != "INVALID RUN":
-        text = f"{term.name} went {t.direction} by {t.difference:+.3g} in {t.n} points"
-        return (
-            "unsupported",
-            f"{text}; that this goes on to {f.b if f.b == f.b else f.a:g} is not shown",
-        )
-    return "unsupported", f"no evidence that {term.name} will move: a forecast without a basis"

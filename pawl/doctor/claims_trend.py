@@ -24,15 +24,18 @@ WORDS: tuple[tuple[str, str], ...] = (
      r"increas|ris|growth|decreas|decline)\w*"),
     ("unstable", r"unstable|instabilit\w*|oscillat\w*|volatile|highly variable|"
      r"wild(?:ly)? swing\w*|wide swings|erratic|spik\w+"),
-    ("diverging", r"diverg(?:e|es|ed|ing)\b|explod\w*|explosion|blow\w* up|out of control"),
+    ("diverging", r"diverg(?:e|es|ed|ing)\b|explod\w*|explosion|"
+     r"(?<!kl )(?<!kl-)(?<!leibler )divergence|blow\w* up|out of control"),
     ("plateau", r"plateau\w*|flat(?:lin\w*)?\b|stagnat\w*|stuck|"
-     r"not (?:improv|mov|chang)\w*|saturat\w*"),
+     r"not (?:improv|mov|chang)\w*|saturat\w*|constant\b|unchanged"),
     ("stable", r"(?<!un)stable|stabili[sz]\w*|steady\b"),
     ("worse", r"regress\w*|worsen\w*|deteriorat\w*|degrad\w*|getting worse|collaps\w*"),
     ("better", r"improv(?:e|es|ed|ing|ement)\b|getting better|is learning|"
      r"is progressing|makes progress"),
-    ("up", r"increas\w*|ris(?:es|ing)|rose|climb\w*|grew|grow(?:s|ing)|jump\w*|upward|went up"),
-    ("down", r"decreas\w*|drop\w*|f(?:a|e)ll(?:s|ing)?\b|vanish\w*|declin\w*|downward|went down"),
+    ("up", r"increas\w*|ris(?:es|ing)|rose|climb\w*|grew|grow(?:s|ing)|jump\w*|upward|went up|"
+     r"higher than|doubl(?:es|ed|ing)|tripl(?:es|ed|ing)"),
+    ("down", r"decreas\w*|drop\w*|f(?:a|e)ll(?:s|ing)?\b|vanish\w*|shrink\w*|lower than|declin\w*|"
+     r"downward|went down|halved"),
 )  # fmt: skip
 COMPILED = tuple((kind, re.compile(rf"\b(?:{words})", re.I)) for kind, words in WORDS)
 WAYS = ("worse", "better", "up", "down")
@@ -54,6 +57,8 @@ def word(text: str) -> tuple[str, str] | None:
             denied = bool(NOT.search(text[: m.start()]))
             if denied and kind in ("unstable", "diverging", "worse"):
                 return "stable", m[0]
+            if denied and kind in ("better", "up"):
+                return "plateau", m[0]
             if kind == "steady":
                 ways = [k for k, p in COMPILED if k in WAYS and p.search(text)]
                 kind = f"steady {ways[0] if ways else 'better'}"

@@ -7,6 +7,7 @@ agree with shares. Left out: what a figure means (`claims_trend`, `claims_known`
 from __future__ import annotations
 
 import math
+import re
 from typing import Literal
 
 import numpy as np
@@ -17,6 +18,7 @@ from pawl.store.log import Log, Series
 from pawl.store.table import Floats
 
 Verdict = Literal["supported", "unsupported", "wrong"]
+ROUGH = 0.1  # how far "about" reaches, of the figure
 Judged = tuple[Verdict, str]
 
 
@@ -51,8 +53,11 @@ def rows_at(log: Log, kind: str, at: float) -> Floats | None:
     return np.asarray(found) if len(found) else None
 
 
-def value(f: Figure, term: Term, where: str, log: Log, strong: bool) -> Judged | None:
-    """A single value against the log; strong: it is stated as measured, so absence is an error."""
+def value(
+    f: Figure, term: Term, where: str, log: Log, strong: bool, rough: bool = False
+) -> Judged | None:
+    """A single value against the log; strong: it is stated as measured, so absence is an error;
+    rough: it is said to be about right."""
     for one in term.series:
         placed = at_place(where, one, log)
         x_N = placed[0] if placed else one.finite()
@@ -65,6 +70,11 @@ def value(f: Figure, term: Term, where: str, log: Log, strong: bool) -> Judged |
             )
         if len(x_N) > 1 and agrees(float(x_N.mean()), f.a, f.digits, f.percent):
             return "supported", f"the mean of {one.source} over {len(x_N)} points"
+        if rough and not placed and len(x_N) > 1:
+            for part, name in ((x_N, "all"), (x_N[-max(1, len(x_N) // 4) :], "the last")):
+                mean = float(part.mean()) * (100.0 if f.percent and abs(f.a) > 1.0 else 1.0)
+                if abs(mean - f.a) <= ROUGH * abs(f.a):
+                    return "supported", f"{name} points of {one.source} have the mean {mean:.4g}"
     option = _option(f, term, log)
     if option:
         return "supported", option
@@ -140,14 +150,20 @@ def spread(f: Figure, term: Term) -> Judged | None:
     return ("unsupported" if inside else "wrong"), f"in this log {said[0]}"
 
 
-def held(f: Figure, term: Term) -> Judged | None:
-    """A limit stated as a fact ("stays below 0.3"): by how many of the values it holds."""
+def held(f: Figure, term: Term, before: str) -> Judged | None:
+    """A limit stated as a fact ("stays below 0.3"): by how many of the values it holds.
+
+    before: the words before it; "never exceeds" turns it round.
+    """
+    turned = bool(re.search(r"\b(?:never|not|does not|did not)\s+\w*\s*$", before, re.I))
     for one in term.series:
         x_N = one.finite() * (100.0 if f.percent else 1.0)
         if not len(x_N):
             continue
         met = int((x_N < f.a).sum() if f.op.startswith("<") else (x_N > f.a).sum())
-        text = f"{met} of {len(x_N)} values of {one.source} are {f.op} {f.a:g}"
+        met = len(x_N) - met if turned else met
+        sign = f"{'not ' if turned else ''}{f.op}"
+        text = f"{met} of {len(x_N)} values of {one.source} are {sign} {f.a:g}"
         return ("supported" if met == len(x_N) else "unsupported" if met else "wrong"), text
     return None if term.series else ("unsupported", f"the log does not hold {term.name}")
 
