@@ -15,6 +15,7 @@ import pytest
 from test_cli_commands import run
 
 from pawl.cli import doctor as command
+from pawl.cli.show import coloured, print_styled
 from pawl.cli.watch import watched
 from pawl.config.options import RunConfig
 from pawl.doctor.diagnose import Diagnosis, diagnose
@@ -199,6 +200,30 @@ def test_the_report_in_a_run_folder_is_answered(
     assert "since the last report" in pawl("mine")[1], "a run is found by its name in runs/"
 
 
+def test_a_report_of_somebody_else_in_the_folder_is_left_alone(
+    pawl: Run, unclear: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "other"
+    folder.mkdir()
+    (folder / "report.json").write_text("[]")
+    search = recognise.search
+    monkeypatch.setattr(recognise, "search", lambda path, names: search(unclear, names))
+    code, out, err = pawl(folder)
+    assert code == Exit.OK and "since the last report" not in out
+    assert "report.json was not used: not a report" in err
+
+
+def test_watching_answers_the_criteria_of_its_first_look(
+    pawl: Run, unclear: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = unclear.read_text()
+    worse = "".join(f'{{"step": {i}, "reward": 0.01, "kl": {0.001 * i}}}\n' for i in range(61, 81))
+    monkeypatch.setattr(time, "sleep", lambda seconds: unclear.write_text(text + worse))
+    out = pawl(unclear, "--watch", "--looks", "2")[1]
+    assert "since the last report (the first look, CANNOT TELL):" in out
+    assert "met: stop: stop if reward/mean" in out
+
+
 def test_columns_and_target_of_the_user(pawl: Run, tmp_path: Path) -> None:
     path = tmp_path / "odd.jsonl"
     path.write_text("".join(f'{{"step": {i}, "glory": {0.5 + i % 3}}}\n' for i in range(40)))
@@ -220,12 +245,12 @@ def test_no_color_is_respected_on_a_terminal(
 ) -> None:
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     monkeypatch.setenv("NO_COLOR", "1")
-    command._print([[("D401", "red"), (" plain", ""), (" faint", "dim")]])
+    print_styled([[("D401", "red"), (" plain", ""), (" faint", "dim")]])
     assert capsys.readouterr().out == "D401 plain faint\n"
-    assert command._coloured("a", "red") == "\x1b[31m\x1b[1ma\x1b[0m"
-    assert command._coloured("a", "dim") == "\x1b[2ma\x1b[0m"
-    assert command._coloured("a", "bold") == "\x1b[1ma\x1b[0m"
-    assert command._coloured("a", "") == "a"
+    assert coloured("a", "red") == "\x1b[31m\x1b[1ma\x1b[0m"
+    assert coloured("a", "dim") == "\x1b[2ma\x1b[0m"
+    assert coloured("a", "bold") == "\x1b[1ma\x1b[0m"
+    assert coloured("a", "") == "a"
 
 
 def test_watch_tells_again_when_something_new_was_found(tmp_path: Path) -> None:

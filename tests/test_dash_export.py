@@ -217,6 +217,21 @@ def test_charts_answer_to_the_keyboard(chromium, tmp_path: Path) -> None:
     assert label.startswith("reward/mean: 120 points, first ")
 
 
+def test_odd_numbers_are_shown_without_an_error(chromium, tmp_path: Path) -> None:
+    table = Table()
+    odd = [1e308, -1e308, 5e-324, float("inf"), float("nan"), 0.0, 1.0, 1e308, -1e308, 3.0]
+    for i, value in enumerate(odd):
+        row = {"step": i * 10**12, "reward": value, "loss": 2.0, "kl": float("nan")}
+        table.add(row | ({"entropy": 1.0} if i == 4 else {}))
+    log = canonical(Raw(Path("odd.json"), "JSON", "any", table))
+    write_html([diagnose(log)], tmp_path / "r.html")
+    chromium.open(tmp_path / "r.html")
+    assert chromium.js(ALL) == 2
+    assert chromium.said == []
+    rows = data_of((tmp_path / "r.html").read_text("utf-8"))["runs"][0]["metrics"]
+    assert {r["name"]: r["bad"] for r in rows}["policy/kl_ref"] == 10
+
+
 def test_a_run_without_anything_still_has_a_page(chromium, tmp_path: Path) -> None:
     table = Table()
     table.add({"x": 1.0})

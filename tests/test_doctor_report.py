@@ -212,6 +212,18 @@ def test_invalid_runs_get_no_prescription_from_metrics() -> None:
     assert "[*]" not in shown
 
 
+@pytest.mark.parametrize(("n", "changes"), [(20, False), (60, True)])
+def test_few_points_suggest_no_change(n: int, changes: bool) -> None:
+    table = Table()
+    for i in range(n):
+        row = {"step": i, "reward": 0.1 * (i % 3), "completions/clipped_ratio": 0.9}
+        table.add({**row, "completions/mean_length": 250.0})
+    d = diagnose(canonical(Raw(Path("x"), "x", "trl", table)))
+    assert "D501" in {f.code for f in d.findings}
+    assert any(map(report_text.fixable, d.findings)) == changes
+    assert d.verdict == ("FAULT" if changes else "CANNOT TELL")
+
+
 def test_json_holds_what_its_schema_says() -> None:
     body = strictly(report_json.text([made(finding())]))
     assert body["schema"] == 1

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,12 +20,12 @@ from pawl.errors import Exit, PawlError
 
 if TYPE_CHECKING:
     from pawl.doctor.claims import Answer
+    from pawl.doctor.criteria import Before
     from pawl.doctor.diagnose import Diagnosis
     from pawl.doctor.forecast import Target
-    from pawl.doctor.report_text import Line
+    from pawl.store.log import Log
 
 LEVELS = ("critical", "warning", "info", "never")
-COLOURS = ("red", "yellow", "green", "cyan")
 REPORT = "report.json"  # the earlier report in a run folder
 
 
@@ -37,6 +37,7 @@ class Ask:
     target: Target | None
     against: Path | None
     verbose: bool = False
+    first: dict[str, Diagnosis] = field(default_factory=dict)  # of this call, by the log's path
 
 
 @click.command(short_help="Diagnose a training log, of Pawl or of another library.")
@@ -118,15 +119,13 @@ def counts(d: Diagnosis, fail_on: str) -> bool:
 def diagnosed(path: Path, ask: Ask) -> Iterator[Diagnosis]:
     """Each log behind a path, with what became of an earlier report's criteria."""
     from pawl.cli.show import printable
-    from pawl.doctor.criteria import before, kept
+    from pawl.doctor.criteria import kept
     from pawl.doctor.diagnose import diagnose
     from pawl.store.recognise import search
 
     found = search(path, ask.names)
     logs = found.logs
     _mention(found.skipped, ask.verbose)
-    own = path / REPORT
-    earlier = ask.against or (own if path.is_dir() and own.is_file() else None)
     if ask.against is not None and len(logs) != 1:
         hint = "give --against together with the path of one log"
         raise PawlError(f"an earlier report is about one log, not {len(logs)}", str(path), hint)
@@ -135,10 +134,31 @@ def diagnosed(path: Path, ask: Ask) -> Iterator[Diagnosis]:
         if ask.target is not None and ask.target.metric not in log.series:
             text = f"{log.path}: no values of {ask.target.metric}, so no chance of reaching it"
             click.echo(printable(text, sys.stderr.encoding), err=True)
-        if earlier is not None and len(logs) == 1:
-            past = before(earlier, log)
+        past = _past(path, log, ask) if len(logs) == 1 else None
+        if past is not None:
             d = replace(d, before=past, criteria=kept(d.criteria, past.answers))
+        ask.first.setdefault(str(log.path), d)
         yield d
+
+
+def _past(path: Path, log: Log, ask: Ask) -> Before | None:
+    """What was said before: by this watch, the report that was given, or that in the run folder."""
+    from pawl.doctor.criteria import before, since
+
+    first = ask.first.get(str(log.path))
+    if first is not None:
+        was = first.log.config
+        return since("the first look", first.verdict, first.criteria, was, log)
+    if ask.against is not None:
+        return before(ask.against, log)
+    own = path / REPORT
+    if not path.is_dir() or not own.is_file():
+        return None
+    try:
+        return before(own, log)
+    except PawlError as e:  # nobody asked for it
+        click.echo(f"{own} was not used: {e.what}", err=True)
+        return None
 
 
 def _mention(skipped: Sequence[tuple[Path, str]], verbose: bool) -> None:
@@ -200,12 +220,13 @@ def _write(diagnoses: Sequence[Diagnosis], report: Path | None, html: Path | Non
 
 def _show(diagnoses: Sequence[Diagnosis], verbose: bool) -> None:
     """The report of one log, or a line for each of several."""
+    from pawl.cli.show import print_styled
     from pawl.doctor.report_text import short, styled, totals
 
     if len(diagnoses) == 1:
-        _print(styled(diagnoses[0], verbose))
+        print_styled(styled(diagnoses[0], verbose))
     else:
-        _print([*(short(d) for d in diagnoses), totals(diagnoses)])
+        print_styled([*(short(d) for d in diagnoses), totals(diagnoses)])
 
 
 def _answers(check: Path, diagnoses: Sequence[Diagnosis]) -> list[Answer]:
@@ -224,35 +245,11 @@ def _answers(check: Path, diagnoses: Sequence[Diagnosis]) -> list[Answer]:
 def _claims(check: Path | None, answers: Sequence[Answer]) -> None:
     """The claims of an analysis with their answers, below the report."""
     if check is not None:
+        from pawl.cli.show import print_styled
         from pawl.doctor import claims_text
 
-        _print([[("", "")], [("claims of ", "bold"), (f"{check}:", "")]])
-        _print([[(line, "")] for line in claims_text.lines(answers)])
-
-
-def _print(lines: Sequence[Line] | Iterator[Line]) -> None:
-    """Lines on standard output; colours on a terminal alone, unless NO_COLOR is set."""
-    from pawl.cli.show import printable
-
-    dumb = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
-    colours = sys.stdout.isatty() and not dumb
-    for line in lines:
-        # A line break in a name must not forge a line of the report.
-        plain = [(text.replace("\n", "\\n"), style) for text, style in line]
-        parts = [(printable(text, sys.stdout.encoding), style) for text, style in plain]
-        if colours:
-            click.echo("".join(_coloured(text, style) for text, style in parts))
-        else:
-            click.echo("".join(text for text, _ in parts).rstrip())
-
-
-def _coloured(text: str, style: str) -> str:
-    """The text as a terminal shows that style."""
-    if not text or not style:
-        return text
-    if style in COLOURS:
-        return click.style(text, fg=style, bold=True)
-    return click.style(text, bold=True) if style == "bold" else click.style(text, dim=True)
+        print_styled([[("", "")], [("claims of ", "bold"), (f"{check}:", "")]])
+        print_styled([[(line, "")] for line in claims_text.lines(answers)])
 
 
 COMMANDS = (doctor,)

@@ -1,4 +1,4 @@
-"""Text for a terminal: what a model wrote made harmless, and columns that line up.
+"""Text for a terminal: what a model wrote made harmless, columns that line up, styles as colours.
 
 Completions are hostile text: control characters are shown as escapes, so that a completion cannot
 move the cursor or change the title of a terminal. Left out: progress (`display`).
@@ -6,7 +6,11 @@ move the cursor or change the title of a terminal. Left out: progress (`display`
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import sys
+from collections.abc import Iterable, Sequence
+
+import click
 
 FALLBACKS = {"\u00b1": "+-", "\u2026": "...", "\u2192": "->"}
 
@@ -58,3 +62,29 @@ def _numeric(cell: str) -> bool:
 def indented(text: str) -> str:
     """A text as a block, each line behind four spaces."""
     return "\n".join(f"    {line}" for line in harmless(text).split("\n"))
+
+
+def print_styled(lines: Iterable[Sequence[tuple[str, str]]]) -> None:
+    """Lines of (text, style) on standard output.
+
+    Styles ("", bold, dim, or a colour) show on a terminal alone, unless NO_COLOR is set.
+    """
+    plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
+    colours = sys.stdout.isatty() and not plain
+    for line in lines:
+        # A line break in a name must not forge a line of the report.
+        parts = [(text.replace("\n", "\\n"), style) for text, style in line]
+        parts = [(printable(text, sys.stdout.encoding), style) for text, style in parts]
+        if colours:
+            click.echo("".join(coloured(text, style) for text, style in parts))
+        else:
+            click.echo("".join(text for text, _ in parts).rstrip())
+
+
+def coloured(text: str, style: str) -> str:
+    """The text as a terminal shows that style."""
+    if not text or not style:
+        return text
+    if style == "bold":
+        return click.style(text, bold=True)
+    return click.style(text, dim=True) if style == "dim" else click.style(text, fg=style, bold=True)

@@ -28,6 +28,7 @@ TEST_FROM = 8  # points from which on a chart shows the means of its quarters
 TEXTS = ("prompt", "completion")
 
 
+@np.errstate(over="ignore", invalid="ignore")  # numbers too large for a mean are shown as they are
 def run_data(d: Diagnosis) -> dict[str, Any]:
     """One run: verdict, findings, causes, charts, metrics, samples, and where they came from."""
     s = Signals(d.log)

@@ -163,10 +163,9 @@ def ranked(findings: Sequence[Finding]) -> list[Cause]:
 def doubted(causes: Sequence[Cause], quiet: Sequence[Rule]) -> list[Cause]:
     """The causes with one thing more against each: rules that would name it and found nothing."""
     silent = [(rule.names(), f"{rule.code} {rule.name}: found nothing") for rule in quiet]
-    return [
-        replace(cause, against=(*cause.against, *(text for ids, text in silent if cause.id in ids)))
-        for cause in causes
-    ]
+    real = [cause for cause in causes if cause.id not in ("none", "noise-only")]
+    told = {c.id: tuple(text for ids, text in silent if c.id in ids) for c in real}
+    return [replace(c, against=(*c.against, *told.get(c.id, ()))) for c in causes]
 
 
 def experiment(causes: Sequence[Cause]) -> str:

@@ -162,8 +162,19 @@ def before(path: Path, log: Log) -> Before:
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as e:
         hint = "`pawl doctor RUN --json > FILE` writes one"
         raise PawlError(f"not a report of the doctor ({e})", str(path), hint) from e
+    return since(str(path), verdict, criteria, config, log)
+
+
+def since(
+    where: str,
+    verdict: str,
+    criteria: Sequence[Criterion],
+    config: Mapping[str, object],
+    log: Log,
+) -> Before:
+    """What became of criteria that were stated of an earlier state of a log, and of its options."""
     answers = tuple(judged(criterion, log) for criterion in criteria)
-    return Before(str(path), verdict, answers, tuple(_changes(config, log.config)))
+    return Before(where, verdict, answers, tuple(_changes(config, log.config)))
 
 
 def _read(row: Mapping[str, object]) -> Criterion:

@@ -153,6 +153,7 @@ def diagnose(log: Log, target: Target | None = None) -> Diagnosis:
             findings += hits
             quiet += [] if hits else [rule]
     counted = [f for f in findings if s.n >= FEW or f.early or f.argues in ("unusual", "nothing")]
+    findings = [f if f in counted else _without_change(f) for f in findings]
     verdict, reason = _verdict(s, counted)
     if verdict == "INVALID RUN":
         findings = [f if f.argues == "invalid" else replace(f, prescription=None) for f in findings]
@@ -187,6 +188,12 @@ def diagnose(log: Log, target: Target | None = None) -> Diagnosis:
         tuple(stated(s, ahead)),
         target=beside,
     )
+
+
+def _without_change(f: Finding) -> Finding:
+    """A finding that was not weighed suggests no change of an option; advice stays."""
+    change = f.prescription is not None and f.prescription.option
+    return replace(f, prescription=None) if change else f
 
 
 def _relevant(verdict: str) -> Sequence[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from types import CodeType, FunctionType
 from typing import Literal
@@ -42,9 +42,10 @@ class Rule:
         return [replace(found, code=self.code, name=self.name) for found in self.check(s)]
 
     def names(self) -> frozenset[str]:
-        """The causes that it can name: ids of CAUSES among the constants of its function."""
+        """The causes that it can name: ids of CAUSES among the constants of its function, and of
+        what that function uses of its own module. "none" is what a direction can be, too."""
         assert isinstance(self.check, FunctionType), "a rule is a plain function"
-        return frozenset(_texts(self.check.__code__.co_consts)) & frozenset(CAUSES)
+        return (frozenset(_texts(self.check, set())) & frozenset(CAUSES)) - {"none"}
 
     def sections(self) -> dict[str, str]:
         """The sections of its docstring, by title; the first line stands under "Summary"."""
@@ -54,15 +55,33 @@ class Rule:
         return {"Summary": pieces[0].strip(), **{k: " ".join(v.split()) for k, v in rows}}
 
 
-def _texts(value: object) -> Iterator[str]:
-    """Every text among constants, those of inner functions too."""
+def _texts(value: object, done: set[str]) -> Iterator[str]:
+    """Every text among constants, those of inner functions and of used ones of the module too."""
     if isinstance(value, str):
         yield value
-    elif isinstance(value, tuple | frozenset):
+    elif isinstance(value, Mapping):
+        yield from _texts((*value.keys(), *value.values()), done)
+    elif isinstance(value, tuple | list | frozenset):
         for part in value:
-            yield from _texts(part)
+            yield from _texts(part, done)
     elif isinstance(value, CodeType):
-        yield from _texts(value.co_consts)
+        yield from _texts(value.co_consts, done)
+    elif isinstance(value, FunctionType):
+        yield from _texts(value.__code__, done)
+        for name in {*_used(value.__code__)} - done:
+            done.add(name)
+            part = value.__globals__.get(name)
+            own = not isinstance(part, FunctionType) or part.__module__ == value.__module__
+            if own and part is not CAUSES:
+                yield from _texts(part, done)
+
+
+def _used(code: CodeType) -> Iterator[str]:
+    """Names that a function and its inner functions use."""
+    yield from code.co_names
+    for part in code.co_consts:
+        if isinstance(part, CodeType):
+            yield from _used(part)
 
 
 def rule(

@@ -37,6 +37,7 @@ var pawlCharts = (function () {
       c.lineWidth = 2 * dot;
       c.strokeStyle = color("mean");
       for (const [from, to, mean] of chart.means || []) {
+        if (mean === null) continue;
         const y = u.valToPos(mean, "y", true);
         const a = Math.max(x(from), box.left), b = Math.min(x(to), box.left + box.width);
         if (a >= b) continue;
