@@ -64,6 +64,29 @@ def paid(total: float) -> Callable[[], AbstractContextManager[object]]:
     return lambda: faults.rescored(change)
 
 
+def errors_are_paid() -> AbstractContextManager[object]:
+    """Every eighth score fails in the judge and is paid 0.5."""
+
+    def change(score: Score) -> Score:
+        if score.total is None or hash((score.total, tuple(score.components.items()))) % 8:
+            return score
+        return replace(score, total=0.5, verdict="infra_error", branch="missing", components={})
+
+    return faults.rescored(change)
+
+
+def tests_never_pay() -> AbstractContextManager[object]:
+    """The tests' component is 0 whatever passes, in the total too."""
+
+    def change(score: Score) -> Score:
+        if score.total is None or not score.components:
+            return score
+        parts = {**score.components, "tests": 0.0}
+        return replace(score, total=min(score.total, 0.35), components=parts)
+
+    return faults.rescored(change)
+
+
 def sorted_problems() -> AbstractContextManager[object]:
     """Problems come in the order of their statement's length, the same in every epoch."""
     real = session.prepare
@@ -127,14 +150,18 @@ def by_option(option: str, *causes: str) -> Case:
 FLAT = frozenset({"zero-signal-groups", "reward-bug", "dead-component"})
 CASES: dict[str, Case] = {
     **known(
-        "held-out is trained", "half of the problems", "errors pay 0.5", "constant branch",
-        "atoms", "dead component", "characters for tokens", "scores roll", "groups mixed",
+        "held-out is trained", "half of the problems", "constant branch",
+        "atoms", "scores roll", "groups mixed",
         "one stream", "sign turned", "advantage NaN", "EOS cut", "prompt closed",
         "positions run on", "prompt in the loss", "padding in the loss", "dropout on",
         "cooler sampler", "top-k sampler", "old is new", "reference is policy",
         "reference is another", "optimiser on copies", "layers frozen", "sampler is the trainer",
         "engine keeps weights", "warm-up too long", "cap below answers",
     ),
+    "errors are paid": Case(
+        errors_are_paid, frozenset({"error-as-reward", "reward-bug", "judge-outage"})
+    ),
+    "tests never pay": Case(tests_never_pay, FLAT | {"reward-floor", "format-only"}),
     "lr x30": by_option("optim.lr=1.2e-2", "lr-too-high", "policy-collapsed"),
     "lr /30": by_option("optim.lr=1.3e-5", "lr-too-low"),
     "all wrong": Case(paid(0.0), FLAT | {"reward-floor"}),

@@ -36,6 +36,7 @@ from pawl.doctor import (
     rules_progress,
     rules_readings,
     rules_reward,
+    rules_samples,
     rules_schedule,
     rules_series,
     rules_system,
@@ -62,6 +63,7 @@ FEW = 30  # points below which only broken invariants, non-finite values and des
 MODULES = (
     rules_series,
     rules_wiring,
+    rules_samples,
     rules_reward,
     rules_components,
     rules_atoms,

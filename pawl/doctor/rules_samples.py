@@ -7,14 +7,13 @@ dumps may. Left out: how often a total occurs (`rules_atoms`), how texts read (`
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 
 import numpy as np
 
 from pawl.doctor.prescribe import advice
 from pawl.doctor.rule import found, rule
-from pawl.doctor.seen import paid
 from pawl.doctor.signals import Signals
 from pawl.types import Finding
 
@@ -30,10 +29,20 @@ def _total(row: Row) -> float | None:
     return float(str(value)) if plain else None
 
 
-def _by_group(rows: Sequence[Row]) -> list[list[Row]]:
+def _rows(s: Signals) -> list[Row]:
+    """The first samples and the newest, each once."""
+    rows = [*s.log.first_samples, *s.log.samples]
+    known = {
+        (r.get("step"), r.get("group"), r.get("member"), i if "member" not in r else 0): r
+        for i, r in enumerate(rows)
+    }
+    return list(known.values())
+
+
+def _by_group(s: Signals) -> list[list[Row]]:
     """Rows of one group and step together; none where rows do not say."""
     groups = defaultdict[tuple[object, object], list[Row]](list)
-    for row in rows:
+    for row in _rows(s):
         if row.get("group") is not None and row.get("step") is not None:
             groups[row["step"], row["group"]].append(row)
     return list(groups.values())
@@ -53,7 +62,7 @@ def advantages_against_rewards(s: Signals) -> Iterator[Finding]:
     Source: the advantage is the reward above a baseline (Shao et al. 2024, section 4.1).
     """
     turned = seen = 0
-    for group in _by_group(s.log.samples):
+    for group in _by_group(s):
         known = [(_total(r), r.get("advantage")) for r in group]
         ranked = sorted((t, float(str(a))) for t, a in known if t is not None and a is not None)
         for (low, below), (high, above) in pairwise(ranked):
@@ -88,7 +97,7 @@ def same_answer_other_pay(s: Signals) -> Iterator[Finding]:
     Source: a function gives one value for one argument.
     """
     equal, differ = 0, 0
-    for group in _by_group(s.log.samples):
+    for group in _by_group(s):
         by_text = defaultdict[object, list[float]](list)
         for row in group:
             total = _total(row)
@@ -121,7 +130,8 @@ def pay_ignores_tests(s: Signals) -> Iterator[Finding]:
     """Failing answers are paid one amount, whatever share of the tests they pass.
 
     What: among samples that fail, the tests' component takes three values or more and over 90% of
-    them are paid one total, which is not the least that any sample earned.
+    them are paid one total, which (but in runs of Pawl, whose reward pays for tests) is not the
+    least that any sample earned.
     Why it matters: partial credit that does not follow the tests is an atom: it pays for being
     wrong in any way.
     Evidence needed: samples with components, 20 of them failing with some tests passed.
@@ -129,7 +139,7 @@ def pay_ignores_tests(s: Signals) -> Iterator[Finding]:
     Fix: compute the total from its components; score answers that pass 1, 2 and 3 tests.
     Source: a staged reward is the weighted sum of its stages.
     """
-    rows = [r["score"] for r in s.log.samples if isinstance(r.get("score"), Mapping)]
+    rows = [r["score"] for r in _rows(s) if isinstance(r.get("score"), Mapping)]
     bodies = [b for b in rows if isinstance(b, Mapping) and b.get("status") == "scored"]
     seen = [
         (float(str(parts["tests"])), float(str(b["total"])))
@@ -137,13 +147,14 @@ def pay_ignores_tests(s: Signals) -> Iterator[Finding]:
         if b.get("verdict") != "pass" and b.get("total") is not None
         if isinstance(parts := b.get("components"), Mapping) and parts.get("tests")
     ]
-    totals = [p.total for p in paid(s) if p.total is not None]
+    totals = [t for r in _rows(s) if (t := _total(r)) is not None]
     if len(seen) < PAIRS or len({round(t, 6) for t, _ in seen}) < 3:
         return
     value, count = np.unique(np.round([t for _, t in seen], 6), return_counts=True)
     top = int(np.argmax(count))
     share = float(count[top]) / len(seen)
-    if share > 0.9 and float(value[top]) > min(totals) + 1e-9:
+    partial = s.log.library == "pawl" or float(value[top]) > min(totals) + 1e-9
+    if share > 0.9 and partial:
         yield found(
             "critical",
             "fault",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 
 from pawl.errors import PawlError
@@ -21,7 +22,7 @@ from pawl.store.table import Table
 
 FORMAT = "run folder of Pawl"
 FILES = ("run.json", "steps.jsonl", "events.jsonl")  # any of them stands for its folder
-SAMPLES = 200  # of the newest that are kept
+SAMPLES = 200  # of the newest that are kept, and of the first
 NEWEST = {"step": 100, "eval": 2}  # files that problem ids are taken from
 PROBLEM, ID_WITHIN = re.compile(r'"problem_id":"((?:[^"\\\\]|\\\\.)*)"'), 1_000
 HEAVY = ("tokens", "kept")  # fields of a sample that no rule reads
@@ -74,7 +75,7 @@ def read_folder(path: Path) -> list[Raw]:
     if isinstance(packages, Mapping):
         raw.version = str(packages.get("pawl") or "")
     raw.checks = list(_until_odd(path / "preflight.jsonl", notes))
-    raw.samples = tuple(_samples(path, notes))
+    raw.samples, raw.first_samples = _newest(path, notes), _first(path, notes)
     raw.leaked = tuple(sorted(_ids(path, "step", notes) & _ids(path, "eval", notes)))
     return [raw]
 
@@ -106,15 +107,30 @@ def _text(row: Row) -> str:
     return "; ".join(said)
 
 
-def _samples(path: Path, notes: list[str]) -> list[Row]:
+def _newest(path: Path, notes: list[str]) -> tuple[Row, ...]:
     """The newest samples of training in the order of their steps."""
     found: list[Row] = []
     for file in sorted((path / "samples").glob("step-*.jsonl"), reverse=True):
-        rows = list(_until_odd(file, notes))[-(SAMPLES - len(found)) :]
-        found = [{k: v for k, v in row.items() if k not in HEAVY} for row in rows] + found
+        found = [
+            _light(row) for row in list(_until_odd(file, notes))[-(SAMPLES - len(found)) :]
+        ] + found
         if len(found) >= SAMPLES:
             break
-    return found
+    return tuple(found)
+
+
+def _first(path: Path, notes: list[str]) -> tuple[Row, ...]:
+    """The first samples of training, in whole groups where a step's file holds no more."""
+    found: list[Row] = []
+    for file in sorted((path / "samples").glob("step-*.jsonl")):
+        found += [_light(row) for row in islice(_until_odd(file, notes), SAMPLES - len(found))]
+        if len(found) >= SAMPLES:
+            break
+    return tuple(found)
+
+
+def _light(row: Row) -> Row:
+    return {k: v for k, v in row.items() if k not in HEAVY}
 
 
 def _ids(path: Path, kind: str, notes: list[str]) -> set[str]:

@@ -44,7 +44,7 @@ class Raw:
     calls otherwise than the library (train/reward for reward). defaults: options of the library
     that the file does not state. kind: as Log.kind, where only the source can tell. at_least: a
     bound on an unknown version, by what the source has. leaked: problems seen among the samples of
-    training and of the evaluation.
+    training and of the evaluation. samples: the newest; first_samples: some of the first steps.
     """
 
     path: Path
@@ -63,6 +63,7 @@ class Raw:
     kind: str = ""
     at_least: str = ""
     leaked: tuple[str, ...] = ()
+    first_samples: tuple[Row, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +114,7 @@ class Log:
     samples: tuple[Row, ...] = ()
     defaults: tuple[str, ...] = ()
     leaked: tuple[str, ...] = ()
+    first_samples: tuple[Row, ...] = ()
 
 
 @cache
@@ -198,6 +200,7 @@ def canonical(raw: Raw) -> Log:
         raw.samples,
         defaults,
         raw.leaked,
+        raw.first_samples,
     )
 
 
