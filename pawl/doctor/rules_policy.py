@@ -16,6 +16,7 @@ from pawl.doctor.signals import Signals
 from pawl.types import Finding
 
 OFFSET = 0.05  # nat a token of KL at the first point, above what a first update can give
+UNLIKE = 0.8  # nat a token: the reference is another model
 WALK = 0.01  # nat a token: less is no distance
 SEQUENCE_OFFSET = 1.0  # nat a completion
 SEQUENCE_REST = 0.3  # the same where it rests there from the very first step on
@@ -56,12 +57,27 @@ def kl_at_start(s: Signals) -> Iterator[Finding]:
         f"the KL is {x_N[0]:.3g} nat before the policy can have moved",
         f"first values: {', '.join(f'{v:.3g}' for v in x_N)}",
         *([] if far else ["of a size that quantised weights or another precision can explain"]),
-        causes=(
-            ("sampler-mismatch", 0.6, "log-probs of two passes that should agree do not"),
-            ("reference-mismatch", 0.55 if far else 0.4, "the reference is not the start"),
-        ),
+        causes=_why(name, middle),
         series=(name,),
         early=True,
+    )
+
+
+def _why(name: str, level: float) -> tuple[tuple[str, float, str], ...]:
+    """What such an offset speaks for: which passes enter the metric, and how large it is."""
+    if name != "policy/kl_ref":  # the sampler's own log-probs enter it in PPO trainers
+        return (
+            ("sampler-mismatch", 0.6, "log-probs of two passes that should agree do not"),
+            ("reference-mismatch", 0.5, "the reference is not the start"),
+        )
+    if level > UNLIKE:
+        return (
+            ("reference-mismatch", 0.75, "more than any precision explains: other weights"),
+            ("sampler-mismatch", 0.45, "another template or temperature in one of the passes"),
+        )
+    return (
+        ("sampler-mismatch", 0.6, "of the size of another precision in one of the passes"),
+        ("reference-mismatch", 0.5, "or the reference is not the start"),
     )
 
 

@@ -96,7 +96,8 @@ def zero_by_algebra(s: Signals) -> Iterator[Finding]:
     advantages cancel by construction: nothing was trained, whatever the other metrics say.
     Evidence needed: two of loss/total, policy/kl_ref, policy/kl_old, preference/accuracy.
     Traps: one of them alone proves nothing. The first loss of GRPO is 0 in health; a KL is 0, or
-    absent, without a KL term; clip fractions are 0 with one update a batch.
+    absent, without a KL term; clip fractions are 0 with one update a batch; rewards that never
+    differ (D201, D303) leave loss and KL at 0 by right.
     Fix: look for a tensor compared with itself: old log-probs taken from the same pass, a
     placeholder metric, a reference that is the policy.
     Source: PPO's ratio (Schulman et al. 2017, eq. 6) at equal policies.
@@ -105,6 +106,8 @@ def zero_by_algebra(s: Signals) -> Iterator[Finding]:
     if "policy/kl_ref" in zero and s.option("algo.kl_coef") == 0:
         zero.remove("policy/kl_ref")
     moved = s.n == 1 or all(len(s.values(n)) >= 5 for n in zero)
+    if _without_signal(s):
+        return
     if len(zero) >= 2 and "loss/total" in zero and moved:
         yield found(
             "critical",
@@ -121,6 +124,12 @@ def zero_by_algebra(s: Signals) -> Iterator[Finding]:
             series=tuple(zero),
             early=True,
         )
+
+
+def _without_signal(s: Signals) -> bool:
+    """Whether rewards never differ: then a loss and a KL of 0 follow, and nothing is miswired."""
+    names = [n for n in ("reward/mean", s.spread) if n and len(s.values(n)) >= 5]
+    return any(np.ptp(s.values(n)) == 0.0 for n in names)
 
 
 @rule("D103", "constant-metric", "|".join(CONTINUOUS))
