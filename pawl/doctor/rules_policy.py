@@ -11,8 +11,9 @@ import numpy as np
 
 from pawl.doctor import prescribe
 from pawl.doctor.rule import found, rule
-from pawl.doctor.seen import from_the_start
+from pawl.doctor.seen import at_best, from_the_start, silent
 from pawl.doctor.signals import Signals
+from pawl.doctor.statistics import trend
 from pawl.types import Finding
 
 OFFSET = 0.05  # nat a token of KL at the first point, above what a first update can give
@@ -113,8 +114,8 @@ def kl_grows_alone(s: Signals) -> Iterator[Finding]:
 def destroyed(s: Signals) -> Iterator[Finding]:
     """A few updates destroyed the policy.
 
-    What: within the run's first fifth the KL passes 10 nat a token, or the entropy falls below 1%
-    of its start, while the reward falls to its lowest and stays there.
+    What: over the run's second half the KL is above 10 nat a token, or the entropy below 1% of its
+    start, while the reward rests at its lowest, or rises no more and is not at its best.
     Why it matters: nothing comes back from there; every further step is lost.
     Evidence needed: reward and one of KL, entropy, gradient norm.
     Traps: single spikes of KL or gradient that recover are harmless (five of five public ones did).
@@ -124,15 +125,11 @@ def destroyed(s: Signals) -> Iterator[Finding]:
     x_N = s.values("reward/mean")
     late = s.late("reward/mean")
     kl = s.values("policy/kl_ref")
-    entropy = s.values("policy/entropy")
     huge = len(kl) > 4 and float(np.median(kl[len(kl) // 2 :])) > 10.0
-    silent = (
-        len(entropy) > 4
-        and entropy[0] > 0
-        and float(np.median(entropy[len(entropy) // 2 :])) < 0.01 * float(entropy[0])
-    )
-    fallen = len(x_N) > 4 and late.value <= float(x_N.min() + 0.2 * np.ptp(x_N))
-    if not (huge or silent) or not fallen:
+    if len(x_N) < 5 or not (huge or silent(s)) or at_best(s):
+        return
+    fallen = late.value <= float(x_N.min() + 0.2 * np.ptp(x_N))
+    if not fallen and (len(x_N) < 12 or trend(x_N[len(x_N) // 2 :]).direction == "up"):
         return
     yield found(
         "critical",

@@ -12,7 +12,7 @@ import numpy as np
 from pawl.doctor import prescribe
 from pawl.doctor.prescribe import advice
 from pawl.doctor.rule import found, rule
-from pawl.doctor.seen import best_window
+from pawl.doctor.seen import best_window, silent
 from pawl.doctor.signals import Signals
 from pawl.doctor.statistics import Floats
 from pawl.types import Finding
@@ -51,7 +51,7 @@ def reward_floor(s: Signals) -> Iterator[Finding]:
         f"the reward rests at {np.median(x_N):.4g} from first to last",
         f"standard deviation {spread:.3g} over {len(x_N)} points",
         causes=(
-            ("reward-floor", 0.9, "the reward does not vary"),
+            ("reward-floor", 0.5 if silent(s) else 0.9, "the reward does not vary"),
             ("zero-signal-groups", 0.4, "groups of equal rewards give no gradient"),
             ("completion-cap", 0.3, "a limit below the answers gives such a floor"),
         ),
