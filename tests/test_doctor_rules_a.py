@@ -443,3 +443,13 @@ def test_what_was_lost_by_longer_completions_says_so() -> None:
     d = diagnose(log({"reward/mean": reward, "length/mean": lengths}))
     found = next(f for f in d.findings if f.code == "D219")
     assert any("limit again" in text for text in found.evidence)
+
+
+def test_one_update_a_batch_leaves_the_old_policy_where_it_was() -> None:
+    """A loss of 0 and a KL of 0 to the old policy are what such a step has, written to 4 digits."""
+    quiet = {"loss__total": np.zeros(100), "policy__kl_old": np.zeros(100)}
+    assert "D102" not in codes(diagnose(log(good(**quiet))))
+    assert "D102" in codes(diagnose(log(good(**quiet), config={"algo.epochs": 4})))
+    assert diagnose(
+        log({"reward/mean": [0.5], "loss/total": [0.0], "policy/kl_old": [0.0]})
+    ).verdict == ("CANNOT TELL")

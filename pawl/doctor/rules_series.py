@@ -95,8 +95,8 @@ def zero_by_algebra(s: Signals) -> Iterator[Finding]:
     advantages cancel by construction: nothing was trained, whatever the other metrics say.
     Evidence needed: two of loss/total, policy/kl_ref, policy/kl_old, preference/accuracy.
     Traps: one of them alone proves nothing. The first loss of GRPO is 0 in health; a KL is 0, or
-    absent, without a KL term; clip fractions are 0 with one update a batch; rewards that never
-    differ (D201, D303) leave loss and KL at 0 by right.
+    absent, without a KL term; clip fractions and the KL to the old policy are 0 with one update a
+    batch; rewards that never differ (D201, D303) leave loss and KL at 0 by right.
     Fix: look for a tensor compared with itself: old log-probs taken from the same pass, a
     placeholder metric, a reference that is the policy.
     Source: PPO's ratio (Schulman et al. 2017, eq. 6) at equal policies.
@@ -104,6 +104,9 @@ def zero_by_algebra(s: Signals) -> Iterator[Finding]:
     zero = [n for n in NEVER_ZERO if s.has(n) and not s.values(n).any()]
     if "policy/kl_ref" in zero and s.option("algo.kl_coef") == 0:
         zero.remove("policy/kl_ref")
+    passes = (s.option("algo.epochs") or 1.0) * (s.option("algo.minibatches") or 1.0)
+    if "policy/kl_old" in zero and passes <= 1 and not s.has("value/loss"):
+        zero.remove("policy/kl_old")  # one update a batch: the ratio is 1 when the loss is taken
     moved = s.n == 1 or all(len(s.values(n)) >= 5 for n in zero)
     if _without_signal(s):
         return
