@@ -193,7 +193,7 @@ def _verdict(s: Signals, findings: Sequence[Finding]) -> tuple[Verdict, str]:
 def _unseen(s: Signals, trend: Trend) -> str:
     if trend.n < 4:
         return f"{trend.n} points of {s.goal} say nothing about its course"
-    if abs(trend.difference) >= trend.detectable:
+    if abs(trend.difference) >= trend.detectable > 0:
         return (
             f"{s.goal} changed by {trend.difference:+.3g} from the first to the last quarter, but "
             f"without a steady course (p {trend.p:.2g}, over block means {trend.confirm_p:.2g})"
