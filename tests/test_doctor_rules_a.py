@@ -391,3 +391,65 @@ def test_the_experiment_tells_the_first_two_causes_apart() -> None:
     pair = [Cause(c, 0.5, "", ()) for c in ("reference-mismatch", "sampler-mismatch")]
     assert "trainer, sampler and reference" in experiment(pair)
     assert {c for key in EXPERIMENTS for c in key} | set(PROBES) <= set(CAUSES)
+
+
+def test_a_policy_that_froze_behind_an_early_rise_is_destroyed() -> None:
+    """Entropy gone after a third of the run, the reward above its start and far from its best."""
+    reward = np.concatenate([noise(60, -1.55, 0.3), noise(240, -1.18, 0.01, 3)])
+    entropy = np.concatenate([line(90, 1.0, 0.02, 0.01), noise(210, 0.001, 1e-4, 4)])
+    d = diagnose(log(good(300, reward__mean=reward, policy__entropy=entropy)))
+    assert d.verdict == "FAULT"
+    assert d.causes[0].id == "lr-too-high"
+
+
+def test_no_signal_explains_zeros_better_than_algebra() -> None:
+    zeros = {"loss__total": np.zeros(60), "policy__kl_ref": np.zeros(60)}
+    d = diagnose(log(good(60, reward__mean=np.zeros(60), reward__within_std=np.zeros(60), **zeros)))
+    assert d.verdict == "FAULT"
+    assert "D102" not in codes(d)
+    assert d.causes[0].id in ("reward-floor", "zero-signal-groups")
+
+
+@pytest.mark.parametrize(
+    ("name", "level", "cause"),
+    [
+        ("policy__kl_ref", 1.1, "reference-mismatch"),
+        ("policy__kl_ref", 0.4, "sampler-mismatch"),
+        ("policy__kl_ref_sequence", 8.0, "sampler-mismatch"),
+        ("policy__kl_ref_sequence", 0.5, "sampler-mismatch"),
+    ],
+)
+def test_size_and_kind_of_an_offset_tell_its_cause(name: str, level: float, cause: str) -> None:
+    columns = good(**{name: noise(100, level, 0.05 * level)})
+    if name.endswith("sequence"):
+        del columns["policy/kl_ref"]
+    assert diagnose(log(columns)).causes[0].id == cause
+
+
+def test_an_offset_that_quantised_weights_explain_is_a_fault_not_an_invalid_run() -> None:
+    assert diagnose(log(good(policy__kl_ref=noise(100, 0.14, 0.01)))).verdict == "FAULT"
+    assert diagnose(log(good(policy__kl_ref=noise(100, 0.6, 0.01)))).verdict == "INVALID RUN"
+
+
+def test_a_limit_is_read_off_mean_lengths_that_end_at_it() -> None:
+    lengths = np.minimum(noise(100, 240.0, 20.0), 256.0)
+    assert Signals(log({"length/mean": lengths})).cap() == 256.0
+    assert Signals(log({"length/mean": noise(100, 240.0, 20.0)})).cap() is None
+
+
+def test_what_was_lost_by_longer_completions_says_so() -> None:
+    reward = np.concatenate([line(60, 0.3, 0.8), line(100, 0.8, 0.35)])
+    lengths = np.minimum(np.round(330.0 - 170.0 * reward) + noise(160, 0.0, 8.0, 5), 256.0)
+    d = diagnose(log({"reward/mean": reward, "length/mean": lengths}))
+    found = next(f for f in d.findings if f.code == "D219")
+    assert any("limit again" in text for text in found.evidence)
+
+
+def test_one_update_a_batch_leaves_the_old_policy_where_it_was() -> None:
+    """A loss of 0 and a KL of 0 to the old policy are what such a step has, written to 4 digits."""
+    quiet = {"loss__total": np.zeros(100), "policy__kl_old": np.zeros(100)}
+    assert "D102" not in codes(diagnose(log(good(**quiet))))
+    assert "D102" in codes(diagnose(log(good(**quiet), config={"algo.epochs": 4})))
+    assert diagnose(
+        log({"reward/mean": [0.5], "loss/total": [0.0], "policy/kl_old": [0.0]})
+    ).verdict == ("CANNOT TELL")

@@ -25,6 +25,7 @@ from pawl.doctor import (
     rules_held_out,
     rules_kl,
     rules_length,
+    rules_log,
     rules_loss,
     rules_margins,
     rules_mismatch,
@@ -62,6 +63,7 @@ GRAVE: tuple[tuple[str, Verdict], ...] = (("invalid", "INVALID RUN"), ("fault", 
 FEW = 30  # points below which only broken invariants, non-finite values and destruction count
 MODULES = (
     rules_series,
+    rules_log,
     rules_wiring,
     rules_samples,
     rules_reward,
@@ -241,6 +243,11 @@ def _verdict(s: Signals, findings: Sequence[Finding]) -> tuple[Verdict, str]:
 def _unseen(s: Signals, trend: Trend) -> str:
     if trend.n < 4:
         return f"{trend.n} points of {s.goal} say nothing about its course"
+    if abs(trend.difference) >= trend.detectable > 0:
+        return (
+            f"{s.goal} changed by {trend.difference:+.3g} from the first to the last quarter, but "
+            f"without a steady course (p {trend.p:.2g}, over block means {trend.confirm_p:.2g})"
+        )
     return (
         f"the change of {s.goal}, {trend.difference:+.3g}, is within noise: over {trend.n} points "
         f"nothing smaller than {trend.detectable:.3g} could have been seen"

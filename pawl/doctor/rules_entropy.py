@@ -12,7 +12,7 @@ import numpy as np
 
 from pawl.doctor import prescribe
 from pawl.doctor.rule import found, rule
-from pawl.doctor.seen import gains, high
+from pawl.doctor.seen import at_best, gains, silent
 from pawl.doctor.signals import Signals
 from pawl.doctor.statistics import noise_of
 from pawl.types import Finding
@@ -51,7 +51,7 @@ def entropy_collapse(s: Signals) -> Iterator[Finding]:
         f"median of the first ten points {start:.3g}, of the last {min(FAST, len(x_N))} {now:.3g}",
         f"reward: {s.trend('reward/mean').first:.3g} to {s.trend('reward/mean').last:.3g}",
     )
-    if gains(s) or high(s):
+    if at_best(s) or (gains(s) and not silent(s)):
         yield found(
             "info",
             "unusual",

@@ -8,11 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+import numpy as np
+
 from pawl.doctor import prescribe
 from pawl.doctor.rule import found, rule
 from pawl.doctor.seen import all_or_nothing, best_window, boundaries, pieces, within_stages
 from pawl.doctor.signals import Signals
-from pawl.doctor.statistics import noise_of, trend
+from pawl.doctor.statistics import noise_of, rank_correlation, trend
 from pawl.types import Finding
 
 
@@ -123,14 +125,17 @@ def peak_passed(s: Signals) -> Iterator[Finding]:
     gained = best.value - float(x_N[: max(5, len(x_N) // 10)].mean())
     if t.direction != "down" or t.p > 0.001 or -t.difference < 0.5 * max(gained, 1e-9):
         return
+    longer = _runs_into_the_limit(s)
     yield found(
         "critical",
         "fault",
         f"reward/mean, around point {place} of {len(x_N)}",
         f"the reward passed its best, {best.value:.3g}, and fell to {t.last:.3g}",
         f"after the peak: change {t.difference:+.3g}, p {t.p:.2g}",
+        *([longer] if longer else []),
         causes=(
             ("regression-after-peak", 0.8, "the best was passed"),
+            *([("completion-cap", 0.4, longer)] if longer else []),
             ("lr-too-high", 0.3, "updates that are too large end so"),
         ),
         fix=prescribe.scaled(
@@ -144,3 +149,12 @@ def peak_passed(s: Signals) -> Iterator[Finding]:
         ),
         series=("reward/mean",),
     )
+
+
+def _runs_into_the_limit(s: Signals) -> str:
+    """Whether rewards are low where completions are long, and they end at the limit; "" if not."""
+    share_N, how = s.truncated()
+    rho = rank_correlation(*s.paired("length/mean", "reward/mean"))
+    if not how or rho > -0.4 or float(np.mean(share_N[-20:])) < 0.3:
+        return ""
+    return f"completions run into the limit again (rank correlation with the reward {rho:+.2f})"

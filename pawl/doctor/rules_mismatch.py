@@ -68,7 +68,8 @@ def mismatch_without_updates(s: Signals) -> Iterator[Finding]:
     """The distance between old and new policy does not follow the learning rate.
 
     What: the learning rate varies fourfold or more, and KL to the old policy (or the clip fraction)
-    at the lowest third of the rates is over half of what it is at the highest third.
+    at the lowest third of the rates is over half of what it is at the highest third. A clip
+    fraction below 5% is a warning only.
     Why it matters: updates make this distance, and it shrinks with them (as the square of the rate,
     for the KL). What stays when the rate goes is no update: the two passes disagree.
     Evidence needed: 20 points of the distance and of the learning rate.
@@ -90,19 +91,20 @@ def mismatch_without_updates(s: Signals) -> Iterator[Finding]:
         levels = float(np.median(x_N[low])), float(np.median(x_N[top]))
         if rates[1] < 4.0 * rates[0] or levels[0] < least or levels[0] < 0.5 * levels[1]:
             continue
+        grave = name == "policy/kl_old" or levels[0] >= 0.05
         yield found(
-            "critical",
-            "invalid",
+            "critical" if grave else "warning",
+            "invalid" if grave else "fault",
             f"{name}, optim/lr",
             f"{name} is {levels[0]:.3g} at learning rates around {rates[0]:.2g} and {levels[1]:.3g}"
             f" around {rates[1]:.2g}: it does not come from updates",
             f"{len(x_N)} points; medians of the lowest and highest third of the rates",
             causes=(
-                ("sampler-mismatch", 0.95, "a distance that no update makes"),
-                ("padding-side", 0.3, "rows scored beside other neighbours"),
+                ("sampler-mismatch", 0.95 if grave else 0.3, "a distance that no update makes"),
+                ("padding-side", 0.3 if grave else 0.1, "rows scored beside other neighbours"),
             ),
             series=(name, "optim/lr"),
-            early=True,
+            early=grave,
         )
         return
 

@@ -11,11 +11,13 @@ import numpy as np
 
 from pawl.doctor import prescribe
 from pawl.doctor.rule import found, rule
-from pawl.doctor.seen import from_the_start
+from pawl.doctor.seen import at_best, from_the_start, silent
 from pawl.doctor.signals import Signals
+from pawl.doctor.statistics import trend
 from pawl.types import Finding
 
 OFFSET = 0.05  # nat a token of KL at the first point, above what a first update can give
+UNLIKE = 0.8  # nat a token: the reference is another model
 WALK = 0.01  # nat a token: less is no distance
 SEQUENCE_OFFSET = 1.0  # nat a completion
 SEQUENCE_REST = 0.3  # the same where it rests there from the very first step on
@@ -56,12 +58,27 @@ def kl_at_start(s: Signals) -> Iterator[Finding]:
         f"the KL is {x_N[0]:.3g} nat before the policy can have moved",
         f"first values: {', '.join(f'{v:.3g}' for v in x_N)}",
         *([] if far else ["of a size that quantised weights or another precision can explain"]),
-        causes=(
-            ("sampler-mismatch", 0.6, "log-probs of two passes that should agree do not"),
-            ("reference-mismatch", 0.55 if far else 0.4, "the reference is not the start"),
-        ),
+        causes=_why(name, middle),
         series=(name,),
         early=True,
+    )
+
+
+def _why(name: str, level: float) -> tuple[tuple[str, float, str], ...]:
+    """What such an offset speaks for: which passes enter the metric, and how large it is."""
+    if name != "policy/kl_ref":  # the sampler's own log-probs enter it in PPO trainers
+        return (
+            ("sampler-mismatch", 0.6, "log-probs of two passes that should agree do not"),
+            ("reference-mismatch", 0.5, "the reference is not the start"),
+        )
+    if level > UNLIKE:
+        return (
+            ("reference-mismatch", 0.75, "more than any precision explains: other weights"),
+            ("sampler-mismatch", 0.45, "another template or temperature in one of the passes"),
+        )
+    return (
+        ("sampler-mismatch", 0.6, "of the size of another precision in one of the passes"),
+        ("reference-mismatch", 0.5, "or the reference is not the start"),
     )
 
 
@@ -97,8 +114,8 @@ def kl_grows_alone(s: Signals) -> Iterator[Finding]:
 def destroyed(s: Signals) -> Iterator[Finding]:
     """A few updates destroyed the policy.
 
-    What: within the run's first fifth the KL passes 10 nat a token, or the entropy falls below 1%
-    of its start, while the reward falls to its lowest and stays there.
+    What: over the run's second half the KL is above 10 nat a token, or the entropy below 1% of its
+    start, while the reward rests at its lowest, or rises no more and is not at its best.
     Why it matters: nothing comes back from there; every further step is lost.
     Evidence needed: reward and one of KL, entropy, gradient norm.
     Traps: single spikes of KL or gradient that recover are harmless (five of five public ones did).
@@ -108,15 +125,11 @@ def destroyed(s: Signals) -> Iterator[Finding]:
     x_N = s.values("reward/mean")
     late = s.late("reward/mean")
     kl = s.values("policy/kl_ref")
-    entropy = s.values("policy/entropy")
     huge = len(kl) > 4 and float(np.median(kl[len(kl) // 2 :])) > 10.0
-    silent = (
-        len(entropy) > 4
-        and entropy[0] > 0
-        and float(np.median(entropy[len(entropy) // 2 :])) < 0.01 * float(entropy[0])
-    )
-    fallen = len(x_N) > 4 and late.value <= float(x_N.min() + 0.2 * np.ptp(x_N))
-    if not (huge or silent) or not fallen:
+    if len(x_N) < 5 or not (huge or silent(s)) or at_best(s):
+        return
+    fallen = late.value <= float(x_N.min() + 0.2 * np.ptp(x_N))
+    if not fallen and (len(x_N) < 12 or trend(x_N[len(x_N) // 2 :]).direction == "up"):
         return
     yield found(
         "critical",

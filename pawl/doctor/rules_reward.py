@@ -12,12 +12,13 @@ import numpy as np
 from pawl.doctor import prescribe
 from pawl.doctor.prescribe import advice
 from pawl.doctor.rule import found, rule
-from pawl.doctor.seen import best_window
+from pawl.doctor.seen import best_window, silent
 from pawl.doctor.signals import Signals
 from pawl.doctor.statistics import Floats
 from pawl.types import Finding
 
 FLOOR_POINTS = 20
+PERFECT_POINTS = 8
 FLAT = 0.02  # spread of a floor, as a share of the reward's scale
 COLLAPSED = 0.15  # of the first spread within groups
 
@@ -51,7 +52,7 @@ def reward_floor(s: Signals) -> Iterator[Finding]:
         f"the reward rests at {np.median(x_N):.4g} from first to last",
         f"standard deviation {spread:.3g} over {len(x_N)} points",
         causes=(
-            ("reward-floor", 0.9, "the reward does not vary"),
+            ("reward-floor", 0.5 if silent(s) else 0.9, "the reward does not vary"),
             ("zero-signal-groups", 0.4, "groups of equal rewards give no gradient"),
             ("completion-cap", 0.3, "a limit below the answers gives such a floor"),
         ),
@@ -138,21 +139,21 @@ def perfect_from_start(s: Signals) -> Iterator[Finding]:
     1 at every point is a fault, less is a question.
     Why it matters: equal rewards give no gradient. A reward that never fails a sampled completion
     is more often a checker that passes everything than a model that knows everything.
-    Evidence needed: 20 points of rewards in 0..1.
+    Evidence needed: 8 points of rewards in 0..1; 20 for a fault.
     Traps: an easy set that the model has mastered looks the same: known-broken answers decide.
     Fix: score ten broken answers (empty, the prompt again, a syntax error): none may earn 1.
     Source: seen in public logs (reward of exactly 1 from the first step).
     """
     x_N = s.values("reward/mean")
-    if len(x_N) < FLOOR_POINTS or x_N.max() > 1.0 or x_N[:5].mean() < 0.95 or x_N.mean() < 0.95:
+    if len(x_N) < PERFECT_POINTS or x_N.max() > 1.0 or min(x_N[:5].mean(), x_N.mean()) < 0.95:
         return
-    exact = bool((x_N == 1.0).all())
+    exact = bool((x_N == 1.0).all()) and len(x_N) >= FLOOR_POINTS
     yield found(
         "critical" if exact else "warning",
         "fault" if exact else "converged",
         "reward/mean",
         "the reward is "
-        + ("exactly 1 at every point" if exact else f"{x_N[:5].mean():.3g} from the start")
+        + ("exactly 1 at every point" if x_N.min() == 1.0 else f"{x_N[:5].mean():.3g} at the start")
         + ": solved before training, or a reward that pays everything",
         f"mean {x_N.mean():.4g} over {len(x_N)} points, lowest {x_N.min():.4g}",
         causes=(

@@ -1,6 +1,6 @@
-"""Rules about the numbers themselves: not finite, constant by algebra, too few, odd in order.
+"""Rules about the numbers themselves: not finite, constant by algebra or bit for bit, copied.
 
-Codes D1xx. Left out: what rewards, policy and preferences say.
+Codes D101 to D104. Left out: what rewards, policy and preferences say.
 """
 
 from __future__ import annotations
@@ -38,7 +38,6 @@ TWINS = (
     ("verifier/pass_frac", "eval/pass_at_1"),
 )
 STILL = 20  # points of one value from which on it is no chance
-FEW = 30
 NOT_FINITE = re.compile(r"\b(nan|inf|infinite|not finite)\b", re.IGNORECASE)
 NEVER_ZERO = ("loss/total", "policy/kl_ref", "policy/kl_old", "preference/accuracy")
 
@@ -107,19 +106,22 @@ def zero_by_algebra(s: Signals) -> Iterator[Finding]:
     Why it matters: a loss of exactly 0 with a KL of exactly 0 means that the ratio is 1 and the
     advantages cancel by construction: nothing was trained, whatever the other metrics say.
     Evidence needed: two of loss/total, policy/kl_ref, policy/kl_old, preference/accuracy.
-    Traps: groups that all tie leave no advantage and nothing moves (D301 to D303). One of them
-    alone proves nothing. The first loss of GRPO is 0 in health; a KL is 0, or
-    absent, without a KL term; clip fractions are 0 with one update a batch.
+    Traps: one of them alone proves nothing. The first loss of GRPO is 0 in health; a KL is 0, or
+    absent, without a KL term; clip fractions and the KL to the old policy are 0 with one update a
+    batch; rewards that never differ (D201, D303) leave loss and KL at 0 by right.
     Fix: look for a tensor compared with itself: old log-probs taken from the same pass, a
     placeholder metric, a reference that is the policy.
     Source: PPO's ratio (Schulman et al. 2017, eq. 6) at equal policies.
     """
-    if s.has("group/zero_std_frac") and float(s.values("group/zero_std_frac").min()) > 0.99:
-        return  # without an advantage nothing moves: not by algebra, but for want of a signal
     zero = [n for n in NEVER_ZERO if s.has(n) and not s.values(n).any()]
     if "policy/kl_ref" in zero and s.option("algo.kl_coef") == 0:
         zero.remove("policy/kl_ref")
+    passes = (s.option("algo.epochs") or 1.0) * (s.option("algo.minibatches") or 1.0)
+    if "policy/kl_old" in zero and passes <= 1 and not s.has("value/loss"):
+        zero.remove("policy/kl_old")  # one update a batch: the ratio is 1 when the loss is taken
     moved = s.n == 1 or all(len(s.values(n)) >= 5 for n in zero)
+    if _without_signal(s):
+        return
     if len(zero) >= 2 and "loss/total" in zero and moved:
         yield found(
             "critical",
@@ -136,6 +138,12 @@ def zero_by_algebra(s: Signals) -> Iterator[Finding]:
             series=tuple(zero),
             early=True,
         )
+
+
+def _without_signal(s: Signals) -> bool:
+    """Whether rewards never differ: then a loss and a KL of 0 follow, and nothing is miswired."""
+    names = [n for n in ("reward/mean", s.spread) if n and len(s.values(n)) >= 5]
+    return any(np.ptp(s.values(n)) == 0.0 for n in names)
 
 
 @rule("D103", "constant-metric", "|".join(CONTINUOUS))
@@ -212,55 +220,5 @@ def twin_metrics(s: Signals) -> Iterator[Finding]:
                 ("algebraic-identity", 0.4, "a placeholder gives the same"),
             )[: 2 if pairs else 1],
             series=(a, b),
-            early=True,
-        )
-
-
-@rule("D105", "steps-out-of-order", proof="real")
-def steps_out_of_order(s: Signals) -> Iterator[Finding]:
-    """Step numbers repeat or go back.
-
-    What: rows of one step stand twice in the file, or steps decrease.
-    Why it matters: a log continued after a resume holds some steps twice; means over it count them
-    twice and a trend may be a seam. The diagnosis took the later value of each step.
-    Evidence needed: the step column.
-    Traps: logs that write one step in several rows (training, evaluation) repeat steps in health;
-    only values that were replaced count.
-    Fix: after a resume, cut the log back to the checkpoint.
-    Source: observed in public logs (files named `with_duplicates`).
-    """
-    odd = [n for n in s.log.notes if "repeated steps" in n or "steps go back" in n]
-    if odd:
-        yield found(
-            "info",
-            "nothing",
-            "step",
-            f"the steps of the log are not in order: {odd[0]}",
-            *odd[1:],
-            early=True,
-        )
-
-
-@rule("D106", "few-points", "reward/mean|preference/accuracy|loss/total", proof="real")
-def few_points(s: Signals) -> Iterator[Finding]:
-    """Too few points for any statement about a trend.
-
-    What: the log has fewer than 30 points of its goal metric.
-    Why it matters: over so few points only broken invariants, non-finite values and destruction can
-    be told from chance.
-    Evidence needed: the goal metric.
-    Traps: rows may be means over several steps; then fewer rows say more than they seem to.
-    Fix: wait, log every step, or measure a fixed set of held-out problems.
-    Source: two-sample test: a change of two standard deviations needs about 20 points.
-    """
-    if 0 < s.n < FEW:
-        t = s.trend(s.goal)
-        yield found(
-            "info",
-            "nothing",
-            s.goal,
-            f"{s.n} points of {s.goal}: no change smaller than {t.detectable:.3g} could be seen",
-            f"noise of one point: {t.noise:.3g}",
-            series=(s.goal,),
             early=True,
         )

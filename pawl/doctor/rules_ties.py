@@ -12,7 +12,7 @@ import numpy as np
 from pawl.doctor import prescribe
 from pawl.doctor.prescribe import advice
 from pawl.doctor.rule import found, rule
-from pawl.doctor.seen import full_mark, gains, high, tied
+from pawl.doctor.seen import at_best, full_mark, gains, tied
 from pawl.doctor.signals import Signals
 from pawl.types import Finding, Prescription
 
@@ -144,7 +144,7 @@ def groups_tied(s: Signals) -> Iterator[Finding]:
     if len(s.values(name)) < 10 or now <= limit:
         return
     stuck = now >= 0.95 and len(s.values(name)) >= POINTS and not gains(s)
-    done = stuck and (high(s) or _rests_at_best(s))
+    done = stuck and at_best(s)
     yield found(
         "critical" if stuck and not done else "warning" if done else "info",
         "converged" if done else "fault" if stuck else "unusual" if gains(s) else "nothing",
@@ -165,13 +165,6 @@ def groups_tied(s: Signals) -> Iterator[Finding]:
         fix=None if done or not stuck else larger_groups(s),
         series=(name, "reward/mean"),
     )
-
-
-def _rests_at_best(s: Signals) -> bool:
-    """Whether the reward ends at the highest that the run has seen, and that is not its floor."""
-    x_N = s.values("reward/mean")
-    span = float(np.ptp(x_N)) if len(x_N) else 0.0
-    return span > 0 and float(np.median(x_N[-POINTS:])) >= float(x_N.max()) - 0.02 * span
 
 
 @rule("D310", "groups-tied-partial", "group/tied_partial_frac")

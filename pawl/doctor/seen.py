@@ -64,6 +64,22 @@ def high(s: Signals) -> bool:
     return full_mark(s) is not None and s.late("reward/mean").value >= HIGH
 
 
+def at_best(s: Signals) -> bool:
+    """Whether the reward rests near full marks, or at the highest that the run has seen."""
+    x_N = s.values("reward/mean")
+    span = float(np.ptp(x_N)) if len(x_N) else 0.0
+    top = span > 0 and float(np.median(x_N[-20:])) >= float(x_N.max()) - 0.02 * span
+    return top or high(s)
+
+
+def silent(s: Signals) -> bool:
+    """Whether the entropy of the run's second half is below 1% of its start."""
+    x_N = s.values("policy/entropy")
+    if len(x_N) < 5 or x_N[0] <= 0:
+        return False
+    return 0.0 <= float(np.median(x_N[len(x_N) // 2 :])) < 0.01 * float(np.max(x_N[:3]))
+
+
 def boundaries(s: Signals) -> list[int]:
     """Rows at which another stage of problems begins, in order."""
     rows = {

@@ -194,7 +194,7 @@ class Signals:
                 top = float(x_N.max())
                 if np.mean(x_N >= top - 0.5) > CAP_SHARE:
                     return top
-            return None
+            return _recurring(self.values("length/mean"))
 
         return self._once("cap", "", make)
 
@@ -218,6 +218,15 @@ class Signals:
             return (lengths > 0.85 * cap).astype(float), f"mean length against a limit of {cap:g}"
 
         return self._once("truncated", "", make)
+
+
+def _recurring(lengths: Floats) -> float | None:
+    """The greatest mean length where it is whole and recurs: every completion ended at a limit."""
+    if len(lengths) < 20:
+        return None
+    top = float(lengths.max())
+    hits = int((lengths == top).sum())
+    return top if top > 8 and top == round(top) and hits >= max(3, 0.02 * len(lengths)) else None
 
 
 def _wall(lengths: Floats) -> float | None:
