@@ -19,6 +19,8 @@ from pawl.doctor.signals import Signals
 from pawl.doctor.texts import circles, gibberish
 from pawl.store.log import Log
 from pawl.store.recognise import read_logs
+from pawl.store.table import Table
+from pawl.store.trained import NAME, add
 from pawl.types import CAUSES
 
 RUNS = Path(__file__).resolve().parents[2] / "shared" / "runs"
@@ -190,14 +192,14 @@ def test_all_labelled_runs_keep_their_verdict():
             assert d.verdict in row["verdicts"]
 
 
-NAMES = sorted({one for rule in RULES for need in rule.needs for one in need.split("|")})
+METRICS = sorted({one for rule in RULES for need in rule.needs for one in need.split("|")})
 NUMBERS = st.floats(allow_nan=True, allow_infinity=True) | st.sampled_from([0.0, 1.0, -1.0, 1e300])
 
 
 @settings(max_examples=150, deadline=None)
 @given(
     columns=st.dictionaries(
-        st.sampled_from([n.replace("*", "x") for n in NAMES if "/" in n or n == "epoch"]),
+        st.sampled_from([n.replace("*", "x") for n in METRICS if "/" in n or n == "epoch"]),
         st.lists(NUMBERS, min_size=1, max_size=60),
         min_size=1,
         max_size=8,
@@ -209,3 +211,23 @@ def test_any_numbers_are_judged(columns, kind, repeat):
     with np.errstate(all="ignore"):
         d = diagnose(log({k: v * repeat for k, v in columns.items()}, kind, events=[(3, "resume")]))
     assert d.verdict
+
+
+def test_problems_that_are_trained_and_evaluated_are_counted(tmp_path):
+    folder = tmp_path / "samples"
+    folder.mkdir()
+    table = Table()
+    table.add({"step": 1})
+    add(table, tmp_path)
+    assert NAME not in table.columns  # nothing is known
+    (folder / "step-000001.jsonl").write_text('{"problem_id": "a"}\n{"problem_id": "b"}\n')
+    (folder / "eval-000001.jsonl").write_text('{"problem_id": "b"}\n{"problem_id": "c"}\n')
+    add(table, tmp_path)
+    assert table.column(NAME)[1].tolist() == [0.5]
+
+
+def test_a_part_that_never_moves_is_no_rounding():
+    share = np.full(40, 0.5)
+    (hit,) = found("D605", log({R: rising(n=40), "optim/unchanged_frac": share}))
+    assert hit.severity == "critical"
+    assert hit.causes[0][0] == "optimiser-detached"

@@ -17,8 +17,9 @@ from pawl.doctor.statistics import fell, mean_of, moving_mean
 from pawl.types import Finding
 
 TINY, HUGE = 1e-6, 1e-2  # change of the weights in one step / their size
-POINTS = 60
+POINTS = 30
 STILL = 1e-4  # nat a token of KL after that many
+FROZEN = 0.3  # the same, where it is always the same share; rows of rare words are fewer
 ROUNDED = 0.9  # share of numbers that an update leaves as they were
 
 
@@ -26,7 +27,7 @@ ROUNDED = 0.9  # share of numbers that an update leaves as they were
 def nothing_moves(s: Signals) -> Iterator[Finding]:
     """The policy stays where it was although there is a signal to follow.
 
-    What: after 60 steps a step changes the weights by less than a millionth, or the KL is below
+    What: after 30 steps a step changes the weights by less than a millionth, or the KL is below
     1e-4 nat a token, and the reward shows no trend where a fifth of its level would be seen;
     critical where the update says so, or both do at a ten-thousandth.
     Why it matters: the run costs what a learning one costs.
@@ -161,7 +162,8 @@ def _offset(s: Signals, name: str) -> bool:
 def rounded_away(s: Signals) -> Iterator[Finding]:
     """Most trained numbers keep their exact value: updates are smaller than their last bit.
 
-    What: over 90% of the trained numbers are the same after a step, at a learning rate above 0.
+    What: over 90% of the trained numbers are the same after a step at a learning rate above 0; or
+    over 30%, and the share hardly moves: then a part of the weights is not updated at all.
     Why it matters: weights in bfloat16 have 8 bits: steps below 0.4% of a number are lost.
     Evidence needed: the share of unchanged numbers.
     Traps: a sparse gradient (embeddings, experts) leaves numbers alone; so do steps at rate 0 or
@@ -174,16 +176,18 @@ def rounded_away(s: Signals) -> Iterator[Finding]:
         norm, x_N = s.paired("optim/grad_norm", "optim/unchanged_frac")
         x_N = x_N[norm > 0.0]
     now = float(np.median(x_N[-20:])) if len(x_N) >= 5 else 0.0
-    if now < ROUNDED or now >= 1.0 or (len(lr) and float(lr[-20:].max()) <= 0.0):
+    frozen = len(x_N) >= 10 and FROZEN < now < 1.0 and float(np.std(x_N[-20:])) < 0.01
+    if (now < ROUNDED and not frozen) or now >= 1.0 or (len(lr) and lr[-20:].max() <= 0.0):
         return
     yield found(
-        "critical" if now >= 0.99 and not s.better else "warning",
+        "critical" if frozen or (now >= 0.99 and not s.better) else "warning",
         "fault",
         "optim/unchanged_frac",
-        f"{now:.1%} of the trained numbers keep their exact value in a step",
+        f"{now:.1%} of the trained numbers keep their exact value in a step"
+        + (", always the same share" if frozen else ""),
         causes=(
-            ("lr-too-low", 0.6, "updates below the last bit of the weights"),
-            ("optimiser-detached", 0.6 if now > 0.999 else 0.3, "or no update at all"),
+            ("optimiser-detached", 0.8 if frozen else 0.3, "a part that no update reaches"),
+            ("lr-too-low", 0.3 if frozen and now < ROUNDED else 0.6, "updates below the last bit"),
         ),
         fix=advice(
             "updates are lost in rounding",
