@@ -392,6 +392,7 @@ SICK: dict[str, tuple[Callable[[], Log], str, str]] = {
         "leakage",
     ),
     "D915": (lambda: log({R: flat()}, samples=drawn(range(30))), "critical", "data-order"),
+    "D916": (lambda: held(rising(), line(0.3, 0.34, 20, 0.005)), "info", ""),
 }
 
 # code -> healthy logs that have all that the rule needs, traps among them
@@ -606,4 +607,5 @@ HEALTHY: dict[str, list[Callable[[], Log]]] = {
     ],
     "D914": [lambda: log({R: rising(), "eval/trained_frac": np.array([0.0])})],
     "D915": [lambda: log({R: flat()}, samples=drawn(np.random.default_rng(1).permutation(30)))],
+    "D916": [lambda: held(rising(), line(0.3, 0.6, 20, 0.01))],
 }

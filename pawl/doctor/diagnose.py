@@ -12,6 +12,7 @@ from typing import Literal
 
 from pawl.doctor import (
     rules_data,
+    rules_evaluation,
     rules_events,
     rules_gradient,
     rules_groups,
@@ -61,6 +62,7 @@ MODULES = (
     rules_margins,
     rules_held_out,
     rules_data,
+    rules_evaluation,
     rules_events,
     rules_system,
 )

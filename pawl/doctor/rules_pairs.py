@@ -81,9 +81,9 @@ def _warming(s: Signals) -> bool:
 
 @rule("D805", "accuracy-perfect", TRAIN, proof="real")
 def perfect(s: Signals) -> Iterator[Finding]:
-    """Training pairs are nearly all right, and nothing says how held-out pairs fare.
+    """Nearly all training pairs are right, and nothing says how held-out pairs fare.
 
-    What: the recent accuracy on training pairs is 0.97 or more, without a held-out accuracy.
+    What: the recent accuracy on training pairs is 0.9 or more, without a held-out accuracy.
     Why it matters: people agree on 60 to 75% of such pairs; more than that is memory, or pairs
     that differ in form.
     Evidence needed: accuracy over 30 points and no held-out one.
@@ -94,7 +94,7 @@ def perfect(s: Signals) -> Iterator[Finding]:
     if len(s.values(TRAIN)) < 30 or s.has(HELD):
         return
     now = s.late(TRAIN)
-    if now.value >= 0.97:
+    if now.value >= 0.9:
         yield found(
             "info",
             "unusual",
