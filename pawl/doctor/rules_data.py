@@ -120,7 +120,7 @@ def problems_again(s: Signals) -> Iterator[Finding]:
         if first.any() and float(distinct[first][-1]) < 0.9 * float(drawn[first][-1]):
             plain = s.log.library == "pawl" and not s.family("mix_share/")
             yield found(
-                "critical" if plain and not s.has("curriculum/stage") else "warning",
+                "critical" if plain and not s.staged else "warning",
                 "fault",
                 "prompts_seen, drawn",
                 f"{drawn[first][-1]:g} draws of the first epoch hit {distinct[first][-1]:g} "
@@ -199,7 +199,7 @@ def prompts_sorted(s: Signals) -> Iterator[Finding]:
     up = float(np.mean(steps > 0.0))  # about one half when shuffled; a new epoch costs one step
     if 1 - SORTED < up < SORTED:
         return
-    meant = s.has("curriculum/stage") or any("curriculum" in e.kind for e in s.log.events)
+    meant = s.staged
     yield found(
         "warning" if meant else "critical",
         "unusual" if meant else "fault",

@@ -116,7 +116,7 @@ def too_large(s: Signals) -> Iterator[Finding]:
     sudden = x_N[0] - now.value > 6.0 * max(float(np.std(x_N[-20:])), 1e-6)
     lost = (fell(best, now, 4.0) and (s.worse or fell(first, now, 2.0))) or sudden
     yield found(
-        "critical" if lost else "warning",
+        "critical" if lost and not s.staged else "warning",
         "fault",
         ", ".join(name for name, _ in signs),
         "updates are too large: " + "; ".join(text for _, text in signs),
