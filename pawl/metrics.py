@@ -232,6 +232,8 @@ _ALL = (
     Metric("eval/reward_mean", "mean total over held-out samples", "reward", "up", low=None),
     Metric("eval/loss", "the loss on held-out data", "1", "down", low=None),
     _frac("eval/preference_accuracy", "preference/accuracy on held-out pairs", "up"),
+    Metric("eval/preference_margin", "preference/margin on held-out pairs", "1", "up", low=None),
+    Metric("eval/preference_pairs", "held-out pairs behind eval/preference_accuracy", "pairs"),
     _frac("eval/greedy_pass_at_1", "problems whose greedy completion passes / problems", "up"),
     _frac("eval/families_pass_at_1", "eval/pass_at_1 on the held-out families", "up"),
     _frac(

@@ -157,8 +157,8 @@ def trend(x_N: Floats) -> Trend:
     if se == 0.0:
         df, p = 2.0, 1.0 if difference == 0.0 else 0.0
     else:
-        shares = [v / max(parts) for v in parts]  # squares of tiny variances vanish
-        df = sum(shares) ** 2 / sum(v**2 / max(n_eff - 1.0, 1.0) for v in shares)
+        shares = [v / sum(parts) for v in parts]  # of any size of the numbers
+        df = max(n_eff - 1.0, 1.0) / sum(share**2 for share in shares)
         p = t_p(difference / se, df)
     half = t_quantile(df) * se
     confirm = slope_p(x_N)
@@ -197,8 +197,8 @@ def points_needed(effect: float, noise: float, r: float = 0.0) -> int:
     """Points from which on `detectable` is at most `effect`."""
     if effect <= 0.0 or not math.isfinite(noise):
         return 0
-    errors = min(QUARTER * noise / effect, 1e9)  # beyond any run
-    return max(4, math.ceil(errors**2 * (1.0 + r) / (1.0 - r)))
+    ratio = min(QUARTER * noise / effect, 1e9)
+    return max(4, math.ceil(ratio**2 * (1.0 + r) / (1.0 - r)))
 
 
 def wilson(k: float, n: float, level: float = LEVEL) -> tuple[float, float]:
