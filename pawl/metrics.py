@@ -244,6 +244,11 @@ _ALL = (
     Metric("eval/preference_pairs", "held-out pairs behind eval/preference_accuracy", "pairs"),
     _frac("eval/greedy_pass_at_1", "problems whose greedy completion passes / problems", "up"),
     _frac("eval/families_pass_at_1", "eval/pass_at_1 on the held-out families", "up"),
+    _frac(
+        "eval/trained_frac",
+        "problems of the newest evaluation that recent training samples stand for / problems",
+        "down",
+    ),
     _frac("eval/missing_frac", "evaluation samples without a score / samples", "down"),
     Metric("eval/problems", "problems evaluated", "problems"),
     Metric("epoch/reward_mean", "mean of reward/mean over the epoch's steps", "reward", "up"),

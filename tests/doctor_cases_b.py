@@ -7,7 +7,7 @@ SICK: code -> (log, the severity that is found at the least, a cause or "" for n
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from doctor_logs_b import falling, flat, line, log, noise, rising
@@ -43,6 +43,13 @@ def bowl(n: int = 200) -> np.ndarray:
 
 def texts(*parts: str, tokens: int = 0) -> list[dict[str, object]]:
     return [{"text": part, **({"n_tokens": tokens} if tokens else {})} for part in parts]
+
+
+def drawn(lengths: Iterable[int]) -> list[dict[str, object]]:
+    """Two samples of each of a row of problems."""
+    return [
+        {"prompt": "Solve it. " + "x" * int(n), "text": PROSE} for n in lengths for _ in range(2)
+    ]
 
 
 def waves(n: int = 300, epochs: int = 3) -> tuple[np.ndarray, np.ndarray]:
@@ -128,6 +135,14 @@ SICK: dict[str, tuple[Callable[[], Log], str, str]] = {
         ),
         "warning",
         "",
+    ),
+    "D510": (
+        lambda: log(
+            {R: rising(), "length/eos_frac": np.zeros(40), "length/truncated_frac": np.zeros(40)},
+            config={"rollout.max_tokens": 64},
+        ),
+        "critical",
+        "template-or-eos",
     ),
     "D601": (
         lambda: log(
@@ -371,6 +386,13 @@ SICK: dict[str, tuple[Callable[[], Log], str, str]] = {
         "warning",
         "judge-outage",
     ),
+    "D914": (
+        lambda: log({R: rising(), "eval/trained_frac": np.array([0.5])}),
+        "critical",
+        "leakage",
+    ),
+    "D915": (lambda: log({R: flat()}, samples=drawn(range(30))), "critical", "data-order"),
+    "D916": (lambda: held(rising(), line(0.3, 0.34, 20, 0.005)), "info", ""),
 }
 
 # code -> healthy logs that have all that the rule needs, traps among them
@@ -404,6 +426,14 @@ HEALTHY: dict[str, list[Callable[[], Log]]] = {
             config={"rollout.max_tokens": 256},
             samples=texts(*[PROSE] * 20, tokens=100),
         )
+    ],
+    "D510": [
+        lambda: log(
+            {R: flat(), "length/eos_frac": np.ones(40), "length/truncated_frac": np.zeros(40)}
+        ),
+        lambda: log(  # all cut at the limit
+            {R: flat(), "length/eos_frac": np.zeros(40), "length/truncated_frac": np.ones(40)}
+        ),
     ],
     "D601": [
         lambda: log(
@@ -575,4 +605,7 @@ HEALTHY: dict[str, list[Callable[[], Log]]] = {
             {R: two(0.6, 0.4), "verifier/limit_frac": np.maximum(noise(1, 200, 0.01, 0.003), 0)}
         )
     ],
+    "D914": [lambda: log({R: rising(), "eval/trained_frac": np.array([0.0])})],
+    "D915": [lambda: log({R: flat()}, samples=drawn(np.random.default_rng(1).permutation(30)))],
+    "D916": [lambda: held(rising(), line(0.3, 0.6, 20, 0.01))],
 }

@@ -4,6 +4,7 @@ Logs are generated and small; public runs of ../shared/runs show some of the fau
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,10 @@ from pawl.doctor.diagnose import RULES, diagnose
 from pawl.doctor.rule import SECTIONS
 from pawl.doctor.signals import Signals
 from pawl.doctor.texts import circles, gibberish
-from pawl.store.log import Log
+from pawl.store.log import Log, Series
 from pawl.store.recognise import read_logs
+from pawl.store.table import Table
+from pawl.store.trained import NAME, add
 from pawl.types import CAUSES
 
 RUNS = Path(__file__).resolve().parents[2] / "shared" / "runs"
@@ -190,14 +193,14 @@ def test_all_labelled_runs_keep_their_verdict():
             assert d.verdict in row["verdicts"]
 
 
-NAMES = sorted({one for rule in RULES for need in rule.needs for one in need.split("|")})
+METRICS = sorted({one for rule in RULES for need in rule.needs for one in need.split("|")})
 NUMBERS = st.floats(allow_nan=True, allow_infinity=True) | st.sampled_from([0.0, 1.0, -1.0, 1e300])
 
 
 @settings(max_examples=150, deadline=None)
 @given(
     columns=st.dictionaries(
-        st.sampled_from([n.replace("*", "x") for n in NAMES if "/" in n or n == "epoch"]),
+        st.sampled_from([n.replace("*", "x") for n in METRICS if "/" in n or n == "epoch"]),
         st.lists(NUMBERS, min_size=1, max_size=60),
         min_size=1,
         max_size=8,
@@ -209,3 +212,69 @@ def test_any_numbers_are_judged(columns, kind, repeat):
     with np.errstate(all="ignore"):
         d = diagnose(log({k: v * repeat for k, v in columns.items()}, kind, events=[(3, "resume")]))
     assert d.verdict
+
+
+def test_problems_that_are_trained_and_evaluated_are_counted(tmp_path):
+    folder = tmp_path / "samples"
+    folder.mkdir()
+    table = Table()
+    table.add({"step": 1})
+    add(table, tmp_path)
+    assert NAME not in table.columns  # nothing is known
+    (folder / "step-000001.jsonl").write_text('{"problem_id": "a"}\n{"problem_id": "b"}\n')
+    (folder / "eval-000001.jsonl").write_text('{"problem_id": "b"}\n{"problem_id": "c"}\n')
+    add(table, tmp_path)
+    assert table.column(NAME)[1].tolist() == [0.5]
+
+
+def test_a_part_that_never_moves_is_no_rounding():
+    share = np.full(40, 0.5)
+    (hit,) = found("D605", log({R: rising(n=40), "optim/unchanged_frac": share}))
+    assert hit.severity == "critical"
+    assert hit.causes[0][0] == "optimiser-detached"
+
+
+def test_ppo_beside_a_critic_is_asked_for_movement():
+    still = {"policy/ratio_mean": np.ones(50), "policy/kl_old": np.zeros(50)}
+    critic = {R: flat(n=50), "value/loss": np.full(50, 0.2)}
+    assert found("D705", log({**critic, **still}))[0].severity == "warning"
+    moving = {"policy/kl_ref": np.linspace(0.0, 0.1, 50) + 0.002 * np.abs(noise(3, 50))}
+    assert not found("D705", log({**critic, **still, **moving}))
+
+
+def test_a_policy_that_is_gone_at_once_is_seen():
+    reward = np.r_[0.5, 0.3, np.zeros(38)]
+    columns = {R: reward, "optim/update_ratio": np.full(40, 0.04)}
+    (hit,) = found("D604", log(columns, config={"optim.lr": 1e-2}))
+    assert hit.severity == "critical"
+    assert hit.prescription is not None and float(hit.prescription.after) < 1e-2
+
+
+def test_a_warm_up_that_goes_on_is_a_note():
+    hits = found("D601", log({R: flat(), "optim/lr": np.linspace(1e-8, 1e-6, 200)}))
+    assert [(hit.severity, hit.argues) for hit in hits] == [("info", "nothing")]
+
+
+def test_levels_are_not_compared_across_stages():
+    """A harder stage lowers the reward and shortens answers; neither is a collapse."""
+    columns = {
+        R: np.repeat([0.8, 0.3], 100) + noise(1, 200, 0.0, 0.02),
+        "length/mean": np.repeat([200.0, 60.0], 100) + noise(2, 200, 0.0, 5.0),
+    }
+    alone = log(columns)
+    staged = log(columns, events=[(100, "curriculum")])
+    assert found("D504", alone)[0].severity == "critical"
+    assert found("D504", staged)[0].severity == "warning"
+
+
+def test_two_logs_of_one_content_are_judged_alike():
+    """Step numbers in tens, and a column that nobody knows, change nothing."""
+    for make, _, _ in SICK.values():
+        one = make()
+        other = replace(
+            one,
+            step_N=one.step_N * 10.0,
+            events=[replace(event, step=event.step * 10.0) for event in one.events],
+            unknown={"other": Series("other", "other", np.arange(3), np.arange(3.0))},
+        )
+        assert diagnose(one).verdict == diagnose(other).verdict

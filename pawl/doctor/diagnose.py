@@ -18,6 +18,7 @@ from pawl.doctor import (
     rules_data,
     rules_diversity,
     rules_entropy,
+    rules_evaluation,
     rules_events,
     rules_falls,
     rules_gradient,
@@ -92,6 +93,7 @@ MODULES = (
     rules_margins,
     rules_held_out,
     rules_data,
+    rules_evaluation,
     rules_events,
     rules_system,
 )

@@ -1,6 +1,6 @@
-"""Rules about the order of data: waves of an epoch, problems that come again.
+"""Rules about which problems are drawn: their order, problems that come again or are held out.
 
-Codes D906 and D907. Left out: held-out evaluation (`rules_held_out`), stages (`rules_events`).
+Codes D906, D907, D914 and D915. Left out: held-out results (`rules_held_out`).
 """
 
 from __future__ import annotations
@@ -13,9 +13,12 @@ from pawl.doctor.prescribe import advice
 from pawl.doctor.rule import found, rule
 from pawl.doctor.signals import Signals
 from pawl.doctor.statistics import Floats, rank_correlation, t_p
+from pawl.doctor.texts import words
 from pawl.types import Finding
 
 BINS = 12
+PROBLEMS = 16  # distinct ones whose order is looked at
+SORTED = 0.93  # of their steps go one way
 MOST = 200  # epochs that are compared
 WAVE = 0.7  # correlation of one epoch's profile with the next one's
 
@@ -117,7 +120,7 @@ def problems_again(s: Signals) -> Iterator[Finding]:
         if first.any() and float(distinct[first][-1]) < 0.9 * float(drawn[first][-1]):
             plain = s.log.library == "pawl" and not s.family("mix_share/")
             yield found(
-                "critical" if plain and not s.has("curriculum/stage") else "warning",
+                "critical" if plain and not s.staged else "warning",
                 "fault",
                 "prompts_seen, drawn",
                 f"{drawn[first][-1]:g} draws of the first epoch hit {distinct[first][-1]:g} "
@@ -141,3 +144,74 @@ def problems_again(s: Signals) -> Iterator[Finding]:
             + ("" if s.held_out else ", and no held-out measure says what that gained"),
             series=("epoch",),
         )
+
+
+@rule("D914", "evaluated-on-trained", "eval/trained_frac", proof="real")
+def evaluated_on_trained(s: Signals) -> Iterator[Finding]:
+    """Problems of the evaluation are among those that are trained on.
+
+    What: one problem or more of the newest evaluation also has training samples.
+    Why it matters: the held-out measure is then a training measure; nothing says what was learned.
+    Evidence needed: ids of problems in the samples of training and of evaluation.
+    Traps: a trailing window of training samples misses problems that were drawn before it.
+    Fix: split by problem before training; score the first and the last checkpoint on a new set.
+    Source: definition of held-out.
+    """
+    share = float(s.values("eval/trained_frac")[-1])
+    if share > 0.0:
+        yield found(
+            "critical",
+            "fault",
+            "eval/trained_frac",
+            f"{share:.0%} of the evaluated problems are trained on",
+            causes=(("leakage", 0.95, "evaluation problems stand in the training set"),),
+            fix=advice(
+                "the evaluation measures memory",
+                "no common problem",
+                "ids and normalised texts of both sets have nothing in common",
+            ),
+            early=True,
+        )
+
+
+@rule("D915", "prompts-sorted", "samples")
+def prompts_sorted(s: Signals) -> Iterator[Finding]:
+    """Problems are drawn in the order of their length.
+
+    What: among the newest samples of 16 problems or more, prompts get longer (or shorter) from one
+    to the next in 93% of the cases.
+    Why it matters: each stretch of training sees one kind of problem; curves show the order.
+    Evidence needed: samples with their prompts, in the order in which they were drawn.
+    Traps: a curriculum sorts on purpose; samples that a file lists by length are no order of draws.
+    Fix: shuffle the problems, with another order in each epoch.
+    Source: a shuffled list rises in half of its steps, with variance n / 12.
+    """
+    prompts: dict[str, float] = {}
+    for row in s.log.samples:
+        prompt = words(row.get("prompt"))
+        if prompt:
+            prompts.setdefault(prompt, float(len(prompt)))
+    lengths = np.array(list(prompts.values()))
+    steps = np.diff(lengths)
+    steps = steps[steps != 0.0]
+    if len(steps) < PROBLEMS - 4:
+        return
+    up = float(np.mean(steps > 0.0))  # about one half when shuffled; a new epoch costs one step
+    if 1 - SORTED < up < SORTED:
+        return
+    meant = s.staged
+    yield found(
+        "warning" if meant else "critical",
+        "unusual" if meant else "fault",
+        "samples",
+        f"the newest {len(lengths)} problems were drawn by length: {max(up, 1 - up):.0%} of the "
+        f"prompts are {'longer' if up > 0.5 else 'shorter'} than the one before",
+        f"prompts of {lengths.min():g} to {lengths.max():g} characters",
+        causes=(("data-order", 0.9, "problems come sorted by length"),),
+        fix=advice(
+            "sorted problems train on one kind at a time",
+            "no correlation of place and length",
+            "the drawn ids of two epochs differ in order",
+        ),
+        early=not meant,
+    )

@@ -40,7 +40,7 @@ def gradient_spikes(s: Signals) -> Iterator[Finding]:
     burst = [a for a, b in zip(places, places[1:], strict=False) if b - a <= NEAR]
     shown = ", ".join(f"{x_N[i]:.3g} at step {s.log.step_N[rows[i]]:g}" for i in places[:4])
     hurt = False
-    if burst and s.goal and s.goal != "loss/total":
+    if burst and s.goal and s.goal != "loss/total" and not s.staged:
         around = s.around(s.goal, int(rows[burst[0]]))
         hurt = around is not None and fell(*around, 4.0) and fell(around[0], s.late(s.goal), 4.0)
     level = float(np.median(x_N))

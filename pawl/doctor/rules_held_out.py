@@ -1,11 +1,10 @@
-"""Rules about held-out evaluation: missing, too small, falling behind, too good.
+"""Rules about held-out results: falling behind training, falling, too good.
 
-Codes D901 to D905. Left out: what data is drawn in which order (`rules_data`).
+Codes D901, D902 and D905. Left out: how evaluation is done (`rules_evaluation`).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -22,7 +21,6 @@ PAIRS = (
     ("preference/accuracy", "eval/preference_accuracy"),
 )
 BEFORE = 10  # training points that stand beside one evaluation
-DISCORDANT = 0.2  # share of problems whose verdict differs between two evaluations
 
 
 def beside(s: Signals, train: str, held: str) -> tuple[Floats, Floats]:
@@ -131,65 +129,6 @@ def held_out_falls(s: Signals) -> Iterator[Finding]:
             "evaluate the best and the last checkpoint on the same problems, paired",
         ),
         series=(held, s.goal),
-    )
-
-
-@rule("D903", "no-held-out", "reward/mean|preference/accuracy", proof="real")
-def no_held_out(s: Signals) -> Iterator[Finding]:
-    """Nothing was measured on data that is not trained on.
-
-    What: 30 points or more of training and no held-out measure.
-    Why it matters: overfitting and rewards that are gamed cannot be seen in training metrics.
-    Evidence needed: the absence itself.
-    Traps: an evaluation may stand in another file.
-    Fix: evaluate 128 problems or more, always the same, every tenth of the run.
-    Source: no training metric warns of a gamed reward at a usable rate of false alarms.
-    """
-    if s.n >= 30 and not s.held_out and not s.has("eval/loss"):
-        yield found(
-            "info",
-            "nothing",
-            s.goal,
-            "no held-out measure: overfitting and a gamed reward could not be seen here",
-            fix=advice(
-                "training metrics cannot tell learning from memory",
-                "a held-out measure with its error at every tenth of the run",
-                "the last checkpoint beats the first one on problems that were never trained on",
-            ),
-        )
-
-
-@rule("D904", "evaluation-too-small", "eval/pass_at_1", "eval/problems")
-def too_small(s: Signals) -> Iterator[Finding]:
-    """The evaluation has too few problems to show the gain that it shows.
-
-    What: the change of the pass rate is below what a paired comparison on this many problems sees
-    with 80% power (a fifth of them changing).
-    Why it matters: a gain or loss of this size is luck as likely as not.
-    Evidence needed: pass rate and number of problems.
-    Traps: several samples a problem lower the error: then the logged error counts.
-    Fix: four times the problems halve the smallest visible gain.
-    Source: McNemar 1947; power of a paired difference.
-    """
-    x_N = s.values("eval/pass_at_1")
-    n = float(s.values("eval/problems")[-1])
-    if len(x_N) < 2 or n <= 0:
-        return
-    change = float(x_N[-1] - x_N[0])
-    seen = 2.8 * math.sqrt(DISCORDANT / n)
-    if s.has("eval/gain_low") and s.has("eval/gain_high"):
-        low, high = float(s.values("eval/gain_low")[-1]), float(s.values("eval/gain_high")[-1])
-        seen = (high - low) / 2.0 * 2.8 / 1.96
-    if s.trend("eval/pass_at_1").significant or abs(change) >= seen:
-        return
-    needed = math.ceil(n * (seen / max(abs(change), 0.01)) ** 2)
-    yield found(
-        "info",
-        "nothing",
-        "eval/pass_at_1",
-        f"a change of {change:+.1%} on {n:g} problems: nothing below {seen:.1%} can be seen there",
-        f"about {needed} problems would show this change",
-        series=("eval/pass_at_1",),
     )
 
 

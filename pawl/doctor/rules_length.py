@@ -104,7 +104,7 @@ def truncation_returns(s: Signals) -> Iterator[Finding]:
     if not fell(now, low) or at + 2 * width > len(x_N):
         return
     before = s.around("reward/mean", int(s.series("length/truncated_frac").row_N[at + width]))
-    lost = before is not None and fell(before[0], s.late("reward/mean"))
+    lost = before is not None and fell(before[0], s.late("reward/mean")) and not s.staged
     yield found(
         "critical" if lost else "warning",
         "fault",

@@ -16,9 +16,11 @@ from pawl.doctor.signals import Signals
 from pawl.doctor.statistics import fell, mean_of, moving_mean
 from pawl.types import Finding
 
-TINY, HUGE = 1e-6, 1e-2  # change of the weights in one step / their size
-POINTS = 60
+TOTAL = 5e-3  # of their size, by all updates of a run together
+TINY, HUGE = 1e-4, 1e-2  # change of the weights in one step / their size
+POINTS = 30
 STILL = 1e-4  # nat a token of KL after that many
+FROZEN = 0.3  # the same, where it is always the same share; rows of rare words are fewer
 ROUNDED = 0.9  # share of numbers that an update leaves as they were
 
 
@@ -26,9 +28,9 @@ ROUNDED = 0.9  # share of numbers that an update leaves as they were
 def nothing_moves(s: Signals) -> Iterator[Finding]:
     """The policy stays where it was although there is a signal to follow.
 
-    What: after 60 steps a step changes the weights by less than a millionth, or the KL is below
-    1e-4 nat a token, and the reward shows no trend where a fifth of its level would be seen;
-    critical where the update says so, or both do at a ten-thousandth.
+    What: after 30 warm steps or more all updates together are below 0.5% of the weights' size, each
+    below a ten-thousandth; or the KL is below 1e-4 nat a token (a warning). The reward shows no
+    trend, where for the KL's sake a fifth of its level would be seen.
     Why it matters: the run costs what a learning one costs.
     Evidence needed: KL or relative update, a flat reward with enough points, rewards that differ.
     Traps: without a KL term the KL may be logged as 0; a warm-up and tied groups stand still too;
@@ -37,28 +39,24 @@ def nothing_moves(s: Signals) -> Iterator[Finding]:
     Source: LoRA needs about ten times the rate of full training (LoRA without regret, 2025).
     """
     reward = s.trend("reward/mean")
-    if reward.n < POINTS or reward.significant:
-        return
-    if reward.detectable > 0.2 * max(abs(reward.first), abs(reward.last)):
-        return
     tied = s.has("group/zero_std_frac") and s.late("group/zero_std_frac").value > 0.7
-    lr = s.values("optim/lr")
-    if tied or (s.spread and s.late(s.spread).value <= 1e-6):
+    if reward.n < POINTS or reward.significant or tied or not _warm(s):
         return
-    if len(lr) and float(lr[-20:].mean()) < 0.1 * max(float(lr.max()), s.option("optim.lr") or 0.0):
+    if s.spread and s.late(s.spread).value <= 1e-6:
         return
     ratio, kl = s.values("optim/update_ratio"), s.values("policy/kl_ref")
-    small = len(ratio) >= 20 and float(np.median(ratio)) < TINY
+    powered = reward.detectable <= 0.2 * max(abs(reward.first), abs(reward.last))
+    small = len(ratio) >= POINTS and ratio.sum() < TOTAL and float(np.median(ratio)) < TINY
     still = len(kl) >= POINTS and 0.0 < float(np.median(kl[-30:])) < STILL and kl.max() < 1e-2
-    if not small and not still:
+    if not small and not (still and powered):
         return
-    both = still and len(ratio) >= 20 and float(np.median(ratio)) < 100 * TINY
     held = bool(s.held_out) and s.trend(s.held_out).direction == "up"
     yield found(
-        "critical" if (small or both) and not held else "warning",
+        "critical" if small and not held else "warning",
         "nothing" if held else "fault",
         "optim/update_ratio" if small else "policy/kl_ref",
-        f"a step changes the weights by {np.median(ratio):.1g} of their size"
+        f"a step changes the weights by {np.median(ratio):.1g} of their size, all {len(ratio)} "
+        f"together by {ratio.sum():.1g} at most"
         if small
         else f"the KL is {np.median(kl[-30:]):.1g} nat a token after {len(kl)} points",
         f"reward: {reward.words}; {reward.detectable:.3g} would have been seen",
@@ -77,6 +75,13 @@ def nothing_moves(s: Signals) -> Iterator[Finding]:
         ),
         series=("policy/kl_ref", "optim/update_ratio", "reward/mean"),
     )
+
+
+def _warm(s: Signals) -> bool:
+    """Whether the recent learning rate is a tenth of its peak and its setting or more."""
+    lr = s.values("optim/lr")
+    peak = max(float(lr.max()) if len(lr) else 0.0, s.option("optim.lr") or 0.0)
+    return not len(lr) or float(lr[-20:].mean()) >= 0.1 * peak
 
 
 @rule(
@@ -111,7 +116,7 @@ def too_large(s: Signals) -> Iterator[Finding]:
     sudden = x_N[0] - now.value > 6.0 * max(float(np.std(x_N[-20:])), 1e-6)
     lost = (fell(best, now, 4.0) and (s.worse or fell(first, now, 2.0))) or sudden
     yield found(
-        "critical" if lost else "warning",
+        "critical" if lost and not s.staged else "warning",
         "fault",
         ", ".join(name for name, _ in signs),
         "updates are too large: " + "; ".join(text for _, text in signs),
@@ -161,7 +166,8 @@ def _offset(s: Signals, name: str) -> bool:
 def rounded_away(s: Signals) -> Iterator[Finding]:
     """Most trained numbers keep their exact value: updates are smaller than their last bit.
 
-    What: over 90% of the trained numbers are the same after a step, at a learning rate above 0.
+    What: over 90% of the trained numbers are the same after a step at a learning rate above 0; or
+    over 30%, and the share hardly moves: then a part of the weights is not updated at all.
     Why it matters: weights in bfloat16 have 8 bits: steps below 0.4% of a number are lost.
     Evidence needed: the share of unchanged numbers.
     Traps: a sparse gradient (embeddings, experts) leaves numbers alone; so do steps at rate 0 or
@@ -174,16 +180,18 @@ def rounded_away(s: Signals) -> Iterator[Finding]:
         norm, x_N = s.paired("optim/grad_norm", "optim/unchanged_frac")
         x_N = x_N[norm > 0.0]
     now = float(np.median(x_N[-20:])) if len(x_N) >= 5 else 0.0
-    if now < ROUNDED or now >= 1.0 or (len(lr) and float(lr[-20:].max()) <= 0.0):
+    frozen = len(x_N) >= 10 and FROZEN < now < 1.0 and float(np.std(x_N[-20:])) < 0.01
+    if (now < ROUNDED and not frozen) or now >= 1.0 or (len(lr) and lr[-20:].max() <= 0.0):
         return
     yield found(
-        "critical" if now >= 0.99 and not s.better else "warning",
+        "critical" if frozen or (now >= 0.99 and not s.better) else "warning",
         "fault",
         "optim/unchanged_frac",
-        f"{now:.1%} of the trained numbers keep their exact value in a step",
+        f"{now:.1%} of the trained numbers keep their exact value in a step"
+        + (", always the same share" if frozen else ""),
         causes=(
-            ("lr-too-low", 0.6, "updates below the last bit of the weights"),
-            ("optimiser-detached", 0.6 if now > 0.999 else 0.3, "or no update at all"),
+            ("optimiser-detached", 0.8 if frozen else 0.3, "a part that no update reaches"),
+            ("lr-too-low", 0.3 if frozen and now < ROUNDED else 0.6, "updates below the last bit"),
         ),
         fix=advice(
             "updates are lost in rounding",

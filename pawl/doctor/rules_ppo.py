@@ -104,7 +104,7 @@ def penalty_beats_score(s: Signals) -> Iterator[Finding]:
     wrong = start > 0.5 * now
     yield found(
         "warning",
-        "fault",
+        "fault" if spread or wrong else "nothing",
         "reward/kl_penalty, reward/mean",
         f"the KL penalty is {now:.3g} a completion where scores "
         + (f"spread by {score:.3g}" if spread else f"are {score:.3g} in size"),

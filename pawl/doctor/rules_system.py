@@ -96,7 +96,7 @@ def slower(s: Signals) -> Iterator[Finding]:
         )
 
 
-@rule("D911", "scores-take-longest", "time/score_wait_s|time/score_s", "time/step_s")
+@rule("D911", "scores-take-longest", "time/score_wait_s", "time/step_s")
 def scores_take_longest(s: Signals) -> Iterator[Finding]:
     """Most of a step is waiting for scores.
 
@@ -108,17 +108,16 @@ def scores_take_longest(s: Signals) -> Iterator[Finding]:
     score in the place of a missing one.
     Source: arithmetic of phases.
     """
-    name = "time/score_wait_s" if s.has("time/score_wait_s") else "time/score_s"
-    part, whole = s.paired(name, "time/step_s")
+    part, whole = s.paired("time/score_wait_s", "time/step_s")
     if len(part) >= 10 and whole[-20:].sum() > 0:
         share = float(part[-20:].sum() / whole[-20:].sum())
         if share > 0.5:
             yield found(
                 "info",
                 "nothing",
-                f"{name}, time/step_s",
+                "time/score_wait_s, time/step_s",
                 f"{share:.0%} of the time of recent steps is waiting for scores",
-                series=(name, "time/step_s"),
+                series=("time/score_wait_s", "time/step_s"),
             )
 
 

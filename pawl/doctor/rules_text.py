@@ -1,6 +1,6 @@
 """Rules about texts: endings, repetition, gibberish, and what a length is counted in.
 
-Codes D506 to D509. Left out: lengths over time (`rules_length`), rewards.
+Codes D506 to D510. Left out: lengths over time (`rules_length`), rewards.
 """
 
 from __future__ import annotations
@@ -187,3 +187,36 @@ def length_unit(s: Signals) -> Iterator[Finding]:
             ),
             series=("length/mean",),
         )
+
+
+@rule("D510", "end-token-cut", "length/eos_frac", "length/truncated_frac", proof="real")
+def end_token_cut(s: Signals) -> Iterator[Finding]:
+    """Completions end before the limit, and none of them with its end token.
+
+    What: the cut share is below a fifth and at most 2% of the completions end with an end token.
+    Why it matters: an end token that is not part of a sample is never trained: the policy unlearns
+    to stop.
+    Evidence needed: the shares of cut completions and of those that end with an end token.
+    Traps: stop strings end texts without it, in health: where they may be set this is a note.
+    Fix: keep the sampled end token in the sample, its log-prob and its mask.
+    Source: missing-EOS details of N+ (Huang et al. 2024).
+    """
+    ends, cut = s.values("length/eos_frac"), s.values("length/truncated_frac")
+    if len(ends) < 3 or float(ends.max()) > 0.02 or float(cut.mean()) > 0.2:
+        return
+    told = s.log.library == "pawl" and bool(s.log.config) and not s.log.config.get("rollout.stop")
+    yield found(
+        "critical" if told else "warning",
+        "fault" if told else "nothing",
+        "length/eos_frac, length/truncated_frac",
+        f"{1 - cut.mean():.0%} of the completions end before the limit, {ends.mean():.0%} with an "
+        "end token" + ("" if told else ": stop strings do this, or the end token is cut off"),
+        causes=(("template-or-eos", 0.9, "the end token is cut off and never trained"),),
+        fix=advice(
+            "the end token is not part of the samples",
+            "completions that stop end with an end token",
+            "the last token of a finished sample is among the model's end tokens",
+        ),
+        series=("length/eos_frac", "length/truncated_frac"),
+        early=told,
+    )

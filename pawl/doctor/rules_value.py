@@ -34,7 +34,7 @@ def value_useless(s: Signals) -> Iterator[Finding]:
     if len(s.values("value/explained_variance")) < WARM_UP:
         return
     now = s.late("value/explained_variance", 40)
-    if now.high >= 0.0 or now.value > -0.01:
+    if now.high >= 0.0 or now.value > -0.05:
         return
     yield found(
         "warning" if s.better else "critical",
@@ -78,7 +78,7 @@ def off_scale(s: Signals) -> Iterator[Finding]:
     grave = bool(spread) and not huge and not s.better and now.low > 10.0 * size**2
     yield found(
         "critical" if grave else "warning",
-        "fault",
+        "fault" if spread or huge else "nothing",
         "value/loss, reward/mean",
         f"the value loss is {now.value:.3g} where returns are at most about {size:.3g} in size",
         f"a constant would have a loss of {size**2:.3g} or less; last {now.n} points: {now.words}",

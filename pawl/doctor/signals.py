@@ -128,8 +128,16 @@ class Signals:
 
     @property
     def worse(self) -> bool:
-        """Whether the goal metric moves the wrong way, beyond noise."""
-        return bool(self.goal) and self.trend(self.goal).significant and not self.better
+        """Whether the goal metric moves the wrong way, beyond noise and on the same problems."""
+        moves = bool(self.goal) and self.trend(self.goal).significant
+        return moves and not self.better and not self.staged
+
+    @property
+    def staged(self) -> bool:
+        """Whether the problems changed on the way: levels before and after do not compare."""
+        stage = self.values("curriculum/stage")
+        told = any("curriculum" in event.kind or "stage" in event.kind for event in self.log.events)
+        return told or (len(stage) > 0 and float(np.ptp(stage)) > 0.0)
 
     @property
     def held_out(self) -> str:
