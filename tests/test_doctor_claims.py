@@ -214,6 +214,14 @@ def test_no_mixture_of_words_breaks_the_check(words: list[str]) -> None:
         assert isinstance(one, Answer) and one.reason and one.line >= 1
 
 
+@pytest.mark.parametrize("piece", ["reward 0.1 -> 0.2 ", "[", "|a", "1 ", "  - x\n", "mean "])
+def test_long_lines_and_documents_are_read_as_far_as_it_makes_sense(
+    epochs: Diagnosis, piece: str
+) -> None:
+    for one in check(piece * 5_000, epochs):
+        assert one.reason
+
+
 def test_lines_say_line_verdict_and_reason(epochs: Diagnosis) -> None:
     got = list(lines(check("Average reward was 0.44 in epoch 2.", epochs)))
     assert got[0] == "1: wrong [reward/mean]: Average reward was 0.44 in epoch 2."

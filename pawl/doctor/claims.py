@@ -78,7 +78,7 @@ def _answers(s: Statement, d: Diagnosis) -> Iterator[Answer]:
         yield answer(cut, "length/truncated_frac")
     answered = bool(said or warm or cut)
     for f in figures(s.text):
-        term = nearest(f, terms(s.text, d.log)) or subject(f, s, d)
+        term = nearest(f, s.text, terms(s.text, d.log)) or subject(f, s, d)
         if f.percent and claims_norms.CHANCE.search(s.text):
             term = term if term and "accuracy" in term.name else terms("accuracy", d.log)[0]
         if term is None:
@@ -150,7 +150,7 @@ def _figure(f: Figure, term: Term, s: Statement, d: Diagnosis, answered: bool) -
     strong = own and not wished and (s.kind == "cell" or _named(f, s, d))
     if wished and not answered and s.kind != "cell" and FUTURE.search(s.text):
         logged = claims_values.value(f, term, where, d.log, strong=False)
-        own_term = nearest(f, terms(s.text, d.log))
+        own_term = nearest(f, s.text, terms(s.text, d.log))
         if own_term is not None and term.name != "optim/lr":
             return logged or claims_norms.forecast(f, term, d)
     rough = bool(ROUGHLY.search(s.text[: f.start]))
