@@ -23,8 +23,8 @@ from pawl.doctor.claims_values import Judged, Verdict
 from pawl.doctor.diagnose import Diagnosis
 
 LINKS = re.compile(
-    r"[\s(:=~,]*(?:(?:in|at|for|after|by|of|on|the|was|is|were|are|stood|stands|only|a|value|reached|"
-    r"equals?|averaged?|mean|over|run|last|first|final)\b[\s(:=~,]*)*",
+    r"[\s(:=~,]*(?:(?:in|at|for|after|by|of|on|the|was|is|were|are|stood|stands|only|a|value|"
+    r"reached|equals?|averaged?|mean|over|run|last|first|final)\b[\s(:=~,]*)*",
     re.I,
 )
 ROUGHLY = re.compile(
@@ -63,7 +63,7 @@ def _answers(s: Statement, d: Diagnosis) -> Iterator[Answer]:
     claim = f"{s.label}, {s.column}: {s.text}" if s.kind == "cell" else s.text
 
     def answer(judged: Judged, metric: str) -> Answer:
-        return Answer(claim, s.line, judged[0], judged[1], metric)
+        return Answer(claim, s.line, judged[0], judged[1], metric if "/" in metric else "")
 
     said = list(claims_known.known(claim, d)) if s.kind != "log" else []
     for reading, judged in said:

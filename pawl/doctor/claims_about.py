@@ -22,8 +22,8 @@ PLANNED = re.compile(
 )
 ORDER = re.compile(
     r"^(?:\w+ ?\d*: )?(?:increase|reduce|raise|lower|add|use|try|consider|monitor|track|check|"
-    r"watch|apply|stop|adjust|train|set|implement|improve|fix|ensure|validate|compare|look|start|keep|"
-    r"decrease|optimi[sz]e|accelerate|stabili[sz]e)\b",
+    r"watch|apply|stop|adjust|train|set|implement|improve|fix|ensure|validate|compare|look|start|"
+    r"keep|decrease|optimi[sz]e|accelerate|stabili[sz]e)\b",
     re.I,
 )
 NORM = re.compile(r"expected|target|healthy|goal|threshold|limit|ideal|normal", re.I)

@@ -42,8 +42,8 @@ PLACE = re.compile(
     re.I,
 )
 COUNT = re.compile(
-    rf"{N}\s*(?:-\s*{NUMBER}\s*)?\+?\s*(?:steps?|epochs?|samples?|examples?|prompts?|problems?|hours?|"
-    r"days?|weeks?|GB|MB|chars?|characters?|lines?|generations?|param\w*|pairs?|times|"
+    rf"{N}\s*(?:-\s*{NUMBER}\s*)?\+?\s*(?:steps?|epochs?|samples?|examples?|prompts?|problems?|"
+    r"hours?|days?|weeks?|GB|MB|chars?|characters?|lines?|generations?|param\w*|pairs?|times|"
     r"points?|bits?|[BMKxX]\b|cycles|batch\w*|questions?|tasks?|seeds?|runs?)",
     re.I,
 )

@@ -22,7 +22,7 @@ NO_LIMIT = {
     "policy/kl_ref": "kl-range",
     "policy/kl_ref_sequence": "kl-range",
     "policy/entropy": "entropy-range",
-    "reward/cv": "cv-threshold",
+    "cv": "cv-threshold",
 }
 """Metrics without a limit that holds for every run -> the reading that says why."""
 
