@@ -149,6 +149,8 @@ def limit(f: Figure, term: Term, d: Diagnosis, stops: bool = False) -> Judged:
     against = [v for v in values if _holds(v, f) == stops]
     if against and term.name != "reward/mean":
         lie = "are" if stops else "are not"
+        if f.kind == "range":
+            lie = "lie inside" if stops else "lie outside"
         text = f"{len(against)} of {len(values)} values of healthy runs {lie} {one}"
         return "wrong", f"{text} ({min(values):.3g} to {max(values):.3g})"
     trend = d.trend
