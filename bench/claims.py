@@ -81,7 +81,7 @@ FALSE: tuple[tuple[int, str, str, str, str], ...] = (
     (38, C, "In warmup phase", LR, NO),
     (38, C, "3.55e-6 due to warmup", LR, NO),
     (39, C, "| < 50% of mean |", SPREAD, NO),
-    (39, C, "**Healthy range:** < 0.30 (30%)", "reward/cv", NO),
+    (39, C, "**Healthy range:** < 0.30 (30%)", "", NO),
     (40, C, "Unstable learning signal", SPREAD, NO),
     (41, C, "**Healthy range:** 0.10-0.20 for code", ENTROPY, NO),
     (42, C, "High entropy (0.217)", ENTROPY, NO),

@@ -76,6 +76,9 @@ def verdicts(text: str, d: Diagnosis, metric: str = "") -> list[str]:
         ("The loss went from 0.10 to 0.30.", ["supported"]),
         ("Loss lies between 0.10 and 0.35.", ["supported"]),
         ("The reward stays below 0.5.", ["supported"]),
+        ("The reward never exceeds 0.44.", ["supported"]),
+        ("It earns only 40-44% of the reward.", ["supported"]),
+        ("The loss never exceeds 0.05.", ["wrong"]),
         ("The reward stays below 0.42.", ["unsupported"]),
         ("The entropy was 0.3.", ["unsupported"]),
         ("| Metric | Epoch 1 | Epoch 4 |\n|---|---|---|\n| Reward | 0.41 | 0.50 |",
@@ -212,6 +215,14 @@ def test_no_mixture_of_words_breaks_the_check(words: list[str]) -> None:
     d = diagnosis({"epoch": [1, 2, 3], "reward": [0.1, 0.2, 0.3], "loss": [0.0, float("inf"), 1]})
     for one in check(" ".join(words), d):
         assert isinstance(one, Answer) and one.reason and one.line >= 1
+
+
+@pytest.mark.parametrize("piece", ["reward 0.1 -> 0.2 ", "[", "|a", "1 ", "  - x\n", "mean "])
+def test_long_lines_and_documents_are_read_as_far_as_it_makes_sense(
+    epochs: Diagnosis, piece: str
+) -> None:
+    for one in check(piece * 5_000, epochs):
+        assert one.reason
 
 
 def test_lines_say_line_verdict_and_reason(epochs: Diagnosis) -> None:

@@ -23,8 +23,8 @@ from pawl.doctor.claims_values import Judged, Verdict
 from pawl.doctor.diagnose import Diagnosis
 
 LINKS = re.compile(
-    r"[\s(:=~,]*(?:(?:in|at|for|after|by|of|on|the|was|is|were|are|stood|stands|only|a|value|reached|"
-    r"equals?|averaged?|mean|over|run|last|first|final)\b[\s(:=~,]*)*",
+    r"[\s(:=~,]*(?:(?:in|at|for|after|by|of|on|the|was|is|were|are|stood|stands|only|a|value|"
+    r"reached|equals?|averaged?|mean|over|run|last|first|final)\b[\s(:=~,]*)*",
     re.I,
 )
 ROUGHLY = re.compile(
@@ -63,7 +63,7 @@ def _answers(s: Statement, d: Diagnosis) -> Iterator[Answer]:
     claim = f"{s.label}, {s.column}: {s.text}" if s.kind == "cell" else s.text
 
     def answer(judged: Judged, metric: str) -> Answer:
-        return Answer(claim, s.line, judged[0], judged[1], metric)
+        return Answer(claim, s.line, judged[0], judged[1], metric if "/" in metric else "")
 
     said = list(claims_known.known(claim, d)) if s.kind != "log" else []
     for reading, judged in said:
@@ -78,7 +78,7 @@ def _answers(s: Statement, d: Diagnosis) -> Iterator[Answer]:
         yield answer(cut, "length/truncated_frac")
     answered = bool(said or warm or cut)
     for f in figures(s.text):
-        term = nearest(f, terms(s.text, d.log)) or subject(f, s, d)
+        term = nearest(f, s.text, terms(s.text, d.log)) or subject(f, s, d)
         if f.percent and claims_norms.CHANCE.search(s.text):
             term = term if term and "accuracy" in term.name else terms("accuracy", d.log)[0]
         if term is None:
@@ -150,7 +150,7 @@ def _figure(f: Figure, term: Term, s: Statement, d: Diagnosis, answered: bool) -
     strong = own and not wished and (s.kind == "cell" or _named(f, s, d))
     if wished and not answered and s.kind != "cell" and FUTURE.search(s.text):
         logged = claims_values.value(f, term, where, d.log, strong=False)
-        own_term = nearest(f, terms(s.text, d.log))
+        own_term = nearest(f, s.text, terms(s.text, d.log))
         if own_term is not None and term.name != "optim/lr":
             return logged or claims_norms.forecast(f, term, d)
     rough = bool(ROUGHLY.search(s.text[: f.start]))

@@ -22,8 +22,8 @@ PLANNED = re.compile(
 )
 ORDER = re.compile(
     r"^(?:\w+ ?\d*: )?(?:increase|reduce|raise|lower|add|use|try|consider|monitor|track|check|"
-    r"watch|apply|stop|adjust|train|set|implement|improve|fix|ensure|validate|compare|look|start|keep|"
-    r"decrease|optimi[sz]e|accelerate|stabili[sz]e)\b",
+    r"watch|apply|stop|adjust|train|set|implement|improve|fix|ensure|validate|compare|look|start|"
+    r"keep|decrease|optimi[sz]e|accelerate|stabili[sz]e)\b",
     re.I,
 )
 NORM = re.compile(r"expected|target|healthy|goal|threshold|limit|ideal|normal", re.I)
@@ -61,14 +61,16 @@ def goal_of(d: Diagnosis) -> Term | None:
     return Term(d.goal, 0, 0, (goal,), "") if goal is not None else None
 
 
-def nearest(f: Figure, found: list[Term]) -> Term | None:
-    """The metric that a figure belongs to: the last before it, or one right behind it."""
+def nearest(f: Figure, text: str, found: list[Term]) -> Term | None:
+    """The metric that a figure of a text belongs to: the last before it, or one right behind it."""
     before = [t for t in found if t.end <= f.start]
     joint = [t for t in before if re.match("margin|gap|difference", t.text, re.I)]
     if joint and len(before) - before.index(joint[-1]) <= 3:  # "gap between chosen and rejected"
         return joint[-1]
     behind = [t for t in found if f.end <= t.start <= f.end + 12]
     if behind and (not before or f.start - before[-1].end > 40):
+        return behind[0]
+    if behind and text[f.end : behind[0].start].strip() in ("of", "of the", "of all"):
         return behind[0]
     later = [t for t in found if f.end <= t.start <= f.end + 40]
     return before[-1] if before else (later[0] if later else None)

@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+MOST = 40  # figures of one statement
 LONGEST = 2_000  # characters of one statement that are read
 FigureKind = Literal["value", "change", "relative", "range", "limit", "deviation"]
 
@@ -41,8 +42,8 @@ PLACE = re.compile(
     re.I,
 )
 COUNT = re.compile(
-    rf"{N}\s*(?:-\s*{NUMBER}\s*)?\+?\s*(?:steps?|epochs?|samples?|examples?|prompts?|problems?|hours?|"
-    r"days?|weeks?|GB|MB|chars?|characters?|lines?|generations?|param\w*|pairs?|times|"
+    rf"{N}\s*(?:-\s*{NUMBER}\s*)?\+?\s*(?:steps?|epochs?|samples?|examples?|prompts?|problems?|"
+    r"hours?|days?|weeks?|GB|MB|chars?|characters?|lines?|generations?|param\w*|pairs?|times|"
     r"points?|bits?|[BMKxX]\b|cycles|batch\w*|questions?|tasks?|seeds?|runs?)",
     re.I,
 )
@@ -112,7 +113,7 @@ def figures(text: str) -> list[Figure]:
         for m in pattern.finditer(rest):
             found.append(_figure(kind, m))
         rest = pattern.sub(_blank, rest)
-    return sorted(found, key=lambda f: f.start)
+    return sorted(found, key=lambda f: f.start)[:MOST]
 
 
 def _blank(m: re.Match[str]) -> str:

@@ -22,7 +22,7 @@ NO_LIMIT = {
     "policy/kl_ref": "kl-range",
     "policy/kl_ref_sequence": "kl-range",
     "policy/entropy": "entropy-range",
-    "reward/cv": "cv-threshold",
+    "cv": "cv-threshold",
 }
 """Metrics without a limit that holds for every run -> the reading that says why."""
 
@@ -149,6 +149,8 @@ def limit(f: Figure, term: Term, d: Diagnosis, stops: bool = False) -> Judged:
     against = [v for v in values if _holds(v, f) == stops]
     if against and term.name != "reward/mean":
         lie = "are" if stops else "are not"
+        if f.kind == "range":
+            lie = "lie inside" if stops else "lie outside"
         text = f"{len(against)} of {len(values)} values of healthy runs {lie} {one}"
         return "wrong", f"{text} ({min(values):.3g} to {max(values):.3g})"
     trend = d.trend

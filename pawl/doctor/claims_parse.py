@@ -12,11 +12,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from pawl.doctor.claims_figures import place
+from pawl.doctor.claims_figures import LONGEST, place
 
 Kind = Literal["text", "heading", "cell", "log", "code"]
 FENCE = re.compile(r"^\s*(```|~~~)\s*(\w*)")
 ITEM = re.compile(r"^\s*(?:[-*+]|\d+[.)])\s+(?:\[[ xX]\]\s+)?")
+JOINED = 40  # lines of one paragraph that are read
+CELLS = 64  # of a table's row that are read
 LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
 MARKS = re.compile(r"[*`]|(?<![\w])_+|_+(?![\w])|^\s*#+\s*|^\s*>\s?")
 PICTURES = re.compile("[\u2600-\u27bf\u2b00-\u2bff\ufe0f\U0001f300-\U0001faff]")
@@ -24,7 +26,7 @@ ASCII: dict[int, str] = {
     **dict.fromkeys((0x2010, 0x2011, 0x2012, 0x2013, 0x2014, 0x2212), "-"),
     **{0x2192: "->", 0x21D2: "->", 0x2264: "<=", 0x2265: ">="},
 }
-RULE = re.compile(r"^\s*\|?\s*:?-{2,}:?\s*(\|\s*:?-{2,}:?\s*)*\|?\s*$")
+RULE = re.compile(r"^\|?\s*:?-{2,}:?\s*(\|\s*:?-{2,}:?\s*)*\|?\s*$")
 PAIR = re.compile(r"\b[A-Za-z_][\w/@.-]*\s*=\s*[-+]?[\d.]")
 SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z\"(])")
 
@@ -50,8 +52,8 @@ def plain(text: str) -> str:
 
 
 def statements(text: str) -> Iterator[Statement]:
-    """Every statement of a document, in order."""
-    lines = text.splitlines()
+    """Every statement of a document, in order; what a line has beyond 2,000 characters is left."""
+    lines = [line[:LONGEST] for line in text.splitlines()]
     headings: list[tuple[int, str]] = []
     at, lead = 0, ""
     while at < len(lines):
@@ -62,7 +64,7 @@ def statements(text: str) -> Iterator[Statement]:
             end = next((i for i in range(at + 1, len(lines)) if FENCE.match(lines[i])), len(lines))
             yield from _code(lines[at + 1 : end], at + 2, fence[2].lower(), above)
             at = end + 1
-        elif "|" in line and at + 1 < len(lines) and RULE.match(lines[at + 1]):
+        elif "|" in line and at + 1 < len(lines) and RULE.match(lines[at + 1].strip()):
             end = at + 2
             while end < len(lines) and "|" in lines[end]:
                 end += 1
@@ -75,7 +77,7 @@ def statements(text: str) -> Iterator[Statement]:
             yield Statement(title, at + 1, "heading", tuple(t for _, t in headings))
             headings.append((level, title))
             lead, at = "", at + 1
-        elif not line.strip() or RULE.match(line):
+        elif not line.strip() or RULE.match(line.strip()):
             at += 1
         else:
             end = at + 1
@@ -99,7 +101,7 @@ def _sentences(
     lines: list[str], first: int, headings: tuple[str, ...], lead: str
 ) -> Iterator[Statement]:
     joined, starts = "", list[int]()
-    for line in lines:
+    for line in lines[:JOINED]:
         starts.append(len(joined))
         joined += plain(ITEM.sub("", line)) + " "
     at = 0
@@ -124,7 +126,7 @@ def _code(
 
 def _table(lines: list[str], first: int, headings: tuple[str, ...]) -> Iterator[Statement]:
     """Cells under (row's label, column's title); a table turned around is turned back."""
-    rows = [[plain(cell) for cell in line.strip().strip("|").split("|")] for line in lines]
+    rows = [[plain(cell) for cell in line.strip().strip("|").split("|")[:CELLS]] for line in lines]
     head = rows[0]
     turned = any(place(row[0]) or re.fullmatch(r"\d+", row[0]) for row in rows[2:3])
     for i, row in enumerate(rows[2:]):

@@ -17,8 +17,10 @@ from pawl.store.log import Log, Series
 TERMS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     (r"best[- ]of[- ](?:n|\d+)(?: reward)?", ("reward/best_of_n",), r"best_of"),
     (r"(?:frac\w*|fraction of|share of)?[ _]*(?:reward_)?zero[_ -](?:reward[_ -])?(?:std|variance)"
-     r"(?: fraction| groups)?", ("group/zero_std_frac",), r"zero_std"),
-    (r"coefficient of variation|\bCV\b", ("reward/cv",), ""),
+     r"(?: fraction| groups)?|groups?(?: that)? (?:with|produc\w+|have|has|carry|carr\w+|yield\w*) "
+     r"(?:zero|no) (?:advantage|gradient|signal|variance|spread)",
+     ("group/zero_std_frac",), r"zero_std"),
+    (r"coefficient of variation|\bCV\b", ("cv",), ""),
     (r"rewards? \(?(?:std|standard deviation|variance|spread)\)?|reward_std|std(?:ev)? of (?:the )?"
      r"rewards?|variance of (?:the )?rewards?", ("reward/within_std", "reward/spread",
      "reward/std"), r"reward.*std|std.*reward"),

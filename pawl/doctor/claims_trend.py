@@ -33,7 +33,7 @@ WORDS: tuple[tuple[str, str], ...] = (
     ("better", r"improv(?:e|es|ed|ing|ement)\b|getting better|is learning|"
      r"is progressing|makes progress"),
     ("up", r"increas\w*|ris(?:es|ing)|rose|climb\w*|grew|grow(?:s|ing)|jump\w*|upward|went up|"
-     r"higher than|doubl(?:es|ed|ing)|tripl(?:es|ed|ing)"),
+     r"higher than|doubl(?:e|es|ed|ing)\b|tripl(?:es|ed|ing)"),
     ("down", r"decreas\w*|drop\w*|f(?:a|e)ll(?:s|ing)?\b|vanish\w*|shrink\w*|lower than|declin\w*|"
      r"downward|went down|halved"),
 )  # fmt: skip

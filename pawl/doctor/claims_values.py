@@ -18,11 +18,12 @@ from pawl.store.log import Log, Series
 from pawl.store.table import Floats
 
 Verdict = Literal["supported", "unsupported", "wrong"]
+WHOLE_PERCENT = -0.302  # digits of ends in whole percent, where people cut as well as round
 ROUGH = 0.1  # how far "about" reaches, of the figure
 Judged = tuple[Verdict, str]
 
 
-def agrees(value: float, quoted: float, digits: int, percent: bool = False) -> bool:
+def agrees(value: float, quoted: float, digits: float, percent: bool = False) -> bool:
     """Whether a logged value rounds to the quoted one (half a unit of its last digit)."""
     half = 0.5 * 10.0**-digits * 1.001 + 1e-12
     return abs(value - quoted) <= half or (percent and abs(100.0 * value - quoted) <= half)
@@ -130,12 +131,13 @@ def spread(f: Figure, term: Term) -> Judged | None:
         return None
     said = list[str]()
     inside = True
+    digits = WHOLE_PERCENT if f.percent and f.digits == 0 else f.digits
     for one in term.series:
         x_N = one.finite()
         if not len(x_N):
             continue
         ends = float(x_N.min()), float(x_N.max())
-        if agrees(ends[0], low, f.digits, f.percent) and agrees(ends[1], high, f.digits, f.percent):
+        if all(agrees(v, q, digits, f.percent) for v, q in zip(ends, (low, high), strict=True)):
             return "supported", f"the least and the greatest value of {one.source}"
         if all(any(agrees(v, q, f.digits, f.percent) for v in x_N) for q in (low, high)):
             return (
