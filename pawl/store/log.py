@@ -42,8 +42,8 @@ class Raw:
 
     names: the user's own column map, source name -> canonical name. spelled: columns that the file
     calls otherwise than the library (train/reward for reward). defaults: options of the library
-    that the file does not state. kind: as Log.kind, where only the source can tell. at_least: a
-    bound on an unknown version, by what the source has.
+    that the file does not state. kind: as Log.kind, where only the source can tell. at_least and
+    below: bounds on an unknown version, by what the source has.
     """
 
     path: Path
@@ -61,6 +61,7 @@ class Raw:
     defaults: Row = field(default_factory=dict)
     kind: str = ""
     at_least: str = ""
+    below: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,12 +265,11 @@ def _match(source: str, row: Mapping[str, Any]) -> str | None:
 
 def _applies(row: Mapping[str, Any], raw: Raw, present: set[str]) -> bool:
     """Whether a row's conditions on version, other columns and config hold."""
-    since, until = row.get("since"), row.get("until")
-    if (until and not raw.version) or (since and not (raw.version or raw.at_least)):
+    since, until = number_of(str(row.get("since", ""))), number_of(str(row.get("until", "")))
+    version = number_of(raw.version)
+    if since and not (version or number_of(raw.at_least)) >= since:
         return False
-    if since and number_of(raw.version or raw.at_least) < number_of(str(since)):
-        return False
-    if until and number_of(raw.version) >= number_of(str(until)):
+    if until and not (version < until if version else () < number_of(raw.below) <= until):
         return False
     if any(name not in present for name in row.get("with", ())):
         return False
