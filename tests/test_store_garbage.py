@@ -5,9 +5,11 @@ Left out: that what is read is right (test_store_import_*.py).
 
 from __future__ import annotations
 
+import gzip
 import json
 import math
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -63,6 +65,10 @@ NUMBERS = st.one_of(
     st.lists(st.integers(), max_size=2),
 )
 NAMES = st.sampled_from(["reward", "loss", "kl", "Entropy", "eval/loss", "x", "", "epoch", "lr"])
+
+
+LOGS = Path(__file__).parent / "data" / "logs"
+WRITTEN = sorted(path for path in LOGS.rglob("*") if path.is_file())  # by the real packages
 
 
 def report(path: Path) -> list[Log]:
@@ -124,6 +130,31 @@ def test_formats_with_wrong_bytes(name: str, data: st.DataObject) -> None:
     written(bytes(body))
 
 
+@pytest.mark.parametrize("file", WRITTEN, ids=lambda path: str(path.relative_to(LOGS)))
+@given(st.data())
+@settings(max_examples=8, deadline=None)
+def test_what_packages_wrote_cut_or_damaged(file: Path, data: st.DataObject) -> None:
+    """Alone, and in its folder beside the other files of the same run."""
+    packed = file.suffix == ".gz"
+    body = bytearray(gzip.decompress(file.read_bytes()) if packed else file.read_bytes())
+    if data.draw(st.booleans()):
+        body = body[: data.draw(st.integers(0, len(body)))]
+    for _ in range(data.draw(st.integers(0, 3))):
+        at = data.draw(st.integers(0, len(body)))
+        body[at : at + 1] = data.draw(st.binary(max_size=4))
+    with tempfile.TemporaryDirectory() as folder:
+        whole, parts = Path(folder) / "logs", file.relative_to(LOGS).parts
+        if len(parts) > 1:
+            shutil.copytree(LOGS / parts[0], whole)
+            inner = whole.joinpath(*parts[1:])
+        else:
+            whole.mkdir()
+            inner = whole / (file.stem if packed else file.name)
+        inner.write_bytes(body)
+        report(inner)
+        report(whole)
+
+
 @pytest.mark.parametrize("code", ["utf-16", "utf-16-le", "utf-32", "latin-1", "utf-8-sig"])
 @pytest.mark.parametrize("name", BODIES)
 def test_other_encodings(name: str, code: str) -> None:
@@ -148,8 +179,12 @@ def test_rows_of_mixed_types_and_any_order(rows: list[dict[str, object]], state:
     written("\n".join(json.dumps(row) for row in rows).encode())
 
 
-@given(st.lists(st.floats(-5, 5) | st.just(math.nan) | st.just(math.inf), min_size=1, max_size=60))
-@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from([st.floats(-5, 5), st.floats(), st.integers(0, 2).map(float)]).flatmap(
+        lambda one: st.lists(one | st.just(math.nan) | st.just(math.inf), min_size=1, max_size=99)
+    )
+)
+@settings(max_examples=100, deadline=None)
 def test_series_with_holes(values: list[float]) -> None:
     rows = [{"step": i // 2, "reward": v, "loss": v, "kl": v} for i, v in enumerate(values)]
     assert len(written(json.dumps(rows).encode())) == 1

@@ -102,12 +102,15 @@ def test_a_live_run_with_torn_lines(run: Path) -> None:
     assert (len(found.step_N), found.notes) == (7, [])
 
 
-def test_a_line_that_is_no_record_ends_the_file_with_a_note(run: Path) -> None:
-    lines = (run / "steps.jsonl").read_text().splitlines(keepends=True)
-    (run / "steps.jsonl").write_text("".join([*lines[:4], "garbage\n", *lines[4:]]))
+def test_a_line_that_is_no_record_is_noted(run: Path) -> None:
+    for name in ("steps.jsonl", "events.jsonl"):
+        lines = (run / name).read_text().splitlines(keepends=True)
+        (run / name).write_text("".join([*lines[:4], "garbage\n", *lines[4:]]))
     found = only(run)
-    assert len(found.step_N) == 4
-    assert "steps.jsonl cannot be read to its end" in found.notes[0]
+    assert len(found.step_N) == 7
+    assert len(found.events) == 4
+    assert found.notes[0] == "1 line is no JSON object and was left out"
+    assert "events.jsonl cannot be read to its end" in found.notes[1]
 
 
 def test_a_run_that_has_just_begun(tmp_path: Path) -> None:

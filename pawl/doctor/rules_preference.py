@@ -18,6 +18,10 @@ from pawl.types import Finding
 
 LN2 = math.log(2.0)
 CHANCE = 0.5
+SAME_PAIRS = (  # accuracy, margin and number of the same pairs
+    ("preference/accuracy", "preference/margin", "preference/pairs"),
+    ("eval/preference_accuracy", "eval/preference_margin", "eval/preference_pairs"),
+)
 
 
 @rule("D801", "preference-loss-at-start", "loss/total", "preference/accuracy", proof="real")
@@ -114,15 +118,14 @@ def accuracy_against_margin(s: Signals) -> Iterator[Finding]:
     Fix: count pairs with equal token ids after parsing and truncation.
     Source: definition of the Bradley-Terry margin.
     """
-    for prefix in ("preference/", "eval/preference_"):
-        names = (f"{prefix}accuracy", f"{prefix}margin")
+    for *names, n_pairs in SAME_PAIRS:
         if not all(map(s.has, names)):
             continue
         accuracy, margin = (float(np.mean(s.values(name)[-20:])) for name in names)
         if accuracy >= CHANCE or margin <= 0:
             continue
         text = f"accuracy {accuracy:.2f}, mean margin {margin:+.3g}"
-        pairs = s.values(f"{prefix}pairs")
+        pairs = s.values(n_pairs)
         if len(pairs) and pairs[-1] >= 1:
             n = float(pairs[-1])
             low, high = statistics.wilson(accuracy * n, n)
@@ -134,6 +137,6 @@ def accuracy_against_margin(s: Signals) -> Iterator[Finding]:
             "accuracy below one half at a positive margin: ties or equal pairs",
             text,
             causes=(("degenerate-pairs", 0.7, "ties count as errors"),),
-            series=names,
+            series=tuple(names),
             early=True,
         )

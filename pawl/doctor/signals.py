@@ -118,8 +118,10 @@ class Signals:
         if not (self.has(a) and self.has(b)):
             return np.zeros(0), np.zeros(0)
         one, two = self.series(a), self.series(b)
-        _, i, j = np.intersect1d(one.row_N, two.row_N, assume_unique=True, return_indices=True)
-        x, y = one.value_N[i], two.value_N[j]
+        x, y = one.value_N, two.value_N
+        if not np.array_equal(one.row_N, two.row_N):
+            _, i, j = np.intersect1d(one.row_N, two.row_N, assume_unique=True, return_indices=True)
+            x, y = x[i], y[j]
         both = np.isfinite(x) & np.isfinite(y)
         return x[both], y[both]
 

@@ -1,7 +1,7 @@
 """A run folder of Pawl, finished or still being written: steps, config, events, checks, samples.
 
-A torn last line is left out silently (the run is writing it); a line that is no record ends the
-file there, with a note. Left out: what the files mean (docs/run-folder.md), reading a run for
+A torn last line is left out silently (the run is writing it); other lines that are no record are
+left out with a note. Left out: what the files mean (docs/run-folder.md), reading a run for
 anything but a diagnosis (`read`).
 """
 
@@ -14,8 +14,8 @@ from pathlib import Path
 from pawl.errors import PawlError
 from pawl.store.files import read_lines
 from pawl.store.import_plain import flat
+from pawl.store.json_stream import lines
 from pawl.store.log import Event, Raw, Row
-from pawl.store.read import is_run, read_run
 from pawl.store.table import Table
 
 FORMAT = "run folder of Pawl"
@@ -27,8 +27,10 @@ SAYING = ("text", "what", "error", "reason", "why", "checkpoint", "outcome", "fi
 
 def takes_folder(path: Path) -> bool:
     """Whether a folder is a run of Pawl: its run.json has Pawl's format, config and seed."""
-    if not is_run(path):
+    if not (path / "run.json").is_file():
         return False
+    from pawl.store.read import read_run  # slow to import, and most logs are not Pawl's
+
     try:
         facts = read_run(path)
     except (PawlError, OSError, RecursionError):
@@ -48,8 +50,11 @@ def read(path: Path) -> Raw:
 
 def read_folder(path: Path) -> list[Raw]:
     """The run as one log; a run without a step yet is a log without rows."""
+    from pawl.store.read import read_run
+
     facts, notes, table = read_run(path), list[str](), Table()
-    for record in _until_odd(path / "steps.jsonl", notes):
+    steps = path / "steps.jsonl"
+    for record in lines(steps, notes, live=True) if steps.is_file() else ():
         table.add(record)
     if not table.n:
         notes.append("no step is recorded yet")

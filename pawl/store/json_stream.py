@@ -26,10 +26,11 @@ BETWEEN = re.compile(rb"\}\s*,\s*\{")
 Row = dict[str, object]
 
 
-def lines(path: Path, notes: list[str]) -> Iterator[Row]:
+def lines(path: Path, notes: list[str], live: bool = False) -> Iterator[Row]:
     """The objects of a file of JSON lines; other lines are counted in a note.
 
-    A file without any in its first thousand lines is given up.
+    A file without any in its first thousand lines is given up. live: the file is being written, so
+    that a torn last line is nothing to note.
     """
     odd, rows, torn = 0, 0, False
     with path.open("rb") as file:
@@ -44,9 +45,12 @@ def lines(path: Path, notes: list[str]) -> Iterator[Row]:
                     break
     if torn:
         odd -= 1
-        notes.append("the last line breaks off and was left out")
+        notes += [] if live else ["the last line breaks off and was left out"]
     if odd:
-        notes.append(f"{odd} lines are no JSON objects and were left out")
+        many = (
+            "1 line is no JSON object and was" if odd == 1 else f"{odd} lines are no JSON objects"
+        )
+        notes.append(f"{many}{'' if odd == 1 else ' and were'} left out")
 
 
 def _bounded(file: BinaryIO) -> Iterator[bytes]:

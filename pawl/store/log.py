@@ -333,7 +333,8 @@ def option_name(library: str, name: str) -> str:
 def _kind(found: Mapping[str, Series]) -> str:
     if "reward/mean" in found:
         return "policy"
-    if any(name.startswith(("preference/", "eval/preference_")) for name in found):
+    pairs = {"preference/accuracy", "preference/margin", "eval/preference_accuracy"}
+    if pairs & set(found):
         known = {"preference/chosen_logp", "preference/chosen_reward"}
         return "preference" if known & set(found) or "loss/total" in found else "reward-model"
     return ""

@@ -32,6 +32,7 @@ from pawl.store import (
     import_plain,
     import_prime,
     import_tensorboard,
+    import_text,
     import_trackio,
     import_trl,
     import_trl_console,
@@ -65,6 +66,7 @@ IMPORTERS = (
     import_notebook,
     import_markdown,
     import_plain,
+    import_text,
 )  # the first one reads it
 HINT = "docs/doctor.md lists the formats"
 PACKED = {

@@ -13,13 +13,25 @@ from functools import lru_cache
 FILLERS = frozenset({"train", "training", "mean", "avg", "average", "metrics", "metric", "the"})
 HELD_OUT = frozenset({"eval", "evaluation", "val", "validation", "heldout", "dev"})
 FIRST_ONLY = frozenset({"test", "valid"})  # elsewhere they name a component of the reward
-STEP_FORMS = ("step", "global_step", "iteration", "iter", "update", "training_step", "steps", "it")
+STEP_FORMS = (
+    "step",
+    "global_step",
+    "iteration",
+    "iter",
+    "update",
+    "training_step",
+    "steps",
+    "it",
+    "timesteps",
+    "total_timesteps",
+    "time_total_timesteps",
+)
 
 
 @lru_cache(maxsize=4096)
 def plain(source: str) -> str:
     """The plain form of a column's name: lower case, words joined by `_`, without fillers."""
-    text = source.replace("@", " at ")
+    text = re.sub(r"^(data|logs?|scalars|stats|summary|payload)/", "", source).replace("@", " at ")
     text = re.sub(r"([a-z0-9])([A-Z])|([A-Z]+)(?=[A-Z][a-z])", r"\1\3 \2", text).lower()
     text = re.sub(r"held\W?_?out", "heldout", text)
     words = re.findall(r"[^\W_]+", text)

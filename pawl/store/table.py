@@ -19,53 +19,56 @@ Floats = NDArray[np.float64]
 Places = NDArray[np.int64]
 TOO_MANY = 2_000  # columns; a file with more is no training log
 DEEPEST = 8  # mappings within mappings that are looked into
-WAITING = 1 << 14  # values that wait to become columns
+SHORT = 4  # values of a column that are taken one by one
+WAITING = 1 << 16  # values that wait to become columns
 
 
 class Table:
     """Columns under construction. n: rows so far; texts, nulls: values that were no numbers.
 
-    Rows with the same names as the row before are kept until some thousand values have come
-    together, and are then turned into columns at once.
+    Rows are kept, sorted by the names that they have, until thousands of values have come together
+    and are then turned into columns at once.
     """
 
     def __init__(self) -> None:
         self.n = self.texts = self.nulls = self.dropped = 0
         self._columns: dict[str, tuple[array[int], array[float]]] = {}
-        self._keys: tuple[str, ...] = ()
-        self._waiting: list[object] = []  # the values of the last rows, which all have _keys
+        self._waiting: dict[tuple[str, ...], tuple[list[int], list[object]]] = {}
+        self._held = 0  # values that wait
 
     @property
     def columns(self) -> dict[str, tuple[array[int], array[float]]]:
-        """By name (rows, values), in the order in which the names appeared."""
+        """By name (rows, values); rows of a column may be out of order."""
         self._settle()
         return self._columns
 
     def add(self, row: Mapping[str, object]) -> None:
         """Append a row; nested mappings become `outer/inner`."""
         keys = tuple(row)
-        if keys != self._keys or len(self._waiting) >= WAITING:
-            self._settle()
-            self._keys = keys
-        self._waiting.extend(row.values())
+        waiting = self._waiting.get(keys)
+        if waiting is None:
+            waiting = self._waiting[keys] = ([], [])
+        waiting[0].append(self.n)
+        waiting[1].extend(row.values())
         self.n += 1
+        self._held += len(keys)
+        if self._held >= WAITING:
+            self._settle()
 
     def _settle(self) -> None:
         """Turn what waits into columns."""
-        waiting, keys = self._waiting, self._keys
-        if not waiting:
-            return
-        first = self.n - len(waiting) // len(keys)
-        for j, key in enumerate(keys):
-            values = waiting[j :: len(keys)]
-            if not self._take(key, first, values):
-                for i, value in enumerate(values, first):
-                    self._put(str(key), i, value)
-        self._waiting = []
+        for keys, (rows, waiting) in self._waiting.items():
+            places = np.array(rows, np.int64).tobytes()
+            for j, key in enumerate(keys):
+                values = waiting[j :: len(keys)]
+                if not self._take(key, places, values):
+                    for row, value in zip(rows, values, strict=True):
+                        self._put(str(key), row, value)
+        self._waiting, self._held = {}, 0
 
-    def _take(self, key: str, first: int, values: list[object]) -> bool:
-        """Append a whole column of numbers; False when it holds anything else."""
-        if not set(map(type, values)) <= {int, float}:
+    def _take(self, key: str, rows: bytes, values: list[object]) -> bool:
+        """Append a whole column of numbers; False when it is short or holds anything else."""
+        if len(values) < SHORT or not set(map(type, values)) <= {int, float}:
             return False
         try:
             numbers = np.array(values, np.float64)
@@ -73,7 +76,7 @@ class Table:
             return False
         pair = self._pair(key)
         if pair is not None:
-            pair[0].frombytes(np.arange(first, first + len(values)).tobytes())
+            pair[0].frombytes(rows)
             pair[1].frombytes(numbers.tobytes())
         return True
 
@@ -132,7 +135,13 @@ class Table:
         Raises KeyError for an unknown name.
         """
         rows, values = self.columns[name]
-        return np.frombuffer(rows, np.int64), np.frombuffer(values, np.float64)
+        row_N, value_N = np.frombuffer(rows, np.int64), np.frombuffer(values, np.float64)
+        if bool((row_N[1:] < row_N[:-1]).any()):
+            order = np.argsort(row_N, kind="stable")
+            pair = array("q", row_N[order].tobytes()), array("d", value_N[order].tobytes())
+            self._columns[name] = pair  # the unsorted ones are freed before the next column
+            row_N, value_N = np.frombuffer(pair[0], np.int64), np.frombuffer(pair[1], np.float64)
+        return row_N, value_N
 
 
 def in_order(steps: Floats) -> tuple[Floats, Places, str]:
