@@ -110,6 +110,15 @@ def test_event_files_of_one_folder_are_one_log() -> None:
     assert [(e.step, e.kind) for e in log.events] == [(6, "resume")]
 
 
+def test_event_files_of_inner_folders_are_logs_of_their_own(tmp_path: Path) -> None:
+    for name in ("a", "a/b"):
+        (tmp_path / name).mkdir()
+        shutil.copy(EVENTS, tmp_path / name)
+    (tmp_path / "a" / "empty").mkdir()
+    (tmp_path / "a" / "empty" / "a.tfevents").write_bytes(record(number(1, 1, bytes(8))))
+    assert [log.path.name for log in read_logs(tmp_path)] == ["a", "b"]
+
+
 def test_a_spike_among_many_events_stays(tmp_path: Path) -> None:
     path = tmp_path / "events.out.tfevents.1.host.1.0"
     n = 12_000
