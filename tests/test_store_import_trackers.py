@@ -283,7 +283,7 @@ def test_a_chart_of_several_runs(tmp_path: Path) -> None:
     assert second.series["reward/mean"].source == "train/reward"
 
 
-@pytest.mark.parametrize("form", ["lines", "list", "csv"])
+@pytest.mark.parametrize("form", ["lines", "list", "csv", "columns", "lists"])
 def test_a_history(tmp_path: Path, form: str) -> None:
     rows = [
         {"_step": i, "_runtime": 0.5 * i, "_timestamp": 1e9, "reward": i / 4, "kl": None}
@@ -294,6 +294,10 @@ def test_a_history(tmp_path: Path, form: str) -> None:
         lines = [",_step,_runtime,reward", *(f"{i},{i},0.5,{i / 4}" for i in range(4))]
         path = path.with_suffix(".csv")
         path.write_text("\n".join(lines))
+    elif form in ("columns", "lists"):
+        columns = {name: [row[name] for row in rows] for name in rows[0]}
+        numbered = {k: {str(i): x for i, x in enumerate(v)} for k, v in columns.items()}
+        path.write_text(json.dumps(columns if form == "lists" else numbered))
     else:
         path.write_text(json.dumps(rows) if form == "list" else "\n".join(map(json.dumps, rows)))
     log = one(path)
