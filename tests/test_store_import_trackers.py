@@ -306,6 +306,21 @@ def test_a_history(tmp_path: Path, form: str) -> None:
     assert log.series["reward/mean"].value_N.tolist() == [0, 0.25, 0.5, 0.75]
 
 
+def test_the_spelling_of_trackers_counts_in_any_file(tmp_path: Path) -> None:
+    path = tmp_path / "001.csv"
+    names = "train/global_step,train/rewards/f/mean,train/reward_std,train/completions/mean_length"
+    path.write_text(f"{names},eval/reward\n1,0.5,0.1,20,\n2,0.6,0.2,21,0.7\n")
+    log = one(path)
+    assert log.library == "trl"
+    assert log.series["component/f"].source == "train/rewards/f/mean"
+    assert log.series["eval/reward_mean"].value_N.tolist() == [0.7]
+    exported = [{"_step": 9 * i, "_timestamp": 1e9, "train/global_step": i} for i in (1, 2)]
+    rows = [{**row, "train/reward_std": 0.1, "train/rewards/f/mean": 0.2} for row in exported]
+    path = tmp_path / "001.json"
+    path.write_text(json.dumps(rows))
+    assert one(path).step_N.tolist() == [1, 2]
+
+
 def test_every_run_of_a_trackio_file(tmp_path: Path) -> None:
     path = unpacked(tmp_path, "trackio_plain.db")
     first, second = read_logs(path)

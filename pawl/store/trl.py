@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 
+from pawl.store import libraries
 from pawl.store.libraries import library_of, names_of
 from pawl.store.log import Raw, Row, number_of
 
@@ -29,10 +30,7 @@ def is_trl(columns: Iterable[str]) -> bool:
 
 def own_name(column: str) -> str:
     """A tracker's column as TRL's own log calls it: train/kl is kl, eval/kl is eval_kl."""
-    for start, own in (("train/", ""), ("eval/", "eval_"), ("test/", "test_")):
-        if column.startswith(start):
-            return own + column.removeprefix(start)
-    return column
+    return libraries.own_name("trl", column)
 
 
 def with_nan(row: Row) -> Row:
@@ -72,14 +70,12 @@ def options(config: Mapping[str, object]) -> Row:
 
 
 def complete(raw: Raw, trainer: str = "") -> Raw:
-    """The raw log of TRL with spelling, options, defaults and kind filled in."""
-    columns = raw.table.columns
+    """The raw log of TRL with options, defaults and kind filled in."""
     raw.library = "trl"
-    raw.spelled = {name: own_name(name) for name in columns if own_name(name) != name}
     if not raw.version:
         raw.at_least, raw.below = _bound(raw.config, "since"), _bound(raw.config, "until")
     raw.config = options(raw.config)
-    names = {own_name(name) for name in columns}
+    names = {own_name(name) for name in raw.table.columns}
     if {"min_reward", "max_reward", "margin"} <= names:
         raw.kind = "reward-model"
     raw.defaults = _defaults(raw, trainer, names)
