@@ -5,9 +5,11 @@ Left out: that what is read is right (test_store_import_*.py).
 
 from __future__ import annotations
 
+import gzip
 import json
 import math
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -63,6 +65,10 @@ NUMBERS = st.one_of(
     st.lists(st.integers(), max_size=2),
 )
 NAMES = st.sampled_from(["reward", "loss", "kl", "Entropy", "eval/loss", "x", "", "epoch", "lr"])
+
+
+LOGS = Path(__file__).parent / "data" / "logs"
+WRITTEN = sorted(path for path in LOGS.rglob("*") if path.is_file())  # by the real packages
 
 
 def report(path: Path) -> list[Log]:
@@ -122,6 +128,31 @@ def test_formats_with_wrong_bytes(name: str, data: st.DataObject) -> None:
         at = data.draw(st.integers(0, len(body) - 1))
         body[at : at + 1] = data.draw(st.binary(max_size=4))
     written(bytes(body))
+
+
+@pytest.mark.parametrize("file", WRITTEN, ids=lambda path: str(path.relative_to(LOGS)))
+@given(st.data())
+@settings(max_examples=8, deadline=None)
+def test_what_packages_wrote_cut_or_damaged(file: Path, data: st.DataObject) -> None:
+    """Alone, and in its folder beside the other files of the same run."""
+    packed = file.suffix == ".gz"
+    body = bytearray(gzip.decompress(file.read_bytes()) if packed else file.read_bytes())
+    if data.draw(st.booleans()):
+        body = body[: data.draw(st.integers(0, len(body)))]
+    for _ in range(data.draw(st.integers(0, 3))):
+        at = data.draw(st.integers(0, len(body)))
+        body[at : at + 1] = data.draw(st.binary(max_size=4))
+    with tempfile.TemporaryDirectory() as folder:
+        whole, parts = Path(folder) / "logs", file.relative_to(LOGS).parts
+        if len(parts) > 1:
+            shutil.copytree(LOGS / parts[0], whole)
+            inner = whole.joinpath(*parts[1:])
+        else:
+            whole.mkdir()
+            inner = whole / (file.stem if packed else file.name)
+        inner.write_bytes(body)
+        report(inner)
+        report(whole)
 
 
 @pytest.mark.parametrize("code", ["utf-16", "utf-16-le", "utf-32", "latin-1", "utf-8-sig"])

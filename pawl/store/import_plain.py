@@ -9,7 +9,7 @@ which have importers of their own; what stands in JSON without any number.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from pawl.errors import PawlError
@@ -23,6 +23,7 @@ LIST = re.compile(r"^\s*\[")
 LIST_WITHIN = re.compile(r'"[^"\\]*"\s*:\s*\[(?=\s*\{)')
 HELD_OUT = ("eval", "val", "valid", "test", "held")
 EARLY = 1 << 22  # bytes in which the list of a large object has to begin
+WITHOUT = 10_000  # rows without a number, after which none is expected
 HINT = "docs/doctor.md lists the formats"
 
 
@@ -44,8 +45,7 @@ def read(path: Path) -> Raw:
     start = head.lstrip()[:1]
     if start == "[":
         kind = "JSON list of records"
-        for row in objects(path, LIST, notes):
-            table.add(row)
+        _fill(table, objects(path, LIST, notes))
     elif start == "{":
         kind, config = _object(path, head, table, notes)
     else:
@@ -63,14 +63,20 @@ def _object(path: Path, head: str, table: Table, notes: list[str]) -> tuple[str,
     if isinstance(body, Mapping):
         return _one(body, table)
     said = list[str]()
-    for row in lines(path, said):
-        table.add(row)
+    _fill(table, lines(path, said))
     if table.n:
         notes += said
         return "JSON lines", {}
-    for row in objects(path, LIST_WITHIN, notes, EARLY):
-        table.add(row)
+    _fill(table, objects(path, LIST_WITHIN, notes, EARLY))
     return "JSON object with a list of records", {}
+
+
+def _fill(table: Table, rows: Iterable[Row]) -> None:
+    """Add rows; many without a single number are a data set and no log."""
+    for row in rows:
+        table.add(row)
+        if table.n == WITHOUT and not table.columns:
+            return
 
 
 def _is_lines(head: str) -> bool:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import TextIO
 
@@ -33,6 +34,7 @@ PAIR = re.compile(
 PAIRS = re.compile(rf"([A-Za-z][\w/.@-]{{0,60}})[=:]\s?({NUMBER})(%?)(?![\w:])")
 METRICS = re.compile(r"reward|loss|\bkl|entropy|accuracy|score|return")
 LONGEST = 1 << 14  # characters of a line that are looked at
+MOST = 300_000  # rows that are read
 FEW = 3  # rows that a log has at least
 PLACES = {"step", "epoch"}
 Row = dict[str, object]
@@ -49,7 +51,7 @@ def read(path: Path) -> Raw:
     """The rows of a text; raises PawlError when no name comes twice."""
     table = Table()
     with path.open(encoding="utf-8-sig", errors="replace") as file:
-        rows = list(_rows(_lines(file)))
+        rows = list(islice(_rows(_lines(file)), MOST))
     names = Counter(name for row in rows for name in row)
     placed = 2 * sum(map(_is_placed, rows)) >= len(rows)
     before = Row()
@@ -62,7 +64,8 @@ def read(path: Path) -> Raw:
             before = before | known if placed and not _is_placed(row) else known
     if not table.n:
         raise PawlError("no lines of named numbers", str(path))
-    return Raw(path, "lines of named numbers in a text", "any", table)
+    notes = [f"only the first {MOST} rows were read"] if len(rows) == MOST else []
+    return Raw(path, "lines of named numbers in a text", "any", table, notes=notes)
 
 
 def _is_placed(row: Row) -> bool:

@@ -105,7 +105,7 @@ def _events(path: Path) -> Raw | None:
     folders = sorted({p.parent for p in path.glob("runs/*/*tfevents*") if p.is_file()})
     for folder in reversed(folders):
         try:
-            (raw,) = import_tensorboard.read_folder(folder)
+            raw = import_tensorboard.read_one_folder(folder)
         except PawlError:
             continue
         if raw.library == "trl":

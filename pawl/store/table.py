@@ -20,7 +20,7 @@ Places = NDArray[np.int64]
 TOO_MANY = 2_000  # columns; a file with more is no training log
 DEEPEST = 8  # mappings within mappings that are looked into
 SHORT = 4  # values of a column that are taken one by one
-WAITING = 1 << 14  # values that wait to become columns
+WAITING = 1 << 16  # values that wait to become columns
 
 
 class Table:

@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 
+from pawl.store import libraries
 from pawl.store.libraries import library_of, names_of
 from pawl.store.log import Raw, Row, number_of
 
@@ -29,10 +30,7 @@ def is_trl(columns: Iterable[str]) -> bool:
 
 def own_name(column: str) -> str:
     """A tracker's column as TRL's own log calls it: train/kl is kl, eval/kl is eval_kl."""
-    for start, own in (("train/", ""), ("eval/", "eval_"), ("test/", "test_")):
-        if column.startswith(start):
-            return own + column.removeprefix(start)
-    return column
+    return libraries.own_name("trl", column)
 
 
 def with_nan(row: Row) -> Row:
@@ -72,31 +70,34 @@ def options(config: Mapping[str, object]) -> Row:
 
 
 def complete(raw: Raw, trainer: str = "") -> Raw:
-    """The raw log of TRL with spelling, options, defaults and kind filled in."""
-    columns = raw.table.columns
+    """The raw log of TRL with options, defaults and kind filled in."""
     raw.library = "trl"
-    raw.spelled = {name: own_name(name) for name in columns if own_name(name) != name}
-    raw.at_least = _at_least(raw.config) if not raw.version else ""
+    if not raw.version:
+        raw.at_least, raw.below = _bound(raw.config, "since"), _bound(raw.config, "until")
     raw.config = options(raw.config)
-    names = {own_name(name) for name in columns}
+    names = {own_name(name) for name in raw.table.columns}
     if {"min_reward", "max_reward", "margin"} <= names:
         raw.kind = "reward-model"
     raw.defaults = _defaults(raw, trainer, names)
-    if raw.at_least:
-        raw.notes.append(f"by its options the version of TRL is {raw.at_least} or newer")
+    if raw.at_least or raw.below:
+        sides = (("at least", raw.at_least), ("before", raw.below))
+        words = " and ".join(f"{word} {bound}" for word, bound in sides if bound)
+        raw.notes.append(f"by its options the version of TRL is {words}")
     elif not raw.version and {"reward_std", "kl", "entropy"} & names:
         raw.notes.append("the version of TRL is not known: see the notes of the series it decides")
     return raw
 
 
-def _at_least(config: Mapping[str, object]) -> str:
-    """The oldest version that has such options, "" when they do not tell."""
+def _bound(config: Mapping[str, object], side: str) -> str:
+    """The version since or until which runs have such options, "" when they do not tell."""
     for row in names_of("trl")["evidence"]:
+        if side not in row:
+            continue
         has = all(name in config for name in row.get("has", ()))
         lacks = not any(name in config for name in row.get("lacks", ()))
         values = row.get("values", {}).items()
         if has and lacks and all(config.get(name) == value for name, value in values):
-            return str(row["since"])
+            return str(row[side])
     return ""
 
 
