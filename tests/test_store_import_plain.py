@@ -56,6 +56,15 @@ def values(log: Log, name: str) -> list[float]:
         + "".join("{step}\t{reward}\t{loss}\n".format(**r) for r in ROWS),
         "step;reward;loss\n"
         + "".join("{step};{reward};{loss}\n".format(**r) for r in ROWS).replace(".", ","),
+        {f"step_{r['step']}": {"reward": r["reward"], "loss": r["loss"]} for r in ROWS[::-1]},
+        {k: {str(r["step"]): r[k] for r in ROWS} for k in ("reward", "loss")},
+        {"name": "x", **{k: [[r["step"], r[k]] for r in ROWS] for k in ("reward", "loss")}},
+        "   step  Avg reward  loss\n"
+        + "".join(f"{i}  {r['step']}  {r['reward']}  {r['loss']}\n" for i, r in enumerate(ROWS)),
+        "metric,"
+        + ",".join(f"Step {r['step']}" for r in ROWS)
+        + "\n"
+        + "\n".join(",".join([k, *(str(r[k]) for r in ROWS)]) for k in ("reward", "loss")),
         "run,step,tag,value\n"
         + "".join(f"a,{r['step']},{k},{r[k]}\n" for r in ROWS for k in ("reward", "loss")),
     ],
@@ -99,6 +108,17 @@ def test_config_beside_the_records_is_no_metric(tmp_path: Path) -> None:
     assert found.config == {"algo.kl_coef": 0.05, "optim.lr": 1e-5}
     assert found.other_config == {"tag": "a"}
     assert set(found.series) == {"reward/mean", "loss/total"}
+
+
+def test_pairs_that_are_no_steps_are_no_series(tmp_path: Path) -> None:
+    found = log(tmp_path, {"reward": 0.5, "confusion": [[3, 4], [5, 6]], "clip": [0.8, 1.2]})
+    assert values(found, "reward/mean") == [0.5]
+    body = {"a": {"1": 2.0, "x": "y"}, "confusion": [[3, 4], [3, 6]], "text": "z"}
+    assert columns_of(log(tmp_path, body)) == {"a/1"}
+
+
+def columns_of(log: Log) -> set[str]:
+    return set(log.series | log.unknown)
 
 
 def test_held_out_lists_are_joined_by_step(tmp_path: Path) -> None:
@@ -193,6 +213,9 @@ def test_rows_in_reverse_say_the_same(tmp_path: Path) -> None:
         ("Hello, world\nthis is text, 1 line\n", ""),
         ('"a b",c\n"1",2\n', ","),
         ("one column\n1\n", ""),
+        ("epoch  Avg reward\n1 0.5\n2 nan\n", " "),
+        ("name size\na 1\nb 2\n", ""),
+        ("total 12\n1 2 3\n", ""),
     ],
 )
 def test_tables_are_told_by_their_content(head: str, expected: str) -> None:

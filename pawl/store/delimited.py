@@ -1,6 +1,7 @@
-"""Tables of text: CSV with commas, semicolons, tabs or bars, wide or long.
+"""Tables of text: CSV with commas, semicolons, tabs or bars, or columns aligned by spaces.
 
-A long table (a row for each value: step, name, value) is turned into a wide one. Left out: JSON
+A long table (a row for each value: step, name, value) and one with a column for each epoch or step
+are turned into one with a row for each. Left out: JSON
 (`import_plain`), tables of Markdown (`import_markdown`).
 """
 
@@ -9,16 +10,24 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterator, Mapping
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import TextIO
 
 from pawl.errors import PawlError
+from pawl.store.import_markdown import by_columns
 from pawl.store.table import Table
 
 SIGNS = (",", "\t", ";", "|")
+KINDS = {
+    "\t": "TSV",
+    ";": "CSV with semicolons",
+    "|": "CSV with bars",
+    " ": "columns aligned by spaces",
+}
+MOST_METRICS = 2_000  # rows of a table with a column for each epoch
 NAMES = ("tag", "metric", "name", "key", "metric_name")
-EMPTY = ("", "-", "N/A", "None", "null")
+EMPTY = ("", "-", "N/A", "None", "null", "NaN")
 WIDEST = 1 << 16  # characters of a line; a longer one is no row of a table
 
 
@@ -36,7 +45,22 @@ def sign(head: str) -> str:
         whole = len(same) >= len(cells[1:]) - 1  # the last line of the head may be cut
         if same and whole and any(number(cell) is not None for row in same for cell in row):
             return one
-    return ""
+    return " " if _is_aligned(rows[:6]) else ""
+
+
+def _is_aligned(rows: list[str]) -> bool:
+    """Whether rows of numbers stand under a header, between spaces; an index may come first."""
+    body = [line.split() for line in rows[1:]]
+    names = _aligned(rows[0]) if rows else []
+    more = {len(row) - len(names) for row in body}
+    numbers = all(number(cell) is not None or cell in EMPTY for row in body for cell in row)
+    return len(body) > 1 and len(names) > 1 and more <= {0, 1} and numbers and _is_header(names)
+
+
+def _aligned(line: str) -> list[str]:
+    """The names of a header between spaces; two or more part names that hold one themselves."""
+    names = re.split(r"\s{2,}", line.strip())
+    return names if len(names) > 1 else line.split()
 
 
 def _is_header(cells: list[str]) -> bool:
@@ -58,11 +82,10 @@ def fill(path: Path, between: str, table: Table, notes: list[str]) -> str:
     """Fill a table from a file: what kind it was; raises PawlError when it cannot be read."""
     odd = 0
     with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        rows = csv.reader(_lines(file), delimiter=between or ",")
+        rows = _rows(file, between)
         try:
             header = [name.strip() for name in next(rows, [])]
-            body = _wide(header, rows)
-            for row in _from_long(body) if _is_long(header) else body:
+            for row in _records(header, rows):
                 table.add(row)
                 odd += not row
         except csv.Error as e:
@@ -71,8 +94,30 @@ def fill(path: Path, between: str, table: Table, notes: list[str]) -> str:
             notes.append(f"the file cannot be read to its end ({e})")
     if odd:
         notes.append(f"{odd} lines have no cell under any name")
-    kind = {"\t": "TSV", ";": "CSV with semicolons", "|": "CSV with bars"}.get(between, "CSV")
-    return kind
+    return KINDS.get(between, "CSV")
+
+
+def _rows(file: TextIO, between: str) -> Iterator[list[str]]:
+    """The cells of every line, the header's first."""
+    if between != " ":
+        yield from csv.reader(_lines(file), delimiter=between or ",")
+        return
+    names: list[str] = []
+    for line in _lines(file):
+        cells = line.split() if names else _aligned(line)
+        names = names or cells
+        yield cells[len(cells) - len(names) :] if len(cells) > len(names) else cells
+
+
+def _records(header: list[str], rows: Iterator[list[str]]) -> Iterator[Mapping[str, object]]:
+    """Rows by name, whichever way the table lies."""
+    first = list(islice(rows, MOST_METRICS))
+    part = by_columns(header, first) if header else None
+    if part is not None and part.rows:
+        yield from ({part.axis: at, **values} for at, values in part.rows.items())
+        return
+    body = _wide(header, chain(first, rows))
+    yield from _from_long(body) if _is_long(header) else body
 
 
 def _lines(file: TextIO) -> Iterator[str]:

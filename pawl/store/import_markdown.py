@@ -86,7 +86,7 @@ def parts(text: str) -> list[Part]:
     """Every table of a page that holds metrics by epoch or step."""
     found = []
     for header, rows in _tables(text):
-        part = _by_columns(header, rows) or _by_rows(header, rows)
+        part = by_columns(header, rows) or _by_rows(header, rows)
         if part is not None and part.rows:
             found.append(part)
     return found
@@ -118,7 +118,7 @@ def _bare(cell: str) -> str:
     return re.sub(r"\s+", " ", text).strip(" _")
 
 
-def _by_columns(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Part | None:
+def by_columns(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Part | None:
     """A table with a column for each epoch or step; None when it is none."""
     places = {i: place for i, cell in enumerate(header) if i and (place := _place(cell))}
     axis = next((axis for axis, _ in places.values()), "")

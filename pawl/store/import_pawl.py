@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pawl.errors import PawlError
 from pawl.store.files import read_lines
-from pawl.store.import_plain import flat
+from pawl.store.json_shapes import flat
 from pawl.store.json_stream import lines
 from pawl.store.log import Event, Raw, Row
 from pawl.store.table import Table

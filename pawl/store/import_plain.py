@@ -13,15 +13,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from pawl.errors import PawlError
-from pawl.store import delimited
+from pawl.store import delimited, json_shapes
 from pawl.store.json_stream import lines, objects, whole
 from pawl.store.log import Raw, Row
 from pawl.store.table import Table
 
-CONFIGS = ("config", "args", "arguments", "hyperparameters", "hparams", "params", "settings")
 LIST = re.compile(r"^\s*\[")
 LIST_WITHIN = re.compile(r'"[^"\\]*"\s*:\s*\[(?=\s*\{)')
-HELD_OUT = ("eval", "val", "valid", "test", "held")
 EARLY = 1 << 22  # bytes in which the list of a large object has to begin
 WITHOUT = 10_000  # rows without a number, after which none is expected
 HINT = "docs/doctor.md lists the formats"
@@ -61,7 +59,7 @@ def _object(path: Path, head: str, table: Table, notes: list[str]) -> tuple[str,
     """Fill the table from JSON lines or from one object: what it was, and its config."""
     body = whole(path) if not _is_lines(head) else None
     if isinstance(body, Mapping):
-        return _one(body, table)
+        return json_shapes.fill(body, table)
     said = list[str]()
     _fill(table, lines(path, said))
     if table.n:
@@ -82,70 +80,3 @@ def _fill(table: Table, rows: Iterable[Row]) -> None:
 def _is_lines(head: str) -> bool:
     """Whether a first line that is closed is followed by another object."""
     return bool(re.match(r"\s*\{[^\n]*\}[ \t\r]*\n\s*\{", head))
-
-
-def _one(body: Mapping[str, object], table: Table) -> tuple[str, Row]:
-    """Fill the table from one object that was read whole."""
-    config, rest = Row(), dict(body)
-    for name in CONFIGS:
-        inner = rest.get(name)
-        if isinstance(inner, Mapping):
-            config |= flat(inner)
-            del rest[name]
-    while (inner := _only_part(rest)) is not None:
-        rest = dict(inner)
-    lists = {k: v for k, v in rest.items() if isinstance(v, list)}
-    records = {k: rows for k, v in lists.items() if (rows := _records(v))}
-    if records:
-        _merge(records, table)
-        return "JSON object with a list of records", config
-    columns = {k: v for k, v in lists.items() if v and not any(map(_is_nested, v))}
-    if columns:
-        for i in range(max(map(len, columns.values()))):
-            table.add({k: v[i] for k, v in columns.items() if i < len(v)})
-        return "JSON object of columns", config
-    table.add(rest)
-    return "JSON object of named numbers", config
-
-
-def _only_part(body: Mapping[str, object]) -> Mapping[str, object] | None:
-    """The one inner object that holds all numbers of a body; None when there are others."""
-    parts = [v for v in body.values() if isinstance(v, Mapping)]
-    others = [v for v in body.values() if isinstance(v, int | float | list)]
-    return parts[0] if len(parts) == 1 and not others else None
-
-
-def _records(value: list[object]) -> list[Mapping[str, object]]:
-    return [row for row in value if isinstance(row, Mapping)]
-
-
-def _is_nested(value: object) -> bool:
-    return isinstance(value, Mapping | list | str)
-
-
-def _merge(records: Mapping[str, list[Mapping[str, object]]], table: Table) -> None:
-    """Rows of the longest list, then those of held-out lists under the list's name."""
-    main = max(records, key=lambda name: (not _is_held_out(name), len(records[name])))
-    for row in records[main]:
-        table.add(row)
-    for name, rows in records.items():
-        if name != main and _is_held_out(name):
-            for row in rows:
-                steps = {k: v for k, v in row.items() if k in ("step", "epoch", "global_step")}
-                rest = {f"{name}/{k}": v for k, v in row.items() if k not in steps}
-                table.add({**steps, **rest})
-
-
-def _is_held_out(name: str) -> bool:
-    return name.lower().startswith(HELD_OUT)
-
-
-def flat(body: Mapping[str, object], outer: str = "", depth: int = 0) -> Row:
-    """Nested options under dotted names."""
-    found = Row()
-    for key, value in body.items():
-        if isinstance(value, Mapping) and depth < 8:
-            found |= flat(value, f"{outer}{key}.", depth + 1)
-        else:
-            found[f"{outer}{key}"] = value
-    return found

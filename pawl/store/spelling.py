@@ -33,7 +33,8 @@ def plain(source: str) -> str:
     """The plain form of a column's name: lower case, words joined by `_`, without fillers."""
     text = re.sub(r"^(data|logs?|scalars|stats|summary|payload)/", "", source).replace("@", " at ")
     text = re.sub(r"([a-z0-9])([A-Z])|([A-Z]+)(?=[A-Z][a-z])", r"\1\3 \2", text).lower()
-    text = re.sub(r"held\W?_?out", "heldout", text)
+    text = re.sub(r"held[\W_]?out", "heldout", text)
+    text = re.sub(r"reward[\W_]?model", "rm", text)
     words = re.findall(r"[^\W_]+", text)
     out = [i for i, word in enumerate(words) if word in HELD_OUT]
     out += [0] if words and words[0] in FIRST_ONLY and len(words) > 1 else []
