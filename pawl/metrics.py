@@ -173,7 +173,6 @@ _ALL = (
     ),
     _frac("preference/accuracy", "pairs whose chosen answer scores higher / pairs", "up"),
     Metric("preference/margin", "mean over pairs of chosen - rejected score", "1", "up", low=None),
-    Metric("preference/margin_se", "standard error of preference/margin over pairs", "1"),
     Metric("preference/pairs", "pairs behind the accuracy", "pairs"),
     _frac("preference/tie_frac", "pairs with equal scores / pairs", "down"),
     Metric("preference/chosen_reward", "mean score of the chosen answers", "1", low=None),

@@ -1,6 +1,6 @@
-"""Rules about single samples against each other: pay, advantage, text, and where problems stand.
+"""Rules about single samples against each other: pay, advantage and text.
 
-Codes D117 to D121. They need rows with problem, text and score, as Pawl writes them and as others'
+Codes D117 to D119. They need rows with problem, text and score, as Pawl writes them and as others'
 dumps may. Left out: how often a total occurs (`rules_atoms`), how texts read (`rules_text`).
 """
 
@@ -163,57 +163,5 @@ def pay_ignores_tests(s: Signals) -> Iterator[Finding]:
             f"their share of tests passed: {min(t for t, _ in seen):.2f} to "
             f"{max(t for t, _ in seen):.2f}",
             causes=(("reward-bug", 0.9, "the total does not follow its components"),),
-            early=True,
-        )
-
-
-@rule("D120", "held-out-trained-on", "samples")
-def held_out_trained_on(s: Signals) -> Iterator[Finding]:
-    """Problems of the evaluation were trained on.
-
-    What: problem ids stand among the samples of training and among those of the evaluation.
-    Why it matters: the held-out figure then measures memory; every comparison with it is void.
-    Evidence needed: samples of both, with problem ids.
-    Traps: equal ids of different sets; an evaluation on training problems that says so.
-    Fix: split again by specification, and evaluate all checkpoints anew.
-    Source: definition of a held-out set.
-    """
-    if s.log.leaked:
-        yield found(
-            "critical",
-            "invalid",
-            "samples, eval/pass_at_1",
-            f"{len(s.log.leaked)} problems of the evaluation were trained on",
-            f"the first: {', '.join(s.log.leaked[:3])}",
-            causes=(("leakage", 0.95, "evaluation problems among the training samples"),),
-            series=("eval/pass_at_1",),
-            early=True,
-        )
-
-
-@rule("D121", "end-token-lost", "length/eos_frac", "length/truncated_frac")
-def end_token_lost(s: Signals) -> Iterator[Finding]:
-    """Completions that ended by themselves are recorded without their end token.
-
-    What: completions that end in an end token and those cut at the limit make up less than 90% of
-    all, in a run of Pawl without stop strings.
-    Why it matters: an end token that is not among the trained tokens is never learned: nobody pays
-    for ending.
-    Evidence needed: both shares, and a config that names no stop strings.
-    Traps: stop strings end a text without an end token, so other libraries are left out.
-    Fix: keep the end token in the sample and in the loss mask.
-    Source: token in, token out.
-    """
-    if s.log.library != "pawl" or s.log.config.get("rollout.stop"):
-        return
-    a_N, b_N = s.paired("length/eos_frac", "length/truncated_frac")
-    if len(a_N) >= 3 and float(np.mean(a_N + b_N)) < 0.9:
-        yield found(
-            "critical",
-            "invalid",
-            "length/eos_frac",
-            f"{np.mean(a_N):.0%} of the completions have an end token, {np.mean(b_N):.0%} are cut",
-            causes=(("template-or-eos", 0.95, "end tokens are cut off before training"),),
-            series=("length/eos_frac", "length/truncated_frac"),
             early=True,
         )

@@ -8,12 +8,12 @@ anything but a diagnosis (`read`).
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 
 from pawl.errors import PawlError
+from pawl.store import trained
 from pawl.store.files import read_lines
 from pawl.store.json_shapes import flat
 from pawl.store.json_stream import lines
@@ -23,8 +23,6 @@ from pawl.store.table import Table
 FORMAT = "run folder of Pawl"
 FILES = ("run.json", "steps.jsonl", "events.jsonl")  # any of them stands for its folder
 SAMPLES = 200  # of the newest that are kept, and of the first
-NEWEST = {"step": 100, "eval": 2}  # files that problem ids are taken from
-PROBLEM, ID_WITHIN = re.compile(r'"problem_id":"((?:[^"\\\\]|\\\\.)*)"'), 1_000
 HEAVY = ("tokens", "kept")  # fields of a sample that no rule reads
 SAYING = ("text", "what", "error", "reason", "why", "checkpoint", "outcome", "files")
 
@@ -65,6 +63,7 @@ def read_folder(path: Path) -> list[Raw]:
     elif table.n < 2:
         notes.append("the state before training is the only record yet")
     config, packages = facts.get("config"), facts.get("packages")
+    trained.add(table, path)
     events = list(_events(_until_odd(path / "events.jsonl", notes)))
     parent = facts.get("parent")
     if isinstance(parent, Mapping) and not any(e.kind == "fork" for e in events):
@@ -76,7 +75,6 @@ def read_folder(path: Path) -> list[Raw]:
         raw.version = str(packages.get("pawl") or "")
     raw.checks = list(_until_odd(path / "preflight.jsonl", notes))
     raw.samples, raw.first_samples = _newest(path, notes), _first(path, notes)
-    raw.leaked = tuple(sorted(_ids(path, "step", notes) & _ids(path, "eval", notes)))
     return [raw]
 
 
@@ -131,19 +129,6 @@ def _first(path: Path, notes: list[str]) -> tuple[Row, ...]:
 
 def _light(row: Row) -> Row:
     return {k: v for k, v in row.items() if k not in HEAVY}
-
-
-def _ids(path: Path, kind: str, notes: list[str]) -> set[str]:
-    """Problems among the samples of training or of evaluations, of the newest files alone."""
-    files = sorted((path / "samples").glob(f"{kind}-*.jsonl"), reverse=True)
-    found = set()
-    for file in files[: NEWEST[kind]]:
-        try:
-            with file.open(encoding="utf-8", errors="replace") as rows:
-                found |= {m[1] for row in rows if (m := PROBLEM.search(row[:ID_WITHIN]))}
-        except OSError as e:
-            notes.append(f"{file.name} cannot be read: {e}")
-    return found
 
 
 def _number(value: object, other: float) -> float:

@@ -42,8 +42,8 @@ class Raw:
 
     names: the user's own column map, source name -> canonical name. defaults: options of the
     library that the file does not state. kind: as Log.kind, where only the source can tell.
-    at_least, below: bounds on an unknown version, by what the source has. leaked: problems seen among the
-    samples of training and of the evaluation. samples: the newest; first_samples: some of the first.
+    at_least, below: bounds on an unknown version, by what the source has. samples: the newest;
+    first_samples: some of the first.
     """
 
     path: Path
@@ -61,7 +61,6 @@ class Raw:
     kind: str = ""
     at_least: str = ""
     below: str = ""
-    leaked: tuple[str, ...] = ()
     first_samples: tuple[Row, ...] = ()
 
 
@@ -112,7 +111,6 @@ class Log:
     notes: list[str]
     samples: tuple[Row, ...] = ()
     defaults: tuple[str, ...] = ()
-    leaked: tuple[str, ...] = ()
     first_samples: tuple[Row, ...] = ()
 
 
@@ -198,7 +196,6 @@ def canonical(raw: Raw) -> Log:
         notes,
         raw.samples,
         defaults,
-        raw.leaked,
         raw.first_samples,
     )
 
