@@ -128,8 +128,8 @@ var pawlCharts = (function () {
       u.setScale("x", { min: one.chart.x[0], max: one.chart.x[n - 1] });
       return;
     }
-    const i = u.cursor.idx === null || u.cursor.idx === undefined ? n - 1 : u.cursor.idx;
-    const to = Math.min(n - 1, Math.max(0, i + (key === "ArrowLeft" ? -1 : 1)));
+    const i = one.at ?? u.cursor.idx ?? n - 1;
+    const to = one.at = Math.min(n - 1, Math.max(0, i + (key === "ArrowLeft" ? -1 : 1)));
     u.setCursor({
       left: u.valToPos(one.chart.x[to], "x"),
       top: u.valToPos(one.chart.y[to], "y"),
@@ -153,8 +153,9 @@ var pawlCharts = (function () {
   });
 
   function add(plot, said, chart, events, group, tall) {
-    const one = { plot, said, chart, events, group, tall, u: null };
+    const one = { plot, said, chart, events, group, tall, u: null, at: null };
     live.push(one);
+    plot.addEventListener("pointermove", () => (one.at = null));
     plot.addEventListener("keydown", (e) => keys(one, e));
     seen.observe(plot);
     sized.observe(plot);
