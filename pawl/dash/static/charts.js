@@ -112,15 +112,24 @@ var pawlCharts = (function () {
 
   // Left and right move the cursor from point to point, Escape shows all again.
   function keys(one, e) {
-    const u = one.u, n = one.chart.x.length;
-    if (!u || !["ArrowLeft", "ArrowRight", "Escape"].includes(e.key)) return;
+    if (!["ArrowLeft", "ArrowRight", "Escape"].includes(e.key)) return;
     e.preventDefault();
-    if (e.key === "Escape") {
+    if (!one.u) draw(one);
+    if (one.u) act(one, e.key);
+  }
+
+  function act(one, key) {
+    const u = one.u, n = one.chart.x.length;
+    if (u.status !== 1) {
+      requestAnimationFrame(() => act(one, key)); // not laid out yet
+      return;
+    }
+    if (key === "Escape") {
       u.setScale("x", { min: one.chart.x[0], max: one.chart.x[n - 1] });
       return;
     }
-    const i = u.cursor.idx === null || u.cursor.idx === undefined ? n - 1 : u.cursor.idx;
-    const to = Math.min(n - 1, Math.max(0, i + (e.key === "ArrowLeft" ? -1 : 1)));
+    const i = one.at ?? u.cursor.idx ?? n - 1;
+    const to = one.at = Math.min(n - 1, Math.max(0, i + (key === "ArrowLeft" ? -1 : 1)));
     u.setCursor({
       left: u.valToPos(one.chart.x[to], "x"),
       top: u.valToPos(one.chart.y[to], "y"),
@@ -144,8 +153,9 @@ var pawlCharts = (function () {
   });
 
   function add(plot, said, chart, events, group, tall) {
-    const one = { plot, said, chart, events, group, tall, u: null };
+    const one = { plot, said, chart, events, group, tall, u: null, at: null };
     live.push(one);
+    plot.addEventListener("pointermove", () => (one.at = null));
     plot.addEventListener("keydown", (e) => keys(one, e));
     seen.observe(plot);
     sized.observe(plot);
