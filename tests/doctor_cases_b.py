@@ -52,6 +52,24 @@ def drawn(lengths: Iterable[int]) -> list[dict[str, object]]:
     ]
 
 
+def with_losses(extra: int, other: dict[str, object] | None = None) -> Log:
+    """Five steps of a token-mean loss over the samples and `extra` tokens of each prompt."""
+    rng = np.random.default_rng(0)
+    samples: list[dict[str, object]] = []
+    losses = []
+    for step in range(1, 6):
+        credit, tokens = rng.normal(size=16), rng.integers(5, 60, 16)
+        credit -= credit.mean()
+        losses.append(-float(credit @ (tokens + extra)) / float((tokens + extra).sum()))
+        pairs = zip(credit, tokens, strict=True)
+        samples += [{"step": step, "advantage": float(a), "n_tokens": int(n)} for a, n in pairs]
+    plain = {"loss": "clip", "epochs": 1, "minibatches": 1, "kl_coef": 0, "entropy_coef": 0}
+    words = {"correction": "none", "filter": "", "zero_signal": "keep", "normaliser": "token"}
+    config = {f"algo.{name}": value for name, value in (plain | words).items()}
+    columns = {R: flat(n=5), "loss/total": losses, "batch_samples": np.full(5, 16)}
+    return log(columns, config=config | (other or {}), samples=samples)
+
+
 def waves(n: int = 300, epochs: int = 3) -> tuple[np.ndarray, np.ndarray]:
     """Epoch and a length that grows within each epoch, as of sorted problems."""
     epoch = np.arange(1, n + 1) * epochs / n
@@ -393,6 +411,7 @@ SICK: dict[str, tuple[Callable[[], Log], str, str]] = {
     ),
     "D915": (lambda: log({R: flat()}, samples=drawn(range(30))), "critical", "data-order"),
     "D916": (lambda: held(rising(), line(0.3, 0.34, 20, 0.005)), "info", ""),
+    "D611": (lambda: with_losses(3), "critical", "loss-covers-prompt"),
 }
 
 # code -> healthy logs that have all that the rule needs, traps among them
@@ -608,4 +627,5 @@ HEALTHY: dict[str, list[Callable[[], Log]]] = {
     "D914": [lambda: log({R: rising(), "eval/trained_frac": np.array([0.0])})],
     "D915": [lambda: log({R: flat()}, samples=drawn(np.random.default_rng(1).permutation(30)))],
     "D916": [lambda: held(rising(), line(0.3, 0.6, 20, 0.01))],
+    "D611": [lambda: with_losses(0), lambda: with_losses(3, {"algo.kl_coef": 0.1})],
 }

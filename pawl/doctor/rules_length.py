@@ -17,6 +17,7 @@ from pawl.doctor.texts import texts
 from pawl.types import Finding
 
 TRUNCATED = 0.5
+BEGINS = 0.1  # p of a rise that may be beginning
 RETURNED = 0.15  # share of completions that are cut again
 GROWN, SHRUNK = 1.3, 0.5  # last over first length
 
@@ -59,8 +60,9 @@ def truncation_bound(s: Signals) -> Iterator[Finding]:
         )
         return
     cap = s.cap()
+    begins = trend.difference > 0 and min(trend.p, trend.confirm_p) < BEGINS
     yield found(
-        "critical",
+        "warning" if begins else "critical",
         "fault",
         "length/truncated_frac" if how == "measured" else "length/mean",
         f"{now:.0%} of the completions are cut at the limit and the reward does not rise",

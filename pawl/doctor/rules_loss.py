@@ -1,6 +1,6 @@
 """Rules about the loss: when it says something, and when it cannot.
 
-Codes D609 and D610. Left out: where a preference loss starts (`rules_preference`).
+Codes D609 to D611. Left out: where a preference loss starts (`rules_preference`).
 """
 
 from __future__ import annotations
@@ -116,3 +116,84 @@ def loss_near_zero(s: Signals) -> Iterator[Finding]:
             else f"{np.mean(x_N < 0):.0%} of the policy losses are negative, which means nothing",
             series=("loss/total",),
         )
+
+
+@rule("D611", "loss-identity", "loss/total", "samples", kinds=("policy",), proof="real")
+def loss_identity(s: Signals) -> Iterator[Finding]:
+    """The logged loss is not the one that advantages and lengths of its own samples give.
+
+    What: with one update a batch, no KL and no entropy bonus the ratio is 1, and the loss is minus
+    the advantages' mean by the normaliser's weights; two whole steps or more, and two of three, differ by over 4%.
+    Why it matters: other tokens than the sampled ones stand in the loss: prompt, padding, or a
+    count that is not theirs. The policy is trained on them.
+    Evidence needed: samples with advantage and tokens of whole steps, and the loss's options (Pawl
+    records them).
+    Traps: any other term in the loss breaks the identity by design: the rule is silent then, and
+    where trainer and scoring pass already disagree (D108).
+    Fix: sum the loss's mask: it must equal the sampled tokens.
+    Source: GRPO (Shao et al. 2024), eq. 3 at equal policies; docs/algorithms.md.
+    """
+    if s.log.library != "pawl" or not _plain_loss(s):
+        return
+    first = s.values("policy/ratio_max_first_pass")
+    if len(first) and float(first.max()) > 1.01:
+        return
+    logged = dict(zip(s.steps("loss/total"), s.values("loss/total"), strict=True))
+    sizes = dict(zip(s.steps("batch_samples"), s.values("batch_samples"), strict=True))
+    off = []
+    for step, rows in _by_step(s).items():
+        if step not in logged or len(rows) != sizes.get(step) or any(None in r for r in rows):
+            continue
+        credit, tokens = np.array(rows, np.float64).T
+        expected = _expected(s, credit, tokens)
+        gap = abs(float(logged[step]) - expected)
+        off.append((gap > max(0.04 * abs(expected), 2e-4), step, float(logged[step]), expected))
+    bad = [entry for entry in off if entry[0]]
+    if len(bad) < 2 or 3 * len(bad) < 2 * len(off):
+        return
+    yield found(
+        "critical",
+        "invalid",
+        f"loss/total, steps {bad[0][1]:g} to {bad[-1][1]:g}",
+        "the loss is not that of its samples: other tokens take part in it",
+        *(f"step {step:g}: logged {a:.4g}, by the samples {b:.4g}" for _, step, a, b in bad[:3]),
+        causes=(
+            ("loss-covers-prompt", 0.9, "tokens that were not sampled stand in the loss"),
+            ("algebraic-identity", 0.2, "or advantages cancel where they must not"),
+        ),
+        series=("loss/total",),
+        early=True,
+    )
+
+
+def _plain_loss(s: Signals) -> bool:
+    """Whether the loss is the surrogate at ratio 1 and nothing else."""
+    plain = {"algo.epochs": 1, "algo.minibatches": 1, "algo.kl_coef": 0, "algo.entropy_coef": 0}
+    words = {"algo.correction": "none", "algo.filter": "", "algo.zero_signal": "keep"}
+    told = s.log.config.get("algo.loss") in ("clip", "gspo")
+    return (
+        told
+        and all(s.option(name) == value for name, value in plain.items())
+        and all(s.log.config.get(name) == value for name, value in words.items())
+    )
+
+
+def _by_step(s: Signals) -> dict[float, list[tuple[object, object]]]:
+    """(advantage, tokens) of the samples of each step."""
+    found_: dict[float, list[tuple[object, object]]] = {}
+    for row in s.log.samples:
+        step = row.get("step")
+        if isinstance(step, int | float):
+            pair = row.get("advantage"), row.get("n_tokens")
+            found_.setdefault(float(step), []).append(pair)
+    return found_
+
+
+def _expected(s: Signals, credit: Floats, tokens: Floats) -> float:
+    """Minus the mean advantage by the weights of the configured normaliser."""
+    if s.log.config.get("algo.normaliser") == "sequence":
+        return -float(credit.mean())
+    total = float(credit @ tokens)
+    if s.log.config.get("algo.normaliser") == "constant":
+        return -total / (len(credit) * (s.option("rollout.max_tokens") or 1.0))
+    return -total / max(float(tokens.sum()), 1.0)

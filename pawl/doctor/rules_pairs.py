@@ -21,7 +21,7 @@ NEAR = 0.56  # an accuracy that nobody wants
 GAP = 0.1
 
 
-@rule("D804", "accuracy-at-chance", f"{TRAIN}|{HELD}")
+@rule("D804", "accuracy-at-chance", f"{TRAIN}|{HELD}", proof="real")
 def at_chance(s: Signals) -> Iterator[Finding]:
     """Preference accuracy cannot be told from a coin.
 
