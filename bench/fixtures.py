@@ -3,19 +3,23 @@
     python -m venv ENV
     ENV/bin/pip install torch==2.13.0 trl==1.16.0 transformers wandb tensorboard trackio
     ENV/bin/python bench/fixtures.py OUT
+    OLD/bin/python bench/fixtures.py OUT old
 
 Tiny random models of 2 layers, CPU, a minute, nothing sent anywhere (offline modes, no telemetry).
 Written by transformers 5.23.0, trl 1.16.0, wandb 0.31.0, tensorboard 2.21.0, trackio 0.43.0 (the
 versions in use are printed). One GRPO run, made twice with one seed, reports to all of them, so
 that five files tell of the same steps. Host name, paths and process numbers are replaced by neutral
-ones; weights, optimiser states and tokenizers are thrown away. Left out: libraries whose logs the
-tests build by themselves.
+ones; weights, optimiser states and tokenizers are thrown away. `old` writes, with a release before
+the present format, the history and the options of a GRPO run and the rewards of its batches, which
+show what reward_std was: trl 0.16.1 (transformers 4.49, accelerate 1.4, datasets 3.3) and 0.26.2
+(4.57, 1.11, 4.4). Left out: libraries whose logs the tests build by themselves.
 """
 
 from __future__ import annotations
 
 import contextlib
 import gzip
+import json
 import os
 import shutil
 import sys
@@ -235,12 +239,44 @@ def keep(source: Path, target: Path) -> None:
         shutil.copy(path, target / inner)
 
 
+def older(out: Path) -> None:
+    """A GRPO run of an older release, with the rewards of every batch."""
+    from datasets import Dataset
+    from trl import GRPOConfig, GRPOTrainer
+
+    model, tokenizer = tiny("causal")
+    tokenizer.padding_side, tokenizer.model_input_names = "left", ["input_ids", "attention_mask"]
+    batches: list[list[float]] = []
+
+    def recorded(completions: list[str], **_: object) -> list[float]:
+        batches.append(vowels(completions))
+        return batches[-1]
+
+    args = {"num_generations": 4, "max_completion_length": 12, "beta": 0.04, "save_steps": 6}
+    args["logging_dir"] = "run/logs"  # else named after the host
+    newer = ("project", "gradient_checkpointing")
+    known = {k: v for k, v in common("run", **args).items() if k not in newer}
+    GRPOTrainer(
+        model=model,
+        processing_class=tokenizer,
+        reward_funcs=[recorded],
+        args=GRPOConfig(**known),
+        train_dataset=Dataset.from_dict({"prompt": PROMPTS}),
+    ).train()
+    target = out / f"trl_{version('trl')}"
+    keep(Path("run"), target)
+    (target / "rewards.json").write_text(json.dumps(batches))
+
+
 def main() -> None:
     out = Path(sys.argv[1]).resolve()
     work = out / "work"
     work.mkdir(parents=True)
     os.environ.update(NEUTRAL)
     os.chdir(work)
+    if sys.argv[2:] == ["old"]:
+        older(out)
+        return
     for name in ("transformers", "trl", "torch", "wandb", "tensorboard", "trackio"):
         print(name, version(name))
     run = wandb_run("grpo")

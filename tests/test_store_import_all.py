@@ -65,6 +65,8 @@ def test_signatures_tell_libraries_apart() -> None:
     assert library_of(VERL) == "verl"
     assert library_of(["reward", "loss", "kl"]) == "any"
     assert library_of([]) == "any"
+    ppo_of_trl = ["val/ratio", "policy/entropy_avg", "policy/clipfrac_avg", "loss/policy_avg"]
+    assert library_of([*ppo_of_trl, "objective/kl"]) != "open_instruct"
     roll = [
         "actor/pg_loss",
         "critic/score/mean",

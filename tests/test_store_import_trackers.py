@@ -110,6 +110,15 @@ def test_event_files_of_one_folder_are_one_log() -> None:
     assert [(e.step, e.kind) for e in log.events] == [(6, "resume")]
 
 
+def test_event_files_of_inner_folders_are_logs_of_their_own(tmp_path: Path) -> None:
+    for name in ("a", "a/b"):
+        (tmp_path / name).mkdir()
+        shutil.copy(EVENTS, tmp_path / name)
+    (tmp_path / "a" / "empty").mkdir()
+    (tmp_path / "a" / "empty" / "a.tfevents").write_bytes(record(number(1, 1, bytes(8))))
+    assert [log.path.name for log in read_logs(tmp_path)] == ["a", "b"]
+
+
 def test_a_spike_among_many_events_stays(tmp_path: Path) -> None:
     path = tmp_path / "events.out.tfevents.1.host.1.0"
     n = 12_000
@@ -274,7 +283,7 @@ def test_a_chart_of_several_runs(tmp_path: Path) -> None:
     assert second.series["reward/mean"].source == "train/reward"
 
 
-@pytest.mark.parametrize("form", ["lines", "list", "csv"])
+@pytest.mark.parametrize("form", ["lines", "list", "csv", "columns", "lists"])
 def test_a_history(tmp_path: Path, form: str) -> None:
     rows = [
         {"_step": i, "_runtime": 0.5 * i, "_timestamp": 1e9, "reward": i / 4, "kl": None}
@@ -285,12 +294,31 @@ def test_a_history(tmp_path: Path, form: str) -> None:
         lines = [",_step,_runtime,reward", *(f"{i},{i},0.5,{i / 4}" for i in range(4))]
         path = path.with_suffix(".csv")
         path.write_text("\n".join(lines))
+    elif form in ("columns", "lists"):
+        columns = {name: [row[name] for row in rows] for name in rows[0]}
+        numbered = {k: {str(i): x for i, x in enumerate(v)} for k, v in columns.items()}
+        path.write_text(json.dumps(columns if form == "lists" else numbered))
     else:
         path.write_text(json.dumps(rows) if form == "list" else "\n".join(map(json.dumps, rows)))
     log = one(path)
     assert "W&B" in log.format
     assert log.step_N.tolist() == [0, 1, 2, 3]
     assert log.series["reward/mean"].value_N.tolist() == [0, 0.25, 0.5, 0.75]
+
+
+def test_the_spelling_of_trackers_counts_in_any_file(tmp_path: Path) -> None:
+    path = tmp_path / "001.csv"
+    names = "train/global_step,train/rewards/f/mean,train/reward_std,train/completions/mean_length"
+    path.write_text(f"{names},eval/reward\n1,0.5,0.1,20,\n2,0.6,0.2,21,0.7\n")
+    log = one(path)
+    assert log.library == "trl"
+    assert log.series["component/f"].source == "train/rewards/f/mean"
+    assert log.series["eval/reward_mean"].value_N.tolist() == [0.7]
+    exported = [{"_step": 9 * i, "_timestamp": 1e9, "train/global_step": i} for i in (1, 2)]
+    rows = [{**row, "train/reward_std": 0.1, "train/rewards/f/mean": 0.2} for row in exported]
+    path = tmp_path / "001.json"
+    path.write_text(json.dumps(rows))
+    assert one(path).step_N.tolist() == [1, 2]
 
 
 def test_every_run_of_a_trackio_file(tmp_path: Path) -> None:

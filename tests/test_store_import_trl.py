@@ -140,7 +140,12 @@ def test_not_a_number_in_every_spelling(tmp_path: Path) -> None:
 
 
 def test_a_closing_summary_is_no_step(tmp_path: Path) -> None:
-    end = {"step": 2, "train_runtime": 3.5, "train_loss": 99.0, "total_flos": 1e9}
+    end: dict[str, object] = {
+        "step": 2,
+        "train_runtime": 3.5,
+        "train_loss": 99.0,
+        "total_flos": 1e9,
+    }
     log = logged(tmp_path, {"step": 1, "loss": 0.5}, {"step": 2, "loss": 0.4}, end)
     assert log.series["loss/total"].value_N.tolist() == [0.5, 0.4]
     assert not log.unknown
@@ -266,6 +271,34 @@ def test_figures_of_the_groups() -> None:
     assert log.series["within/vowels"].value_N[1] == pytest.approx(np.mean(stds))
     shares = [len({row["completion"] for row in group}) / 4 for group in groups]
     assert log.series["group/distinct_frac"].value_N[1] == np.mean(shares)
+
+
+@pytest.mark.parametrize("name", ["trl_0.16.1", "trl_0.26.2"])
+def test_what_older_releases_measured(tmp_path: Path, name: str) -> None:
+    """reward_std was the mean of the groups' deviations: the batches' own rewards say so."""
+    batches = np.array(json.loads((LOGS / name / "rewards.json").read_text())).reshape(6, 2, 4)
+    want = batches.std(axis=2, ddof=1).mean(axis=1)
+    assert np.abs(batches.reshape(6, 8).std(axis=1, ddof=1) - want).max() > 0.01
+    shutil.copytree(LOGS / name, tmp_path / "out")
+    (tmp_path / "out" / "README.md").unlink(missing_ok=True)
+    for path in (LOGS / name, tmp_path / "out"):
+        log = one(path)
+        told = name == "trl_0.16.1" or path == LOGS / name  # 0.26 or 0.27 by options alone
+        spread = log.series["reward/within_std" if told else "reward/spread"]
+        assert spread.value_N == pytest.approx(want, rel=1e-5)
+        assert "sequences" in log.series["policy/kl_ref"].aggregation
+        assert log.config["algo.kl_coef"] == 0.04
+    assert any("before 0.26" in note for note in log.notes) == (name == "trl_0.16.1")
+
+
+def test_reward_std_of_the_present_release_is_the_batch_s() -> None:
+    import pyarrow.parquet
+
+    file = LOGS / "trl" / "completions" / "completions_00002.parquet"
+    rewards = pyarrow.parquet.read_table(file).column("vowels").to_numpy()
+    assert one(LOGS / "trl").series["reward/std"].value_N[1] == pytest.approx(
+        rewards.std(ddof=1), rel=1e-6
+    )
 
 
 def test_steps_after_the_last_checkpoint_come_from_tensorboard(tmp_path: Path) -> None:

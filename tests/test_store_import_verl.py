@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 from framework_logs import CYAN, RESET, VERL, log_of, ray, values, verl_line, write
 
+from pawl.doctor import prescribe
 from pawl.doctor.diagnose import diagnose
+from pawl.doctor.signals import Signals
 from pawl.store import import_verl_dump
 from pawl.store.log import canonical
 from pawl.store.recognise import read_logs
@@ -220,3 +222,18 @@ def test_verl_rollout_dump(tmp_path: Path) -> None:
     assert values(log, "component/fmt") == [1.0, 1.0, 1.0]
     assert log.samples[-1]["completion"] == "</script>"
     assert read_logs(folder / "1.jsonl")[0].format == "rollout dump of verl"
+
+
+def test_a_change_is_advised_in_verls_words(tmp_path: Path) -> None:
+    config = "{'actor_rollout_ref': {'actor': {'optim': {'lr': 0.001}}, 'rollout': {'n': 8}}}"
+    words = dict.fromkeys(("why", "expected", "risk", "verify"), "-")
+    fixes = []
+    for text in (f"{config}\n{verl_line(1)}\n", f"{verl_line(1)}\n"):
+        signals = Signals(log_of(tmp_path, text))
+        fixes.append(prescribe.scaled(signals, "optim.lr", 0.1, **words))
+    told, unknown = fixes
+    assert told
+    assert unknown
+    assert told.name == unknown.name == "actor_rollout_ref.actor.optim.lr"
+    assert (told.before, told.after) == ("0.001", "0.0001")
+    assert (unknown.before, unknown.after) == ("", "/ 10")

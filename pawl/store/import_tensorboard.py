@@ -14,6 +14,7 @@ import json
 import re
 import struct
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 from pawl.errors import PawlError
@@ -24,6 +25,7 @@ from pawl.store.wire import fields, masked_crc, real, signed, text, varint
 
 FORMAT = "TensorBoard event file"
 NAME = "*tfevents*"
+MANY = 10_000  # event files below a folder
 MOST = 1 << 28  # bytes; no record is longer
 SUMMED = 1 << 16  # bytes; longer ones (images) are taken without their checksum
 CONFIG_TAGS = ("args/text_summary", "args", "config/text_summary", "hparams/text_summary")
@@ -47,8 +49,20 @@ def takes_folder(path: Path) -> bool:
 
 
 def read_folder(path: Path) -> list[Raw]:
-    """The event files of the folder as one log."""
-    return [_read(path, sorted((p for p in path.glob(NAME) if p.is_file()), key=_start))]
+    """The event files of the folder as one log, then those of each folder within it."""
+    inner = {p.parent for p in islice(path.rglob(NAME), MANY) if p.is_file()} - {path}
+    raws = [read_one_folder(path)]
+    for folder in sorted(inner):
+        try:
+            raws.append(read_one_folder(folder))
+        except PawlError:  # no scalar, such as one of hyperparameters
+            continue
+    return raws
+
+
+def read_one_folder(path: Path) -> Raw:
+    """The event files of the folder itself as one log; raises PawlError without a scalar."""
+    return _read(path, sorted((p for p in path.glob(NAME) if p.is_file()), key=_start))
 
 
 def read(path: Path) -> Raw:

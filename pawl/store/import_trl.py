@@ -30,7 +30,8 @@ def looks_like(path: Path, head: str) -> bool:
     """Whether a file holds a log history, or begins with a list of its rows."""
     start = head.lstrip("\ufeff \t\r\n")[:1]
     if start == "[":
-        return trl.is_trl(_first_names(head))
+        names = _first_names(head)
+        return trl.is_trl(names) and not {"_step", "_timestamp"} & names
     return start == "{" and (bool(HISTORY.search(head)) or _comes_late(path, head))
 
 

@@ -49,7 +49,10 @@ def read_folder(path: Path) -> list[Raw]:
     raw.path = path
     raw.format = f"output folder of TRL, {state.relative_to(path)}"
     trainer = ""
-    for card in (state.parent / CARD, path / CARD, path.parent / CARD):
+    cards = {state.parent / CARD, path / CARD}
+    if CHECKPOINT.match(path.name):
+        cards.add(path.parent / CARD)
+    for card in sorted(cards, key=lambda card: -len(card.parts)):
         if card.is_file() and not raw.version:
             with card.open(encoding="utf-8", errors="replace") as file:
                 raw.version, trainer = trl.from_card(file.read(CARD_SIZE))
@@ -102,7 +105,7 @@ def _events(path: Path) -> Raw | None:
     folders = sorted({p.parent for p in path.glob("runs/*/*tfevents*") if p.is_file()})
     for folder in reversed(folders):
         try:
-            (raw,) = import_tensorboard.read_folder(folder)
+            raw = import_tensorboard.read_one_folder(folder)
         except PawlError:
             continue
         if raw.library == "trl":

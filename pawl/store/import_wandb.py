@@ -31,6 +31,7 @@ MOST = 1 << 28  # bytes; no record is longer
 HISTORY, CONFIG, ALERT, METRIC, RUN, EXIT = 2, 5, 10, 12, 17, 18  # of Record
 RUN_CONFIG = 4  # of RunRecord
 LOOK = 1 << 20  # bytes at the start in which a run declares its step
+DECIMAL = re.compile(rb"-?\d+\.\d+(?:[eE][-+]?\d+)?")
 REQUIREMENT = re.compile(r"^trl==(\S+)$", re.MULTILINE)
 
 
@@ -202,9 +203,10 @@ def _plain(number: int, value: Value) -> object:
         return real(value)
     if number == 7:
         return text(value)
-    if number in (8, 16):
+    if number in (8, 16) and isinstance(value, bytes):
         try:
-            return json.loads(text(value))
+            # Most are numbers, and this is faster.
+            return float(value) if DECIMAL.fullmatch(value) else json.loads(text(value))
         except (ValueError, RecursionError):
             return None
     return None

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pawl.errors import PawlError
 from pawl.store import trackers
-from pawl.store.json_stream import lines, objects
+from pawl.store.json_stream import lines, objects, whole
 from pawl.store.log import Raw, Row
 from pawl.store.table import Table
 
@@ -26,6 +26,7 @@ OTHER_FIRST = ("global_step", "step", "epoch")
 EXTREMES = ("__MIN", "__MAX")
 LIST = re.compile(r"^\s*\[")
 BETWEEN = " - "
+COLUMNS = re.compile(r'"_step"\s*:\s*[{\[]')
 KEYS = re.compile(r'"_step"\s*:')
 CLOCK = re.compile(r'"_(?:runtime|timestamp)"\s*:')
 
@@ -67,7 +68,7 @@ def read(path: Path) -> list[Raw]:
         raws = _chart(path)
     else:
         raw = Raw(path, HISTORY, "any", Table())
-        raws = [trackers.fill(raw, _history(path, raw.notes, kind))]
+        raws = [trackers.fill(raw, _history(path, raw.notes, kind, head))]
     raws = [raw for raw in raws if raw.table.columns]
     if not raws:
         raise PawlError(
@@ -86,11 +87,23 @@ def _cells(path: Path, notes: list[str]) -> Iterator[Row]:
             notes.append(f"the CSV breaks off ({error}); what came before was read")
 
 
-def _history(path: Path, notes: list[str], kind: str) -> Iterator[Row]:
-    """Rows of a JSON list, of JSON lines, or of a CSV."""
+def _history(path: Path, notes: list[str], kind: str, head: str) -> Iterator[Row]:
+    """Rows of a JSON list, of an object of columns, of JSON lines, or of a CSV."""
     if kind == "[":
         return objects(path, LIST, notes)
+    if kind == "{" and COLUMNS.search(head):
+        return _by_columns(whole(path))
     return lines(path, notes) if kind == "{" else _cells(path, notes)
+
+
+def _by_columns(body: object) -> Iterator[Row]:
+    """Rows of `run.history().to_json()`: every column an object by row number, or a list."""
+    rows: dict[str, Row] = {}
+    for name, column in body.items() if isinstance(body, dict) else ():
+        pairs = enumerate(column) if isinstance(column, list) else ()
+        for place, value in column.items() if isinstance(column, dict) else pairs:
+            rows.setdefault(str(place), {})[name] = value
+    yield from rows.values()
 
 
 def _chart(path: Path) -> list[Raw]:

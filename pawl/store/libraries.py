@@ -49,6 +49,14 @@ def _present(pattern: str, names: set[str]) -> bool:
     return any(fnmatch.fnmatchcase(name, pattern) for name in names)
 
 
+def own_name(library: str, column: str) -> str:
+    """A tracker's column as the library itself calls it: TRL's train/kl is kl (`spelling`)."""
+    for start, own in names_of(library).get("spelling", {}).items():
+        if column.startswith(start):
+            return str(own) + column.removeprefix(start)
+    return column
+
+
 def add_derived(table: Table, library: str) -> None:
     """Add the columns that follow from others: weighted sums over rows that hold every term.
 

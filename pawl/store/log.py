@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from pawl.metrics import CATALOGUE
-from pawl.store.libraries import add_derived, library_of, names_of
+from pawl.store.libraries import add_derived, library_of, names_of, own_name
 from pawl.store.spelling import STEP_FORMS, plain
 from pawl.store.table import Floats, Places, Table, in_order, last_of_each
 
@@ -40,10 +40,9 @@ class Event:
 class Raw:
     """What an importer read. format: what the file was taken for, in words; version: "" unknown.
 
-    names: the user's own column map, source name -> canonical name. spelled: columns that the file
-    calls otherwise than the library (train/reward for reward). defaults: options of the library
-    that the file does not state. kind: as Log.kind, where only the source can tell. at_least: a
-    bound on an unknown version, by what the source has.
+    names: the user's own column map, source name -> canonical name. defaults: options of the
+    library that the file does not state. kind: as Log.kind, where only the source can tell.
+    at_least, below: bounds on an unknown version, by what the source has.
     """
 
     path: Path
@@ -57,10 +56,10 @@ class Raw:
     notes: list[str] = field(default_factory=list)
     names: Mapping[str, str] = field(default_factory=dict)
     samples: tuple[Row, ...] = ()
-    spelled: Mapping[str, str] = field(default_factory=dict)
     defaults: Row = field(default_factory=dict)
     kind: str = ""
     at_least: str = ""
+    below: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +141,7 @@ def canonical(raw: Raw) -> Log:
     found: dict[str, Series] = {}
     unknown: dict[str, Series] = {}
     rows = _names(raw.library)["metric"]
-    present = {raw.spelled.get(name, name) for name in raw.table.columns}
+    present = {own_name(raw.library, name) for name in raw.table.columns}
     meanings = {name: _meaning(name, rows, raw, present) for name in raw.table.columns}
     rank = {id(row): i for i, row in enumerate(rows)}  # a row that stands first wins its name
     for source in sorted(meanings, key=lambda s: rank.get(id((meanings[s] or ("", 0))[1]), -1)):
@@ -237,7 +236,7 @@ def _meaning(
     own = source.removeprefix("host/")
     if _is_loose(raw.library) and (own in CATALOGUE or f"{own.split('/')[0]}/*" in CATALOGUE):
         return own, {}
-    spelled = raw.spelled.get(source, source)
+    spelled = own_name(raw.library, source)
     for row in rows:
         hit = _match(spelled, row)
         if hit is not None and _applies(row, raw, present):
@@ -264,12 +263,11 @@ def _match(source: str, row: Mapping[str, Any]) -> str | None:
 
 def _applies(row: Mapping[str, Any], raw: Raw, present: set[str]) -> bool:
     """Whether a row's conditions on version, other columns and config hold."""
-    since, until = row.get("since"), row.get("until")
-    if (until and not raw.version) or (since and not (raw.version or raw.at_least)):
+    since, until = number_of(str(row.get("since", ""))), number_of(str(row.get("until", "")))
+    version = number_of(raw.version)
+    if since and not (version or number_of(raw.at_least)) >= since:
         return False
-    if since and number_of(raw.version or raw.at_least) < number_of(str(since)):
-        return False
-    if until and number_of(raw.version) >= number_of(str(until)):
+    if until and not (version < until if version else () < number_of(raw.below) <= until):
         return False
     if any(name not in present for name in row.get("with", ())):
         return False

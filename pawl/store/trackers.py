@@ -32,7 +32,8 @@ def fill(raw: Raw, rows: Iterable[Row], step: str = "_step", own: str = "") -> R
 
 
 def finish(raw: Raw) -> Raw:
-    """A tracker's log with what its columns say of the library."""
+    """A tracker's log without secrets, and with what its columns say of the library."""
+    raw.config = {k: v for k, v in raw.config.items() if not k.lower().endswith(trl.SECRET)}
     return trl.complete(raw) if trl.is_trl(raw.table.columns) else raw
 
 

@@ -7,18 +7,14 @@ The tables stand in names_trl.toml. Left out: the files (import_trl*.py and the 
 
 from __future__ import annotations
 
-import fnmatch
 import math
 import re
-import tomllib
 from collections.abc import Iterable, Mapping
-from functools import cache
-from pathlib import Path
-from typing import Any
 
+from pawl.store import libraries
+from pawl.store.libraries import library_of, names_of
 from pawl.store.log import Raw, Row, number_of
 
-SURE = 2  # columns of the signature that say TRL
 NAN_IF_NULL = tuple(
     start + name for start in ("", "train/") for name in ("loss", "grad_norm", "kl", "entropy")
 )
@@ -27,28 +23,14 @@ CARD_VERSION = re.compile(r"^\W*TRL:\s*v?(\d[\w.]*)", re.MULTILINE)
 CARD_TRAINER = re.compile(r"model was trained with (?:\[)?(\w+)")
 
 
-@cache
-def _table() -> dict[str, Any]:
-    path = Path(__file__).with_name("names_trl.toml")
-    return tomllib.loads(path.read_text(encoding="utf-8"))
-
-
 def is_trl(columns: Iterable[str]) -> bool:
-    """Whether at least two columns are such as only TRL, or the Trainer below it, writes."""
-    hits = 0
-    for name in set(columns):
-        hits += any(fnmatch.fnmatchcase(name, pattern) for pattern in _table()["signature"])
-        if hits >= SURE:
-            return True
-    return False
+    """Whether the columns are such as only TRL, or the Trainer below it, writes."""
+    return library_of(columns) == "trl"
 
 
 def own_name(column: str) -> str:
     """A tracker's column as TRL's own log calls it: train/kl is kl, eval/kl is eval_kl."""
-    for start, own in (("train/", ""), ("eval/", "eval_"), ("test/", "test_")):
-        if column.startswith(start):
-            return own + column.removeprefix(start)
-    return column
+    return libraries.own_name("trl", column)
 
 
 def with_nan(row: Row) -> Row:
@@ -76,6 +58,8 @@ def options(config: Mapping[str, object]) -> Row:
         own.setdefault("epsilon_high", own["epsilon"])
     if "cliprange" in own:
         own.setdefault("epsilon_high", own["cliprange"])
+    if own.get("eval_strategy") == "no":
+        own.pop("eval_steps", None)
     if not own.get("warmup_steps") and own.get("warmup_ratio"):
         own.pop("warmup_steps", None)
     if str(own.get("max_steps", "1")).startswith(("-", "0")):
@@ -86,31 +70,34 @@ def options(config: Mapping[str, object]) -> Row:
 
 
 def complete(raw: Raw, trainer: str = "") -> Raw:
-    """The raw log of TRL with spelling, options, defaults and kind filled in."""
-    columns = raw.table.columns
+    """The raw log of TRL with options, defaults and kind filled in."""
     raw.library = "trl"
-    raw.spelled = {name: own_name(name) for name in columns if own_name(name) != name}
-    raw.at_least = _at_least(raw.config) if not raw.version else ""
+    if not raw.version:
+        raw.at_least, raw.below = _bound(raw.config, "since"), _bound(raw.config, "until")
     raw.config = options(raw.config)
-    names = {own_name(name) for name in columns}
+    names = {own_name(name) for name in raw.table.columns}
     if {"min_reward", "max_reward", "margin"} <= names:
         raw.kind = "reward-model"
     raw.defaults = _defaults(raw, trainer, names)
-    if raw.at_least:
-        raw.notes.append(f"by its options the version of TRL is {raw.at_least} or newer")
+    if raw.at_least or raw.below:
+        sides = (("at least", raw.at_least), ("before", raw.below))
+        words = " and ".join(f"{word} {bound}" for word, bound in sides if bound)
+        raw.notes.append(f"by its options the version of TRL is {words}")
     elif not raw.version and {"reward_std", "kl", "entropy"} & names:
         raw.notes.append("the version of TRL is not known: see the notes of the series it decides")
     return raw
 
 
-def _at_least(config: Mapping[str, object]) -> str:
-    """The oldest version that has such options, "" when they do not tell."""
-    for row in _table()["evidence"]:
+def _bound(config: Mapping[str, object], side: str) -> str:
+    """The version since or until which runs have such options, "" when they do not tell."""
+    for row in names_of("trl")["evidence"]:
+        if side not in row:
+            continue
         has = all(name in config for name in row.get("has", ()))
         lacks = not any(name in config for name in row.get("lacks", ()))
         values = row.get("values", {}).items()
         if has and lacks and all(config.get(name) == value for name, value in values):
-            return str(row["since"])
+            return str(row[side])
     return ""
 
 
@@ -120,7 +107,7 @@ def _defaults(raw: Raw, trainer: str, names: set[str]) -> Row:
     if not (raw.version and trainer):
         return found
     version = number_of(raw.version)
-    for row in _table()["default"]:
+    for row in names_of("trl")["default"]:
         since, until = number_of(str(row.get("since", "0"))), number_of(str(row.get("until", "99")))
         if row["trainer"] != trainer or not since <= version < until:
             continue

@@ -20,7 +20,7 @@ import numpy as np
 from pawl.store.log import Raw, Row
 
 NAME = re.compile(r"^completions_(\d+)\.parquet$")
-FILES, SAMPLES = 400, 200  # the newest ones
+FILES, SAMPLES = 200, 200  # the newest ones
 LARGEST = 1 << 26  # bytes of a file
 LONGEST = 20_000  # characters of a text
 COLUMN = "completions.parquet"
@@ -79,7 +79,7 @@ def words(value: object) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, Mapping):
-        return words(value.get("content"))
+        return words(value.get("content", value.get("text")))
     if isinstance(value, Sequence) and not isinstance(value, bytes):
         return "\n".join(words(part) for part in value)
     return "" if value is None else str(value)

@@ -7,9 +7,9 @@ of TensorBoard and W&B files know as field numbers.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 
 Value = int | bytes
+FIXED = {1: 8, 5: 4}  # bytes of the kinds of fixed length
 CASTAGNOLI = 0x82F63B78  # the polynomial of CRC-32C, reflected (RFC 3720, appendix B.4)
 MASK = 0xA282EAD8  # added by the record format of TensorFlow (tsl/lib/hash/crc32c.h)
 
@@ -26,26 +26,35 @@ def varint(data: bytes, at: int) -> tuple[int, int]:
     raise ValueError("a number breaks off")
 
 
-def fields(data: bytes) -> Iterator[tuple[int, Value]]:
+def fields(data: bytes) -> list[tuple[int, Value]]:
     """(field number, value) of a message; nested messages and fixed numbers come as bytes.
 
     Raises ValueError for what is no message.
     """
-    at = 0
-    while at < len(data):
-        key, at = varint(data, at)
+    found, at, end = list[tuple[int, Value]](), 0, len(data)
+    while at < end:
+        key = data[at]
+        at += 1
+        if key > 0x7F:
+            key, at = varint(data, at - 1)
         kind = key & 7
         if kind == 0:
             value, at = varint(data, at)
-            yield key >> 3, value
+            found.append((key >> 3, value))
             continue
-        size = {1: 8, 5: 4}.get(kind)
         if kind == 2:
-            size, at = varint(data, at)
-        if size is None or at + size > len(data):
+            size = data[at] if at < end else 0x80  # most are short: one byte
+            if size > 0x7F:
+                size, at = varint(data, at)
+            else:
+                at += 1
+        else:
+            size = FIXED.get(kind, end)
+        if at + size > end:
             raise ValueError("no field of a message")
-        yield key >> 3, data[at : at + size]
+        found.append((key >> 3, data[at : at + size]))
         at += size
+    return found
 
 
 def signed(number: int) -> int:
