@@ -303,6 +303,7 @@ def test_a_folder_gives_each_log_once(tmp_path: Path) -> None:
     (tmp_path / "deep" / "again").symlink_to(tmp_path)
     (tmp_path / "notes.txt").write_text("nothing here")
     (tmp_path / "config.json").write_text('{"hidden_size": 64, "learning_rate": 0.1}')
+    (tmp_path / "train.py").write_text(BODIES["text"])
     (tmp_path / ".hidden.json").write_text(BODIES["list"])
     found = search(tmp_path)
     assert [log.path.name for log in found.logs] == ["a.json", "b.json", "c.json", "x"]

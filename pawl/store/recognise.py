@@ -78,6 +78,7 @@ PACKED = {
     b"(\xb5/\xfd": "packed by zstd",
 }
 WIDE = (b"\xff\xfe", b"\xfe\xff")  # byte order marks of UTF-16
+PROGRAMS = (".py", ".pyc", ".sh", ".toml", ".yaml", ".yml")  # passed over in folders
 MANY = 5_000  # entries of a folder that are looked at
 DEEP = 6  # folders within folders
 NOT_ENOUGH = {"step", "epoch", "optim/lr", "samples", "tokens"}  # a config has such numbers too
@@ -215,7 +216,7 @@ def _folder(path: Path, names: Mapping[str, str], found: Found, depth: int = 0) 
                 _folder(inner, names, found, depth + 1)
             continue
         try:
-            if not stat.S_ISREG(_mode(inner)):
+            if not stat.S_ISREG(_mode(inner)) or inner.suffix in PROGRAMS:
                 continue
             logs = [log for log in _file(inner, names) if _says_something(log)]
         except PawlError as e:
