@@ -319,7 +319,6 @@ def test_noise_alone_is_never_a_fault(seed: int) -> None:
 
 REAL = {
     "D102": "",
-    "D105": "arith__kartik_v1_grpo_seed2025.json",
     "D106": "ancestor_rlaif.json",
     "D201": "arith__kartik_v1_grpo_seed2025.json",
     "D202": "unsloth__DeepSeek_R1_0528_Qwen3__8B__GRPO.json",

@@ -14,7 +14,7 @@ from pawl.types import Finding
 FEW = 30
 
 
-@rule("D105", "steps-out-of-order", proof="real")
+@rule("D105", "steps-out-of-order")
 def steps_out_of_order(s: Signals) -> Iterator[Finding]:
     """Step numbers repeat or go back.
 

@@ -80,7 +80,7 @@ def plateau(s: Signals) -> Iterator[Finding]:
     span = max(full_mark(s) or 0.0, float(np.ptp(x_N)))
     if (
         t.significant
-        or t.detectable > 0.1 * span
+        or t.detectable > 0.15 * span
         or any(
             s.has(n) and s.trend(n).direction == "up"
             for n in ("eval/pass_at_1", "eval/reward_mean")

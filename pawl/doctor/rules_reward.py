@@ -14,7 +14,7 @@ from pawl.doctor.prescribe import advice
 from pawl.doctor.rule import found, rule
 from pawl.doctor.seen import best_window, silent
 from pawl.doctor.signals import Signals
-from pawl.doctor.statistics import Floats
+from pawl.doctor.statistics import LEVEL, Floats
 from pawl.types import Finding
 
 FLOOR_POINTS = 20
@@ -84,7 +84,8 @@ def exploration_gone(s: Signals) -> Iterator[Finding]:
     x_N = s.values("reward/mean")
     if len(s.values(name)) < 20 or before.value <= 0 or after.value > COLLAPSED * before.value:
         return
-    if s.trend(name).direction != "down":
+    t = s.trend(name)
+    if t.difference >= 0 or min(t.p, t.confirm_p) >= LEVEL:
         return  # few groups a step: ten points with ties are soon there by chance
     best, place = best_window(x_N)
     now = s.late("reward/mean")
