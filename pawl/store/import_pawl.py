@@ -20,7 +20,7 @@ from pawl.store.table import Table
 
 FORMAT = "run folder of Pawl"
 FILES = ("run.json", "steps.jsonl", "events.jsonl")  # any of them stands for its folder
-SAMPLES = 200  # of the newest that are kept
+SAMPLES, STEPS, MOST = 200, 3, 1_000  # newest samples, and of how many steps, and at most
 HEAVY = ("tokens", "kept")  # fields of a sample that no rule reads
 SAYING = ("text", "what", "error", "reason", "why", "checkpoint", "outcome", "files")
 
@@ -103,12 +103,13 @@ def _text(row: Row) -> str:
 
 
 def _samples(path: Path, notes: list[str]) -> list[Row]:
-    """The newest samples of training in the order of their steps."""
+    """The newest samples of training in the order of their steps, whole steps if they fit."""
     found: list[Row] = []
-    for file in sorted((path / "samples").glob("step-*.jsonl"), reverse=True):
-        rows = list(_until_odd(file, notes))[-(SAMPLES - len(found)) :]
+    files = sorted((path / "samples").glob("step-*.jsonl"), reverse=True)
+    for n, file in enumerate(files, 1):
+        rows = list(_until_odd(file, notes))[-(MOST - len(found)) :]
         found = [{k: v for k, v in row.items() if k not in HEAVY} for row in rows] + found
-        if len(found) >= SAMPLES:
+        if len(found) >= MOST or (len(found) >= SAMPLES and n >= STEPS):
             break
     return found
 
