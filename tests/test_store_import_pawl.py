@@ -10,7 +10,7 @@ import pytest
 from pawl.config.options import RunConfig
 from pawl.doctor.diagnose import diagnose
 from pawl.errors import PawlError
-from pawl.store.import_pawl import SAMPLES, takes_folder
+from pawl.store.import_pawl import MOST, takes_folder
 from pawl.store.log import Log
 from pawl.store.recognise import read_logs, search
 from pawl.store.run import RunFolder
@@ -78,9 +78,13 @@ def test_events_stand_at_their_steps(run: Path) -> None:
 
 def test_the_newest_samples_are_kept_in_order(run: Path) -> None:
     rows = only(run).samples
-    assert len(rows) == SAMPLES
-    assert [(row["step"], row["text"]) for row in (rows[0], rows[-1])] == [(4, "t10"), (6, "t69")]
+    assert len(rows) == 210
+    assert [(row["step"], row["text"]) for row in (rows[0], rows[-1])] == [(4, "t0"), (6, "t69")]
     assert all("tokens" not in row for row in rows)
+    with (run / "samples" / "step-000007.jsonl").open("w") as file:
+        file.writelines(json.dumps({"step": 7, "text": f"u{i}"}) + "\n" for i in range(MOST + 5))
+    rows = only(run).samples
+    assert [len(rows), rows[0]["text"], rows[-1]["text"]] == [MOST, "u5", f"u{MOST + 4}"]
 
 
 @pytest.mark.parametrize("name", ["run.json", "steps.jsonl", "events.jsonl"])

@@ -22,7 +22,7 @@ from pawl.store.table import Table
 
 FORMAT = "run folder of Pawl"
 FILES = ("run.json", "steps.jsonl", "events.jsonl")  # any of them stands for its folder
-SAMPLES = 200  # of the newest that are kept, and of the first
+SAMPLES, STEPS, MOST = 200, 3, 1_000  # newest samples, and of how many steps, and at most
 HEAVY = ("tokens", "kept")  # fields of a sample that no rule reads
 SAYING = ("text", "what", "error", "reason", "why", "checkpoint", "outcome", "files")
 
@@ -106,13 +106,13 @@ def _text(row: Row) -> str:
 
 
 def _newest(path: Path, notes: list[str]) -> tuple[Row, ...]:
-    """The newest samples of training in the order of their steps."""
+    """The newest samples of training in the order of their steps, whole steps if they fit."""
     found: list[Row] = []
-    for file in sorted((path / "samples").glob("step-*.jsonl"), reverse=True):
-        found = [
-            _light(row) for row in list(_until_odd(file, notes))[-(SAMPLES - len(found)) :]
-        ] + found
-        if len(found) >= SAMPLES:
+    files = sorted((path / "samples").glob("step-*.jsonl"), reverse=True)
+    for n, file in enumerate(files, 1):
+        rows = list(_until_odd(file, notes))[-(MOST - len(found)) :]
+        found = [_light(row) for row in rows] + found
+        if len(found) >= MOST or (len(found) >= SAMPLES and n >= STEPS):
             break
     return tuple(found)
 
