@@ -279,6 +279,9 @@ def test_two_logs_of_one_content_are_judged_alike():
             one,
             step_N=one.step_N * 10.0,
             events=[replace(event, step=event.step * 10.0) for event in one.events],
+            samples=tuple(
+                {**row, "step": 10.0 * row["step"]} if "step" in row else row for row in one.samples
+            ),
             unknown={"other": Series("other", "other", np.arange(3), np.arange(3.0))},
         )
         assert diagnose(one).verdict == diagnose(other).verdict
