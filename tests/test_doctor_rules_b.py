@@ -271,11 +271,6 @@ def test_levels_are_not_compared_across_stages():
     assert found("D504", staged)[0].severity == "warning"
 
 
-def tenfold(row):
-    """A sample row with its step, where it has one, in tens."""
-    return {**row, "step": row["step"] * 10} if "step" in row else row
-
-
 def test_two_logs_of_one_content_are_judged_alike():
     """Step numbers in tens, and a column that nobody knows, change nothing."""
     for make, _, _ in SICK.values():
@@ -284,7 +279,9 @@ def test_two_logs_of_one_content_are_judged_alike():
             one,
             step_N=one.step_N * 10.0,
             events=[replace(event, step=event.step * 10.0) for event in one.events],
-            samples=tuple(tenfold(row) for row in one.samples),
+            samples=tuple(
+                {**row, "step": 10.0 * row["step"]} if "step" in row else row for row in one.samples
+            ),
             unknown={"other": Series("other", "other", np.arange(3), np.arange(3.0))},
         )
         assert diagnose(one).verdict == diagnose(other).verdict

@@ -123,7 +123,7 @@ def loss_identity(s: Signals) -> Iterator[Finding]:
     """The logged loss is not the one that advantages and lengths of its own samples give.
 
     What: with one update a batch, no KL and no entropy bonus the ratio is 1, and the loss is minus
-    the advantages' mean by the normaliser's weights; two whole steps or more, and two of three,
+    the advantages' mean by the normaliser's weights; two of three whole steps, and two or more,
     differ by over 4%.
     Why it matters: other tokens than the sampled ones stand in the loss: prompt, padding, or a
     count that is not theirs. The policy is trained on them.

@@ -20,7 +20,7 @@ COOL = 0.05  # of the peak
 POINTS = 20
 
 
-@rule("D601", "schedule-never-warm", "optim/lr")
+@rule("D601", "schedule-never-warm", "optim/lr", proof="real")
 def never_warm(s: Signals) -> Iterator[Finding]:
     """The learning rate never reaches the value that was set.
 
