@@ -83,6 +83,29 @@ def evals(*values: float) -> Floats:
     return x_N
 
 
+def rows(advantage: float = 1.0, other: float = 0.0, atom: bool = False) -> list[dict[str, object]]:
+    """Two steps of six groups of six samples; every second one repeats the text before it.
+
+    advantage: its sign; other: what a repeated answer is paid more; atom: failures earn one amount.
+    """
+    made: list[dict[str, object]] = []
+    for i in range(72):
+        member = i % 6
+        share = (member // 2) / 2.0
+        total = 0.1 if atom and share < 1.0 else share
+        score = {
+            "total": total + other * (i % 2),
+            "status": "scored",
+            "verdict": "pass" if share == 1.0 else "wrong",
+            "components": {"tests": share + 0.1 * (i % 5)},
+        }
+        made.append(
+            {"step": i // 36, "group": i // 6, "member": member, "problem_id": f"p{i // 6}"}
+            | {"text": f"answer {i // 2}", "score": score, "advantage": advantage * (share - 0.5)}
+        )
+    return made
+
+
 SICK: dict[str, Log] = {
     "D101": log(good(loss__total=np.append(noise(99, 0.0, 0.02), np.inf))),
     "D102": log(bad(loss__total=np.zeros(100), policy__kl_ref=np.zeros(100))),
@@ -100,6 +123,9 @@ SICK: dict[str, Log] = {
     "D111": log(bad(optim__grad_norm=np.zeros(100), policy__kl_ref=np.zeros(100))),
     "D112": log(bad(optim__update_ratio=np.zeros(100))),
     "D113": log(good(verifier__missing_frac=noise(100, 0.4, 0.02))),
+    "D117": log(good(), samples=rows(advantage=-1.0)),
+    "D118": log(good(), samples=rows(other=0.2)),
+    "D119": log(good(), samples=rows(atom=True)),
     "D201": log({"reward/mean": np.full(60, 0.0) + noise(60, 0.1, 1e-5)}),
     "D202": log(good(component__answer=np.zeros(100), component__format_tag=UP)),
     "D203": log(
@@ -163,6 +189,9 @@ SICK: dict[str, Log] = {
 }
 
 FINE: dict[str, Log] = {
+    "D117": log(good(), samples=rows()),
+    "D118": log(good(), samples=rows()),
+    "D119": log(good(), samples=rows()),
     "D103": log(good(optim__grad_norm=np.full(100, 1.0))),
     "D104": log(
         {"preference/chosen_logp": UP, "preference/rejected_logp": UP - 1, "loss/total": FLAT},

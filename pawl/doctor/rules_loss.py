@@ -159,7 +159,7 @@ def loss_identity(s: Signals) -> Iterator[Finding]:
         "the loss is not that of its samples: other tokens take part in it",
         *(f"step {step:g}: logged {a:.4g}, by the samples {b:.4g}" for _, step, a, b in bad[:3]),
         causes=(
-            ("loss-covers-prompt", 0.9, "tokens that were not sampled stand in the loss"),
+            ("loss-covers-prompt", 0.99, "tokens that were not sampled stand in the loss"),
             ("algebraic-identity", 0.2, "or advantages cancel where they must not"),
         ),
         series=("loss/total",),

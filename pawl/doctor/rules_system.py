@@ -121,7 +121,7 @@ def scores_take_longest(s: Signals) -> Iterator[Finding]:
             )
 
 
-@rule("D912", "scores-go-missing", "verifier/missing_frac|judge/missing_frac")
+@rule("D912", "scores-go-missing", "verifier/missing_frac")
 def go_missing(s: Signals) -> Iterator[Finding]:
     """More and more scores go missing.
 
