@@ -60,8 +60,8 @@ class Case:
 
     @property
     def faulty(self) -> bool:
-        """Whether something is wrong that a cause can name."""
-        return not self.verdicts & {"HEALTHY", "HEALTHY BUT UNUSUAL"} and "none" not in self.causes
+        """Whether FAULT or INVALID RUN is acceptable."""
+        return not self.healthy
 
 
 def cases(runs: Path) -> list[Case]:

@@ -86,7 +86,7 @@ def rlprobe(path: Path) -> list[str]:
                 r.log_step(int(row.get("step", i)), **named(row, RLPROBE), **more)
         found = diagnose(out)
     return [
-        f"{f.signature}".lower()
+        f"{f.signature_id}".lower()
         for f in found
         if str(getattr(f.severity, "value", f.severity)) != "info"
     ]
