@@ -154,9 +154,12 @@ CASES: dict[str, Case] = {
         "atoms", "scores roll", "groups mixed",
         "one stream", "sign turned", "advantage NaN", "EOS cut", "prompt closed",
         "positions run on", "prompt in the loss", "padding in the loss", "dropout on",
-        "cooler sampler", "top-k sampler", "old is new", "reference is policy",
-        "reference is another", "optimiser on copies", "layers frozen", "sampler is the trainer",
+        "cooler sampler", "top-k sampler", "reference is policy",
+        "reference is another", "optimiser on copies", "layers frozen",
         "engine keeps weights", "warm-up too long", "cap below answers",
+    ),
+    "old is new": Case(
+        faults.FAULTS["old is new"][0], frozenset({"algebraic-identity"}), ("algo.epochs=2",)
     ),
     "errors are paid": Case(
         errors_are_paid, frozenset({"error-as-reward", "reward-bug", "judge-outage"})

@@ -11,12 +11,13 @@ import numpy as np
 
 from pawl.doctor import prescribe
 from pawl.doctor.rule import found, rule
-from pawl.doctor.seen import at_best, from_the_start, silent
+from pawl.doctor.seen import at_best, from_the_start, silent, single_precision
 from pawl.doctor.signals import Signals
 from pawl.doctor.statistics import trend
 from pawl.types import Finding
 
 OFFSET = 0.05  # nat a token of KL at the first point, above what a first update can give
+EXACT = 1e-4  # nat a token that rounding in fp32 leaves, as in preflight
 UNLIKE = 0.8  # nat a token: the reference is another model
 WALK = 0.01  # nat a token: less is no distance
 SEQUENCE_OFFSET = 1.0  # nat a completion
@@ -31,6 +32,7 @@ def kl_at_start(s: Signals) -> Iterator[Finding]:
     What: the first KL is above 0.05 nat a token (1 nat a completion; 0.3 where the first row is
     step 0 or 1 and the next ones are no larger), and the first three are of the same size. Above
     0.3 nat a token, or 1 a completion, the run is invalid, below it is a fault.
+    In a run of Pawl in fp32 anything above 1e-4 in the first step is invalid.
     Why it matters: the policy starts at its reference, so the first KL is 0. Another value means
     another reference, or log-probs of sampler and trainer that disagree.
     Evidence needed: a KL from the first steps on.
@@ -42,6 +44,18 @@ def kl_at_start(s: Signals) -> Iterator[Finding]:
     name = "policy/kl_ref" if s.has("policy/kl_ref") else "policy/kl_ref_sequence"
     x_N, first_step = s.values(name)[:5], s.steps(name)[0]
     middle = float(np.median(x_N))
+    if exact(s, name):
+        yield found(
+            "critical",
+            "invalid",
+            f"{name}, step 1",
+            f"the KL is {x_N[0]:.2g} nat a token in the first scoring pass, before any update",
+            f"in fp32 policy and reference agree within {EXACT:g} where they are one",
+            causes=(("reference-mismatch", 0.95, "the reference is not the starting point"),),
+            series=(name,),
+            early=True,
+        )
+        return
     limit, beyond = OFFSET, BEYOND_PRECISION
     if name != "policy/kl_ref":
         rests = first_step <= 1 and len(s.values(name)) >= 10 and x_N[0] >= 0.8 * middle
@@ -62,6 +76,17 @@ def kl_at_start(s: Signals) -> Iterator[Finding]:
         series=(name,),
         early=True,
     )
+
+
+def exact(s: Signals, name: str) -> bool:
+    """Whether a run of Pawl in fp32 that began anew has a first KL that is not 0.
+
+    Its KL is taken in the scoring pass, before the step's updates.
+    """
+    began = not any(e.kind in ("fork", "resume") for e in s.log.events)
+    first = float(s.values(name)[0])
+    at_one = float(s.steps(name)[0]) <= 1
+    return name == "policy/kl_ref" and single_precision(s) and began and at_one and first > EXACT
 
 
 def _why(name: str, level: float) -> tuple[tuple[str, float, str], ...]:
