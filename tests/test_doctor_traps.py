@@ -245,3 +245,9 @@ def test_30_trends_are_never_tested_on_smoothed_curves() -> None:
             x_N[i] = 0.3 * x_N[i] + 0.7 * x_N[i - 1]
         seen += trend(x_N).significant
     assert seen <= 20
+
+
+def test_a_fall_in_a_short_log_is_neither_health_nor_a_fault() -> None:
+    d = diagnose(log({"reward/mean": line(17, 0.7, 0.2, 0.03)}))
+    assert d.verdict == "CANNOT TELL"
+    assert "the wrong way" in d.reason

@@ -234,6 +234,11 @@ def _verdict(s: Signals, findings: Sequence[Finding]) -> tuple[Verdict, str]:
         return "CONVERGED", converged[0].summary
     if not trend.significant:
         return "CANNOT TELL", _unseen(s, trend)
+    if s.worse:  # too short for a fault, or nothing confirms it
+        return "CANNOT TELL", (
+            f"{s.goal} went the wrong way, {trend.first:.3g} to {trend.last:.3g} over {trend.n} "
+            f"points (p {trend.p:.2g}), and nothing else says whether chance or a fault did it"
+        )
     odd = [f for f in findings if f.argues == "unusual"]
     moved = (
         f"{s.goal} went {trend.direction}, {trend.first:.3g} to {trend.last:.3g} (change "
