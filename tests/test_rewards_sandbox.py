@@ -208,7 +208,7 @@ def test_memory_of_many_processes_counts_together() -> None:
 import os, time
 pids = [os.fork() for _ in range(3)]
 block = bytearray(250 << 20)
-def solve(xs): time.sleep(1)
+def solve(xs): time.sleep(8)  # until all have their block, on a busy machine too
 """
     with open_sandbox(limits(wall_s=20.0, cpu_s=10.0)) as sandbox:
         assert verify(sandbox, PYTHON, text).verdict == "memory"
