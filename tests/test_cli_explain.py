@@ -101,6 +101,12 @@ def test_a_miss_names_the_nearest(
     assert meant in err
 
 
+def test_a_mistyped_code_names_the_nearest_rule(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, "explain", "D4O1")
+    assert (code, out) == (Exit.USER, "")
+    assert "no rule is called D4O1" in err and "did you mean D4" in err
+
+
 def test_components_of_the_user_are_one_family() -> None:
     assert find("component/brevity").name == "component/*"
 

@@ -47,7 +47,7 @@ def explanation(name: str) -> tuple[list[str], dict[str, object]]:
         rule = rules_page.find(name)
         if rule is not None:
             return list(rules_page.lines(rule)), rules_page.as_dict(rule)
-        if re.fullmatch(r"[dD]\d+", name) or "-" in name:
+        if re.fullmatch(r"[dD](?=\w*\d)\w+", name) or "-" in name:
             near = difflib.get_close_matches(name, rules_page.names(), n=3, cutoff=0.5)
             hint = f"did you mean {' or '.join(near)}?" if near else "docs/rules.md lists all rules"
             raise PawlError(f"no rule is called {name}", hint=hint)
