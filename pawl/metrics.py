@@ -219,6 +219,8 @@ _ALL = (
     _frac("length/repetition_frac", "completions that repeat themselves / samples", "down"),
     _frac("length/truncated_frac", "completions cut at max_tokens / samples", "down"),
     _frac("length/eos_frac", "completions whose last token is an end-of-sequence / samples"),
+    Metric("length/prompt_mean", "mean tokens of a prompt", "tokens"),
+    _frac("length/prompt_eos_frac", "prompts whose last token ends completions / prompts", "down"),
     _frac("eval/pass_at_1", "mean over probe problems of passes / samples", "up"),
     Metric("eval/pass_at_1_se", "standard error of eval/pass_at_1 over problems", "share"),
     Metric("eval/gain", "eval/pass_at_1 - the same problems at the start", "share", "up", low=None),

@@ -42,7 +42,7 @@ class Policy:
     model: HF causal LM, PEFT-wrapped when `lora`. eos_ids: every id that ends a completion.
     dtype: precision of the forward. quantised: the base is in 4 bits. notes: what was changed on
     loading, one line each. frozen: copy for the reference under full fine-tuning, None until
-    `freeze_reference`.
+    `freeze_reference`. trained: names of the weights that are to train, as they stood on opening.
     """
 
     model: nn.Module
@@ -55,6 +55,11 @@ class Policy:
     quantised: bool = False
     notes: list[str] = field(default_factory=list)
     frozen: nn.Module | None = None
+    trained: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Note what trains now: a weight that is frozen later is a fault that must show."""
+        self.trained = self.trained or tuple(name for name, _ in trainable(self))
 
     @property
     def core(self) -> Any:

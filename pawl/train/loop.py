@@ -34,6 +34,7 @@ from pawl.train.record import (
     Record,
     length_metrics,
     mix_metrics,
+    prompt_metrics,
     reward_metrics,
     sample_rows,
     trained_mean,
@@ -118,6 +119,7 @@ def train_step(s: Session, progress: Progress) -> Record:
         | source_metrics(s, progress.stage, batch)
         | {"reward/trained_mean": trained_mean(paid_S)}
         | length_metrics(rollouts.samples_S, s.policy.eos_ids)
+        | prompt_metrics(rollouts.groups, s.policy.eos_ids)
         | diversity_metrics(rollouts.groups)
         | {"policy/temperature": temperature}
         | update_metrics(scored, stats, coef, len(used) * g)

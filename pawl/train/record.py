@@ -15,7 +15,7 @@ from pawl.train.evaluate import standard_error
 from pawl.train.rollouts import Rollouts
 from pawl.train.scoring import Scored
 from pawl.train.update import UpdateStats
-from pawl.types import Sample, Score
+from pawl.types import Group, Sample, Score
 
 Record = dict[str, object]
 UPDATE = (
@@ -143,6 +143,15 @@ def length_metrics(samples_S: Sequence[Sample], eos_ids: Sequence[int]) -> Recor
         "length/max": max(lengths),
         "length/truncated_frac": _mean([s.finish == "length" for s in samples_S]),
         "length/eos_frac": _mean([bool(e) for e in ended]),
+    }
+
+
+def prompt_metrics(groups: Sequence[Group], eos_ids: Sequence[int]) -> Record:
+    """length/prompt_*; eos_ids: the tokens that end a completion, and must not end a prompt."""
+    prompts = [group.prompt.tokens for group in groups]
+    return {
+        "length/prompt_mean": _mean([len(tokens) for tokens in prompts]),
+        "length/prompt_eos_frac": _mean([tokens[-1] in eos_ids for tokens in prompts]),
     }
 
 

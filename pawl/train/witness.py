@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from pawl.algo import witness
-from pawl.models.policy import Policy, trainable
+from pawl.models.policy import Policy
 from pawl.train.scoring import Scored, whole
 from pawl.types import Sample
 
@@ -84,17 +84,18 @@ class Moved:
 
 
 def snapshot(policy: Policy) -> list[Tensor]:
-    """A copy of the trained weights."""
-    return [p.detach().clone() for _, p in trainable(policy)]
+    """A copy of the weights that are to train, in the order of `Policy.trained`."""
+    own = dict(policy.model.named_parameters())
+    return [own[name].detach().clone() for name in policy.trained]
 
 
 @torch.no_grad()
 def moved(policy: Policy, before: list[Tensor]) -> Moved:
     """What changed since `snapshot`; uses up the copy."""
-    own, same = [], []
-    for old, (_, p) in zip(before, trainable(policy), strict=True):
+    own, same, now = [], [], dict(policy.model.named_parameters())
+    for old, name in zip(before, policy.trained, strict=True):
         own.append(torch.linalg.vector_norm(old))
-        old.sub_(p)
+        old.sub_(now[name])
         same.append((old == 0).sum())
     weights = float(torch.stack(own).double().norm())
     norm = float(torch.stack([torch.linalg.vector_norm(old) for old in before]).double().norm())
