@@ -35,11 +35,11 @@ RUNS = ROOT.parent / "shared" / "runs"
 WELL = {"HEALTHY", "HEALTHY BUT UNUSUAL", "CANNOT TELL"}
 SICK = {"FAULT", "INVALID RUN"}
 TUNED: dict[str, tuple[float, ...]] = {
-    "pawl.doctor.rules_length.TRUNCATED": (0.3, 0.4, 0.5, 0.6),
-    "pawl.doctor.rules_policy.OFFSET": (0.02, 0.05, 0.1, 0.2),
-    "pawl.doctor.rules_reward.COLLAPSED": (0.1, 0.15, 0.25),
-    "pawl.doctor.rules_reward.FLAT": (0.01, 0.02, 0.05),
-    "pawl.doctor.statistics.LEVEL": (0.01, 0.05, 0.1),
+    "pawl.rules.length.TRUNCATED": (0.3, 0.4, 0.5, 0.6),
+    "pawl.rules.policy.OFFSET": (0.02, 0.05, 0.1, 0.2),
+    "pawl.rules.reward.COLLAPSED": (0.1, 0.15, 0.25),
+    "pawl.rules.reward.FLAT": (0.01, 0.02, 0.05),
+    "pawl.rules.statistics.LEVEL": (0.01, 0.05, 0.1),
 }
 """Thresholds that the labelled logs can speak about, and the values that were tried."""
 

@@ -23,9 +23,9 @@ from pawl.doctor.forecast import (
     persistence,
     window_of,
 )
-from pawl.doctor.signals import Signals
-from pawl.doctor.statistics import Floats
 from pawl.errors import PawlError
+from pawl.rules.signals import Signals
+from pawl.rules.statistics import Floats
 from pawl.store.log import Log, Raw, canonical
 from pawl.store.table import Table
 

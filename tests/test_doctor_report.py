@@ -14,12 +14,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pawl.doctor import report_json, report_markdown, report_text, rules_page
+from pawl.doctor import report_json, report_markdown, report_text
 from pawl.doctor.causes import Cause, doubted
-from pawl.doctor.diagnose import RULES, Diagnosis, Unchecked, diagnose
+from pawl.doctor.diagnose import Diagnosis, Unchecked, diagnose
 from pawl.doctor.markdown import escaped
-from pawl.doctor.rule import SECTIONS
 from pawl.metrics import CATALOGUE
+from pawl.rules import page
+from pawl.rules.catalogue import RULES
+from pawl.rules.rule import SECTIONS
 from pawl.store.log import Event, Log, Raw, canonical
 from pawl.store.recognise import read_logs
 from pawl.store.table import Table
@@ -375,7 +377,7 @@ def test_rules_are_documented_and_their_codes_unique() -> None:
 
 
 def test_causes_in_rules_are_in_the_vocabulary(root: Path) -> None:
-    for path in sorted((root / "pawl" / "doctor").glob("rules_*.py")):
+    for path in sorted((root / "pawl" / "rules").glob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if not isinstance(node, ast.keyword) or node.arg != "causes":
                 continue
@@ -388,21 +390,21 @@ def test_causes_in_rules_are_in_the_vocabulary(root: Path) -> None:
 
 def test_the_page_of_rules_is_current(root: Path) -> None:
     text = (root / "docs" / "rules.md").read_text(encoding="utf-8")
-    assert text == rules_page.page(), "run: python -m pawl.doctor.rules_page > docs/rules.md"
+    assert text == page.page(), "run: python -m pawl.rules.page > docs/rules.md"
     for rule in RULES:
         assert text.count(f"### {rule.code} {rule.name}\n") == 1
 
 
 def test_rules_are_explained_on_a_screen() -> None:
     for rule in RULES:
-        lines = list(rules_page.lines(rule))
-        assert all(len(line) <= rules_page.WIDTH for line in lines), rule.code
+        lines = list(page.lines(rule))
+        assert all(len(line) <= page.WIDTH for line in lines), rule.code
         proof = "unproven: seen in generated runs only"
         assert (proof in lines[-1]) == (rule.proof == "unproven")
     for name in ("D401", "d401", "kl-at-start", "KL-at-start"):
-        rule_found = rules_page.find(name)
+        rule_found = page.find(name)
         assert rule_found is not None and rule_found.code == "D401"
-    assert rules_page.find("D000") is None
+    assert page.find("D000") is None
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the labelled public logs are not here")

@@ -12,9 +12,10 @@ from doctor_logs import Floats, line, log
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pawl.doctor.diagnose import RULES, diagnose
+from pawl.doctor.diagnose import diagnose
 from pawl.doctor.report_text import lines
 from pawl.metrics import CATALOGUE
+from pawl.rules.catalogue import RULES
 from pawl.store.log import Event
 
 Row = dict[str, object]

@@ -16,9 +16,10 @@ from doctor_logs import Floats, line, log, noise, sample
 from numpy.typing import ArrayLike
 
 from pawl.doctor.causes import EXPERIMENTS, PROBES, Cause, experiment
-from pawl.doctor.diagnose import RULES, Diagnosis, diagnose
-from pawl.doctor.rule import SECTIONS
-from pawl.doctor.signals import Signals
+from pawl.doctor.diagnose import Diagnosis, diagnose
+from pawl.rules.catalogue import RULES
+from pawl.rules.rule import SECTIONS
+from pawl.rules.signals import Signals
 from pawl.store.log import Event, Log
 from pawl.store.recognise import read_logs
 from pawl.types import CAUSES

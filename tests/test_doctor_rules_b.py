@@ -14,10 +14,11 @@ from doctor_logs_b import flat, log, noise, rising
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pawl.doctor.diagnose import RULES, diagnose
-from pawl.doctor.rule import SECTIONS
-from pawl.doctor.signals import Signals
-from pawl.doctor.texts import circles, gibberish
+from pawl.doctor.diagnose import diagnose
+from pawl.rules.catalogue import RULES
+from pawl.rules.completions import circles, gibberish
+from pawl.rules.rule import SECTIONS
+from pawl.rules.signals import Signals
 from pawl.store.log import Log, Series
 from pawl.store.recognise import read_logs
 from pawl.store.table import Table
@@ -100,10 +101,8 @@ def test_docstrings_have_their_sections(rule):
     assert all(sections.values())
 
 
-@settings(max_examples=40, deadline=None)
-@given(seed=st.integers(0, 10_000), r=st.floats(0.0, 0.4), n=st.integers(30, 300))
-def test_noise_is_no_fault(seed, r, n):
-    """A run that goes nowhere, with every metric at a healthy level, has no critical finding."""
+def nowhere(seed, r, n):
+    """A run that goes nowhere, with every metric at a healthy level."""
     k = [noise(seed + i, n, 0.0, 1.0, r) for i in range(20)]
     columns = {
         R: 0.4 + 0.05 * k[0],
@@ -131,9 +130,17 @@ def test_noise_is_no_fault(seed, r, n):
         "eval/pass_at_1_se": np.full(n // 10, 0.03),
     }
     every = {name: 10 for name in columns if name.startswith("eval/")}
-    s = Signals(log(columns, every=every, events=[(n // 2, "resume")]))
-    hits = [hit for rule in MINE if not rule.lacks(s) for hit in rule.run(s)]
-    assert not [hit for hit in hits if hit.severity == "critical" or hit.argues == "invalid"]
+    return Signals(log(columns, every=every, events=[(n // 2, "resume")]))
+
+
+def test_noise_is_hardly_ever_a_fault():
+    """Trend tests reject at 1%, both of them: of 200 runs that go nowhere at most one is called."""
+    rng, called = np.random.default_rng(0), []
+    for seed in range(200):
+        s = nowhere(100 * seed, rng.uniform(0.0, 0.4), int(rng.integers(30, 300)))
+        hits = [hit for rule in MINE if not rule.lacks(s) for hit in rule.run(s)]
+        called += [h.code for h in hits if h.severity == "critical" or h.argues == "invalid"]
+    assert len(called) <= 1, called
 
 
 def test_a_lone_spike_is_named_and_no_fault():

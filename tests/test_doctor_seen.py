@@ -11,8 +11,8 @@ from doctor_logs import line, log, noise, sample
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pawl.doctor import seen
-from pawl.doctor.signals import Signals
+from pawl.rules import seen
+from pawl.rules.signals import Signals
 from pawl.store.log import Event
 
 

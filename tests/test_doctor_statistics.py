@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
 
-from pawl.doctor import statistics as s
+from pawl.rules import statistics as s
 
 FINITE = arrays(
     np.float64,

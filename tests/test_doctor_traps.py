@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from doctor_logs import Floats, line, log, noise, sample
 
-from pawl.doctor.diagnose import RULES, Diagnosis, diagnose
-from pawl.doctor.statistics import trend
+from pawl.doctor.diagnose import Diagnosis, diagnose
+from pawl.rules.catalogue import RULES
+from pawl.rules.statistics import trend
 from pawl.store.log import Event, Log
 
 UP = line(100, 0.3, 0.7)

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from framework_logs import CYAN, RESET, VERL, log_of, ray, values, verl_line, write
 
-from pawl.doctor import prescribe
 from pawl.doctor.diagnose import diagnose
-from pawl.doctor.signals import Signals
+from pawl.rules import prescribe
+from pawl.rules.signals import Signals
 from pawl.store import import_verl_dump
 from pawl.store.log import canonical
 from pawl.store.recognise import read_logs

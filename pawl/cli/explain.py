@@ -1,7 +1,7 @@
 """What is known of a metric, as text for a terminal, as JSON, and as the page docs/metrics.md.
 
 All of it comes from the catalogue (`pawl.metrics`). The doctor's rules are explained by their own
-docstrings (`pawl.doctor.rules_page`), which is loaded for what is no metric. Left out: values of
+docstrings (`pawl.rules.page`), which is loaded for what is no metric. Left out: values of
 the user's own runs.
 
 Run: `python -m pawl.cli.explain > docs/metrics.md` writes the page.
@@ -42,7 +42,7 @@ TITLES = {
 def explanation(name: str) -> tuple[list[str], dict[str, object]]:
     """What is known of a metric or a rule (by code or name), as lines and for programs."""
     if _known(name) is None:
-        from pawl.doctor import rules_page
+        from pawl.rules import page as rules_page
 
         rule = rules_page.find(name)
         if rule is not None:

@@ -16,8 +16,8 @@ import numpy as np
 from pawl.dash.sampling import extremes
 from pawl.doctor.diagnose import Diagnosis
 from pawl.doctor.report_text import ahead
-from pawl.doctor.signals import Signals
 from pawl.metrics import CATALOGUE
+from pawl.rules.signals import Signals
 from pawl.store.log import Log, Series
 
 VERSION = 1

@@ -1,7 +1,7 @@
 """What speaks against a cause: figures of the same log that it would not leave as they are.
 
 One short text for each figure; they lower nobody's weight, they are for the reader to judge. Left
-out: what speaks for a cause (`rules_*.py`) and its weight (`causes`).
+out: what speaks for a cause (`pawl.rules`) and its weight (`causes`).
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from pawl.doctor.seen import gains
-from pawl.doctor.signals import Signals
+from pawl.rules.seen import gains
+from pawl.rules.signals import Signals
 
 
 def against(s: Signals, cause: str) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """From findings to causes: which ones would explain them, how well, and what would tell them apart.
 
 A cause's weight is 1 - product(1 - w) over the findings that point to it, broken invariants first.
-Left out: the findings (`rules_*.py`).
+Left out: the findings (`pawl.rules`).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from pawl.doctor.rule import Rule
+from pawl.rules.rule import Rule
 from pawl.types import CAUSES, Finding
 
 EXPERIMENTS: dict[frozenset[str], str] = {

@@ -9,13 +9,13 @@ import re
 
 import numpy as np
 
-from pawl.doctor import statistics
 from pawl.doctor.claims_figures import Figure
 from pawl.doctor.claims_known import readings
 from pawl.doctor.claims_terms import Term
 from pawl.doctor.claims_values import Judged
 from pawl.doctor.diagnose import Diagnosis
 from pawl.metrics import seen
+from pawl.rules import statistics
 
 NO_LIMIT = {
     "loss/total": "loss-threshold",

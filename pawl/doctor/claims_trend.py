@@ -11,9 +11,9 @@ import re
 
 import numpy as np
 
-from pawl.doctor import statistics
 from pawl.doctor.claims_values import Judged
 from pawl.metrics import CATALOGUE
+from pawl.rules import statistics
 from pawl.store.log import Series
 from pawl.store.table import Floats
 

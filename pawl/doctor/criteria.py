@@ -16,9 +16,9 @@ from typing import Literal
 import numpy as np
 
 from pawl.doctor.forecast import Forecast, persistence, window_of
-from pawl.doctor.signals import Signals
 from pawl.errors import PawlError
 from pawl.metrics import CATALOGUE
+from pawl.rules.signals import Signals
 from pawl.store.log import Log
 
 Status = Literal["met", "missed", "open"]

@@ -12,48 +12,14 @@ from typing import Literal
 
 import numpy as np
 
-from pawl.doctor import (
-    rules_atoms,
-    rules_components,
-    rules_data,
-    rules_diversity,
-    rules_entropy,
-    rules_evaluation,
-    rules_events,
-    rules_falls,
-    rules_gradient,
-    rules_groups,
-    rules_held_out,
-    rules_kl,
-    rules_length,
-    rules_log,
-    rules_loss,
-    rules_margins,
-    rules_mismatch,
-    rules_optim,
-    rules_pairs,
-    rules_policy,
-    rules_ppo,
-    rules_preference,
-    rules_progress,
-    rules_readings,
-    rules_reward,
-    rules_samples,
-    rules_schedule,
-    rules_series,
-    rules_system,
-    rules_text,
-    rules_ties,
-    rules_value,
-    rules_wiring,
-)
 from pawl.doctor.against import against
 from pawl.doctor.causes import Cause, doubted, experiment, ranked
 from pawl.doctor.criteria import Before, Criterion, stated
 from pawl.doctor.forecast import Forecast, Target, forecast, own_target
-from pawl.doctor.rule import Rule
-from pawl.doctor.signals import Signals
-from pawl.doctor.statistics import Trend, lag1, points_needed
+from pawl.rules.catalogue import RULES
+from pawl.rules.rule import Rule
+from pawl.rules.signals import Signals
+from pawl.rules.statistics import Trend, lag1, points_needed
 from pawl.store.log import Log
 from pawl.types import CAUSES, Finding
 
@@ -62,47 +28,6 @@ Verdict = Literal[
 ]
 GRAVE: tuple[tuple[str, Verdict], ...] = (("invalid", "INVALID RUN"), ("fault", "FAULT"))
 FEW = 30  # points below which only broken invariants, non-finite values and destruction count
-MODULES = (
-    rules_series,
-    rules_log,
-    rules_wiring,
-    rules_samples,
-    rules_reward,
-    rules_components,
-    rules_atoms,
-    rules_falls,
-    rules_progress,
-    rules_readings,
-    rules_ties,
-    rules_groups,
-    rules_diversity,
-    rules_policy,
-    rules_kl,
-    rules_entropy,
-    rules_mismatch,
-    rules_length,
-    rules_text,
-    rules_schedule,
-    rules_optim,
-    rules_gradient,
-    rules_loss,
-    rules_value,
-    rules_ppo,
-    rules_preference,
-    rules_pairs,
-    rules_margins,
-    rules_held_out,
-    rules_data,
-    rules_evaluation,
-    rules_events,
-    rules_system,
-)
-RULES: tuple[Rule, ...] = tuple(
-    sorted(
-        (value for module in MODULES for value in vars(module).values() if isinstance(value, Rule)),
-        key=lambda rule: rule.code,
-    )
-)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from pawl.doctor.signals import RECENT, Signals
-from pawl.doctor.statistics import LEVEL, Floats, effective_n, lag1, t_quantile
 from pawl.metrics import CATALOGUE
+from pawl.rules.signals import RECENT, Signals
+from pawl.rules.statistics import LEVEL, Floats, effective_n, lag1, t_quantile
 
 BLOCKS = 40  # means that curves are fitted to
 DRAWS = 400

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 
 from pawl.doctor.diagnose import Diagnosis
 from pawl.doctor.markdown import bullets, escaped, numbered
-from pawl.doctor.prescribe import NO_OPTION
 from pawl.doctor.report_metrics import configuration, glossary, metrics
 from pawl.doctor.report_text import change, counted, grouped, taken_for, uncertainty
+from pawl.rules.prescribe import NO_OPTION
 from pawl.types import Finding, Prescription
 
 HEADINGS = {"critical": "Critical", "warning": "Warnings", "info": "For information"}

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pawl.config.options import RunConfig
 from pawl.doctor.diagnose import Diagnosis
 from pawl.doctor.markdown import bullets, escaped, table
-from pawl.doctor.signals import Signals
 from pawl.metrics import CATALOGUE, seen, words
+from pawl.rules.signals import Signals
 from pawl.store.log import Series
 
 MOST_OPTIONS, MOST_EVENTS = 60, 20

@@ -1,0 +1,217 @@
+"""Rules about which problems are drawn: their order, problems that come again or are held out.
+
+Codes D906, D907, D914 and D915. Left out: held-out results (`held_out`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from pawl.rules.completions import words
+from pawl.rules.prescribe import advice
+from pawl.rules.rule import found, rule
+from pawl.rules.signals import Signals
+from pawl.rules.statistics import Floats, rank_correlation, t_p
+from pawl.types import Finding
+
+BINS = 12
+PROBLEMS = 16  # distinct ones whose order is looked at
+SORTED = 0.93  # of their steps go one way
+MOST = 200  # epochs that are compared
+WAVE = 0.7  # correlation of one epoch's profile with the next one's
+
+
+@rule("D906", "order-shows", "epoch", "reward/mean|length/mean")
+def order_shows(s: Signals) -> Iterator[Finding]:
+    """The curve repeats itself with every epoch: it shows the order of the data.
+
+    What: reward or length, by place in the epoch, has the same profile in each of two epochs or
+    more (correlation of 0.7, p below 0.001).
+    Why it matters: rises and falls within an epoch are then problems, not the policy; sorted data
+    also trains on one kind at a time.
+    Evidence needed: the epoch as a fraction, two whole epochs with 24 points each.
+    Traps: one fixed random order shows too: harmless, but curves must be read epoch by epoch.
+    Fix: shuffle with another order in each epoch; compare whole epochs.
+    Source: sawtooth of problems sorted by difficulty or length.
+    """
+    hits = []
+    for name in ("reward/mean", "length/mean"):
+        epoch, x_N = s.paired("epoch", name)
+        profiles = _profiles(epoch, x_N)
+        if len(profiles) < 2:
+            continue
+        first, rest = profiles[0], np.mean(profiles[1:], axis=0)
+        r = float(np.corrcoef(first, rest)[0, 1]) if first.std() and rest.std() else 0.0
+        t = r * np.sqrt((BINS - 2) / max(1.0 - r * r, 1e-9))
+        if r > WAVE and t_p(t, BINS - 2) < 1e-3:
+            slope = rank_correlation(np.arange(BINS, dtype=np.float64), np.mean(profiles, axis=0))
+            hits.append((name, r, slope, len(profiles)))
+    if not hits:
+        return
+    ordered = [name for name, _, slope, _ in hits if abs(slope) > 0.8]
+    yield found(
+        "warning",
+        "fault" if ordered else "unusual",
+        ", ".join(name for name, *_ in hits),
+        "the curve repeats itself with every epoch"
+        + (f": {' and '.join(ordered)} goes one way within each" if ordered else ""),
+        *(
+            f"{name}: profiles of {k} epochs correlate by {r:+.2f}, with the place by {slope:+.2f}"
+            for name, r, slope, k in hits
+        ),
+        causes=(("data-order", 0.8, "problems come in one order, sorted it seems"),)
+        if ordered
+        else (("data-order", 0.4, "the same order in every epoch"),),
+        fix=advice(
+            "a constant order trains on one kind of problem at a time",
+            "profiles of two epochs no longer correlate",
+            "the drawn ids of two epochs differ in order",
+        ),
+        series=tuple(name for name, *_ in hits),
+    )
+
+
+def _profiles(epoch: Floats, x_N: Floats) -> list[Floats]:
+    """Each whole epoch's means by place, less the drift of the run through the epochs' own means.
+
+    A run that rises steadily would else repeat its rise in every epoch.
+    """
+    whole, means, levels = list[int](), list[Floats](), list[float]()
+    for k in range(int(np.clip(np.ceil(epoch.max()), 0, MOST)) if len(epoch) else 0):
+        inside = (epoch > k) & (epoch <= k + 1)
+        if int(inside.sum()) < 2 * BINS or epoch[inside].max() < k + 0.95:
+            continue
+        place = np.minimum(((epoch[inside] - k) * BINS).astype(int), BINS - 1)
+        counts = np.bincount(place, minlength=BINS)
+        if counts.min() > 0:
+            whole.append(k)
+            means.append(np.bincount(place, x_N[inside], minlength=BINS) / counts)
+            levels.append(float(means[-1].mean()))
+    if len(whole) < 2:
+        return []
+    at, level = np.array(whole) + 0.5, np.array(levels)
+    slopes = np.gradient(level, at)
+    inner = (np.arange(BINS) + 0.5) / BINS - 0.5
+    return [y - level[i] - slopes[i] * inner for i, y in enumerate(means)]
+
+
+@rule("D907", "problems-again", "epoch|prompts_seen", proof="real")
+def problems_again(s: Signals) -> Iterator[Finding]:
+    """The same problems come again and again.
+
+    What: more than three epochs without a held-out gain; or problems drawn twice before all were
+    drawn once (a tenth fewer distinct ones than draws in the first epoch).
+    Why it matters: after a few visits answers are remembered; draws that repeat early mean that
+    sampling does not go through the set as it should.
+    Evidence needed: epochs, or the counts of draws and of distinct problems.
+    Traps: a mix with weights, and sampling with replacement, draw some problems more often by
+    design: critical only where neither is used (Pawl without a mix).
+    Fix: more problems instead of more epochs; a sampler without replacement.
+    Source: gains of repeated data fade after about four epochs (Muennighoff et al. 2023).
+    """
+    epoch = s.values("epoch")
+    drawn, distinct = s.paired("drawn", "prompts_seen")
+    if len(drawn) and len(epoch):
+        of, seen = s.paired("epoch", "prompts_seen")
+        size = float(drawn[-1] / of[-1]) if len(of) and of[-1] > 0 else 0.0
+        first = (drawn >= 20) & (drawn <= size)
+        if first.any() and float(distinct[first][-1]) < 0.9 * float(drawn[first][-1]):
+            plain = s.log.library == "pawl" and not s.family("mix_share/")
+            yield found(
+                "critical" if plain and not s.staged else "warning",
+                "fault",
+                "prompts_seen, drawn",
+                f"{drawn[first][-1]:g} draws of the first epoch hit {distinct[first][-1]:g} "
+                f"distinct problems of {size:g}",
+                causes=(("data-order", 0.8, "problems are repeated before all were drawn"),),
+                fix=advice(
+                    "the sampler repeats problems",
+                    "as many distinct problems as draws within an epoch",
+                    "the ids of the first epoch are all different",
+                ),
+                series=("prompts_seen", "drawn"),
+                early=True,
+            )
+    gained = bool(s.held_out) and s.trend(s.held_out).direction == "up"
+    if len(epoch) and float(epoch.max()) > 3.0 and not gained and s.log.kind == "policy":
+        yield found(
+            "info",
+            "nothing",
+            "epoch",
+            f"every problem was trained on {epoch.max():.1f} times"
+            + ("" if s.held_out else ", and no held-out measure says what that gained"),
+            series=("epoch",),
+        )
+
+
+@rule("D914", "evaluated-on-trained", "eval/trained_frac", proof="real")
+def evaluated_on_trained(s: Signals) -> Iterator[Finding]:
+    """Problems of the evaluation are among those that are trained on.
+
+    What: one problem or more of the newest evaluation also has training samples.
+    Why it matters: the held-out measure is then a training measure; nothing says what was learned.
+    Evidence needed: ids of problems in the samples of training and of evaluation.
+    Traps: a trailing window of training samples misses problems that were drawn before it.
+    Fix: split by problem before training; score the first and the last checkpoint on a new set.
+    Source: definition of held-out.
+    """
+    share = float(s.values("eval/trained_frac")[-1])
+    if share > 0.0:
+        yield found(
+            "critical",
+            "fault",
+            "eval/trained_frac",
+            f"{share:.0%} of the evaluated problems are trained on",
+            causes=(("leakage", 0.95, "evaluation problems stand in the training set"),),
+            fix=advice(
+                "the evaluation measures memory",
+                "no common problem",
+                "ids and normalised texts of both sets have nothing in common",
+            ),
+            early=True,
+        )
+
+
+@rule("D915", "prompts-sorted", "samples")
+def prompts_sorted(s: Signals) -> Iterator[Finding]:
+    """Problems are drawn in the order of their length.
+
+    What: among the newest samples of 16 problems or more, prompts get longer (or shorter) from one
+    to the next in 93% of the cases.
+    Why it matters: each stretch of training sees one kind of problem; curves show the order.
+    Evidence needed: samples with their prompts, in the order in which they were drawn.
+    Traps: a curriculum sorts on purpose; samples that a file lists by length are no order of draws.
+    Fix: shuffle the problems, with another order in each epoch.
+    Source: a shuffled list rises in half of its steps, with variance n / 12.
+    """
+    prompts: dict[str, float] = {}
+    for row in s.log.samples:
+        prompt = words(row.get("prompt"))
+        if prompt:
+            prompts.setdefault(prompt, float(len(prompt)))
+    lengths = np.array(list(prompts.values()))
+    steps = np.diff(lengths)
+    steps = steps[steps != 0.0]
+    if len(steps) < PROBLEMS - 4:
+        return
+    up = float(np.mean(steps > 0.0))  # about one half when shuffled; a new epoch costs one step
+    if 1 - SORTED < up < SORTED:
+        return
+    meant = s.staged
+    yield found(
+        "warning" if meant else "critical",
+        "unusual" if meant else "fault",
+        "samples",
+        f"the newest {len(lengths)} problems were drawn by length: {max(up, 1 - up):.0%} of the "
+        f"prompts are {'longer' if up > 0.5 else 'shorter'} than the one before",
+        f"prompts of {lengths.min():g} to {lengths.max():g} characters",
+        causes=(("data-order", 0.9, "problems come sorted by length"),),
+        fix=advice(
+            "sorted problems train on one kind at a time",
+            "no correlation of place and length",
+            "the drawn ids of two epochs differ in order",
+        ),
+        early=not meant,
+    )

@@ -1,0 +1,200 @@
+"""Rules about the loss: when it says something, and when it cannot.
+
+Codes D609 to D611. Left out: where a preference loss starts (`preference`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from pawl.rules import prescribe
+from pawl.rules.rule import found, rule
+from pawl.rules.signals import Signals
+from pawl.rules.statistics import Floats, rank_correlation
+from pawl.types import Finding
+
+WIDER = 5.0  # times the spread of the first quarter
+ZERO = 1e-3
+
+
+@rule("D609", "loss-instability", "loss/total", proof="real")
+def loss_instability(s: Signals) -> Iterator[Finding]:
+    """The loss rises or scatters.
+
+    What: of a preference or supervised loss, a rise beyond noise. Of a policy loss a rise or a
+    scatter says nothing by itself; it is a fault when its spread grows fivefold or more and the
+    reward gets worse.
+    Why it matters: a policy loss is no measure of progress: its sign and size come from the
+    batch's advantages and lengths and from the KL term. Lowering the learning rate because of it
+    mends nothing.
+    Evidence needed: the loss; for a policy also the reward.
+    Traps: a policy loss that rises is often the coefficient times the KL, in health. Means over a
+    few batches differ by more than their size.
+    Fix: for preference and supervised losses a lower learning rate; for a policy none by the loss.
+    Source: policy gradient theorem: the loss's gradient has a meaning, its value has none.
+    """
+    x_N, t = s.values("loss/total"), s.trend("loss/total")
+    if s.log.kind != "policy":
+        if t.direction == "up" and t.first > 0:
+            yield found(
+                "critical"
+                if t.sure and (s.worse or not s.has("preference/accuracy"))
+                else "warning",
+                "fault",
+                "loss/total",
+                f"the loss rises: {t.words}",
+                causes=(("lr-too-high", 0.7, "a loss that is minimised must not rise"),),
+                fix=prescribe.scaled(
+                    s,
+                    "optim.lr",
+                    1 / 3,
+                    why="the loss that is minimised rises",
+                    expected="a falling loss within 50 steps",
+                    risk="slower learning",
+                    verify="the loss is below that of an unchanged fork",
+                ),
+                series=("loss/total",),
+            )
+        return
+    quarter = max(2, len(x_N) // 4)
+    wider = _spread(x_N[-quarter:]) / max(_spread(x_N[:quarter]), 1e-9)
+    if len(x_N) >= 40 and wider > WIDER and s.worse:
+        yield found(
+            "warning",
+            "fault",
+            "loss/total, reward/mean",
+            f"the loss scatters {wider:.0f} times as much as at the start and the reward falls",
+            causes=(("lr-too-high", 0.6, "updates grow out of proportion"),),
+            series=("loss/total", "reward/mean"),
+        )
+        return
+    rise = len(x_N) >= 2 and x_N[0] > 0 and x_N[-1] > 1.3 * x_N[0]
+    if t.direction == "up" or (len(x_N) < 30 and rise):
+        first, last = (t.first, t.last) if t.significant else (x_N[0], x_N[-1])
+        kl = rank_correlation(*s.paired("loss/total", "policy/kl_ref"))
+        yield found(
+            "info",
+            "nothing",
+            "loss/total",
+            f"the policy loss goes from {first:.3g} to {last:.3g}: no instability, it has no level "
+            "that means anything",
+            *((f"rank correlation with the KL: {kl:+.2f}",) if kl > 0.5 else ()),
+            *(() if len(x_N) < 4 else (f"one point scatters by {t.noise:.3g}",)),
+            series=("loss/total", "policy/kl_ref"),
+        )
+
+
+def _spread(x_N: Floats) -> float:
+    low, high = np.quantile(x_N, [0.1, 0.9]) if len(x_N) else (0.0, 0.0)
+    return float(high - low)
+
+
+@rule("D610", "loss-near-zero", "loss/total", "reward/mean", kinds=("policy",), proof="real")
+def loss_near_zero(s: Signals) -> Iterator[Finding]:
+    """The policy loss is 0, tiny or negative: so it must be.
+
+    What: half of the first ten losses are below 0.001 in size, or a fifth of all are negative.
+    Why it matters: advantages of a group add up to 0, so that the first loss of a batch is 0
+    whatever will be learned from it. Nothing is to be mended.
+    Evidence needed: the loss.
+    Traps: a loss of exactly 0 beside a KL of exactly 0 from first to last is another matter (D102).
+    Fix: none: judge by the gradient norm, the KL and a held-out measure.
+    Source: GRPO (Shao et al. 2024), eq. 3 at equal policies; TRL issue 2703.
+    """
+    x_N = s.values("loss/total")
+    small = len(x_N) >= 4 and float(np.mean(np.abs(x_N[:10]) < ZERO)) >= 0.5
+    below = float(np.mean(x_N < 0.0)) > 0.2
+    if small or below:
+        yield found(
+            "info",
+            "nothing",
+            "loss/total",
+            "a policy loss near 0 is exact algebra, not a sign that nothing is learned"
+            if small
+            else f"{np.mean(x_N < 0):.0%} of the policy losses are negative, which means nothing",
+            series=("loss/total",),
+        )
+
+
+@rule("D611", "loss-identity", "loss/total", "samples", kinds=("policy",), proof="real")
+def loss_identity(s: Signals) -> Iterator[Finding]:
+    """The logged loss is not the one that advantages and lengths of its own samples give.
+
+    What: with one update a batch, no KL and no entropy bonus the ratio is 1, and the loss is minus
+    the advantages' mean by the normaliser's weights; two of three whole steps, and two or more,
+    differ by over 4%.
+    Why it matters: other tokens than the sampled ones stand in the loss: prompt, padding, or a
+    count that is not theirs. The policy is trained on them.
+    Evidence needed: samples with advantage and tokens of whole steps, and the loss's options (Pawl
+    records them).
+    Traps: any other term in the loss breaks the identity by design: the rule is silent then, and
+    where trainer and scoring pass already disagree (D108).
+    Fix: sum the loss's mask: it must equal the sampled tokens.
+    Source: GRPO (Shao et al. 2024), eq. 3 at equal policies; docs/algorithms.md.
+    """
+    if s.log.library != "pawl" or not _plain_loss(s):
+        return
+    first = s.values("policy/ratio_max_first_pass")
+    if len(first) and float(first.max()) > 1.01:
+        return
+    logged = dict(zip(s.steps("loss/total"), s.values("loss/total"), strict=True))
+    sizes = dict(zip(s.steps("batch_samples"), s.values("batch_samples"), strict=True))
+    off = []
+    for step, rows in _by_step(s).items():
+        if step not in logged or len(rows) != sizes.get(step) or any(None in r for r in rows):
+            continue
+        credit, tokens = np.array(rows, np.float64).T
+        expected = _expected(s, credit, tokens)
+        gap = abs(float(logged[step]) - expected)
+        off.append((gap > max(0.04 * abs(expected), 2e-4), step, float(logged[step]), expected))
+    bad = [entry for entry in off if entry[0]]
+    if len(bad) < 2 or 3 * len(bad) < 2 * len(off):
+        return
+    yield found(
+        "critical",
+        "invalid",
+        f"loss/total, steps {bad[0][1]:g} to {bad[-1][1]:g}",
+        "the loss is not that of its samples: other tokens take part in it",
+        *(f"step {step:g}: logged {a:.4g}, by the samples {b:.4g}" for _, step, a, b in bad[:3]),
+        causes=(
+            ("loss-covers-prompt", 0.99, "tokens that were not sampled stand in the loss"),
+            ("algebraic-identity", 0.2, "or advantages cancel where they must not"),
+        ),
+        series=("loss/total",),
+        early=True,
+    )
+
+
+def _plain_loss(s: Signals) -> bool:
+    """Whether the loss is the surrogate at ratio 1 and nothing else."""
+    plain = {"algo.epochs": 1, "algo.minibatches": 1, "algo.kl_coef": 0, "algo.entropy_coef": 0}
+    words = {"algo.correction": "none", "algo.filter": "", "algo.zero_signal": "keep"}
+    told = s.log.config.get("algo.loss") in ("clip", "gspo")
+    return (
+        told
+        and all(s.option(name) == value for name, value in plain.items())
+        and all(s.log.config.get(name) == value for name, value in words.items())
+    )
+
+
+def _by_step(s: Signals) -> dict[float, list[tuple[object, object]]]:
+    """(advantage, tokens) of the samples of each step."""
+    found_: dict[float, list[tuple[object, object]]] = {}
+    for row in s.log.samples:
+        step = row.get("step")
+        if isinstance(step, int | float):
+            pair = row.get("advantage"), row.get("n_tokens")
+            found_.setdefault(float(step), []).append(pair)
+    return found_
+
+
+def _expected(s: Signals, credit: Floats, tokens: Floats) -> float:
+    """Minus the mean advantage by the weights of the configured normaliser."""
+    if s.log.config.get("algo.normaliser") == "sequence":
+        return -float(credit.mean())
+    total = float(credit @ tokens)
+    if s.log.config.get("algo.normaliser") == "constant":
+        return -total / (len(credit) * (s.option("rollout.max_tokens") or 1.0))
+    return -total / max(float(tokens.sum()), 1.0)

@@ -1,0 +1,182 @@
+"""Rules about the policy: KL at the start and later, entropy, ratios, a policy that is destroyed.
+
+Codes D4xx. Left out: lengths, the optimiser, rewards and groups.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from pawl.rules import prescribe
+from pawl.rules.rule import found, rule
+from pawl.rules.seen import at_best, from_the_start, silent, single_precision
+from pawl.rules.signals import Signals
+from pawl.rules.statistics import trend
+from pawl.types import Finding
+
+OFFSET = 0.05  # nat a token of KL at the first point, above what a first update can give
+EXACT = 1e-4  # nat a token that rounding in fp32 leaves, as in preflight
+UNLIKE = 0.8  # nat a token: the reference is another model
+WALK = 0.01  # nat a token: less is no distance
+SEQUENCE_OFFSET = 1.0  # nat a completion
+SEQUENCE_REST = 0.3  # the same where it rests there from the very first step on
+BEYOND_PRECISION = 0.3  # nat a token: more than weights or caches in 8 or 4 bits explain
+
+
+@rule("D401", "kl-at-start", "policy/kl_ref|policy/kl_ref_sequence", proof="real")
+def kl_at_start(s: Signals) -> Iterator[Finding]:
+    """The KL to the reference is not 0 before the policy moved.
+
+    What: the first KL is above 0.05 nat a token (1 nat a completion; 0.3 where the first row is
+    step 0 or 1 and the next ones are no larger), and the first three are of the same size. Above
+    0.3 nat a token, or 1 a completion, the run is invalid, below it is a fault.
+    In a run of Pawl in fp32 anything above 1e-4 in the first step is invalid.
+    Why it matters: the policy starts at its reference, so the first KL is 0. Another value means
+    another reference, or log-probs of sampler and trainer that disagree.
+    Evidence needed: a KL from the first steps on.
+    Traps: a log that begins at a resume starts later; units differ (token or completion); rounding
+    of half precision gives up to 0.01 a token, quantised weights or caches up to about 0.3.
+    Fix: measure the KL before any update: the same weights must give 0.
+    Source: KL(p, p) = 0.
+    """
+    name = "policy/kl_ref" if s.has("policy/kl_ref") else "policy/kl_ref_sequence"
+    x_N, first_step = s.values(name)[:5], s.steps(name)[0]
+    middle = float(np.median(x_N))
+    if exact(s, name):
+        yield found(
+            "critical",
+            "invalid",
+            f"{name}, step 1",
+            f"the KL is {x_N[0]:.2g} nat a token in the first scoring pass, before any update",
+            f"in fp32 policy and reference agree within {EXACT:g} where they are one",
+            causes=(("reference-mismatch", 0.95, "the reference is not the starting point"),),
+            series=(name,),
+            early=True,
+        )
+        return
+    limit, beyond = OFFSET, BEYOND_PRECISION
+    if name != "policy/kl_ref":
+        rests = first_step <= 1 and len(s.values(name)) >= 10 and x_N[0] >= 0.8 * middle
+        limit, beyond = SEQUENCE_REST if rests else SEQUENCE_OFFSET, SEQUENCE_OFFSET
+    if len(x_N) < 3 or min(x_N[0], middle) <= limit or not from_the_start(s, name):
+        return
+    if x_N[0] < 0.2 * middle:
+        return
+    far = middle > beyond
+    yield found(
+        "critical",
+        "invalid" if far else "fault",
+        f"{name}, step {first_step:g}",
+        f"the KL is {x_N[0]:.3g} nat before the policy can have moved",
+        f"first values: {', '.join(f'{v:.3g}' for v in x_N)}",
+        *([] if far else ["of a size that quantised weights or another precision can explain"]),
+        causes=_why(name, middle),
+        series=(name,),
+        early=True,
+    )
+
+
+def exact(s: Signals, name: str) -> bool:
+    """Whether a run of Pawl in fp32 that began anew has a first KL that is not 0.
+
+    Its KL is taken in the scoring pass, before the step's updates.
+    """
+    began = not any(e.kind in ("fork", "resume") for e in s.log.events)
+    first = float(s.values(name)[0])
+    at_one = float(s.steps(name)[0]) <= 1
+    return name == "policy/kl_ref" and single_precision(s) and began and at_one and first > EXACT
+
+
+def _why(name: str, level: float) -> tuple[tuple[str, float, str], ...]:
+    """What such an offset speaks for: which passes enter the metric, and how large it is."""
+    if name != "policy/kl_ref":  # the sampler's own log-probs enter it in PPO trainers
+        return (
+            ("sampler-mismatch", 0.6, "log-probs of two passes that should agree do not"),
+            ("reference-mismatch", 0.5, "the reference is not the start"),
+        )
+    if level > UNLIKE:
+        return (
+            ("reference-mismatch", 0.75, "more than any precision explains: other weights"),
+            ("sampler-mismatch", 0.45, "another template or temperature in one of the passes"),
+        )
+    return (
+        ("sampler-mismatch", 0.6, "of the size of another precision in one of the passes"),
+        ("reference-mismatch", 0.5, "or the reference is not the start"),
+    )
+
+
+@rule("D402", "kl-grows-alone", "policy/kl_ref", "reward/mean", proof="real")
+def kl_grows_alone(s: Signals) -> Iterator[Finding]:
+    """The policy moves away from its reference and the reward does not move.
+
+    What: the KL rises significantly, by more than fourfold and to 0.01 nat a token or more, while
+    the reward shows no trend.
+    Why it matters: steps are spent on a walk without direction.
+    Evidence needed: 30 points of both.
+    Traps: the first updates raise any KL from 0; a rise of the reward below what could be seen
+    looks the same.
+    Fix: read samples of the last steps; lower the learning rate; wait for more points.
+    Source: KL as distance travelled (Gao et al. 2022).
+    """
+    kl, reward = s.trend("policy/kl_ref"), s.trend("reward/mean")
+    tiny = kl.last < WALK or kl.last < 4.0 * max(kl.first, 1e-6)
+    if kl.n < 30 or kl.direction != "up" or tiny or reward.significant:
+        return
+    yield found(
+        "warning",
+        "nothing",
+        "policy/kl_ref, reward/mean",
+        f"the KL grows from {kl.first:.2g} to {kl.last:.2g} and the reward shows no trend",
+        f"a change of the reward below {reward.detectable:.3g} could not have been seen",
+        causes=(("random-walk", 0.5, "distance without gain"),),
+        series=("policy/kl_ref", "reward/mean"),
+    )
+
+
+@rule("D403", "destroyed", "reward/mean", "policy/kl_ref|policy/entropy|optim/grad_norm")
+def destroyed(s: Signals) -> Iterator[Finding]:
+    """A few updates destroyed the policy.
+
+    What: over the run's second half the KL is above 10 nat a token, or the entropy below 1% of its
+    start, while the reward rests at its lowest, or rises no more and is not at its best.
+    Why it matters: nothing comes back from there; every further step is lost.
+    Evidence needed: reward and one of KL, entropy, gradient norm.
+    Traps: single spikes of KL or gradient that recover are harmless (five of five public ones did).
+    Fix: start again, not on, at a tenth of the learning rate with warm-up.
+    Source: observed at learning rates of 5e-4 and above with LoRA.
+    """
+    x_N = s.values("reward/mean")
+    late = s.late("reward/mean")
+    kl = s.values("policy/kl_ref")
+    huge = len(kl) > 4 and float(np.median(kl[len(kl) // 2 :])) > 10.0
+    if len(x_N) < 5 or not (huge or silent(s)) or at_best(s):
+        return
+    fallen = late.value <= float(x_N.min() + 0.2 * np.ptp(x_N))
+    if not fallen and (len(x_N) < 12 or trend(x_N[len(x_N) // 2 :]).direction == "up"):
+        return
+    yield found(
+        "critical",
+        "fault",
+        "policy/kl_ref" if huge else "policy/entropy",
+        "the policy is destroyed: "
+        + (f"KL {np.median(kl[len(kl) // 2 :]):.3g} nat a token" if huge else "entropy near 0")
+        + f" and the reward at {late.value:.3g}",
+        causes=(
+            ("lr-too-high", 0.9, "an update of that size"),
+            ("policy-collapsed", 0.5, "nothing is explored any more"),
+        ),
+        fix=prescribe.scaled(
+            s,
+            "optim.lr",
+            0.1,
+            why="the first updates were far too large",
+            expected="KL below 0.1 nat a token after 20 steps",
+            risk="slower learning",
+            verify="reward above its start after 50 steps",
+            cost="a new start: the weights cannot be saved",
+        ),
+        series=("reward/mean", "policy/kl_ref", "policy/entropy"),
+        early=True,
+    )

@@ -1,0 +1,77 @@
+"""One change of one option, within its range, in the words of the run's own library.
+
+A prescription that says "lower" can only lower: a value that would not move, or that the option's
+range does not allow, gives none. Data, reward and evaluation are never changed, only advised on.
+Left out: trying a change (a measured fork decides).
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from pawl.rules.signals import Signals
+from pawl.store.log import option_name
+from pawl.types import Prescription
+
+NO_OPTION = "(no name known in"  # before the name of an option that only Pawl is known to have
+LIVE = frozenset({"optim.lr", "algo.kl_coef", "optim.max_grad_norm"})
+
+
+@cache
+def ranges() -> dict[str, tuple[float | None, float | None]]:
+    """Lowest and highest value of every numeric option of a run; None where there is no bound."""
+    from pawl.config.options import RunConfig
+
+    found: dict[str, tuple[float | None, float | None]] = {}
+
+    def walk(schema: dict[str, Any], defs: dict[str, Any], prefix: str) -> None:
+        for name, part in schema.get("properties", {}).items():
+            part = part.get("allOf", [part])[0]
+            target = defs.get(str(part.get("$ref", "")).rsplit("/", 1)[-1])
+            if target is not None:
+                walk(target, defs, f"{prefix}{name}.")
+                continue
+            choices = [part, *part.get("anyOf", [])]
+            low = next((c.get("minimum", c.get("exclusiveMinimum")) for c in choices), None)
+            high = next((c.get("maximum", c.get("exclusiveMaximum")) for c in choices), None)
+            if any(c.get("type") in ("number", "integer") for c in choices):
+                found[f"{prefix}{name}"] = (low, high)
+
+    schema = RunConfig.model_json_schema()
+    walk(schema, schema.get("$defs", {}), "")
+    return found
+
+
+def scaled(s: Signals, option: str, factor: float, **words: str) -> Prescription | None:
+    """Multiply an option. factor < 1 lowers and > 1 raises, or there is no prescription.
+
+    Where the present value is unknown the change is given as a factor.
+    """
+    now = s.option(option)
+    if now is None:
+        after = f"{'x' if factor > 1 else '/'} {factor if factor > 1 else 1.0 / factor:g}"
+        return _made(s, option, "", after, words)
+    return at(s, option, now * factor, "up" if factor > 1 else "down", **words)
+
+
+def at(s: Signals, option: str, value: float, way: str, **words: str) -> Prescription | None:
+    """Set an option to a value in range, on the named side of the present one."""
+    now = s.option(option)
+    low, high = ranges().get(option, (None, None))
+    value = value if low is None else max(value, low)
+    value = value if high is None else min(value, high)
+    if now is not None and (value <= now if way == "up" else value >= now):
+        return None
+    return _made(s, option, "" if now is None else f"{now:g}", f"{value:.4g}", words)
+
+
+def advice(why: str, expected: str, verify: str, cost: str = "an hour of reading") -> Prescription:
+    """What to do where no option helps: data, reward, evaluation, code."""
+    return Prescription("", "", "", "", why, expected, "none to the run", verify, cost)
+
+
+def _made(s: Signals, option: str, before: str, after: str, words: dict[str, str]) -> Prescription:
+    own = option_name(s.log.library, option)
+    name = s.log.config_names.get(option) or own or f"{NO_OPTION} {s.log.library}) {option}"
+    return Prescription(option, name, before, after, **words, live=option in LIVE)

@@ -1,0 +1,161 @@
+"""What several rules ask of a run: does it get anywhere, where do its stages end, what was paid.
+
+Pure functions of `Signals`. Places are rows of the log, as everywhere in the doctor. Left out:
+judging (the other files here) and statistics of one series (`statistics`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from pawl.rules.signals import BEYOND, Signals, numbers
+from pawl.rules.statistics import Floats, Mean, Trend, mean_of, trend
+
+STAGES = ("curriculum", "stage", "fork")
+GAINS = ("reward/mean", "verifier/pass_frac", "eval/pass_at_1", "eval/reward_mean")
+HIGH = 0.8  # of full marks: a reward that has little left to gain
+
+
+@dataclass(frozen=True, slots=True)
+class Paid:
+    """One scored sample: what it was paid, by which branch, what the tests said; "" unknown."""
+
+    total: float | None
+    branch: str
+    verdict: str
+    status: str
+    passed: int
+
+
+def gains(s: Signals) -> bool:
+    """Whether reward or held-out result rises significantly."""
+    return any(s.has(name) and s.trend(name).direction == "up" for name in GAINS)
+
+
+def from_the_start(s: Signals, name: str) -> bool:
+    """Whether a metric was logged from the first steps on, not from a resume on.
+
+    Its first step is at most 20 times the usual distance of two rows; a log of one row counts.
+    """
+    steps = s.steps(name)
+    usual = float(np.median(np.diff(steps))) if len(steps) > 1 else 1.0
+    return len(steps) > 0 and float(steps[0]) <= 20.0 * max(usual, 1e-12)
+
+
+def single_precision(s: Signals) -> bool:
+    """Whether this is a run of Pawl in fp32, whose passes agree but for rounding."""
+    config = s.log.config
+    plain = config.get("model.quantise", "none") == "none"
+    return s.log.library == "pawl" and config.get("model.dtype") == "fp32" and plain
+
+
+def full_mark(s: Signals) -> float | None:
+    """The likely greatest reward: 1 for rewards within 0..1, None where nothing tells."""
+    x_N = s.values("reward/mean")
+    return 1.0 if len(x_N) and x_N.min() >= 0.0 and x_N.max() <= 1.0 else None
+
+
+def high(s: Signals) -> bool:
+    """Whether the reward, in 0..1, has little left to gain."""
+    return full_mark(s) is not None and s.late("reward/mean").value >= HIGH
+
+
+def at_best(s: Signals) -> bool:
+    """Whether the reward rests near full marks, or at the highest that the run has seen."""
+    x_N = s.values("reward/mean")
+    span = float(np.ptp(x_N)) if len(x_N) else 0.0
+    top = span > 0 and float(np.median(x_N[-20:])) >= float(x_N.max()) - 0.02 * span
+    return top or high(s)
+
+
+def silent(s: Signals) -> bool:
+    """Whether the entropy of the run's second half is below 1% of its start."""
+    x_N = s.values("policy/entropy")
+    if len(x_N) < 5 or x_N[0] <= 0:
+        return False
+    return 0.0 <= float(np.median(x_N[len(x_N) // 2 :])) < 0.01 * float(np.max(x_N[:3]))
+
+
+def boundaries(s: Signals) -> list[int]:
+    """Rows at which another stage of problems begins, in order."""
+    rows = {
+        int(np.searchsorted(s.log.step_N, event.step, "right"))
+        for event in s.log.events
+        if event.kind in STAGES
+    }
+    stage = s.log.series.get("curriculum/stage")
+    if stage is not None:
+        rows |= {int(r) for r in stage.row_N[1:][np.diff(stage.value_N) != 0.0]}
+    return sorted(r for r in rows if 0 < r < len(s.log.step_N))
+
+
+def pieces(s: Signals, name: str) -> list[Floats]:
+    """A metric's values, cut where another stage begins."""
+    found = s.log.series.get(name)
+    if found is None:
+        return []
+    known = numbers(found.value_N)
+    places = np.searchsorted(found.row_N[known], boundaries(s))
+    return np.split(found.value_N[known], places)
+
+
+def within_stages(s: Signals, name: str) -> Trend:
+    """The trend within the longest stage; of the whole series where there is one stage."""
+    parts = pieces(s, name)
+    return s.trend(name) if len(parts) < 2 else trend(max(parts, key=len))
+
+
+def paid(s: Signals) -> list[Paid]:
+    """What the log's samples were paid, of any library."""
+    found = []
+    for row in s.log.samples:
+        score = row.get("score")
+        body: Mapping[str, object] = score if isinstance(score, Mapping) else row
+        value = next((body[k] for k in ("total", "reward") if _number(body.get(k))), None)
+        passed = body.get("passed_cases")
+        found.append(
+            Paid(
+                float(str(value)) if value is not None else None,
+                str(body.get("branch") or ""),
+                str(body.get("verdict") or ""),
+                str(body.get("status") or ""),
+                passed if isinstance(passed, int) else 0,
+            )
+        )
+    return found
+
+
+def _number(value: object) -> bool:
+    plain = isinstance(value, int | float) and not isinstance(value, bool)
+    return plain and -BEYOND < float(str(value)) < BEYOND
+
+
+def shares(totals: list[float]) -> list[tuple[float, float]]:
+    """The values that were paid most often, with their shares, the most frequent first."""
+    counted = Counter(round(t, 6) for t in totals)
+    return [(value, n / len(totals)) for value, n in counted.most_common(5)]
+
+
+def all_or_nothing(mean: float) -> float:
+    """Standard deviation of a reward of 0 or 1 with that mean."""
+    return float(np.sqrt(max(mean * (1.0 - mean), 0.0)))
+
+
+def tied(p: float, size: int) -> float:
+    """Expected share of groups that tie, when every sample passes with probability p alike.
+
+    Problems of unlike difficulty tie more often: this is the least that is to be expected.
+    """
+    return (1.0 - p) ** size + p**size
+
+
+def best_window(x_N: Floats, size: int = 10) -> tuple[Mean, int]:
+    """The best mean over consecutive points, and where its middle lies."""
+    width = min(size, len(x_N))
+    means = np.convolve(x_N, np.ones(width) / width, "valid")
+    at = int(np.argmax(means))
+    return mean_of(x_N[at : at + width]), at + width // 2

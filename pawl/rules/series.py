@@ -1,0 +1,224 @@
+"""Rules about the numbers themselves: not finite, constant by algebra or bit for bit, copied.
+
+Codes D101 to D104. Left out: what rewards, policy and preferences say.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import numpy as np
+
+from pawl.rules.prescribe import advice
+from pawl.rules.rule import found, rule
+from pawl.rules.signals import Signals, numbers
+from pawl.types import Finding
+
+CONTINUOUS = (
+    "loss/total",
+    "optim/grad_norm",
+    "policy/entropy",
+    "policy/kl_ref",
+    "policy/sampler_logp_mean",
+    "policy/trainer_logp_mean",
+    "preference/margin",
+    "preference/chosen_logp",
+    "preference/rejected_logp",
+    "value/loss",
+)
+TWINS = (
+    ("preference/chosen_reward", "preference/rejected_reward"),
+    ("preference/chosen_logp", "preference/rejected_logp"),
+    ("policy/kl_ref", "policy/kl_old"),
+    ("policy/kl_ref", "loss/total"),
+    ("reward/mean", "eval/reward_mean"),
+    ("reward/mean", "loss/total"),
+    ("value/loss", "loss/total"),
+    ("verifier/pass_frac", "eval/pass_at_1"),
+)
+STILL = 20  # points of one value from which on it is no chance
+NOT_FINITE = re.compile(r"\b(nan|inf|infinite|not finite)\b", re.IGNORECASE)
+NEVER_ZERO = ("loss/total", "policy/kl_ref", "policy/kl_old", "preference/accuracy")
+
+
+@rule("D101", "non-finite")
+def non_finite(s: Signals) -> Iterator[Finding]:
+    """A metric of training became NaN or infinite.
+
+    What: nan or inf stands in loss, gradient, log-probs, KL or reward.
+    Why it matters: one non-finite gradient makes every weight NaN; libraries that replace NaN by 0
+    hide that nothing is learned from then on.
+    Evidence needed: the metric's own series.
+    Traps: a metric that is undefined by design (a mean over no completion that ended) is no fault;
+    only metrics that always have a value are looked at.
+    Fix: find the first non-finite metric in the order reward, log-probs, loss, gradient; lower the
+    learning rate only when the gradient came first.
+    Source: transformers Trainer `logging_nan_inf_filter`; TRL grpo_trainer `nan_to_num`.
+    """
+    watched = ("reward/mean", "loss/total", "optim/grad_norm", "policy/kl_ref", "policy/entropy")
+    hits = []
+    for name in watched:
+        series = s.log.series.get(name)
+        if series is not None:
+            odd = np.flatnonzero(~numbers(series.value_N))
+            if len(odd):
+                hits.append((int(series.row_N[odd[0]]), name, len(odd), len(series.value_N)))
+    said = [e for e in s.log.events if e.kind in ("stopped", "error") and NOT_FINITE.search(e.text)]
+    if said and not hits:
+        yield found(
+            "critical",
+            "fault",
+            f"step {said[0].step:g}",
+            f"the run stopped: {said[0].text}",
+            causes=(("non-finite", 0.95, "a number that is not finite stopped the run"),),
+            early=True,
+        )
+    if hits:
+        row, name, k, n = min(hits)
+        steps = s.log.step_N
+        yield found(
+            "critical",
+            "fault",
+            f"{name}, from step {steps[row]:g} on",
+            f"{name} is not finite at {k} of {n} points",
+            *(f"{m}: {c} of {of} points, first at step {steps[r]:g}" for r, m, c, of in hits),
+            causes=(
+                ("non-finite", 0.6 if _far(s) else 0.95, f"{name} is not finite"),
+                ("lr-too-high", 0.9 if _far(s) else 0.3, "an update of that size can overflow"),
+            ),
+            series=(name,),
+            early=True,
+        )
+
+
+def _far(s: Signals) -> bool:
+    """Whether the policy had already run away: what overflows then is the consequence."""
+    kl, norm = s.values("policy/kl_ref"), s.values("optim/grad_norm")
+    return bool((len(kl) and kl.max() > 10.0) or (len(norm) and norm.max() > 1e4))
+
+
+@rule("D102", "zero-by-algebra", proof="real")
+def zero_by_algebra(s: Signals) -> Iterator[Finding]:
+    """Metrics that cannot rest at exactly zero do, together.
+
+    What: two or more of loss, KL and preference accuracy are exactly 0 at every point.
+    Why it matters: a loss of exactly 0 with a KL of exactly 0 means that the ratio is 1 and the
+    advantages cancel by construction: nothing was trained, whatever the other metrics say.
+    Evidence needed: two of loss/total, policy/kl_ref, policy/kl_old, preference/accuracy.
+    Traps: one of them alone proves nothing. The first loss of GRPO is 0 in health; a KL is 0, or
+    absent, without a KL term; clip fractions and the KL to the old policy are 0 with one update a
+    batch; rewards that never differ (D201, D303) leave loss and KL at 0 by right.
+    Fix: look for a tensor compared with itself: old log-probs taken from the same pass, a
+    placeholder metric, a reference that is the policy.
+    Source: PPO's ratio (Schulman et al. 2017, eq. 6) at equal policies.
+    """
+    zero = [n for n in NEVER_ZERO if s.has(n) and not s.values(n).any()]
+    if "policy/kl_ref" in zero and s.option("algo.kl_coef") == 0:
+        zero.remove("policy/kl_ref")
+    passes = (s.option("algo.epochs") or 1.0) * (s.option("algo.minibatches") or 1.0)
+    if "policy/kl_old" in zero and passes <= 1 and not s.has("value/loss"):
+        zero.remove("policy/kl_old")  # one update a batch: the ratio is 1 when the loss is taken
+    moved = s.n == 1 or all(len(s.values(n)) >= 5 for n in zero)
+    if _without_signal(s):
+        return
+    if len(zero) >= 2 and "loss/total" in zero and moved:
+        yield found(
+            "critical",
+            "invalid",
+            ", ".join(zero),
+            f"{len(zero)} metrics are exactly 0 at every point: {', '.join(zero)}",
+            *(f"{n}: 0 at {len(s.values(n))} points" for n in zero),
+            causes=(("algebraic-identity", 0.95, "zero by algebra, not by training"),),
+            fix=advice(
+                "the ratio is 1 and the advantages cancel, or a tensor is compared with itself",
+                "loss and KL leave 0 with the first update",
+                "a non-zero KL after one update at the normal learning rate",
+            ),
+            series=tuple(zero),
+            early=True,
+        )
+
+
+def _without_signal(s: Signals) -> bool:
+    """Whether rewards never differ: then a loss and a KL of 0 follow, and nothing is miswired."""
+    names = [n for n in ("reward/mean", s.spread) if n and len(s.values(n)) >= 5]
+    return any(np.ptp(s.values(n)) == 0.0 for n in names)
+
+
+@rule("D103", "constant-metric", "|".join(CONTINUOUS))
+def constant_metric(s: Signals) -> Iterator[Finding]:
+    """A metric that moves with every batch has one and the same value, bit for bit.
+
+    What: loss, gradient norm, entropy, KL, log-probs or margin hold one value other than 0, of
+    three digits or more, at 20 points or more.
+    Why it matters: such numbers differ from batch to batch in every run. One that does not is a
+    placeholder, or is taken from a tensor that nothing changes.
+    Evidence needed: 20 points of the metric.
+    Traps: a gradient norm after clipping rests at the clip (a round number); options, rates and
+    clip fractions may rest; a metric that is written with few digits may look constant. Zeros are
+    judged by D102 and D111.
+    Fix: find where the value is computed, and recompute it by hand for two batches.
+    Source: TrainCheck (Jiang et al., OSDI 2025): invariants of training.
+    """
+    still = []
+    for name in CONTINUOUS:
+        x_N = s.values(name)
+        if len(x_N) >= STILL and np.ptp(x_N) == 0.0 and _digits(float(x_N[0])) >= 3:
+            still.append(name)
+    if still:
+        yield found(
+            "critical",
+            "invalid",
+            ", ".join(still),
+            f"{', '.join(still)} never changes by a single bit",
+            *(f"{n}: {s.values(n)[0]:.8g} at all {len(s.values(n))} points" for n in still),
+            causes=(("algebraic-identity", 0.9, "a constant stands where a measurement should"),),
+            fix=advice(
+                "a placeholder, or a tensor compared with itself",
+                "the metric differs from batch to batch",
+                "two batches, computed by hand, give two values",
+            ),
+            series=tuple(still),
+            early=True,
+        )
+
+
+def _digits(value: float) -> int:
+    """Significant digits of a number, as it would be written."""
+    return len(f"{abs(value):.12e}".split("e")[0].replace(".", "").rstrip("0"))
+
+
+@rule("D104", "twin-metrics")
+def twin_metrics(s: Signals) -> Iterator[Finding]:
+    """Two metrics that measure different things are equal at every point.
+
+    What: chosen and rejected, training and held-out, loss and reward, or KL to reference and to the
+    old policy agree bit for bit, at five or more points that are not all one value.
+    Why it matters: one of them is a copy: a placeholder, or both sides got the same tensor.
+    Evidence needed: both metrics in the same rows.
+    Traps: metrics that are equal by definition (a total of one component, a pass share of 0 or 1)
+    are no such pair.
+    Fix: find where the second is computed; for chosen and rejected compare token ids of pairs.
+    Source: TrainCheck (Jiang et al., OSDI 2025): invariants of training.
+    """
+    for a, b in TWINS:
+        x_N, y_N = s.paired(a, b)
+        if len(x_N) < 5 or np.ptp(x_N) == 0.0 or not np.array_equal(x_N, y_N):
+            continue
+        pairs = a.startswith("preference/")
+        yield found(
+            "critical",
+            "invalid",
+            f"{a}, {b}",
+            f"{a} and {b} are the same number at every point",
+            f"{len(x_N)} points, from {x_N.min():.4g} to {x_N.max():.4g}",
+            causes=(
+                ("degenerate-pairs", 0.9, "chosen and rejected are one text")
+                if pairs
+                else ("algebraic-identity", 0.9, "one of the two is a copy of the other"),
+                ("algebraic-identity", 0.4, "a placeholder gives the same"),
+            )[: 2 if pairs else 1],
+            series=(a, b),
+            early=True,
+        )

@@ -1,0 +1,248 @@
+"""What rules ask of a log: series by canonical name, levels, trends, and figures derived from them.
+
+Everything is computed once and remembered. Places are rows of the log in step order, never step
+numbers, so that a log counted in tens says the same. Left out: judging (the other files here).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pawl.rules import statistics
+from pawl.rules.statistics import Floats, Mean, Trend
+from pawl.store.log import Log, Series
+from pawl.store.table import Places
+
+GOALS = ("reward/mean", "preference/accuracy", "eval/pass_at_1", "preference/margin", "loss/total")
+RECENT = 20  # points that "now" means
+CAP_SHARE = 0.8  # of the rows reach the same longest length: a cap
+BEYOND = 1e100  # what is larger counts as infinite: its square and sum would overflow
+T = TypeVar("T")
+
+
+def numbers(x_N: Floats) -> NDArray[np.bool_]:
+    """Which values can be calculated with: not nan, and below 1e100 in size."""
+    return np.asarray(np.abs(x_N) < BEYOND)
+
+
+class Signals:
+    """A log, asked the questions of the rules."""
+
+    def __init__(self, log: Log) -> None:
+        self.log = log
+        self._kept: dict[tuple[str, str], object] = {}
+
+    def _once(self, kind: str, name: str, make: Callable[[], T]) -> T:
+        key = (kind, name)
+        if key not in self._kept:
+            self._kept[key] = make()
+        return cast(T, self._kept[key])
+
+    def has(self, name: str) -> bool:
+        """Whether a metric has at least one number; `a|b` and `a/*` ask for any of several.
+
+        `samples` and `events` ask for completions and for events of the run.
+        """
+        return any(self._has(one) for one in name.split("|"))
+
+    def _has(self, name: str) -> bool:
+        if name in ("samples", "events"):
+            return bool(self.log.samples if name == "samples" else self.log.events)
+        if name.endswith("*"):
+            return any(len(self.values(n)) for n in self.log.series if n.startswith(name[:-1]))
+        return len(self.values(name)) > 0
+
+    def series(self, name: str) -> Series:
+        """The metric's series; raises KeyError when it was not logged."""
+        return self.log.series[name]
+
+    def values(self, name: str) -> Floats:
+        """The metric's finite values in step order, empty when it was not logged."""
+
+        def make() -> Floats:
+            found = self.log.series.get(name)
+            return found.value_N[numbers(found.value_N)] if found is not None else np.zeros(0)
+
+        return self._once("values", name, make)
+
+    def steps(self, name: str) -> Floats:
+        """The steps of `values(name)`, as the file numbers them."""
+        found = self.log.series.get(name)
+        if found is None:
+            return np.zeros(0)
+        return self.log.step_N[found.row_N[numbers(found.value_N)]]
+
+    def trend(self, name: str) -> Trend:
+        """First against last quarter of a metric."""
+        return self._once("trend", name, lambda: statistics.trend(self.values(name)))
+
+    def late(self, name: str, n: int = RECENT) -> Mean:
+        """Mean of a metric's last points: n of them, or the last quarter of a shorter log."""
+
+        def make() -> Mean:
+            x_N = self.values(name)
+            return statistics.mean_of(x_N[-max(1, min(n, max(3, len(x_N) // 4))) :])
+
+        return self._once(f"late{n}", name, make)
+
+    def early(self, name: str, n: int = 10) -> Mean:
+        """Mean of a metric's first points: n of them, or the first quarter of a shorter log."""
+
+        def make() -> Mean:
+            x_N = self.values(name)
+            return statistics.mean_of(x_N[: max(1, min(n, max(3, len(x_N) // 4)))])
+
+        return self._once(f"early{n}", name, make)
+
+    def family(self, prefix: str) -> list[str]:
+        """Names of a family that were logged: `component/` gives every reward component."""
+        return [name for name in self.log.series if name.startswith(prefix) and self.has(name)]
+
+    def option(self, name: str) -> float | None:
+        """A config option as a number, None when unknown."""
+        value = self.log.config.get(name)
+        try:
+            return float(str(value)) if value is not None else None
+        except ValueError:
+            return None
+
+    @property
+    def goal(self) -> str:
+        """The metric that says whether the run gets anywhere; "" when there is none."""
+        return next((name for name in GOALS if self.has(name)), "")
+
+    @property
+    def n(self) -> int:
+        """Points of the goal metric."""
+        return len(self.values(self.goal)) if self.goal else 0
+
+    @property
+    def better(self) -> bool:
+        """Whether the goal metric moves the way it should, beyond noise."""
+        way = "down" if self.goal == "loss/total" else "up"
+        return bool(self.goal) and self.trend(self.goal).direction == way
+
+    @property
+    def worse(self) -> bool:
+        """Whether the goal metric moves the wrong way, beyond noise and on the same problems."""
+        moves = bool(self.goal) and self.trend(self.goal).significant
+        return moves and not self.better and not self.staged
+
+    @property
+    def staged(self) -> bool:
+        """Whether the problems changed on the way: levels before and after do not compare."""
+        stage = self.values("curriculum/stage")
+        told = any("curriculum" in event.kind or "stage" in event.kind for event in self.log.events)
+        return told or (len(stage) > 0 and float(np.ptp(stage)) > 0.0)
+
+    @property
+    def held_out(self) -> str:
+        """The metric measured on data that is not trained on; "" when there is none."""
+        names = ("eval/pass_at_1", "eval/reward_mean", "eval/preference_accuracy")
+        return next((name for name in names if self.has(name)), "")
+
+    @property
+    def spread(self) -> str:
+        """The metric that tells how rewards differ within groups, or may; "" when there is none."""
+        names = ("reward/within_std", "reward/spread")
+        return next((name for name in names if self.has(name)), "")
+
+    def rows(self, name: str) -> Places:
+        """The rows of the log of `values(name)`."""
+        found = self.log.series.get(name)
+        if found is None:
+            return np.zeros(0, np.int64)
+        return found.row_N[numbers(found.value_N)]
+
+    def change_points(self, name: str) -> list[int]:
+        """Rows of the log at which the mean of a metric jumps."""
+
+        def make() -> list[int]:
+            rows = self.rows(name)
+            return [int(rows[i]) for i in statistics.change_points(self.values(name))]
+
+        return self._once("change", name, make)
+
+    def around(self, name: str, row: int, n: int = RECENT) -> tuple[Mean, Mean] | None:
+        """Means of a metric's n points before a row and from it on; None with under 5 of either."""
+        x_N = self.values(name)
+        at = int(np.searchsorted(self.rows(name), row))
+        if at < 5 or len(x_N) - at < 5:
+            return None
+        return statistics.mean_of(x_N[max(0, at - n) : at]), statistics.mean_of(x_N[at : at + n])
+
+    def paired(self, a: str, b: str) -> tuple[Floats, Floats]:
+        """The values of two metrics in the rows that have both."""
+        if not (self.has(a) and self.has(b)):
+            return np.zeros(0), np.zeros(0)
+        one, two = self.series(a), self.series(b)
+        x, y = one.value_N, two.value_N
+        if not np.array_equal(one.row_N, two.row_N):
+            _, i, j = np.intersect1d(one.row_N, two.row_N, assume_unique=True, return_indices=True)
+            x, y = x[i], y[j]
+        both = numbers(x) & numbers(y)
+        return x[both], y[both]
+
+    def cap(self) -> float | None:
+        """The completion limit in tokens: the option, or the longest length that keeps recurring.
+
+        None when neither is known.
+        """
+
+        def make() -> float | None:
+            given = self.option("rollout.max_tokens")
+            if given:
+                return given
+            x_N = self.values("length/max")
+            if len(x_N) >= 5:
+                top = float(x_N.max())
+                if np.mean(x_N >= top - 0.5) > CAP_SHARE:
+                    return top
+            return _recurring(self.values("length/mean"))
+
+        return self._once("cap", "", make)
+
+    def truncated(self) -> tuple[Floats, str]:
+        """Share of completions cut at the limit, point by point, and how it is known ("" if not).
+
+        Without a column of its own it is read off the mean length where that lies within 15% of a
+        limit that never is exceeded: 1 for such a point, else 0.
+        """
+
+        def make() -> tuple[Floats, str]:
+            x_N = self.values("length/truncated_frac")
+            if len(x_N):
+                return x_N, "measured"
+            lengths = self.values("length/mean")
+            cap = self.cap()
+            if cap is None and len(lengths) >= 20:
+                cap = _wall(lengths)
+            if cap is None or not len(lengths):
+                return np.zeros(0), ""
+            return (lengths > 0.85 * cap).astype(float), f"mean length against a limit of {cap:g}"
+
+        return self._once("truncated", "", make)
+
+
+def _recurring(lengths: Floats) -> float | None:
+    """The greatest mean length where it is whole and recurs: every completion ended at a limit."""
+    if len(lengths) < 20:
+        return None
+    top = float(lengths.max())
+    hits = int((lengths == top).sum())
+    return top if top > 8 and top == round(top) and hits >= max(3, 0.02 * len(lengths)) else None
+
+
+def _wall(lengths: Floats) -> float | None:
+    """The limit that mean lengths pile up at, None without one.
+
+    A tenth of them lie at their very maximum and half within a tenth below it: lengths that only
+    vary little scatter to both sides of their median and touch the maximum once.
+    """
+    top = float(lengths.max())
+    piled = float(np.mean(lengths >= top - 0.5)) >= 0.1 and float(np.ptp(lengths)) > 0.5
+    return top if piled and float(np.median(lengths)) > 0.9 * top and top > 20 else None

@@ -1,0 +1,186 @@
+"""Rules about the machinery: memory, time, scores that go missing.
+
+Codes D909 to D913. Left out: what scores say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from pawl.rules.prescribe import advice
+from pawl.rules.rule import found, rule
+from pawl.rules.signals import Signals
+from pawl.rules.statistics import fell, robust_z
+from pawl.types import Finding
+
+LEAK = 1e-4  # of the memory, per step: 1% in 100 steps
+
+
+@rule("D909", "memory-grows", "memory/resident_mb|memory/peak_mb")
+def memory_grows(s: Signals) -> Iterator[Finding]:
+    """Memory grows from step to step.
+
+    What: resident (else peak) memory rises beyond noise by over 1% in 100 steps, in the second half
+    too, while lengths do not grow as much.
+    Why it matters: the run ends when the machine's memory does.
+    Evidence needed: memory over 60 points.
+    Traps: longer completions need more; allocators keep what was freed, so that the first steps
+    rise in health; a peak can only grow.
+    Fix: count live tensors at two steps; detach what is kept for metrics.
+    Source: a leak is linear in steps.
+    """
+    name = "memory/resident_mb" if s.has("memory/resident_mb") else "memory/peak_mb"
+    x_N, t = s.values(name), s.trend(name)
+    if len(x_N) < 60 or t.direction != "up" or t.first <= 0:
+        return
+    half = x_N[len(x_N) // 2 :]
+    slope = (half[-5:].mean() - half[:5].mean()) / max(len(half) - 5, 1)
+    longer = s.trend("length/mean").last / max(s.trend("length/mean").first, 1e-9)
+    if slope < LEAK * t.first or (s.has("length/mean") and longer > t.last / t.first):
+        return
+    yield found(
+        "warning",
+        "nothing",
+        name,
+        f"memory grows by {slope:.3g} MiB a step, from {t.first:.4g} to {t.last:.4g} MiB",
+        f"at this rate it doubles in {t.last / slope:.0f} steps",
+        fix=advice(
+            "something is kept from step to step",
+            "memory that wavers around a level",
+            "a slope below 0.01% a step over 50 steps",
+            cost="20 steps with a memory profile",
+        ),
+        series=(name, "length/mean"),
+    )
+
+
+@rule("D910", "steps-slow-down", "time/step_s")
+def slower(s: Signals) -> Iterator[Finding]:
+    """Steps take longer and longer, or some take many times as long.
+
+    What: the step time rises by half beyond noise, and tokens do not; or several steps took over
+    eight robust deviations and three times as long as those before.
+    Why it matters: the run will take longer than planned; outliers are waits for a worker or score.
+    Evidence needed: step times over 40 points.
+    Traps: longer completions take longer; evaluation and checkpoints may be part of the time.
+    Fix: compare the phases of slow steps (generation, scores, update).
+    Source: StepOutlier-like rules of profilers.
+    """
+    x_N, t = s.values("time/step_s"), s.trend("time/step_s")
+    if len(x_N) < 40:
+        return
+    work = "batch_tokens" if s.has("batch_tokens") else "length/mean"
+    more = s.trend(work).last / max(s.trend(work).first, 1e-9) if s.has(work) else 1.0
+    if t.direction == "up" and t.last > 1.5 * t.first and t.last / t.first > 1.2 * more:
+        yield found(
+            "warning",
+            "nothing",
+            "time/step_s",
+            f"steps take {t.last:.3g} s, {t.first:.3g} s at the start",
+            *((f"{work} grew by {more - 1:+.0%}",) if s.has(work) else ()),
+            series=("time/step_s", work),
+        )
+    level = float(np.median(x_N))
+    far = np.flatnonzero(x_N > 3.0 * level)
+    far = far[robust_z(x_N)[far] > 8.0] if len(far) >= 2 else far
+    if len(far) >= 2:
+        yield found(
+            "info",
+            "nothing",
+            "time/step_s",
+            f"{len(far)} steps took over three times the usual {level:.3g} s, "
+            f"the longest {x_N[far].max():.3g} s",
+            series=("time/step_s",),
+        )
+
+
+@rule("D911", "scores-take-longest", "time/score_wait_s", "time/step_s")
+def scores_take_longest(s: Signals) -> Iterator[Finding]:
+    """Most of a step is waiting for scores.
+
+    What: over half of the recent step time is scoring.
+    Why it matters: sampling and training stand idle.
+    Evidence needed: scoring time and step time.
+    Traps: where scores are computed while samples are written only the waiting counts.
+    Fix: more workers or requests at once; cache by prompt, text, rubric and model; never a default
+    score in the place of a missing one.
+    Source: arithmetic of phases.
+    """
+    part, whole = s.paired("time/score_wait_s", "time/step_s")
+    if len(part) >= 10 and whole[-20:].sum() > 0:
+        share = float(part[-20:].sum() / whole[-20:].sum())
+        if share > 0.5:
+            yield found(
+                "info",
+                "nothing",
+                "time/score_wait_s, time/step_s",
+                f"{share:.0%} of the time of recent steps is waiting for scores",
+                series=("time/score_wait_s", "time/step_s"),
+            )
+
+
+@rule("D912", "scores-go-missing", "verifier/missing_frac")
+def go_missing(s: Signals) -> Iterator[Finding]:
+    """More and more scores go missing.
+
+    What: over 1% of the recent samples have no score, and the share rises beyond noise.
+    Why it matters: an outage builds up; which samples lose their score is no chance (long and slow
+    ones do).
+    Evidence needed: the share of samples without a score, over 20 points.
+    Traps: a burst that is over is past. A share that is high from the start is D113.
+    Fix: pause until scores can be had; try once more; leave the sample out, never score it 0.
+    Source: failures that enter training as 0 (NeMo-Gym issue 2552).
+    """
+    name = "verifier/missing_frac" if s.has("verifier/missing_frac") else "judge/missing_frac"
+    x_N, t = s.values(name), s.trend(name)
+    now = float(np.mean(x_N[-10:]))
+    if len(x_N) >= 20 and now > 0.01 and t.direction == "up":
+        yield found(
+            "warning",
+            "fault",
+            name,
+            f"scores go missing more and more: {now:.1%} of the recent samples have none",
+            f"share: {t.words}",
+            causes=(("judge-outage", 0.7, "sandbox, judge or reward begins to fail"),),
+            fix=advice(
+                "an outage builds up",
+                "a missing share below 0.1%",
+                "the same completions scored again give scores",
+            ),
+            series=(name, "reward/mean"),
+        )
+
+
+@rule("D913", "limits-decide", "verifier/limit_frac", "reward/mean")
+def limits_decide(s: Signals) -> Iterator[Finding]:
+    """Many checks end at a limit of time, memory or output, and the reward fell when that began.
+
+    What: the share cut off jumps up to over 5%, and the reward falls at the same place.
+    Why it matters: a busy machine then decides what counts as right.
+    Evidence needed: the share of checks that hit a limit, and the reward.
+    Traps: slow answers are wrong where speed is asked for; a policy that learns loops raises the
+    share by itself: score the same completions again on an idle machine.
+    Fix: limit CPU time instead of wall time; fewer workers than cores.
+    Source: share of checks against host load.
+    """
+    name = "verifier/limit_frac"
+    for row in s.change_points(name):
+        share, reward = s.around(name, row), s.around("reward/mean", row)
+        if share is None or reward is None or share[1].value < 0.05:
+            continue
+        if fell(share[1], share[0], 4.0) and fell(*reward):
+            yield found(
+                "warning",
+                "fault",
+                f"{name}, step {s.log.step_N[row]:g}",
+                f"checks cut off at a limit jump from {share[0].value:.1%} to {share[1].value:.1%} "
+                f"and the reward falls from {reward[0].value:.3g} to {reward[1].value:.3g}",
+                causes=(
+                    ("judge-outage", 0.6, "the machine may decide what counts as right"),
+                    ("error-as-reward", 0.4, "failures of the machine are paid as wrong answers"),
+                ),
+                series=(name, "reward/mean"),
+            )
+            return

@@ -1,0 +1,222 @@
+"""Rules about texts: endings, repetition, gibberish, and what a length is counted in.
+
+Codes D506 to D510. Left out: lengths over time (`length`), rewards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from pawl.rules.completions import circles, gibberish, texts
+from pawl.rules.prescribe import advice
+from pawl.rules.rule import found, rule
+from pawl.rules.signals import Signals
+from pawl.types import Finding
+
+FEW_ENDINGS = 0.2  # share of completions that end by themselves
+SOME = 0.2  # share of samples that makes a finding
+READ = 200  # newest samples that are read
+
+
+@rule("D506", "endings-missing", "length/eos_frac", kinds=("policy",))
+def endings_missing(s: Signals) -> Iterator[Finding]:
+    """Completions do not end by themselves.
+
+    What: the share that ends with an end token falls from above one half to below a fifth, or is
+    2% or less from first to last.
+    Why it matters: a text without an end runs to the limit; every token after the answer is noise
+    that costs time and enters the loss.
+    Evidence needed: the share of completions that end.
+    Traps: a limit below the answers leaves no room to end: then the reward decides, and a rising
+    one is health. Stop strings end texts without an end token.
+    Fix: see that padding is not the end token and that the end token is part of the loss.
+    Source: padding with the end token masks it (N+ details, Huang et al. 2024).
+    """
+    x_N = s.values("length/eos_frac")
+    if len(x_N) < 10:
+        return
+    first, now = s.early("length/eos_frac"), s.late("length/eos_frac")
+    fell = first.value > 0.5 and now.value < FEW_ENDINGS
+    never = float(x_N.max()) <= 0.02
+    if not fell and not never:
+        return
+    cut_N = s.values("length/truncated_frac")
+    if never and len(cut_N) and float(np.mean(cut_N[-20:])) < 0.5:
+        return  # stop strings end them
+    if s.better:
+        yield found(
+            "info",
+            "unusual",
+            "length/eos_frac",
+            f"{now.value:.0%} of the completions end by themselves and {s.goal} gets better: the "
+            "answer comes before the limit",
+            series=("length/eos_frac", s.goal),
+        )
+        return
+    yield found(
+        "critical" if fell else "warning",
+        "fault",
+        "length/eos_frac",
+        f"{now.value:.0%} of the completions end by themselves"
+        + (f", {first.value:.0%} did at the start" if fell else ", from the first step on"),
+        causes=(
+            ("template-or-eos", 0.7 if fell else 0.6, "the end token is not learned, or unlearned"),
+            ("completion-cap", 0.2 if fell else 0.5, "a limit below the answers leaves no room"),
+        ),
+        fix=advice(
+            "the end token may be masked as padding, or not be among the stop tokens",
+            "the share that ends rises above one half within 20 steps",
+            "the end token stands in the loss mask of a finished completion exactly once",
+        ),
+        series=("length/eos_frac", "length/truncated_frac"),
+    )
+
+
+@rule("D507", "repetition", "length/repetition_frac|samples", kinds=("policy",))
+def repetition(s: Signals) -> Iterator[Finding]:
+    """Completions run in circles.
+
+    What: over a fifth of the recent completions repeat themselves, by the log's own measure or in
+    its samples (they compress to a fifth, and over half of their four-word runs came before).
+    Why it matters: runaway texts fill the limit and the batch; rewards that pay a share of a
+    positive score for them teach more of it.
+    Evidence needed: a repetition metric, or samples.
+    Traps: tables and lists of data repeat in health: a rising goal metric makes this a note.
+    Fix: go back before the rise; pay runaway texts nothing; see that texts can end.
+    Source: degeneration (Holtzman et al. 2020).
+    """
+    rows = texts(s)[-READ:]
+    hits = [row for row in rows if circles(row.text)]
+    seen = len(hits) / len(rows) if len(rows) >= 10 else 0.0
+    logged = s.has("length/repetition_frac")
+    now = s.late("length/repetition_frac").value if logged else 0.0
+    if max(seen, now) <= SOME:
+        return
+    grew = logged and s.trend("length/repetition_frac").direction == "up"
+    grave = not s.better and (s.worse or grew or max(seen, now) > 0.5)
+    yield found(
+        "info" if s.better else "critical" if grave else "warning",
+        "unusual" if s.better else "fault",
+        "samples" if seen > now else "length/repetition_frac",
+        f"{max(seen, now):.0%} of the recent completions run in circles"
+        + (f" while {s.goal} gets better" if s.better else ""),
+        *((f"share: {s.trend('length/repetition_frac').words}",) if logged else ()),
+        *((f"one of them ends: {hits[-1].text[-60:]!a}",) if hits else ()),
+        causes=(
+            ("policy-collapsed", 0.6, "one phrase over and over"),
+            ("template-or-eos", 0.4, "texts that cannot end repeat themselves"),
+            ("reward-bug", 0.3, "a runaway text may still be paid"),
+        ),
+        series=("length/repetition_frac", "length/truncated_frac"),
+    )
+
+
+@rule("D508", "gibberish", "samples|policy/trainer_logp_mean", kinds=("policy",))
+def nonsense(s: Signals) -> Iterator[Finding]:
+    """Completions are no text any more.
+
+    What: over a fifth of the sampled texts hold broken characters, four or more scripts, or words
+    without end; or the mean log-prob of a token falls below -2.5 from above -1.5.
+    Why it matters: what is explored is noise; rewards that remain are chance.
+    Evidence needed: samples, or the mean log-prob of the sampled tokens.
+    Traps: a base model at temperature 1 starts near -1; other languages than English are no noise.
+    Fix: lower the entropy bonus and the learning rate, go back before the change.
+    Source: entropy and gradients surge before such a crash (verl issue 1051).
+    """
+    rows = texts(s)[-READ:]
+    hits = [row for row in rows if gibberish(row.text)]
+    share = len(hits) / len(rows) if len(rows) >= 10 else 0.0
+    name = "policy/trainer_logp_mean"
+    noise = s.has(name) and s.early(name).value > -1.5 and s.late(name).value < -2.5
+    if share <= SOME and not noise:
+        return
+    yield found(
+        "warning" if s.better else "critical",
+        "fault",
+        "samples" if share > SOME else name,
+        f"{len(hits)} of {len(rows)} sampled completions are no text"
+        if share > SOME
+        else f"the tokens' mean log-prob fell from {s.early(name).value:.2f} to "
+        f"{s.late(name).value:.2f}",
+        *((f"one of them: {hits[-1].text[:60]!a}",) if hits else ()),
+        causes=(
+            ("lr-too-high", 0.6, "updates of that size leave no language"),
+            ("sampler-mismatch", 0.4, "log-probs of another distribution train towards noise"),
+        ),
+        series=(name, "policy/entropy"),
+    )
+
+
+@rule("D509", "length-unit", "length/mean")
+def length_unit(s: Signals) -> Iterator[Finding]:
+    """Lengths are not counted in tokens, although limits are.
+
+    What: the logged length exceeds the limit in tokens, or fits the characters of the samples and
+    not their tokens.
+    Why it matters: a length penalty or a runaway test in characters against a limit in tokens
+    fires three to five times too early.
+    Evidence needed: the limit, or samples with token counts.
+    Traps: the limit may stand for prompt and completion together, the length for the prompt too.
+    Fix: count tokens wherever a limit is in tokens.
+    Source: definition of a token limit.
+    """
+    now = s.late("length/mean").value
+    limit = s.option("rollout.max_tokens")
+    rows = [row for row in texts(s)[-READ:] if row.tokens]
+    letters = float(np.mean([len(row.text) for row in rows])) if len(rows) >= 10 else 0.0
+    tokens = float(np.mean([row.tokens or 0 for row in rows])) if len(rows) >= 10 else 0.0
+    over = limit is not None and limit > 0 and now > 1.05 * limit
+    fits = tokens > 0 and abs(now - letters) < 0.15 * letters and now > 1.5 * tokens
+    if over or fits:
+        yield found(
+            "warning",
+            "nothing",
+            "length/mean",
+            f"a length of {now:.4g} is no count of tokens: "
+            + (
+                f"samples have {tokens:.4g} tokens and {letters:.4g} characters"
+                if fits
+                else f"the limit is {limit:g} tokens"
+            ),
+            fix=advice(
+                "limits, penalties and lengths must count the same thing",
+                "lengths at most the limit",
+                "the longest completion of a step has as many tokens as the limit allows, or fewer",
+            ),
+            series=("length/mean",),
+        )
+
+
+@rule("D510", "end-token-cut", "length/eos_frac", "length/truncated_frac", proof="real")
+def end_token_cut(s: Signals) -> Iterator[Finding]:
+    """Completions end before the limit, and none of them with its end token.
+
+    What: the cut share is below a fifth and at most 2% of the completions end with an end token.
+    Why it matters: an end token that is not part of a sample is never trained: the policy unlearns
+    to stop.
+    Evidence needed: the shares of cut completions and of those that end with an end token.
+    Traps: stop strings end texts without it, in health: where they may be set this is a note.
+    Fix: keep the sampled end token in the sample, its log-prob and its mask.
+    Source: missing-EOS details of N+ (Huang et al. 2024).
+    """
+    ends, cut = s.values("length/eos_frac"), s.values("length/truncated_frac")
+    if len(ends) < 3 or float(ends.max()) > 0.02 or float(cut.mean()) > 0.2:
+        return
+    told = s.log.library == "pawl" and bool(s.log.config) and not s.log.config.get("rollout.stop")
+    yield found(
+        "critical" if told else "warning",
+        "fault" if told else "nothing",
+        "length/eos_frac, length/truncated_frac",
+        f"{1 - cut.mean():.0%} of the completions end before the limit, {ends.mean():.0%} with an "
+        "end token" + ("" if told else ": stop strings do this, or the end token is cut off"),
+        causes=(("template-or-eos", 0.9, "the end token is cut off and never trained"),),
+        fix=advice(
+            "the end token is not part of the samples",
+            "completions that stop end with an end token",
+            "the last token of a finished sample is among the model's end tokens",
+        ),
+        series=("length/eos_frac", "length/truncated_frac"),
+        early=told,
+    )
