@@ -52,6 +52,26 @@ def drawn(lengths: Iterable[int]) -> list[dict[str, object]]:
     ]
 
 
+def capped(eval_: Iterable[float] = (), passing: tuple[str, str] = ("wrong", "pass")) -> Log:
+    """Most of the first samples were cut; passing: verdicts of the cut and of the ended ones."""
+    samples = [
+        {"finish": finish, "score": {"total": 0.5, "status": "scored", "verdict": verdict}}
+        for finish, verdict, n in (("length", passing[0], 40), ("stop", passing[1], 20))
+        for _ in range(n)
+    ]
+    columns = {R: rising(), "length/truncated_frac": line(0.7, 0.2)}
+    held = {"eval/gain_low": list(eval_)} if eval_ else {}
+    return log(columns | held, every={"eval/gain_low": 50}, samples=samples)
+
+
+def sorted_epochs(n: int = 25, shuffled: bool = False) -> Log:
+    """Two epochs of n steps whose prompts get longer through each, or come in any order."""
+    rng, lengths = np.random.default_rng(5), 40 + np.arange(n) + noise(2, n, 0.0, 3.0)
+    orders = [rng.permutation(n) if shuffled else np.arange(n) for _ in range(2)]
+    columns = {"epoch": np.arange(1, 2 * n + 1) / n, R: flat(n=2 * n)}
+    return log(columns | {"length/prompt_mean": np.concatenate([lengths[o] for o in orders])})
+
+
 def with_losses(extra: int, other: dict[str, object] | None = None) -> Log:
     """Five steps of a token-mean loss over the samples and `extra` tokens of each prompt."""
     rng = np.random.default_rng(0)
@@ -161,6 +181,16 @@ SICK: dict[str, tuple[Callable[[], Log], str, str]] = {
         ),
         "critical",
         "template-or-eos",
+    ),
+    "D511": (
+        lambda: log({R: rising(), "length/prompt_eos_frac": np.ones(40)}),
+        "critical",
+        "template-or-eos",
+    ),
+    "D512": (
+        lambda: capped(eval_=[0.0, -0.02, -0.03]),
+        "critical",
+        "completion-cap",
     ),
     "D601": (
         lambda: log(
@@ -454,6 +484,10 @@ HEALTHY: dict[str, list[Callable[[], Log]]] = {
             {R: flat(), "length/eos_frac": np.zeros(40), "length/truncated_frac": np.ones(40)}
         ),
     ],
+    "D511": [lambda: log({R: flat(), "length/prompt_eos_frac": np.zeros(40)})],
+    "D512": [
+        lambda: capped(eval_=[0.0, -0.02, -0.03], passing=("pass", "pass")),  # the cut ones pass
+    ],
     "D601": [
         lambda: log(
             {R: flat(), "optim/lr": np.r_[line(0, 1e-5, 10), line(1e-5, 0, 190)]},
@@ -625,7 +659,10 @@ HEALTHY: dict[str, list[Callable[[], Log]]] = {
         )
     ],
     "D914": [lambda: log({R: rising(), "eval/trained_frac": np.array([0.0])})],
-    "D915": [lambda: log({R: flat()}, samples=drawn(np.random.default_rng(1).permutation(30)))],
+    "D915": [
+        lambda: log({R: flat()}, samples=drawn(np.random.default_rng(1).permutation(30))),
+        lambda: sorted_epochs(shuffled=True),
+    ],
     "D916": [lambda: held(rising(), line(0.3, 0.6, 20, 0.01))],
     "D611": [lambda: with_losses(0), lambda: with_losses(3, {"algo.kl_coef": 0.1})],
 }

@@ -482,3 +482,19 @@ def test_one_update_a_batch_leaves_the_old_policy_where_it_was() -> None:
     assert diagnose(
         log({"reward/mean": [0.5], "loss/total": [0.0], "policy/kl_old": [0.0]})
     ).verdict == ("CANNOT TELL")
+
+
+def test_tests_that_pay_nothing_though_samples_pass_them() -> None:
+    columns = {"reward/tests": np.zeros(100), "reward/compile": UP, "reward/types": UP}
+    d = diagnose(log(good(**{n.replace("/", "__"): v for n, v in columns.items()})))
+    assert "D202" not in [f.code for f in d.findings if f.severity == "critical"]
+    passing = good(**{n.replace("/", "__"): v for n, v in columns.items()}, verifier__pass_frac=UP)
+    d = diagnose(log(passing))
+    assert d.verdict == "FAULT" and d.causes[0].id == "reward-bug"
+
+
+def test_ties_that_came_on_the_way_are_a_consequence() -> None:
+    late = bad(group__tied_wrong_frac=np.repeat([0.1, 0.95], 50))
+    hits = [f for f in diagnose(log(late)).findings if f.code == "D301"]
+    assert hits[0].prescription is None
+    assert {c: w for c, w, _ in hits[0].causes} == {"zero-signal-groups": 0.3}

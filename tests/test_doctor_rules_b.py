@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from doctor_cases_b import CODE, HEALTHY, PROSE, SICK, R, spiky
+from doctor_cases_b import CODE, HEALTHY, PROSE, SICK, R, capped, sorted_epochs, spiky
 from doctor_logs_b import flat, log, noise, rising
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -292,3 +292,14 @@ def test_two_logs_of_one_content_are_judged_alike():
             unknown={"other": Series("other", "other", np.arange(3), np.arange(3.0))},
         )
         assert diagnose(one).verdict == diagnose(other).verdict
+
+
+def test_prompt_lengths_show_sorted_epochs():
+    (hit,) = [r for r in MINE if r.code == "D915"][0].run(Signals(sorted_epochs()))
+    assert hit.severity == "critical" and "longer" in hit.summary
+
+
+@pytest.mark.parametrize("gain", [[], [0.0, -0.02, 0.04]], ids=["not measured", "gains"])
+def test_cut_answers_are_unusual_where_the_held_out_result_does_not_stand_still(gain):
+    (hit,) = found("D512", capped(gain))
+    assert (hit.severity, hit.argues) == ("info", "unusual")

@@ -36,7 +36,7 @@ def test_a_trend_is_taken_within_the_longest_stage() -> None:
 
 def test_payments_of_any_library() -> None:
     rows = [sample(0.5, "tests", "wrong", 2), {"reward": 0.25, "completion": "x"}, {"text": "?"}]
-    found = seen.paid(Signals(log({"reward/mean": noise(5)}, samples=rows)))
+    found = seen.paid(rows)
     assert [p.total for p in found] == [0.5, 0.25, None]
     assert (found[0].branch, found[0].verdict, found[0].passed) == ("tests", "wrong", 2)
 

@@ -43,7 +43,7 @@ def reward_atoms(s: Signals) -> Iterator[Finding]:
     Fix: list totals with counts and branches; score known-good and known-broken answers.
     Source: variance of a reward of 0 or 1 with mean p is p (1 - p); Markov's inequality.
     """
-    totals = [p.total for p in paid(s) if p.total is not None]
+    totals = [p.total for p in paid(s.log.samples) if p.total is not None]
     if len(totals) >= ENOUGH:
         low, top = min(totals), max(totals)
         inner = [(v, share) for v, share in shares(totals) if low < v < top]
@@ -107,7 +107,7 @@ def failures_paid(s: Signals) -> Iterator[Finding]:
     Fix: a missing score is None and enters neither baseline nor loss; retry, then leave it out.
     Source: NeMo-Gym issue 2552; TRL, reward functions may return None.
     """
-    rows = paid(s)
+    rows = paid(s.log.samples)
     ghosts = [p for p in rows if p.status == "missing" and p.total is not None]
     seen = f"{len(ghosts)} samples without a score were paid {ghosts[0].total:g}" if ghosts else ""
     seen = seen or _paid_above(rows, ("infra_error",), ("wrong", "exception", "compile"))
@@ -174,7 +174,7 @@ def stuck_in_a_branch(s: Signals) -> Iterator[Finding]:
     """
     if gains(s):
         return
-    rows = [p for p in paid(s) if p.total is not None and p.branch]
+    rows = [p for p in paid(s.log.samples) if p.total is not None and p.branch]
     place, share = "", 0.0
     if len(rows) >= ENOUGH:
         name, n = Counter(p.branch for p in rows).most_common(1)[0]

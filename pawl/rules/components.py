@@ -24,10 +24,11 @@ def dead_component(s: Signals) -> Iterator[Finding]:
     """A component of the reward never changes.
 
     What: a named component has one value at every point, in 20 points or more. A value of 0 or
-    less never pays; a constant above 0 always pays, which is a question only.
+    less never pays; a constant above 0 always pays, which is a question only. Where the tests pay
+    nothing though samples pass them, the reward contradicts the verifier.
     Why it matters: it is not measured, not reachable, or always given; the total then speaks for
     the others alone.
-    Evidence needed: components of their own columns.
+    Evidence needed: components of their own columns; the pass rate beside that of the tests.
     Traps: a component may be constant at its best because the model does it always: then others
     must vary. Few points prove nothing.
     Fix: score reference solutions; where the component stays constant, mend its parser.
@@ -51,14 +52,23 @@ def dead_component(s: Signals) -> Iterator[Finding]:
     if not dead:
         return
     grave = bool(task) and len(dead) * 2 >= len(names)
+    passed = s.values("verifier/pass_frac")
+    unpaid = "reward/tests" in dead and len(passed) > 0 and float(passed.mean()) > 0.01
     shown = ", ".join(n.split("/", 1)[1] for n in dead)
     yield found(
-        "critical" if grave else "warning",
+        "critical" if grave or unpaid else "warning",
         "fault",
         shown,
-        f"{len(dead)} of {len(names)} reward components never change: {shown}",
+        f"the tests pay nothing though {passed.mean():.0%} of the samples pass them"
+        if unpaid
+        else f"{len(dead)} of {len(names)} reward components never change: {shown}",
         *(f"{n}: {s.values(n)[0]:g} at all {len(s.values(n))} points" for n in dead),
         causes=(
+            ("reward-bug", 0.9, "the reward contradicts the verifier"),
+            ("dead-component", 0.8, "constant from first to last"),
+        )
+        if unpaid
+        else (
             ("dead-component", 0.9, "constant from first to last"),
             ("reward-bug", 0.4, "a parser that never matches gives this"),
         ),

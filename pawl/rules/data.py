@@ -20,6 +20,8 @@ BINS = 12
 PROBLEMS = 16  # distinct ones whose order is looked at
 SORTED = 0.93  # of their steps go one way
 MOST = 200  # epochs that are compared
+EPOCH_STEPS, ORDERED = 12, 0.6  # steps of an epoch; rank correlation of place and length in each
+CHANCE = 1e-6  # p of the clearest of them
 WAVE = 0.7  # correlation of one epoch's profile with the next one's
 
 
@@ -44,8 +46,7 @@ def order_shows(s: Signals) -> Iterator[Finding]:
             continue
         first, rest = profiles[0], np.mean(profiles[1:], axis=0)
         r = float(np.corrcoef(first, rest)[0, 1]) if first.std() and rest.std() else 0.0
-        t = r * np.sqrt((BINS - 2) / max(1.0 - r * r, 1e-9))
-        if r > WAVE and t_p(t, BINS - 2) < 1e-3:
+        if r > WAVE and _chance(r, BINS) < 1e-3:
             slope = rank_correlation(np.arange(BINS, dtype=np.float64), np.mean(profiles, axis=0))
             hits.append((name, r, slope, len(profiles)))
     if not hits:
@@ -174,18 +175,66 @@ def evaluated_on_trained(s: Signals) -> Iterator[Finding]:
         )
 
 
-@rule("D915", "prompts-sorted", "samples")
+@rule("D915", "prompts-sorted", "length/prompt_mean|samples", proof="real")
 def prompts_sorted(s: Signals) -> Iterator[Finding]:
     """Problems are drawn in the order of their length.
 
-    What: among the newest samples of 16 problems or more, prompts get longer (or shorter) from one
-    to the next in 93% of the cases.
+    What: prompts get longer (or shorter) through every epoch: the mean length follows the place in
+    it (rank correlation over 0.6 in each, p below 1e-6 in one); or, among the newest samples of 16
+    problems or more, 93% of the prompts are longer (shorter) than the one before.
     Why it matters: each stretch of training sees one kind of problem; curves show the order.
-    Evidence needed: samples with their prompts, in the order in which they were drawn.
-    Traps: a curriculum sorts on purpose; samples that a file lists by length are no order of draws.
+    Evidence needed: length/prompt_mean with the epoch as a fraction, or samples with their prompts
+    in the order in which they were drawn.
+    Traps: a curriculum sorts on purpose; samples that a file lists by length are no order of draws;
+    agents whose prompts hold their own earlier turns grow with the policy, over epochs.
     Fix: shuffle the problems, with another order in each epoch.
-    Source: a shuffled list rises in half of its steps, with variance n / 12.
+    Source: a shuffled list rises in half of its steps, with variance n / 12; the rank correlation
+    of n shuffled values has a deviation of 1 / sqrt(n - 1).
     """
+    words_ = _by_epoch(s) or _by_sample(s)
+    if not words_:
+        return
+    meant = s.staged
+    yield found(
+        "warning" if meant else "critical",
+        "unusual" if meant else "fault",
+        *words_,
+        causes=(("data-order", 0.9, "problems come sorted by length"),),
+        fix=advice(
+            "sorted problems train on one kind at a time",
+            "no correlation of place and length",
+            "the drawn ids of two epochs differ in order",
+        ),
+        early=not meant,
+    )
+
+
+def _by_epoch(s: Signals) -> tuple[str, ...]:
+    """Place, summary and evidence where every epoch goes by length; () where one does not."""
+    epoch, length = s.paired("epoch", "length/prompt_mean")
+    inside = np.ceil(epoch) if len(epoch) else epoch
+    parts = [(epoch[inside == k], length[inside == k]) for k in np.unique(inside)[:MOST]]
+    parts = [part for part in parts if len(part[0]) >= EPOCH_STEPS]
+    found_ = [rank_correlation(*part) for part in parts]
+    one_way = bool(found_) and (min(found_) > ORDERED or max(found_) < -ORDERED)
+    if not one_way or min(map(_chance, found_, map(len, (p[0] for p in parts)))) > CHANCE:
+        return ()
+    way = "longer" if found_[0] > 0 else "shorter"
+    return (
+        "length/prompt_mean, epoch",
+        f"prompts get {way} through {'the' if len(found_) == 1 else 'every'} epoch",
+        "rank correlation of place and length: " + ", ".join(f"{r:+.2f}" for r in found_[:4]),
+        f"mean lengths of {length.min():.4g} to {length.max():.4g} tokens",
+    )
+
+
+def _chance(r: float, n: int) -> float:
+    """P-value of a rank correlation of n shuffled values."""
+    return t_p(r * np.sqrt((n - 2) / max(1.0 - r * r, 1e-9)), n - 2)
+
+
+def _by_sample(s: Signals) -> tuple[str, ...]:
+    """The same of the newest samples' prompts, each against the one before."""
     prompts: dict[str, float] = {}
     for row in s.log.samples:
         prompt = words(row.get("prompt"))
@@ -195,23 +244,13 @@ def prompts_sorted(s: Signals) -> Iterator[Finding]:
     steps = np.diff(lengths)
     steps = steps[steps != 0.0]
     if len(steps) < PROBLEMS - 4:
-        return
+        return ()
     up = float(np.mean(steps > 0.0))  # about one half when shuffled; a new epoch costs one step
     if 1 - SORTED < up < SORTED:
-        return
-    meant = s.staged
-    yield found(
-        "warning" if meant else "critical",
-        "unusual" if meant else "fault",
+        return ()
+    return (
         "samples",
         f"the newest {len(lengths)} problems were drawn by length: {max(up, 1 - up):.0%} of the "
         f"prompts are {'longer' if up > 0.5 else 'shorter'} than the one before",
         f"prompts of {lengths.min():g} to {lengths.max():g} characters",
-        causes=(("data-order", 0.9, "problems come sorted by length"),),
-        fix=advice(
-            "sorted problems train on one kind at a time",
-            "no correlation of place and length",
-            "the drawn ids of two epochs differ in order",
-        ),
-        early=not meant,
     )

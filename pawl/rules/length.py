@@ -1,6 +1,6 @@
 """Rules about lengths: the token limit, and lengths that grow, shrink or vanish.
 
-Codes D501 to D505. Left out: endings and texts (`text`).
+Codes D501 to D505 and D512. Left out: endings and texts (`text`).
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ import numpy as np
 from pawl.rules import prescribe
 from pawl.rules.completions import texts
 from pawl.rules.rule import found, rule
+from pawl.rules.seen import paid
 from pawl.rules.signals import Signals
-from pawl.rules.statistics import fell, mean_of, moving_mean, rank_correlation
-from pawl.types import Finding
+from pawl.rules.statistics import fell, mean_of, moving_mean, rank_correlation, wilson
+from pawl.types import Finding, Prescription
 
 TRUNCATED = 0.5
 BEGINS = 0.1  # p of a rise that may be beginning
@@ -59,7 +60,6 @@ def truncation_bound(s: Signals) -> Iterator[Finding]:
             series=("length/truncated_frac", "reward/mean"),
         )
         return
-    cap = s.cap()
     begins = trend.difference > 0 and min(trend.p, trend.confirm_p) < BEGINS
     yield found(
         "warning" if begins else "critical",
@@ -68,17 +68,62 @@ def truncation_bound(s: Signals) -> Iterator[Finding]:
         f"{now:.0%} of the completions are cut at the limit and the reward does not rise",
         *evidence,
         causes=(("completion-cap", 0.9, "the limit decides the reward"),),
-        fix=prescribe.scaled(
-            s,
-            "rollout.max_tokens",
-            2.0,
-            why="the limit ends completions before their answers",
-            expected="truncated share below 20% within 5 steps",
-            risk="up to twice the time and memory of generation",
-            verify="truncated share falls and the reward is higher than in an unchanged fork",
-            cost=f"20 steps with a limit of {2 * cap:g}" if cap else "20 steps",
-        ),
+        fix=_double(s),
         series=("length/truncated_frac", "length/mean", "reward/mean"),
+    )
+
+
+@rule("D512", "cut-answers-fail", "length/truncated_frac", "samples", proof="real")
+def cut_answers_fail(s: Signals) -> Iterator[Finding]:
+    """From the first step on the limit cut most completions, and what it cut failed.
+
+    What: over half of the first samples were cut, those that ended passed significantly more often,
+    and no held-out gain is seen since (a note where the held-out result gains or is not measured).
+    Why it matters: the limit decides the reward: what can be learned is to be short. The reward
+    then rises with the share that ends, and not with what the policy can do.
+    Evidence needed: samples that say how they ended and whether they passed; held-out results.
+    Traps: long reasoning starts cut too and learns to fit, in health: its held-out result gains.
+    Fix: raise the limit to 1.25 times the length of right answers.
+    Source: DAPO (Yu et al. 2025), section 3.4.
+    """
+    rows = s.log.first_samples or s.log.samples
+    cut, ended = [0, 0], [0, 0]  # passed, all
+    for row, paid_ in zip(rows, paid(rows), strict=True):
+        if row.get("finish") in ("length", "stop") and paid_.status == "scored":
+            side = cut if row["finish"] == "length" else ended
+            side[0], side[1] = side[0] + (paid_.verdict == "pass"), side[1] + 1
+    if min(cut[1], ended[1]) < 8 or cut[1] <= TRUNCATED * (cut[1] + ended[1]):
+        return
+    if wilson(*cut)[1] >= wilson(*ended)[0]:
+        return
+    held = s.values("eval/gain_low")
+    flat = len(held) > 1 and float(held[-1]) <= 0.0
+    yield found(
+        "critical" if flat else "info",
+        "fault" if flat else "unusual",
+        "samples, length/truncated_frac",
+        f"{cut[1] / (cut[1] + ended[1]):.0%} of the first completions were cut and {cut[0]} of "
+        f"{cut[1]} passed; of those that ended {ended[0]} of {ended[1]}",
+        f"cut now: {s.late('length/truncated_frac').value:.0%}",
+        *((f"held-out gain at least {held[-1]:+.3g}, at 95%",) if len(held) else ()),
+        causes=(("completion-cap", 0.9, "the limit decides who passes"),),
+        fix=_double(s),
+        series=("length/truncated_frac", "verifier/pass_frac"),
+    )
+
+
+def _double(s: Signals) -> Prescription | None:
+    """Twice the limit on completions."""
+    cap = s.cap()
+    return prescribe.scaled(
+        s,
+        "rollout.max_tokens",
+        2.0,
+        why="the limit ends completions before their answers",
+        expected="truncated share below 20% within 5 steps",
+        risk="up to twice the time and memory of generation",
+        verify="truncated share falls and the reward is higher than in an unchanged fork",
+        cost=f"20 steps with a limit of {2 * cap:g}" if cap else "20 steps",
     )
 
 

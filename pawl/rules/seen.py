@@ -7,13 +7,14 @@ judging (the other files here) and statistics of one series (`statistics`).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from pawl.rules.signals import BEYOND, Signals, numbers
 from pawl.rules.statistics import Floats, Mean, Trend, mean_of, trend
+from pawl.store.log import Row
 
 STAGES = ("curriculum", "stage", "fork")
 GAINS = ("reward/mean", "verifier/pass_frac", "eval/pass_at_1", "eval/reward_mean")
@@ -80,6 +81,15 @@ def silent(s: Signals) -> bool:
     return 0.0 <= float(np.median(x_N[len(x_N) // 2 :])) < 0.01 * float(np.max(x_N[:3]))
 
 
+def came_later(s: Signals, name: str) -> bool:
+    """Whether a share that is high now was below a third of that at the start: a consequence.
+
+    What a run begins with can be its cause; what came on the way was caused by something else.
+    """
+    x_N = s.values(name)
+    return len(x_N) >= 10 and float(np.mean(x_N[:3])) < s.late(name).value / 3.0
+
+
 def boundaries(s: Signals) -> list[int]:
     """Rows at which another stage of problems begins, in order."""
     rows = {
@@ -109,10 +119,10 @@ def within_stages(s: Signals, name: str) -> Trend:
     return s.trend(name) if len(parts) < 2 else trend(max(parts, key=len))
 
 
-def paid(s: Signals) -> list[Paid]:
-    """What the log's samples were paid, of any library."""
+def paid(rows: Sequence[Row]) -> list[Paid]:
+    """What samples of any library were paid, row by row."""
     found = []
-    for row in s.log.samples:
+    for row in rows:
         score = row.get("score")
         body: Mapping[str, object] = score if isinstance(score, Mapping) else row
         value = next((body[k] for k in ("total", "reward") if _number(body.get(k))), None)

@@ -1,6 +1,6 @@
 """Rules about texts: endings, repetition, gibberish, and what a length is counted in.
 
-Codes D506 to D510. Left out: lengths over time (`length`), rewards.
+Codes D506 to D511. Left out: lengths over time (`length`), rewards.
 """
 
 from __future__ import annotations
@@ -219,4 +219,36 @@ def end_token_cut(s: Signals) -> Iterator[Finding]:
         ),
         series=("length/eos_frac", "length/truncated_frac"),
         early=told,
+    )
+
+
+@rule("D511", "prompts-end-like-answers", "length/prompt_eos_frac", proof="real")
+def prompts_closed(s: Signals) -> Iterator[Finding]:
+    """Prompts end with a token that ends completions.
+
+    What: over 1% of the recent prompts have an end token as their last one.
+    Why it matters: the policy is asked to go on after its own end, where no text of its training
+    ever went on: it begins far below what it can do, and learns a position that nobody will use.
+    Evidence needed: the last token of prompts, as trained on; text alone does not show it.
+    Traps: a template may close the user's turn with the same token: then the assistant's header
+    follows it, and is the prompt's last.
+    Fix: tokenise prompts without special tokens at their end, or add the generation prompt.
+    Source: add_generation_prompt of chat templates; tokenizers that append an end token.
+    """
+    now = s.late("length/prompt_eos_frac")
+    if now.value <= 0.01:
+        return
+    yield found(
+        "critical",
+        "fault",
+        "length/prompt_eos_frac",
+        f"{now.value:.0%} of the prompts end with a token that ends completions",
+        causes=(("template-or-eos", 0.95, "the prompt is closed before the answer begins"),),
+        fix=advice(
+            "answers begin after the end of the text",
+            "a share of 0, and the base model's pass rate outside of training",
+            "the last token of ten encoded prompts is no end token",
+        ),
+        series=("length/prompt_eos_frac", "reward/mean"),
+        early=True,
     )

@@ -12,7 +12,7 @@ import numpy as np
 from pawl.rules import prescribe
 from pawl.rules.prescribe import advice
 from pawl.rules.rule import found, rule
-from pawl.rules.seen import at_best, full_mark, gains, tied
+from pawl.rules.seen import at_best, came_later, full_mark, gains, tied
 from pawl.rules.signals import Signals
 from pawl.types import Finding, Prescription
 
@@ -57,7 +57,8 @@ def groups_all_wrong(s: Signals) -> Iterator[Finding]:
     Why it matters: a group of equal rewards has advantage 0.
     Evidence needed: the share of groups that tie wrong, or in which all fail, over 20 points.
     Traps: hard problems tie by chance: the expected share stands beside the seen one. Much more
-    than expected means duplicates, a coarse reward, or a judge that fails.
+    than expected means duplicates, a coarse reward, or a judge that fails. Ties that came on the
+    way are what a destroyed policy leaves behind, and not the cause.
     Fix: easier problems by measured pass rate, partial credit, larger groups.
     Source: DAPO (Yu et al. 2025), section 3.2.
     """
@@ -68,18 +69,21 @@ def groups_all_wrong(s: Signals) -> Iterator[Finding]:
         return
     grave = now.value >= NEARLY_ALL and len(s.values(name)) >= POINTS and not gains(s)
     grave = grave and (exact or s.late("group/zero_std_frac").value >= NEARLY_ALL)
+    later = came_later(s, name)
     yield found(
         "critical" if grave else "warning",
         "fault" if not gains(s) else "nothing",
         name,
         f"{now.value:.0%} of the groups fail as a whole: nothing to learn from",
         _expected(s),
-        f"mean of the last {now.n} points",
-        causes=(
+        f"mean of the last {now.n} points; of the first three {s.values(name)[:3].mean():.0%}",
+        causes=(("zero-signal-groups", 0.3, "groups came to tie at the bottom on the way"),)
+        if later
+        else (
             ("zero-signal-groups", 0.9, "groups tie at the bottom"),
             ("reward-floor", 0.5, "the problems are out of reach, or the reward never pays"),
         ),
-        fix=larger_groups(s),
+        fix=None if later else larger_groups(s),
         series=(name, "reward/mean"),
     )
 
