@@ -158,7 +158,7 @@ _ALL = (
         low=None,
     ),
     _frac("policy/mismatch_ess", "(sum w)^2 / (tokens * sum w^2), w = p_trainer / p_sampler", "up"),
-    Metric("policy/ratio_mean", "mean over tokens of exp(trainer - old log-prob)", "ratio"),
+    Metric("policy/ratio_mean", "mean over tokens of the ratio that the loss takes", "ratio"),
     _frac("policy/clip_low_frac", "tokens clipped from below / tokens"),
     _frac("policy/clip_high_frac", "tokens clipped from above / tokens"),
     Metric("value/loss", "mean over tokens of the critic's loss", "1", "down"),

@@ -27,6 +27,7 @@ CODE = (
 LOOP = "and then we add one to it. " * 40
 MIXED = "\u0442\u0435\u043a\u0441\u0442 word \u4e2d\u6587 \u0e44\u0e17\u0e22 \ud55c\uad6d " * 20
 R = "reward/mean"
+TINY_KL = np.abs(np.random.default_rng(6).normal(0.001, 0.0002, 200))
 
 
 def two(
@@ -300,6 +301,11 @@ SICK: dict[str, tuple[Callable[[], Log], str, str]] = {
         "warning",
         "reference-mismatch",
     ),
+    "D707": (
+        lambda: log({R: flat(), "policy/ratio_mean": np.ones(200), "policy/kl_old": TINY_KL}),
+        "critical",
+        "algebraic-identity",
+    ),
     "D801": (
         lambda: log(
             {"preference/accuracy": noise(1, 50, 0.5, 0.05), "loss/total": line(4, 1, 50)},
@@ -550,6 +556,10 @@ HEALTHY: dict[str, list[Callable[[], Log]]] = {
         ),
     ],
     "D706": [lambda: log({R: rising(), "reward/kl_penalty": -noise(2, 200, 0.02, 0.005)})],
+    "D707": [
+        lambda: log({R: flat(), "policy/ratio_mean": 1 + TINY_KL, "policy/kl_old": TINY_KL}),
+        lambda: log({R: flat(), "policy/ratio_mean": np.ones(200), "policy/kl_old": np.zeros(200)}),
+    ],
     "D801": [
         lambda: log(
             {"preference/accuracy": line(0.5, 0.8, 50), "loss/total": line(0.69, 0.3, 50)},

@@ -234,7 +234,7 @@ def stale_gradient(logps_of, correction, cap):
         old_GT, zero_GT = logp_GT.detach(), torch.zeros(G, length)
         micro = Micro((), slice(0, G), mask_GT, old_GT, older_NT[member_G], None, zero_GT)
         step = Step(a_G[:, None].expand(G, length), known_G, 1.0, 0.0, 1)
-        total, _, _ = micro_loss(logp_GT, zero_GT, micro, step, cfg)
+        total, _, _, _ = micro_loss(logp_GT, zero_GT, micro, step, cfg)
         terms.append(chance * total / G)
     return -gradient(torch.stack(terms).sum())
 

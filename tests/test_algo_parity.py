@@ -33,7 +33,7 @@ def ours_loss(case, given):
     micro = Micro((), slice(None), mask, old, old, ref if beta else None, torch.zeros_like(old))
     known = torch.ones(len(mask), dtype=torch.bool)
     step = Step(advantage, known, 1.0, beta, given["longest"])
-    total, kept, _ = micro_loss(logp, torch.zeros_like(logp), micro, step, cfg)
+    total, kept, _, _ = micro_loss(logp, torch.zeros_like(logp), micro, step, cfg)
     loss = total / losses.count(kept, cfg.normaliser)
     (gradient,) = torch.autograd.grad(loss, logp)
     return float(loss.detach()), gradient

@@ -1,6 +1,7 @@
-"""Rules about PPO's policy side: no update at all, a penalty larger than the score.
+"""Rules about PPO's policy side: no update at all, a penalty larger than the score, a ratio
+of a policy to itself.
 
-Codes D705 and D706. Left out: the critic (`value`), KL and entropy as such (`policy`).
+Codes D705 to D707. Left out: the critic (`value`), KL and entropy as such (`policy`).
 """
 
 from __future__ import annotations
@@ -127,4 +128,35 @@ def penalty_beats_score(s: Signals) -> Iterator[Finding]:
             verify="the score is above that of an unchanged fork, held-out too",
         ),
         series=("reward/kl_penalty", "reward/mean"),
+    )
+
+
+@rule("D707", "ratio-to-itself", "policy/ratio_mean", "policy/kl_old", proof="real")
+def ratio_to_itself(s: Signals) -> Iterator[Finding]:
+    """The loss compares the policy with itself: its ratio is 1 though the policy moved.
+
+    What: with several updates a batch, the mean ratio is exactly 1 at every point while the KL
+    between old and new log-probs is above 0.
+    Why it matters: the clip never acts, and stale samples count as fresh: each further pass pushes
+    on without a bound.
+    Evidence needed: the ratio as the loss takes it, and the KL of old and new taken apart from it.
+    Traps: with one update a batch both are 1 and 0 in health. A mean ratio near 1 is health too;
+    only exactly 1, at ten points or more, is no measurement.
+    Fix: keep the log-probs of the scoring pass, and do not detach the new ones in their place.
+    Source: PPO (Schulman et al. 2017), eq. 6.
+    """
+    ratio, old = s.paired("policy/ratio_mean", "policy/kl_old")
+    moved = old > 1e-6
+    if int(moved.sum()) < 10 or (np.abs(ratio[moved] - 1.0) > EXACT).any():
+        return
+    yield found(
+        "critical",
+        "invalid",
+        "policy/ratio_mean, policy/kl_old",
+        "the ratio of the loss is exactly 1 while the policy moves within the batch",
+        f"KL of old and new {float(np.median(old[moved])):.2g} nat a token at {int(moved.sum())} "
+        "points",
+        causes=(("algebraic-identity", 0.95, "old log-probs are those of the new pass"),),
+        series=("policy/ratio_mean", "policy/kl_old"),
+        early=True,
     )

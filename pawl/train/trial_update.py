@@ -31,6 +31,7 @@ STANDING = {
     "policy/kl_coef": "an option",
     "policy/clip_frac": "0 where no ratio passes the clip",
     "policy/nonfinite": "0 in health",
+    "policy/ratio_mean": "1 in a first pass",
     "policy/sampler_logp_mean": "of the same samples",
     "optim/unchanged_frac": "0 where every weight moves",
     "advantage/std": "given",

@@ -26,13 +26,15 @@ from pawl.train.witness import Moved, moved, snapshot
 
 @dataclass(slots=True)
 class UpdateStats:
-    """What the optimiser steps of a batch saw. clipped: tokens, of `passed` in all passes.
+    """What the optimiser steps of a batch saw. clipped: tokens, of `passed` in all passes; ratio:
+    the ratios of these tokens, as the loss takes them, summed.
 
     moved: the weights after all of them against the weights before.
     """
 
     clipped: int = 0
     passed: int = 0
+    ratio: float = 0.0
     ratio_max: float = 1.0
     k3_old: float = 0.0
     loss: float = 0.0
@@ -61,8 +63,8 @@ class Step:
 
 def micro_loss(
     logp_ST: Tensor, entropy_ST: Tensor, micro: Micro, step: Step, cfg: AlgoConfig
-) -> tuple[Tensor, Tensor, Tensor]:
-    """(sum for `losses.reduce`, its mask, tokens whose clip was active) of one micro-batch."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """(sum for `losses.reduce`, mask, tokens whose clip was active, ratios) of a micro-batch."""
     mask_ST = micro.mask_ST & step.known_S[micro.rows].to(logp_ST.device)[:, None]
     advantage_ST = step.advantage_ST[micro.rows, : mask_ST.shape[1]].to(logp_ST)
     ratio = losses.sequence_log_ratio if cfg.loss == "gspo" else losses.log_ratio
@@ -84,7 +86,8 @@ def micro_loss(
         loss_ST = loss_ST + step.kl_coef * kl(logp_ST, micro.ref_logp_ST, mask_ST)
     if cfg.entropy_coef:
         loss_ST = loss_ST - cfg.entropy_coef * entropy_ST
-    return losses.reduce(loss_ST, mask_ST, cfg.normaliser, step.longest), mask_ST, active_ST
+    total = losses.reduce(loss_ST, mask_ST, cfg.normaliser, step.longest)
+    return total, mask_ST, active_ST, log_ratio_ST.detach().exp()
 
 
 def backward(
@@ -98,7 +101,7 @@ def backward(
 ) -> tuple[float, int]:
     """Accumulate the gradient of one micro-batch; (k3(old, new) summed over tokens, tokens)."""
     out = token_logprobs(policy, micro.groups, step.temperature, bool(cfg.entropy_coef))
-    total, mask_ST, active_ST = micro_loss(out.logp_ST, out.entropy_ST, micro, step, cfg)
+    total, mask_ST, active_ST, taken_ST = micro_loss(out.logp_ST, out.entropy_ST, micro, step, cfg)
     loss = total / denominator
     torch.autograd.backward(scaler.scale(loss))
     with torch.no_grad():
@@ -110,6 +113,7 @@ def backward(
     stats.loss += float(loss.detach())
     stats.clipped += int(active_ST.sum())
     stats.passed += int(mask_ST.sum())
+    stats.ratio += float(taken_ST[mask_ST].double().sum())
     return drift, int(mask_ST.sum())
 
 
