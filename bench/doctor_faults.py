@@ -1,7 +1,9 @@
 """Faults in real runs, and healthy ones: does `pawl doctor` see the first, spare the second.
 
-    python bench/doctor_faults.py record FOLDER [--jobs 2] [NAME ...]   # about two hours on 2 cores
-    python bench/doctor_faults.py judge FOLDER                          # seconds
+    python -m bench.doctor_faults record FOLDER [--jobs 2] [NAME ...]   # two hours on 2 cores
+    python -m bench.doctor_faults judge [FOLDER]                        # half a minute
+
+`judge` without a folder takes the recorded runs of the repository (`packed.py`).
 
 Each run is `pawl train` on the quickstart's problems, in a process of its own. A fault replaces
 named functions of Pawl there, or sets an option as a user might; preflight is let through, so that
@@ -31,7 +33,7 @@ from unittest.mock import patch
 
 import numpy as np
 
-from bench import faults
+from bench import faults, packed
 from pawl.cli.main import main as pawl
 from pawl.doctor.diagnose import Diagnosis, diagnose
 from pawl.store.recognise import read_logs
@@ -297,6 +299,10 @@ def seen(d: Diagnosis) -> bool:
 
 def judge(folder: Path) -> int:
     """The table of all recorded runs; 1 when a bound of it is missed."""
+    if folder.is_file():
+        with tempfile.TemporaryDirectory() as runs:
+            packed.unpack(folder, Path(runs))
+            return judge(Path(runs))
     twin = folder / TWIN / "case.json"
     same = json.loads(twin.read_text())["weights"] if twin.exists() else ""
     good = True
@@ -336,7 +342,7 @@ def main() -> int:
     """Record, or judge what was recorded."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=("record", "one", "judge"))
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder", type=Path, nargs="?", default=packed.PACKED)
     parser.add_argument("names", nargs="*")
     parser.add_argument("--jobs", type=int, default=2)
     args = parser.parse_intermixed_args()

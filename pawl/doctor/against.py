@@ -81,10 +81,39 @@ def _detached(s: Signals) -> list[str]:
     return [_rises(s), far]
 
 
+def _too_low(s: Signals) -> list[str]:
+    moves = _above(s, "optim/update_ratio", 1e-4, "an update moves the weights by {:.1e}")
+    return [_rises(s), moves, _above(s, "policy/kl_ref", 0.01, "the KL has grown to {:.2g} nat")]
+
+
+def _stale(s: Signals) -> list[str]:
+    near = _below(s, "policy/sampler_diff_mean", 0.01, "log-probs differ by only {:.1e} nat")
+    return [near, _below(s, "policy/staleness", 0.5, "samples are {:.1g} updates old")]
+
+
+def _converged(s: Signals) -> list[str]:
+    mixed = _above(s, "group/mixed_frac", 0.3, "{:.0%} of the groups are still mixed")
+    return [mixed, _below(s, "verifier/pass_frac", 0.7, "only {:.0%} of the samples pass")]
+
+
+def _missing(s: Signals) -> list[str]:
+    return [_below(s, "verifier/missing_frac", 0.01, "{:.1%} of the scores are missing")]
+
+
+def _ending(s: Signals) -> list[str]:
+    return [_rises(s), _above(s, "length/eos_frac", 0.9, "{:.0%} of the completions end alone")]
+
+
 DOUBTS: dict[str, Callable[[Signals], list[str]]] = {
     "completion-cap": _cap,
     "zero-signal-groups": _zero_signal,
     "reward-floor": _zero_signal,
+    "lr-too-low": _too_low,
+    "stale-weights": _stale,
+    "converged": _converged,
+    "judge-outage": _missing,
+    "error-as-reward": _missing,
+    "template-or-eos": _ending,
     "policy-collapsed": _collapsed,
     "premature-convergence": _collapsed,
     "lr-too-high": _too_high,

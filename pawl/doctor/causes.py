@@ -161,11 +161,16 @@ def ranked(findings: Sequence[Finding]) -> list[Cause]:
 
 
 def doubted(causes: Sequence[Cause], quiet: Sequence[Rule]) -> list[Cause]:
-    """The causes with one thing more against each: rules that would name it and found nothing."""
-    silent = [(rule.names(), f"{rule.code} {rule.name}: found nothing") for rule in quiet]
-    real = [cause for cause in causes if cause.id not in ("none", "noise-only")]
-    told = {c.id: tuple(text for ids, text in silent if c.id in ids) for c in real}
-    return [replace(c, against=(*c.against, *told.get(c.id, ()))) for c in causes]
+    """The causes with one thing more against each: rules that can name it and found nothing."""
+    made = []
+    for cause in causes:
+        codes = [rule.code for rule in quiet if cause.id in rule.names()]
+        if codes and cause.id != "noise-only":
+            shown = ", ".join(codes[:8]) + (" and others" if len(codes) > 8 else "")
+            text = f"{len(codes)} more rules can name it and found nothing: {shown}"
+            cause = replace(cause, against=(*cause.against, text))
+        made.append(cause)
+    return made
 
 
 def experiment(causes: Sequence[Cause]) -> str:

@@ -41,7 +41,7 @@ def collapse_within_a_prompt(s: Signals) -> Iterator[Finding]:
     grave = now.value < HARDLY and not won
     yield found(
         "critical" if grave else "info" if won else "warning",
-        "unusual" if won else "fault",
+        "fault" if not won else "unusual" if now.value < HARDLY else "nothing",
         name,
         f"{now.value:.0%} of a group's completions are distinct, {t.first:.0%} at first"
         + (": sharpening, with a reward that rises" if won else ""),
