@@ -32,12 +32,16 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
+import torch
+from transformers import GenerationMixin
 
 from bench import faults, packed
 from pawl.cli.main import main as pawl
 from pawl.doctor.diagnose import Diagnosis, diagnose
+from pawl.models import logprobs
+from pawl.models.logprobs import token_logprobs
 from pawl.store.recognise import read_logs
-from pawl.train import data, preflight, session
+from pawl.train import data, loop, preflight, session, update
 from pawl.types import Score, Verdict
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -118,6 +122,83 @@ def rarely_synced() -> AbstractContextManager[object]:
     return patch.object(faults.LocalEngine, "sync_weights", fake)
 
 
+def alike_in_a_group() -> AbstractContextManager[object]:
+    """Every member of a group gets the score of its first one."""
+    real = loop.gather
+
+    def fake(*args: Any) -> Any:
+        batch = real(*args)
+        scores, size = batch.rollouts.scores_S, len(batch.rollouts.groups[0].samples)
+        same = [replace(scores[i - i % size], tier=s.tier) for i, s in enumerate(scores)]
+        return replace(batch, rollouts=replace(batch.rollouts, scores_S=same))
+
+    return patch.object(loop, "gather", fake)
+
+
+def reward_times_100() -> AbstractContextManager[object]:
+    """Totals are percentages where shares of 1 are expected."""
+    return faults.rescored(lambda s: s if s.total is None else replace(s, total=100 * s.total))
+
+
+def eos_is_masked() -> AbstractContextManager[object]:
+    """The last token of every completion, its end token, takes no part in the loss."""
+
+    def fake(*args: Any) -> Any:
+        found = token_logprobs(*args)
+        mask_ST = found.mask_ST.clone()
+        mask_ST[torch.arange(len(mask_ST)), mask_ST.sum(1) - 1] = False
+        return replace(found, mask_ST=mask_ST)
+
+    return faults.everywhere(token_logprobs, fake)
+
+
+def scored_one_off() -> AbstractContextManager[object]:
+    """The trainer scores at each place the token of the place before."""
+    real = logprobs.score_hidden
+
+    def fake(policy: Any, hidden_NH: Any, target_N: Any, *args: Any) -> Any:
+        return real(policy, hidden_NH, target_N.roll(1), *args)
+
+    return patch.object(logprobs, "score_hidden", fake)
+
+
+def padded_on_the_right() -> AbstractContextManager[object]:
+    """The engine pads prompts on the right, so that completions go on from padding."""
+    real = GenerationMixin.generate
+
+    def fake(self: Any, *, input_ids: Any, attention_mask: Any, **kwargs: Any) -> Any:
+        pads = (attention_mask == 0).sum(1).tolist()
+        ids = torch.stack([row.roll(-n) for row, n in zip(input_ids, pads, strict=True)])
+        mask = torch.stack([row.roll(-n) for row, n in zip(attention_mask, pads, strict=True)])
+        return real(self, input_ids=ids, attention_mask=mask, **kwargs)
+
+    return patch.object(GenerationMixin, "generate", fake)
+
+
+def kl_is_rewarded() -> AbstractContextManager[object]:
+    """The KL enters the loss with the wrong sign."""
+    real = loop.Step
+    return patch.object(loop, "Step", lambda a, b, t, coef, n: real(a, b, t, -coef, n))
+
+
+def gradient_is_lost() -> AbstractContextManager[object]:
+    """Gradients are cleared between backward and the optimiser."""
+    real = update.clip_grad_norm
+
+    def fake(parameters: Any, most: float) -> float:
+        for p in parameters:
+            if p.grad is not None:
+                p.grad.zero_()
+        return real(parameters, most)
+
+    return patch.object(update, "clip_grad_norm", fake)
+
+
+def rate_of_zero() -> AbstractContextManager[object]:
+    """The schedule gives 0 at every step."""
+    return patch.object(loop, "lr_at", lambda *args: 0.0)
+
+
 def known(*names: str) -> dict[str, Case]:
     """Wiring faults of bench/faults.py, with the cause that preflight must name and its kin."""
     kin = {
@@ -158,7 +239,7 @@ CASES: dict[str, Case] = {
         "positions run on", "prompt in the loss", "padding in the loss", "dropout on",
         "cooler sampler", "top-k sampler", "reference is policy",
         "reference is another", "optimiser on copies", "layers frozen",
-        "engine keeps weights", "warm-up too long", "cap below answers",
+        "engine keeps weights", "warm-up too long", "cap below answers", "wrong normaliser",
     ),
     "old is new": Case(
         faults.FAULTS["old is new"][0], frozenset({"algebraic-identity"}), ("algo.epochs=2",)
@@ -173,6 +254,25 @@ CASES: dict[str, Case] = {
     "all right": Case(paid(1.0), FLAT | {"reward-floor", "converged"}),
     "rarely synced": Case(rarely_synced, frozenset({"stale-weights", "sampler-mismatch"})),
     "sorted problems": Case(sorted_problems, frozenset({"data-order"})),
+    "all partial": Case(paid(0.5), FLAT | {"reward-floor"}),
+    "alike in a group": Case(alike_in_a_group, FLAT | {"group-integrity"}),
+    "reward x100": Case(reward_times_100, frozenset({"reward-bug"}), ("algo.preset=dr_grpo",)),
+    "EOS masked": Case(eos_is_masked, frozenset({"loss-covers-prompt", "template-or-eos"})),
+    "scored one off": Case(scored_one_off, frozenset({"sampler-mismatch"})),
+    "padded on the right": Case(
+        padded_on_the_right, frozenset({"padding-side", "sampler-mismatch"}), ("rollout.engine=hf",)
+    ),
+    "KL rewarded": Case(
+        kl_is_rewarded,
+        frozenset({"random-walk", "reference-mismatch", "lr-too-high", "policy-collapsed"}),
+        ("algo.kl_coef=0.5",),
+    ),
+    "gradient is lost": Case(
+        gradient_is_lost, frozenset({"optimiser-detached", "algebraic-identity", "lr-too-low"})
+    ),
+    "rate of zero": Case(
+        rate_of_zero, frozenset({"lr-too-low", "optimiser-detached", "schedule-never-warm"})
+    ),
     "greedy": by_option("rollout.temperature=0.05", "policy-collapsed", "zero-signal-groups"),
 }  # fmt: skip
 PRESETS = "grpo dr_grpo dapo gspo cispo rloo reinforce_pp raft".split()
