@@ -428,13 +428,6 @@ SICK: dict[str, tuple[Callable[[], Log], str, str]] = {
         "info",
         "",
     ),
-    "D912": (
-        lambda: log(
-            {R: rising(), "verifier/missing_frac": np.clip(line(-0.03, 0.1, sd=0.02), 0, 1)}
-        ),
-        "warning",
-        "judge-outage",
-    ),
     "D913": (
         lambda: log({R: two(0.6, 0.4), "verifier/limit_frac": np.maximum(two(0, 0.2), 0)}),
         "warning",
@@ -658,10 +651,6 @@ HEALTHY: dict[str, list[Callable[[], Log]]] = {
         lambda: log(
             {R: rising(), "time/step_s": np.full(200, 10), "time/score_wait_s": np.full(200, 1)}
         )
-    ],
-    "D912": [
-        lambda: log({R: rising(), "verifier/missing_frac": np.zeros(200)}),
-        lambda: log({R: rising(), "verifier/missing_frac": np.where(np.arange(200) == 90, 0.4, 0)}),
     ],
     "D913": [
         lambda: log(

@@ -498,3 +498,10 @@ def test_ties_that_came_on_the_way_are_a_consequence() -> None:
     hits = [f for f in diagnose(log(late)).findings if f.code == "D301"]
     assert hits[0].prescription is None
     assert {c: w for c, w, _ in hits[0].causes} == {"zero-signal-groups": 0.3}
+
+
+def test_scores_that_begin_to_go_missing() -> None:
+    share = np.clip(line(100, -0.03, 0.04, 0.01), 0.0, 1.0)
+    hits = diagnose(log(good(verifier__missing_frac=share))).findings
+    (hit,) = [f for f in hits if f.code == "D113"]
+    assert hit.severity == "warning" and "more do" in hit.summary

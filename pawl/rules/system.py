@@ -1,6 +1,6 @@
-"""Rules about the machinery: memory, time, scores that go missing.
+"""Rules about the machinery: memory, time, limits that decide.
 
-Codes D909 to D913. Left out: what scores say.
+Codes D909 to D911 and D913. Left out: missing scores (`wiring`), what scores say.
 """
 
 from __future__ import annotations
@@ -119,38 +119,6 @@ def scores_take_longest(s: Signals) -> Iterator[Finding]:
                 f"{share:.0%} of the time of recent steps is waiting for scores",
                 series=("time/score_wait_s", "time/step_s"),
             )
-
-
-@rule("D912", "scores-go-missing", "verifier/missing_frac")
-def go_missing(s: Signals) -> Iterator[Finding]:
-    """More and more scores go missing.
-
-    What: over 1% of the recent samples have no score, and the share rises beyond noise.
-    Why it matters: an outage builds up; which samples lose their score is no chance (long and slow
-    ones do).
-    Evidence needed: the share of samples without a score, over 20 points.
-    Traps: a burst that is over is past. A share that is high from the start is D113.
-    Fix: pause until scores can be had; try once more; leave the sample out, never score it 0.
-    Source: failures that enter training as 0 (NeMo-Gym issue 2552).
-    """
-    name = "verifier/missing_frac" if s.has("verifier/missing_frac") else "judge/missing_frac"
-    x_N, t = s.values(name), s.trend(name)
-    now = float(np.mean(x_N[-10:]))
-    if len(x_N) >= 20 and now > 0.01 and t.direction == "up":
-        yield found(
-            "warning",
-            "fault",
-            name,
-            f"scores go missing more and more: {now:.1%} of the recent samples have none",
-            f"share: {t.words}",
-            causes=(("judge-outage", 0.7, "sandbox, judge or reward begins to fail"),),
-            fix=advice(
-                "an outage builds up",
-                "a missing share below 0.1%",
-                "the same completions scored again give scores",
-            ),
-            series=(name, "reward/mean"),
-        )
 
 
 @rule("D913", "limits-decide", "verifier/limit_frac", "reward/mean")

@@ -21,6 +21,7 @@ RATIO_FP32, RATIO_HALF = 1.001, 2.0  # largest ratio before an update that round
 SURPRISE = 2.0  # standard errors, of the median step
 POOLED = 10.0  # the same over a run, beside a mean of half as many a step
 MISSING_WARNS, MISSING_FAILS = 0.05, 0.2
+MISSING_RISES = 0.01  # of the samples, where the share rises
 RESTING = 5  # updates without any effect
 
 
@@ -225,23 +226,25 @@ def weights_rest(s: Signals) -> Iterator[Finding]:
 def scores_missing(s: Signals) -> Iterator[Finding]:
     """Scores cannot be had for a share of the samples.
 
-    What: over 5% (warning) or 20% (fault) of the recent samples have no score.
+    What: over 5% (warning) or 20% (fault) of the recent samples have no score; or over 1%, and the
+    share rises beyond noise (warning).
     Why it matters: what is left is a selection, by chance or by length; and where errors are paid
-    as zeros they count as wrong answers.
+    as zeros they count as wrong answers. A share that rises is an outage that builds up.
     Evidence needed: verifier/missing_frac.
     Traps: a single bad step is an outage that is over; completions that time out are verdicts.
     Fix: look at the reasons in the samples; retry, never substitute a number.
     Source: NeMo-Gym issue 2552 (session failures entered training as zeros).
     """
-    now = s.late("verifier/missing_frac")
-    if now.value <= MISSING_WARNS:
+    now, course = s.late("verifier/missing_frac"), s.trend("verifier/missing_frac")
+    rises = now.value > MISSING_RISES and course.direction == "up"
+    if now.value <= MISSING_WARNS and not rises:
         return
     fails = now.value > MISSING_FAILS and now.low > MISSING_WARNS
     yield found(
         "critical" if fails else "warning",
         "fault",
         "verifier/missing_frac",
-        f"{now.value:.0%} of the recent samples have no score",
+        f"{now.value:.1%} of the recent samples have no score" + (", and more do" if rises else ""),
         f"mean of {now.n} points; over the run {s.values('verifier/missing_frac').mean():.1%}",
         causes=(("judge-outage", 0.9, "sandbox, judge or reward fails"),),
         fix=advice("a missing score is no zero", "under 1% missing", "the reasons in the samples"),
