@@ -505,3 +505,10 @@ def test_scores_that_begin_to_go_missing() -> None:
     hits = diagnose(log(good(verifier__missing_frac=share))).findings
     (hit,) = [f for f in hits if f.code == "D113"]
     assert hit.severity == "warning" and "more do" in hit.summary
+
+
+def test_without_one_finite_gradient_nothing_else_is_blamed() -> None:
+    nothing = {"loss__total": np.zeros(40), "policy__kl_ref": np.zeros(40)}
+    d = diagnose(log(good(40, **nothing, optim__grad_norm=np.full(40, np.inf))))
+    assert d.verdict == "INVALID RUN" and d.causes[0].id == "non-finite"
+    assert not {"D102", "D406"} & set(codes(d))

@@ -71,11 +71,13 @@ def gradient_spikes(s: Signals) -> Iterator[Finding]:
             series=("optim/grad_norm", s.goal),
         )
     else:
+        far = float(x_N[places].max()) > 10.0 * level
         yield found(
             "info",
-            "unusual",
+            "unusual" if far else "nothing",
             "optim/grad_norm",
-            f"{len(places)} lone spikes of the gradient norm over {level:.2g} did no harm",
+            f"{len(places)} lone spike{'s' if len(places) > 1 else ''} of the gradient norm over "
+            f"{level:.2g} did no harm",
             shown,
             series=("optim/grad_norm",),
         )

@@ -12,7 +12,7 @@ import numpy as np
 from pawl.rules import prescribe
 from pawl.rules.prescribe import advice
 from pawl.rules.rule import found, rule
-from pawl.rules.seen import gains
+from pawl.rules.seen import gains, never_updated
 from pawl.rules.signals import Signals
 from pawl.rules.statistics import robust_z
 from pawl.types import Finding
@@ -126,7 +126,7 @@ def kl_rests_at_zero(s: Signals) -> Iterator[Finding]:
     """
     name = "policy/kl_ref" if s.has("policy/kl_ref") else "policy/kl_ref_sequence"
     x_N, lr, coef = s.values(name), s.values("optim/lr"), s.values("policy/kl_coef")
-    if len(x_N) < 10 or x_N.any() or (len(lr) and lr.max() <= 0):
+    if len(x_N) < 10 or x_N.any() or (len(lr) and lr.max() <= 0) or never_updated(s):
         return
     weight = float(coef.max()) if len(coef) else s.option("algo.kl_coef")
     if weight == 0:

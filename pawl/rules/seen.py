@@ -81,6 +81,12 @@ def silent(s: Signals) -> bool:
     return 0.0 <= float(np.median(x_N[len(x_N) // 2 :])) < 0.01 * float(np.max(x_N[:3]))
 
 
+def never_updated(s: Signals) -> bool:
+    """Whether no gradient was ever finite: what rests at 0 then follows from that."""
+    series = s.log.series.get("optim/grad_norm")
+    return series is not None and len(series.value_N) > 1 and not numbers(series.value_N).any()
+
+
 def came_later(s: Signals, name: str) -> bool:
     """Whether a share that is high now was below a third of that at the start: a consequence.
 

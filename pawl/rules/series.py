@@ -12,6 +12,7 @@ import numpy as np
 
 from pawl.rules.prescribe import advice
 from pawl.rules.rule import found, rule
+from pawl.rules.seen import never_updated
 from pawl.rules.signals import Signals, numbers
 from pawl.types import Finding
 
@@ -48,7 +49,7 @@ def non_finite(s: Signals) -> Iterator[Finding]:
 
     What: nan or inf stands in loss, gradient, log-probs, KL or reward.
     Why it matters: one non-finite gradient makes every weight NaN; libraries that replace NaN by 0
-    hide that nothing is learned from then on.
+    hide that nothing is learned from then on. Without one finite gradient nothing was trained.
     Evidence needed: the metric's own series.
     Traps: a metric that is undefined by design (a mean over no completion that ended) is no fault;
     only metrics that always have a value are looked at.
@@ -79,7 +80,7 @@ def non_finite(s: Signals) -> Iterator[Finding]:
         steps = s.log.step_N
         yield found(
             "critical",
-            "fault",
+            "invalid" if never_updated(s) else "fault",
             f"{name}, from step {steps[row]:g} on",
             f"{name} is not finite at {k} of {n} points",
             *(f"{m}: {c} of {of} points, first at step {steps[r]:g}" for r, m, c, of in hits),
@@ -120,7 +121,7 @@ def zero_by_algebra(s: Signals) -> Iterator[Finding]:
     if "policy/kl_old" in zero and passes <= 1 and not s.has("value/loss"):
         zero.remove("policy/kl_old")  # one update a batch: the ratio is 1 when the loss is taken
     moved = s.n == 1 or all(len(s.values(n)) >= 5 for n in zero)
-    if _without_signal(s):
+    if _without_signal(s) or never_updated(s):
         return
     if len(zero) >= 2 and "loss/total" in zero and moved:
         yield found(
