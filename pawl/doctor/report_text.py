@@ -44,7 +44,11 @@ def styled(d: Diagnosis, verbose: bool = False) -> Iterator[Line]:
     for note in d.log.notes:
         yield from _block("note", note)
     for finding in d.findings:
-        yield from _finding(d, finding)
+        if verbose or not remark(finding):
+            yield from _finding(d, finding)
+    for finding in d.findings:
+        if not verbose and remark(finding):
+            yield from _block("info", f"{finding.code} {finding.name}: {finding.summary}", "cyan")
     yield [("", "")]
     yield from _verdict(d)
     if d.verdict not in ("HEALTHY", "HEALTHY BUT UNUSUAL"):
@@ -74,6 +78,11 @@ def uncertainty(d: Diagnosis) -> str:
         f"seen: {t.detectable:.3g}"
     )
     return text + (f"; points to see a tenth of its level: {d.needed}" if d.needed else "")
+
+
+def remark(finding: Finding) -> bool:
+    """Whether a finding only says how a figure is to be read: a line, its evidence with verbose."""
+    return finding.severity == "info" and finding.argues == "nothing"
 
 
 def steps_of(place: str) -> tuple[str, str]:

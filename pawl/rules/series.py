@@ -81,7 +81,7 @@ def non_finite(s: Signals) -> Iterator[Finding]:
         yield found(
             "critical",
             "invalid" if never_updated(s) else "fault",
-            f"{name}, from step {steps[row]:g} on",
+            f"{name}, step {steps[row]:g}",
             f"{name} is not finite at {k} of {n} points",
             *(f"{m}: {c} of {of} points, first at step {steps[r]:g}" for r, m, c, of in hits),
             causes=(
