@@ -9,7 +9,8 @@ Each run is `pawl train` on the quickstart's problems, in a process of its own. 
 named functions of Pawl there, or sets an option as a user might; preflight is let through, so that
 the run starts. Healthy runs cover every preset and two architectures. `judge` diagnoses each folder
 twice, with preflight.jsonl and without, and prints recall, causes and false alarms. A fault's
-weights are compared with those of its healthy twin: equal ones mean that the patch did nothing.
+weights are compared with those of a healthy twin of the same options: equal ones mean that the
+patch did nothing.
 """
 
 from __future__ import annotations
@@ -292,8 +293,19 @@ for _name, _options in {
     "temperature": ("rollout.temperature=0.9",),
 }.items():
     CASES[f"healthy {_name}"] = Case(faults.nothing, frozenset(), _options, HEALTHY)
-TWIN = "twin"
-CASES[TWIN] = Case(faults.nothing, frozenset(), (), FAULTY)
+
+
+def twin_of(case: Case) -> str:
+    """The healthy run that a fault's weights are compared with: of the same options, if it has a
+    patch, else of none."""
+    patched = case.fault is not faults.nothing
+    return " ".join(("twin", *case.options)) if patched else "twin"
+
+
+for _case in [case for case in CASES.values() if case.causes]:
+    CASES[twin_of(_case)] = Case(
+        faults.nothing, frozenset(), _case.options if twin_of(_case) != "twin" else (), FAULTY
+    )
 
 
 @contextmanager
@@ -397,21 +409,25 @@ def seen(d: Diagnosis) -> bool:
     return d.verdict in SICK or any(f.severity == "critical" for f in d.findings)
 
 
+def weights(folder: Path, name: str) -> str:
+    """The digest of a recorded run's last weights, "" where it is not recorded."""
+    file = folder / folder_of(name) / "case.json"
+    return str(json.loads(file.read_text())["weights"]) if file.exists() else ""
+
+
 def judge(folder: Path) -> int:
     """The table of all recorded runs; 1 when a bound of it is missed."""
     if folder.is_file():
         with tempfile.TemporaryDirectory() as runs:
             packed.unpack(folder, Path(runs))
             return judge(Path(runs))
-    twin = folder / TWIN / "case.json"
-    same = json.loads(twin.read_text())["weights"] if twin.exists() else ""
     good = True
     for withheld in (True, False):
         print("\npreflight withheld" if withheld else "\npreflight given")
         faulty, hit, first, alarms, steps = 0, 0, 0, 0, 0
         for name, case in CASES.items():
             own = folder / folder_of(name)
-            if not (own / "case.json").exists() or name == TWIN:
+            if not (own / "case.json").exists() or name.startswith("twin"):
                 continue
             d = looked_at(own, withheld)
             cause = d.causes[0].id if d.causes else ""
@@ -421,8 +437,8 @@ def judge(folder: Path) -> int:
                 right = seen(d) and cause in case.causes
                 first += right
                 mark = "ok" if right else "cause" if seen(d) else "MISSED"
-                if json.loads((own / "case.json").read_text())["weights"] == same:
-                    mark += ", weights are the twin's"
+                if weights(folder, name) == weights(folder, twin_of(case)):
+                    mark, good = f"{mark}, weights are the twin's", False
             else:
                 steps += case.steps
                 alarms += d.verdict in SICK
