@@ -159,6 +159,7 @@ SICK: dict[str, Log] = {
     "D217": log(good(reward__mean=step(100, 50, 0.6, 0.3)), events=RESUMED),
     "D218": log(good(), events=[Event(40.0, "curriculum", "stage two")]),
     "D219": log({"reward/mean": np.concatenate([line(50, 0.2, 0.8), line(70, 0.8, 0.3)])}),
+    "D220": log(good(reward__mean=line(100, 20.0, 60.0), reward__tests=UP)),
     "D301": log(bad(group__tied_wrong_frac=noise(100, 0.95, 0.02))),
     "D302": log(good(group__tied_right_frac=line(100, 0.2, 0.8))),
     "D303": log(bad(group__zero_std_frac=np.ones(100))),
@@ -218,6 +219,7 @@ FINE: dict[str, Log] = {
     "D216": log({"reward/mean": UP, "reward/best_of_n": UP + 0.2}),
     "D217": log(good(), events=RESUMED),
     "D219": log({"reward/mean": np.concatenate([line(50, 0.2, 0.8), noise(70, 0.78, 0.03)])}),
+    "D220": log(good(reward__tests=UP)),
     "D301": log(good(group__tied_wrong_frac=noise(100, 0.3, 0.05))),
     "D302": log(good(group__tied_right_frac=line(100, 0.0, 0.3))),
     "D303": log(good(group__zero_std_frac=noise(100, 0.3, 0.05))),
@@ -512,3 +514,12 @@ def test_without_one_finite_gradient_nothing_else_is_blamed() -> None:
     d = diagnose(log(good(40, **nothing, optim__grad_norm=np.full(40, np.inf))))
     assert d.verdict == "INVALID RUN" and d.causes[0].id == "non-finite"
     assert not {"D102", "D406"} & set(codes(d))
+
+
+def test_every_group_ties_at_a_reward_of_its_own() -> None:
+    kinds = {"group/tied_wrong_frac": 0.4, "group/tied_partial_frac": 0.3}
+    ties = {name: np.full(100, share) for name, share in kinds.items()}
+    ties |= {"group/tied_right_frac": np.full(100, 0.3), "group/zero_std_frac": np.ones(100)}
+    d = diagnose(log(bad() | ties))
+    assert d.verdict == "FAULT" and d.causes[0].id == "zero-signal-groups"
+    assert diagnose(log(good() | ties)).verdict != "FAULT"

@@ -303,3 +303,10 @@ def test_prompt_lengths_show_sorted_epochs():
 def test_cut_answers_are_unusual_where_the_held_out_result_does_not_stand_still(gain):
     (hit,) = found("D512", capped(gain))
     assert (hit.severity, hit.argues) == ("info", "unusual")
+
+
+@pytest.mark.parametrize(("moved", "severity"), [(0.0, "critical"), (1e-3, "warning")])
+def test_a_rate_of_zero(moved, severity):
+    columns = {R: flat(n=40), "optim/lr": np.zeros(40), "optim/update_ratio": np.full(40, moved)}
+    (hit,) = found("D601", log(columns))
+    assert hit.severity == severity and "is 0 at all 40" in hit.summary

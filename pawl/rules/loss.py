@@ -11,12 +11,15 @@ import numpy as np
 
 from pawl.rules import prescribe
 from pawl.rules.rule import found, rule
+from pawl.rules.seen import single_precision
 from pawl.rules.signals import Signals
 from pawl.rules.statistics import Floats, rank_correlation
 from pawl.types import Finding
 
 WIDER = 5.0  # times the spread of the first quarter
 ZERO = 1e-3
+
+KL_TERM = ("policy/kl_ref", "k3", "token")  # the KL whose mean stands in the loss as it is logged
 
 
 @rule("D609", "loss-instability", "loss/total", proof="real")
@@ -122,15 +125,16 @@ def loss_near_zero(s: Signals) -> Iterator[Finding]:
 def loss_identity(s: Signals) -> Iterator[Finding]:
     """The logged loss is not the one that advantages and lengths of its own samples give.
 
-    What: with one update a batch, no KL and no entropy bonus the ratio is 1, and the loss is minus
-    the advantages' mean by the normaliser's weights; two of three whole steps, and two or more,
-    differ by over 4%.
+    What: with one update a batch and no entropy bonus the ratio is 1, and the loss is minus the
+    advantages' mean by the normaliser's weights, plus coefficient times KL; two of three whole
+    steps, and two or more, differ by over 0.5% (4% in half precision).
     Why it matters: other tokens than the sampled ones stand in the loss: prompt, padding, or a
-    count that is not theirs. The policy is trained on them.
+    count that is not theirs; or the KL has the wrong sign. The policy is trained on that.
     Evidence needed: samples with advantage and tokens of whole steps, and the loss's options (Pawl
     records them).
-    Traps: any other term in the loss breaks the identity by design: the rule is silent then, and
-    where trainer and scoring pass already disagree (D108).
+    Traps: any other term in the loss breaks the identity by design, as a KL does whose mean by
+    sequences is not recorded: the rule is silent then, and where trainer and scoring pass already
+    disagree (D108).
     Fix: sum the loss's mask: it must equal the sampled tokens.
     Source: GRPO (Shao et al. 2024), eq. 3 at equal policies; docs/algorithms.md.
     """
@@ -139,26 +143,34 @@ def loss_identity(s: Signals) -> Iterator[Finding]:
     first = s.values("policy/ratio_max_first_pass")
     if len(first) and float(first.max()) > 1.01:
         return
-    logged = dict(zip(s.steps("loss/total"), s.values("loss/total"), strict=True))
-    sizes = dict(zip(s.steps("batch_samples"), s.values("batch_samples"), strict=True))
+    logged, sizes, pull = (_at_steps(s, n) for n in ("loss/total", "batch_samples", KL_TERM[0]))
+    coef = s.option("algo.kl_coef") or 0.0
+    share, least = (0.005, 1e-4) if single_precision(s) else (0.04, 1e-3)
     off = []
     for step, rows in _by_step(s).items():
         if step not in logged or len(rows) != sizes.get(step) or any(None in r for r in rows):
             continue
         credit, tokens = np.array(rows, np.float64).T
-        expected = _expected(s, credit, tokens)
-        gap = abs(float(logged[step]) - expected)
-        off.append((gap > max(0.04 * abs(expected), 2e-4), step, float(logged[step]), expected))
+        term = coef * pull.get(step, 0.0)
+        expected = _expected(s, credit, tokens) + term
+        within = max(share * abs(expected), least * float(np.abs(credit).mean()))
+        gap = logged[step] - expected
+        off.append((abs(gap) > within, step, logged[step], expected, abs(gap + 2 * term) <= within))
     bad = [entry for entry in off if entry[0]]
     if len(bad) < 2 or 3 * len(bad) < 2 * len(off):
         return
+    turned = coef > 0.0 and all(entry[4] for entry in bad)
     yield found(
         "critical",
         "invalid",
         f"loss/total, steps {bad[0][1]:g} to {bad[-1][1]:g}",
-        "the loss is not that of its samples: other tokens take part in it",
-        *(f"step {step:g}: logged {a:.4g}, by the samples {b:.4g}" for _, step, a, b in bad[:3]),
-        causes=(
+        "the KL enters the loss with the wrong sign: distance from the reference is paid"
+        if turned
+        else "the loss is not that of its samples: other tokens take part in it",
+        *(f"step {step:g}: logged {a:.4g}, by the samples {b:.4g}" for _, step, a, b, _ in bad[:3]),
+        causes=(("reference-mismatch", 0.99, "the KL pushes away from the reference"),)
+        if turned
+        else (
             ("loss-covers-prompt", 0.99, "tokens that were not sampled stand in the loss"),
             ("algebraic-identity", 0.2, "or advantages cancel where they must not"),
         ),
@@ -168,15 +180,21 @@ def loss_identity(s: Signals) -> Iterator[Finding]:
 
 
 def _plain_loss(s: Signals) -> bool:
-    """Whether the loss is the surrogate at ratio 1 and nothing else."""
-    plain = {"algo.epochs": 1, "algo.minibatches": 1, "algo.kl_coef": 0, "algo.entropy_coef": 0}
+    """Whether the loss is the surrogate at ratio 1, with no term that the log does not hold."""
+    plain = {"algo.epochs": 1, "algo.minibatches": 1, "algo.entropy_coef": 0}
     words = {"algo.correction": "none", "algo.filter": "", "algo.zero_signal": "keep"}
-    told = s.log.config.get("algo.loss") in ("clip", "gspo")
+    kind = s.log.config.get("algo.kl"), s.log.config.get("algo.normaliser")
     return (
-        told
+        s.log.config.get("algo.loss") in ("clip", "gspo")
+        and (s.option("algo.kl_coef") == 0 or (kind == KL_TERM[1:] and s.has(KL_TERM[0])))
         and all(s.option(name) == value for name, value in plain.items())
         and all(s.log.config.get(name) == value for name, value in words.items())
     )
+
+
+def _at_steps(s: Signals, name: str) -> dict[float, float]:
+    """A metric's values by step."""
+    return dict(zip(s.steps(name).tolist(), s.values(name).tolist(), strict=True))
 
 
 def _by_step(s: Signals) -> dict[float, list[tuple[object, object]]]:

@@ -1,6 +1,6 @@
-"""Rules about the total reward: floors, lost exploration, full marks from the start.
+"""Rules about the total reward: floors, lost exploration, full marks at once, another scale.
 
-Codes D201, D204 and D214. Left out: falls (`falls`), components, atoms, groups.
+Codes D201, D204, D214 and D220. Left out: falls (`falls`), components, atoms, groups.
 """
 
 from __future__ import annotations
@@ -167,4 +167,37 @@ def perfect_from_start(s: Signals) -> Iterator[Finding]:
             "score ten of them by hand",
         ),
         series=("reward/mean",),
+    )
+
+
+@rule("D220", "reward-off-scale", "reward/mean", "reward/tests", proof="real")
+def off_scale(s: Signals) -> Iterator[Finding]:
+    """Rewards lie above what their components can add up to.
+
+    What: the mean reward of a step exceeds 1, while the code reward's stages pay shares of 1.
+    Why it matters: where advantages are not divided by their spread the gradient grows with the
+    scale, and a KL coefficient or a penalty weighs next to nothing beside it.
+    Evidence needed: Pawl's code reward with its components.
+    Traps: rewards of one's own may have any scale: only stages that are known are judged.
+    Fix: pay shares of 1, not percentages; look for a factor that is applied twice.
+    Source: reward scale among the details that decide PPO (Huang et al. 2022).
+    """
+    x_N = s.values("reward/mean")
+    top = float(x_N.max())
+    if s.log.library != "pawl" or top <= 1.05:
+        return
+    yield found(
+        "critical",
+        "fault",
+        "reward/mean",
+        f"the mean reward reaches {top:.3g}; its stages add up to 1",
+        f"median {np.median(x_N):.3g}; tests alone {s.late('reward/tests').value:.3g}",
+        causes=(("reward-bug", 0.95, "totals are not the sum of their stages"),),
+        fix=advice(
+            "totals are on another scale than their parts",
+            "rewards between 0 and 1",
+            "the total of ten samples, computed by hand from their components",
+        ),
+        series=("reward/mean", "reward/tests"),
+        early=True,
     )

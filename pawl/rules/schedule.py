@@ -25,12 +25,14 @@ def never_warm(s: Signals) -> Iterator[Finding]:
     """The learning rate never reaches the value that was set.
 
     What: the planned warm-up is at least as long as the planned run; or the learning rate rises
-    from the first point to the last, and ends below 90% of the value that was set.
+    from the first point to the last, and ends below 90% of the value that was set; or it is 0 at
+    ten points and all others (critical where the size of updates is logged, and 0).
     Why it matters: the whole run trains at a fraction of its learning rate; a plateau then speaks
     of the schedule.
     Evidence needed: the learning rate; its setting or the plan of the run.
     Traps: a run that still warms up looks the same: only 30 points and more count. A decaying rate
-    below its setting is past its peak. Warm-up may be counted in micro-batches by mistake.
+    below its setting is past its peak. Warm-up may be counted in micro-batches by mistake. A rate
+    that is written with few digits reads 0.
     Fix: a warm-up of 5 to 10 optimiser steps, or under a tenth of the run.
     Source: linear warm-up; observed where batches were counted instead of updates.
     """
@@ -40,7 +42,23 @@ def never_warm(s: Signals) -> Iterator[Finding]:
     top, rises = float(x_N.max()), _rises(s)
     never = planned is not None and planned > 0 and warmup >= max(planned, 2.0)
     short = rises and len(x_N) >= 30 and target is not None and top < WARM * target
-    if never or short:
+    if top <= 0.0 and len(x_N) >= 10 and not s.better:
+        moved = [s.values(n) for n in ("optim/update_ratio", "optim/update_norm") if s.has(n)]
+        still = bool(moved) and not any(x.any() for x in moved)
+        yield found(
+            "critical" if still else "warning",
+            "fault",
+            "optim/lr",
+            f"the learning rate is 0 at all {len(x_N)} points",
+            "the weights do not move" if still else "no size of an update is logged beside it",
+            causes=(
+                ("schedule-never-warm", 0.9, "the schedule gives 0"),
+                ("lr-too-low", 0.6, "nothing is learned at a rate of 0"),
+            ),
+            series=("optim/lr", "optim/update_ratio"),
+            early=still,
+        )
+    elif never or short:
         of = f", {top / target:.0%} of the {target:.3g} that was set" if target else ""
         yield found(
             "critical" if never and not s.better else "warning",

@@ -125,11 +125,11 @@ def groups_all_right(s: Signals) -> Iterator[Finding]:
 
 @rule("D303", "groups-tied", "group/zero_std_frac|reward/within_std|reward/spread", proof="real")
 def groups_tied(s: Signals) -> Iterator[Finding]:
-    """Most groups tie, and the log does not say at what.
+    """Most groups tie, and the log does not say at what; or nearly all do, at any reward.
 
     What: over half of the recent groups have equal rewards (where the share is missing: over 90% of
     the recent points have a spread of exactly 0). With 95% and no gain it is a fault, at a high
-    reward convergence.
+    reward convergence. Where the kinds of ties are known: 95%, no gain, and no kind near all.
     Why it matters: all right is success, all wrong is a dead end, and both read the same.
     Evidence needed: the share of tied groups, or the spread within groups.
     Traps: equal rewards are not equal completions; the share moves in steps of 1 / groups; 60% of
@@ -138,6 +138,7 @@ def groups_tied(s: Signals) -> Iterator[Finding]:
     Source: tinker's frac_all_good, frac_mixed and frac_all_bad.
     """
     if s.has("group/tied_wrong_frac") or s.has("group/all_wrong_frac"):
+        yield from _all_tie(s)
         return
     if s.has("group/zero_std_frac"):
         name, now = "group/zero_std_frac", s.late("group/zero_std_frac").value
@@ -168,6 +169,29 @@ def groups_tied(s: Signals) -> Iterator[Finding]:
         ),
         fix=None if done or not stuck else larger_groups(s),
         series=(name, "reward/mean"),
+    )
+
+
+def _all_tie(s: Signals) -> Iterator[Finding]:
+    """Nearly every group ties, some at nothing, some in between, some at full marks."""
+    share = s.late("group/zero_std_frac") if s.has("group/zero_std_frac") else None
+    kinds = [s.late(f"group/tied_{kind}_frac").value for kind in ("wrong", "partial", "right")]
+    few = len(s.values("group/zero_std_frac")) < POINTS
+    if share is None or share.value < 0.95 or few or gains(s) or max(kinds) >= NEARLY_ALL:
+        return
+    yield found(
+        "critical",
+        "fault",
+        "group/zero_std_frac",
+        f"{share.value:.0%} of the groups tie, each at a reward of its own: members of a group "
+        "are paid alike",
+        f"at nothing {kinds[0]:.0%}, in between {kinds[1]:.0%}, at full marks {kinds[2]:.0%}",
+        causes=(
+            ("zero-signal-groups", 0.9, "no member of a group has an advantage"),
+            ("group-integrity", 0.6, "one score may stand for the whole group"),
+            ("reward-bug", 0.3, "a reward that looks at the problem, not at the answer"),
+        ),
+        series=("group/zero_std_frac", "reward/mean"),
     )
 
 
