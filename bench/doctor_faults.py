@@ -123,6 +123,22 @@ def rarely_synced() -> AbstractContextManager[object]:
     return patch.object(faults.LocalEngine, "sync_weights", fake)
 
 
+def held_out_leaks_in() -> AbstractContextManager[object]:
+    """Held-out problems stand in the training set, in place of its last third."""
+    real = session.audited
+
+    def fake(*args: Any) -> Any:
+        found = real(*args)
+        train, held = found.train, found.held_out
+        assert train.origins == held.origins, "both were split from one set"
+        kept = train[: -(len(train) // 3)]
+        leaked = held[: len(train) - len(kept)]
+        index, splits = kept._index + leaked._index, kept._splits + leaked._splits
+        return replace(found, train=type(train)(train.origins, index, splits, ()))
+
+    return faults.everywhere(real, fake)
+
+
 def alike_in_a_group() -> AbstractContextManager[object]:
     """Every member of a group gets the score of its first one."""
     real = loop.gather
@@ -234,7 +250,7 @@ def by_option(option: str, *causes: str) -> Case:
 FLAT = frozenset({"zero-signal-groups", "reward-bug", "dead-component"})
 CASES: dict[str, Case] = {
     **known(
-        "held-out is trained", "half of the problems", "constant branch",
+        "half of the problems", "constant branch",
         "atoms", "scores roll", "groups mixed",
         "one stream", "sign turned", "advantage NaN", "EOS cut", "prompt closed",
         "positions run on", "prompt in the loss", "padding in the loss", "dropout on",
@@ -245,6 +261,7 @@ CASES: dict[str, Case] = {
     "old is new": Case(
         faults.FAULTS["old is new"][0], frozenset({"algebraic-identity"}), ("algo.epochs=2",)
     ),
+    "held-out leaks in": Case(held_out_leaks_in, frozenset({"leakage"})),
     "errors are paid": Case(
         errors_are_paid, frozenset({"error-as-reward", "reward-bug", "judge-outage"})
     ),
