@@ -24,6 +24,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -75,7 +76,7 @@ def errors_are_paid() -> AbstractContextManager[object]:
     """Every eighth score fails in the judge and is paid 0.5."""
 
     def change(score: Score) -> Score:
-        if score.total is None or hash((score.total, tuple(score.components.items()))) % 8:
+        if score.total is None or zlib.crc32(repr((score.total, score.components)).encode()) % 8:
             return score
         return replace(score, total=0.5, verdict="infra_error", branch="missing", components={})
 

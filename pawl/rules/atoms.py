@@ -97,9 +97,9 @@ def _level(s: Signals) -> tuple[float, float]:
 def failures_paid(s: Signals) -> Iterator[Finding]:
     """Failures of the machinery earn more than wrong answers.
 
-    What: a sample without a score has a number all the same; or samples that ended in an error of
-    the sandbox, a timeout or the like, without a test passed, mostly earn one fixed amount of 0.25
-    or more and above the mean of wrong answers; or the reward rises and falls with the share of
+    What: a sample that could not be scored has a number all the same; or samples that ended in a
+    timeout or the like, without a test passed, mostly earn one fixed amount of 0.25 or more and
+    above the mean of wrong answers; or the reward rises and falls with the share of
     missing scores (rank correlation above 0.7).
     Why it matters: the policy learns to break its judge.
     Evidence needed: samples with verdicts, or the share of missing scores over 20 steps.
@@ -107,10 +107,10 @@ def failures_paid(s: Signals) -> Iterator[Finding]:
     Fix: a missing score is None and enters neither baseline nor loss; retry, then leave it out.
     Source: NeMo-Gym issue 2552; TRL, reward functions may return None.
     """
-    rows = paid(s.log.samples)
-    ghosts = [p for p in rows if p.status == "missing" and p.total is not None]
+    rows = paid([*s.log.first_samples, *s.log.samples])
+    failed = [p for p in rows if p.status == "missing" or p.verdict == "infra_error"]
+    ghosts = [p for p in failed if p.total is not None]
     seen = f"{len(ghosts)} samples without a score were paid {ghosts[0].total:g}" if ghosts else ""
-    seen = seen or _paid_above(rows, ("infra_error",), ("wrong", "exception", "compile"))
     seen = seen or _paid_above(rows, CUT_OFF, ("wrong", "exception"))
     if not seen:
         seen = _rises_with_missing(s)
