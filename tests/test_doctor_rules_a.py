@@ -66,8 +66,7 @@ CHECK = {"name": "loss-mask", "expected": "0", "observed": "12", "cause": "loss-
 ATOMS = [sample(0.21)] * 40 + [sample(1.0, "pass", "pass", 3)] * 10 + [sample(0.0)] * 10
 MIXED = [sample(v / 10) for v in range(10)] * 4
 PAID = [sample(0.5, "error", "infra_error")] * 10 + [sample(0.1)] * 30
-MISSING = {"score": {"total": None, "status": "missing", "verdict": "infra_error"}, "text": ""}
-FAIR = [MISSING] * 10 + [sample(0.1)] * 30
+FAIR = [sample(None, "error", "infra_error")] * 10 + [sample(0.1)] * 30
 LOW = [sample(0.05, "end_marker", "compile")] * 40 + [sample(1.0, "pass", "pass", 3)] * 5
 OTHER = [sample(0.1, problem_id="a"), sample(0.2, problem_id="b")]
 SAME = [sample(0.1, problem_id="a"), sample(0.2, problem_id="a")]
@@ -374,10 +373,6 @@ REAL = {
     "D412": "arith__kartik_v1_ppo_seed2025.json",
     "D414": "cmexam__terrense_grpo_healthy_60pct_zero_std.json",
 }
-
-
-def test_rules_proved_by_real_runs_name_them() -> None:
-    assert sorted(c for c in MINE if BY_CODE[c].proof == "real") == sorted(REAL)
 
 
 @pytest.mark.parametrize("code", [code for code, name in REAL.items() if name])

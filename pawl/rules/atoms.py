@@ -93,7 +93,7 @@ def _level(s: Signals) -> tuple[float, float]:
     return float(np.mean(x_N[-20:])), float(np.mean(s.values(name)[-20:]))
 
 
-@rule("D207", "failures-paid", "reward/mean")
+@rule("D207", "failures-paid", "reward/mean", proof="real")
 def failures_paid(s: Signals) -> Iterator[Finding]:
     """Failures of the machinery earn more than wrong answers.
 

@@ -19,7 +19,9 @@ from pawl.types import Finding
 FEW, HARDLY = 0.5, 0.3  # distinct completions of a group, as a share
 
 
-@rule("D305", "collapse-within-a-prompt", "group/distinct_norm_frac|group/distinct_frac")
+@rule(
+    "D305", "collapse-within-a-prompt", "group/distinct_norm_frac|group/distinct_frac", proof="real"
+)
 def collapse_within_a_prompt(s: Signals) -> Iterator[Finding]:
     """The completions of one prompt became the same.
 
@@ -71,7 +73,7 @@ def collapse_within_a_prompt(s: Signals) -> Iterator[Finding]:
     )
 
 
-@rule("D309", "group-integrity")
+@rule("D309", "group-integrity", proof="real")
 def group_integrity(s: Signals) -> Iterator[Finding]:
     """Rows of a group are not independent completions of one prompt.
 

@@ -22,7 +22,7 @@ EXPLODED = 2.0  # times its own start
 FAST = 20  # points
 
 
-@rule("D408", "entropy-collapse", "policy/entropy", "reward/mean")
+@rule("D408", "entropy-collapse", "policy/entropy", "reward/mean", proof="real")
 def entropy_collapse(s: Signals) -> Iterator[Finding]:
     """The entropy is spent and nothing was bought for it.
 
@@ -84,7 +84,7 @@ def entropy_collapse(s: Signals) -> Iterator[Finding]:
     )
 
 
-@rule("D409", "entropy-explosion", "policy/entropy", "reward/mean")
+@rule("D409", "entropy-explosion", "policy/entropy", "reward/mean", proof="real")
 def entropy_explosion(s: Signals) -> Iterator[Finding]:
     """The entropy grows and the reward does not: the policy turns to noise.
 

@@ -21,8 +21,10 @@ SUSTAINED = 10  # points
 FAR, LOST = 1.0, 3.0  # nat a token
 BOUND = 0.3  # of the rewards' spread
 
+TO_REFERENCE = ("policy/kl_ref", "policy/kl_ref_sequence")
 
-@rule("D404", "kl-blow-up", "policy/kl_ref", "reward/mean")
+
+@rule("D404", "kl-blow-up", "policy/kl_ref", "reward/mean", proof="real")
 def kl_blow_up(s: Signals) -> Iterator[Finding]:
     """The policy runs away from its reference and does not come back.
 
@@ -111,7 +113,7 @@ def kl_spikes(s: Signals) -> Iterator[Finding]:
         )
 
 
-@rule("D406", "kl-rests-at-zero", "policy/kl_ref|policy/kl_ref_sequence")
+@rule("D406", "kl-rests-at-zero", "policy/kl_ref|policy/kl_ref_sequence", proof="real")
 def kl_rests_at_zero(s: Signals) -> Iterator[Finding]:
     """The KL to the reference is exactly 0 at every point.
 
@@ -188,8 +190,8 @@ def held_by_the_kl(s: Signals) -> Iterator[Finding]:
         distance = s.late("policy/kl_ref").value * (
             s.late("length/mean").value if s.has("length/mean") else 0.0
         )
-    share = coef * distance / spread
-    if share < BOUND:
+    share, name = coef * distance / spread, next(n for n in TO_REFERENCE if s.has(n))
+    if share < BOUND or s.trend(name).direction == "up":  # what moves on is not held
         return
     yield found(
         "warning",

@@ -20,7 +20,12 @@ ESS_FAILS, ESS_WARNS = 0.3, 0.5
 LAGS, NEVER = 4.0, 10.0  # optimiser steps
 
 
-@rule("D110", "sampler-trainer-difference", "policy/sampler_diff_mean|policy/mismatch_ess")
+@rule(
+    "D110",
+    "sampler-trainer-difference",
+    "policy/sampler_diff_mean|policy/mismatch_ess",
+    proof="real",
+)
 def sampler_difference(s: Signals) -> Iterator[Finding]:
     """Sampler and trainer give the same tokens different log-probs.
 

@@ -24,7 +24,14 @@ FROZEN = 0.3  # the same, where it is always the same share; rows of rare words 
 ROUNDED = 0.9  # share of numbers that an update leaves as they were
 
 
-@rule("D603", "nothing-moves", "policy/kl_ref|optim/update_ratio", "reward/mean", kinds=("policy",))
+@rule(
+    "D603",
+    "nothing-moves",
+    "policy/kl_ref|optim/update_ratio",
+    "reward/mean",
+    kinds=("policy",),
+    proof="real",
+)
 def nothing_moves(s: Signals) -> Iterator[Finding]:
     """The policy stays where it was although there is a signal to follow.
 
@@ -90,6 +97,7 @@ def _warm(s: Signals) -> bool:
     "optim/update_ratio|policy/kl_old|policy/clip_frac|policy/kl_ref",
     "reward/mean",
     kinds=("policy",),
+    proof="real",
 )
 def too_large(s: Signals) -> Iterator[Finding]:
     """Single updates move the policy too far, and the reward suffers.
@@ -162,7 +170,7 @@ def _offset(s: Signals, name: str) -> bool:
     return float(np.median(x_N[-10:])) > 0.5 * float(np.median(x_N[:10]))
 
 
-@rule("D605", "updates-rounded-away", "optim/unchanged_frac")
+@rule("D605", "updates-rounded-away", "optim/unchanged_frac", proof="real")
 def rounded_away(s: Signals) -> Iterator[Finding]:
     """Most trained numbers keep their exact value: updates are smaller than their last bit.
 

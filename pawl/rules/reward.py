@@ -132,7 +132,7 @@ def exploration_gone(s: Signals) -> Iterator[Finding]:
         )
 
 
-@rule("D214", "perfect-from-start", "reward/mean")
+@rule("D214", "perfect-from-start", "reward/mean", proof="real")
 def perfect_from_start(s: Signals) -> Iterator[Finding]:
     """The reward is perfect from the first step on: solved before, or it pays everything.
 

@@ -48,7 +48,7 @@ def _by_group(s: Signals) -> list[list[Row]]:
     return list(groups.values())
 
 
-@rule("D117", "advantages-against-rewards", "samples")
+@rule("D117", "advantages-against-rewards", "samples", proof="real")
 def advantages_against_rewards(s: Signals) -> Iterator[Finding]:
     """Within groups, better samples get lower advantages.
 
@@ -83,7 +83,7 @@ def advantages_against_rewards(s: Signals) -> Iterator[Finding]:
         )
 
 
-@rule("D118", "same-answer-other-pay", "samples")
+@rule("D118", "same-answer-other-pay", "samples", proof="real")
 def same_answer_other_pay(s: Signals) -> Iterator[Finding]:
     """The same answer to the same problem is paid differently in one step.
 
@@ -125,7 +125,7 @@ def same_answer_other_pay(s: Signals) -> Iterator[Finding]:
         )
 
 
-@rule("D119", "pay-ignores-tests", "samples")
+@rule("D119", "pay-ignores-tests", "samples", proof="real")
 def pay_ignores_tests(s: Signals) -> Iterator[Finding]:
     """Failing answers are paid one amount, whatever share of the tests they pass.
 

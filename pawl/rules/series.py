@@ -43,7 +43,7 @@ NOT_FINITE = re.compile(r"\b(nan|inf|infinite|not finite)\b", re.IGNORECASE)
 NEVER_ZERO = ("loss/total", "policy/kl_ref", "policy/kl_old", "preference/accuracy")
 
 
-@rule("D101", "non-finite")
+@rule("D101", "non-finite", proof="real")
 def non_finite(s: Signals) -> Iterator[Finding]:
     """A metric of training became NaN or infinite.
 

@@ -48,7 +48,7 @@ def _expected(s: Signals) -> str:
     )
 
 
-@rule("D301", "groups-all-wrong", "group/tied_wrong_frac|group/all_wrong_frac")
+@rule("D301", "groups-all-wrong", "group/tied_wrong_frac|group/all_wrong_frac", proof="real")
 def groups_all_wrong(s: Signals) -> Iterator[Finding]:
     """In most groups every sample fails alike: no advantage, nothing to learn from.
 
@@ -88,7 +88,7 @@ def groups_all_wrong(s: Signals) -> Iterator[Finding]:
     )
 
 
-@rule("D302", "groups-all-right", "group/tied_right_frac|group/all_right_frac")
+@rule("D302", "groups-all-right", "group/tied_right_frac|group/all_right_frac", proof="real")
 def groups_all_right(s: Signals) -> Iterator[Finding]:
     """In most groups every sample is right: solved problems, no fault.
 
@@ -195,7 +195,7 @@ def _all_tie(s: Signals) -> Iterator[Finding]:
     )
 
 
-@rule("D310", "groups-tied-partial", "group/tied_partial_frac")
+@rule("D310", "groups-tied-partial", "group/tied_partial_frac", proof="real")
 def groups_tied_partial(s: Signals) -> Iterator[Finding]:
     """Groups tie at partial credit: one branch of the reward holds them.
 

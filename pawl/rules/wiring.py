@@ -25,7 +25,7 @@ MISSING_RISES = 0.01  # of the samples, where the share rises
 RESTING = 5  # updates without any effect
 
 
-@rule("D107", "preflight-failed")
+@rule("D107", "preflight-failed", proof="real")
 def preflight_failed(s: Signals) -> Iterator[Finding]:
     """A check before the first step failed, and the run started all the same.
 
@@ -65,7 +65,7 @@ def preflight_failed(s: Signals) -> Iterator[Finding]:
         )
 
 
-@rule("D108", "first-pass-ratio", "policy/ratio_max_first_pass")
+@rule("D108", "first-pass-ratio", "policy/ratio_max_first_pass", proof="real")
 def first_pass_ratio(s: Signals) -> Iterator[Finding]:
     """The ratio of new to old policy is not 1 before the first update of a batch.
 
@@ -98,7 +98,9 @@ def first_pass_ratio(s: Signals) -> Iterator[Finding]:
     )
 
 
-@rule("D109", "surprise-off-entropy", "policy/surprise_z|policy/surprise_minus_entropy")
+@rule(
+    "D109", "surprise-off-entropy", "policy/surprise_z|policy/surprise_minus_entropy", proof="real"
+)
 def surprise_off_entropy(s: Signals) -> Iterator[Finding]:
     """The samples are not draws of the distribution that the trainer scores them by.
 
@@ -151,7 +153,7 @@ def _same_side(x_N: Floats, share: float) -> bool:
     return max(float(np.mean(x_N > 0)), float(np.mean(x_N < 0))) > share
 
 
-@rule("D111", "gradient-zero", "optim/grad_norm")
+@rule("D111", "gradient-zero", "optim/grad_norm", proof="real")
 def gradient_zero(s: Signals) -> Iterator[Finding]:
     """The gradient is exactly 0 although rewards differ within groups.
 
@@ -188,7 +190,12 @@ def gradient_zero(s: Signals) -> Iterator[Finding]:
     )
 
 
-@rule("D112", "weights-rest", "optim/update_ratio|optim/update_norm|optim/unchanged_frac")
+@rule(
+    "D112",
+    "weights-rest",
+    "optim/update_ratio|optim/update_norm|optim/unchanged_frac",
+    proof="real",
+)
 def weights_rest(s: Signals) -> Iterator[Finding]:
     """Updates with a gradient and a learning rate leave every weight where it was.
 
