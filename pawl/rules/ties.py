@@ -174,10 +174,11 @@ def groups_tied(s: Signals) -> Iterator[Finding]:
 
 def _all_tie(s: Signals) -> Iterator[Finding]:
     """Nearly every group ties, some at nothing, some in between, some at full marks."""
-    share = s.late("group/zero_std_frac") if s.has("group/zero_std_frac") else None
-    kinds = [s.late(f"group/tied_{kind}_frac").value for kind in ("wrong", "partial", "right")]
-    few = len(s.values("group/zero_std_frac")) < POINTS
-    if share is None or share.value < 0.95 or few or gains(s) or max(kinds) >= NEARLY_ALL:
+    names = [f"group/tied_{kind}_frac" for kind in ("wrong", "partial", "right")]
+    if len(s.values("group/zero_std_frac")) < POINTS or not all(map(s.has, names)) or gains(s):
+        return
+    share, kinds = s.late("group/zero_std_frac"), [s.late(name).value for name in names]
+    if share.value < 0.95 or max(kinds) >= NEARLY_ALL:
         return
     yield found(
         "critical",
