@@ -178,7 +178,10 @@ SICK: dict[str, Log] = {
     "D404": log(bad(policy__kl_ref=np.exp(np.linspace(-6, 2, 100)))),
     "D405": log(good(policy__kl_ref=spiky())),
     "D406": log(good(policy__kl_ref=np.zeros(100)), config=K3),
-    "D407": log(bad(length__mean=noise(100, 400, 20)), config={"algo.kl_coef": 0.1}),
+    "D407": log(
+        bad(length__mean=noise(100, 400, 20), policy__kl_ref=noise(100, 0.02, 0.002)),
+        config={"algo.kl_coef": 0.1},
+    ),
     "D408": log(bad(policy__entropy=line(100, 0.5, 0.03, 0.01))),
     "D409": log(good(reward__mean=line(100, 0.6, 0.2), policy__entropy=line(100, 0.4, 3.0))),
     "D410": log(good(policy__entropy=noise(100, 0.1, 0.04))),

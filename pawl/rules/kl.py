@@ -166,8 +166,8 @@ def kl_rests_at_zero(s: Signals) -> Iterator[Finding]:
 def held_by_the_kl(s: Signals) -> Iterator[Finding]:
     """The KL penalty weighs as much as the rewards differ: an over-conservative policy.
 
-    What: coefficient times KL per completion reaches 30% of the rewards' spread, and the reward
-    shows no rise.
+    What: coefficient times KL per completion reaches 30% of the rewards' spread, and neither the
+    reward nor the KL rises.
     Why it matters: what the reward wins the penalty takes; the policy stays where it began.
     Evidence needed: the coefficient, the KL, the spread of rewards (and mean length for a KL per
     token).
