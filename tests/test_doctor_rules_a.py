@@ -353,7 +353,7 @@ def test_noise_alone_is_never_a_fault(seed: int) -> None:
 
 
 REAL = {
-    "D102": "",
+    "D102": "ancestor_rlhf.json",
     "D106": "ancestor_rlaif.json",
     "D201": "arith__kartik_v1_grpo_seed2025.json",
     "D202": "unsloth__DeepSeek_R1_0528_Qwen3__8B__GRPO.json",
@@ -378,7 +378,7 @@ REAL = {
 }
 
 
-@pytest.mark.parametrize("code", [code for code, name in REAL.items() if name])
+@pytest.mark.parametrize("code", REAL)
 def test_real_runs_show_it(code: str) -> None:
     if not (SHARED / "runs").is_dir():
         pytest.skip("needs the labelled runs in ../shared")

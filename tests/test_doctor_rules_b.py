@@ -48,6 +48,7 @@ REAL = {
     "D706": "arith__kartik_v1_ppo_seed2025.json",
     "D801": "dpo__terrense_beta0.1_initloss_not_ln2.jsonl",
     "D802": "unsloth__Llama3__8B_-ORPO.json",
+    "D803": "ancestor_rlhf.json",
     "D804": "ancestor_rlhf.json",
     "D805": "unsloth__Zephyr__7B_-DPO.json",
     "D903": "unsloth__Llama3.1__8B_-GRPO.json",
