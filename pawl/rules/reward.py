@@ -178,13 +178,13 @@ def off_scale(s: Signals) -> Iterator[Finding]:
     Why it matters: where advantages are not divided by their spread the gradient grows with the
     scale, and a KL coefficient or a penalty weighs next to nothing beside it.
     Evidence needed: Pawl's code reward with its components.
-    Traps: rewards of one's own may have any scale: only stages that are known are judged.
+    Traps: components of one's own may have any scale: only the known stages alone are judged.
     Fix: pay shares of 1, not percentages; look for a factor that is applied twice.
     Source: reward scale among the details that decide PPO (Huang et al. 2022).
     """
     x_N = s.values("reward/mean")
     top = float(x_N.max())
-    if s.log.library != "pawl" or top <= 1.05:
+    if s.log.library != "pawl" or top <= 1.05 or s.family("component/"):
         return
     yield found(
         "critical",

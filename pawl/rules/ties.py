@@ -12,7 +12,7 @@ import numpy as np
 from pawl.rules import prescribe
 from pawl.rules.prescribe import advice
 from pawl.rules.rule import found, rule
-from pawl.rules.seen import at_best, came_later, full_mark, gains, tied
+from pawl.rules.seen import at_best, came_later, full_mark, gains, high, tied
 from pawl.rules.signals import Signals
 from pawl.types import Finding, Prescription
 
@@ -175,7 +175,8 @@ def groups_tied(s: Signals) -> Iterator[Finding]:
 def _all_tie(s: Signals) -> Iterator[Finding]:
     """Nearly every group ties, some at nothing, some in between, some at full marks."""
     names = [f"group/tied_{kind}_frac" for kind in ("wrong", "partial", "right")]
-    if len(s.values("group/zero_std_frac")) < POINTS or not all(map(s.has, names)) or gains(s):
+    few = len(s.values("group/zero_std_frac")) < POINTS
+    if few or not all(map(s.has, names)) or gains(s) or high(s):
         return
     share, kinds = s.late("group/zero_std_frac"), [s.late(name).value for name in names]
     if share.value < 0.95 or max(kinds) >= NEARLY_ALL:
