@@ -107,7 +107,8 @@ def kl_spikes(s: Signals) -> Iterator[Finding]:
             "info",
             "unusual",
             f"policy/kl_ref, step {s.steps('policy/kl_ref')[top]:g}",
-            f"{len(hits)} spikes of the KL, up to {x_N[top]:.3g} nat, all gone within five points",
+            f"{len(hits)} spike{'s' if len(hits) > 1 else ''} of the KL, up to {x_N[top]:.3g} nat, "
+            "gone within five points",
             f"median of the run {np.median(x_N):.3g}",
             series=("policy/kl_ref",),
         )

@@ -186,11 +186,18 @@ var pawlReport = (function () {
     data.index = index;
     const charts = data.charts.map((c, i) => chart(data, c, i));
     const sick = !["HEALTHY", "HEALTHY BUT UNUSUAL"].includes(data.verdict);
+    const remarks = data.findings.filter((f) => f.severity === "info" && f.argues === "nothing");
+    const said = data.findings.filter((f) => !remarks.includes(f));
     const seen = data.samples.length < data.n_samples
       ? data.samples.length + " of " + data.n_samples + ", evenly over their rewards" : "";
     return el("div", { class: "run" },
       head(data),
-      section("Findings", "", data.findings.map((f) => finding(data, f))),
+      section("Findings", "", said.map((f) => finding(data, f)),
+        remarks.length
+          ? el("details", { class: "fold" },
+              el("summary", {}, "How figures are to be read: " + remarks.map((f) => f.code).join(", ")),
+              remarks.map((f) => finding(data, f)))
+          : null),
       sick
         ? section("Causes, likeliest first", "",
             data.causes.length ? el("ol", { class: "causes" }, data.causes.map(cause)) : null,
