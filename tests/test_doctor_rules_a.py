@@ -130,7 +130,11 @@ SICK: dict[str, Log] = {
     "D201": log({"reward/mean": np.full(60, 0.0) + noise(60, 0.1, 1e-5)}),
     "D202": log(good(component__answer=np.zeros(100), component__format_tag=UP)),
     "D203": log(
-        good(component__answer=noise(100, 0.0, 1e-3) + spiky(100, (5,), 1.0), component__format=UP)
+        good(
+            150,
+            component__answer=noise(150, 0.0, 1e-3) + spiky(150, (5,), 1.0),
+            component__format=line(150, 0.3, 0.7),
+        )
     ),
     "D204": log(
         good(
@@ -522,3 +526,12 @@ def test_every_group_ties_at_a_reward_of_its_own() -> None:
     d = diagnose(log(bad() | ties))
     assert d.verdict == "FAULT" and d.causes[0].id == "zero-signal-groups"
     assert diagnose(log(good() | ties)).verdict != "FAULT"
+
+
+def test_groups_chosen_for_mixed_results_hold_rarer_tokens() -> None:
+    surprised = good(policy__surprise_z=noise(100, 3.0, 0.3))
+    assert "D109" in codes(diagnose(log(surprised)))
+    chosen = {"algo.zero_signal": "refill"}
+    assert "D109" not in codes(diagnose(log(surprised, config=chosen)))
+    sharper = good(policy__surprise_z=noise(100, -3.0, 0.3))
+    assert "D109" in codes(diagnose(log(sharper, config=chosen)))

@@ -14,7 +14,8 @@ from pawl.rules.signals import Signals
 from pawl.types import Finding
 
 FLOOR_POINTS = 20
-DEAD_POINTS = 20
+DEAD_POINTS, GRAVE_POINTS = 20, 40  # of a component that rests; of a run in which it counts
+FORM_POINTS = 120  # form comes first, in health: how long the task may take to follow
 FORM = ("format", "xml", "tag", "marker", "style", "lang", "length", "int_")
 OWN = ("reward/tests", "reward/compile", "reward/types")  # parts of Pawl's code reward
 
@@ -30,7 +31,7 @@ def dead_component(s: Signals) -> Iterator[Finding]:
     the others alone.
     Evidence needed: components of their own columns; the pass rate beside that of the tests.
     Traps: a component may be constant at its best because the model does it always: then others
-    must vary. Few points prove nothing.
+    must vary. What pays late rests at first: under 40 points it is a warning only.
     Fix: score reference solutions; where the component stays constant, mend its parser.
     Source: zero variance means zero gradient for that component.
     """
@@ -51,7 +52,7 @@ def dead_component(s: Signals) -> Iterator[Finding]:
         )
     if not dead:
         return
-    grave = bool(task) and len(dead) * 2 >= len(names)
+    grave = bool(task) and len(dead) * 2 >= len(names) and s.n >= GRAVE_POINTS
     passed = s.values("verifier/pass_frac")
     unpaid = "reward/tests" in dead and len(passed) > 0 and float(passed.mean()) > 0.01
     shown = ", ".join(n.split("/", 1)[1] for n in dead)
@@ -89,7 +90,7 @@ def format_only(s: Signals) -> Iterator[Finding]:
     15% of the largest value that was seen or is payable.
     Why it matters: such a curve looks like learning and is not.
     Evidence needed: components with names; the split into form and task goes by the names.
-    Traps: form often comes first and the task follows: only a run past half of its length counts.
+    Traps: form often comes first and the task follows: only runs of 120 points and more count.
     Fix: pay form only beside the task, or warm up with supervised examples.
     Source: reward decomposition; observed in public notebooks.
     """
@@ -97,7 +98,7 @@ def format_only(s: Signals) -> Iterator[Finding]:
     names = [n for n in s.family("component/") if len(s.values(n)) >= FLOOR_POINTS]
     task = [n for n in names if not _is_form(n)]
     form = [n for n in names if _is_form(n)]
-    if total.direction != "up" or not task or not form or s.n < 60:
+    if total.direction != "up" or not task or not form or s.n < FORM_POINTS:
         return
     risen = {n: s.trend(n).difference for n in names}
     share = sum(max(0.0, risen[n]) for n in form) / max(total.difference, 1e-9)

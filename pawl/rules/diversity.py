@@ -17,6 +17,7 @@ from pawl.rules.signals import Signals
 from pawl.types import Finding
 
 FEW, HARDLY = 0.5, 0.3  # distinct completions of a group, as a share
+FALLEN = 0.75  # of the share at first: less is a collapse
 
 
 @rule(
@@ -25,8 +26,8 @@ FEW, HARDLY = 0.5, 0.3  # distinct completions of a group, as a share
 def collapse_within_a_prompt(s: Signals) -> Iterator[Finding]:
     """The completions of one prompt became the same.
 
-    What: distinct completions in a group fell significantly, to below half; with fewer than 30%
-    distinct and no gain it is a fault, beside a gain it is sharpening.
+    What: distinct completions in a group fell significantly and by a quarter, to below half; with
+    fewer than 30% distinct and no gain it is a fault, beside a gain it is sharpening.
     Why it matters: equal completions explore nothing and tie.
     Evidence needed: the share of distinct completions of the same prompt.
     Traps: short answers repeat in health; solved problems have few ways to be right; similarity
@@ -37,7 +38,7 @@ def collapse_within_a_prompt(s: Signals) -> Iterator[Finding]:
     names = ("group/distinct_norm_frac", "group/distinct_frac")
     name = next(n for n in names if s.has(n))
     t, now = s.trend(name), s.late(name)
-    if t.direction != "down" or now.value >= FEW:
+    if t.direction != "down" or now.value >= FEW or now.value > FALLEN * t.first:
         return
     won = gains(s) or high(s)
     grave = now.value < HARDLY and not won

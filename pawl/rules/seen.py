@@ -40,11 +40,11 @@ def gains(s: Signals) -> bool:
 def from_the_start(s: Signals, name: str) -> bool:
     """Whether a metric was logged from the first steps on, not from a resume on.
 
-    Its first step is at most 20 times the usual distance of two rows; a log of one row counts.
+    Its first step is at most 5 times the usual distance of two rows; a log of one row counts.
     """
     steps = s.steps(name)
     usual = float(np.median(np.diff(steps))) if len(steps) > 1 else 1.0
-    return len(steps) > 0 and float(steps[0]) <= 20.0 * max(usual, 1e-12)
+    return len(steps) > 0 and float(steps[0]) <= 5.0 * max(usual, 1e-12)
 
 
 def single_precision(s: Signals) -> bool:

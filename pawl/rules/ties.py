@@ -148,7 +148,7 @@ def groups_tied(s: Signals) -> Iterator[Finding]:
         now = float(np.mean(s.values(name)[-POINTS:] == 0.0))
     if len(s.values(name)) < 10 or now <= limit:
         return
-    stuck = now >= 0.95 and len(s.values(name)) >= POINTS and not gains(s)
+    stuck = now >= 0.95 and len(s.values(name)) >= 2 * POINTS and not gains(s)
     done = stuck and at_best(s)
     yield found(
         "critical" if stuck and not done else "warning" if done else "info",

@@ -19,6 +19,7 @@ from pawl.types import CAUSES, Finding
 
 RATIO_FP32, RATIO_HALF = 1.001, 2.0  # largest ratio before an update that rounding explains
 SURPRISE = 2.0  # standard errors, of the median step
+CHOSEN = 6.0  # of the median step, where mixed groups alone are looked at
 POOLED = 10.0  # the same over a run, beside a mean of half as many a step
 MISSING_WARNS, MISSING_FAILS = 0.05, 0.2
 MISSING_RISES = 0.01  # of the samples, where the share rises
@@ -111,6 +112,7 @@ def surprise_off_entropy(s: Signals) -> Iterator[Finding]:
     sharper sampler (temperature below 1, top-k); more means other weights or shifted tokens.
     Evidence needed: surprise and entropy of the same tokens, over all tokens.
     Traps: an entropy of a subset of the tokens, or of the untruncated distribution under top-p.
+    Groups that are chosen for their mixed results hold rarer tokens than all draws do.
     Fix: give sampler and scoring the same temperature, top-p and top-k; check the shift by one.
     Source: definition of entropy; measured on injected faults.
     """
@@ -121,6 +123,7 @@ def surprise_off_entropy(s: Signals) -> Iterator[Finding]:
         seen = f"median {middle:+.1f} standard errors a step, {pooled:.0f} over the run"
         steady = abs(mean) > SURPRISE / 2 and pooled > POOLED and _same_side(z_N, 0.8)
         broken = steady or (abs(middle) > SURPRISE and _same_side(z_N, 0.9))
+        broken = broken and (middle < 0 or not _selected(s) or middle > CHOSEN)
     else:
         x_N, h_N = s.paired("policy/surprise_minus_entropy", "policy/entropy")
         if len(x_N) < 5:
@@ -147,6 +150,12 @@ def surprise_off_entropy(s: Signals) -> Iterator[Finding]:
         series=("policy/surprise_minus_entropy", "policy/surprise_z", "policy/entropy"),
         early=True,
     )
+
+
+def _selected(s: Signals) -> bool:
+    """Whether groups are trained on, and looked at, only where their rewards differ."""
+    config = s.log.config
+    return config.get("algo.zero_signal") in ("refill", "skip") or bool(config.get("algo.filter"))
 
 
 def _same_side(x_N: Floats, share: float) -> bool:
