@@ -2,8 +2,8 @@
 
     python -m bench.doctor_parts        # half a minute; the labelled logs lie in ../shared/runs
 
-A piece is a log of its own, as of a run that was looked at early or whose log begins late. Pieces of
-a healthy run are never sick; first halves, and more, of any run get one of the verdicts that fit the
+A piece is a log of its own, as of a run that was looked at early or whose log begins late. Pieces
+of a healthy run are never sick; first halves, and more, of any run get a verdict that fits the
 whole, or CANNOT TELL. Left out: whole logs (`doctor.py`, `doctor_faults.py`).
 """
 
