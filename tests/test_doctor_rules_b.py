@@ -209,6 +209,7 @@ METRICS = sorted({one for rule in RULES for need in rule.needs for one in need.s
 NUMBERS = st.floats(allow_nan=True, allow_infinity=True) | st.sampled_from([0.0, 1.0, -1.0, 1e300])
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
 @settings(max_examples=150, deadline=None)
 @given(
     columns=st.dictionaries(

@@ -68,7 +68,8 @@ def groups_all_wrong(s: Signals) -> Iterator[Finding]:
     if now.value <= MANY:
         return
     grave = now.value >= NEARLY_ALL and len(s.values(name)) >= POINTS and not gains(s)
-    grave = grave and (exact or s.late("group/zero_std_frac").value >= NEARLY_ALL)
+    any_tie = "group/zero_std_frac"
+    grave = grave and (exact or (s.has(any_tie) and s.late(any_tie).value >= NEARLY_ALL))
     later = came_later(s, name)
     yield found(
         "critical" if grave else "warning",
