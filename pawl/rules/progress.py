@@ -65,7 +65,7 @@ def plateau(s: Signals) -> Iterator[Finding]:
     """The second half of the run is flat, and a change would have been seen.
 
     What: no trend over the second half, in which a change of a tenth of the reward's range would
-    have been significant; the run's best is not full marks.
+    have been significant; the run's best is not full marks. After a rise it is a remark.
     Why it matters: more of the same steps is money for nothing.
     Evidence needed: 60 points.
     Traps: without power a flat curve says nothing; a learning rate near its end cools any run;
@@ -96,7 +96,7 @@ def plateau(s: Signals) -> Iterator[Finding]:
     if s.has("group/zero_std_frac") and s.late("group/zero_std_frac").value > 0.6:
         why.append("most groups tie")
     yield found(
-        "info" if why and "cooled" in why[0] else "warning",
+        "info" if s.better or (why and "cooled" in why[0]) else "warning",
         "nothing",
         f"reward/mean, second half ({t.n} points)",
         f"the reward rests at {t.last:.3g}: over the second half nothing moves",
