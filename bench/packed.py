@@ -3,8 +3,8 @@
     python -m bench.packed FOLDER bench/results/doctor_runs.tar.xz
 
 Numbers keep six digits, samples those that a diagnosis looks at (the first, the newest, and the
-ids of problems between); times, tokens and caches stay out. Left out: recording and judging
-(`doctor_faults.py`).
+ids of problems between); times, tokens, caches and all that names the machine stay out. Left out:
+recording and judging (`doctor_faults.py`).
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ from typing import Any
 PACKED = Path(__file__).parent / "results" / "doctor_runs.tar.xz"
 DIGITS = 6
 FIRST, NEWEST, IDS = 200, 3, 20  # rows; steps in full; steps whose problems are named
-PLAIN = ("case.json", "run.json", "preflight.jsonl", "events.jsonl")
+PLAIN = ("case.json", "preflight.jsonl")
+FACTS = ("format", "name", "parent", "seed", "config_hash", "config")  # of run.json
 HEAVY = ("tokens", "kept", "host")
+MACHINE = ("sandbox",)  # kinds of events that say where a run was
 
 
 def rounded(value: Any) -> Any:
@@ -35,9 +37,15 @@ def rounded(value: Any) -> Any:
 
 def small(run: Path) -> Iterator[tuple[str, str]]:
     """Name and text of each file of a run that is kept."""
+    facts = json.loads((run / "run.json").read_text())
+    text = json.dumps({name: facts[name] for name in FACTS}, indent=1)
+    yield "run.json", text.replace(str(run.parent), "runs")  # the machine's folders are no result
     for name in PLAIN:
         if (run / name).exists():
-            yield name, (run / name).read_text()
+            yield name, (run / name).read_text().replace(str(run.parent), "runs")
+    events = map(json.loads, (run / "events.jsonl").read_text().splitlines())
+    told = ({k: v for k, v in e.items() if k != "at"} for e in events if e["kind"] not in MACHINE)
+    yield "events.jsonl", _lines(rounded(event) for event in told)
     rows = map(json.loads, (run / "steps.jsonl").read_text().splitlines())
     yield "steps.jsonl", _lines(rounded(row) for row in rows)
     files, seen = sorted((run / "samples").glob("step-*.jsonl")), 0

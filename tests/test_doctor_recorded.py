@@ -6,6 +6,7 @@ The runs are those of bench/doctor_faults.py, packed. Left out: recording them.
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,11 @@ def test_every_case_was_recorded(runs: Path) -> None:
     for name, n in steps.items():
         rows = (runs / bench.folder_of(name) / "steps.jsonl").read_text().splitlines()
         assert json.loads(rows[-1])["step"] == n or name == "advantage NaN", name
+
+
+def test_the_record_names_no_machine(runs: Path) -> None:
+    for file in runs.glob("*/*.json*"):
+        assert not re.search(r'"/[a-z]+/', file.read_text()), file
 
 
 def test_every_fault_changed_the_weights(runs: Path) -> None:
