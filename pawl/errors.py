@@ -9,6 +9,7 @@ Left out: logging and exception hierarchies; one class is enough because callers
 from __future__ import annotations
 
 from enum import IntEnum
+from pathlib import Path
 
 
 class Exit(IntEnum):
@@ -40,6 +41,16 @@ class PawlError(ValueError):
 
     def __str__(self) -> str:
         return self.block()
+
+
+def how_to_install(extra: str) -> str:
+    """The command that adds an extra (train, 4bit, hub) to what is installed: to this checkout, or
+    to the distribution, which is called pawl-rl because `pawl` is another project's package.
+    """
+    root = Path(__file__).resolve().parent.parent
+    if (root / "pyproject.toml").is_file():
+        return f'pip install --constraint constraints.txt --editable ".[{extra}]" in {root}'
+    return f'pip install "pawl-rl[{extra}]"'
 
 
 class PawlErrors(PawlError):

@@ -155,7 +155,7 @@ def test_a_missing_extra_is_named_before_anything_is_made(
     for args in (["train", str(file)], ["check", str(file)], ["eval", "bundled"]):
         code, _, err = run(capsys, *args)
         assert code == Exit.USER
-        assert 'pip install "pawl[train]"' in err
+        assert "[train]" in err
     assert not (tmp_path / "runs").exists()
 
 

@@ -6,6 +6,7 @@ Left out: whether prose is right. docs/config.md against the options is tested w
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -103,3 +104,18 @@ def test_ocaml_preset_keeps_the_numbers_of_its_ancestor() -> None:
     stops = [r for r in cfg.rules if r.action == "stop"]
     assert {r.when for r in cfg.rules} == {"epoch 0.5", "epoch 1.0"}
     assert {r.when for r in stops} == {"epoch 1.0"}
+
+
+def test_nobody_is_told_to_install_a_strangers_package() -> None:
+    """`pawl` on the package index is another project: neither it nor an extra of it is advised."""
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    advice = re.compile(r"pawl\[\w|pip3? +install +(-\S+ +)*['\"]?pawl(?![\w/-])")
+    wrong = []
+    for name in listed.stdout.split():
+        if Path(name).suffix in ("", ".md", ".py", ".toml", ".yaml"):
+            lines = (ROOT / name).read_text("utf-8").splitlines()
+            wrong += [
+                f"{name}:{n}: {line}" for n, line in enumerate(lines, 1) if advice.search(line)
+            ]
+    assert listed.stdout, "git lists no file"
+    assert not wrong, "\n".join(wrong)

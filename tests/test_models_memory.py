@@ -103,7 +103,7 @@ def test_adapters_of_named_layers_alone(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(
     importlib.util.find_spec("bitsandbytes") is None,
-    reason='no bitsandbytes: pip install "pawl[4bit]"',
+    reason="no bitsandbytes: install the extra 4bit",
 )
 @pytest.mark.parametrize("hidden", [64, 192])
 def test_four_bits_with_their_constants_are_exact(tmp_path: Path, hidden: int) -> None:

@@ -27,7 +27,7 @@ PLAN = Plan(
 
 
 def test_an_unreachable_data_set_is_replaced_and_named() -> None:
-    pytest.importorskip("datasets", reason="pip install 'pawl[hub]'")
+    pytest.importorskip("datasets", reason="install the extra hub")
     asked = RunConfig.model_validate({"problems": {"train": "nobody/nothing", "lang": "python"}})
     cfg, checks = stand_in(asked)
     assert cfg.problems.train == "starter-python"

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from pawl.errors import PawlError
+from pawl.errors import PawlError, how_to_install
 
 
 @dataclass(slots=True)
@@ -24,7 +24,7 @@ class State:
 def need_training() -> None:
     """Raise PawlError where the libraries that train and generate are not installed."""
     if find_spec("torch") is None or find_spec("transformers") is None:
-        hint = 'install them: pip install "pawl[train]"'
+        hint = f"install them: {how_to_install('train')}"
         raise PawlError("this command needs torch and transformers", hint=hint)
 
 

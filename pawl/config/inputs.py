@@ -35,7 +35,7 @@ class ModelConfig(Section):
     )
     device: str = opt("auto", "auto, cpu, cuda or cuda:N.")
     quantise: Literal["none", "nf4"] = opt(
-        "none", "nf4: base weights in 4 bits under LoRA (arXiv 2305.14314); needs pawl[4bit]."
+        "none", "nf4: base weights in 4 bits under LoRA (arXiv 2305.14314); needs the extra 4bit."
     )
     gradient_checkpointing: bool = opt(False, "Recompute activations to save memory.")
     added_tokens: tuple[str, ...] = opt(

@@ -2,7 +2,7 @@
 
 The linear layers of the base but the output head are stored in NF4 with doubly quantised
 constants; embeddings, norms and head stay in the forward's precision, adapters in fp32.
-bitsandbytes is an extra (`pawl[4bit]`) and is looked for only when it is asked for. Left out:
+bitsandbytes is an extra (4bit) and is looked for only when it is asked for. Left out:
 other bit widths, models that were saved quantised.
 """
 
@@ -14,14 +14,14 @@ from typing import Any
 import torch
 from transformers import BitsAndBytesConfig
 
-from pawl.errors import PawlError
+from pawl.errors import PawlError, how_to_install
 
 
 def settings(dtype: torch.dtype) -> BitsAndBytesConfig:
     """How to read a base in NF4, products taken in `dtype`; PawlError without the extra."""
     lost = [name for name in ("bitsandbytes", "accelerate") if find_spec(name) is None]
     if lost:
-        hint = 'install it: pip install "pawl[4bit]", or set model.quantise: none'
+        hint = f"{how_to_install('4bit')}, or set model.quantise: none"
         raise PawlError(f"nf4 needs {' and '.join(lost)}", "model.quantise", hint)
     make: Any = BitsAndBytesConfig
     config: BitsAndBytesConfig = make(

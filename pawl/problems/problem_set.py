@@ -178,5 +178,7 @@ def _source(name: str) -> Source:
         return open_source(name)
     path = Path(str(resources.files("pawl.problems") / "sets" / f"{STARTERS[name]}.jsonl"))
     if not path.is_file():
-        raise PawlError("the starter set is not installed", str(path), "reinstall pawl")
+        raise PawlError(
+            "the starter set is not installed", str(path), "install again: its files are gone"
+        )
     return JsonLines(path)

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
-from pawl.errors import PawlError
+from pawl.errors import PawlError, how_to_install
 
 JSON_SUFFIXES = (".jsonl", ".json", ".ndjson")
 SUFFIXES = (*JSON_SUFFIXES, ".parquet")
@@ -122,7 +122,7 @@ class Hub:
             raise PawlError(
                 "reading a hub data set needs the datasets library",
                 name,
-                "pip install 'pawl[hub]', or give a JSONL or Parquet file",
+                f"{how_to_install('hub')}, or give a JSONL or Parquet file",
             ) from error
         path, _, split = name.partition(":")
         path, _, revision = path.partition("@")
