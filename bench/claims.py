@@ -20,7 +20,7 @@ from bench.claims_sentences import RUNS as SENTENCE_RUNS
 from bench.claims_sentences import SENTENCES
 from pawl.doctor.claims import Answer, check
 from pawl.doctor.diagnose import diagnose
-from pawl.store.recognise import read_logs
+from pawl.logs.recognise import read_logs
 
 RUNS = {
     "teacher-scored-epoch-3.md": "ancestor_rlaif.json",

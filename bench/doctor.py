@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from pawl.doctor.diagnose import Diagnosis, diagnose
-from pawl.store.recognise import read_logs
+from pawl.logs.recognise import read_logs
 
 ROOT = Path(__file__).resolve().parent.parent
 RUNS = ROOT.parent / "shared" / "runs"

@@ -40,10 +40,11 @@ from transformers import GenerationMixin
 from bench import faults, packed
 from pawl.cli.main import main as pawl
 from pawl.doctor.diagnose import Diagnosis, diagnose
+from pawl.logs.recognise import read_logs
 from pawl.models import logprobs
 from pawl.models.logprobs import token_logprobs
-from pawl.store.recognise import read_logs
-from pawl.train import data, loop, preflight, session, update
+from pawl.preflight import prove as preflight
+from pawl.train import data, loop, session, update
 from pawl.types import Score, Verdict
 
 ROOT = Path(__file__).resolve().parent.parent

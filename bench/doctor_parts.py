@@ -20,8 +20,8 @@ import numpy as np
 
 from bench import doctor_faults, packed
 from pawl.doctor.diagnose import diagnose
-from pawl.store.log import Log
-from pawl.store.recognise import read_logs
+from pawl.logs.log import Log
+from pawl.logs.recognise import read_logs
 
 RUNS = Path(__file__).resolve().parents[2] / "shared" / "runs"
 EARLY = ((0.0, 0.5), (0.0, 0.7), (0.0, 0.9))

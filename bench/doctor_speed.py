@@ -70,7 +70,7 @@ def measure(path: Path, profile: bool) -> dict[str, object]:
     """Seconds and memory of this process, which has done nothing else."""
     wall, began = time.perf_counter(), time.process_time()
     from pawl.doctor.diagnose import diagnose
-    from pawl.store.recognise import read_logs
+    from pawl.logs.recognise import read_logs
 
     ready = time.process_time()
     (log,) = read_logs(path)

@@ -30,13 +30,13 @@ from torch import nn
 
 from pawl.algo import advantages, losses
 from pawl.cli.main import main as pawl
-from pawl.models import flat, policy
+from pawl.models import checkpoint, flat, optim, policy
 from pawl.models.logprobs import token_logprobs
 from pawl.models.text import PromptEncoder
 from pawl.rewards.pool import ScorerPool
 from pawl.rollout import engine, sampling
 from pawl.rollout.local import LocalEngine
-from pawl.train import checkpoint, credit, data, optim, rollouts, scoring, session
+from pawl.train import credit, data, rollouts, scoring, session
 from pawl.types import Completion, Score, missing
 
 ROOT = Path(__file__).resolve().parent.parent

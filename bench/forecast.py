@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from pawl.doctor.forecast import FEWEST, extrapolation, persistence, window_of
+from pawl.logs.recognise import read_logs
 from pawl.rules.signals import Signals
 from pawl.rules.statistics import Floats, trend
-from pawl.store.recognise import read_logs
 
 CASES = 400
 

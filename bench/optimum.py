@@ -23,9 +23,9 @@ from torch.nn import functional as F
 
 from pawl.config.options import AlgoConfig, OptimConfig
 from pawl.models.logprobs import token_logprobs
+from pawl.models.optim import lr_at, make_optimizer
 from pawl.models.policy import Policy, freeze_reference, trainable
 from pawl.train.credit import credit
-from pawl.train.optim import lr_at, make_optimizer
 from pawl.train.scoring import score_batch
 from pawl.train.update import Step, update
 from pawl.types import Group, Problem, Prompt, Sample

@@ -26,7 +26,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from pawl.problems.load import open_problems  # noqa: E402 - the path above comes first
 from pawl.rewards.code import verify  # noqa: E402
-from pawl.rewards.sandbox import open_sandbox, unavailable  # noqa: E402
+from pawl.sandbox.tiers import open_sandbox, unavailable  # noqa: E402
 from pawl.types import Problem  # noqa: E402
 
 SETS = ROOT.parent / "shared" / "problems"

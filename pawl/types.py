@@ -12,43 +12,6 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 Lang = Literal["ocaml", "python"]
-CAUSES: dict[str, str] = {
-    "none": "nothing is wrong",
-    "noise-only": "differences are within noise",
-    "reward-bug": "the reward function credits what it should not, or errors",
-    "reward-floor": "the reward is constant or at its floor: no variance to learn from",
-    "dead-component": "a reward component never pays (or always pays): parser, template, scale",
-    "format-only": "only format components improve; the task component does not",
-    "error-as-reward": "failures were paid as scores",
-    "judge-outage": "scores cannot be had: sandbox, judge or reward fails",
-    "completion-cap": "completions end at the token cap; the cap decides the reward",
-    "zero-signal-groups": "groups tie; no advantage",
-    "group-integrity": "rows, rewards and advantages of a group do not belong together",
-    "leakage": "evaluation problems stand in the training set",
-    "data-order": "problems are not drawn as the seed says: repeated, skipped or out of order",
-    "template-or-eos": "the model reads or ends text in another form than it was trained on",
-    "padding-side": "a row's numbers depend on its neighbours: padding or positions",
-    "non-finite": "a number is NaN or infinite",
-    "sampler-mismatch": "sampler and trainer log-probs disagree",
-    "stale-weights": "the sampler does not get the trained weights",
-    "reference-mismatch": "the reference is not the policy's starting point",
-    "loss-covers-prompt": "loss or KL include prompt or padding tokens",
-    "algebraic-identity": "a metric is constant by algebra: a tensor compared with itself",
-    "optimiser-detached": "the optimiser does not move the weights that are trained",
-    "schedule-never-warm": "the learning rate never reaches its target",
-    "lr-too-high": "the update destroyed or froze the policy",
-    "lr-too-low": "nothing moves",
-    "policy-collapsed": "the policy is deterministic; exploration is gone",
-    "premature-convergence": "converged far below what was reachable",
-    "converged": "solved, or at a plateau without remaining signal",
-    "random-walk": "KL grows, reward does not",
-    "regression-after-peak": "the best was passed",
-    "value-useless": "the critic explains nothing of the return",
-    "preference-fails": "preference accuracy stays at or below chance while the loss falls",
-    "degenerate-pairs": "chosen equals rejected, ties counted as errors",
-}
-"""The one list of causes: id -> what is wrong. Preflight and reports name causes by these ids."""
-
 Verdict = Literal[
     "pass",
     "wrong",
@@ -210,28 +173,6 @@ def missing(reason: str, tier: Tier = "", time_ms: float = 0.0) -> Score:
     return Score("missing", None, "infra_error", "missing", {}, reason, tier=tier, time_ms=time_ms)
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One row of preflight.jsonl: what must hold before the first step, and what was seen.
-
-    name: stable; `train.override` takes it. problem: which one, "" for the run as a whole. passed:
-    None when there was nothing to check it with. cause: id of CAUSES that a violation points to.
-    refuses: a violation refuses the run; False for a statistic that only warns. overridden: it
-    failed and the config lets the run start all the same.
-    """
-
-    name: str
-    problem: str
-    expected: str
-    observed: str
-    passed: bool | None
-    meaning: str
-    tolerance: float = 0.0
-    cause: str = "none"
-    refuses: bool = True
-    overridden: bool = False
-
-
 class Reward(Protocol):
     """Scores completions of one problem, in order; must not raise for a bad completion.
 
@@ -240,50 +181,3 @@ class Reward(Protocol):
     """
 
     def score(self, problem: Problem, completions: Sequence[Completion]) -> list[Score]: ...
-
-
-Severity = Literal["critical", "warning", "info"]
-Argues = Literal["invalid", "fault", "converged", "unusual", "nothing"]
-
-
-@dataclass(frozen=True, slots=True)
-class Prescription:
-    """One change that a finding suggests, never applied by the doctor itself.
-
-    option: under Pawl's name, "" for advice that no option gives; name: what the run's own library
-    calls it; before, after: its values ("" where unknown); expected: effect, size and horizon;
-    cost: of trying it; verify: what must be seen; live: takes effect without a restart.
-    """
-
-    option: str
-    name: str
-    before: str
-    after: str
-    why: str
-    expected: str
-    risk: str
-    verify: str
-    cost: str = "a fork of 50 steps"
-    live: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What one rule saw. argues: the verdict that it speaks for.
-
-    code, name: of the rule; place: metrics and steps; evidence: numbers with their uncertainty;
-    causes: (id of CAUSES, weight in 0..1, why), likeliest first; series: metrics to plot; early:
-    counts with fewer than 30 points too (broken invariant, not finite, destroyed).
-    """
-
-    code: str
-    name: str
-    severity: Severity
-    argues: Argues
-    place: str
-    summary: str
-    evidence: tuple[str, ...] = ()
-    causes: tuple[tuple[str, float, str], ...] = ()
-    prescription: Prescription | None = None
-    series: tuple[str, ...] = ()
-    early: bool = False

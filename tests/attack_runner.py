@@ -16,7 +16,7 @@ ATTACKS = Path(__file__).resolve().parent / "attacks"
 sys.path.insert(0, str(ATTACKS.parent.parent))
 
 from pawl.rewards.code import CodeReward  # noqa: E402 - the path above comes first
-from pawl.rewards.sandbox import open_sandbox  # noqa: E402
+from pawl.sandbox.tiers import open_sandbox  # noqa: E402
 from pawl.types import Case, Completion, Problem  # noqa: E402
 
 CASES = [

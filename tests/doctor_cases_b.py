@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 from doctor_logs_b import falling, flat, line, log, noise, rising
 
-from pawl.store.log import Log
+from pawl.logs.log import Log
 
 PROSE = (
     "We read the list from left to right and keep the largest value that was seen so far; when a "

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pawl.store.log import Event, Log, Series
+from pawl.logs.log import Event, Log, Series
 
 Floats = NDArray[np.float64]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pawl.store.log import Event, Log, Series
+from pawl.logs.log import Event, Log, Series
 
 Columns = Mapping[str, Sequence[float] | np.ndarray]
 

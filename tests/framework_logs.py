@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pawl.store.log import Log
-from pawl.store.recognise import read_logs
+from pawl.logs.log import Log
+from pawl.logs.recognise import read_logs
 
 CYAN, RESET = "\x1b[36m", "\x1b[0m"
 

@@ -15,10 +15,10 @@ from tiny_models import groups
 
 from pawl.config.options import RunConfig
 from pawl.models.logprobs import token_logprobs
+from pawl.models.optim import make_optimizer
 from pawl.models.policy import load_policy, trainable
 from pawl.rollout.engine import SamplingParams
 from pawl.rollout.select import make_engine
-from pawl.train.optim import make_optimizer
 from pawl.train.scoring import split
 
 

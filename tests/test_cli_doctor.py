@@ -20,7 +20,7 @@ from pawl.cli.watch import watched
 from pawl.config.options import RunConfig
 from pawl.doctor.diagnose import Diagnosis, diagnose
 from pawl.errors import Exit, PawlError
-from pawl.store import recognise
+from pawl.logs import recognise
 from pawl.store.run import RunFolder
 
 

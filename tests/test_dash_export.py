@@ -21,8 +21,8 @@ from pawl.dash.page import run_data
 from pawl.dash.sampling import extremes
 from pawl.doctor.diagnose import diagnose
 from pawl.errors import PawlError
-from pawl.store.log import Event, Log, Raw, canonical
-from pawl.store.table import Table
+from pawl.logs.log import Event, Log, Raw, canonical
+from pawl.logs.table import Table
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"
 RIGHT_TO_LEFT = chr(0x202E)

@@ -21,8 +21,8 @@ from pawl.doctor.claims_figures import figures, place
 from pawl.doctor.claims_parse import statements
 from pawl.doctor.claims_text import lines
 from pawl.doctor.diagnose import Diagnosis, diagnose
-from pawl.store.log import Raw, canonical
-from pawl.store.table import Table
+from pawl.logs.log import Raw, canonical
+from pawl.logs.table import Table
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

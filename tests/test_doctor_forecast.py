@@ -24,10 +24,10 @@ from pawl.doctor.forecast import (
     window_of,
 )
 from pawl.errors import PawlError
+from pawl.logs.log import Log, Raw, canonical
+from pawl.logs.table import Table
 from pawl.rules.signals import Signals
 from pawl.rules.statistics import Floats
-from pawl.store.log import Log, Raw, canonical
-from pawl.store.table import Table
 
 NAMES = {
     "reward": "reward/mean",

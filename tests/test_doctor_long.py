@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pawl.logs.recognise import read_logs
 from pawl.rules.signals import Signals
 from pawl.rules.statistics import LONG, lag1, rank_correlation, robust_z, trend
-from pawl.store.recognise import read_logs
 
 N = 12_000
 

@@ -14,18 +14,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pawl.checks import CAUSES
 from pawl.doctor import report_json, report_markdown, report_text
 from pawl.doctor.causes import Cause, doubted
 from pawl.doctor.diagnose import Diagnosis, Unchecked, diagnose
 from pawl.doctor.markdown import escaped
+from pawl.logs.log import Event, Log, Raw, canonical
+from pawl.logs.recognise import read_logs
+from pawl.logs.table import Table
 from pawl.metrics import CATALOGUE
 from pawl.rules import page
 from pawl.rules.catalogue import RULES
+from pawl.rules.finding import Finding, Prescription
 from pawl.rules.rule import SECTIONS
-from pawl.store.log import Event, Log, Raw, canonical
-from pawl.store.recognise import read_logs
-from pawl.store.table import Table
-from pawl.types import CAUSES, Finding, Prescription
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "runs"
 HOSTILE = "<script>alert(1)</script>|`x`\x1b[2J\n# [a](javascript:b) @me https://a.b www.c.d"

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from pawl.doctor.diagnose import diagnose
 from pawl.doctor.report_text import lines
+from pawl.logs.log import Event
 from pawl.metrics import CATALOGUE
 from pawl.rules.catalogue import RULES
-from pawl.store.log import Event
 
 Row = dict[str, object]
 Columns = dict[str, Floats]

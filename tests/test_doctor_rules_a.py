@@ -15,14 +15,14 @@ import pytest
 from doctor_logs import Floats, line, log, noise, sample
 from numpy.typing import ArrayLike
 
+from pawl.checks import CAUSES
 from pawl.doctor.causes import EXPERIMENTS, PROBES, Cause, experiment
 from pawl.doctor.diagnose import Diagnosis, diagnose
+from pawl.logs.log import Event, Log
+from pawl.logs.recognise import read_logs
 from pawl.rules.catalogue import RULES
 from pawl.rules.rule import SECTIONS
 from pawl.rules.signals import Signals
-from pawl.store.log import Event, Log
-from pawl.store.recognise import read_logs
-from pawl.types import CAUSES
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 BY_CODE = {rule.code: rule for rule in RULES}

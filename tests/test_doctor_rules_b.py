@@ -14,16 +14,16 @@ from doctor_logs_b import flat, log, noise, rising
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pawl.checks import CAUSES
 from pawl.doctor.diagnose import diagnose
+from pawl.logs.log import Log, Series
+from pawl.logs.recognise import read_logs
+from pawl.logs.table import Table
+from pawl.logs.trained import NAME, add
 from pawl.rules.catalogue import RULES
 from pawl.rules.completions import circles, gibberish
 from pawl.rules.rule import SECTIONS
 from pawl.rules.signals import Signals
-from pawl.store.log import Log, Series
-from pawl.store.recognise import read_logs
-from pawl.store.table import Table
-from pawl.store.trained import NAME, add
-from pawl.types import CAUSES
 
 RUNS = Path(__file__).resolve().parents[2] / "shared" / "runs"
 MINE = [rule for rule in RULES if rule.code[1] in "56789"]

@@ -10,7 +10,7 @@ import pytest
 
 from bench import doctor as bench
 from pawl.doctor.diagnose import diagnose
-from pawl.store.recognise import read_logs
+from pawl.logs.recognise import read_logs
 
 RUNS = Path(__file__).resolve().parents[2] / "shared" / "runs"
 pytestmark = pytest.mark.skipif(not RUNS.is_dir(), reason="shared/runs is not there")

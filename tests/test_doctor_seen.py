@@ -11,9 +11,9 @@ from doctor_logs import line, log, noise, sample
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pawl.logs.log import Event
 from pawl.rules import seen
 from pawl.rules.signals import Signals
-from pawl.store.log import Event
 
 
 def test_stages_begin_after_their_event_and_where_the_column_changes() -> None:

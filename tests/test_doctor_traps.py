@@ -11,9 +11,9 @@ import pytest
 from doctor_logs import Floats, line, log, noise, sample
 
 from pawl.doctor.diagnose import Diagnosis, diagnose
+from pawl.logs.log import Event, Log
 from pawl.rules.catalogue import RULES
 from pawl.rules.statistics import trend
-from pawl.store.log import Event, Log
 
 UP = line(100, 0.3, 0.7)
 FLAT = noise(100, 0.3, 0.03, 1)

@@ -21,10 +21,10 @@ from pawl.config.options import LoraConfig, RunConfig
 from pawl.models import flat, memory
 from pawl.models.logprobs import token_logprobs
 from pawl.models.memory import Memory, estimated_memory, shape_of
+from pawl.models.optim import make_optimizer
 from pawl.models.policy import bundled_path, load_policy, trainable
 from pawl.rollout.decode import Decoder
 from pawl.rollout.local import LocalEngine
-from pawl.train.optim import make_optimizer
 
 # Public config values of the models of examples/, which no test can fetch.
 HUB: dict[str, dict[str, Any]] = {

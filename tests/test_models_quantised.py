@@ -26,6 +26,7 @@ from pawl.models import export as exporting
 from pawl.models import flat, quantised
 from pawl.models.logprobs import token_logprobs
 from pawl.models.policy import reference, trainable
+from pawl.preflight.prove import prove
 from pawl.rollout.hf import HfEngine
 from pawl.rollout.local import LocalEngine
 from pawl.rollout.select import make_engine
@@ -132,12 +133,12 @@ def test_a_run_holds_the_laws_and_resumes_exactly(tmp_path: Path, engine: str) -
         cfg, places = load_run(config, [*ways, f"name={name}"], {})
         with RunFolder.create(cfg, places) as run:
             (run.path / "control.jsonl").write_text(control)
-            train(cfg, run, Silent(), False)
+            train(cfg, run, Silent(), False, prove)
             return run.path
 
     whole, cut = go("whole"), go("cut", '{"command": "stop"}\n')
     with RunFolder.open(cut) as folder_:
-        train(folder_.config(), folder_, Silent(), True)
+        train(folder_.config(), folder_, Silent(), True, prove)
     assert_same(whole, cut, steps=3)
     for record in read_steps(whole)[1:]:
         assert record["policy/ratio_max_first_pass"] == 1.0
@@ -153,8 +154,8 @@ def test_export_merges_into_the_base_in_full_precision(tmp_path: Path) -> None:
     with RunFolder.create(cfg) as run_folder:
         shake(four)
         shake(full)  # the same adapter: both were drawn and shaken from the same seeds
-        from pawl.train import checkpoint
-        from pawl.train.optim import make_optimizer
+        from pawl.models import checkpoint
+        from pawl.models.optim import make_optimizer
 
         state = checkpoint.TrainState(1, 1, "", 1, None, 0, {}, 0.0)
         optimizer = make_optimizer(trainable(four), cfg.optim)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+from pawl.checks import Check
 from pawl.config.options import (
     ProblemsConfig,
     PromptConfig,
@@ -22,7 +23,7 @@ from pawl.problems.load import ProblemSet, open_problems, prepare
 from pawl.rewards.calibrate import calibrate, require, summary, table
 from pawl.rewards.pool import ScorerPool
 from pawl.rewards.probes import examples_in, reference_body, reference_shapes
-from pawl.types import Check, Completion, Problem, Score
+from pawl.types import Completion, Problem, Score
 
 FAULTY = Path(__file__).parent / "faulty_rewards"
 TEMPLATES = Path(__file__).resolve().parents[1] / "pawl" / "models" / "prompts"

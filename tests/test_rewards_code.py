@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pawl.errors import PawlError
 from pawl.rewards.code import best_constant, staged, stub_cap, verify
-from pawl.rewards.verdict import Verification
+from pawl.sandbox.verdict import Verification
 from pawl.types import Case, Completion, Problem
 
 MARK = "(* END *)"

@@ -20,7 +20,7 @@ from pawl.rewards import pool as pool_module
 from pawl.rewards.calibrate import Direct
 from pawl.rewards.code import CodeReward
 from pawl.rewards.pool import ScorerPool
-from pawl.rewards.sandbox import open_sandbox
+from pawl.sandbox.tiers import open_sandbox
 from pawl.types import Case, Completion, Problem, Score
 
 PROBLEM = Problem("p", "python", "Add.", "f", (Case("[1]", "2"), Case("[5]", "6")))

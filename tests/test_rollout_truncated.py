@@ -19,13 +19,13 @@ from pawl.config.options import AlgoConfig, EvalConfig, OptimConfig, RolloutConf
 from pawl.errors import PawlError
 from pawl.models import flat, logprobs
 from pawl.models.logprobs import score_logits, token_logprobs
+from pawl.models.optim import make_optimizer
 from pawl.models.policy import Policy, freeze_reference, trainable
 from pawl.rollout.engine import SamplingParams
 from pawl.rollout.hf import HfEngine
 from pawl.rollout.local import LocalEngine
 from pawl.rollout.sampling import choose, require_kept
 from pawl.train.evaluate import sampling_params
-from pawl.train.optim import make_optimizer
 from pawl.train.record import id_ranges
 from pawl.train.scoring import score_batch
 from pawl.train.update import Step, update

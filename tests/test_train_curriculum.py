@@ -17,10 +17,11 @@ from pawl.config.load import load_run
 from pawl.config.options import RewardConfig, RunConfig, StageConfig
 from pawl.errors import Exit, PawlError
 from pawl.metrics import CATALOGUE
+from pawl.preflight.prove import prove
 from pawl.problems.load import open_problems
 from pawl.rewards.code import staged
 from pawl.rewards.compose import repay
-from pawl.rewards.verdict import Verification
+from pawl.sandbox.verdict import Verification
 from pawl.store.display import Silent
 from pawl.store.files import dumps
 from pawl.store.read import read_events, read_samples, read_steps
@@ -197,7 +198,7 @@ def run_of(model, sets):
         with RunFolder.create(cfg, places) as run:
             lines = "".join(json.dumps(c) + "\n" for c in control)
             (run.path / "control.jsonl").write_text(lines)
-            train(cfg, run, Silent(), False)
+            train(cfg, run, Silent(), False, prove)
             return run.path
 
     return go
@@ -210,9 +211,9 @@ def cut_and_resumed(run_of, *args, stops):
         with RunFolder.open(path) as run:
             lines = (path / "control.jsonl").read_text()
             (path / "control.jsonl").write_text(lines + '{"command": "stop"}\n')
-            train(run.config(), run, Silent(), True)
+            train(run.config(), run, Silent(), True, prove)
     with RunFolder.open(path) as run:
-        train(run.config(), run, Silent(), True)
+        train(run.config(), run, Silent(), True, prove)
     return path
 
 
@@ -315,7 +316,7 @@ def test_the_weights_of_a_stage_pay_in_training_alone(tmp_path):
     path.write_text(FORM)
     cfg, places = load_run(path, [f"runs_dir={tmp_path}"], {})
     with RunFolder.create(cfg, places) as run:
-        train(cfg, run, Silent(), False)
+        train(cfg, run, Silent(), False, prove)
     problems = {p.id: p for p in open_problems("starter-python")}
     paid = set()
     for row in read_samples(run.path):

@@ -16,13 +16,14 @@ from test_train_resume import assert_same, without_host
 from pawl.cli.main import main
 from pawl.config.load import load_run
 from pawl.errors import Exit, PawlError
+from pawl.models import checkpoint
+from pawl.preflight.prove import prove
 from pawl.store.compare import compare
 from pawl.store.display import Silent
 from pawl.store.index import run_info
 from pawl.store.parent import parent_of
 from pawl.store.read import read_events, read_run, read_samples, read_steps
 from pawl.store.run import RunFolder
-from pawl.train import checkpoint
 from pawl.train.fork import open_fork
 from pawl.train.loop import train
 
@@ -40,7 +41,7 @@ def parent_of_forks(model, tmp_path):
         with RunFolder.create(cfg, places) as run:
             lines = "".join(json.dumps(c) + "\n" for c in control)
             (run.path / "control.jsonl").write_text(lines)
-            train(cfg, run, Silent(), False)
+            train(cfg, run, Silent(), False, prove)
             return run.path
 
     return go
@@ -51,7 +52,7 @@ def fork(source, *overrides, control=()):
     with run:
         lines = "".join(json.dumps(c) + "\n" for c in control)
         (run.path / "control.jsonl").write_text(lines)
-        result = train(run.config(), run, Silent(), False)
+        result = train(run.config(), run, Silent(), False, prove)
     return run.path, result
 
 
@@ -134,7 +135,7 @@ def test_killed_while_it_evaluates_anew(parent_of_forks, tmp_path):
     for number, place in enumerate(
         (
             "pawl.train.fork:copy_records",
-            "pawl.train.checkpoint:adopt",
+            "pawl.models.checkpoint:adopt",
             "pawl.train.heldout:from_rows",
             "pawl.store.run:RunFolder.replace_last_step",
             "pawl.train.loop:train_step",

@@ -12,6 +12,7 @@ import pytest
 from pawl.config.load import load_run
 from pawl.errors import Exit, PawlError
 from pawl.metrics import CATALOGUE
+from pawl.preflight.prove import prove
 from pawl.store.display import Silent
 from pawl.store.read import read_events, read_samples, read_steps
 from pawl.store.run import RunFolder
@@ -42,14 +43,14 @@ def run_of(model, tmp_path):
         with RunFolder.create(cfg, places) as run:
             lines = "".join(json.dumps(c) + "\n" for c in control)
             (run.path / "control.jsonl").write_text(lines)
-            return run.path, train(cfg, run, Silent(), False)
+            return run.path, train(cfg, run, Silent(), False, prove)
 
     return go
 
 
 def resume(path):
     with RunFolder.open(path) as run:
-        return train(run.config(), run, Silent(), True)
+        return train(run.config(), run, Silent(), True, prove)
 
 
 def kinds(path):

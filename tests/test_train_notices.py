@@ -13,6 +13,7 @@ from pawl.config.load import load_run
 from pawl.config.options import RunConfig
 from pawl.errors import Exit
 from pawl.metrics import CATALOGUE
+from pawl.preflight.prove import prove
 from pawl.store.display import Silent
 from pawl.store.read import read_events, read_samples, read_steps
 from pawl.store.run import RunFolder
@@ -47,7 +48,7 @@ def run_of(model, tmp_path):
         with RunFolder.create(cfg, places) as run:
             lines = "".join(json.dumps(c) + "\n" for c in control)
             (run.path / "control.jsonl").write_text(lines)
-            return run.path, train(cfg, run, shown, False), shown.lines
+            return run.path, train(cfg, run, shown, False, prove), shown.lines
 
     return go
 
@@ -55,7 +56,7 @@ def run_of(model, tmp_path):
 def resume(path):
     shown = Notes()
     with RunFolder.open(path) as run:
-        return train(run.config(), run, shown, True), shown.lines
+        return train(run.config(), run, shown, True, prove), shown.lines
 
 
 def steps(path):

@@ -12,6 +12,7 @@ from test_train_resume import assert_same
 
 from pawl.config.load import load_run
 from pawl.config.presets import PRESETS
+from pawl.preflight.prove import prove
 from pawl.store.display import Silent
 from pawl.store.read import read_samples, read_steps
 from pawl.store.run import RunFolder
@@ -49,7 +50,7 @@ def run_of(model, tmp_path):
         with RunFolder.create(cfg, places) as run:
             lines = "".join(json.dumps(c) + "\n" for c in control)
             (run.path / "control.jsonl").write_text(lines)
-            results.append(train(cfg, run, Silent(), False))
+            results.append(train(cfg, run, Silent(), False, prove))
             return run.path
 
     return go
@@ -61,7 +62,7 @@ def test_a_stopped_run_resumes_to_the_same_bytes(way, run_of):
     cut = run_of("cut", [*WAYS[way], "name=cut"], [{"command": "stop"}])
     assert [r["step"] for r in read_steps(cut)] == [0, 1]  # in the middle of an epoch
     with RunFolder.open(cut) as run:
-        train(run.config(), run, Silent(), True)
+        train(run.config(), run, Silent(), True, prove)
     assert_same(whole, cut, steps=4)
 
 
@@ -163,7 +164,7 @@ def test_refilling_draws_until_the_batch_is_full_and_resumes_exactly(run_of):
     assert records[-1]["drawn"] == sum(r["batch_samples"] for r in records) // 4
     cut = run_of("cut", [*ways, "name=cut"], [{"command": "stop"}], reward="rare")
     with RunFolder.open(cut) as run:
-        train(run.config(), run, Silent(), True)
+        train(run.config(), run, Silent(), True, prove)
     assert_same(whole, cut, steps=4)
 
 

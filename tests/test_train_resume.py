@@ -128,9 +128,9 @@ def test_killed_inside_a_step_and_resumed(whole, tmp_path):
 @pytest.mark.parametrize(
     ("place", "count"),
     [
-        ("pawl.train.checkpoint:save_file", 1),  # the checkpoint at the very start
-        ("pawl.train.checkpoint:save_file", 3),
-        ("pawl.train.checkpoint:_sync_dir", 2),  # visible, but its event is not written
+        ("pawl.models.checkpoint:save_file", 1),  # the checkpoint at the very start
+        ("pawl.models.checkpoint:save_file", 3),
+        ("pawl.models.checkpoint:_sync_dir", 2),  # visible, but its event is not written
         ("pawl.rewards.pool:ScorerPool.poll", 150),
         ("torch.optim:AdamW.step", 3),
         ("pawl.store.run:append_lines", 9),

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from pawl.config.options import AlgoConfig, OptimConfig
 from pawl.models.logprobs import token_logprobs
+from pawl.models.optim import make_optimizer
 from pawl.models.policy import freeze_reference, trainable
-from pawl.train.optim import make_optimizer
 from pawl.train.scoring import score_batch, split
 from pawl.train.update import Step, update
 

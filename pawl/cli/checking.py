@@ -1,6 +1,6 @@
 """`pawl check`: a config rehearsed in a throw-away folder, or a problem set audited.
 
-Left out: the checks themselves (`pawl.train.rehearse`, `pawl.rewards`, `pawl.problems`).
+Left out: the checks themselves (`pawl.preflight.rehearse`, `pawl.rewards`, `pawl.problems`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pawl.cli.show import harmless
 from pawl.errors import Exit
 
 if TYPE_CHECKING:
-    from pawl.train.rehearse import Rehearsal
+    from pawl.preflight.rehearse import Rehearsal
 
 
 def check_config(
@@ -35,7 +35,7 @@ def check_config(
     with tempfile.TemporaryDirectory(prefix="pawl-check-") as folder:
         trial = cfg.model_copy(update={"runs_dir": folder})
         with RunFolder.create(trial, places) as run, library_warnings(run):
-            from pawl.train.rehearse import rehearse
+            from pawl.preflight.rehearse import rehearse
 
             result = rehearse(trial, run, Notes(), price)
             rows: list[dict[str, Any]] = list(read_lines(run.path / "preflight.jsonl"))
@@ -58,8 +58,8 @@ def check_config(
 
 def _show(result: Rehearsal, rows: Sequence[dict[str, Any]]) -> None:
     """The table of checks, then plan and estimate."""
+    from pawl.checks import Check
     from pawl.rewards.calibrate import summary, table
-    from pawl.types import Check
 
     checks = [Check(**{k: v for k, v in row.items() if k != "step"}) for row in rows]
     known = [c for c in checks if c.passed is not None]

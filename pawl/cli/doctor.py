@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pawl.doctor.criteria import Before
     from pawl.doctor.diagnose import Diagnosis
     from pawl.doctor.forecast import Target
-    from pawl.store.log import Log
+    from pawl.logs.log import Log
 
 LEVELS = ("critical", "warning", "info", "never")
 REPORT = "report.json"  # the earlier report in a run folder
@@ -77,7 +77,7 @@ def doctor(
     if report is not None and report.suffix == ".json":
         raise PawlError("--report takes the Markdown file; its .json is written beside it")
     found = [_located(path) for path in paths]
-    from pawl.store.recognise import column_map
+    from pawl.logs.recognise import column_map
 
     ask = Ask(column_map(mapped), _target(target), against, verbose)
 
@@ -121,7 +121,7 @@ def diagnosed(path: Path, ask: Ask) -> Iterator[Diagnosis]:
     from pawl.cli.show import printable
     from pawl.doctor.criteria import kept
     from pawl.doctor.diagnose import diagnose
-    from pawl.store.recognise import search
+    from pawl.logs.recognise import search
 
     found = search(path, ask.names)
     logs = found.logs

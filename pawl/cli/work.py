@@ -57,9 +57,10 @@ def train(
     state.run = run.path
     with run, open_display(quiet, as_json, places) as display, library_warnings(run):
         cfg = run.config()
+        from pawl.preflight.prove import prove
         from pawl.train.loop import train as train_loop
 
-        result = train_loop(cfg, run, display, resume is not None)
+        result = train_loop(cfg, run, display, resume is not None, prove)
         display.close(result.summary)
     return int(result.exit_code)
 
@@ -214,7 +215,7 @@ def sft(config: str, overrides: tuple[str, ...], quiet: bool) -> int:
 
     cfg, _ = load_sft(config, overrides)
     need_training()
-    from pawl.train.sft import run_sft
+    from pawl.sft.run import run_sft
 
     folder = run_sft(cfg, (lambda line: None) if quiet else _to_stderr)
     click.echo(f"model written to {folder}")

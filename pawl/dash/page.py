@@ -16,9 +16,9 @@ import numpy as np
 from pawl.dash.sampling import extremes
 from pawl.doctor.diagnose import Diagnosis
 from pawl.doctor.report_text import ahead
+from pawl.logs.log import Log, Series
 from pawl.metrics import CATALOGUE
 from pawl.rules.signals import Signals
-from pawl.store.log import Log, Series
 
 VERSION = 1
 CHARTS = 80  # of one run; the rest stand in the table alone

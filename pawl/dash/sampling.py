@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pawl.store.table import Floats
+from pawl.logs.table import Floats
 
 MOST = 2_000
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from pawl.checks import CAUSES
+from pawl.rules.finding import Finding
 from pawl.rules.rule import Rule
-from pawl.types import CAUSES, Finding
 
 EXPERIMENTS: dict[frozenset[str], str] = {
     frozenset(pair): text

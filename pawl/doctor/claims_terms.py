@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pawl.doctor.claims_figures import LONGEST
-from pawl.store.log import Log, Series
+from pawl.logs.log import Log, Series
 
 # words -> canonical metrics, and what the source's names look like; the first that fits wins
 TERMS: tuple[tuple[str, tuple[str, ...], str], ...] = (

@@ -12,10 +12,10 @@ import re
 import numpy as np
 
 from pawl.doctor.claims_values import Judged
+from pawl.logs.log import Series
+from pawl.logs.table import Floats
 from pawl.metrics import CATALOGUE
 from pawl.rules import statistics
-from pawl.store.log import Series
-from pawl.store.table import Floats
 
 ENOUGH = 30  # points below which nothing can be called stable or unstable
 WORDS: tuple[tuple[str, str], ...] = (

@@ -14,8 +14,8 @@ import numpy as np
 
 from pawl.doctor.claims_figures import Figure, place
 from pawl.doctor.claims_terms import Term
-from pawl.store.log import Log, Series
-from pawl.store.table import Floats
+from pawl.logs.log import Log, Series
+from pawl.logs.table import Floats
 
 Verdict = Literal["supported", "unsupported", "wrong"]
 WHOLE_PERCENT = -0.302  # digits of ends in whole percent, where people cut as well as round

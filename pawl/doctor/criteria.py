@@ -17,9 +17,9 @@ import numpy as np
 
 from pawl.doctor.forecast import Forecast, persistence, window_of
 from pawl.errors import PawlError
+from pawl.logs.log import Log
 from pawl.metrics import CATALOGUE
 from pawl.rules.signals import Signals
-from pawl.store.log import Log
 
 Status = Literal["met", "missed", "open"]
 LIMITS = (

@@ -12,16 +12,17 @@ from typing import Literal
 
 import numpy as np
 
+from pawl.checks import CAUSES
 from pawl.doctor.against import against
 from pawl.doctor.causes import Cause, doubted, experiment, ranked
 from pawl.doctor.criteria import Before, Criterion, stated
 from pawl.doctor.forecast import Forecast, Target, forecast, own_target
+from pawl.logs.log import Log
 from pawl.rules.catalogue import RULES
+from pawl.rules.finding import Finding
 from pawl.rules.rule import Rule
 from pawl.rules.signals import Signals
 from pawl.rules.statistics import Trend, lag1, points_needed
-from pawl.store.log import Log
-from pawl.types import CAUSES, Finding
 
 Verdict = Literal[
     "INVALID RUN", "FAULT", "CANNOT TELL", "CONVERGED", "HEALTHY BUT UNUSUAL", "HEALTHY"

@@ -16,8 +16,8 @@ import numpy as np
 
 from pawl.doctor.criteria import as_json
 from pawl.doctor.diagnose import Diagnosis
-from pawl.store.log import Log, Series
-from pawl.types import Finding
+from pawl.logs.log import Log, Series
+from pawl.rules.finding import Finding
 
 if TYPE_CHECKING:
     from pawl.doctor.claims import Answer

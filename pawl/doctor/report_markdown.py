@@ -14,8 +14,8 @@ from pawl.doctor.diagnose import Diagnosis
 from pawl.doctor.markdown import bullets, escaped, numbered
 from pawl.doctor.report_metrics import configuration, glossary, metrics
 from pawl.doctor.report_text import change, counted, grouped, taken_for, uncertainty
+from pawl.rules.finding import Finding, Prescription
 from pawl.rules.prescribe import NO_OPTION
-from pawl.types import Finding, Prescription
 
 HEADINGS = {"critical": "Critical", "warning": "Warnings", "info": "For information"}
 WEIGHTS = {"critical": 3.0, "warning": 2.0, "info": 1.0}

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from pawl.config.options import RunConfig
 from pawl.doctor.diagnose import Diagnosis
 from pawl.doctor.markdown import bullets, escaped, table
+from pawl.logs.log import Series
 from pawl.metrics import CATALOGUE, seen, words
 from pawl.rules.signals import Signals
-from pawl.store.log import Series
 
 MOST_OPTIONS, MOST_EVENTS = 60, 20
 COMPARABLE = ("share", "ratio", "nat", "standard errors")  # units that mean the same in any run

@@ -14,8 +14,8 @@ from collections.abc import Iterator, Sequence
 
 from pawl.doctor.causes import Cause
 from pawl.doctor.diagnose import Diagnosis, Unchecked
+from pawl.rules.finding import Finding, Prescription
 from pawl.rules.prescribe import NO_OPTION
-from pawl.types import Finding, Prescription
 
 Part = tuple[str, str]  # text and style: "", bold, red, yellow, green, cyan, dim
 Line = list[Part]

@@ -22,8 +22,8 @@ from pawl.rewards.code import best_constant
 from pawl.rewards.feeder import Result
 from pawl.rewards.kept_runs import run_all
 from pawl.rewards.probes import constant_text, stub, whole
-from pawl.rewards.verdict import Verification
 from pawl.rewards.worker import Refused
+from pawl.sandbox.verdict import Verification
 from pawl.types import Problem
 
 Tell = Callable[[str], None]  # takes lines of progress

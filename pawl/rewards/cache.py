@@ -18,7 +18,7 @@ from dataclasses import asdict, replace
 from functools import lru_cache
 from pathlib import Path
 
-from pawl.rewards.visible import candidate_python
+from pawl.sandbox.visible import candidate_python
 from pawl.types import Completion, Problem, Score, Verdict
 
 DETERMINISTIC: frozenset[Verdict] = frozenset(

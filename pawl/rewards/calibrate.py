@@ -13,11 +13,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
+from pawl.checks import Check
 from pawl.config.options import RewardConfig, RunConfig
 from pawl.errors import PawlError
 from pawl.rewards.compose import bad_cap, components_of, full_marks, repay
 from pawl.rewards.probes import bad_probes, constant_text, end, examples_in, reference_shapes
-from pawl.types import Check, Completion, Problem, Reward, Score
+from pawl.types import Completion, Problem, Reward, Score
 
 SAMPLE = 6  # problems drawn by seed, beside the ones with the shortest and the longest reference
 TOLERANCE = 1e-6

@@ -15,12 +15,12 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from pawl.errors import PawlError
-from pawl.rewards import verdict as rules
-from pawl.rewards.cage import Sandbox
-from pawl.rewards.extract import ends_with
-from pawl.rewards.ocaml import verify_ocaml
-from pawl.rewards.python import constant_keys, verify_python
-from pawl.rewards.verdict import Verification
+from pawl.sandbox import verdict as rules
+from pawl.sandbox.cage import Sandbox
+from pawl.sandbox.extract import ends_with
+from pawl.sandbox.ocaml import verify_ocaml
+from pawl.sandbox.python import constant_keys, verify_python
+from pawl.sandbox.verdict import Verification
 from pawl.types import Completion, Problem, Score, Verdict, missing
 
 STAGES = ("end_marker", "types", "compile", "tests")

@@ -14,8 +14,8 @@ from dataclasses import replace
 from pawl.config.options import ComponentConfig, RewardConfig
 from pawl.errors import PawlError, PawlErrors
 from pawl.rewards.code import CAP_SHARE, CodeReward, restaged, stub_cap
-from pawl.rewards.sandbox import Sandbox
 from pawl.rewards.user import UserReward, load_user_reward
+from pawl.sandbox.tiers import Sandbox
 from pawl.types import Completion, Problem, Reward, Score
 
 BELOW = 0.99  # a bonus earns at most this share of one test's worth

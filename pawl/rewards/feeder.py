@@ -17,8 +17,8 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from pawl.rewards.verdict import Verification
 from pawl.rewards.worker import Answer, Broken, Job, Ready, Refused, Setup
+from pawl.sandbox.verdict import Verification
 from pawl.types import Score
 
 START_LIMIT_S = 120.0

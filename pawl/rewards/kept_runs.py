@@ -18,7 +18,7 @@ from pawl.config.options import RewardConfig, SandboxConfig
 from pawl.rewards.cache import problem_digest, toolchain_facts
 from pawl.rewards.feeder import Result
 from pawl.rewards.pool import ScorerPool
-from pawl.rewards.verdict import Verification
+from pawl.sandbox.verdict import Verification
 from pawl.types import Problem
 
 WINDOW = 64  # runs in flight

@@ -23,8 +23,8 @@ from pawl.errors import PawlError
 from pawl.rewards.cache import ScoreCache, content_key, problem_digest, toolchain_facts
 from pawl.rewards.compose import check_mix, components_of
 from pawl.rewards.feeder import START_LIMIT_S, Feeder, Result, Task
-from pawl.rewards.sandbox import open_sandbox
 from pawl.rewards.worker import Broken, Job, Refused, Setup
+from pawl.sandbox.tiers import open_sandbox
 from pawl.types import Completion, Problem, Score, Tier, missing
 
 ATTEMPTS = 2

@@ -22,9 +22,9 @@ from pawl.config.options import RewardConfig, SandboxConfig
 from pawl.errors import Exit, PawlError
 from pawl.rewards.code import verify
 from pawl.rewards.compose import build_reward, user_rewards
-from pawl.rewards.sandbox import Sandbox
 from pawl.rewards.user import broken_grader
-from pawl.rewards.verdict import Verification
+from pawl.sandbox.tiers import Sandbox
+from pawl.sandbox.verdict import Verification
 from pawl.types import Completion, Problem, Reward, Score, Tier
 
 NICENESS = 1  # more starves a candidate beside training until only the wall clock stops it

@@ -11,12 +11,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from pawl.rules.finding import Finding
 from pawl.rules.prescribe import advice
 from pawl.rules.rule import found, rule
 from pawl.rules.seen import Paid, all_or_nothing, full_mark, gains, paid, shares
 from pawl.rules.signals import Signals
 from pawl.rules.statistics import Floats, rank_correlation
-from pawl.types import Finding
 
 ENOUGH = 30  # scored samples
 WARNS, FAILS = 0.3, 0.6  # share of one value between the extremes

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from pawl.rules.finding import Finding
 from pawl.rules.rule import found, rule
 from pawl.rules.signals import Signals
-from pawl.types import Finding
 
 FLOOR_POINTS = 20
 DEAD_POINTS, GRAVE_POINTS = 20, 40  # of a component that rests; of a run in which it counts

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 import numpy as np
 
 from pawl.rules.completions import words
+from pawl.rules.finding import Finding
 from pawl.rules.prescribe import advice
 from pawl.rules.rule import found, rule
 from pawl.rules.signals import Signals
 from pawl.rules.statistics import Floats, rank_correlation, t_p
-from pawl.types import Finding
 
 BINS = 12
 PROBLEMS = 16  # distinct ones whose order is looked at

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from pawl.rules import prescribe
+from pawl.rules.finding import Finding
 from pawl.rules.rule import found, rule
 from pawl.rules.seen import gains, high
 from pawl.rules.signals import Signals
-from pawl.types import Finding
 
 FEW, HARDLY = 0.5, 0.3  # distinct completions of a group, as a share
 FALLEN = 0.75  # of the share at first: less is a collapse

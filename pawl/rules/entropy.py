@@ -11,11 +11,11 @@ from collections.abc import Iterator
 import numpy as np
 
 from pawl.rules import prescribe
+from pawl.rules.finding import Finding
 from pawl.rules.rule import found, rule
 from pawl.rules.seen import at_best, gains, silent
 from pawl.rules.signals import Signals
 from pawl.rules.statistics import noise_of
-from pawl.types import Finding
 
 COLLAPSED = 0.25  # of its own start
 EXPLODED = 2.0  # times its own start

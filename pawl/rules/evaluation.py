@@ -8,10 +8,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from pawl.rules.finding import Finding
 from pawl.rules.prescribe import advice
 from pawl.rules.rule import found, rule
 from pawl.rules.signals import Signals
-from pawl.types import Finding
 
 DISCORDANT = 0.2  # share of problems whose verdict differs between two evaluations
 SEEDS = 0.06  # by which pass rates of small runs differ between seeds

@@ -11,11 +11,11 @@ from collections.abc import Iterator
 import numpy as np
 
 from pawl.rules import prescribe
+from pawl.rules.finding import Finding
 from pawl.rules.rule import found, rule
 from pawl.rules.seen import all_or_nothing, best_window, boundaries, pieces, within_stages
 from pawl.rules.signals import Signals
 from pawl.rules.statistics import noise_of, rank_correlation, trend
-from pawl.types import Finding
 
 
 @rule("D205", "reward-falls", "reward/mean", proof="real")

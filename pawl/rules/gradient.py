@@ -10,10 +10,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from pawl.rules import prescribe
+from pawl.rules.finding import Finding
 from pawl.rules.rule import found, rule
 from pawl.rules.signals import Signals
 from pawl.rules.statistics import Floats, fell, robust_z
-from pawl.types import Finding
 
 NEAR = 10  # points between two spikes of one event
 IDLE = 5  # exact zeros in a row

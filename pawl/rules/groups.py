@@ -11,12 +11,12 @@ from collections.abc import Iterator
 import numpy as np
 
 from pawl.rules import prescribe
+from pawl.rules.finding import Finding, Prescription
 from pawl.rules.prescribe import advice
 from pawl.rules.rule import found, rule
 from pawl.rules.seen import gains, high
 from pawl.rules.signals import Signals
 from pawl.rules.ties import larger_groups
-from pawl.types import Finding, Prescription
 
 POINTS = 20
 TINY = 0.05  # of the reward's scale

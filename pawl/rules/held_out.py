@@ -9,11 +9,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from pawl.rules.finding import Finding
 from pawl.rules.prescribe import advice
 from pawl.rules.rule import found, rule
 from pawl.rules.signals import Signals
 from pawl.rules.statistics import Floats, trend
-from pawl.types import Finding
 
 PAIRS = (
     ("verifier/pass_frac", "eval/pass_at_1"),

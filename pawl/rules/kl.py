@@ -10,12 +10,12 @@ from collections.abc import Iterator
 import numpy as np
 
 from pawl.rules import prescribe
+from pawl.rules.finding import Finding
 from pawl.rules.prescribe import advice
 from pawl.rules.rule import found, rule
 from pawl.rules.seen import gains, never_updated
 from pawl.rules.signals import Signals
 from pawl.rules.statistics import robust_z
-from pawl.types import Finding
 
 SUSTAINED = 10  # points
 FAR, LOST = 1.0, 3.0  # nat a token

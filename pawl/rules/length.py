@@ -11,11 +11,11 @@ import numpy as np
 
 from pawl.rules import prescribe
 from pawl.rules.completions import texts
+from pawl.rules.finding import Finding, Prescription
 from pawl.rules.rule import found, rule
 from pawl.rules.seen import paid
 from pawl.rules.signals import Signals
 from pawl.rules.statistics import fell, mean_of, moving_mean, rank_correlation, wilson
-from pawl.types import Finding, Prescription
 
 TRUNCATED = 0.5
 BEGINS = 0.1  # p of a rise that may be beginning

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from pawl.rules.finding import Finding
 from pawl.rules.rule import found, rule
 from pawl.rules.signals import Signals
-from pawl.types import Finding
 
 FEW = 30
 

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 import numpy as np
 
 from pawl.rules import prescribe
+from pawl.rules.finding import Finding
 from pawl.rules.rule import found, rule
 from pawl.rules.seen import single_precision
 from pawl.rules.signals import Signals
 from pawl.rules.statistics import Floats, rank_correlation
-from pawl.types import Finding
 
 WIDER = 5.0  # times the spread of the first quarter
 ZERO = 1e-3

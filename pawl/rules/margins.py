@@ -11,10 +11,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from pawl.rules import prescribe
+from pawl.rules.finding import Finding
 from pawl.rules.prescribe import advice
 from pawl.rules.rule import found, rule
 from pawl.rules.signals import Signals
-from pawl.types import Finding
 
 LN2 = math.log(2.0)
 WIDE = 15.0  # a mean margin at which the preference loss is below 1e-6

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from pawl.rules.finding import Finding
 from pawl.rules.prescribe import advice
 from pawl.rules.rule import found, rule
 from pawl.rules.seen import from_the_start, single_precision
 from pawl.rules.signals import Signals
-from pawl.types import Finding
 
 FAR_FP32, FAR, OFF = 1e-3, 0.2, 0.05  # nat a token: mean difference of two log-probs
 ESS_FAILS, ESS_WARNS = 0.3, 0.5

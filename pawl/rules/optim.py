@@ -10,11 +10,11 @@ from collections.abc import Iterator
 import numpy as np
 
 from pawl.rules import prescribe
+from pawl.rules.finding import Finding
 from pawl.rules.prescribe import advice
 from pawl.rules.rule import found, rule
 from pawl.rules.signals import Signals
 from pawl.rules.statistics import fell, mean_of, moving_mean
-from pawl.types import Finding
 
 TOTAL = 5e-3  # of their size, by all updates of a run together
 TINY, HUGE = 1e-4, 1e-2  # change of the weights in one step / their size

@@ -9,11 +9,11 @@ import math
 from collections.abc import Iterator
 
 from pawl.rules import prescribe
+from pawl.rules.finding import Finding
 from pawl.rules.prescribe import advice
 from pawl.rules.rule import found, rule
 from pawl.rules.signals import Signals
 from pawl.rules.statistics import fell, wilson
-from pawl.types import Finding
 
 TRAIN, HELD = "preference/accuracy", "eval/preference_accuracy"
 PAIRS = ((TRAIN, "preference/pairs"), (HELD, "eval/preference_pairs"))

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 import numpy as np
 
 from pawl.rules import prescribe
+from pawl.rules.finding import Finding
 from pawl.rules.rule import found, rule
 from pawl.rules.seen import at_best, from_the_start, silent, single_precision
 from pawl.rules.signals import Signals
 from pawl.rules.statistics import trend
-from pawl.types import Finding
 
 OFFSET = 0.05  # nat a token of KL at the first point, above what a first update can give
 EXACT = 1e-4  # nat a token that rounding in fp32 leaves, as in preflight

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from pawl.rules import prescribe
+from pawl.rules.finding import Finding
 from pawl.rules.prescribe import advice
 from pawl.rules.rule import found, rule
 from pawl.rules.signals import Signals
-from pawl.types import Finding
 
 EXACT = 1e-9
 

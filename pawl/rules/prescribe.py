@@ -10,9 +10,9 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
+from pawl.logs.log import option_name
+from pawl.rules.finding import Prescription
 from pawl.rules.signals import Signals
-from pawl.store.log import option_name
-from pawl.types import Prescription
 
 NO_OPTION = "(no name known in"  # before the name of an option that only Pawl is known to have
 LIVE = frozenset({"optim.lr", "algo.kl_coef", "optim.max_grad_norm"})

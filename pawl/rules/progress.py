@@ -10,11 +10,11 @@ from collections.abc import Iterator
 import numpy as np
 
 from pawl.rules import prescribe
+from pawl.rules.finding import Finding
 from pawl.rules.rule import found, rule
 from pawl.rules.seen import boundaries, full_mark, high
 from pawl.rules.signals import Signals, numbers
 from pawl.rules.statistics import Floats, change_points, trend
-from pawl.types import Finding
 
 HARMS = ("resume", "cut", "repaired", "rollback", "crash")
 SEAM = 2  # rows between an event and what it may have caused

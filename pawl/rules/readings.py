@@ -8,11 +8,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from pawl.rules.finding import Finding
 from pawl.rules.rule import found, rule
 from pawl.rules.seen import STAGES, all_or_nothing, full_mark
 from pawl.rules.signals import Signals
 from pawl.rules.statistics import noise_of
-from pawl.types import Finding
 
 BEST_OF = {2: 0.564, 4: 1.029, 6: 1.267, 8: 1.424, 16: 1.766}  # E[max of n], normal, in sd
 

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 import numpy as np
 
 from pawl.rules import prescribe
+from pawl.rules.finding import Finding
 from pawl.rules.prescribe import advice
 from pawl.rules.rule import found, rule
 from pawl.rules.seen import best_window, silent
 from pawl.rules.signals import Signals
 from pawl.rules.statistics import LEVEL, Floats
-from pawl.types import Finding
 
 FLOOR_POINTS = 20
 PERFECT_POINTS = 8

@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 from types import CodeType, FunctionType
 from typing import Literal
 
+from pawl.checks import CAUSES
+from pawl.rules.finding import Argues, Finding, Prescription, Severity
 from pawl.rules.signals import Signals
-from pawl.types import CAUSES, Argues, Finding, Prescription, Severity
 
 SECTIONS = ("What", "Why it matters", "Evidence needed", "Traps", "Fix", "Source")
 Proof = Literal["real", "unproven"]

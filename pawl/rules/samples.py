@@ -12,10 +12,10 @@ from itertools import pairwise
 
 import numpy as np
 
+from pawl.rules.finding import Finding
 from pawl.rules.prescribe import advice
 from pawl.rules.rule import found, rule
 from pawl.rules.signals import Signals
-from pawl.types import Finding
 
 PAIRS = 20  # comparisons from which on a share of them means something
 Row = Mapping[str, object]

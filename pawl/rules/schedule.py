@@ -10,10 +10,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from pawl.rules import prescribe
+from pawl.rules.finding import Finding, Prescription
 from pawl.rules.rule import found, rule
 from pawl.rules.signals import Signals
 from pawl.rules.statistics import trend
-from pawl.types import Finding, Prescription
 
 WARM = 0.9  # of the peak
 COOL = 0.05  # of the peak

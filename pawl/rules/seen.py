@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pawl.logs.log import Row
 from pawl.rules.signals import BEYOND, Signals, numbers
 from pawl.rules.statistics import Floats, Mean, Trend, mean_of, trend
-from pawl.store.log import Row
 
 STAGES = ("curriculum", "stage", "fork")
 GAINS = ("reward/mean", "verifier/pass_frac", "eval/pass_at_1", "eval/reward_mean")

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from pawl.rules.finding import Finding
 from pawl.rules.prescribe import advice
 from pawl.rules.rule import found, rule
 from pawl.rules.seen import never_updated
 from pawl.rules.signals import Signals, numbers
-from pawl.types import Finding
 
 CONTINUOUS = (
     "loss/total",

@@ -12,10 +12,10 @@ from typing import TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from pawl.logs.log import Log, Series
+from pawl.logs.table import Places
 from pawl.rules import statistics
 from pawl.rules.statistics import Floats, Mean, Trend
-from pawl.store.log import Log, Series
-from pawl.store.table import Places
 
 GOALS = ("reward/mean", "preference/accuracy", "eval/pass_at_1", "preference/margin", "loss/total")
 RECENT = 20  # points that "now" means

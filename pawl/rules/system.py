@@ -9,11 +9,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from pawl.rules.finding import Finding
 from pawl.rules.prescribe import advice
 from pawl.rules.rule import found, rule
 from pawl.rules.signals import Signals
 from pawl.rules.statistics import fell, robust_z
-from pawl.types import Finding
 
 LEAK = 1e-4  # of the memory, per step: 1% in 100 steps
 

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from pawl.rules.completions import circles, gibberish, texts
+from pawl.rules.finding import Finding
 from pawl.rules.prescribe import advice
 from pawl.rules.rule import found, rule
 from pawl.rules.signals import Signals
-from pawl.types import Finding
 
 FEW_ENDINGS = 0.2  # share of completions that end by themselves
 SOME = 0.2  # share of samples that makes a finding

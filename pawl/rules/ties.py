@@ -10,11 +10,11 @@ from collections.abc import Iterator
 import numpy as np
 
 from pawl.rules import prescribe
+from pawl.rules.finding import Finding, Prescription
 from pawl.rules.prescribe import advice
 from pawl.rules.rule import found, rule
 from pawl.rules.seen import at_best, came_later, full_mark, gains, high, tied
 from pawl.rules.signals import Signals
-from pawl.types import Finding, Prescription
 
 MANY, NEARLY_ALL = 0.5, 0.9  # share of groups
 POINTS = 20

@@ -10,12 +10,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from pawl.checks import CAUSES
+from pawl.rules.finding import Finding
 from pawl.rules.prescribe import advice
 from pawl.rules.rule import found, rule
 from pawl.rules.seen import single_precision
 from pawl.rules.signals import Signals
 from pawl.rules.statistics import Floats
-from pawl.types import CAUSES, Finding
 
 RATIO_FP32, RATIO_HALF = 1.001, 2.0  # largest ratio before an update that rounding explains
 SURPRISE = 2.0  # standard errors, of the median step

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 
 from pawl.config.options import AlgoConfig
 from pawl.errors import Exit, PawlError
+from pawl.models import checkpoint
 from pawl.store.manifest import config_hash
-from pawl.train import checkpoint, heldout
+from pawl.train import heldout
 from pawl.train.control import Interrupts, patched, wait_while_paused
 from pawl.train.curriculum import Move, decide
 from pawl.train.data import epoch_ends

@@ -10,12 +10,14 @@ opening the parts (`session.py`), what is due between steps (`boundary.py`), eva
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import torch
 
 from pawl.algo.shaping import kept, shaped
 from pawl.config.options import RunConfig
 from pawl.errors import Exit, PawlError
+from pawl.models.optim import lr_at, temperature_at
 from pawl.store.display import Display
 from pawl.store.manifest import differences
 from pawl.store.run import RunFolder
@@ -26,9 +28,7 @@ from pawl.train.curriculum import STAGE
 from pawl.train.diversity import diversity_metrics
 from pawl.train.host import host_metrics
 from pawl.train.notices import filter_metrics
-from pawl.train.optim import lr_at, temperature_at
 from pawl.train.plan import plan
-from pawl.train.preflight import prove
 from pawl.train.progress import Progress, TrainResult
 from pawl.train.record import (
     Record,
@@ -47,9 +47,16 @@ from pawl.train.start import begin, take_up
 from pawl.train.update import Step, update
 from pawl.train.witness import staleness, trainer_sums, witness_metrics
 
+Prove = Callable[[Session, Progress], object]
 
-def train(cfg: RunConfig, run: RunFolder, display: Display, resume: bool) -> TrainResult:
-    """Run to the end, a target, a rule, an interrupt or an error; always leaves a resumable run."""
+
+def train(
+    cfg: RunConfig, run: RunFolder, display: Display, resume: bool, prove: Prove
+) -> TrainResult:
+    """Run to the end, a target, a rule, an interrupt or an error; always leaves a resumable run.
+
+    prove: the preflight (`pawl.preflight.prove`), called once before anything is trained.
+    """
     with open_session(cfg, run, display) as s, interrupts() as seen:
         display.start(cfg, s.total, differences(cfg, {}))
         progress = take_up(s, resume)

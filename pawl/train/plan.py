@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 
 from pawl.config.options import RunConfig
 from pawl.models.memory import Memory, estimated_memory
+from pawl.models.optim import warmup_steps
 from pawl.models.policy import Policy, trainable
-from pawl.train.optim import warmup_steps
 from pawl.train.record import Record
 from pawl.train.session import Session
 

@@ -14,8 +14,10 @@ from itertools import chain
 
 import torch
 
+from pawl.checks import Check
 from pawl.config.options import RunConfig
 from pawl.errors import PawlError, PawlErrors
+from pawl.models.optim import make_optimizer
 from pawl.models.policy import Policy, freeze_reference, load_policy, trainable
 from pawl.models.text import PromptEncoder
 from pawl.problems.load import Prepared, ProblemSet, labels, prepare
@@ -32,9 +34,8 @@ from pawl.store.versions import data_version, reward_version
 from pawl.train.companion import Companion
 from pawl.train.curriculum import described, pools_of, stage_reward
 from pawl.train.data import Pool, chosen, total_steps
-from pawl.train.optim import make_optimizer
 from pawl.train.rules import check_names
-from pawl.types import Check, Problem
+from pawl.types import Problem
 
 
 @dataclass(slots=True)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import time
 
+from pawl.models import checkpoint
 from pawl.store.manifest import config_hash
 from pawl.store.parent import parent_of
 from pawl.store.read import read_events, read_samples, read_steps
-from pawl.train import checkpoint, fork, heldout
+from pawl.train import fork, heldout
 from pawl.train.boundary import save
 from pawl.train.control import patched
 from pawl.train.curriculum import drawn_by_stage, stage_after

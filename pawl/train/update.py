@@ -18,8 +18,8 @@ from pawl.algo import losses
 from pawl.config.options import AlgoConfig, OptimConfig
 from pawl.errors import Exit, PawlError
 from pawl.models.logprobs import token_logprobs
+from pawl.models.optim import clip_grad_norm, set_lr
 from pawl.models.policy import Policy, trainable
-from pawl.train.optim import clip_grad_norm, set_lr
 from pawl.train.scoring import Micro, Scored
 from pawl.train.witness import Moved, moved, snapshot
 

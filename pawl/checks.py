@@ -1,0 +1,68 @@
+"""What must hold of a run, and what a violation points to: the list of causes, and a check's row.
+
+Preflight, calibration, rules and the doctor name causes by these ids. Left out: what the doctor
+finds in a log (`pawl.rules.finding`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+CAUSES: dict[str, str] = {
+    "none": "nothing is wrong",
+    "noise-only": "differences are within noise",
+    "reward-bug": "the reward function credits what it should not, or errors",
+    "reward-floor": "the reward is constant or at its floor: no variance to learn from",
+    "dead-component": "a reward component never pays (or always pays): parser, template, scale",
+    "format-only": "only format components improve; the task component does not",
+    "error-as-reward": "failures were paid as scores",
+    "judge-outage": "scores cannot be had: sandbox, judge or reward fails",
+    "completion-cap": "completions end at the token cap; the cap decides the reward",
+    "zero-signal-groups": "groups tie; no advantage",
+    "group-integrity": "rows, rewards and advantages of a group do not belong together",
+    "leakage": "evaluation problems stand in the training set",
+    "data-order": "problems are not drawn as the seed says: repeated, skipped or out of order",
+    "template-or-eos": "the model reads or ends text in another form than it was trained on",
+    "padding-side": "a row's numbers depend on its neighbours: padding or positions",
+    "non-finite": "a number is NaN or infinite",
+    "sampler-mismatch": "sampler and trainer log-probs disagree",
+    "stale-weights": "the sampler does not get the trained weights",
+    "reference-mismatch": "the reference is not the policy's starting point",
+    "loss-covers-prompt": "loss or KL include prompt or padding tokens",
+    "algebraic-identity": "a metric is constant by algebra: a tensor compared with itself",
+    "optimiser-detached": "the optimiser does not move the weights that are trained",
+    "schedule-never-warm": "the learning rate never reaches its target",
+    "lr-too-high": "the update destroyed or froze the policy",
+    "lr-too-low": "nothing moves",
+    "policy-collapsed": "the policy is deterministic; exploration is gone",
+    "premature-convergence": "converged far below what was reachable",
+    "converged": "solved, or at a plateau without remaining signal",
+    "random-walk": "KL grows, reward does not",
+    "regression-after-peak": "the best was passed",
+    "value-useless": "the critic explains nothing of the return",
+    "preference-fails": "preference accuracy stays at or below chance while the loss falls",
+    "degenerate-pairs": "chosen equals rejected, ties counted as errors",
+}
+"""The one list of causes: id -> what is wrong. Preflight and reports name causes by these ids."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One row of preflight.jsonl: what must hold before the first step, and what was seen.
+
+    name: stable; `train.override` takes it. problem: which one, "" for the run as a whole. passed:
+    None when there was nothing to check it with. cause: id of CAUSES that a violation points to.
+    refuses: a violation refuses the run; False for a statistic that only warns. overridden: it
+    failed and the config lets the run start all the same.
+    """
+
+    name: str
+    problem: str
+    expected: str
+    observed: str
+    passed: bool | None
+    meaning: str
+    tolerance: float = 0.0
+    cause: str = "none"
+    refuses: bool = True
+    overridden: bool = False

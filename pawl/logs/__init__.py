@@ -1,0 +1,1 @@
+"""Logs of other libraries, and of Pawl, as canonical series."""

@@ -1,0 +1,139 @@
+"""The shapes that people give one JSON object of metrics, turned into rows.
+
+Records in a list, or under `epoch_1`, `epoch_2` or `1`, `2`; a list of numbers, of [step, value]
+or a `{"1": value}` for each name; one record; each of them maybe under one more name, and beside a
+config. Left out: lists of records without end (`json_stream`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from itertools import pairwise
+
+from pawl.logs.table import Table
+
+CONFIGS = ("config", "args", "arguments", "hyperparameters", "hparams", "params", "settings")
+HELD_OUT = ("eval", "val", "valid", "test", "held")
+PLACE = re.compile(r"(?:(epoch|step|iteration|iter|update)s?[ _-]*)?(\d+)", re.IGNORECASE)
+FEW = 3  # rows that make columns of an object that also has plain numbers
+DEEPEST = 8  # objects within objects
+Row = dict[str, object]
+Body = Mapping[str, object]
+
+
+def fill(body: Body, table: Table) -> tuple[str, Row]:
+    """Fill the table from one object: what it was, and the config beside the numbers."""
+    config, rest = Row(), dict(body)
+    for name in CONFIGS:
+        inner = rest.get(name)
+        if isinstance(inner, Mapping):
+            config |= flat(inner)
+            del rest[name]
+    while (only := _only_part(rest)) is not None:
+        rest = dict(only)
+    lists = {k: v for k, v in rest.items() if isinstance(v, list)}
+    records = {k: found for k, v in lists.items() if (found := _records(v))}
+    if records:
+        _merge(records, table)
+        return "JSON object with a list of records", config
+    rows = _by_place(rest) or _columns_by_place(rest) or _columns(lists)
+    if len(rows) < FEW and any(isinstance(value, int | float) for value in rest.values()):
+        rows = []  # a pair of bounds beside the numbers that count
+    for row in rows:
+        table.add(row)
+    if rows:
+        return "JSON object of columns", config
+    table.add(rest)
+    return "JSON object of named numbers", config
+
+
+def flat(body: Body, outer: str = "", depth: int = 0) -> Row:
+    """Nested options under dotted names."""
+    found = Row()
+    for key, value in body.items():
+        if isinstance(value, Mapping) and depth < DEEPEST:
+            found |= flat(value, f"{outer}{key}.", depth + 1)
+        else:
+            found[f"{outer}{key}"] = value
+    return found
+
+
+def _only_part(body: Body) -> Body | None:
+    """The one inner object that holds all numbers of a body; None when there are others."""
+    parts = [v for v in body.values() if isinstance(v, Mapping)]
+    others = [v for v in body.values() if isinstance(v, int | float | list)]
+    return parts[0] if len(parts) == 1 and not others else None
+
+
+def _records(value: Iterable[object]) -> list[Body]:
+    return [row for row in value if isinstance(row, Mapping)]
+
+
+def _merge(records: Mapping[str, list[Body]], table: Table) -> None:
+    """Rows of the longest list, then those of held-out lists under the list's name."""
+    main = max(records, key=lambda name: (not _is_held_out(name), len(records[name])))
+    for row in records[main]:
+        table.add(row)
+    for name, rows in records.items():
+        if name != main and _is_held_out(name):
+            for row in rows:
+                steps = {k: v for k, v in row.items() if k in ("step", "epoch", "global_step")}
+                rest = {f"{name}/{k}": v for k, v in row.items() if k not in steps}
+                table.add({**steps, **rest})
+
+
+def _is_held_out(name: str) -> bool:
+    return name.lower().startswith(HELD_OUT)
+
+
+def _places(names: Iterable[str]) -> tuple[str, dict[str, int]]:
+    """Axis and place of names such as `epoch_3` or `3`; nothing unless all are, on one axis."""
+    found = {name: PLACE.fullmatch(name.strip()) for name in names}
+    matches = [match for match in found.values() if match is not None]
+    axes = {(match.group(1) or "step").lower() for match in matches}
+    if len(found) < 2 or len(matches) < len(found) or len(axes) > 1:
+        return "", {}
+    axis = "epoch" if axes == {"epoch"} else "step"
+    return axis, {name: int(match.group(2)[:18]) for name, match in found.items() if match}
+
+
+def _by_place(body: Body) -> list[Row]:
+    """Records under the names of their places."""
+    parts = {name: value for name, value in body.items() if isinstance(value, Mapping)}
+    axis, places = _places(parts)
+    return [{axis: places[name], **parts[name]} for name in sorted(places, key=places.__getitem__)]
+
+
+def _columns_by_place(body: Body) -> list[Row]:
+    """Columns whose values stand under their places, or beside them as [place, value]."""
+    rows: dict[int, Row] = {}
+    axis = ""
+    if any(isinstance(value, int | float) for value in body.values()):
+        return []
+    for name, value in body.items():
+        if isinstance(value, Mapping):
+            axis, places = _places(value)
+            pairs = [(places[key], value[key]) for key in places]
+        elif isinstance(value, list):
+            pairs = [(pair[0], pair[1]) for pair in value if _is_pair(pair)]
+            if any(b[0] <= a[0] for a, b in pairwise(pairs)):  # no steps
+                continue
+        else:
+            continue
+        for at, one in pairs:
+            rows.setdefault(at, {axis or "step": at})[name] = one
+    return [rows[at] for at in sorted(rows)]
+
+
+def _is_pair(value: object) -> bool:
+    return isinstance(value, list) and len(value) == 2 and type(value[0]) is int
+
+
+def _columns(lists: Mapping[str, list[object]]) -> list[Row]:
+    """Rows of lists of numbers, the n-th values together."""
+    flat_ones = {
+        k: v for k, v in lists.items() if not any(isinstance(x, Mapping | list | str) for x in v)
+    }
+    longest = max(map(len, flat_ones.values()), default=0)
+    return [{k: v[i] for k, v in flat_ones.items() if i < len(v)} for i in range(longest)]

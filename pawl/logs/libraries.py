@@ -1,0 +1,86 @@
+"""Which library's words a table speaks, and columns that follow exactly from others.
+
+W&B, TensorBoard and CSV files carry the columns of whichever library wrote them; the `signature`
+lists of names_LIBRARY.toml tell them apart. Left out: the meaning of a column (`log`).
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import tomllib
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pawl.logs.table import Floats, Places, Table
+
+SURE = 2  # columns of a signature that name a library
+
+
+@cache
+def names_of(library: str) -> dict[str, Any]:
+    """The table names_LIBRARY.toml; empty for an unknown library."""
+    path = Path(__file__).with_name(f"names_{library}.toml")
+    return tomllib.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+@cache
+def _signatures() -> dict[str, tuple[str, ...]]:
+    files = sorted(Path(__file__).parent.glob("names_*.toml"))
+    libraries = [file.stem.removeprefix("names_") for file in files]
+    return {lib: tuple(names_of(lib).get("signature", ())) for lib in libraries}
+
+
+def library_of(columns: Iterable[str]) -> str:
+    """The library whose signature most columns fit, at least two; "any" when there is none."""
+    names = set(columns)
+    hits = {lib: sum(_present(p, names) for p in own) for lib, own in _signatures().items() if own}
+    best = max(hits, key=lambda lib: hits[lib], default="any")
+    tied = [lib for lib, n in hits.items() if n == hits.get(best)]
+    return best if hits.get(best, 0) >= SURE and len(tied) == 1 else "any"
+
+
+def _present(pattern: str, names: set[str]) -> bool:
+    if "*" not in pattern:
+        return pattern in names
+    return any(fnmatch.fnmatchcase(name, pattern) for name in names)
+
+
+def own_name(library: str, column: str) -> str:
+    """A tracker's column as the library itself calls it: TRL's train/kl is kl (`spelling`)."""
+    for start, own in names_of(library).get("spelling", {}).items():
+        if column.startswith(start):
+            return str(own) + column.removeprefix(start)
+    return column
+
+
+def add_derived(table: Table, library: str) -> None:
+    """Add the columns that follow from others: weighted sums over rows that hold every term.
+
+    Each [[derived]] of the library has `source` (the new column's name, which says how it is made)
+    and `terms` (column -> weight). A value is made only where all terms are shares that together
+    stay within 0..1, since the rows they are made for are shares.
+    """
+    for row in names_of(library).get("derived", ()):
+        source, terms = str(row["source"]), dict(row["terms"])
+        if source in table.columns or any(name not in table.columns for name in terms):
+            continue
+        row_N, value_N = _weighted(table, terms)
+        good = (value_N >= -1e-9) & (value_N <= 1.0 + 1e-6)
+        if len(value_N) and bool(good.all()):
+            table.put(source, row_N, value_N)
+
+
+def _weighted(table: Table, terms: Mapping[str, float]) -> tuple[Places, Floats]:
+    """The weighted sum of columns in the rows that hold a number in each."""
+    total = np.zeros(table.n)
+    for name, weight in terms.items():
+        row_N, value_N = table.column(name)
+        one = np.full(table.n, np.nan)
+        one[row_N] = value_N
+        total += float(weight) * one
+    row_N = np.flatnonzero(np.isfinite(total)).astype(np.int64)
+    return row_N, total[row_N]

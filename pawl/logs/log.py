@@ -1,0 +1,342 @@
+"""A training log of any library as canonical series: what importers give and the doctor reads.
+
+Importers fill a `Raw`: the table as the file has it, and what is known of its source. `canonical`
+gives each column its canonical name, unit, aggregation and version-dependent meaning by the tables
+of `names_LIBRARY.toml`, which cite where it was read. Columns without a meaning are kept under
+their own names. Left out: judging (`pawl.doctor`).
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pawl.logs.libraries import add_derived, library_of, names_of, own_name
+from pawl.logs.spelling import STEP_FORMS, plain
+from pawl.logs.table import Floats, Places, Table, in_order, last_of_each
+from pawl.metrics import CATALOGUE
+
+STEPS = ("step", "_step", "global_step", "train/global_step", "current_steps", "training_step")
+Row = dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened at a step: resume, checkpoint, stage, command, error."""
+
+    step: float
+    kind: str
+    text: str = ""
+
+
+@dataclass(slots=True)
+class Raw:
+    """What an importer read. format: what the file was taken for, in words; version: "" unknown.
+
+    names: the user's own column map, source name -> canonical name. defaults: options of the
+    library that the file does not state. kind: as Log.kind, where only the source can tell.
+    at_least, below: bounds on an unknown version, by what the source has. samples: the newest;
+    first_samples: some of the first.
+    """
+
+    path: Path
+    format: str
+    library: str
+    table: Table
+    version: str = ""
+    config: Row = field(default_factory=dict)
+    events: list[Event] = field(default_factory=list)
+    checks: list[Row] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    names: Mapping[str, str] = field(default_factory=dict)
+    samples: tuple[Row, ...] = ()
+    defaults: Row = field(default_factory=dict)
+    kind: str = ""
+    at_least: str = ""
+    below: str = ""
+    first_samples: tuple[Row, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One metric over a log: value_N as logged (nan and inf stay) in the rows row_N.
+
+    source: its name in the file; aggregation: what one value is taken over; note: which version's
+    meaning was taken, and why.
+    """
+
+    name: str
+    source: str
+    row_N: Places
+    value_N: Floats
+    unit: str = "1"
+    aggregation: str = ""
+    note: str = ""
+
+    def finite(self) -> Floats:
+        """The values that are numbers."""
+        return self.value_N[np.isfinite(self.value_N)]
+
+
+@dataclass(slots=True)
+class Log:
+    """A log in canonical terms. kind: policy, preference, reward-model, or "" when unknown.
+
+    step_N: the step of every row, as the file numbers them; unknown: columns without a canonical
+    meaning, by source name; config: options under Pawl's names, config_names: as the source has
+    them; other_config: those without a counterpart; defaults: the options in config that the source
+    does not state, so that the library's default of that version was taken.
+    """
+
+    path: Path
+    format: str
+    library: str
+    version: str
+    kind: str
+    step_N: Floats
+    series: dict[str, Series]
+    unknown: dict[str, Series]
+    config: Row
+    config_names: dict[str, str]
+    other_config: Row
+    events: list[Event]
+    checks: list[Row]
+    notes: list[str]
+    samples: tuple[Row, ...] = ()
+    defaults: tuple[str, ...] = ()
+    first_samples: tuple[Row, ...] = ()
+
+
+@cache
+def _names(library: str) -> dict[str, Any]:
+    """Rows and options of a library, then those of no library."""
+    own: dict[str, Any] = {"metric": [], "option": {}}
+    for name in dict.fromkeys((library, "any")):
+        table = names_of(name)
+        default = {"aggregation": table.get("aggregation", "")}
+        own["metric"] += [default | row for row in table.get("metric", [])]
+        own["option"] |= {
+            k: v for k, v in table.get("option", {}).items() if k not in own["option"]
+        }
+    return own
+
+
+def canonical(raw: Raw) -> Log:
+    """The log behind a raw table; rows in the order of their steps."""
+    notes = list(raw.notes)
+    if raw.library == "any":
+        raw.library = library_of(raw.table.columns)
+        if raw.library != "any":
+            notes.append(f"the column names are those of {raw.library}")
+    add_derived(raw.table, raw.library)
+    steps, step_name = _steps(raw)
+    distinct, place, odd = in_order(steps)
+    if odd:
+        notes.append(odd)
+    lost, whole = 0, raw.table.n == len(distinct) and bool((np.diff(place) > 0).all())
+    found: dict[str, Series] = {}
+    unknown: dict[str, Series] = {}
+    rows = _names(raw.library)["metric"]
+    present = {own_name(raw.library, name) for name in raw.table.columns}
+    meanings = {name: _meaning(name, rows, raw, present) for name in raw.table.columns}
+    rank = {id(row): i for i, row in enumerate(rows)}  # a row that stands first wins its name
+    for source in sorted(meanings, key=lambda s: rank.get(id((meanings[s] or ("", 0))[1]), -1)):
+        if source == step_name:
+            continue
+        row_N, value_N = raw.table.column(source)
+        if not whole:  # else every row is its own place
+            before = len(row_N)
+            row_N, value_N = last_of_each(place[row_N], value_N)
+            lost += before - len(row_N)
+        meaning = meanings[source]
+        if meaning is None or not meaning[0]:  # "": known, but nothing of Pawl's is like it
+            note = str(meaning[1].get("note", "")) if meaning else ""
+            unknown[source] = Series(source, source, row_N, value_N, note=note)
+            continue
+        name, row = meaning
+        scale, offset = float(row.get("scale", 1.0)), float(row.get("offset", 0.0))
+        series = Series(
+            name,
+            source,
+            row_N,
+            value_N * scale + offset if (scale, offset) != (1.0, 0.0) else value_N,
+            str(row.get("unit", _unit(name))),
+            str(row.get("aggregation", "")),
+            str(row.get("note", "")),
+        )
+        if name in found:  # two columns of one meaning
+            unknown[source] = series
+        else:
+            found[name] = series
+    if lost:
+        notes.append(f"{lost} values of repeated steps were replaced by later ones")
+    config, names, other = _config(raw)
+    defaults = _assume(raw, config, names)
+    return Log(
+        raw.path,
+        raw.format,
+        raw.library,
+        raw.version,
+        raw.kind or _kind(found),
+        distinct,
+        found,
+        unknown,
+        config,
+        names,
+        other,
+        raw.events,
+        raw.checks,
+        notes,
+        raw.samples,
+        defaults,
+        raw.first_samples,
+    )
+
+
+def _steps(raw: Raw) -> tuple[Floats, str]:
+    """The step of every row, and the column that gave it ("" for the row's own number).
+
+    A file without a step that has an epoch of its own for every row is ordered by it.
+    """
+    table = raw.table
+    mapped = [source for source, name in raw.names.items() if name == "step"]
+    loose = [
+        source for source in table.columns if _is_loose(raw.library) and plain(source) in STEP_FORMS
+    ]
+    for name in (*mapped, *STEPS, *loose):
+        if name in table.columns:
+            row_N, value_N = table.column(name)
+            if len(row_N) * 2 >= table.n:
+                steps = np.full(table.n, np.nan)
+                steps[row_N] = value_N
+                return steps, name
+    for source in table.columns:
+        row_N, value_N = table.column(source)
+        if plain(source) == "epoch" and len(np.unique(value_N)) == table.n:
+            return value_N, ""
+    return np.arange(1, table.n + 1, dtype=np.float64), ""
+
+
+@cache
+def _is_loose(library: str) -> bool:
+    """Whether columns are taken by plain spelling: no library says what they are called."""
+    known = Path(__file__).with_name(f"names_{library}.toml").is_file()
+    return library == "any" or not known
+
+
+def _meaning(
+    source: str, rows: Sequence[Mapping[str, Any]], raw: Raw, present: set[str]
+) -> tuple[str, Mapping[str, Any]] | None:
+    """Canonical name of a column and the table's row that gave it."""
+    if source in raw.names:
+        return raw.names[source], {"note": "your column map"}
+    own = source.removeprefix("host/")
+    if _is_loose(raw.library) and (own in CATALOGUE or f"{own.split('/')[0]}/*" in CATALOGUE):
+        return own, {}
+    spelled = own_name(raw.library, source)
+    for row in rows:
+        hit = _match(spelled, row)
+        if hit is not None and _applies(row, raw, present):
+            return str(row["name"]).replace("*", hit), row
+    if _is_loose(raw.library):
+        for row in rows:
+            same = any(plain(name) == plain(source) for name in row["source"])
+            if same and _applies(row, raw, present):
+                return str(row["name"]), row
+    return None
+
+
+def _match(source: str, row: Mapping[str, Any]) -> str | None:
+    """What the star of a row's pattern stands for in a source name; None when it does not fit."""
+    for pattern in row["source"]:
+        if "*" not in pattern:
+            if pattern == source:
+                return ""
+        elif fnmatch.fnmatchcase(source, pattern):
+            start, end = pattern.split("*", 1)
+            return source[len(start) : len(source) - len(end)]
+    return None
+
+
+def _applies(row: Mapping[str, Any], raw: Raw, present: set[str]) -> bool:
+    """Whether a row's conditions on version, other columns and config hold."""
+    since, until = number_of(str(row.get("since", ""))), number_of(str(row.get("until", "")))
+    version = number_of(raw.version)
+    if since and not (version or number_of(raw.at_least)) >= since:
+        return False
+    if until and not (version < until if version else () < number_of(raw.below) <= until):
+        return False
+    if any(name not in present for name in row.get("with", ())):
+        return False
+    wanted: Mapping[str, Sequence[str]] = row.get("config", {})
+    if any(str(raw.config.get(name)) not in values for name, values in wanted.items()):
+        return False
+    near = row.get("near", ())
+    if near and not any(word in name.lower() for name in present for word in near):
+        return False
+    return not any(name in present for name in row.get("without", ()))
+
+
+def number_of(version: str) -> tuple[int, ...]:
+    """A version as numbers to compare: "1.16.0rc1" is (1, 16, 0)."""
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
+
+
+def _unit(name: str) -> str:
+    family = f"{name.split('/')[0]}/*"
+    known = CATALOGUE.get(name) or CATALOGUE.get(family)
+    return known.unit if known else "1"
+
+
+def _config(raw: Raw) -> tuple[Row, dict[str, str], Row]:
+    """Options under Pawl's names, the names they have in the source, and the rest."""
+    if raw.library == "pawl":
+        return dict(raw.config), {name: name for name in raw.config}, {}
+    table = _names(raw.library)["option"]
+    config, names, other = {}, {}, {}
+    loose = (
+        {plain(source): name for source, name in table.items()} if _is_loose(raw.library) else {}
+    )
+    for source, value in raw.config.items():
+        name = table.get(source) or loose.get(plain(source.rsplit(".", 1)[-1]))
+        if name and name not in config:
+            config[name], names[name] = value, source
+        else:
+            other[source] = value
+    return config, names, other
+
+
+def _assume(raw: Raw, config: Row, names: dict[str, str]) -> tuple[str, ...]:
+    """Fill in the library's defaults where the source states nothing; which options these are."""
+    table, filled = _names(raw.library)["option"], list[str]()
+    for source, value in raw.defaults.items():
+        name = table.get(source)
+        if name and name not in config:
+            config[name], names[name] = value, source
+            filled.append(name)
+    return tuple(filled)
+
+
+def option_name(library: str, name: str) -> str:
+    """What the library calls an option of Pawl; "" when it has no such option."""
+    if library in ("pawl", ""):
+        return name
+    rows = names_of(library).get("option", {})
+    return next((source for source, own in rows.items() if own == name), "")
+
+
+def _kind(found: Mapping[str, Series]) -> str:
+    if "reward/mean" in found:
+        return "policy"
+    pairs = {"preference/accuracy", "preference/margin", "eval/preference_accuracy"}
+    if pairs & set(found):
+        known = {"preference/chosen_logp", "preference/chosen_reward"}
+        return "preference" if known & set(found) or "loss/total" in found else "reward-model"
+    return ""

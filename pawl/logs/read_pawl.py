@@ -1,0 +1,135 @@
+"""A run folder of Pawl, finished or still being written: steps, config, events, checks, samples.
+
+A torn last line is left out silently (the run is writing it); other lines that are no record are
+left out with a note. Left out: what the files mean (docs/run-folder.md), reading a run for
+anything but a diagnosis (`read`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+
+from pawl.errors import PawlError
+from pawl.logs import trained
+from pawl.logs.json_shapes import flat
+from pawl.logs.json_stream import lines
+from pawl.logs.log import Event, Raw, Row
+from pawl.logs.table import Table
+from pawl.store.files import read_lines
+
+FORMAT = "run folder of Pawl"
+FILES = ("run.json", "steps.jsonl", "events.jsonl")  # any of them stands for its folder
+SAMPLES, STEPS, MOST = 200, 3, 1_000  # newest samples, and of how many steps, and at most
+HEAVY = ("tokens", "kept")  # fields of a sample that no rule reads
+SAYING = ("text", "what", "error", "reason", "why", "checkpoint", "outcome", "files")
+
+
+def takes_folder(path: Path) -> bool:
+    """Whether a folder is a run of Pawl: its run.json has Pawl's format, config and seed."""
+    if not (path / "run.json").is_file():
+        return False
+    from pawl.store.read import read_run  # slow to import, and most logs are not Pawl's
+
+    try:
+        facts = read_run(path)
+    except (PawlError, OSError, RecursionError):
+        return False
+    return isinstance(facts.get("config"), Mapping) and {"format", "config_hash"} <= set(facts)
+
+
+def looks_like(path: Path, head: str) -> bool:
+    """Whether a file is one of a run folder, which is then read whole."""
+    return path.name in FILES and head.lstrip()[:1] == "{" and takes_folder(path.parent)
+
+
+def read(path: Path) -> Raw:
+    """The run that a file belongs to."""
+    return read_folder(path.parent)[0]
+
+
+def read_folder(path: Path) -> list[Raw]:
+    """The run as one log; a run without a step yet is a log without rows."""
+    from pawl.store.read import read_run
+
+    facts, notes, table = read_run(path), list[str](), Table()
+    steps = path / "steps.jsonl"
+    for record in lines(steps, notes, live=True) if steps.is_file() else ():
+        table.add(record)
+    if not table.n:
+        notes.append("no step is recorded yet")
+    elif table.n < 2:
+        notes.append("the state before training is the only record yet")
+    config, packages = facts.get("config"), facts.get("packages")
+    trained.add(table, path)
+    events = list(_events(_until_odd(path / "events.jsonl", notes)))
+    parent = facts.get("parent")
+    if isinstance(parent, Mapping) and not any(e.kind == "fork" for e in events):
+        events.insert(0, Event(_number(parent.get("step"), 0.0), "fork", str(parent.get("run"))))
+    raw = Raw(path, FORMAT, "pawl", table, events=events, notes=notes)
+    if isinstance(config, Mapping):
+        raw.config = flat(config)
+    if isinstance(packages, Mapping):
+        raw.version = str(packages.get("pawl") or "")
+    raw.checks = list(_until_odd(path / "preflight.jsonl", notes))
+    raw.samples, raw.first_samples = _newest(path, notes), _first(path, notes)
+    return [raw]
+
+
+def _until_odd(path: Path, notes: list[str]) -> Iterator[Row]:
+    """Records of a file up to the first line that is none."""
+    try:
+        yield from read_lines(path)
+    except (PawlError, OSError, RecursionError) as e:
+        notes.append(f"{path.name} cannot be read to its end: {e}")
+
+
+def _events(rows: Iterator[Row]) -> Iterator[Event]:
+    """Events at the step that they name, or at that of the event before."""
+    step = 0.0
+    for row in rows:
+        step = _number(row.get("after_step", row.get("step")), step)
+        yield Event(step, str(row.get("kind", "")), _text(row))
+
+
+def _text(row: Row) -> str:
+    """What an event says, in one line."""
+    if row.get("kind") == "command":
+        change = f" {json.dumps(row['set'])}" if "set" in row else ""
+        return f"{row.get('command', '?')}{change}: {row.get('outcome', '?')}"
+    said = [str(row[name]) for name in SAYING if row.get(name)]
+    if row.get("exit_code") is not None:
+        said.append(f"exit code {row['exit_code']}")
+    return "; ".join(said)
+
+
+def _newest(path: Path, notes: list[str]) -> tuple[Row, ...]:
+    """The newest samples of training in the order of their steps, whole steps if they fit."""
+    found: list[Row] = []
+    files = sorted((path / "samples").glob("step-*.jsonl"), reverse=True)
+    for n, file in enumerate(files, 1):
+        rows = list(_until_odd(file, notes))[-(MOST - len(found)) :]
+        found = [_light(row) for row in rows] + found
+        if len(found) >= MOST or (len(found) >= SAMPLES and n >= STEPS):
+            break
+    return tuple(found)
+
+
+def _first(path: Path, notes: list[str]) -> tuple[Row, ...]:
+    """The first samples of training, in whole groups where a step's file holds no more."""
+    found: list[Row] = []
+    for file in sorted((path / "samples").glob("step-*.jsonl")):
+        found += [_light(row) for row in islice(_until_odd(file, notes), SAMPLES - len(found))]
+        if len(found) >= SAMPLES:
+            break
+    return tuple(found)
+
+
+def _light(row: Row) -> Row:
+    return {k: v for k, v in row.items() if k not in HEAVY}
+
+
+def _number(value: object, other: float) -> float:
+    return float(value) if isinstance(value, int | float) else other

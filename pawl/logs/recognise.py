@@ -1,0 +1,257 @@
+"""From a path to the logs behind it: which format a file has is seen in the file, never asked.
+
+Only the start of a file decides who reads it, so that nothing large is read to learn that it is no
+log. A folder gives a log for each that stands in it. Left out: the formats themselves (one
+import_NAME.py each).
+
+An importer is a module with `looks_like(path, head) -> bool` and `read(path) -> Raw or list[Raw]`;
+one of folders also has `takes_folder(path) -> bool` and `read_folder(path) -> list[Raw]`.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+
+from pawl.errors import PawlError
+from pawl.logs import (
+    read_markdown,
+    read_nemo,
+    read_notebook,
+    read_open_instruct,
+    read_openrlhf,
+    read_others,
+    read_pawl,
+    read_plain,
+    read_prime,
+    read_tensorboard,
+    read_text,
+    read_trackio,
+    read_trl,
+    read_trl_console,
+    read_trl_folder,
+    read_trl_lines,
+    read_verl,
+    read_verl_dump,
+    read_wandb,
+    read_wandb_export,
+)
+from pawl.logs.log import Log, Raw, canonical
+from pawl.metrics import CATALOGUE
+
+HEAD = 1 << 16  # bytes of a file that tell its format
+IMPORTERS = (
+    read_pawl,
+    read_trl,
+    read_trl_folder,
+    read_trl_lines,
+    read_wandb,
+    read_wandb_export,
+    read_trackio,
+    read_tensorboard,
+    read_verl,
+    read_verl_dump,
+    read_openrlhf,
+    read_prime,
+    read_nemo,
+    read_open_instruct,
+    read_others,
+    read_trl_console,
+    read_notebook,
+    read_markdown,
+    read_plain,
+    read_text,
+)  # the first one reads it
+HINT = "docs/doctor.md lists the formats"
+PACKED = {
+    b"PK\x03\x04": "a zip archive",
+    b"PK\x05\x06": "an empty zip archive",
+    b"\x1f\x8b": "packed by gzip",
+    b"BZh": "packed by bzip2",
+    b"\xfd7zXZ": "packed by xz",
+    b"(\xb5/\xfd": "packed by zstd",
+}
+WIDE = (b"\xff\xfe", b"\xfe\xff")  # byte order marks of UTF-16
+PROGRAMS = (".py", ".pyc", ".sh", ".toml", ".yaml", ".yml")  # passed over in folders
+MANY = 5_000  # entries of a folder that are looked at
+DEEP = 6  # folders within folders
+NOT_ENOUGH = {"step", "epoch", "optim/lr", "samples", "tokens"}  # a config has such numbers too
+
+
+@dataclass(slots=True)
+class Found:
+    """What stands behind a path. skipped: files of a folder that are no logs, and why."""
+
+    logs: list[Log] = field(default_factory=list)
+    skipped: list[tuple[Path, str]] = field(default_factory=list)
+
+
+def read_logs(path: Path, names: Mapping[str, str] | None = None) -> list[Log]:
+    """Every log behind a path, in the order of their paths; raises PawlError when there is none."""
+    return search(path, names).logs
+
+
+def search(path: Path, names: Mapping[str, str] | None = None) -> Found:
+    """The logs behind a path, or on standard input for "-", and what was no log.
+
+    names: the user's own column map, source name -> canonical name. Raises PawlError when there is
+    no log or nothing can be read.
+    """
+    names = names or {}
+    if str(path) == "-":
+        return Found(_standard_input(names))
+    mode = _mode(path)
+    if stat.S_ISREG(mode):
+        return Found(_file(path, names))
+    if not stat.S_ISDIR(mode):
+        raise PawlError("neither a file nor a folder", str(path))
+    found = Found()
+    _folder(path, names, found)
+    if not found.logs:
+        why = {reason for _, reason in found.skipped}
+        hint = f"{len(found.skipped)} files were looked at" + (
+            f": {next(iter(why))}" if len(why) == 1 else f"; {HINT}"
+        )
+        raise PawlError("no training log in this folder", str(path), hint)
+    return found
+
+
+def column_map(pairs: Sequence[str]) -> dict[str, str]:
+    """SOURCE=NAME, each as typed, as a column map; raises PawlError for a NAME that is none."""
+    names = {}
+    for pair in pairs:
+        source, sign, name = pair.rpartition("=")
+        if not sign or not source:
+            raise PawlError("a column map is SOURCE=NAME", f"--map {pair}")
+        if name not in CATALOGUE and f"{name.split('/')[0]}/*" not in CATALOGUE:
+            near = get_close_matches(name, CATALOGUE, 1)
+            hint = f"did you mean `{near[0]}`?" if near else "docs/metrics.md lists the metrics"
+            raise PawlError(f"no metric is called `{name}`", f"--map {pair}", hint)
+        names[source] = name
+    return names
+
+
+def _mode(path: Path) -> int:
+    """What kind of thing a path is; raises PawlError when there is nothing that can be seen."""
+    try:
+        return path.stat().st_mode
+    except FileNotFoundError:
+        raise PawlError("no such file or folder", str(path)) from None
+    except (OSError, ValueError) as e:
+        raise PawlError(f"cannot be read: {_reason(e)}", str(path)) from e
+
+
+def _reason(e: Exception) -> str:
+    return str(getattr(e, "strerror", None) or e)
+
+
+def _file(path: Path, names: Mapping[str, str]) -> list[Log]:
+    """The logs of one file; raises PawlError when it holds none."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(HEAD)
+        head = _text(path, start)
+        first: PawlError | None = None
+        for module in IMPORTERS:
+            if module.looks_like(path, head):
+                try:
+                    return _logs(path, module.read(path), names)
+                except PawlError as e:
+                    first = first or e
+    except OSError as e:
+        raise PawlError(f"cannot be read: {_reason(e)}", str(path)) from e
+    raise first or PawlError("no training log that Pawl knows", str(path), HINT)
+
+
+def _text(path: Path, start: bytes) -> str:
+    """The start of a file as text; raises PawlError for what no importer reads."""
+    if not start:
+        raise PawlError("the file is empty", str(path))
+    packed = next((what for magic, what in PACKED.items() if start.startswith(magic)), "")
+    if packed:
+        raise PawlError(f"the file is {packed}", str(path), "unpack it first")
+    if start.startswith(WIDE):
+        hint = "save it as UTF-8, such as by `iconv -f UTF-16 -t UTF-8`"
+        raise PawlError("the file is UTF-16 text", str(path), hint)
+    return start.decode("utf-8-sig", "replace")
+
+
+def _logs(path: Path, read: Raw | list[Raw], names: Mapping[str, str]) -> list[Log]:
+    """What an importer gave, in canonical terms; raises PawlError when it holds no numbers."""
+    raws = read if isinstance(read, list) else [read]
+    for raw in raws:
+        raw.names = {**raw.names, **names}
+    full = [raw for raw in raws if raw.table.columns or raw.library == "pawl"]
+    if not full:
+        notes = "; ".join(note for raw in raws for note in raw.notes)
+        raise PawlError("no records with numbers" + (f" ({notes})" if notes else ""), str(path))
+    return [canonical(raw) for raw in full]
+
+
+def _folder(path: Path, names: Mapping[str, str], found: Found, depth: int = 0) -> None:
+    """Collect the logs of a folder: as a whole if it is one log's, else of all that is in it."""
+    for module in IMPORTERS:
+        takes = getattr(module, "takes_folder", None)
+        if takes is not None and takes(path):
+            try:
+                found.logs += _logs(path, module.read_folder(path), names)
+                return
+            except PawlError as e:
+                found.skipped.append((path, e.what))
+            except OSError as e:
+                found.skipped.append((path, f"cannot be read: {_reason(e)}"))
+    for entry in _entries(path, found):
+        if len(found.logs) + len(found.skipped) >= MANY:
+            found.skipped.append((path, f"only the first {MANY} files were looked at"))
+            return
+        inner = Path(entry.path)
+        if entry.is_dir(follow_symlinks=False):
+            if depth < DEEP:
+                _folder(inner, names, found, depth + 1)
+            continue
+        try:
+            if not stat.S_ISREG(_mode(inner)) or inner.suffix in PROGRAMS:
+                continue
+            logs = [log for log in _file(inner, names) if _says_something(log)]
+        except PawlError as e:
+            found.skipped.append((inner, e.what))
+            continue
+        found.logs += logs
+        if not logs:
+            found.skipped.append((inner, "no metric that Pawl knows"))
+
+
+def _entries(path: Path, found: Found) -> Iterator[os.DirEntry[str]]:
+    """What stands in a folder, by name, without what is hidden; links to folders are left out."""
+    try:
+        with os.scandir(path) as entries:
+            rows = sorted(entries, key=lambda entry: entry.name)
+    except OSError as e:
+        found.skipped.append((path, f"cannot be read: {_reason(e)}"))
+        return
+    for entry in rows:
+        if not entry.name.startswith(".") and not (entry.is_symlink() and os.path.isdir(entry)):
+            yield entry
+
+
+def _says_something(log: Log) -> bool:
+    """Whether a file that nobody named is worth a diagnosis: a config has numbers too."""
+    return log.library == "pawl" or bool(set(log.series) - NOT_ENOUGH)
+
+
+def _standard_input(names: Mapping[str, str]) -> list[Log]:
+    """The logs on standard input, by way of a file, since importers read files."""
+    with tempfile.NamedTemporaryFile() as file:
+        while piece := sys.stdin.buffer.read(1 << 20):
+            file.write(piece)
+        file.flush()
+        logs = _file(Path(file.name), names)
+    for log in logs:
+        log.path = Path("-")
+    return logs

@@ -1,0 +1,1 @@
+"""Proves a run before its first step."""

@@ -1,0 +1,324 @@
+"""What is likely of a healthy run, and what the base model can do: statistics that mostly warn.
+
+Each check states a limit up to which it only warns; past it the run is refused. Left out: exact
+invariants (`check_samples.py`, `check_update.py`), measuring (`trial.py`, `known.py`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pawl.checks import Check
+from pawl.config.options import RunConfig
+from pawl.preflight.reference_answers import Known
+from pawl.rewards.compose import components_of, full_marks
+from pawl.train.rollouts import Rollouts
+from pawl.types import Score
+
+ATOM_WARN, ATOM_REFUSE = 0.3, 0.6  # share of samples at one value between the extremes
+MIXED_WARN = 0.1  # share of problems that are sometimes solved
+SURPRISING = 1.5  # nat a token of reference solutions, from which the form is doubted
+CAP_WARN, CAP_REFUSE = 0.8, 0.9  # of max_tokens for 95% of references; share that does not fit
+SWAPPED_WARN, SWAPPED_REFUSE = 0.2, 0.6  # of full marks for another problem's solution
+GROUP_SIZES = (4, 8, 16, 32)
+MANY = 64  # samples from which a constant reward is no chance
+
+
+@dataclass(frozen=True, slots=True)
+class Capability:
+    """What the base does on n problems with g samples each: shares, and ties by group size.
+
+    mixed: problems with passes and failures. ties: group size -> expected share of groups in which
+    all pass or all fail.
+    """
+
+    n: int
+    g: int
+    pass_at_1: float
+    pass_at_g: float
+    mixed: float
+    ties: dict[int, float]
+
+    def text(self) -> str:
+        """One line for a person."""
+        ties = ", ".join(f"{share:.0%} in {size}" for size, share in self.ties.items())
+        return (
+            f"base on {self.n} training problems: pass@1 {self.pass_at_1:.2f}, "
+            f"pass@{self.g} {self.pass_at_g:.2f}, sometimes solved {self.mixed:.0%}; "
+            f"groups that all pass or all fail, expected by group size: {ties}"
+        )
+
+    def advice(self) -> list[str]:
+        """What follows when there is little to learn from, cheapest first; empty when there is."""
+        if self.mixed >= MIXED_WARN:
+            return []
+        if self.pass_at_1 > 0.5:
+            return ["the base solves nearly all: take harder problems"]
+        wider = min(self.ties, key=lambda size: self.ties[size])
+        return [
+            "take an easier subset: pawl eval MODEL --split train --pass-rates FILE, then "
+            "problems.train=FILE problems.filter.min_pass_rate=0.05",
+            f"sample more: rollout.group_size={wider} leaves {self.ties[wider]:.0%} of groups tied",
+            "warm-start with pawl sft on solutions, or take a larger base model",
+        ]
+
+
+def capability(rollouts: Rollouts, g: int) -> Capability | None:
+    """From the trial's groups; None when nothing was scored."""
+    counts = []
+    for start in range(0, len(rollouts.scores_S), g):
+        known = [x for x in rollouts.scores_S[start : start + g] if x.status == "scored"]
+        if known:
+            counts.append((sum(x.passed for x in known), len(known)))
+    if not counts:
+        return None
+    mean = np.mean
+    return Capability(
+        len(counts),
+        g,
+        float(mean([c / n for c, n in counts])),
+        float(mean([c > 0 for c, _ in counts])),
+        float(mean([0 < c < n for c, n in counts])),
+        {size: expected_ties(counts, size) for size in GROUP_SIZES},
+    )
+
+
+def expected_ties(counts: Sequence[tuple[int, int]], size: int) -> float:
+    """Share of groups of `size` new samples that all pass or all fail; counts: (passes, n) each.
+
+    Unbiased up to the smallest n: the share of subsets of the samples seen that agree. Beyond, the
+    mean under a Beta distribution of pass rates with the mean and the spread of those seen (method
+    of moments for the beta-binomial), but never more than for smaller groups.
+    """
+    n = min(n for _, n in counts)
+    if size <= n:
+        return float(np.mean([tied(c, of, size) for c, of in counts]))
+    rates = [c / of for c, of in counts]
+    mean, bound = float(np.mean(rates)), expected_ties(counts, n)
+    if n < 2 or mean in (0.0, 1.0):
+        return bound
+    spread = float(np.var(rates, ddof=1)) if len(rates) > 1 else 0.0
+    alike = (n * spread / (mean * (1.0 - mean)) - 1.0) / (n - 1)  # correlation within a problem
+    total = 1.0 / min(max(alike, 1e-3), 1.0 - 1e-3) - 1.0
+    return min(bound, both_ends(mean * total, (1.0 - mean) * total, size))
+
+
+def tied(passes: int, n: int, size: int) -> float:
+    """Share of the subsets of `size` <= n samples, `passes` of which passed, that agree."""
+    return (math.comb(passes, size) + math.comb(n - passes, size)) / math.comb(n, size)
+
+
+def both_ends(a: float, b: float, size: int) -> float:
+    """E[p^size + (1 - p)^size] for p of a Beta(a, b) distribution."""
+
+    def moment(a: float, b: float) -> float:
+        return math.exp(
+            math.lgamma(a + size) - math.lgamma(a) + math.lgamma(a + b) - math.lgamma(a + b + size)
+        )
+
+    return moment(a, b) + moment(b, a)
+
+
+def of_base(
+    rollouts: Rollouts, known: Known, kept: int, cfg: RunConfig, vocabulary: int
+) -> list[Check]:
+    """All statistics of reward and base; `known` holds what is known to be right.
+
+    kept: samples that pass algo.filter.
+    """
+    return [
+        *_atoms(rollouts.scores_S, cfg),
+        _filter(kept, len(rollouts.scores_S), cfg.algo.filter),
+        *_components(rollouts.scores_S, known, cfg),
+        _capable(capability(rollouts, cfg.rollout.group_size)),
+        _cap(known, cfg),
+        _form(known, vocabulary),
+        _ends(rollouts),
+        _swapped(known, cfg),
+    ]
+
+
+def _filter(kept: int, n: int, rule: str) -> Check:
+    """The filter leaves something to train on."""
+    return Check(
+        "filter-keeps",
+        "",
+        f"a sample that passes algo.filter; refused from {MANY} samples on",
+        f"{kept} of {n}" if rule else "no filter",
+        kept > 0 if rule else None,
+        "a filter that nothing passes empties step after step, and nothing is trained",
+        0.0,
+        "zero-signal-groups",
+        n >= MANY,
+    )
+
+
+def _atoms(scores: Sequence[Score], cfg: RunConfig) -> list[Check]:
+    """The reward takes many values, or only its extremes."""
+    totals = [round(x.total, 6) for x in scores if x.total is not None]
+    if not totals:
+        return []
+    counts = Counter(totals)
+    branches = {round(x.total, 6): x.branch for x in scores if x.total is not None}
+    ends = {0.0, min(totals), max(totals), round(full_marks(cfg.reward), 6)}
+    inner = max(((n, v) for v, n in counts.items() if v not in ends), default=(0, 0.0))
+    share = inner[0] / len(totals)
+    top = ", ".join(f"{v:g} ({branches[v]}) {n}" for v, n in counts.most_common(5))
+    flat = len(counts) == 1
+    return [
+        Check(
+            "reward-varies",
+            "",
+            f"more than one value; refused from {MANY} samples on",
+            f"{len(counts)} values in {len(totals)} samples",
+            not flat,
+            "a reward that is always the same teaches nothing",
+            0.0,
+            "reward-floor",
+            flat and len(totals) >= MANY,
+        ),
+        Check(
+            "reward-atoms",
+            "",
+            f"at most {ATOM_WARN:.0%} at one value between the extremes; refused above "
+            f"{ATOM_REFUSE:.0%}",
+            f"{share:.0%}; the most frequent: {top}",
+            share <= ATOM_WARN,
+            "most samples at one value in between: a branch that pays the same whatever was done",
+            ATOM_WARN,
+            "reward-bug",
+            share > ATOM_REFUSE,
+        ),
+    ]
+
+
+def _components(scores: Sequence[Score], known: Known, cfg: RunConfig) -> list[Check]:
+    """Each component with a weight has more than one value over samples and known answers."""
+    weights = {c.name: c.weight for c in components_of(cfg.reward)}
+    seen = [*scores, *known.own, *known.swapped, *known.poor]
+    names = sorted({name for x in seen for name in x.components})
+    dead = [
+        name
+        for name in names
+        if weights.get(name, 1.0) > 0
+        and name != "penalty"
+        and len({round(x.components[name], 9) for x in seen if name in x.components}) == 1
+    ]
+    proved = bool(known.own) and len(seen) >= MANY
+    return [
+        Check(
+            "components-vary",
+            "",
+            "each component differs between samples, right answers and wrong ones; refused where "
+            f"there are right answers and {MANY} scores",
+            "all do" if not dead else f"constant: {', '.join(dead)}",
+            not dead if names else None,
+            "a component that never pays, or always, is not measuring what it is for",
+            0.0,
+            "dead-component",
+            bool(dead) and proved,
+        )
+    ]
+
+
+def _capable(seen: Capability | None) -> Check:
+    return Check(
+        "base-capability",
+        "",
+        f"{MIXED_WARN:.0%} of the problems sometimes solved; never refused",
+        "nothing scored" if seen is None else seen.text(),
+        None if seen is None else seen.mixed >= MIXED_WARN,
+        "problems that are always or never solved teach nothing",
+        MIXED_WARN,
+        "zero-signal-groups",
+        False,
+    )
+
+
+def _cap(known: Known, cfg: RunConfig) -> Check:
+    """Right answers fit below the generation limit."""
+    lengths, longest = known.lengths, cfg.rollout.max_tokens
+    high = float(np.percentile(lengths, 95)) if lengths else 0.0
+    over = sum(n > longest for n in lengths) / max(1, len(lengths))
+    return Check(
+        "answers-fit",
+        "",
+        f"95% of the references within {CAP_WARN:.0%} of {longest} tokens; "
+        + _unless_tests(cfg, f"refused when {CAP_REFUSE:.0%} do not fit"),
+        "no references" if not lengths else f"{high:.0f} tokens; {over:.0%} do not fit",
+        high <= CAP_WARN * longest if lengths else None,
+        "a cap below the answers decides the reward by length",
+        CAP_WARN,
+        "completion-cap",
+        over >= CAP_REFUSE and bool(lengths) and tested(cfg),
+    )
+
+
+def _form(known: Known, vocabulary: int) -> Check:
+    """Reference solutions are likely text for the base, in the form in which it is asked."""
+    limit = math.log(vocabulary) + 3.0
+    seen = float(np.mean(known.surprise)) if known.surprise else math.nan
+    plain = f"; {known.plain:.2f} without the chat template" if known.plain is not None else ""
+    better = known.plain is not None and known.plain < seen - 0.5
+    return Check(
+        "reference-surprise",
+        "",
+        f"at most {SURPRISING:g} nat a token, chat no worse than plain text by 0.5; refused above "
+        f"{limit:.1f}",
+        "no references that fit" if not known.surprise else f"{seen:.2f} nat a token{plain}",
+        seen <= SURPRISING and not better if known.surprise else None,
+        "right answers are unlikely in this form: template, end marker or language is not the "
+        "model's",
+        SURPRISING,
+        "template-or-eos",
+        seen > limit,
+    )
+
+
+def _ends(rollouts: Rollouts) -> Check:
+    """Completions end by themselves."""
+    samples = rollouts.samples_S
+    cut = sum(x.finish == "length" for x in samples) / len(samples)
+    return Check(
+        "completions-end",
+        "",
+        "fewer than all cut at the limit; never refused",
+        f"{cut:.0%} cut",
+        cut < 1.0,
+        "no completion ends by itself: the end token is not learned, or the limit is too low",
+        0.0,
+        "completion-cap",
+        False,
+    )
+
+
+def _swapped(known: Known, cfg: RunConfig) -> Check:
+    """A right answer to another problem earns next to nothing."""
+    totals = [x.total for x in known.swapped if x.total is not None]
+    share = float(np.mean(totals)) / full_marks(cfg.reward) if totals else 0.0
+    limit = _unless_tests(cfg, f"refused above {SWAPPED_REFUSE:.0%}")
+    return Check(
+        "swapped-answers",
+        "",
+        f"another problem's solution earns at most {SWAPPED_WARN:.0%} of full marks; {limit}",
+        f"{share:.0%} over {len(totals)} pairs" if totals else "no references",
+        share <= SWAPPED_WARN if totals else None,
+        "a reward that does not look at the problem pays for form",
+        SWAPPED_WARN,
+        "reward-bug",
+        tested(cfg) and share > SWAPPED_REFUSE,
+    )
+
+
+def tested(cfg: RunConfig) -> bool:
+    """Whether the reward runs tests, so that a reference is what it asks for."""
+    return any(part.use == "code" for part in components_of(cfg.reward))
+
+
+def _unless_tests(cfg: RunConfig, limit: str) -> str:
+    return limit if tested(cfg) else "never refused for a reward without tests"

@@ -1,0 +1,146 @@
+"""Preflight: every run is proved before its first step, at start, resume and fork.
+
+Data, scores, groups, text, rows, log-probs, update, engine and schedule are each held against what
+any healthy run must show; `checks.CAUSES` names what a violation points to. Exact invariants refuse
+the run; statistics warn, and refuse past a stated limit; `train.override` lets a run start by the
+name of a check, and says so in its record. A run is bit-identical with and without. Left out: the
+reward's own probes (`pawl.rewards.calibrate`), which run when the session opens.
+
+Run: `pawl check CONFIG`, or any `pawl train`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+
+import torch
+
+from pawl.checks import Check
+from pawl.config.tree import nearest
+from pawl.errors import PawlError
+from pawl.models import checkpoint
+from pawl.preflight import (
+    base as check_base,
+)
+from pawl.preflight import (
+    data as check_data,
+)
+from pawl.preflight import (
+    samples as check_samples,
+)
+from pawl.preflight import (
+    update as check_update,
+)
+from pawl.preflight.probe_batch import Sampled, credited, drawn_next, sample
+from pawl.preflight.probe_update import Moved, move
+from pawl.preflight.reference_answers import known_answers
+from pawl.rewards.calibrate import CALIBRATION
+from pawl.train.progress import Progress
+from pawl.train.session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class Proved:
+    """A preflight that did not refuse: its checks, and what to do about a weak base."""
+
+    checks: list[Check]
+    advice: list[str]
+
+
+def prove(s: Session, progress: Progress) -> Proved:
+    """Check everything and write preflight.jsonl; raises PawlError (exit 2) when refused."""
+    began = time.perf_counter()
+    s.display.phase("preflight")
+    rows, base = run_checks(s, progress)
+    checks = overridden(rows, s.cfg.train.override)
+    s.run.preflight([asdict(check) | {"step": progress.step} for check in checks])
+    seconds = time.perf_counter() - began
+    failed = [c for c in checks if c.passed is False]
+    s.run.event(
+        "preflight",
+        step=progress.step,
+        held=sum(c.passed is True for c in checks),
+        failed=[c.name for c in failed if not c.overridden],
+        overridden=[c.name for c in failed if c.overridden],
+        host={"time_s": seconds},
+    )
+    require(checks, s.cfg.train.override)
+    for check in failed:
+        word = "overridden" if check.overridden else "warning"
+        s.display.note(f"preflight, {word}: {check.name}: {check.observed} ({check.meaning})")
+    if base is not None:
+        s.display.note(base.text())
+    advice = [] if base is None else base.advice()
+    for line in advice:
+        s.display.note(f"the base is weak for these problems: {line}")
+    return Proved(checks, advice)
+
+
+def run_checks(s: Session, progress: Progress) -> tuple[list[Check], check_base.Capability | None]:
+    """All checks, causes before their consequences, and what the base can do."""
+    cfg, fp32 = s.cfg, s.policy.dtype not in (torch.bfloat16, torch.float16)
+    held_out = [*s.held_out, *s.families]
+    s.engine.sync_weights(s.policy, progress.updates)
+    checks = check_data.of_data(s.train, held_out, s.pools, cfg.seed)
+    found_in = progress.loaded
+    lost = None if found_in is None else checkpoint.unlike(found_in, s.policy, s.optimizer)
+    checks.append(check_update.of_load(lost))
+    found = sample(s, drawn_next(s, progress.stage, progress.drawn_in[progress.stage]))
+    made = credited(s, found, progress.kl_coef)
+    prompts = s.encoder.encode_many([group.problem for group in found.rollouts.groups])
+    bos = s.policy.tokenizer.bos_token_id
+    checks += check_samples.of_scores(found, made, cfg.reward.max_missing_frac)
+    checks += check_samples.of_reward(found)
+    checks += check_samples.of_groups(found, made, cfg, prompts)
+    checks += check_samples.of_text(found, s.policy, cfg, prompts, -1 if bos is None else bos)
+    checks += check_samples.of_rows(found, fp32)
+    checks += check_update.of_policy(found, fp32)
+    moved = moves(s, found, progress)
+    if isinstance(moved, Moved):
+        checks += check_update.of_update(moved, cfg, progress.step == 0, not fp32)
+    else:
+        checks.append(moved)
+    checks += check_update.of_schedule(cfg, s.total_updates)
+    known = known_answers(s)
+    checks += check_base.of_base(found.rollouts, known, made.kept, cfg, len(s.policy.tokenizer))
+    return checks, check_base.capability(found.rollouts, cfg.rollout.group_size)
+
+
+def moves(s: Session, found: Sampled, progress: Progress) -> Moved | Check:
+    """The trial updates, or the check that they failed: an infinite gradient stops them."""
+    try:
+        return move(s, found, progress.kl_coef, progress.updates)
+    except PawlError as e:
+        meaning = "one infinite gradient destroys every weight"
+        wanted = "a finite gradient"
+        return Check("gradient-finite", "", wanted, e.what, False, meaning, 0.0, "non-finite")
+
+
+def overridden(checks: Sequence[Check], names: Sequence[str]) -> list[Check]:
+    """The checks, those that fail and are named in `names` marked."""
+    return [
+        replace(c, overridden=c.passed is False and c.refuses and c.name in names) for c in checks
+    ]
+
+
+def require(checks: Sequence[Check], names: Sequence[str] = ()) -> None:
+    """Raises PawlError when a check refuses the run, or when an override names none."""
+    known = [*dict.fromkeys(c.name for c in checks), CALIBRATION]
+    for name in names:
+        if name not in known:
+            meant = nearest(name, known, [])
+            hint = f"did you mean {meant}?" if meant else f"the checks are: {', '.join(known)}"
+            raise PawlError(f"`train.override` names no check: {name}", "train.override", hint)
+    failed = [c for c in checks if c.passed is False and c.refuses and not c.overridden]
+    if not failed:
+        return
+    lines = [f"{c.name} [{c.cause}]: expected {c.expected}; observed {c.observed}" for c in failed]
+    first = failed[0]
+    raise PawlError(
+        f"preflight refuses the run, {len(failed)} of {len(checks)} checks failed\n"
+        + "\n".join(f"  {line}" for line in lines),
+        first.cause,
+        f"{first.meaning}; to start all the same: train.override=[{first.name}]",
+    )

@@ -1,0 +1,1 @@
+"""Runs candidates: isolation tiers, canaries, one verifier per language."""

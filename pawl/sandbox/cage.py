@@ -1,0 +1,240 @@
+"""One slot in which candidates run, one after the other: its warden, its uid, its folder.
+
+The warden (`warden.py`) starts, watches and clears away each candidate; this side sends requests,
+decides what is a fault of the machine, and repeats those once. Left out: which tier to use
+(`sandbox.py`), the languages (`python.py`, `ocaml.py`), parallelism (one slot per worker).
+Standard library only.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Protocol
+
+from pawl.sandbox import cell, cgroup, landlock, lease, proctree, visible, warden, watch
+from pawl.types import Tier
+
+TMP_BYTES, TMP_INODES, TASKS = 64 << 20, 4096, 96
+_BOOT = "import sys; sys.path.insert(0, sys.argv[1]); import pawl.sandbox.warden as w; w.main({})"
+
+
+class Limits(Protocol):
+    """The part of `SandboxConfig` that a sandbox reads (any object with these attributes)."""
+
+    tier: Any
+    allow_unsafe: bool
+    cpu_s: float
+    wall_s: float
+    memory_mb: int
+    output_kb: int
+
+
+class Sandbox:
+    """One slot in one tier. Use as a context manager, or call `close()`."""
+
+    def __init__(self, limits: Limits, tier: Tier, warm: bool = False) -> None:
+        self.limits, self.tier, self.warm = limits, tier, warm
+        self.python = visible.candidate_python()
+        self.programs: tuple[Path, ...] = (self.python,)
+        self.notes: list[str] = []
+        self.refused: list[str] = []
+        self._claim: socket.socket | None = None
+        self._sock: socket.socket | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._plan: cell.Plan | None = None
+        self._tools: dict[str, Path] = {}
+        for name in ("driver.py", "fork_server.py"):
+            self.add_tool(name, visible.PACKAGE / "rewards" / name)
+
+    def __enter__(self) -> Sandbox:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def describe(self) -> dict[str, str]:
+        """Tier, limits and layers in words, for run.json."""
+        limits = self.limits
+        return {
+            "tier": self.tier,
+            "start": "warm" if self.warm else "cold",
+            "python": str(self.python),
+            "limits": f"{limits.cpu_s:g} s CPU, {limits.wall_s:g} s wall, {limits.memory_mb} MiB",
+            "uid": "pool" if self._claim else "caller",
+            "notes": "; ".join(self.notes),
+            "refused": "; ".join(self.refused),
+        }
+
+    def add_tool(self, name: str, source: Path) -> None:
+        """Show `source` to candidates as {box}/name."""
+        if self._tools.get(name) != source:
+            self._tools[name] = source
+            if self._plan is not None:
+                _install(source, Path(self._plan.root, "box", name))
+
+    def add_program(self, program: Path) -> None:
+        """Make a program and its prefix visible to candidates (needed outside /usr only)."""
+        if program not in self.programs:
+            before = visible.extra_paths(self.programs)
+            self.programs = (*self.programs, program)
+            if visible.extra_paths(self.programs) != before:
+                self._drop()  # the next run starts a warden with the wider view
+
+    def judge_python(self, request: bytes) -> tuple[watch.Ended, bool]:
+        """Run one driver request; the Ended holds a `fault` when no verdict can be trusted."""
+        argv = [str(self.python), "-s", "-S", "{box}/driver.py"]
+        return self.judge(argv, {}, request, handshake=b"H\n", warm=self.warm)
+
+    def judge(
+        self,
+        argv: list[str],
+        files: dict[str, bytes],
+        stdin: bytes,
+        handshake: bytes,
+        warm: bool = False,
+    ) -> tuple[watch.Ended, bool]:
+        """(ending, retried). A run that lacks the handshake, or that only the wall clock stopped,
+        is repeated once, alone on this machine as far as Pawl goes; then it is a fault."""
+        with lease.quiet(alone=False):
+            ended = self.run(argv, files, stdin, warm)
+        if not _faulty(ended, handshake):
+            return ended, False
+        with lease.quiet(alone=True):
+            ended = self.run(argv, files, stdin, warm)
+        ended.fault = _faulty(ended, handshake)
+        return ended, True
+
+    def run(
+        self, argv: list[str], files: dict[str, bytes], stdin: bytes, warm: bool = False
+    ) -> watch.Ended:
+        """One program in an empty folder with `files`; {box} in argv is the tools' folder."""
+        limits = self.limits
+        request = {
+            "argv": argv, "files": files, "stdin": stdin, "warm": warm,
+            "cpu": float(limits.cpu_s), "wall": float(limits.wall_s),
+            "cap": limits.output_kb << 10,
+        }  # fmt: skip
+        try:
+            if self._sock is None:
+                self._open()
+            assert self._sock is not None
+            warden.send(self._sock, request)
+            answer = warden.receive(self._sock)
+        except OSError as error:
+            answer = None
+            self._drop()
+            return watch.Ended(fault=f"sandbox: {error}")
+        if answer is None:
+            self._drop()
+            return watch.Ended(fault="sandbox: the helper process died")
+        return watch.Ended(**answer)
+
+    def left_over(self) -> str:
+        """Processes of earlier candidates that still run after 1 s, in words; "" for none."""
+        for _ in range(100):
+            left = self._left_now()
+            if not left:
+                break
+            time.sleep(0.01)  # what a candidate started is reaped a moment after it
+        return left
+
+    def _left_now(self) -> str:
+        pids = proctree.descendants(self._process.pid) if self._process is not None else []
+        if self._claim is not None:
+            pids += proctree.owned_by(self._uid)
+        found = sorted(set(pids))
+        own = 4 if self.warm else 0  # the fork server, its parent, the two processes of bubblewrap
+        return ", ".join(f"pid {pid}" for pid in found) if len(found) > own else ""
+
+    def close(self) -> None:
+        """End the warden and everything it started; nothing stays behind."""
+        self._drop()
+        if self._claim is not None:
+            self._claim.close()
+            self._claim = None
+
+    def _open(self) -> None:
+        """Make the folder, start the warden, and hand it the plan."""
+        if self._claim is None and os.getuid() == 0 and self.tier != "unsafe":
+            self._claim, self._uid = lease.claim_uid()
+        lease.clear_stale()
+        root = tempfile.mkdtemp(prefix=f"pawl-{os.getpid()}-", dir="/tmp")
+        os.chmod(root, 0o755)
+        for name in ("box", "work"):
+            os.mkdir(f"{root}/{name}", 0o755)
+        for name, source in self._tools.items():
+            _install(source, Path(root, "box", name))
+        extra = visible.extra_paths(self.programs)
+        self._plan = cell.Plan(
+            tier=self.tier,
+            root=root,
+            uid=self._uid if self._claim else -1,
+            memory=self.limits.memory_mb << 20,
+            tasks=TASKS,
+            tmp_bytes=TMP_BYTES,
+            tmp_inodes=TMP_INODES,
+            bwrap=shutil.which("bwrap") or "bwrap",
+            extra=extra,
+            masked=visible.masked_paths(extra),
+            readable=visible.readable_paths(),
+            abi=landlock.kernel_abi() if self.tier == "landlock" else 0,
+            group=f"pawl-{os.getpid()}-{time.monotonic_ns()}",
+        )
+        ours, theirs = socket.socketpair()
+        boot = _BOOT.format(theirs.fileno())
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", boot, str(visible.PACKAGE.parent)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            pass_fds=[theirs.fileno()],
+            start_new_session=True,
+        )
+        theirs.close()
+        self._sock = ours
+        warden.send(ours, asdict(self._plan))
+        hello = warden.receive(ours)
+        if hello is None:
+            raise ConnectionError("the helper process did not start")
+        self.notes = [hello["cgroup"] or "memory and tasks capped by cgroup"]
+        self.notes += [] if self.tier != "bubblewrap" or hello["own_tmp"] else ["/tmp by polling"]
+
+    def _drop(self) -> None:
+        if self._sock is not None:
+            self._sock.close()
+            self._sock = None
+        if self._process is not None:
+            try:
+                self._process.wait(10)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+            self._process = None
+        if self._plan is not None:  # the warden does both; this is for one that was killed
+            shutil.rmtree(self._plan.root, ignore_errors=True)
+            for controller in ("memory", "pids", "."):
+                cgroup.remove_folder(cgroup.ROOT / controller / self._plan.group)
+            self._plan = None
+
+
+def _faulty(ended: watch.Ended, handshake: bytes) -> str:
+    if ended.fault:
+        return ended.fault
+    if ended.stop == "wall":
+        return "only the wall clock stopped it (it waited, or the machine was too busy)"
+    if not ended.out.startswith(handshake):
+        said = ended.err.decode("utf-8", "replace").strip() or f"status {ended.rc}"
+        return f"the sandbox did not start: {said[:200]}"
+    return ""
+
+
+def _install(source: Path, target: Path) -> None:
+    shutil.copyfile(source, target)
+    os.chmod(target, 0o755)

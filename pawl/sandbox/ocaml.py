@@ -1,0 +1,186 @@
+"""Check an OCaml candidate: compile it behind its interface, call it, compare what it returned.
+
+Three files inside the sandbox: sol.mli (the signature), sol.ml (the candidate) and drv.ml (the
+calls, through `Sol.f`), so that nothing the candidate shadows or redefines reaches the tests.
+Expected values are written by a trusted build of the same kind and never enter a candidate's
+sandbox. Always bytecode. Left out: the helpers' build (`ocaml_tools.py`), paying (`code.py`).
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+from pawl.errors import PawlError
+from pawl.sandbox import verdict as rules
+from pawl.sandbox.cage import Sandbox
+from pawl.sandbox.extract import variants
+from pawl.sandbox.ocaml_report import Report, equal, not_built, read
+from pawl.sandbox.ocaml_tools import toolchain
+from pawl.sandbox.verdict import Verification
+from pawl.sandbox.visible import PACKAGE
+from pawl.sandbox.watch import Ended
+from pawl.types import Problem, Tier, Verdict
+
+
+def verify_ocaml(sandbox: Sandbox, problem: Problem, text: str, end_marker: str) -> Verification:
+    """Run all cases of an OCaml problem against one completion; raises PawlError on a bad case."""
+    expected, fault = expected_dumps(sandbox, problem)
+    if fault:
+        return _fault(fault, sandbox.tier, 0.0, True)
+    name = problem.entry_point
+    readings = list(variants(text, problem.head, end_marker, indent=False)) or [""]
+    defines = re.compile(rf"^\s*(?:let|and|external)\s+(?:rec\s+)?{re.escape(name)}\b", re.M)
+    readings.sort(key=lambda reading: "```" in reading or not defines.search(reading))
+    ended, retried = _check(sandbox, name, readings, problem.signature, _driver(problem))
+    facts = (sandbox.tier, ended.wall * 1000, retried)
+    if ended.fault:
+        return _fault(ended.fault, *facts)
+    report = read(ended)
+    if report.built:
+        silent = rules.unanswered(ended)
+        cases = [
+            _judge(report.answers.get(str(i)), want, case.close, silent)
+            for i, (case, want) in enumerate(zip(problem.cases, expected, strict=True))
+        ]
+        found, message = rules.overall(cases)
+        passed = tuple(case.passed for case in cases)
+        values = tuple(case.value for case in cases)
+        return Verification(
+            found, passed, values, 1.0, True, False, 0, message,
+            tier=facts[0], time_ms=facts[1], retried=retried,
+        )  # fmt: skip
+    trouble = _not_the_candidates(sandbox, problem, report, ended)
+    if trouble:
+        return _fault(trouble, *facts)
+    return not_built(report, ended, len(problem.cases), *facts)
+
+
+def expected_dumps(sandbox: Sandbox, problem: Problem) -> tuple[tuple[str, ...], str]:
+    """(expected values in the dump's form, fault): a trusted build, typed by the signature.
+
+    Raises PawlError when an expected value does not fit the signature or has no plain form.
+    """
+    where = problem.where or problem.id
+    key = (problem.signature, tuple(case.expected for case in problem.cases))
+    known = _EXPECTED.get(key)
+    if known is not None:
+        return known, ""
+    kind = _result_type(problem.signature, where)
+    driver = "\n".join(
+        f"let () = Pawl_dump.run {i} (fun () -> (({case.expected}) : {kind}))"
+        for i, case in enumerate(problem.cases)
+    )
+    ended, _ = _check(sandbox, "", [""], "", driver)
+    report = read(ended)
+    if ended.fault or not report.built and not _works(sandbox):
+        return (), ended.fault or "the OCaml compiler does not work: " + rules.clean(report.errors)
+    if not report.built:
+        message = rules.clean(report.errors)
+        raise PawlError(f"an expected value does not fit {kind}: {message}", where)
+    out = []
+    for i, case in enumerate(problem.cases):
+        what, value = report.answers.get(str(i), ("", ""))
+        if what != "R":
+            raise PawlError(f"expected value {case.expected[:60]!r} has no plain form", where)
+        out.append(value)
+    if len(_EXPECTED) > 20_000:
+        _EXPECTED.clear()
+    _EXPECTED[key] = tuple(out)
+    return tuple(out), ""
+
+
+_EXPECTED: dict[tuple[str, tuple[str, ...]], tuple[str, ...]] = {}
+
+
+def _check(
+    sandbox: Sandbox, entry: str, readings: list[str], interface: str, driver: str
+) -> tuple[Ended, bool]:
+    tools = toolchain()
+    sandbox.add_program(tools.ocamlc)
+    sandbox.add_tool("ocaml_check.sh", PACKAGE / "rewards" / "ocaml_check.sh")
+    for name in ("pawl_dump.cmi", "pawl_dump.cmo", *(["mlcheck"] if tools.checker else [])):
+        sandbox.add_tool(name, tools.folder / name)
+    checker = {"native": "{box}/mlcheck", "bytecode": f"{tools.ocamlrun} {{box}}/mlcheck"}
+    half = str(max(1, int(sandbox.limits.cpu_s / 2)))
+    argv = ["/bin/sh", "{box}/ocaml_check.sh", str(tools.ocamlc), str(tools.ocamlrun), "{box}"]
+    argv += [entry, half, checker.get(tools.checker, "")]
+    files = {f"{i}.ml": _bytes(reading) for i, reading in enumerate(readings)}
+    files |= {
+        "sol.mli": _bytes(interface + "\n"),
+        "drv.ml": _bytes(driver + "\n;; Pawl_dump.finish ()"),
+    }
+    return sandbox.judge(argv, files, b"", handshake=b"H\n")
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _judge(
+    answer: tuple[str, str] | None, want: str, close: bool, silent: tuple[Verdict, str]
+) -> rules.Case:
+    if answer is None:
+        return rules.Case(False, *silent)
+    what, text = answer
+    if what == "R":
+        same = equal(text, want, close)
+        return rules.Case(same, "wrong", "" if same else f"returned {text[:120]}", text)
+    kind, _, message = text.partition(" ")
+    name: Verdict = "unserialisable" if kind == "unserialisable" else "exception"
+    return rules.Case(False, "memory" if kind == "memory" else name, message)
+
+
+def _not_the_candidates(sandbox: Sandbox, problem: Problem, report: Report, ended: Ended) -> str:
+    """Why a failed build is not the candidate's doing, "" when it is.
+
+    A message about the candidate names its file. Anything else (a missing standard library, a
+    full disk, a test that does not compile) is settled by building a trusted stub of the same
+    interface with the same tests; a candidate can forge file names, so they are no proof.
+    """
+    if 'File "sol.ml"' in report.errors or report.status >= 128 or ended.stop:
+        return ""
+    stub = f"let {problem.entry_point} x = Obj.magic x"
+    control, _ = _check(sandbox, "", [stub], problem.signature, _driver(problem))
+    if control.fault:
+        return control.fault
+    told = read(control)
+    return "" if told.built else "the tests do not compile: " + rules.clean(told.errors)
+
+
+def _works(sandbox: Sandbox) -> bool:
+    """True when an empty program builds."""
+    control, _ = _check(sandbox, "", [""], "", "")
+    return not control.fault and read(control).built
+
+
+def _driver(problem: Problem) -> str:
+    name = problem.entry_point
+    lines = [f"let {name} = Sol.{name}"]
+    for i, case in enumerate(problem.cases):
+        lines.append(f"let () = Pawl_dump.run {i} (fun () -> ({case.input}))")
+    return "\n".join(lines)
+
+
+def _fault(reason: str, tier: Tier, time_ms: float, retried: bool) -> Verification:
+    return Verification(
+        "infra_error", message=rules.clean(reason), tier=tier, time_ms=time_ms, retried=retried
+    )
+
+
+@lru_cache(maxsize=65536)
+def _result_type(signature: str, where: str) -> str:
+    """What is right of the last arrow that stands in no bracket of `val name : type`."""
+    match = re.search(r"\bval\s+[^\s:]+\s*:", signature)
+    if match is None:
+        raise PawlError(f"signature {signature[:60]!r} is not `val name : type`", where)
+    kind = signature[match.end() :].strip()
+    depth, start = 0, 0
+    for i, letter in enumerate(kind):
+        depth += (letter in "([{<") - (letter in ")]}")
+        if letter == ">" and kind[i - 1] == "-":
+            if depth == 0:
+                start = i + 1
+        elif letter == ">":
+            depth -= 1
+    return kind[start:].strip()

@@ -1,0 +1,123 @@
+"""The OCaml toolchain: where it is, which version, and our two helpers built for it.
+
+`pawl_dump` (writes results) and `mlcheck` (counts type errors) are compiled once into
+$XDG_CACHE_HOME/pawl, keyed by compiler version and source hash. Left out: checking candidates
+(`ocaml.py`). Only trusted sources are compiled here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from pawl.errors import PawlError
+from pawl.sandbox.visible import PACKAGE
+
+_SOURCES = PACKAGE / "rewards"
+_ENV_ONLY = "let (_, _, _, env{}) = Typemod.type_structure env items in env"
+# 4.13 and older give 4 parts; 4.14 and 5.x put the shape before the environment
+_VARIANTS = (
+    _ENV_ONLY.format(""),
+    "let (_, _, _, _, env) = Typemod.type_structure env items in env",
+)
+_HINT = "apt-get install ocaml-nox ocaml-compiler-libs"
+
+
+@dataclass(frozen=True, slots=True)
+class Toolchain:
+    """ocamlc and ocamlrun, the version, our built helpers, and what could not be had."""
+
+    ocamlc: Path
+    ocamlrun: Path
+    version: str
+    folder: Path
+    checker: str  # "native", "bytecode" or "" when it could not be built
+    note: str = ""
+
+
+@cache
+def toolchain() -> Toolchain:
+    """Find the compiler and build the helpers (about 2 s the first time); raises PawlError."""
+    found = shutil.which("ocamlc.opt") or shutil.which("ocamlc")
+    if found is None:
+        raise PawlError("no OCaml compiler (ocamlc) on this machine", "PATH", _HINT)
+    ocamlc = Path(found).resolve()
+    ocamlrun = ocamlc.parent / "ocamlrun"
+    version = _run([str(ocamlc), "-version"], Path("/")).strip()
+    if not re.match(r"[45]\.\d+", version):
+        raise PawlError(f"ocamlc says that its version is {version!r}", str(ocamlc), _HINT)
+    sources = [_SOURCES / name for name in ("dump.ml", "mlcheck.ml")]
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in [*sources, Path(__file__)]))
+    folder = _cache() / f"ocaml-{version}-{digest.hexdigest()[:16]}"
+    if not (folder / "complete").exists():
+        _build(folder, ocamlc, version)
+    checker = (folder / "complete").read_text()
+    note = "" if checker else f"type errors are not counted ({_HINT})"
+    return Toolchain(ocamlc, ocamlrun, version, folder, checker, note)
+
+
+def _cache() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    folder = Path(base) / "pawl"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PawlError(
+            f"cannot make the cache folder ({error.strerror})", str(folder), "set XDG_CACHE_HOME"
+        ) from error
+    return folder
+
+
+def _build(folder: Path, ocamlc: Path, version: str) -> None:
+    """Compile into a sibling folder, then rename: nobody sees a half-built cache."""
+    work = Path(tempfile.mkdtemp(dir=folder.parent))
+    try:
+        shutil.copyfile(_SOURCES / "dump.ml", work / "pawl_dump.ml")
+        _run([str(ocamlc), "-w", "-a", "-c", "pawl_dump.ml"], work)
+        (work / "complete").write_text(_build_checker(work, ocamlc, version))
+        os.chmod(work, 0o755)
+        os.rename(work, folder)
+    except OSError:
+        if not (folder / "complete").exists():  # else another process was faster
+            raise
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _build_checker(work: Path, ocamlc: Path, version: str) -> str:
+    template = (_SOURCES / "mlcheck.ml").read_text()
+    old = tuple(map(int, version.split(".")[:2])) < (4, 14)
+    native = ocamlc.with_name("ocamlopt.opt")
+    ways = [
+        ("native", str(native), "ocamlcommon.cmxa"),
+        ("bytecode", str(ocamlc), "ocamlcommon.cma"),
+    ]
+    for kind, compiler, library in ways:
+        for variant in _VARIANTS if old else reversed(_VARIANTS):
+            (work / "mlcheck.ml").write_text(
+                template.replace("= TYPE_STRUCTURE\n", f"= {variant}\n")
+            )
+            try:
+                _run([compiler, "-w", "-a", "-I", "+compiler-libs", library, "mlcheck.ml",
+                      "-o", "mlcheck"], work)  # fmt: skip
+            except PawlError:
+                continue
+            return kind
+    return ""
+
+
+def _run(argv: list[str], folder: Path) -> str:
+    try:
+        done = subprocess.run(argv, cwd=folder, capture_output=True, text=True, timeout=120)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise PawlError(f"{argv[0]} cannot be run ({error})", "ocaml", _HINT) from error
+    if done.returncode:
+        raise PawlError(f"{argv[0]} failed: {done.stderr.strip()[:300]}", "ocaml", _HINT)
+    return done.stdout

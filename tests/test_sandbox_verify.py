@@ -1,0 +1,293 @@
+"""The verifiers on real programs: forms of a completion, values, type errors, references."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+from attack_runner import OCAML, PYTHON, limits
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pawl.errors import PawlError
+from pawl.problems.load import open_problems
+from pawl.rewards.code import verify
+from pawl.sandbox import driver
+from pawl.sandbox.python import decode, equal
+from pawl.sandbox.tiers import Sandbox, open_sandbox
+from pawl.types import Case, Problem
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "problems"
+MARK = "(* END *)"
+needs_ocaml = pytest.mark.skipif(shutil.which("ocamlc") is None, reason="no OCaml here")
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[Sandbox]:
+    try:
+        opened = open_sandbox(limits(cpu_s=4.0, wall_s=60.0, memory_mb=1024))
+    except PawlError as error:
+        pytest.skip(str(error))
+    with opened:
+        yield opened
+
+
+BODY = "List.fold_left (fun a x -> if x mod 2 = 0 then a + x * x else a) 0 xs"
+OCAML_RIGHT = {
+    "body": f"  {BODY}\n",
+    "whole": f"let solve (xs : int list) : int = {BODY}\n",
+    "fence": f"```ocaml\nlet solve xs = {BODY}\n```\n",
+    "bare fence": f"```\nlet solve xs = {BODY}\n```",
+    "fenced body": f"```ocaml\n  {BODY}\n```",
+    "open fence": f"```ocaml\nlet solve xs = {BODY}\n",
+    "closed by a fence": f"let solve xs = {BODY}\n```\nThis sums the squares.",
+    "prose around": f"Here it is:\n```ocaml\nlet solve xs = {BODY}\n```\nIt folds.",
+    "marker": f"{BODY}\n{MARK}",
+    "after the marker": f"{BODY}\n{MARK}\nlet solve = 1 (",
+    "marker in a string": f'let s = "{MARK}"\nlet solve xs = ignore s; {BODY}',
+    "fence in a string": f'let s = "\n```\n"\nlet solve xs = ignore s; {BODY}',
+    "helper of the same name": "let rec solve a = function [] -> a | x :: t ->\n"
+    "  solve (if x mod 2 = 0 then a + x * x else a) t in\nsolve 0 xs",
+    "local let": f"let even x = x mod 2 = 0 in\nignore even; {BODY}",
+    "exit": f"let die () = exit 3\nlet solve xs = if xs = [99] then die () else {BODY}",
+    "Obj": f"let same x = Obj.obj (Obj.repr x)\nlet solve (xs : int list) : int = same ({BODY})",
+    "assert": f"let solve xs = assert (List.length xs >= 0); {BODY}",
+    "Sys": f"let solve xs = ignore Sys.word_size; {BODY}",
+    "semicolons": f"let solve xs = {BODY};;\n",
+}
+
+
+@needs_ocaml
+@pytest.mark.parametrize("name", OCAML_RIGHT)
+def test_right_ocaml_in_every_form(sandbox: Sandbox, name: str) -> None:
+    found = verify(sandbox, OCAML, OCAML_RIGHT[name], MARK)
+    assert (found.verdict, found.types, found.compiled) == ("pass", 1.0, True), found.message
+
+
+PYTHON_RIGHT = {
+    "body": "    return sum(x * x for x in xs if x % 2 == 0)\n",
+    "unindented body": "total = sum(x * x for x in xs if x % 2 == 0)\nreturn total\n",
+    "one line": " return sum(x * x for x in xs if x % 2 == 0)",
+    "whole": "def solve(xs):\n    return sum(x * x for x in xs if x % 2 == 0)\n",
+    "fence": "```python\ndef solve(xs):\n    return sum(x * x for x in xs if x % 2 == 0)\n```\n",
+    "prose around": "Sure!\n```py\ndef solve(xs):\n    return sum(x*x for x in xs if x%2==0)\n```",
+    "after the marker": "    return sum(x * x for x in xs if x % 2 == 0)\n# END\nnothing more (",
+    "exit": "import sys\ndef solve(xs):\n    if xs == [99]: sys.exit(0)\n"
+    "    return sum(x * x for x in xs if x % 2 == 0)\n",
+    "os": "import os\ndef solve(xs):\n    assert os.getcwd()\n"
+    "    return sum(x * x for x in xs if x % 2 == 0)\n",
+    "lambda": "solve = lambda xs: sum(x * x for x in xs if x % 2 == 0)",
+    "set by globals": "globals()['solve'] = lambda xs: sum(x * x for x in xs if x % 2 == 0)",
+    "fence in a docstring": 'def solve(xs):\n    """\n```\nx\n```\n    """\n'
+    "    return sum(x * x for x in xs if x % 2 == 0)\n",
+}
+
+
+@pytest.mark.parametrize("name", PYTHON_RIGHT)
+def test_right_python_in_every_form(sandbox: Sandbox, name: str) -> None:
+    found = verify(sandbox, PYTHON, PYTHON_RIGHT[name], "# END")
+    assert (found.verdict, found.types, found.compiled) == ("pass", 1.0, True), found.message
+
+
+WRONG = [
+    (OCAML, "let solve xs = 0", "wrong", 1.0),
+    (OCAML, 'let solve xs = failwith "no"', "exception", 1.0),
+    (OCAML, "let solve xs = exit 0", "exception", 1.0),
+    (OCAML, "let solve xs = (", "compile", 0.0),
+    (OCAML, "I cannot do this.", "compile", 0.0),
+    (OCAML, "", "compile", 0.0),
+    (OCAML, 'let solve xs = "a"', "compile", 0.5),
+    (OCAML, 'let a = 1 + "x"\nlet b = "y" + 1\nlet solve xs = 0', "compile", 1 / 3),
+    (OCAML, 'external f : int -> int = "none"\nlet solve xs = f 0', "compile", 1.0),
+    (OCAML, "let solve xs = \x00", "rejected", 0.0),
+    (PYTHON, "def solve(xs): return 0", "wrong", 1.0),
+    (PYTHON, "def solve(xs): return object()", "unserialisable", 1.0),
+    (PYTHON, "def solve(xs): return bytearray(1 << 40)", "memory", 1.0),
+    (PYTHON, "def solve(xs): return 'x' * 5_000_000", "output", 1.0),
+    (PYTHON, "import os\nos._exit(0)", "exception", 0.5),
+    (PYTHON, "def other(xs): return 0", "exception", 0.5),
+    (PYTHON, "def solve(xs:", "compile", 0.0),
+    (PYTHON, "x" * 200_000, "rejected", 0.0),
+]
+
+
+@needs_ocaml
+@pytest.mark.parametrize(("problem", "text", "verdict", "types"), WRONG)
+def test_wrong_programs(
+    sandbox: Sandbox, problem: Problem, text: str, verdict: str, types: float
+) -> None:
+    found = verify(sandbox, problem, text)
+    accepted = {verdict, "unserialisable"} if verdict == "output" else {verdict}
+    assert found.verdict in accepted, found
+    assert found.types == pytest.approx(types)
+    assert not any(found.passed) or verdict == "wrong"
+
+
+@needs_ocaml
+def test_true_type_errors_are_counted_and_cascades_are_not(sandbox: Sandbox) -> None:
+    text = """
+let f x = x + "a"
+let g y = y ^ 1
+let h = f 3 + g "x"
+let undefined_used = nothing_here 1
+let uses_it = undefined_used + 1
+let solve (xs : int list) : int = List.map (fun x -> x +. 1.) xs
+"""
+    found = verify(sandbox, OCAML, text)
+    assert found.verdict == "compile" and not found.syntax_error
+    assert found.type_errors is not None and 4 <= found.type_errors <= 6
+    assert found.types == pytest.approx(1 / (1 + found.type_errors))
+
+
+@needs_ocaml
+def test_a_compile_bomb_is_bounded_and_no_fault(sandbox: Sandbox) -> None:
+    text = "let f0 x = (x, x)\n"
+    text += "".join(f"let f{i} x = f{i - 1} (f{i - 1} x)\n" for i in range(1, 6))
+    found = verify(sandbox, OCAML, text + "let g = f5 (fun x -> x)\nlet solve xs = ignore g; 0")
+    assert (found.verdict, found.retried, found.types) == ("compile", False, 0.0)
+
+
+@needs_ocaml
+def test_results_of_many_types(sandbox: Sandbox) -> None:
+    rows = [
+        ("int list -> int list", "List.map succ", "solve [1; 2]", "[2; 3]"),
+        ("int -> int list", "fun n -> List.init n Fun.id", "solve 3000", "List.init 3000 Fun.id"),
+        ("int -> float", "fun x -> float_of_int x /. 4.", "solve 1", "0.25"),
+        ("int -> float", "fun _ -> -0.", "solve 1", "0."),
+        ("string -> char option", "fun s -> Some s.[0]", 'solve "\\"a"', "Some '\"'"),
+        ("int -> (int * string) list", 'fun x -> [(x, "\\n")]', "solve 1", '[(1, "\\n")]'),
+        ("float -> float array", "fun x -> [|x; 2.|]", "solve 1.", "[|1.; 2.|]"),
+        ("int -> (int, string) result", "fun x -> Ok x", "solve 1", "Ok 1"),
+        ("'a list -> 'a list", "List.rev", "solve [1; 2]", "[2; 1]"),
+        ("(int -> int) -> int", "fun f -> f 1", "solve succ", "2"),
+        ("unit -> bytes", 'fun () -> Bytes.of_string "x"', "solve ()", 'Bytes.of_string "x"'),
+    ]
+    for kind, body, call, want in rows:
+        problem = replace(
+            OCAML, signature=f"val solve : {kind}", head="", cases=(Case(call, want),)
+        )
+        found = verify(sandbox, problem, f"let solve x = ({body}) x")
+        assert found.verdict == "pass", (kind, found)
+        assert verify(sandbox, problem, "let solve _ = raise Exit").verdict == "exception"
+
+
+@needs_ocaml
+def test_floats_may_be_close_where_the_case_says_so(sandbox: Sandbox) -> None:
+    near = Case("solve [1]", "[0.1 +. 0.2; 1.]", close=True)
+    problem = replace(OCAML, signature="val solve : int list -> float list", cases=(near,))
+    assert verify(sandbox, problem, "let solve _ = [0.3; 1.0000001]").verdict == "pass"
+    assert verify(sandbox, problem, "let solve _ = [0.31; 1.]").verdict == "wrong"
+    exact = replace(problem, cases=(replace(near, close=False),))
+    assert verify(sandbox, exact, "let solve _ = [0.3; 1.]").verdict == "wrong"
+
+
+@needs_ocaml
+def test_a_test_that_does_not_fit_is_the_problems_error(sandbox: Sandbox) -> None:
+    bad = replace(OCAML, cases=(Case("solve [1]", '"text"'),))
+    with pytest.raises(PawlError, match="does not fit int"):
+        verify(sandbox, bad, OCAML_RIGHT["whole"])
+    bad = replace(OCAML, cases=(Case('solve "text"', "1"),))
+    found = verify(sandbox, bad, OCAML_RIGHT["whole"])
+    assert found.verdict == "infra_error" and "tests do not compile" in found.message
+
+
+def test_an_expected_value_that_is_no_literal_is_the_problems_error(sandbox: Sandbox) -> None:
+    with pytest.raises(PawlError, match="not a Python literal"):
+        verify(sandbox, replace(PYTHON, cases=(Case("[1]", "f(1)"),)), PYTHON_RIGHT["whole"])
+
+
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**40), 10**40)
+    | st.floats(allow_nan=False)
+    | st.text()
+    | st.binary()
+    | st.complex_numbers(allow_nan=False)
+    | st.decimals(allow_nan=False)
+    | st.fractions()
+    | st.dates()
+    | st.timedeltas()
+)
+hashable = st.integers() | st.text() | st.tuples(st.integers(), st.text())
+values = st.recursive(
+    scalars,
+    lambda inner: (
+        st.lists(inner)
+        | st.tuples(inner, inner)
+        | st.dictionaries(hashable, inner)
+        | st.sets(hashable)
+        | st.frozensets(hashable)
+    ),
+    max_leaves=12,
+)
+
+
+@given(values)
+def test_values_survive_the_wire(value: object) -> None:
+    text = driver.form(value, 0, [10_000])
+    assert "\n" not in text and text.isascii()
+    back = decode(text)
+    assert back == value and type(back) is type(value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        Counter("abca"), OrderedDict([("b", 1), ("a", 2)]), defaultdict(list, {1: [2]}),
+        deque([1, 2]), Decimal("1.50"), Fraction(1, 3), date(2026, 1, 2),
+        datetime(2026, 1, 2, 3, 4), timedelta(days=1), range(3), bytearray(b"x"),
+        "\ud800 lone", "line\nbreak", math.inf,
+    ],
+)  # fmt: skip
+def test_exact_standard_types_survive_too(value: object) -> None:
+    assert decode(driver.form(value, 0, [10_000])) == value
+
+
+def test_nothing_else_has_a_form() -> None:
+    class Liar(int):
+        def __eq__(self, other: object) -> bool:
+            return True
+
+        __hash__ = int.__hash__
+
+    deep: list[object] = []
+    deep.append(deep)
+    for value in (Liar(1), object(), deep, 1 << 100_000, iter([]), lambda: 0, [0] * 200_000):
+        with pytest.raises(driver.Unserialisable):
+            driver.form(value, 0, [driver.NODES])
+
+
+def test_close_compares_floats_at_any_depth() -> None:
+    assert equal({"a": [1.0000001, (2,)]}, {"a": [1.0, (2,)]}, close=True)
+    assert not equal({"a": [1.1]}, {"a": [1.0]}, close=True)
+    assert not equal([1.0000001], [1.0], close=False)
+    assert not equal([1.0], (1.0,), close=True)
+
+
+SETS = [("humaneval_ocaml", 47), ("humaneval_python", 161), ("mbpp_python", 964)]
+
+
+@pytest.mark.parametrize("every", [12, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("name", "least"), SETS)
+def test_references_of_public_sets_pass(
+    sandbox: Sandbox, name: str, least: int, every: int
+) -> None:
+    path = SHARED / f"{name}.jsonl"
+    if not path.exists():
+        pytest.skip(f"needs {path.name} in ../shared/problems")
+    if "ocaml" in name and shutil.which("ocamlc") is None:
+        pytest.skip("no OCaml on this machine")
+    problems = [p for p in open_problems(str(path), "") if p.solution and p.cases]
+    assert len(problems) >= least
+    chosen = problems[::every]
+    wrong = [p.id for p in chosen if verify(sandbox, p, p.solution).verdict != "pass"]
+    assert len(chosen) - len(wrong) >= (least if every == 1 else len(chosen) - 1), wrong
