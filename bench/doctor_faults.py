@@ -41,10 +41,10 @@ from bench import faults, packed
 from pawl.cli.main import main as pawl
 from pawl.doctor.diagnose import Diagnosis, diagnose
 from pawl.logs.recognise import read_logs
-from pawl.models import logprobs
+from pawl.models import learner, logprobs
 from pawl.models.logprobs import token_logprobs
 from pawl.preflight import prove as preflight
-from pawl.train import data, loop, session, update
+from pawl.train import data, loop, session
 from pawl.types import Score, Verdict
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -135,8 +135,7 @@ def held_out_leaks_in() -> AbstractContextManager[object]:
         assert train.origins == held.origins, "both were split from one set"
         kept = train[: -(len(train) // 3)]
         leaked = held[: len(train) - len(kept)]
-        index, splits = kept._index + leaked._index, kept._splits + leaked._splits
-        return replace(found, train=type(train)(train.origins, index, splits, ()))
+        return replace(found, train=type(train)(train.origins, kept.members + leaked.members))
 
     return faults.everywhere(real, fake)
 
@@ -196,13 +195,18 @@ def padded_on_the_right() -> AbstractContextManager[object]:
 
 def kl_is_rewarded() -> AbstractContextManager[object]:
     """The KL enters the loss with the wrong sign."""
-    real = loop.Step
-    return patch.object(loop, "Step", lambda a, b, t, coef, n: real(a, b, t, -coef, n))
+    real = loop.train_batch
+
+    def fake(*args: Any) -> Any:
+        made = real(*args)
+        return replace(made, kl_coef=-made.kl_coef)
+
+    return patch.object(loop, "train_batch", fake)
 
 
 def gradient_is_lost() -> AbstractContextManager[object]:
     """Gradients are cleared between backward and the optimiser."""
-    real = update.clip_grad_norm
+    real = learner.clip_grad_norm
 
     def fake(parameters: Any, most: float) -> float:
         for p in parameters:
@@ -210,7 +214,7 @@ def gradient_is_lost() -> AbstractContextManager[object]:
                 p.grad.zero_()
         return real(parameters, most)
 
-    return patch.object(update, "clip_grad_norm", fake)
+    return patch.object(learner, "clip_grad_norm", fake)
 
 
 def rate_of_zero() -> AbstractContextManager[object]:
@@ -356,7 +360,7 @@ def one(name: str, folder: Path) -> int:
         except SystemExit as e:
             code = int(e.code or 0)
     digest = hashlib.sha256()
-    for path in sorted((own / "checkpoints").glob("step-*/*.safetensors")):
+    for path in sorted((own / "checkpoints").glob("step-*/policy/*.safetensors")):
         if path.name != "optimizer.safetensors":
             digest = hashlib.sha256(path.read_bytes())  # the newest one counts
     shutil.rmtree(own / "checkpoints", ignore_errors=True)

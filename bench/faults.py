@@ -32,12 +32,14 @@ from pawl.algo import advantages, losses
 from pawl.cli.main import main as pawl
 from pawl.models import checkpoint, flat, optim, policy
 from pawl.models.logprobs import token_logprobs
+from pawl.models.policy import Policy
 from pawl.models.text import PromptEncoder
-from pawl.rewards.pool import ScorerPool
+from pawl.preflight import prove  # noqa: F401 - so that what is replaced is replaced in it, too
+from pawl.rewards import pay
 from pawl.rollout import engine, sampling
 from pawl.rollout.local import LocalEngine
-from pawl.train import credit, data, rollouts, scoring, session
-from pawl.types import Completion, Score, missing
+from pawl.train import batch, data, logprob_pass, rollouts, session
+from pawl.types import Completion, Measurement, Score
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = "problems.limit=60 rollout.prompts=4 rollout.group_size=4 train.steps=2".split()
@@ -84,31 +86,29 @@ def half_of_the_problems() -> AbstractContextManager[object]:
 def errors_pay_half() -> AbstractContextManager[object]:
     """What the scorers cannot judge is a score of 0.5."""
 
-    def paid(reason: str, *_: Any) -> Score:
-        return Score("scored", 0.5, "infra_error", "error", {}, reason)
+    def paid(reason: str, *_: Any) -> Measurement:
+        half = {"types": 0.5, "compile": 0.5, "tests": 0.5}
+        return Measurement("measured", half, "infra_error", reason)
 
     return patch("pawl.rewards.pool.missing", paid)
 
 
 def missing_is_half() -> AbstractContextManager[object]:
     """The trainer reads a missing score as 0.5."""
-    real = credit.scores
+    real = batch.rewards_of
 
     def fake(found: Any, g: int) -> Any:
-        score_PG, known_PG, length_PG = real(found, g)
-        return torch.where(known_PG, score_PG, 0.5), torch.ones_like(known_PG), length_PG
+        r = real(found, g)
+        score_PG = torch.where(r.scored_PG, r.score_PG, 0.5)
+        return batch.Rewards(score_PG, torch.ones_like(r.scored_PG), r.length_PG)
 
     return everywhere(real, fake)
 
 
 def rescored(change: Callable[[Score], Score]) -> AbstractContextManager[object]:
-    """Every score of the pool, changed."""
-    real = ScorerPool.finish
-
-    def fake(self: Any, task: Any, answer: Any) -> None:
-        real(self, task, change(answer) if isinstance(answer, Score) else answer)
-
-    return patch.object(ScorerPool, "finish", fake)
+    """Every score that is paid, changed."""
+    real = pay.pay
+    return everywhere(real, lambda *args: [change(score) for score in real(*args)])
 
 
 def constant_branch() -> AbstractContextManager[object]:
@@ -143,7 +143,8 @@ def dead_component() -> AbstractContextManager[object]:
 
 def scorers_are_gone() -> AbstractContextManager[object]:
     """No score can be had."""
-    return rescored(lambda score: missing("the sandbox is gone"))
+    gone = Score("missing", None, "infra_error", "missing", reason="the sandbox is gone")
+    return rescored(lambda score: gone)
 
 
 def characters_for_tokens() -> AbstractContextManager[object]:
@@ -370,7 +371,7 @@ def layers_are_frozen() -> AbstractContextManager[object]:
 
 def load_replaces_weights() -> AbstractContextManager[object]:
     """Loading a checkpoint puts new tensors into the model; the optimiser keeps the old ones."""
-    real = policy.load_weights
+    real = Policy.load
 
     def fake(own: Any, folder: Path) -> None:
         real(own, folder)
@@ -379,12 +380,12 @@ def load_replaces_weights() -> AbstractContextManager[object]:
             for name, p in list(module.named_parameters(recurse=False)):
                 setattr(module, name, new[id(p)])
 
-    return everywhere(real, fake)
+    return patch.object(Policy, "load", fake)
 
 
 def load_forgets_weights() -> AbstractContextManager[object]:
     """Loading a checkpoint leaves the base model's weights in place."""
-    return everywhere(policy.load_weights, lambda own, folder: None)
+    return patch.object(Policy, "load", lambda own, folder: None)
 
 
 def load_forgets_moments() -> AbstractContextManager[object]:
@@ -393,15 +394,15 @@ def load_forgets_moments() -> AbstractContextManager[object]:
 
 
 def sampler_is_the_trainer() -> AbstractContextManager[object]:
-    """The scoring pass compares the trainer's log-probs with themselves."""
-    real = scoring._score
+    """The log-prob pass compares the trainer's log-probs with themselves."""
+    real = logprob_pass._forward
 
     def fake(*args: Any) -> Any:
         micro = real(*args)
         args[-1].sampler_diff = args[-1].sampler_diff_max = 0.0
         return dataclasses.replace(micro, sampler_logp_ST=micro.old_logp_ST.double())
 
-    return patch.object(scoring, "_score", fake)
+    return patch.object(logprob_pass, "_forward", fake)
 
 
 def engine_keeps_old_weights() -> AbstractContextManager[object]:

@@ -22,12 +22,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pawl.config.options import AlgoConfig, OptimConfig
+from pawl.models.learner import make_learner
 from pawl.models.logprobs import token_logprobs
-from pawl.models.optim import lr_at, make_optimizer
-from pawl.models.policy import Policy, freeze_reference, trainable
-from pawl.train.credit import credit
-from pawl.train.scoring import score_batch
-from pawl.train.update import Step, update
+from pawl.models.optim import lr_at
+from pawl.models.policy import Policy, freeze_reference
+from pawl.train.batch import TrainBatch, compute_advantages
+from pawl.train.logprob_pass import log_prob_pass
+from pawl.train.update import update
 from pawl.types import Group, Problem, Prompt, Sample
 
 V, T, P, BETA = 6, 3, 2, 0.5
@@ -105,9 +106,7 @@ def groups_of(prompts: list[int], chosen: Tensor, logp: Tensor) -> list[Group]:
             Sample("w", group, m, SEQUENCES[n], tuple(logps[prompt][n]), "", "length")
             for m, n in enumerate(numbers)
         )
-        made.append(
-            Group(Problem("w", "python", "", "", ()), Prompt("w", group, (V + prompt,)), samples)
-        )
+        made.append(Group(Problem("w", ""), Prompt("w", group, (V + prompt,)), samples))
     return made
 
 
@@ -139,8 +138,7 @@ def run(algo: dict[str, str], seed: int) -> tuple[float, float]:
 
     n = PASSES * MINIS
     start, best = objective(), float((BETA * log_z).mean())
-    optimizer = make_optimizer(trainable(policy), OPTIM)
-    scaler = torch.amp.GradScaler("cuda", enabled=False)
+    learner = make_learner("policy", policy, OPTIM, torch.float32)
     known_PG = torch.ones(GROUPS, MEMBERS, dtype=torch.bool)
     for i in range(ITERATIONS):
         logp_PNT = exact(policy)
@@ -148,12 +146,14 @@ def run(algo: dict[str, str], seed: int) -> tuple[float, float]:
         weights = logp_PNT.sum(2).exp()[prompts]
         chosen = torch.multinomial(weights, MEMBERS, replacement=True, generator=draw)
         groups = groups_of(prompts.tolist(), chosen, logp_PNT)
-        scored = score_batch(policy, groups, 1.0, MINIS, 0, with_reference=True)
+        logprobs = log_prob_pass(policy, groups, 1.0, MINIS, 0, with_reference=True)
         reward_PG = reward_PN[prompts[:, None], chosen]
-        advantage_ST, _ = credit(cfg, scored, reward_PG, known_PG, BETA)
-        step = Step(advantage_ST, known_PG.flatten(), 1.0, BETA, T)
+        advantage_ST, _ = compute_advantages(cfg, logprobs, reward_PG, known_PG, BETA)
+        known_S = known_PG.flatten()
+        parts = (logprobs, reward_PG.flatten(), known_S, known_S, advantage_ST)
+        batch = TrainBatch(*parts, 1.0, BETA, T)
         lrs = [lr_at(n * i + k, n * ITERATIONS, OPTIM) for k in range(n)]
-        update(policy, optimizer, scaler, scored, step, lrs, cfg, OPTIM)
+        update(policy, learner, batch, lrs, cfg, OPTIM.max_grad_norm)
     return (objective() - start) / (best - start), time.process_time() - began
 
 

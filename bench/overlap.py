@@ -27,12 +27,12 @@ from pawl.config.load import load_run
 from pawl.models.policy import load_policy
 from pawl.models.text import PromptEncoder
 from pawl.problems.load import prepare
-from pawl.rewards.pool import ScorerPool
+from pawl.rewards.grader import Grader
 from pawl.rollout.engine import Engine, SamplingParams
 from pawl.rollout.select import make_engine
 from pawl.train.data import draw, pool_of
-from pawl.train.rollouts import collect
-from pawl.types import Completion, Problem, Prompt
+from pawl.train.rollouts import Payment, collect, completion_of
+from pawl.types import Problem, Prompt
 
 CONFIG = Path(__file__).resolve().parent.parent / "examples" / "quickstart.yaml"
 
@@ -42,15 +42,17 @@ class Bench:
     """What both ways share."""
 
     engine: Engine
-    pool: ScorerPool
+    grader: Grader
     encoder: PromptEncoder
     group_size: int
     params: SamplingParams
 
     def beside(self, drawn: Sequence[tuple[Problem, int]], step: int) -> float:
         """Seconds to score completions while others are being written."""
+        payment = Payment(self.grader.reward)
         began = time.perf_counter()
-        collect(self.engine, self.pool, self.encoder, drawn, self.group_size, self.params, 0, step)
+        asked = (self.engine, self.grader, self.encoder, drawn, self.group_size, self.params)
+        collect(*asked, 0, step, payment)
         return time.perf_counter() - began
 
     def after(self, drawn: Sequence[tuple[Problem, int]], step: int) -> float:
@@ -58,11 +60,12 @@ class Bench:
         prompts = [Prompt(p.id, i, self.encoder.encode(p), s) for i, (p, s) in enumerate(drawn)]
         began = time.perf_counter()
         samples = list(self.engine.generate(prompts, self.group_size, self.params, 0, step))
-        jobs = [
-            (drawn[s.group][0], Completion(s.problem_id, s.text, len(s.tokens), s.finish))
-            for s in samples
-        ]
-        self.pool.score_all(jobs)
+        self.grader.score(
+            [
+                (problem, [completion_of(s) for s in samples if s.group == i])
+                for i, (problem, _) in enumerate(drawn)
+            ]
+        )
         return time.perf_counter() - began
 
 
@@ -82,8 +85,8 @@ def main() -> None:
     g, r = cfg.rollout.group_size, cfg.rollout
     params = SamplingParams(r.temperature, r.max_tokens, r.stop)
     beside, behind = list[float](), list[float]()
-    with ScorerPool(cfg.reward, cfg.sandbox, None, cfg.sandbox.workers) as pool:
-        bench = Bench(engine, pool, encoder, g, params)
+    with Grader(cfg.reward, cfg.sandbox) as grader:
+        bench = Bench(engine, grader, encoder, g, params)
         for step in range(rounds + 1):
             drawn = [(train[i], s) for i, s in draw(step * r.prompts, r.prompts, whole, 0)]
             ways = [(bench.beside, beside), (bench.after, behind)]

@@ -2,7 +2,7 @@
 
 Public references (../shared/problems), all of them, each made unique by a comment, all tests, no
 cache, one sandbox in each of N processes. Left out: generation beside it. Run on an idle machine:
-python bench/sandbox.py [--workers 2] [--attacks]
+python bench/sandbox.py [--workers 2] [--checks 3390] [--attacks]
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from pawl.problems.load import open_problems  # noqa: E402 - the path above comes first
-from pawl.rewards.code import verify  # noqa: E402
 from pawl.sandbox.tiers import open_sandbox, unavailable  # noqa: E402
+from pawl.sandbox.verify import verify  # noqa: E402
 from pawl.types import Problem  # noqa: E402
 
 SETS = ROOT.parent / "shared" / "problems"
@@ -59,10 +59,10 @@ def work(way: Way, checks: int, taken: Any, start: Any, results: Any) -> None:
     problems: list[Problem] = []
     for name in way.files:
         found = open_problems(str(SETS / f"{name}.jsonl"), "")
-        problems += [p for p in found if p.solution and p.cases]
+        problems += [p for p in found if p.reference]
     with open_sandbox(SimpleNamespace(tier=way.tier, **LIMITS), warm=way.warm) as sandbox:
         for problem in problems[:60]:
-            verify(sandbox, problem, problem.solution)
+            verify(sandbox, problem.task, problem.reference)
         start.wait()
         began, verdicts, times = time.monotonic(), Counter[str](), []
         while True:
@@ -73,18 +73,18 @@ def work(way: Way, checks: int, taken: Any, start: Any, results: Any) -> None:
                 break
             problem = problems[number % len(problems)]
             note = way.comment.format(number) if "{}" in way.comment else f"{way.comment} {number}"
-            found = verify(sandbox, problem, f"{problem.solution}\n{note}\n")
+            found = verify(sandbox, problem.task, f"{problem.reference}\n{note}\n")
             verdicts[found.verdict] += 1
             times.append(found.time_ms)
         ended = time.monotonic()
     results.put((began, ended, times, verdicts))
 
 
-def measure(way: Way, workers: int) -> str:
+def measure(way: Way, workers: int, checks: int) -> str:
     """One line of the table: the wall clock runs from the first start to the last end."""
     context = multiprocessing.get_context("spawn")
     barrier, results, taken = context.Barrier(workers), context.Queue(), context.Value("i", 0)
-    given = (way, CHECKS, taken, barrier, results)
+    given = (way, checks, taken, barrier, results)
     processes = [context.Process(target=work, args=given) for _ in range(workers)]
     for process in processes:
         process.start()
@@ -126,6 +126,7 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--checks", type=int, default=CHECKS)
     parser.add_argument("--attacks", action="store_true")
     args = parser.parse_args()
     load = os.getloadavg()[0]
@@ -136,7 +137,7 @@ def main() -> None:
     )
     for way in WAYS:
         if not unavailable(way.tier) and all((SETS / f"{f}.jsonl").exists() for f in way.files):
-            print(measure(way, args.workers), flush=True)
+            print(measure(way, args.workers, args.checks), flush=True)
     if args.attacks:
         attacks()
 

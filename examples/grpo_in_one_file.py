@@ -31,13 +31,14 @@ from pawl.config.options import (
     SandboxConfig,
 )
 from pawl.models.logprobs import token_logprobs
-from pawl.models.policy import Policy, load_policy, trainable
+from pawl.models.policy import Policy, load_policy
 from pawl.models.text import PromptEncoder
 from pawl.problems.load import prepare
-from pawl.rewards.pool import ScorerPool
+from pawl.rewards.grader import Grader
+from pawl.rewards.pay import pay
 from pawl.rollout.engine import Engine, SamplingParams
 from pawl.rollout.select import make_engine
-from pawl.types import Completion, Group, Problem, Prompt, Score
+from pawl.types import Completion, Group, Problem, Prompt, Sample, Score
 
 P, G = 16, 8  # problems in a step, attempts at each: their spread is the learning signal
 TEMPERATURE = 1.0  # of sampling and of log-probs: one number, or the ratio below is wrong
@@ -51,30 +52,35 @@ SEED = 0
 def attempt(
     engine: Engine,
     encoder: PromptEncoder,
-    pool: ScorerPool,
+    grader: Grader,
     problems: Sequence[Problem],
     size: int,
     step: int,
 ) -> tuple[list[Group], list[Score]]:
     """`size` completions of each problem, and their scores in (problem, member) order.
 
-    The engine yields a completion as soon as it ends and the pool scores it on another process, so
-    the compiler works while the model still writes.
+    The engine yields a completion as soon as it ends and the grader measures it on another process,
+    so the compiler works while the model still writes; then each group is paid.
     """
     prompts = [Prompt(p.id, i, encoder.encode(p)) for i, p in enumerate(problems)]
     params = SamplingParams(TEMPERATURE, MAX_TOKENS)
-    samples, scores = {}, {}
+    samples, rows = {}, {}
     for s in engine.generate(prompts, size, params, SEED, step):
         samples[s.group, s.member] = s
-        completion = Completion(s.problem_id, s.text, len(s.tokens), s.finish)
-        pool.submit((s.group, s.member), problems[s.group], completion)
-    while len(scores) < len(samples):
-        scores.update(pool.poll(1.0))
-    groups = [
-        Group(problem, prompts[i], tuple(samples[i, m] for m in range(size)))
-        for i, problem in enumerate(problems)
-    ]
-    return groups, [scores[key] for key in sorted(samples)]
+        grader.submit(s.group, s.member, size, problems[s.group], completion_of(s))
+    while len(rows) < len(problems):
+        rows.update(grader.poll(1.0))
+    groups, scores = [], []
+    for i, problem in enumerate(problems):
+        members = tuple(samples[i, m] for m in range(size))
+        groups.append(Group(problem, prompts[i], members))
+        scores += pay(problem, [completion_of(s) for s in members], rows[i], grader.reward)
+    return groups, scores
+
+
+def completion_of(sample: Sample) -> Completion:
+    """What a reward sees of a sample."""
+    return Completion(sample.problem_id, sample.text, len(sample.tokens), sample.finish)
 
 
 def rewards(scores: Sequence[Score]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -106,17 +112,17 @@ def learn(
     loss = losses.reduce(loss_ST, mask_ST, "token", MAX_TOKENS)
     loss = loss / max(1, losses.count(mask_ST, "token"))
     loss.backward()
-    weights = [p for _, p in trainable(policy)]
+    weights = [p for _, p in policy.trainable()]
     torch.nn.utils.clip_grad_norm_(weights, MAX_GRAD_NORM)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
 
 
 def pass_at_1(
-    engine: Engine, encoder: PromptEncoder, pool: ScorerPool, problems: Sequence[Problem]
+    engine: Engine, encoder: PromptEncoder, grader: Grader, problems: Sequence[Problem]
 ) -> float:
     """Share of attempts that pass every test, four at each problem; the same streams each time."""
-    _, scores = attempt(engine, encoder, pool, problems, 4, step=0)
+    _, scores = attempt(engine, encoder, grader, problems, 4, step=0)
     return statistics.mean(score.passed for score in scores if score.total is not None)
 
 
@@ -136,18 +142,18 @@ def main() -> None:
     policy = load_policy(ModelConfig(path="bundled", dtype="fp32"), SEED)
     encoder = PromptEncoder(policy.tokenizer, PromptConfig())
     engine, _ = make_engine(policy, "auto")
-    optimizer = torch.optim.AdamW([p for _, p in trainable(policy)], LR, weight_decay=0.0)
+    optimizer = torch.optim.AdamW([p for _, p in policy.trainable()], LR, weight_decay=0.0)
 
     # The reward: each program is compiled and tested in a sandbox. Partial credit for types and
     # for tests; a program that only compiles earns less than one test.
-    with ScorerPool(RewardConfig(), SandboxConfig()) as pool:
+    with Grader(RewardConfig(), SandboxConfig()) as grader:
         engine.sync_weights(policy, 0)
-        before = pass_at_1(engine, encoder, pool, exam)
+        before = pass_at_1(engine, encoder, grader, exam)
         print(f"held-out pass@1 before: {before:.2f} ({len(exam)} problems, 4 attempts each)")
 
         for step in range(1, args.steps + 1):
             problems = [data.train[i] for i in rng.sample(range(len(data.train)), P)]
-            groups, scores = attempt(engine, encoder, pool, problems, G, step)
+            groups, scores = attempt(engine, encoder, grader, problems, G, step)
 
             # What an attempt is worth: how much better than its group it did, in units of the
             # group's spread. Where all did alike there is nothing to learn, and all get 0.
@@ -166,7 +172,7 @@ def main() -> None:
                 f"  pass {passed:4.0%}  groups with a signal {mixed:4.0%}"
             )
 
-        after = pass_at_1(engine, encoder, pool, exam)
+        after = pass_at_1(engine, encoder, grader, exam)
     print(f"held-out pass@1: {before:.2f} -> {after:.2f} ({after - before:+.2f})")
 
 

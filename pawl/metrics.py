@@ -223,7 +223,11 @@ _ALL = (
     _frac("length/prompt_eos_frac", "prompts whose last token ends completions / prompts", "down"),
     _frac("eval/pass_at_1", "mean over probe problems of passes / samples", "up"),
     Metric("eval/pass_at_1_se", "standard error of eval/pass_at_1 over problems", "share"),
-    Metric("eval/gain", "eval/pass_at_1 - the same problems at the start", "share", "up", low=None),
+    Metric(
+        "eval/success", "mean over probe problems of what eval.success names", "1", "up", low=None
+    ),
+    Metric("eval/success_se", "standard error of eval/success over problems"),
+    Metric("eval/gain", "eval/success - the same problems at the start", "1", "up", low=None),
     Metric(
         "eval/gain_low",
         "lower end of the paired 95% interval of eval/gain",
@@ -239,12 +243,15 @@ _ALL = (
         low=None,
     ),
     Metric("eval/reward_mean", "mean total over held-out samples", "reward", "up", low=None),
+    Metric("eval/reward_mean_se", "standard error of eval/reward_mean over problems", "reward"),
     Metric("eval/loss", "the loss on held-out data", "1", "down", low=None),
     _frac("eval/preference_accuracy", "preference/accuracy on held-out pairs", "up"),
     Metric("eval/preference_margin", "preference/margin on held-out pairs", "1", "up", low=None),
     Metric("eval/preference_pairs", "held-out pairs behind eval/preference_accuracy", "pairs"),
     _frac("eval/greedy_pass_at_1", "problems whose greedy completion passes / problems", "up"),
     _frac("eval/families_pass_at_1", "eval/pass_at_1 on the held-out families", "up"),
+    Metric("eval/greedy_success", "eval/success of greedy completions", "1", "up", low=None),
+    Metric("eval/families_success", "eval/success on the held-out families", "1", "up", low=None),
     _frac(
         "eval/trained_frac",
         "problems of the newest evaluation that recent training samples stand for / problems",

@@ -1,4 +1,4 @@
-"""Records that cross folders: problems in, samples and scores out.
+"""Records that cross folders: problems in, samples, measurements and scores out.
 
 Plain frozen dataclasses without behaviour beyond small derived facts; no torch, no I/O. Each part
 of Pawl talks to the others in these words alone. Left out: config models (`pawl.config`) and
@@ -7,7 +7,7 @@ anything that only one folder uses.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -25,7 +25,7 @@ Verdict = Literal[
     "infra_error",
 ]
 Tier = Literal["bubblewrap", "landlock", "unsafe", ""]
-Finish = Literal["stop", "length"]
+Finish = Literal["stop", "length", "error"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,31 +53,54 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
-    """One task: what the model reads, what must hold of its answer, and where it came from.
+class CodeTask:
+    """What a program must do: how it is called, and the tests that decide.
 
-    prompt: the task as text ("" when `messages` holds it). head: the opening of the definition
-    that a bare body continues ("let f (x : int) : int =" / "def f(x):"). signature: OCaml's
-    interface ("val f : int -> int"), "" for Python. solution: a whole reference definition, "" if
-    unknown. spec: the operation-and-argument key that splits are made by ("" if unknown).
-    pass_rate: measured pass@1 of some base model, None if never measured. where: file:line.
+    head: the opening of the definition that a bare body continues ("let f (x : int) : int =" /
+    "def f(x):"). signature: OCaml's interface ("val f : int -> int"), "" for Python.
+    """
+
+    lang: Lang
+    entry_point: str
+    cases: tuple[Case, ...]
+    signature: str = ""
+    head: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One task: what the model reads, a right answer where one is known, and where it came from.
+
+    prompt: the task as text ("" when `messages` holds it). messages: chat turns, the answer never
+    among them. reference: a right answer ("" if unknown); of a code task a whole definition. code:
+    the tests, None for a task that only a reward of the user's can judge. spec: what splits are
+    made by ("" if unknown). pass_rate: measured pass@1 of some base model, None if never measured.
+    where: file:line. metadata: the row's other columns, JSON values, for a user's reward.
     """
 
     id: str
-    lang: Lang
     prompt: str
-    entry_point: str
-    cases: tuple[Case, ...]
+    code: CodeTask | None = None
     messages: tuple[Message, ...] = ()
-    signature: str = ""
-    head: str = ""
-    solution: str = ""
+    reference: str = ""
     difficulty: str = ""
     family: str = ""
     spec: str = ""
     tags: tuple[str, ...] = ()
     pass_rate: float | None = None
     where: str = ""
+    metadata: Mapping[str, object] = field(default_factory=dict, hash=False)
+
+    @property
+    def lang(self) -> str:
+        """The programming language that the row states or the tests are in, "" for none."""
+        return self.code.lang if self.code else str(self.metadata.get("lang") or "")
+
+    @property
+    def task(self) -> CodeTask:
+        """`code` of a problem that is known to have tests."""
+        assert self.code is not None, f"{self.id} has no tests"
+        return self.code
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +110,10 @@ class Sample:
     group: index of the prompt within the batch; member: index within the group (0 .. G-1).
     tokens: sampled ids, the EOS included when one was sampled. logps: the sampler's log-prob of
     each token at the sampling temperature, under top-p or top-k that of the truncated distribution
-    in training. finish: "stop" (EOS or a stop string) or "length". weight_version: number of
-    optimiser steps behind the weights that wrote it. kept: the ids that each token was drawn from,
+    in training. finish: "stop" (EOS or a stop string), "length", or "error": the engine could not
+    finish it, `error` says why, and tokens and text, possibly none, are what there was; such a
+    sample is kept, never measured and never trained on. weight_version: number of optimiser steps
+    behind the weights that wrote it. kept: the ids that each token was drawn from,
     ascending, empty for the whole vocabulary; () when nothing was truncated.
     """
 
@@ -101,6 +126,7 @@ class Sample:
     finish: Finish
     weight_version: int = 0
     kept: tuple[tuple[int, ...], ...] = ()
+    error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,21 +163,48 @@ class Completion:
 
 
 @dataclass(frozen=True, slots=True)
+class Measurement:
+    """What one scorer found of one completion. It pays nothing: `pawl.rewards.pay` does.
+
+    values: by name, on the scorer's own scale; empty exactly when `status` is "missing". verdict:
+    what tests say, None where nothing was run. reason: why it is missing, or the first compiler
+    message or exception. usage: what it cost (tokens, requests), by name. passed_cases / n_cases:
+    tests passed, of all. tier, time_ms, cached: facts of this machine and moment.
+    """
+
+    status: Literal["measured", "missing"]
+    values: Mapping[str, float] = field(default_factory=dict, hash=False)
+    verdict: Verdict | None = None
+    reason: str = ""
+    usage: Mapping[str, float] = field(default_factory=dict, hash=False)
+    passed_cases: int = 0
+    n_cases: int = 0
+    tier: Tier = ""
+    time_ms: float = 0.0
+    cached: bool = False
+
+
+def missing(reason: str, tier: Tier = "", time_ms: float = 0.0) -> Measurement:
+    """A measurement that could not be had: never a number."""
+    return Measurement("missing", {}, "infra_error", reason, tier=tier, time_ms=time_ms)
+
+
+@dataclass(frozen=True, slots=True)
 class Score:
     """A reward with its whole story, or a typed statement that it is missing.
 
-    total: 0 .. 1 for the built-in rewards, None exactly when `status` is "missing". verdict: what
-    the tests say, independent of the end marker and of penalties. branch: the rule that paid the
-    total ("pass", "tests", "staged", "capped", "penalty:runaway", ...). components: each 0 .. 1
-    before weights. reason: why it is missing, or the first compiler message or exception.
-    passed_cases / n_cases: tests passed, of all. paid_by: the curriculum stage whose weights paid,
-    "" for reward.stages. host: wall-clock and machine facts (time_ms,
-    tier, cached), kept apart so that everything else is a function of config and seed.
+    total: on the scale that the reward declares, None exactly when `status` is "missing". verdict:
+    what tests say, independent of the end marker and of penalties; None for a reward that runs
+    none. branch: the rule that paid the total ("pass", "tests", "capped", "penalty:runaway",
+    "user", ...). components: values before weights. reason: why it is missing, or the first
+    compiler message or exception. passed_cases / n_cases: tests passed, of all. paid_by: the
+    curriculum stage whose weights paid, "" for reward.stages. tier, time_ms, cached: facts of this
+    machine and moment, kept apart so that everything else is a function of config and seed.
     """
 
     status: Literal["scored", "missing"]
     total: float | None
-    verdict: Verdict
+    verdict: Verdict | None
     branch: str
     components: dict[str, float] = field(default_factory=dict)
     reason: str = ""
@@ -168,16 +221,30 @@ class Score:
         return self.verdict == "pass"
 
 
-def missing(reason: str, tier: Tier = "", time_ms: float = 0.0) -> Score:
-    """A score that could not be computed: never a number."""
-    return Score("missing", None, "infra_error", "missing", {}, reason, tier=tier, time_ms=time_ms)
+class Scorer(Protocol):
+    """Measures completions of a problem, whole groups or parts of them; never pays.
 
-
-class Reward(Protocol):
-    """Scores completions of one problem, in order; must not raise for a bad completion.
-
-    Returns one Score per completion. A completion that cannot be judged gets `missing(reason)`;
-    an exception is a broken grader and stops the run.
+    whole_group: every submit must hold all members of a group (a reward that compares them). A bad
+    completion is a measurement; what cannot be measured is `missing(reason)`; a broken scorer
+    raises from poll and stops the run.
     """
 
-    def score(self, problem: Problem, completions: Sequence[Completion]) -> list[Score]: ...
+    @property
+    def whole_group(self) -> bool: ...
+
+    def submit(
+        self,
+        key: Hashable,
+        problem: Problem,
+        completions: Sequence[Completion],
+        fresh: bool = False,
+    ) -> None:
+        """Queue completions; never waits. fresh: measure anew, whatever a cache holds."""
+        ...
+
+    def poll(self, timeout: float | None = 0.0) -> list[tuple[Hashable, list[Measurement]]]:
+        """What is ready, a measurement for each completion of a key, in order.
+
+        Waits up to `timeout` seconds for the first (None: forever).
+        """
+        ...

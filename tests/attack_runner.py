@@ -15,31 +15,30 @@ from types import SimpleNamespace
 ATTACKS = Path(__file__).resolve().parent / "attacks"
 sys.path.insert(0, str(ATTACKS.parent.parent))
 
-from pawl.rewards.code import CodeReward  # noqa: E402 - the path above comes first
-from pawl.sandbox.tiers import open_sandbox  # noqa: E402
-from pawl.types import Case, Completion, Problem  # noqa: E402
+from pawl.rewards.pay import TOTAL, pay  # noqa: E402 - the path above comes first
+from pawl.sandbox.tiers import Sandbox, open_sandbox  # noqa: E402
+from pawl.sandbox.verify import measured, verify  # noqa: E402
+from pawl.types import Case, CodeTask, Completion, Problem, Score  # noqa: E402
 
 CASES = [
     ([1, 2, 3, 4], 20), ([3, 5], 0), ([2, 2], 8), ([-2, 5], 4),
     ([10, 11, 12], 244), ([7, 8], 64), ([2] * 5, 20), (list(range(20)), 1140),
 ]  # fmt: skip
-PYTHON = Problem(
-    "squares-python",
+PYTHON_TASK = CodeTask(
     "python",
-    "",
     "solve",
     tuple(Case(repr([xs]), str(want)) for xs, want in CASES),
     head="def solve(xs):",
 )
-OCAML = Problem(
-    "squares-ocaml",
+OCAML_TASK = CodeTask(
     "ocaml",
-    "",
     "solve",
     tuple(Case("solve [" + "; ".join(f"({x})" for x in xs) + "]", str(want)) for xs, want in CASES),
-    head="let solve (xs : int list) : int =",
     signature="val solve : int list -> int",
+    head="let solve (xs : int list) : int =",
 )
+PYTHON = Problem("squares-python", "", PYTHON_TASK)
+OCAML = Problem("squares-ocaml", "", OCAML_TASK)
 
 
 def limits(tier: str = "auto", **changes: object) -> SimpleNamespace:
@@ -55,10 +54,17 @@ def weights(**changes: object) -> SimpleNamespace:
     """What `RewardConfig` would hold."""
     stages = SimpleNamespace(end_marker=0.05, types=0.2, compile=0.1, tests=0.65)
     given = {
+        "use": "code", "components": (), "missing": "sample",
         "stages": stages, "end_marker": "", "runaway_multiplier": 0.3,
         "min_lines": 0, "short_multiplier": 0.3,
     }  # fmt: skip
     return SimpleNamespace(**{**given, **changes})
+
+
+def score(sandbox: Sandbox, problem: Problem, text: str) -> Score:
+    """What a completion earns: verified, measured, paid."""
+    found = measured(verify(sandbox, problem.task, text), problem.task)
+    return pay(problem, [Completion(problem.id, text)], [{TOTAL: found}], weights())[0]
 
 
 def corpus(only: Sequence[str] = ()) -> Iterator[tuple[str, Problem, str]]:
@@ -74,19 +80,18 @@ def corpus(only: Sequence[str] = ()) -> Iterator[tuple[str, Problem, str]]:
 def run(tier: str, warm: bool, only: Sequence[str] = ()) -> Iterator[dict[str, object]]:
     """One record per program: what it earned and what it left behind."""
     with open_sandbox(limits(tier), warm=warm) as sandbox:
-        reward = CodeReward(weights(), sandbox)
         for name, problem, text in corpus(only):
-            (score,) = reward.score(problem, [Completion(problem.id, text)])
+            found = score(sandbox, problem, text)
             yield {
                 "name": name,
-                "tier": score.tier,
+                "tier": found.tier,
                 "warm": sandbox.warm,
-                "verdict": score.verdict,
-                "tests": score.components.get("tests", 0.0),
-                "total": score.total,
-                "reason": score.reason,
+                "verdict": found.verdict,
+                "tests": found.components.get("tests", 0.0),
+                "total": found.total,
+                "reason": found.reason,
                 "left": sandbox.left_over(),
-                "time_ms": round(score.time_ms),
+                "time_ms": round(found.time_ms),
             }
 
 

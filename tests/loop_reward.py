@@ -10,7 +10,7 @@ import zlib
 
 def right(problem, text):
     """True when the reference's last line stands in the text."""
-    return problem.solution.strip().splitlines()[-1].strip() in text
+    return problem.reference.strip().splitlines()[-1].strip() in text
 
 
 def score(problem, completions):

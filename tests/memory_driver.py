@@ -16,10 +16,10 @@ from tiny_models import groups
 from pawl.config.options import RunConfig
 from pawl.models.logprobs import token_logprobs
 from pawl.models.optim import make_optimizer
-from pawl.models.policy import load_policy, trainable
+from pawl.models.policy import load_policy
 from pawl.rollout.engine import SamplingParams
 from pawl.rollout.select import make_engine
-from pawl.train.scoring import split
+from pawl.train.logprob_pass import split
 
 
 def peak_of(text: str) -> int:
@@ -27,7 +27,7 @@ def peak_of(text: str) -> int:
     r = cfg.rollout
     policy = load_policy(cfg.model, 0)
     policy.eos_ids = ()  # every completion runs to its limit
-    optimizer = make_optimizer(trainable(policy), cfg.optim)
+    optimizer = make_optimizer(policy.trainable(), cfg.optim)
     engine, _ = make_engine(policy, r.engine)
     asked = groups([(cfg.prompt.max_tokens, [r.max_tokens] * r.group_size)] * r.prompts)
     params = SamplingParams(1.0, r.max_tokens)

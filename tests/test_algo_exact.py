@@ -8,6 +8,7 @@ the objective J = E[r] - beta KL(pi || pi_ref), or E[max of k rewards].
 import itertools
 
 import pytest
+import tiny_models
 import torch
 
 from pawl.algo import advantages as adv
@@ -15,8 +16,8 @@ from pawl.algo import losses
 from pawl.algo.shaping import kept
 from pawl.config.options import AlgoConfig
 from pawl.models.logprobs import score_logits
-from pawl.train.scoring import Micro
-from pawl.train.update import Step, micro_loss
+from pawl.train.logprob_pass import BatchLogprobs, Micro
+from pawl.train.update import micro_loss
 
 V, T, G, BETA = 3, 2, 3, 0.3
 SEQS = torch.cartesian_prod(*[torch.arange(V)] * T)
@@ -233,7 +234,8 @@ def stale_gradient(logps_of, correction, cap):
         a_G = adv.rloo(REWARD[member_G][None], known_G[None])[0]
         old_GT, zero_GT = logp_GT.detach(), torch.zeros(G, length)
         micro = Micro((), slice(0, G), mask_GT, old_GT, older_NT[member_G], None, zero_GT)
-        step = Step(a_G[:, None].expand(G, length), known_G, 1.0, 0.0, 1)
+        advantage_GT = a_G[:, None].expand(G, length)
+        step = tiny_models.batch_of(BatchLogprobs([]), advantage_GT, known_G, 1.0, 0.0, 1)
         total, _, _, _ = micro_loss(logp_GT, zero_GT, micro, step, cfg)
         terms.append(chance * total / G)
     return -gradient(torch.stack(terms).sum())

@@ -4,12 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
+import tiny_models
 import torch
 
 from pawl.algo import advantages, losses
 from pawl.config.options import AlgoConfig
-from pawl.train.scoring import Micro
-from pawl.train.update import Step, micro_loss
+from pawl.train.logprob_pass import BatchLogprobs, Micro
+from pawl.train.update import micro_loss
 
 GOLDEN = Path(__file__).parent / "data" / "trl.json"
 NORMALISER = {"dapo": "token", "cispo": "token", "grpo": "sequence", "dr_grpo": "constant"}
@@ -32,7 +33,7 @@ def ours_loss(case, given):
     beta = case.get("beta", 0.0)
     micro = Micro((), slice(None), mask, old, old, ref if beta else None, torch.zeros_like(old))
     known = torch.ones(len(mask), dtype=torch.bool)
-    step = Step(advantage, known, 1.0, beta, given["longest"])
+    step = tiny_models.batch_of(BatchLogprobs([]), advantage, known, 1.0, beta, given["longest"])
     total, kept, _, _ = micro_loss(logp, torch.zeros_like(logp), micro, step, cfg)
     loss = total / losses.count(kept, cfg.normaliser)
     (gradient,) = torch.autograd.grad(loss, logp)

@@ -99,7 +99,7 @@ def play(display: Display) -> None:
     display.phase("generate")
     display.note("engine: local \x1b[31m")
     display.step(RECORD)
-    ended = {"epoch": 1.0, "epoch/reward_mean": 0.4, "eval/pass_at_1": 0.3}
+    ended = {"epoch": 1.0, "epoch/reward_mean": 0.4, "eval/success": 0.3}
     display.epoch(ended | {"host": {"epoch/generate_s": 8.7}})
     display.eval({"step": 41, "eval/pass_at_1": 0.3, "eval/problems": 64})
     display.close("held-out pass@1: 0.18 -> 0.61 (+0.43, n=200)")

@@ -37,8 +37,9 @@ FLOORS = [
     ["rules", "judge", "reward_model", "rollout"],  # 4
     ["doctor", "train"],  # 5
     ["preflight", "sft", "dash", "autopilot"],  # 6
-    ["remote"],
-    ["cli"],
+    ["remote"],  # 7
+    ["api"],  # what `import pawl` offers, and what the commands call
+    ["cli"],  # 8
 ]  # fmt: skip
 FLOOR = {part: level for level, parts in enumerate(FLOORS) for part in parts}
 MAY_USE_TORCH = {"algo", "models", "rollout", "train", "preflight", "sft", "reward_model", "remote"}
@@ -50,7 +51,7 @@ FORBIDDEN_NAMES = {"utils", "util", "helpers", "common", "misc", "registry"}
 MAX_FILE = 600
 MAX_FUNCTION, P90_FUNCTION = 80, 40
 MAX_PACKAGE, MAX_PART, MAX_SILENCED, MAX_LINE = 30_000, 5_000, 10, 100
-MAX_OPTIONS, MAX_COMPANION = 120, 20  # of a run; of `pawl sft` beside what it shares with a run
+MAX_OPTIONS, MAX_COMPANION = 150, 20  # of a run; of `pawl sft` beside what it shares with a run
 
 
 def part(path: Path) -> str:
@@ -131,8 +132,10 @@ def test_imports_point_down() -> None:
     assert not wrong, "\n".join(wrong)
 
 
-def test_the_package_itself_imports_no_part() -> None:
-    assert not list(own_imports(PACKAGE / "__init__.py"))
+def test_the_package_itself_imports_its_functions_only() -> None:
+    """`pawl.api`, and the empty package `pawl.train`, which it makes callable."""
+    assert {name for name, _ in own_imports(PACKAGE / "__init__.py")} <= {"api", "train"}
+    assert not loaded_after("import pawl") & {*TORCH_FAMILY, "numpy", "pydantic", "click"}
 
 
 def test_no_cycle_between_files() -> None:

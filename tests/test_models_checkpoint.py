@@ -10,58 +10,76 @@ import torch
 from pawl.config.options import OptimConfig
 from pawl.errors import Exit, PawlError
 from pawl.models import checkpoint
-from pawl.models.optim import make_optimizer
-from pawl.models.policy import trainable
+from pawl.models.learner import make_learner
+from pawl.train.progress import TrainState
 
 
-def trained(lora=0, steps=2, seed=0):
+def trained(lora=0, steps=2, seed=0, name="policy"):
     policy = tiny_models.policy(lora=lora, seed=seed)
-    optimizer = make_optimizer(trainable(policy), OptimConfig(lr=1e-2))
-    train_on(policy, optimizer, steps)
-    return policy, optimizer
+    learner = make_learner(name, policy, OptimConfig(lr=1e-2), torch.float32)
+    train_on(learner, steps)
+    return learner
 
 
-def train_on(policy, optimizer, steps):
+def train_on(learner, steps):
     for i in range(steps):
         g = torch.Generator().manual_seed(i)
-        for _, p in trainable(policy):
+        for p in learner.parameters():
             p.grad = torch.randn(p.shape, generator=g)
-        optimizer.step()
+        learner.optimizer.step()
 
 
-def state(step=3, config_hash="abc"):
-    return checkpoint.TrainState(step, step, config_hash, 0, 0.25, 1, {}, 0.1)
+def state(step=3):
+    return TrainState(step, step, "abc", 0, 0.25, 1, 0.1)
 
 
-def weights(policy):
-    return [p.detach().clone() for _, p in trainable(policy)]
+def save(root, *learners, step=3):
+    return checkpoint.save(root, step, learners, state(step).as_dict())
+
+
+def weights(learner):
+    return [p.detach().clone() for p in learner.parameters()]
 
 
 @pytest.mark.parametrize("lora", [0, 4])
 def test_training_goes_on_as_if_nothing_had_happened(tmp_path, lora):
-    policy, optimizer = trained(lora)
-    folder = checkpoint.save(tmp_path, policy, optimizer, state())
-    other, fresh = trained(lora, steps=1)
-    assert checkpoint.load(folder, other, fresh, "abc") == state()
-    train_on(policy, optimizer, 2)
-    train_on(other, fresh, 2)
-    assert all(torch.equal(a, b) for a, b in zip(weights(policy), weights(other), strict=True))
+    learner, other = trained(lora), trained(lora, steps=1)
+    folder = save(tmp_path, learner)
+    assert TrainState.read(checkpoint.load(folder, [other]), "here") == state()
+    assert checkpoint.unlike(folder, [other]) == []
+    train_on(learner, 2)
+    train_on(other, 2)
+    assert all(torch.equal(a, b) for a, b in zip(weights(learner), weights(other), strict=True))
+
+
+def test_learners_are_saved_and_restored_by_name(tmp_path):
+    policy, critic = trained(), trained(seed=1, name="critic")
+    folder = save(tmp_path, policy, critic)
+    assert {p.name for p in folder.iterdir()} == {"policy", "critic", "state.json"}
+    others = [trained(steps=1, seed=2, name="critic"), trained(steps=1, seed=3)]
+    checkpoint.load(folder, others)
+    for mine, theirs in zip((critic, policy), others, strict=True):
+        pairs = zip(weights(mine), weights(theirs), strict=True)
+        assert all(torch.equal(a, b) for a, b in pairs)
+        assert checkpoint.unlike(folder, [theirs]) == []
+    with pytest.raises(PawlError, match="holds critic, policy, the run trains policy"):
+        checkpoint.load(folder, [trained()])
 
 
 def test_a_start_without_optimiser_state_restores_too(tmp_path):
-    policy, optimizer = trained(steps=0)
-    folder = checkpoint.save(tmp_path, policy, optimizer, state(0))
-    assert checkpoint.load(folder, policy, optimizer, "abc").step == 0
+    learner = trained(steps=0)
+    folder = save(tmp_path, learner, step=0)
+    assert checkpoint.load(folder, [learner])["step"] == 0
 
 
 def test_damaged_checkpoints_are_skipped_and_named(tmp_path):
-    policy, optimizer = trained()
+    learner = trained()
     for step in (1, 2, 3):
-        checkpoint.save(tmp_path, policy, optimizer, state(step))
-    with (tmp_path / "step-000003" / "model.safetensors").open("r+b") as f:
+        save(tmp_path, learner, step=step)
+    with (tmp_path / "step-000003" / "policy" / "model.safetensors").open("r+b") as f:
         f.seek(100)
         f.write(b"\xff\xff\xff")
-    (tmp_path / "step-000002" / "optimizer.safetensors").unlink()
+    (tmp_path / "step-000002" / "policy" / "optimizer.safetensors").unlink()
     (tmp_path / "step-000004.tmp").mkdir()
     folder, notes = checkpoint.newest_valid(tmp_path)
     assert folder.name == "step-000001"
@@ -77,43 +95,43 @@ def test_no_usable_checkpoint_is_the_users_error(tmp_path):
     assert e.value.code == Exit.USER
 
 
-def test_a_checkpoint_of_another_config_or_model_is_refused(tmp_path):
-    policy, optimizer = trained()
-    folder = checkpoint.save(tmp_path, policy, optimizer, state())
-    with pytest.raises(PawlError, match="another config"):
-        checkpoint.load(folder, policy, optimizer, "xyz")
-    adapted, own = trained(lora=4)
+def test_a_checkpoint_of_another_model_is_refused(tmp_path):
+    folder = save(tmp_path, trained())
     with pytest.raises(PawlError):
-        checkpoint.load(folder, adapted, own, "abc")
+        checkpoint.load(folder, [trained(lora=4)])
 
 
-def test_a_state_from_the_future_is_refused(tmp_path):
-    policy, optimizer = trained()
-    folder = checkpoint.save(tmp_path, policy, optimizer, state())
+@pytest.mark.parametrize("written", [1, 99])
+def test_a_checkpoint_of_another_build_is_refused(tmp_path, written):
+    learner = trained()
+    folder = save(tmp_path, learner)
     body = json.loads((folder / "state.json").read_text())
-    (folder / "state.json").write_text(json.dumps(body | {"format": 99}))
-    with pytest.raises(PawlError, match="format 99"):
-        checkpoint.load(folder, policy, optimizer, "abc")
+    (folder / "state.json").write_text(json.dumps(body | {"format": written}))
+    with pytest.raises(PawlError, match=f"format {written}, this build reads 2") as refused:
+        checkpoint.load(folder, [learner])
+    assert "export its weights" in refused.value.hint
+    with pytest.raises(PawlError, match="no usable checkpoint.*another build"):
+        checkpoint.newest_valid(tmp_path)
 
 
 def test_a_fault_while_writing_leaves_the_old_checkpoint(tmp_path, monkeypatch):
-    policy, optimizer = trained()
-    checkpoint.save(tmp_path, policy, optimizer, state(1))
+    learner = trained()
+    save(tmp_path, learner, step=1)
 
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(checkpoint, "save_file", full)
     with pytest.raises(PawlError, match="No space left") as e:
-        checkpoint.save(tmp_path, policy, optimizer, state(2))
+        save(tmp_path, learner, step=2)
     assert e.value.code == Exit.STOPPED
     assert sorted(os.listdir(tmp_path)) == ["step-000001"]
 
 
 def test_pruning_keeps_the_newest_and_the_best(tmp_path):
-    policy, optimizer = trained()
+    learner = trained()
     for step in range(5):
-        checkpoint.save(tmp_path, policy, optimizer, state(step))
+        save(tmp_path, learner, step=step)
     assert checkpoint.prune(tmp_path, 0, set()) == []
     assert checkpoint.prune(tmp_path, 2, {1}) == [0, 2]
     assert sorted(os.listdir(tmp_path)) == ["step-000001", "step-000003", "step-000004"]

@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM
 from pawl.config.options import RunConfig
 from pawl.errors import PawlError
 from pawl.models.export import export, merged, run_policy
-from pawl.models.policy import Policy, load_policy, save_policy
+from pawl.models.policy import Policy, load_policy
 from pawl.store.run import RunFolder
 
 Weights = dict[str, torch.Tensor]
@@ -33,7 +33,7 @@ def made(tmp_path: Path, lora: int, dtype: str = "fp32") -> tuple[Path, list[Pol
     with RunFolder.create(cfg) as run:
         for seed, (step, policy) in enumerate(zip((10, 20, 40), policies, strict=True)):
             shake(policy, seed)
-            save_policy(policy, run.checkpoint_dir(step))
+            policy.save(run.checkpoint_dir(step) / "policy")
             state = {"state": {"best_step": 20}}
             (run.checkpoint_dir(step) / "state.json").write_text(json.dumps(state))
     return run.path, policies
@@ -77,7 +77,7 @@ def test_averaged_factors_are_another_model(tmp_path: Path) -> None:
 def test_equal_checkpoints_average_to_themselves(tmp_path: Path) -> None:
     path, policies = made(tmp_path, 4, dtype="bf16")
     for step in (20, 40):
-        save_policy(policies[0], path / "checkpoints" / f"step-{step:06d}")
+        policies[0].save(path / "checkpoints" / f"step-{step:06d}" / "policy")
     one = export(f"{path}@10", tmp_path / "one")
     all_three = export(f"{path}@10,20,40", tmp_path / "three")
     name = "model.safetensors"

@@ -22,7 +22,7 @@ from pawl.models import flat, memory
 from pawl.models.logprobs import token_logprobs
 from pawl.models.memory import Memory, estimated_memory, shape_of
 from pawl.models.optim import make_optimizer
-from pawl.models.policy import bundled_path, load_policy, trainable
+from pawl.models.policy import bundled_path, load_policy
 from pawl.rollout.decode import Decoder
 from pawl.rollout.local import LocalEngine
 
@@ -81,13 +81,13 @@ def test_weights_and_optimiser_are_exact(
     model: dict[str, Any] = {"dtype": "bf16", "added_tokens": ("<|think|>",) if lora else ()}
     policy = load(folder(tmp_path / "m", family, **options), lora=LoraConfig(r=lora), **model)
     made = estimate(policy, model=model | {"lora": {"r": lora}})
-    mine = {id(p) for _, p in trainable(policy)}
+    mine = {id(p) for _, p in policy.trainable()}
     base = [p for p in policy.model.parameters() if not lora or id(p) not in mine]
     assert made.weights == bytes_of(base)
-    assert made.adapters == (bytes_of(p for _, p in trainable(policy)) if lora else 0)
-    assert made.gradients == bytes_of(p for _, p in trainable(policy))
-    optimizer = make_optimizer(trainable(policy), RunConfig().optim)
-    for _, weight in trainable(policy):
+    assert made.adapters == (bytes_of(p for _, p in policy.trainable()) if lora else 0)
+    assert made.gradients == bytes_of(p for _, p in policy.trainable())
+    optimizer = make_optimizer(policy.trainable(), RunConfig().optim)
+    for _, weight in policy.trainable():
         weight.grad = torch.zeros_like(weight)
     optimizer.step()
     states = [t for state in optimizer.state.values() for t in state.values()]
@@ -98,7 +98,7 @@ def test_adapters_of_named_layers_alone(tmp_path: Path) -> None:
     lora = {"r": 3, "targets": ("q_proj", "down_proj")}
     policy = load(folder(tmp_path / "m"), lora=LoraConfig.model_validate(lora))
     made = estimate(policy, model={"lora": lora})
-    assert made.adapters == bytes_of(p for _, p in trainable(policy))
+    assert made.adapters == bytes_of(p for _, p in policy.trainable())
 
 
 @pytest.mark.skipif(

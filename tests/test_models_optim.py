@@ -13,9 +13,9 @@ from pawl.models.optim import (
     clip_grad_norm,
     lr_at,
     make_optimizer,
-    temperature_at,
     warmup_steps,
 )
+from pawl.train.data import temperature_at
 
 
 def test_warmup_counts_steps_or_a_share():

@@ -23,15 +23,7 @@ from pawl.config.options import LoraConfig, ModelConfig
 from pawl.errors import PawlError
 from pawl.models.export import export
 from pawl.models.logprobs import token_logprobs
-from pawl.models.policy import (
-    Policy,
-    freeze_reference,
-    load_policy,
-    load_weights,
-    reference,
-    save_policy,
-    trainable,
-)
+from pawl.models.policy import Policy, freeze_reference, load_policy, reference
 from pawl.rollout.engine import SamplingParams
 from pawl.rollout.select import make_engine
 
@@ -62,7 +54,7 @@ def shake(policy: Policy, seed: int = 1) -> None:
     """Change every trained weight."""
     draw = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for _, weight in trainable(policy):
+        for _, weight in policy.trainable():
             weight.add_(0.1 * torch.randn(weight.shape, generator=draw))
 
 
@@ -70,12 +62,12 @@ def shake(policy: Policy, seed: int = 1) -> None:
 @pytest.mark.parametrize("lora", [0, 4])
 def test_any_causal_lm_loads_and_trains(tmp_path: Path, family: str, lora: int) -> None:
     policy = load(folder(tmp_path / "m", family), lora=LoraConfig(r=lora))
-    names = [name for name, _ in trainable(policy)]
-    assert all(weight.dtype == torch.float32 for _, weight in trainable(policy))
+    names = [name for name, _ in policy.trainable()]
+    assert all(weight.dtype == torch.float32 for _, weight in policy.trainable())
     assert all("lora_" in name for name in names) == bool(lora)
     assert not any("lm_head" in name for name in names if "lora_" in name)
     token_logprobs(policy, GROUPS, 1.0).logp_ST.sum().backward()
-    assert all(weight.grad is not None for _, weight in trainable(policy))
+    assert all(weight.grad is not None for _, weight in policy.trainable())
     engine, _ = make_engine(policy, "auto")
     samples = list(engine.generate([GROUPS[0].prompt], 2, SamplingParams(max_tokens=4), 0, 0))
     assert len(samples) == 2
@@ -83,7 +75,7 @@ def test_any_causal_lm_loads_and_trains(tmp_path: Path, family: str, lora: int) 
 
 def test_lora_covers_every_linear_layer_but_the_head(tmp_path: Path) -> None:
     policy = load(folder(tmp_path / "m", tied=False), lora=LoraConfig(r=2))
-    adapted = {name.split(".lora_A")[0] for name, _ in trainable(policy) if "lora_A" in name}
+    adapted = {name.split(".lora_A")[0] for name, _ in policy.trainable() if "lora_A" in name}
     linear = {
         name
         for name, module in load(tmp_path / "m").model.named_modules()
@@ -95,11 +87,11 @@ def test_lora_covers_every_linear_layer_but_the_head(tmp_path: Path) -> None:
 def test_the_adapter_depends_on_the_seed_alone(tmp_path: Path) -> None:
     path = folder(tmp_path / "m")
     torch.manual_seed(1)
-    first = dict(trainable(load(path, 0, lora=LoraConfig(r=2))))
+    first = dict(load(path, 0, lora=LoraConfig(r=2)).trainable())
     torch.manual_seed(2)
     state = torch.get_rng_state()
-    second = dict(trainable(load(path, 0, lora=LoraConfig(r=2))))
-    other = dict(trainable(load(path, 1, lora=LoraConfig(r=2))))
+    second = dict(load(path, 0, lora=LoraConfig(r=2)).trainable())
+    other = dict(load(path, 1, lora=LoraConfig(r=2)).trainable())
     assert torch.equal(state, torch.get_rng_state())
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert not all(torch.equal(first[name], other[name]) for name in first)
@@ -115,7 +107,7 @@ def test_reference_stays_while_the_policy_moves(tmp_path: Path, lora: int) -> No
         assert torch.equal(logps(frozen), start)
         assert not token_logprobs(frozen, GROUPS, 1.0).logp_ST.requires_grad
     assert not torch.allclose(logps(policy), start, atol=1e-3)
-    assert all(weight.requires_grad for _, weight in trainable(policy))
+    assert all(weight.requires_grad for _, weight in policy.trainable())
     assert token_logprobs(policy, GROUPS, 1.0).logp_ST.requires_grad
 
 
@@ -124,13 +116,13 @@ def test_saved_weights_come_back_exactly(tmp_path: Path, lora: int) -> None:
     cfg: dict[str, Any] = {"lora": LoraConfig(r=lora), "added_tokens": ("<|think|>",)}
     policy = load(folder(tmp_path / "m"), **cfg)
     shake(policy)
-    save_policy(policy, tmp_path / "saved")
+    policy.save(tmp_path / "saved")
     again = load(tmp_path / "m", seed=9, **cfg)
     assert not torch.equal(logps(again), logps(policy))
-    kept = [weight for _, weight in trainable(again)]
-    load_weights(again, tmp_path / "saved")
-    assert all(a is b for a, (_, b) in zip(kept, trainable(again), strict=True))
-    for (name, a), (other, b) in zip(trainable(policy), trainable(again), strict=True):
+    kept = [weight for _, weight in again.trainable()]
+    again.load(tmp_path / "saved")
+    assert all(a is b for a, (_, b) in zip(kept, again.trainable(), strict=True))
+    for (name, a), (other, b) in zip(policy.trainable(), again.trainable(), strict=True):
         assert name == other
         assert torch.equal(a, b), name
     assert torch.equal(logps(again), logps(policy))
@@ -139,18 +131,18 @@ def test_saved_weights_come_back_exactly(tmp_path: Path, lora: int) -> None:
 @pytest.mark.parametrize("lora", [0, 4])
 def test_foreign_and_half_written_weights_are_refused(tmp_path: Path, lora: int) -> None:
     policy = load(folder(tmp_path / "m"), lora=LoraConfig(r=lora))
-    save_policy(policy, tmp_path / "saved")
+    policy.save(tmp_path / "saved")
     name = "adapter_model.safetensors" if lora else "model.safetensors"
     other = load(folder(tmp_path / "n", layers=4), lora=LoraConfig(r=lora))
     with pytest.raises(PawlError):
-        load_weights(other, tmp_path / "saved")
+        other.load(tmp_path / "saved")
     data = (tmp_path / "saved" / name).read_bytes()
     (tmp_path / "saved" / name).write_bytes(data[: len(data) // 2])
     with pytest.raises(PawlError, match="cannot read"):
-        load_weights(policy, tmp_path / "saved")
+        policy.load(tmp_path / "saved")
     (tmp_path / "saved" / name).unlink()
     with pytest.raises(PawlError):
-        load_weights(policy, tmp_path / "saved")
+        policy.load(tmp_path / "saved")
 
 
 def test_pad_is_added_and_never_ends_a_completion(tmp_path: Path) -> None:
@@ -190,19 +182,20 @@ def test_added_tokens_are_trained_and_saved_with_the_adapter(tmp_path: Path, tie
     policy = load(path, lora=LoraConfig(r=2), added_tokens=("<|think|>",))
     token = policy.tokenizer.convert_tokens_to_ids("<|think|>")
     assert policy.tokenizer.decode([token], skip_special_tokens=True) == ""
-    rows = [name for name, _ in trainable(policy) if "token_adapter" in name or "trainable" in name]
+    names = [name for name, _ in policy.trainable()]
+    rows = [n for n in names if "token_adapter" in n or "trainable" in n]
     assert len(rows) == (1 if tied else 2)
     before = logps(policy)
     with torch.no_grad():
-        for name, weight in trainable(policy):
+        for name, weight in policy.trainable():
             if name in rows:
                 weight.add_(3.0)
     uses = tiny_models.groups([(4, [3])], vocab=256)[0]
     changed = logps(policy)
     assert not torch.allclose(before, changed)  # the head's row of the token moved
-    save_policy(policy, tmp_path / "saved")
+    policy.save(tmp_path / "saved")
     again = load(path, lora=LoraConfig(r=2), added_tokens=("<|think|>",))
-    load_weights(again, tmp_path / "saved")
+    again.load(tmp_path / "saved")
     assert torch.equal(logps(again), changed)
     out = export(again, tmp_path / "plain")
     model = AutoModelForCausalLM.from_pretrained(out)
@@ -236,7 +229,7 @@ def test_export_of_an_adapter_folder_equals_the_policy(tmp_path: Path) -> None:
     path = folder(tmp_path / "m", pad=False, vocab=len(tiny_models.tokenizer(pad=False)))
     policy = load(path, lora=LoraConfig(r=4))
     shake(policy)
-    save_policy(policy, tmp_path / "adapter")
+    policy.save(tmp_path / "adapter")
     out = export(str(tmp_path / "adapter"), tmp_path / "plain")
     torch.testing.assert_close(logps(load(out)), logps(policy), atol=1e-4, rtol=0)
     with pytest.raises(PawlError, match="not empty"):
@@ -247,7 +240,7 @@ def test_bf16_keeps_trained_weights_in_fp32(tmp_path: Path) -> None:
     path = folder(tmp_path / "m")
     full, lora = load(path, dtype="bf16"), load(path, dtype="bf16", lora=LoraConfig(r=2))
     for policy in (full, lora):
-        assert all(weight.dtype == torch.float32 for _, weight in trainable(policy))
+        assert all(weight.dtype == torch.float32 for _, weight in policy.trainable())
         assert logps(policy).dtype == torch.float32
         assert (logps(policy) - logps(load(path))).abs().mean() < 0.05
     assert full.core.get_input_embeddings().weight.dtype == torch.float32
@@ -263,7 +256,7 @@ def test_gradient_checkpointing_changes_nothing_but_memory(tmp_path: Path) -> No
         for policy in (plain, thrifty):
             token_logprobs(policy, GROUPS, 1.0).logp_ST.sum().backward()
         assert any(getattr(m, "gradient_checkpointing", False) for m in thrifty.core.modules())
-        for (name, a), (_, b) in zip(trainable(plain), trainable(thrifty), strict=True):
+        for (name, a), (_, b) in zip(plain.trainable(), thrifty.trainable(), strict=True):
             assert a.grad is not None and b.grad is not None
             torch.testing.assert_close(a.grad, b.grad, msg=name)
 

@@ -22,10 +22,11 @@ from transformers import AutoModelForCausalLM
 from pawl.config.load import load_run
 from pawl.config.options import LoraConfig, ModelConfig
 from pawl.errors import PawlError, PawlErrors
+from pawl.models import checkpoint, flat, quantised
 from pawl.models import export as exporting
-from pawl.models import flat, quantised
+from pawl.models.learner import make_learner
 from pawl.models.logprobs import token_logprobs
-from pawl.models.policy import reference, trainable
+from pawl.models.policy import reference
 from pawl.preflight.prove import prove
 from pawl.rollout.hf import HfEngine
 from pawl.rollout.local import LocalEngine
@@ -70,8 +71,8 @@ def test_what_is_in_four_bits_and_what_is_not(tmp_path: Path, family: str, dtype
     four = {n for n, kind in kinds.items() if kind == "Params4bit"}
     assert len(four) == 2 * 7
     assert not any("embed" in n or "lm_head" in n or "norm" in n for n in four)
-    assert all(weight.dtype == torch.float32 for _, weight in trainable(policy))
-    assert {n.rsplit(".", 2)[1] for n, _ in trainable(policy)} <= {"lora_A", "lora_B", "default"}
+    assert all(weight.dtype == torch.float32 for _, weight in policy.trainable())
+    assert {n.rsplit(".", 2)[1] for n, _ in policy.trainable()} <= {"lora_A", "lora_B", "default"}
     gap = (logps(policy) - logps(plain)).abs().mean()
     assert 1e-4 < gap < 0.7  # quantised, and not noise: log-probs spread over several nats
 
@@ -85,7 +86,7 @@ def test_a_gradient_step_leaves_reference_and_base_alone(tmp_path: Path) -> None
     new = token_logprobs(policy, groups, 1.0).logp_ST
     assert torch.equal(new.detach(), start)  # the same layout: the ratio is exactly 1
     new.sum().backward()
-    assert all(weight.grad is not None for _, weight in trainable(policy))
+    assert all(weight.grad is not None for _, weight in policy.trainable())
     shake(policy)
     assert not torch.allclose(logps(policy), start, atol=1e-3)
     with reference(policy) as frozen:
@@ -154,12 +155,8 @@ def test_export_merges_into_the_base_in_full_precision(tmp_path: Path) -> None:
     with RunFolder.create(cfg) as run_folder:
         shake(four)
         shake(full)  # the same adapter: both were drawn and shaken from the same seeds
-        from pawl.models import checkpoint
-        from pawl.models.optim import make_optimizer
-
-        state = checkpoint.TrainState(1, 1, "", 1, None, 0, {}, 0.0)
-        optimizer = make_optimizer(trainable(four), cfg.optim)
-        checkpoint.save(run_folder.checkpoints_dir, four, optimizer, state)
+        learner = make_learner("policy", four, cfg.optim, torch.float32)
+        checkpoint.save(run_folder.checkpoints_dir, 1, [learner], {"best_step": 1})
     with pytest.raises(AssertionError, match="full precision"):
         exporting.merged(four)
     out = exporting.export(str(run_folder.path), tmp_path / "out")

@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 from pawl.config.options import PromptConfig
 from pawl.errors import PawlError
 from pawl.models.text import SHIPPED, PromptEncoder, completion_ids, decode, read_template
-from pawl.types import Message, Problem
+from pawl.types import CodeTask, Message, Problem
 
 HEAD = "let f (x : int) : int ="
-PLAIN = Problem("p", "ocaml", f"(* add one *)\n{HEAD}\n", "f", (), head=HEAD, where="set.jsonl:3")
+CODE = CodeTask("ocaml", "f", (), head=HEAD)
+PLAIN = Problem("p", f"(* add one *)\n{HEAD}\n", CODE, where="set.jsonl:3")
 TURNS = (Message("user", "write f"), Message("assistant", "which?"), Message("user", "any"))
-CHAT = Problem("c", "ocaml", "", "f", (), messages=TURNS, where="set.jsonl:4")
+CHAT = Problem("c", "", CODE, TURNS, where="set.jsonl:4")
 TEMPLATE = (
     "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}{{ eos_token }}{% endfor %}"
     "{% if add_generation_prompt %}<assistant>{% endif %}"
@@ -50,8 +51,10 @@ def test_shipped_templates_end_with_the_prompt(name: str) -> None:
 def test_template_of_a_path_fills_its_fields_once(tmp_path: Path) -> None:
     path = tmp_path / "mine.txt"
     path.write_text("{entry_point}|{head}|{prompt}|{signature}|{other}")
-    odd = Problem("o", "ocaml", "{head} {x}", "f", (), head="H", signature="{prompt}")
+    odd = Problem("o", "{head} {x}", CodeTask("ocaml", "f", (), "{prompt}", "H"))
     assert encoder(template=str(path)).render(odd) == "f|H|{head} {x}|{prompt}|{other}"
+    text = Problem("t", "Say it.", metadata={"head": "fn f() {", "signature": ["no", "text"]})
+    assert encoder(template=str(path)).render(text) == "|fn f() {|Say it.||{other}"
 
 
 def test_chat_template_is_used_where_there_is_one() -> None:
@@ -86,7 +89,7 @@ def test_long_and_empty_prompts_are_refused() -> None:
         encoder(max_tokens=8).encode(PLAIN)
     assert caught.value.where == "set.jsonl:3"
     with pytest.raises(PawlError, match="empty"):
-        encoder().encode(Problem("e", "ocaml", "", "f", ()))
+        encoder().encode(Problem("e", "", CODE))
 
 
 def test_bad_templates_are_refused(tmp_path: Path) -> None:

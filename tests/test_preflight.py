@@ -31,7 +31,6 @@ from pawl.problems.overlap import near_duplicates, twins
 from pawl.store.display import Silent
 from pawl.store.read import read_events, read_steps
 from pawl.store.run import RunFolder
-from pawl.train import loop
 from pawl.train.data import pool_of
 from pawl.train.loop import train
 from pawl.train.rollouts import Rollouts
@@ -44,13 +43,13 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 def run_of(model, tmp_path):
     """run_of("name", overrides, model, reward) -> (path of the run folder, its result)."""
 
-    def go(name, overrides=(), where=None, reward="score"):
+    def go(name, overrides=(), where=None, reward="score", before=prove):
         path = tmp_path / f"{name}.yaml"
         uses = f"{ROOT / 'loop_reward.py'}:{reward}"
         path.write_text(CONFIG.format(model=where or model, reward=uses))
         cfg, places = load_run(path, [f"runs_dir={tmp_path}", f"name={name}", *overrides], {})
         with RunFolder.create(cfg, places) as run:
-            return run.path, train(cfg, run, Silent(), False, prove)
+            return run.path, train(cfg, run, Silent(), False, before)
 
     return go
 
@@ -64,11 +63,10 @@ def rows_of(path):
     [[], ["model.lora.r=4", "algo.kl_coef=0.1"], ["algo.kl_coef=0.1", "rollout.engine=hf"]],
     ids=["full", "lora with reference", "frozen reference, hf"],
 )
-def test_a_run_is_the_same_with_and_without(way, run_of, monkeypatch):
+def test_a_run_is_the_same_with_and_without(way, run_of):
     with_it, _ = run_of("with", way)
     assert len(rows_of(with_it)) > 30
-    monkeypatch.setattr(loop, "prove", lambda s, progress: None)
-    without, _ = run_of("without", way)
+    without, _ = run_of("without", way, before=lambda s, progress: None)
     assert not any("step" in row for row in rows_of(without))
     assert_same(with_it, without, 4)
 
@@ -207,16 +205,14 @@ def named(checks, name):
     ("inner", "passed", "refuses"), [(20, True, False), (40, False, False), (70, False, True)]
 )
 def test_atoms_warn_and_then_refuse(inner, passed, refuses):
-    cfg = RunConfig()
     totals = [0.21] * inner + [i / (99 - inner) for i in range(100 - inner)]
-    check = named(check_base._atoms(rollouts_of(totals).scores_S, cfg), "reward-atoms")
+    check = named(check_base._atoms(rollouts_of(totals).scores_S, (0.0, 1.0)), "reward-atoms")
     assert (check.passed, check.refuses) == (passed, refuses)
 
 
 def test_a_constant_reward_is_refused_only_when_it_is_no_chance():
-    cfg = RunConfig()
-    few = named(check_base._atoms(rollouts_of([0.0] * 12).scores_S, cfg), "reward-varies")
-    many = named(check_base._atoms(rollouts_of([0.0] * 64).scores_S, cfg), "reward-varies")
+    few = named(check_base._atoms(rollouts_of([0.0] * 12).scores_S, (0.0, 1.0)), "reward-varies")
+    many = named(check_base._atoms(rollouts_of([0.0] * 64).scores_S, (0.0, 1.0)), "reward-varies")
     assert (few.passed, few.refuses) == (False, False)
     assert (many.passed, many.refuses, many.cause) == (False, True, "reward-floor")
 
@@ -242,7 +238,7 @@ def test_capability_counts_problems_and_advises():
 
 
 def problem(name, prompt, spec=""):
-    return Problem(name, "python", prompt, "f", (), spec=spec)
+    return Problem(name, prompt, spec=spec)
 
 
 def test_leakage_by_text_specification_and_runs_of_words():
@@ -256,10 +252,11 @@ def test_leakage_by_text_specification_and_runs_of_words():
     ]
     assert twins(train_set, held) == ["same", "spec"]
     assert near_duplicates(train_set, held) == ["near"]
-    checks = check_data.of_data(train_set, held, [pool_of([range(3)], [1.0])], 0)
+    checks = check_data.of_data(train_set, held, [pool_of([range(3)], [1.0])], 0, [])
     assert [(c.name, c.passed, c.refuses) for c in checks] == [
         ("leakage", False, True),
         ("near-duplicates", False, True),
+        ("reference-in-prompt", None, True),
         ("draw-order", True, True),
     ]
 

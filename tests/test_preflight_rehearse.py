@@ -9,6 +9,8 @@ import pytest
 from pawl.config.options import RunConfig
 from pawl.models.memory import Memory
 from pawl.preflight.rehearse import stand_in
+from pawl.problems.load import open_problems
+from pawl.problems.sources import Unreachable
 from pawl.train.plan import Plan, estimate, evaluated
 
 PLAN = Plan(
@@ -29,17 +31,17 @@ PLAN = Plan(
 def test_an_unreachable_data_set_is_replaced_and_named() -> None:
     pytest.importorskip("datasets", reason="install the extra hub")
     asked = RunConfig.model_validate({"problems": {"train": "nobody/nothing", "lang": "python"}})
-    cfg, checks = stand_in(asked)
+    with pytest.raises(Unreachable) as away:
+        open_problems("nobody/nothing")
+    cfg, checks = stand_in(asked, away.value)
     assert cfg.problems.train == "starter-python"
     assert [(c.expected, c.passed) for c in checks] == [("nobody/nothing", None)]
     rows = [{"set": "starter-ocaml"}, {"set": "nobody/nothing"}]
     stages = [{"name": "easy", "min_pass_rate": 0.5}]
     asked = RunConfig.model_validate({"problems": {"mix": rows}, "curriculum": stages})
-    cfg, checks = stand_in(asked)
+    cfg, checks = stand_in(asked, away.value)
     assert (cfg.problems.train, cfg.problems.mix, cfg.curriculum) == ("starter-ocaml", (), ())
     assert [c.expected for c in checks] == ["nobody/nothing"]
-    here = RunConfig()
-    assert stand_in(here) == (here, [])
 
 
 def test_the_estimate_scales_one_step() -> None:

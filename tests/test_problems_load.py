@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import tracemalloc
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,6 +14,9 @@ import pytest
 
 from pawl.config.options import FilterConfig, ProblemsConfig
 from pawl.errors import Exit, PawlError
+from pawl.problems import problem_set
+from pawl.problems.check import check_leakage, check_static, rows_of
+from pawl.problems.formats import Row, parse_row
 from pawl.problems.load import labels, open_problems, prepare
 
 ROWS = [
@@ -39,7 +44,7 @@ def jsonl(tmp_path: Path) -> str:
     return write(tmp_path / "set.jsonl", ROWS)
 
 
-def test_a_set_is_a_lazy_sequence(jsonl: str) -> None:
+def test_a_set_is_a_sequence(jsonl: str) -> None:
     problems = open_problems(jsonl)
     assert len(problems) == 40
     assert problems[3].id == "p3" and problems[-1].id == "p39"
@@ -54,7 +59,7 @@ def test_parquet_equals_jsonl(jsonl: str, tmp_path: Path) -> None:
     path = tmp_path / "set.parquet"
     pq.write_table(pa.Table.from_pylist(ROWS), path, row_group_size=7)
     ours, theirs = open_problems(str(path)), open_problems(jsonl)
-    assert [p.cases for p in ours] == [p.cases for p in theirs]
+    assert [p.code for p in ours] == [p.code for p in theirs]
     assert [p.tags for p in ours] == [p.tags for p in theirs]
     assert ours[39].id == "p39" and ours[0].id == "p0" and ours[9].where.endswith(":row 10")
 
@@ -65,17 +70,39 @@ def test_a_folder_of_shards_is_one_set(tmp_path: Path) -> None:
     assert [p.id for p in open_problems(str(tmp_path))] == ["p0", "p1", "p2", "p3", "p4"]
 
 
-def test_a_set_is_not_held_in_memory(tmp_path: Path) -> None:
-    big = [{**ROWS[0], "id": f"b{i}", "note": "x" * 50_000} for i in range(400)]
-    name = write(tmp_path / "big.jsonl", big)
-    size = Path(name).stat().st_size
-    tracemalloc.start()
-    problems = open_problems(name)
-    total = sum(len(p.cases) for p in problems)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert total == 800
-    assert peak < size / 4
+def test_a_set_takes_little_more_memory_than_its_file(tmp_path: Path) -> None:
+    """Measured: 3.1 kB for a starter problem (1.1 kB in its file), 3.5 kB for one of MBPP's."""
+    plain = [
+        {**ROWS[i % 40], "id": f"b{i}", "prompt": f"{ROWS[0]['prompt']}# {i}"} for i in range(800)
+    ]
+    for more, per_problem in (({}, 3000), ({"note": "x" * 20_000}, 23_000)):
+        name = write(tmp_path / "big.jsonl", [{**r, **more} for r in plain])
+        tracemalloc.start()
+        problems = open_problems(name)
+        held = tracemalloc.get_traced_memory()[0]
+        tracemalloc.stop()
+        assert len(problems) == 800 and held < 800 * per_problem
+
+
+def test_every_row_is_parsed_once(jsonl: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Opening, splitting, filtering, drawing, both parts of the audit and all access share it."""
+    parsed: Counter[str] = Counter()
+
+    def counted(row: Mapping[str, object], where: str, fallback: str, lang: str = "") -> Row:
+        parsed[where] += 1
+        return parse_row(row, where, fallback, lang)
+
+    monkeypatch.setattr(problem_set, "parse_row", counted)
+    cfg = ProblemsConfig(
+        train=jsonl, held_out_frac=0.25, limit=20, filter=FilterConfig(max_prompt_chars=99)
+    )
+    made = prepare(cfg, 0)
+    for part in (made.train, made.held_out):
+        list(check_static(rows_of(part)))
+    list(check_leakage(made.train, made.held_out))
+    assert [p.id for p in made.train[:5]] == [made.train[i].id for i in range(5)]
+    assert made.train.row(3).problem is made.train[3] is made.train.select([3])[0]
+    assert parsed == {f"{jsonl}:{i + 1}": 1 for i in range(40)}
 
 
 BAD_FILES = {
@@ -136,6 +163,46 @@ def test_a_bad_row_is_left_out_and_named(tmp_path: Path) -> None:
     assert len(problems) == 2
     assert [(b.id, b.where.rpartition(":")[2]) for b in problems.bad] == [("broken", "3")]
     assert "no test could be read" in problems.bad[0].reason
+
+
+TEXTS = [
+    {"id": "t0", "question": "What is 6 times 7?", "answer": 42, "level": "easy", "topic_id": 3},
+    {"id": "t1", "question": "Name a colour.", "difficulty": "hard", "split": "test"},
+    {
+        "id": "r0",
+        "prompt": "Write fn inc(x: i32).",
+        "lang": "rust",
+        "tests": "assert_eq!(inc(1), 2);",
+    },
+]
+
+
+def test_rows_without_tests_are_members_where_none_are_asked_for(tmp_path: Path) -> None:
+    name = write(tmp_path / "set.jsonl", [*ROWS[:1], *TEXTS])
+    tested = open_problems(name)
+    assert [p.id for p in tested] == ["p0"]
+    assert [(b.id, b.reason) for b in tested.bad] == [
+        ("t0", "no tests"),
+        ("t1", "no tests"),
+        ("r0", "language 'rust': Pawl verifies ocaml and python"),
+    ]
+    every = open_problems(name, tested=False)
+    assert [p.id for p in every] == ["p0", "t0", "t1", "r0"] and not every.bad
+    assert [bool(p.code) for p in every] == [True, False, False, False]
+    assert [p.lang for p in every] == ["python", "", "", "rust"]
+    assert [p.id for p in every.tested()] == ["p0"] and every.tested().bad == tested.bad
+    texts = write(tmp_path / "texts.jsonl", TEXTS)
+    with pytest.raises(PawlError, match="no row is a problem; the first: no tests") as caught:
+        open_problems(texts)
+    assert "reward of your own" in caught.value.hint
+    with pytest.raises(PawlError, match="with tests; the first: no tests"):
+        open_problems(texts, tested=False).tested()
+    made = prepare(ProblemsConfig(train=texts), 0, tested=False)
+    assert (ids(made.train), ids(made.held_out)) == ({"t0", "r0"}, {"t1"})
+    notes = [(f.id, f.check, f.severity) for f in check_static(rows_of(made.train))]
+    assert notes == [("t0", "untested", "note"), ("r0", "untested", "note")]
+    rust = prepare(ProblemsConfig(train=texts, filter=FilterConfig(lang="Rust")), 0, tested=False)
+    assert ids(rust.train) == {"r0"}
 
 
 # ---- prepare -------------------------------------------------------------------------------------
@@ -218,7 +285,7 @@ def test_starter_sets_open_by_name(name: str) -> None:
     made = prepare(ProblemsConfig(train=name), 0)
     assert len(made.train) + len(made.held_out) + len(made.held_out_families) >= 300
     assert made.held_out and made.held_out_families and not made.report.bad
-    assert all(p.solution and p.cases for p in made.held_out)
+    assert all(p.reference and p.task.cases for p in made.held_out)
 
 
 # ---- mixes ---------------------------------------------------------------------------------------

@@ -9,18 +9,21 @@ from pathlib import Path
 
 import pytest
 
-from pawl.config.options import ProblemsConfig, RunConfig, SandboxConfig
+from pawl.config.options import ProblemsConfig, RewardConfig, RunConfig, SandboxConfig
 from pawl.errors import Exit, PawlError
 from pawl.problems.load import open_problems, prepare
-from pawl.rewards import kept_runs
+from pawl.rewards import audit, kept_runs
 from pawl.rewards.audit import AuditReport, audit_prepared, check_problems
 from pawl.rewards.behaviour import more_inputs, shared_inputs
-from pawl.rewards.score_file import COMPONENTS, score_file
+from pawl.rewards.pay import COMPONENTS
+from pawl.rewards.score_file import score_file, score_lines
 
+CFG = RunConfig()
 SETS = Path(__file__).resolve().parent.parent / "pawl" / "problems" / "sets"
 
 needs_ocaml = pytest.mark.skipif(shutil.which("ocamlc") is None, reason="needs ocamlc")
-FIELDS = ["problem_id", "total", "status", "verdict", "branch", "components", "tier", "time_ms"]
+FIELDS = ["problem_id", "total", "status", "verdict", "branch", "components", "reason", "tier",
+          "time_ms"]  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -118,9 +121,9 @@ def test_what_agrees_on_a_draw_is_compared_on_all_inputs(tmp_path: Path) -> None
     many = [(str(i), str(i + 1)) for i in range(120)]
     rows = [python("a", many[:60], "return x + 1"), python("b", many[60:], "return x + 1")]
     problems = open_problems(write(tmp_path, rows))
-    assert [len(p.cases) for p in shared_inputs(problems)] == [50, 50]
+    assert [len(p.task.cases) for p in shared_inputs(problems)] == [50, 50]
     asked = more_inputs(problems, {"a", "b"})
-    assert [{c.input for c in p.cases} for p in asked] == [{f"[{i}]" for i in range(120)}] * 2
+    assert [{c.input for c in p.task.cases} for p in asked] == [{f"[{i}]" for i in range(120)}] * 2
     assert more_inputs(problems, set()) == []
 
 
@@ -131,10 +134,10 @@ def test_a_second_audit_runs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
     first = check_problems(name, "", RunConfig(), told.append)
     assert told[0] == "audit: 2 of 6 programs run"
 
-    def refuse(sandbox: SandboxConfig) -> None:
+    def refuse(*args: object, **options: object) -> None:
         raise AssertionError("nothing is left to run")
 
-    monkeypatch.setattr(kept_runs, "open_pool", refuse)
+    monkeypatch.setattr(kept_runs, "WorkerPool", refuse)
     assert check_problems(name, "", RunConfig()).rows == first.rows
 
 
@@ -146,6 +149,33 @@ def test_one_constant_for_all_hidden_tests_is_noted(tmp_path: Path) -> None:
     assert ("constant", "one constant answers all hidden tests: pass or nothing") in [
         (f.check, f.reason) for f in report.rows
     ]
+
+
+def test_problems_without_tests_are_noted_and_nothing_is_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: object) -> None:
+        raise AssertionError("nothing can be run")
+
+    texts = [{"id": f"t{i}", "question": f"What is {i} + 1?", "answer": i + 1} for i in range(3)]
+    rust = {"id": "rust", "prompt": "Write inc.", "lang": "rust", "tests": "assert!(inc(1) == 2)"}
+    monkeypatch.setattr(audit, "run_all", refuse)
+    report = check_problems(write(tmp_path, [*texts, {**texts[0], "id": "copy"}, rust]), "", CFG)
+    assert [(f.id, f.check) for f in report.bad] == [("copy", "duplicate")]
+    assert [f.check for f in report.rows if f.severity == "note"] == ["untested"] * 5
+    assert "5 problems, 1 left out, 4 kept" in report.text()
+    cfg = ProblemsConfig(train=str(tmp_path / "set.jsonl"), held_out_frac=0.0)
+    left, _ = audit_prepared(prepare(cfg, 0, tested=False), SandboxConfig())
+    assert len(left.train) == 4
+
+
+def test_where_some_problems_have_tests_the_others_are_bad(tmp_path: Path) -> None:
+    text = {"id": "text", "question": "What is 1 + 1?", "answer": 2}
+    name = write(tmp_path, [PYTHON_SET[0], text])
+    report = check_problems(name, "", CFG)
+    assert [(f.id, f.check, f.reason) for f in report.bad] == [("text", "reading", "no tests")]
+    both = check_problems(name, "", CFG, tested=False)
+    assert not both.bad and len(both.kept) == 2
 
 
 def test_a_run_keeps_only_what_the_audit_leaves(tmp_path: Path) -> None:
@@ -194,11 +224,19 @@ def test_the_starter_sets_pass_the_whole_audit(lang: str, tmp_path: Path) -> Non
 # ---- pawl score ----------------------------------------------------------------------------------
 
 
-def scored(lines: list[str], tmp_path: Path, problems: str = "starter-python") -> list[dict]:
+CODE, LIMITS = RewardConfig(), SandboxConfig()
+
+
+def scored(
+    lines: list[str],
+    tmp_path: Path,
+    problems: str = "starter-python",
+    reward: RewardConfig = CODE,
+) -> list[dict]:
     path = tmp_path / "completions.jsonl"
     path.write_text("".join(line + "\n" for line in lines))
     out: list[str] = []
-    assert score_file(problems, path, "auto", False, out.append) == Exit.OK
+    assert score_file(problems, path, out.append, reward, LIMITS) == Exit.OK
     return [json.loads(line) for line in out]
 
 
@@ -208,7 +246,7 @@ def test_scores_come_in_input_order_with_all_fields(tmp_path: Path) -> None:
     asked = [(problems[i % 5], rng.choice(["good", "bad", "slow"])) for i in range(20)]
     texts = {"bad": "    return object()", "slow": "    return sum(range(10**6)) and None"}
     lines = [
-        json.dumps({"problem_id": p.id, "completion": texts.get(kind, p.solution)})
+        json.dumps({"problem_id": p.id, "completion": texts.get(kind, p.reference)})
         for p, kind in asked
     ]
     rows = scored(lines, tmp_path)
@@ -223,8 +261,8 @@ def test_scores_come_in_input_order_with_all_fields(tmp_path: Path) -> None:
 
 def test_a_body_a_definition_and_a_fenced_block_are_one(tmp_path: Path) -> None:
     p = open_problems("starter-python")[0]
-    body = p.solution.split(":", 1)[1].lstrip("\n")
-    forms = [p.solution, body, f"```python\n{p.solution}\n```", f"Sure:\n```\n{body}\n```\nDone."]
+    body = p.reference.split(":", 1)[1].lstrip("\n")
+    forms = [p.reference, body, f"```python\n{p.reference}\n```", f"Sure:\n```\n{body}\n```\nDone."]
     lines = [json.dumps({"problem_id": p.id, "completion": f}) for f in forms]
     assert [r["verdict"] for r in scored(lines, tmp_path)] == ["pass"] * 4
 
@@ -244,16 +282,54 @@ def test_a_bad_line_is_named_after_the_good_ones_are_answered(
 ) -> None:
     p = open_problems("starter-python")[0]
     path = tmp_path / "completions.jsonl"
-    path.write_text(json.dumps({"problem_id": p.id, "completion": p.solution}) + f"\n{line}\n")
+    path.write_text(json.dumps({"problem_id": p.id, "completion": p.reference}) + f"\n{line}\n")
     out: list[str] = []
     with pytest.raises(PawlError, match=what) as caught:
-        score_file("starter-python", path, "auto", False, out.append)
+        score_file("starter-python", path, out.append, CODE, LIMITS)
     assert caught.value.where == f"{path}:2" and len(out) == 1
 
 
 def test_no_completions_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(PawlError, match="no such file"):
-        score_file("starter-python", tmp_path / "none.jsonl", "auto", False, print)
+        score_file("starter-python", tmp_path / "none.jsonl", print, CODE, LIMITS)
     (tmp_path / "empty.jsonl").touch()
     with pytest.raises(PawlError, match="no completions"):
-        score_file("starter-python", tmp_path / "empty.jsonl", "auto", False, print)
+        score_file("starter-python", tmp_path / "empty.jsonl", print, CODE, LIMITS)
+
+
+def a_line(problem_id: str, text: str) -> str:
+    return json.dumps({"problem_id": problem_id, "completion": text})
+
+
+def test_any_reward_of_a_config_scores_lines_of_problems_without_tests(tmp_path: Path) -> None:
+    problems = write(tmp_path, [{"id": "a", "prompt": "Say hello."}, {"id": "b", "prompt": "Go."}])
+    (tmp_path / "mine.py").write_text(
+        "def grade(problem, cs):\n    return [{'size': len(c.text), 'total': -1} for c in cs]\n"
+        "grade.scale = (-1, 1)\n"
+    )
+    use = RewardConfig(use=f"{tmp_path / 'mine.py'}:grade")
+    rows = scored([a_line("b", "xx"), a_line("a", "x")], tmp_path, problems, use)
+    assert [(r["problem_id"], r["components"]) for r in rows] == [("b", {"size": 2}),
+                                                                  ("a", {"size": 1})]  # fmt: skip
+    assert [(r["total"], r["verdict"], r["tier"]) for r in rows] == [(-1, None, "")] * 2
+    with pytest.raises(PawlError, match="no row is a problem; the first"):
+        scored([a_line("a", "x")], tmp_path, problems)
+
+
+def test_neighbouring_lines_of_a_problem_are_a_group_for_a_reward_that_compares(
+    tmp_path: Path,
+) -> None:
+    problems = write(tmp_path, [{"id": n, "prompt": f"Say {n}."} for n in "ab"])
+    (tmp_path / "mine.py").write_text(
+        "def grade(problem, cs):\n    return [len(cs) / 10 for c in cs]\ngrade.group = True\n"
+    )
+    use = RewardConfig(use=f"{tmp_path / 'mine.py'}:grade")
+    lines = [a_line(name, str(i)) for i, name in enumerate("aaabbaa")]
+    rows = scored(lines, tmp_path, problems, use)
+    assert [r["total"] for r in rows] == [0.3, 0.3, 0.3, 0.2, 0.2, 0.2, 0.2]
+    path = tmp_path / "completions.jsonl"
+    path.write_text("\n".join([*lines, a_line("nobody", "x")]))
+    got: list[str] = []
+    with pytest.raises(PawlError, match="no problem 'nobody'"):
+        got.extend(name for name, _ in score_lines(problems, path, use, LIMITS))
+    assert got == list("aaabbaa")

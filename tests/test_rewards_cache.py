@@ -1,4 +1,4 @@
-"""The score cache keeps deterministic verdicts by content and never changes a score."""
+"""The cache of measurements: its keys hold what a measurement depends on, and nothing else."""
 
 from __future__ import annotations
 
@@ -8,86 +8,236 @@ from pathlib import Path
 
 import pytest
 
-from pawl.rewards.cache import ScoreCache, content_key, keeps, problem_digest, toolchain_facts
-from pawl.types import Case, Completion, Problem, Score, missing
+from pawl.config.options import ComponentConfig, RewardConfig, SandboxConfig, StagesConfig
+from pawl.rewards.cache import (
+    MeasurementCache,
+    function_key,
+    keeps,
+    problem_digest,
+    program_key,
+    task_digest,
+    toolchain_facts,
+)
+from pawl.rewards.grader import Grader
+from pawl.types import Case, CodeTask, Completion, Measurement, Message, Problem, missing
 
-PROBLEM = Problem("p", "python", "Add.", "f", (Case("[1]", "2"),), head="def f(x):", where="a:1")
-SCORE = Score("scored", 0.25, "wrong", "tests", {"tests": 0.3}, "returned 3", 1, 4, "bubblewrap", 9)
+TASK = CodeTask("python", "f", (Case("[1]", "2"), Case("[5]", "6")), head="def f(x):")
+PROBLEM = Problem("p", "Add.", TASK, metadata={"topic": "sums"}, where="a:1")
+VALUES = {"types": 1.0, "compile": 1.0, "tests": 0.3}
+FOUND = [
+    Measurement(
+        "measured",
+        VALUES,
+        "wrong",
+        "returned 3",
+        passed_cases=1,
+        n_cases=4,
+        tier="landlock",
+        time_ms=9,
+    )
+]
+KEY = program_key("c", task_digest(TASK), "x", "")
 
 
-def key(text: str = "x", context: str = "c", problem: Problem = PROBLEM) -> bytes:
-    return content_key(context, problem_digest(problem), Completion("p", text))
-
-
-def test_a_score_comes_back_whole(tmp_path: Path) -> None:
-    cache = ScoreCache(tmp_path / "folder" / "scores.sqlite")
-    assert cache.get(key()) is None
-    cache.put(key(), SCORE)
-    assert cache.get(key()) == replace(SCORE, cached=True, time_ms=0.0)
+def test_measurements_come_back_whole(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "cache.sqlite"
+    cache = MeasurementCache(path)
+    assert cache.get(KEY) is None
+    cache.put(KEY, FOUND)
+    back = [replace(FOUND[0], cached=True, time_ms=0.0)]
+    assert cache.get(KEY) == back and cache.get(KEY)[0].values == VALUES
     cache.close()
-    again = ScoreCache(tmp_path / "folder" / "scores.sqlite")
-    assert again.get(key()) == replace(SCORE, cached=True, time_ms=0.0)
+    again = MeasurementCache(path)
+    assert again.get(KEY) == back
     again.close()
 
 
-def test_the_key_covers_everything_that_a_score_depends_on() -> None:
-    other = replace(PROBLEM, cases=(Case("[1]", "3"),))
-    shown = replace(PROBLEM, cases=(Case("[1]", "2", shown=True),))
+def test_what_was_used_is_not_used_again(tmp_path: Path) -> None:
+    """Tokens that a judge took are facts of the call that took them."""
+    cache = MeasurementCache(tmp_path / "s.sqlite")
+    cache.put(KEY, [Measurement("measured", {"total": 1.0}, usage={"tokens": 70.0})])
+    assert [m.usage for m in cache.get(KEY) or []] == [{}]
+    cache.close()
+
+
+def test_the_key_of_a_program_covers_its_tests_text_marker_and_limits() -> None:
+    def key(text: str = "x", marker: str = "", context: str = "c", **changes: object) -> bytes:
+        task = replace(TASK, **changes)  # type: ignore[arg-type] # fields of a task
+        return program_key(context, task_digest(task), text, marker)
+
+    first = TASK.cases[0]
     keys = [
         key(),
         key("y"),
+        key(marker="# END"),
         key(context="d"),
-        key(problem=other),
-        key(problem=shown),
-        key(problem=replace(PROBLEM, head="def f(y):")),
-        key(problem=replace(PROBLEM, signature="val f : int")),
-        content_key("c", problem_digest(PROBLEM), Completion("p", "x", 5)),
-        content_key("c", problem_digest(PROBLEM), Completion("p", "x", finish="length")),
+        key(cases=TASK.cases[:1]),
+        key(cases=(replace(first, expected="3"), TASK.cases[1])),
+        key(cases=(replace(first, shown=True), TASK.cases[1])),
+        key(cases=(replace(first, close=True), TASK.cases[1])),
+        key(head="def f(y):"),
+        key(signature="val f : int"),
+        key(entry_point="g"),
+        key(lang="ocaml"),
     ]
     assert len(set(keys)) == len(keys)
-    assert key(problem=replace(PROBLEM, where="b:2")) == key()
     assert key("\ud800") != key("\ud801")
+
+
+def test_the_key_of_a_call_covers_all_that_a_function_can_see() -> None:
+    def key(problem: Problem = PROBLEM, *seen: Completion, context: str = "c") -> bytes:
+        return function_key(context, problem_digest(problem), seen or (Completion("p", "x"),))
+
+    one, two = Completion("p", "x"), Completion("p", "y")
+    keys = [
+        key(),
+        key(context="d"),
+        key(PROBLEM, two),
+        key(PROBLEM, Completion("p", "x", 5)),
+        key(PROBLEM, Completion("p", "x", finish="length")),
+        key(PROBLEM, one, two),
+        key(PROBLEM, two, one),
+        key(PROBLEM, one, one),
+        key(replace(PROBLEM, id="q")),
+        key(replace(PROBLEM, prompt="Add!")),
+        key(replace(PROBLEM, messages=(Message("user", "Add."),))),
+        key(replace(PROBLEM, reference="x + 1")),
+        key(replace(PROBLEM, metadata={"topic": "words"})),
+        key(replace(PROBLEM, code=replace(TASK, cases=TASK.cases[:1]))),
+        key(replace(PROBLEM, code=None)),
+    ]
+    assert len(set(keys)) == len(keys)
+    assert key(replace(PROBLEM, where="b:2")) == key()
 
 
 @pytest.mark.parametrize("verdict", ["timeout", "memory", "infra_error"])
 def test_verdicts_that_depend_on_the_machine_are_not_kept(verdict: str, tmp_path: Path) -> None:
-    cache = ScoreCache(tmp_path / "s.sqlite")
-    score = replace(SCORE, verdict=verdict)
-    cache.put(key(), score)
-    assert not keeps(score) and cache.get(key()) is None
+    cache = MeasurementCache(tmp_path / "s.sqlite")
+    found = [replace(FOUND[0], verdict=verdict)]
+    cache.put(KEY, found)
+    assert not keeps(found) and cache.get(KEY) is None
     cache.close()
 
 
-def test_missing_scores_are_not_kept(tmp_path: Path) -> None:
-    cache = ScoreCache(tmp_path / "s.sqlite")
-    cache.put(key(), missing("worker killed"))
-    assert cache.get(key()) is None
+def test_a_group_with_a_missing_member_is_not_kept(tmp_path: Path) -> None:
+    cache = MeasurementCache(tmp_path / "s.sqlite")
+    for found in ([missing("worker killed")], [*FOUND, missing("worker killed")]):
+        cache.put(KEY, found)
+        assert cache.get(KEY) is None
     cache.close()
 
 
 def test_a_broken_file_switches_the_cache_off_with_a_note(tmp_path: Path) -> None:
     path = tmp_path / "s.sqlite"
     path.write_bytes(b"this is no database" * 1000)
-    cache = ScoreCache(path)
-    cache.put(key(), SCORE)
-    assert cache.get(key()) is None and "cache is off" in cache.note
+    cache = MeasurementCache(path)
+    cache.put(KEY, FOUND)
+    assert cache.get(KEY) is None and "the cache of measurements is off" in cache.note
 
 
-def test_a_full_disk_switches_the_cache_off_and_keeps_the_score(tmp_path: Path) -> None:
+def test_a_full_disk_switches_the_cache_off_and_keeps_the_file(tmp_path: Path) -> None:
     path = tmp_path / "s.sqlite"
-    cache = ScoreCache(path)
-    cache.put(key("kept"), SCORE)
+    cache = MeasurementCache(path)
+    cache.put(KEY, FOUND)
     assert cache._db is not None
     pages = cache._db.execute("PRAGMA page_count").fetchone()[0]
     cache._db.execute(f"PRAGMA max_page_count = {pages}")  # what SQLite reports as a full disk
     for i in range(200):
-        cache.put(key(str(i)), replace(SCORE, reason="x" * 2000))
+        key = program_key("c", task_digest(TASK), str(i), "")
+        cache.put(key, [replace(FOUND[0], reason="x" * 2000)])
     assert "full" in cache.note
-    assert cache.get(key("kept")) is None  # off, and said so
+    assert cache.get(KEY) is None  # off, and said so
     with sqlite3.connect(path) as db:
-        assert db.execute("SELECT count(*) FROM scores").fetchone()[0] >= 1
+        assert db.execute("SELECT count(*) FROM measurements").fetchone()[0] >= 1
 
 
 def test_the_toolchain_is_part_of_the_context() -> None:
     facts = toolchain_facts()
-    assert facts.startswith("Python 3.") and "rewards " in facts
+    assert facts.startswith("Python 3.") and "sandbox " in facts
+
+
+# ---- through a grader ----------------------------------------------------------------------------
+
+RIGHT = Completion("p", "def f(x):\n    return x + 1\n")
+
+
+def cached(
+    path: Path,
+    reward: RewardConfig,
+    completion: Completion = RIGHT,
+    problem: Problem = PROBLEM,
+    **limits: object,
+) -> list[bool]:
+    """Whether the cache knew one completion, by component."""
+    sandbox = SandboxConfig.model_validate({"workers": 1, **limits})
+    with Grader(reward, sandbox, path) as grader:
+        row = grader.measure([(problem, [completion])])[0][0]
+    assert all(m.status == "measured" for m in row.values()), row
+    return [m.cached for m in row.values()]
+
+
+def test_a_program_is_known_by_what_decides_about_it(tmp_path: Path) -> None:
+    path, reward = tmp_path / "cache.sqlite", RewardConfig(end_marker="# END")
+    assert cached(path, reward) == [False]
+    assert cached(path, reward) == [True]
+    stages = StagesConfig(end_marker=0, types=0, compile=0, tests=1)
+    paid_otherwise = RewardConfig(end_marker="# END", stages=stages, min_lines=9)
+    part = ComponentConfig(name="code", weight=0.5)
+    mixed = RewardConfig(end_marker="# END", components=(part,))
+    assert cached(path, paid_otherwise) == cached(path, mixed) == [True]
+    assert cached(path, reward, replace(RIGHT, finish="length", n_tokens=77)) == [True]
+    elsewhere = replace(PROBLEM, id="q", prompt="Another text.", where="b:9", reference="f")
+    assert cached(path, reward, problem=elsewhere) == [True]
+    assert cached(path, RewardConfig(end_marker="")) == [False]
+    assert cached(path, reward, cpu_s=3.5) == [False]
+    other = replace(TASK, cases=(*TASK.cases, Case("[7]", "8")))
+    assert cached(path, reward, problem=replace(PROBLEM, code=other)) == [False]
+    assert cached(path, reward, replace(RIGHT, text=RIGHT.text + "# another text")) == [False]
+
+
+def test_a_users_function_sees_lengths_and_the_whole_problem(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("def grade(problem, cs):\n    return [0.5 for c in cs]\n")
+    path, reward = tmp_path / "cache.sqlite", RewardConfig(use=f"{tmp_path / 'mine.py'}:grade")
+    assert cached(path, reward) == [False]
+    assert cached(path, reward) == [True]
+    assert cached(path, reward, cpu_s=3.5) == [True]  # it runs in no sandbox
+    assert cached(path, reward, replace(RIGHT, n_tokens=77)) == [False]
+    assert cached(path, reward, replace(RIGHT, finish="length")) == [False]
+    assert cached(path, reward, problem=replace(PROBLEM, prompt="Another text.")) == [False]
+
+
+@pytest.mark.parametrize("kind", ["def", "async def"])
+def test_a_function_that_compares_is_known_by_its_whole_group(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        f"{kind} grade(problem, cs):\n"
+        "    return [sum(len(c.text) > len(d.text) for d in cs) / len(cs) for c in cs]\n"
+        "grade.group = True\n"
+    )
+    reward = RewardConfig(use=f"{tmp_path / 'mine.py'}:grade")
+
+    def known(*texts: str) -> list[bool]:
+        with Grader(reward, SandboxConfig(workers=1), tmp_path / "cache.sqlite") as grader:
+            group = (PROBLEM, [Completion("p", text) for text in texts])
+            scores = grader.score([group])[0]
+        assert [s.status for s in scores] == ["scored"] * len(texts)
+        return [s.cached for s in scores]
+
+    assert known("a", "bb", "ccc") == [False] * 3
+    assert known("a", "bb", "ccc") == [True] * 3
+    assert known("a", "bb") == [False] * 2
+    assert known("bb", "a", "ccc") == [False] * 3
+
+
+def test_a_callable_that_came_from_no_file_is_not_kept(tmp_path: Path) -> None:
+    """What it is cannot be told, so it is called every time."""
+    calls: list[str] = []
+
+    def grade(problem: Problem, completions: list[Completion]) -> list[float]:
+        calls.extend(c.text for c in completions)
+        return [0.5] * len(completions)
+
+    for _ in range(2):
+        use = RewardConfig(use="callable:grade")
+        with Grader(use, SandboxConfig(), tmp_path / "cache.sqlite", grade) as grader:
+            assert not grader.score([(PROBLEM, [RIGHT])])[0][0].cached
+    assert len(calls) == 2

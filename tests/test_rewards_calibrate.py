@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
+import threading
+from collections.abc import Sequence
 from dataclasses import asdict
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
 
 from pawl.checks import Check
+from pawl.cli.main import main
 from pawl.config.options import (
     ProblemsConfig,
     PromptConfig,
@@ -21,7 +26,7 @@ from pawl.config.options import (
 from pawl.errors import Exit, PawlError
 from pawl.problems.load import ProblemSet, open_problems, prepare
 from pawl.rewards.calibrate import calibrate, require, summary, table
-from pawl.rewards.pool import ScorerPool
+from pawl.rewards.grader import Grader
 from pawl.rewards.probes import examples_in, reference_body, reference_shapes
 from pawl.types import Completion, Problem, Score
 
@@ -48,8 +53,8 @@ def run_config(lang: str = "ocaml", **fields: object) -> RunConfig:
 
 
 def checks_of(cfg: RunConfig, problems: ProblemSet, sample: int = 2) -> list[Check]:
-    with ScorerPool(cfg.reward, SandboxConfig(), None, 2) as pool:
-        return calibrate(pool, problems, cfg, sample)
+    with Grader(cfg.reward, SandboxConfig(workers=2)) as grader:
+        return calibrate(grader, problems, cfg, sample)
 
 
 def failed(checks: list[Check]) -> set[str]:
@@ -153,15 +158,15 @@ def test_the_sample_is_drawn_by_seed() -> None:
     problems = prepare(cfg.problems, 0).train
 
     class Nothing:
-        def score_all(self, jobs: list[tuple[Problem, Completion]]) -> list[Score]:
-            self.asked = [p.id for p, _ in jobs]
+        def measure(self, groups: Sequence[tuple[Problem, Sequence[Completion]]]) -> None:
+            self.asked = [p.id for p, _ in groups]
             raise PawlError("enough")
 
     def asked(seed: int) -> list[str]:
-        scorer = Nothing()
+        grader = Nothing()
         with pytest.raises(PawlError):
-            calibrate(scorer, problems, cfg.model_copy(update={"seed": seed}))
-        return scorer.asked
+            calibrate(grader, problems, cfg.model_copy(update={"seed": seed}))
+        return grader.asked
 
     assert asked(1) == asked(1) != asked(2)
 
@@ -170,32 +175,202 @@ def test_the_sample_is_drawn_by_seed() -> None:
 def test_starter_references_have_all_four_shapes(name: str) -> None:
     for problem in open_problems(name)[::40]:
         assert len(reference_shapes(problem)) == 4
-        assert f"{problem.head}\n{reference_body(problem)}".rstrip() == problem.solution.rstrip()
+        whole = f"{problem.task.head}\n{reference_body(problem)}"
+        assert whole.rstrip() == problem.reference.rstrip()
 
 
 @pytest.mark.parametrize("lang", ["ocaml", "python"])
 def test_solved_examples_are_read_from_the_templates(lang: str) -> None:
     text = (TEMPLATES / f"few-shot-{lang}.txt").read_text()
     found = examples_in(text, "ocaml" if lang == "ocaml" else "python", "(* END *)")
-    assert [p.entry_point for p, _ in found] == ["sum_even_squares", "longest_run"]
-    assert all(p.cases for p, _ in found)
+    assert [p.task.entry_point for p, _ in found] == ["sum_even_squares", "longest_run"]
+    assert all(p.task.cases for p, _ in found)
 
 
-def test_the_worked_example_of_the_documentation(tmp_path: Path) -> None:
-    text = (TEMPLATES.parents[2] / "docs" / "rewards.md").read_text()
-    blocks = dict(re.findall(r"```(\w+)\n(.*?)```", text, re.DOTALL))
+# ---- rewards that are the user's alone -----------------------------------------------------------
+
+
+def own_reward(tmp_path: Path, text: str) -> str:
+    path = tmp_path / "mine.py"
+    path.write_text(text)
+    return f"{path}:grade"
+
+
+def asked_set(tmp_path: Path) -> ProblemSet:
+    """Problems without tests, with references and a column of their own."""
+    rows = [
+        {
+            "id": f"q{i}",
+            "prompt": f"What is {i} + {i}?",
+            "solution": f"It is {2 * i}.",
+            "sum": 2 * i,
+        }
+        for i in range(10, 16)
+    ]
+    path = tmp_path / "asked.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return open_problems(str(path), tested=False)
+
+
+SIGNS = """
+def grade(problem, completions):
+    return [SIGN * (1 if str(problem.metadata["sum"]) in c.text else -2) for c in completions]
+grade.scale = (-3, 3)
+"""
+
+
+@pytest.mark.parametrize(("sign", "holds"), [("1", True), ("-1", False)])
+def test_without_tests_right_answers_must_earn_more_than_wrong_ones(
+    sign: str, holds: bool, tmp_path: Path
+) -> None:
+    problems = asked_set(tmp_path)
+    cfg = RunConfig.model_validate({"reward": own_reward(tmp_path, SIGNS.replace("SIGN", sign))})
+    checks = checks_of(cfg, problems)
+    assert {c.name for c in checks if c.problem} == {
+        "reference, reference", "empty", "blank lines", "prose", "syntax garbage"
+    }  # fmt: skip
+    assert bool(failed(checks)) != holds
+    expected = {c.expected for c in checks if c.name.startswith("reference")}
+    assert expected == {"above -2" if holds else "above 2"}
+    if holds:
+        require(checks)
+    else:
+        with pytest.raises(PawlError, match="a right answer must earn more"):
+            require(checks)
+
+
+def test_a_reward_that_compares_is_calibrated_by_whole_groups(tmp_path: Path) -> None:
+    """It sees the probes of a problem together, and the best of them must be the right ones."""
+    text = """
+import pathlib
+def grade(problem, completions):
+    with open(pathlib.Path(__file__).parent / "calls", "a") as f:
+        f.write(f"{problem.id} {len(completions)}\\n")
+    right = [str(problem.metadata["sum"]) in c.text for c in completions]
+    return [sum(r > other for other in right) / len(right) for r in right]
+grade.group = True
+"""
+    cfg = RunConfig.model_validate({"reward": own_reward(tmp_path, text)})
+    checks = checks_of(cfg, asked_set(tmp_path))
+    require(checks)
+    calls = [line.split() for line in (tmp_path / "calls").read_text().splitlines()]
+    assert len(calls) == len({name for name, _ in calls}) == len({c.problem for c in checks} - {""})
+    assert {n for _, n in calls} == {"5"}
+
+
+def test_a_curriculum_is_calibrated_by_each_stage_from_one_measurement() -> None:
+    easy = {"name": "form", "end_marker": 0.4, "types": 0.3, "compile": 0.1, "tests": 0.2}
+    cfg = run_config("python", curriculum=[{**easy, "advance_at": 0.5}, {"name": "all"}])
+    problems = prepare(cfg.problems, 0).train
+    asked: list[int] = []
+    with Grader(cfg.reward, SandboxConfig(workers=2)) as grader:
+        measure = grader.measure
+
+        def counted(groups: Sequence[tuple[Problem, Sequence[Completion]]]) -> object:
+            asked.append(len(groups))
+            return measure(groups)
+
+        grader.measure = counted
+        checks = calibrate(grader, problems, cfg, 1)
+    require(checks)
+    assert len(asked) == 1
+    own = {c.name for c in checks if c.problem and "(stage" not in c.name}
+    staged = {c.name for c in checks if "(stage" in c.name}
+    assert staged == {f"{name} (stage form)" for name in own}  # `all` pays by reward.stages
+    total = {c.name: c.observed for c in checks}
+    name = "reference, no end marker"
+    assert "total 0.95" in total[name] and "total 0.6" in total[f"{name} (stage form)"]
+
+
+# ---- the page that tells how to write one --------------------------------------------------------
+
+PAGE = (Path(__file__).resolve().parents[1] / "docs" / "rewards.md").read_text()
+
+
+@pytest.fixture
+def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the files of the page, which is where commands run."""
+    blocks = re.findall(r"```python\n# (rewards/\w+\.py)\n(.*?)```", PAGE, re.DOTALL)
+    assert len(blocks) == PAGE.count("```python"), "each block names its file"
+    assert [name for name, _ in blocks] == [f"rewards/{n}.py" for n in EXAMPLES]
     (tmp_path / "rewards").mkdir()
-    (tmp_path / "rewards" / "brevity.py").write_text(blocks["python"])
-    yaml = blocks["yaml"].replace("rewards/brevity.py", f"{tmp_path}/rewards/brevity.py")
+    for name, text in blocks:
+        (tmp_path / name).write_text(text)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+EXAMPLES = ["brevity", "answer", "judge", "tournament"]
+
+
+def by(name: str, problem: Problem, *texts: str) -> list[Score]:
+    """Scores of a group by an example of the page."""
+    with Grader(RewardConfig(use=f"rewards/{name}.py:score"), SandboxConfig(workers=1)) as grader:
+        return grader.score([(problem, [Completion(problem.id, t) for t in texts])])[0]
+
+
+def test_the_mix_of_the_page(page: Path) -> None:
+    (yaml,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
     cfg = run_config(**YAML(typ="safe").load(yaml))
     problems = prepare(cfg.problems, 0).train
     require(checks_of(cfg, problems, sample=1))
     problem = problems[0]
-    long = problem.solution + "(* padding *)\n" * 60
-    texts = [problem.solution, long, '  failwith "no"']
-    with ScorerPool(cfg.reward, SandboxConfig(), None, 2) as pool:
-        short, padded, stub = pool.score_all([(problem, Completion(problem.id, t)) for t in texts])
+    long = problem.reference + "(* padding *)\n" * 60
+    texts = [problem.reference, long, '  failwith "no"']
+    with Grader(cfg.reward, SandboxConfig(workers=2)) as grader:
+        scores = grader.score([(problem, [Completion(problem.id, t) for t in texts])])[0]
+    short, padded, stub = scores
     assert short.total is not None and padded.total is not None and stub.total is not None
     assert short.total == pytest.approx(0.95 + 0.05 * short.components["brevity"])
     assert short.branch == "pass+brevity"
     assert padded.total == pytest.approx(0.95) and stub.total < 0.1
+
+
+def test_the_command_of_the_page(page: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (command,) = re.findall(r"^    pawl (score .*)$", PAGE, re.MULTILINE)
+    p = open_problems("starter-python")[0]
+    line = {"problem_id": p.id, "completion": p.reference}
+    (page / "answers.jsonl").write_text(json.dumps(line) + "\n")
+    with pytest.raises(SystemExit) as caught:
+        main(command.split())
+    assert not caught.value.code
+    assert json.loads(capfd.readouterr().out)["components"] == {"score": 1.0}
+
+
+def test_the_answer_of_the_page(page: Path) -> None:
+    problem = Problem("q", "What is 6 * 7?", reference="42")
+    right, wrong, none = by("answer", problem, "6 * 7 = 42", "42, or 41", "nobody knows")
+    assert [s.total for s in (right, wrong, none)] == [1.0, 0.0, 0.0]
+    assert [s.components["words"] for s in (right, wrong, none)] == [5, 3, 2]
+
+
+class Grades(BaseHTTPRequestHandler):
+    """The judge of the page: half of the letters, or an error."""
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.send_response(503 if asked["answer"] == "away" else 200)
+        self.end_headers()
+        self.wfile.write(json.dumps({"grade": len(asked["answer"]) / 2}).encode())
+
+    def log_message(self, *words: object) -> None:
+        """Say nothing."""
+
+
+def test_the_judge_of_the_page(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with HTTPServer(("127.0.0.1", 0), Grades) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("JUDGE_URL", f"http://127.0.0.1:{server.server_port}/grade")
+        try:
+            scores = by("judge", Problem("q", "Be brief."), "four", "away", "x" * 20)
+        finally:
+            server.shutdown()
+    assert [s.total for s in scores] == [2.0, None, 10.0]
+
+
+def test_the_tournament_of_the_page(page: Path) -> None:
+    scores = by("tournament", Problem("q", "Be brief."), "ccc", "a", "bb")
+    assert [s.total for s in scores] == [0.0, 1.0, 0.5]
+    assert [s.components for s in scores] == [{"wins": 0}, {"wins": 2}, {"wins": 1}]
+    assert scores[1].reason == "beats 2 of 2"
+    assert by("tournament", Problem("q", "Be brief."), "alone")[0].status == "missing"

@@ -17,13 +17,15 @@ from pawl.config.options import RewardConfig, SandboxConfig
 from pawl.errors import Exit, PawlError
 from pawl.problems.load import open_problems
 from pawl.rewards import pool as pool_module
-from pawl.rewards.calibrate import Direct
-from pawl.rewards.code import CodeReward
-from pawl.rewards.pool import ScorerPool
+from pawl.rewards.grader import Grader
+from pawl.rewards.pay import TOTAL, Row, pay
 from pawl.sandbox.tiers import open_sandbox
-from pawl.types import Case, Completion, Problem, Score
+from pawl.sandbox.verify import measured, verify
+from pawl.types import Case, CodeTask, Completion, Problem, Score
 
-PROBLEM = Problem("p", "python", "Add.", "f", (Case("[1]", "2"), Case("[5]", "6")))
+TASK = CodeTask("python", "f", (Case("[1]", "2"), Case("[5]", "6")))
+PROBLEM = Problem("p", "Add.", TASK)
+ONE, TWO = SandboxConfig(workers=1), SandboxConfig(workers=2)
 GRADER = """
 import os, pathlib, signal, time
 HERE = pathlib.Path(__file__).parent
@@ -60,113 +62,148 @@ def mine(tmp_path: Path) -> RewardConfig:
     return RewardConfig(use=f"{tmp_path / 'grader.py'}:grade")
 
 
-def collect(pool: ScorerPool, n: int) -> dict[Hashable, Score]:
-    done: dict[Hashable, Score] = {}
+def collect(grader: Grader, n: int) -> dict[Hashable, list[Row]]:
+    done: dict[Hashable, list[Row]] = {}
     while len(done) < n:
-        done.update(pool.poll(1.0))
+        done.update(grader.poll(1.0))
     return done
 
 
-def score(pool: ScorerPool, *texts: str) -> list[Score]:
-    return pool.score_all([(PROBLEM, Completion("p", t)) for t in texts])
+def score(grader: Grader, *texts: str) -> list[Score]:
+    """Completions of one group."""
+    return grader.score([(PROBLEM, [Completion("p", t) for t in texts])])[0]
 
 
-def bare(score: Score) -> Score:
+def bare(scores: list[list[Score]]) -> list[list[Score]]:
     """Without what depends on the host."""
-    return replace(score, time_ms=0.0, cached=False)
+    return [[replace(s, time_ms=0.0, cached=False) for s in group] for group in scores]
 
 
 def test_scores_do_not_depend_on_workers_or_order() -> None:
     problems = list(open_problems("starter-ocaml")[:3]) + list(open_problems("starter-python")[:3])
-    jobs = [
-        (p, Completion(p.id, text, 9))
+    groups = [
+        (p, [Completion(p.id, t, 9) for t in (p.reference, p.reference + "(* END *)", "bad (")])
         for p in problems
-        for text in (p.solution, p.solution + "(* END *)", "garbage (", p.solution)
     ]
-    with ScorerPool(RewardConfig(), SandboxConfig(), None, 2) as pool:
-        forward = pool.score_all(jobs)
-        backward = pool.score_all(jobs[::-1])[::-1]
-        assert pool.tier in ("bubblewrap", "landlock")
-        assert pool.describe()["workers"] == 2
+    cfg = RewardConfig()
+    with Grader(cfg, TWO) as grader:
+        forward = grader.score([(p, [*cs, cs[0]]) for p, cs in groups])
+        backward = grader.score([(p, cs[::-1]) for p, cs in groups[::-1]])
+        assert grader.tier in ("bubblewrap", "landlock")
+        assert grader.describe()["workers"] == 2
     with open_sandbox(SandboxConfig()) as sandbox:
-        alone = Direct(CodeReward(RewardConfig(), sandbox)).score_all(jobs)
-    assert [bare(s) for s in forward] == [bare(s) for s in backward] == [bare(s) for s in alone]
-    assert [s.verdict for s in forward[:4]] == ["pass", "pass", "compile", "pass"]
+        alone = []
+        for p, cs in groups:
+            runs = [verify(sandbox, p.task, c.text, cfg.end_marker) for c in cs]
+            alone.append(pay(p, cs, [{TOTAL: measured(v, p.task)} for v in runs], cfg))
+    assert bare(forward) == [[*group, group[0]] for group in bare(alone)]
+    assert [group[::-1] for group in bare(backward[::-1])] == bare(alone)
+    assert [s.verdict for s in forward[0]] == ["pass", "pass", "compile", "pass"]
 
 
 def test_submit_and_poll_go_on_while_a_reward_works(mine: RewardConfig, tmp_path: Path) -> None:
-    with ScorerPool(mine, SandboxConfig(), None, 2) as pool:
+    with Grader(mine, TWO) as grader:
         for i in range(50):
-            pool.submit(i, PROBLEM, Completion("p", f"wait {i}"))
-        assert pool.poll(0.0) == []
+            grader.submit(i, 0, 1, PROBLEM, Completion("p", f"wait {i}"))
+        assert grader.poll(0.0) == []
         (tmp_path / "go").touch()
-        assert set(collect(pool, 50)) == set(range(50))
+        assert set(collect(grader, 50)) == set(range(50))
+
+
+def test_a_group_comes_once_all_its_members_are_measured(
+    mine: RewardConfig, tmp_path: Path
+) -> None:
+    with Grader(mine, TWO) as grader:
+        for member, text in enumerate(["wait", "b", "c"]):
+            grader.submit("slow", member, 3, PROBLEM, Completion("p", text))
+        grader.submit("fast", 1, 2, PROBLEM, Completion("p", "d"))
+        grader.submit("fast", 0, 2, PROBLEM, Completion("p", "none"))
+        first = collect(grader, 1)
+        assert [row[TOTAL].status for row in first["fast"]] == ["missing", "measured"]
+        (tmp_path / "go").touch()
+        assert len(collect(grader, 1)["slow"]) == 3
+
+
+def test_an_empty_group_has_no_scores(mine: RewardConfig) -> None:
+    with Grader(mine, ONE) as grader:
+        groups = [(PROBLEM, []), (PROBLEM, [Completion("p", "a")])]
+        assert [len(scores) for scores in grader.score(groups)] == [0, 1]
 
 
 def test_equal_jobs_in_flight_run_once(mine: RewardConfig, tmp_path: Path) -> None:
-    with ScorerPool(mine, SandboxConfig(), None, 2) as pool:
+    with Grader(mine, TWO) as grader:
         for i in range(30):
-            pool.submit(i, PROBLEM, Completion("p", "wait"))
+            grader.submit(i, 0, 1, PROBLEM, Completion("p", "wait"))
         (tmp_path / "go").touch()
-        done = collect(pool, 30)
-    assert {s.total for s in done.values()} == {0.5}
+        done = collect(grader, 30)
+    assert {row[TOTAL].values[TOTAL] for rows in done.values() for row in rows} == {0.5}
     assert (tmp_path / "calls").read_text().splitlines() == ["wait"]
 
 
-def test_the_cache_serves_a_second_pool(mine: RewardConfig, tmp_path: Path) -> None:
-    path = tmp_path / "scores.sqlite"
+def test_the_cache_serves_a_second_grader(mine: RewardConfig, tmp_path: Path) -> None:
+    path = tmp_path / "cache.sqlite"
     for cached in (False, True):
-        with ScorerPool(mine, SandboxConfig(), path, 1) as pool:
-            scores = score(pool, "a", "b", "none")
+        with Grader(mine, ONE, path) as grader:
+            scores = score(grader, "a", "b", "none")
         assert [s.cached for s in scores] == [cached, cached, False]
         assert [s.status for s in scores] == ["scored", "scored", "missing"]
     (tmp_path / "grader.py").write_text(GRADER + "# another version\n")
-    with ScorerPool(mine, SandboxConfig(), path, 1) as pool:
-        assert [s.cached for s in score(pool, "a")] == [False]
+    with Grader(mine, ONE, path) as grader:
+        assert [s.cached for s in score(grader, "a")] == [False]
+
+
+def test_fresh_measures_anew_and_keeps_nothing(mine: RewardConfig, tmp_path: Path) -> None:
+    group = [(PROBLEM, [Completion("p", "a")])]
+    with Grader(mine, ONE, tmp_path / "cache.sqlite") as grader:
+        assert not grader.score(group, fresh=True)[0][0].cached
+        assert not grader.score(group)[0][0].cached
+        assert not grader.score(group, fresh=True)[0][0].cached
+        assert grader.score(group)[0][0].cached
+    assert (tmp_path / "calls").read_text().splitlines() == ["a"] * 3
 
 
 def test_a_killed_worker_costs_its_job_one_more_try(mine: RewardConfig) -> None:
-    with ScorerPool(mine, SandboxConfig(), None, 2) as pool:
-        once, twice, other = score(pool, "die once", "die", "fine")
-        after = score(pool, "still fine")[0]
+    with Grader(mine, TWO) as grader:
+        once, twice, other = score(grader, "die once", "die", "fine")
+        after = score(grader, "still fine")[0]
     assert (once.total, other.total, after.total) == (0.5, 0.5, 0.5)
     assert (twice.status, twice.total, twice.verdict) == ("missing", None, "infra_error")
     assert "SIGKILL" in twice.reason
 
 
 def test_an_idle_worker_that_is_killed_is_replaced(mine: RewardConfig) -> None:
-    with ScorerPool(mine, SandboxConfig(), None, 1) as pool:
-        assert score(pool, "a")[0].total == 0.5
-        os.kill(pool.worker_pids()[0], signal.SIGKILL)
-        assert score(pool, "b")[0].total == 0.5
+    with Grader(mine, ONE) as grader:
+        assert score(grader, "a")[0].total == 0.5
+        os.kill(grader.worker_pids()[0], signal.SIGKILL)
+        assert score(grader, "b")[0].total == 0.5
 
 
 def test_a_hanging_reward_is_missing(mine: RewardConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool_module, "ANSWER_S", 0.5)
     monkeypatch.setattr(pool_module, "ANSWER_WALLS", 0.0)
-    with ScorerPool(mine, SandboxConfig(), None, 2) as pool:
-        hung, fine = score(pool, "hang", "fine")
+    with Grader(mine, TWO) as grader:
+        hung, fine = score(grader, "hang", "fine")
     assert fine.total == 0.5
     assert hung.status == "missing" and "no answer" in hung.reason
 
 
 def test_a_raising_reward_stops_with_its_line(mine: RewardConfig, tmp_path: Path) -> None:
-    with ScorerPool(mine, SandboxConfig(), None, 2) as pool:
+    with Grader(mine, TWO) as grader:
         with pytest.raises(PawlError, match="KeyError: 'no such thing'") as caught:
-            score(pool, "fine", "raise")
+            score(grader, "fine", "raise")
     line = GRADER.split("\n").index('        raise KeyError("no such thing")') + 1
     assert caught.value.where == f"{tmp_path / 'grader.py'}:{line}"
     assert caught.value.code == Exit.STOPPED
 
 
 def test_a_reward_that_exits_gives_no_number(mine: RewardConfig) -> None:
-    with ScorerPool(mine, SandboxConfig(), None, 1) as pool:
-        assert score(pool, "exit")[0].status == "missing"
+    with Grader(mine, ONE) as grader:
+        assert score(grader, "exit")[0].status == "missing"
 
 
 def test_what_a_reward_prints_stays_off_the_channel(mine: RewardConfig) -> None:
-    with ScorerPool(mine, SandboxConfig(), None, 1) as pool:
-        assert score(pool, "print")[0].total == 0.5
+    with Grader(mine, ONE) as grader:
+        assert score(grader, "print")[0].total == 0.5
 
 
 @pytest.mark.parametrize(
@@ -182,7 +219,7 @@ def test_a_reward_that_does_not_load_is_told_at_once(
 ) -> None:
     (tmp_path / "grader.py").write_text(body)
     with pytest.raises(PawlError, match=what):
-        ScorerPool(mine, SandboxConfig(), None, 2)
+        Grader(mine, TWO)
 
 
 def test_a_missing_compiler_is_missing_not_zero(
@@ -194,33 +231,37 @@ def test_a_missing_compiler_is_missing_not_zero(
             (tmp_path / name).symlink_to(Path(found[0], name))
     monkeypatch.setenv("PATH", str(tmp_path))
     problem = open_problems("starter-ocaml")[0]
-    with ScorerPool(RewardConfig(), SandboxConfig(), None, 1) as pool:
-        got = pool.score_all([(problem, Completion(problem.id, problem.solution))])[0]
+    with Grader(RewardConfig(), ONE) as grader:
+        got = grader.score([(problem, [Completion(problem.id, problem.reference)])])[0][0]
     assert (got.status, got.total) == ("missing", None)
     assert "no OCaml compiler" in got.reason
 
 
-def test_a_problem_that_cannot_be_judged_is_missing_and_does_not_stop_the_pool() -> None:
-    broken = replace(PROBLEM, cases=(Case("[1]", "not a literal"),))
-    with ScorerPool(RewardConfig(), SandboxConfig(), None, 1) as pool:
-        lost = pool.score_all([(broken, Completion("p", "def f(x):\n    return x + 1"))])[0]
-        fine = score(pool, "def f(x):\n    return x + 1")[0]
+def test_a_problem_that_cannot_be_judged_is_missing_and_stops_nothing() -> None:
+    broken = replace(PROBLEM, code=replace(TASK, cases=(Case("[1]", "not a literal"),)))
+    text = "def f(x):\n    return x + 1"
+    with Grader(RewardConfig(), ONE) as grader:
+        lost = grader.score([(broken, [Completion("p", text)])])[0][0]
+        untested = grader.score([(replace(PROBLEM, code=None), [Completion("p", text)])])[0][0]
+        fine = score(grader, text)[0]
     assert lost.status == "missing" and "not a Python literal" in lost.reason
+    assert untested.status == "missing" and "has no tests" in untested.reason
     assert fine.verdict == "pass"
 
 
 ORPHAN = """
 import sys, time
 from pawl.config.options import RewardConfig, SandboxConfig
-from pawl.rewards.pool import ScorerPool
-from pawl.types import Case, Completion, Problem
-problem = Problem("p", "python", "Add.", "f", (Case("[1]", "2"),))
-limits = SandboxConfig(cpu_s=60, wall_s=60)
-with ScorerPool(RewardConfig(), limits, None, 2) as pool:
+from pawl.rewards.grader import Grader
+from pawl.types import Case, CodeTask, Completion, Problem
+problem = Problem("p", "Add.", CodeTask("python", "f", (Case("[1]", "2"),)))
+limits = SandboxConfig(cpu_s=60, wall_s=60, workers=2)
+with Grader(RewardConfig(), limits) as grader:
     for i in range(2):
-        pool.submit(i, problem, Completion("p", f"def f(x):\\n    while True: pass  # {i}"))
+        text = f"def f(x):\\n    while True: pass  # {i}"
+        grader.submit(i, 0, 1, problem, Completion("p", text))
     time.sleep(1.5)
-    print(*pool.worker_pids(), flush=True)
+    print(*grader.worker_pids(), flush=True)
     time.sleep(600)
 """
 
@@ -256,8 +297,25 @@ def test_nothing_is_left_after_kill_9_of_the_parent() -> None:
 
 
 def test_closing_leaves_no_worker(mine: RewardConfig) -> None:
-    with ScorerPool(mine, SandboxConfig(), None, 2) as pool:
-        score(pool, "a", "b", "c")
-        pids = pool.worker_pids()
-        pool.submit("never asked for", PROBLEM, Completion("p", "hang"))
+    with Grader(mine, TWO) as grader:
+        score(grader, "a", "b", "c")
+        pids = grader.worker_pids()
+        grader.submit("never asked for", 0, 1, PROBLEM, Completion("p", "hang"))
     assert pids and not any(Path(f"/proc/{p}").exists() for p in pids)
+
+
+def test_names_of_the_standard_library_beside_a_script_do_no_harm(
+    mine: RewardConfig, tmp_path: Path
+) -> None:
+    """What is beside a script comes first for what it imports, never for what Python starts by."""
+    (tmp_path / "types.py").write_text("raise RuntimeError('this is no standard library')\n")
+    script = tmp_path / "script.py"
+    script.write_text(f"""
+from pawl.config.options import RewardConfig, SandboxConfig
+from pawl.rewards.grader import Grader
+from pawl.types import Completion, Problem
+with Grader(RewardConfig(use={mine.use!r}), SandboxConfig(workers=1)) as grader:
+    print(grader.score([(Problem("p", "Add."), [Completion("p", "a")])])[0][0].total)
+""")
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "0.5\n"), done.stderr

@@ -15,20 +15,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pawl.config.options import AlgoConfig, EvalConfig, OptimConfig, RolloutConfig
+from pawl.config.options import AlgoConfig, EvalConfig, RolloutConfig
 from pawl.errors import PawlError
 from pawl.models import flat, logprobs
 from pawl.models.logprobs import score_logits, token_logprobs
-from pawl.models.optim import make_optimizer
-from pawl.models.policy import Policy, freeze_reference, trainable
+from pawl.models.policy import Policy, freeze_reference
 from pawl.rollout.engine import SamplingParams
 from pawl.rollout.hf import HfEngine
 from pawl.rollout.local import LocalEngine
 from pawl.rollout.sampling import choose, require_kept
 from pawl.train.evaluate import sampling_params
+from pawl.train.logprob_pass import log_prob_pass
 from pawl.train.record import id_ranges
-from pawl.train.scoring import score_batch
-from pawl.train.update import Step, update
+from pawl.train.update import update
 from pawl.types import Group, Prompt, Sample
 
 PROMPTS = [g.prompt for g in tiny_models.groups([(5, [1]), (9, [1]), (1, [1])])]
@@ -100,7 +99,7 @@ def test_the_trainer_scores_the_truncated_distribution(
     torch.testing.assert_close(out.logp_ST[out.mask_ST], wanted[:, 0], atol=tolerance, rtol=0)
     torch.testing.assert_close(out.entropy_ST[out.mask_ST], wanted[:, 1], atol=tolerance, rtol=0)
     (out.logp_ST.sum() + out.entropy_ST.sum()).backward()
-    assert all(torch.isfinite(p.grad).all() for _, p in trainable(policy) if p.grad is not None)
+    assert all(torch.isfinite(p.grad).all() for _, p in policy.trainable() if p.grad is not None)
     bare = [replace(g, samples=tuple(replace(s, kept=()) for s in g.samples)) for g in groups]
     assert (token_logprobs(policy, bare, 0.9).logp_ST - out.logp_ST)[out.mask_ST].max() < -1e-3
 
@@ -201,17 +200,16 @@ def test_the_first_pass_ratio_is_one_and_the_sampler_agrees(family: str, lora: i
     freeze_reference(policy)
     engine = HfEngine(policy) if family == "gpt_neo" else LocalEngine(policy)
     groups = generated(engine, TRUNCATED[0])
-    cfg, optim = AlgoConfig(kl_coef=0.1, entropy_coef=0.01), OptimConfig()
+    cfg = AlgoConfig(kl_coef=0.1, entropy_coef=0.01)
     for micro in (0, 3):
-        scored = score_batch(policy, groups, 0.9, 1, micro, with_reference=True)
+        scored = log_prob_pass(policy, groups, 0.9, 1, micro, with_reference=True)
         assert scored.sampler_diff / scored.tokens < 1e-5
         if not lora:  # the reference is the policy: the KL is that of equal distributions
             assert scored.kl_seq == 0.0
         advantage_S = torch.linspace(-1, 1, 12, dtype=torch.float64)
-        step = Step(advantage_S[:, None].expand(-1, 10), torch.ones(12).bool(), 0.9, 0.1, 10)
-        scaler = torch.amp.GradScaler("cuda", enabled=False)
-        optimizer = make_optimizer(trainable(policy), optim)
-        stats = update(policy, optimizer, scaler, scored, step, [0.0], cfg, optim)
+        advantage_ST = advantage_S[:, None].expand(-1, 10)
+        batch = tiny_models.batch_of(scored, advantage_ST, torch.ones(12).bool(), 0.9, 0.1, 10)
+        stats = update(policy, tiny_models.learner(policy), batch, [0.0], cfg, 1.0)
         assert stats.ratio_max == 1.0
 
 

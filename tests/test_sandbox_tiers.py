@@ -16,10 +16,11 @@ import pytest
 from attack_runner import OCAML, PYTHON, limits, weights
 
 from pawl.errors import PawlError
-from pawl.rewards.code import CodeReward, staged, verify
+from pawl.rewards.pay import staged
 from pawl.sandbox import cage, cgroup, ocaml, proctree
 from pawl.sandbox.ocaml_tools import toolchain
 from pawl.sandbox.tiers import Sandbox, open_sandbox, unavailable
+from pawl.sandbox.verify import measured, verify
 from pawl.types import Completion, Problem, Score, Tier
 
 GOOD_PYTHON = "def solve(xs):\n    return sum(x * x for x in xs if x % 2 == 0)\n"
@@ -53,7 +54,7 @@ def alive(pid: int) -> list[str]:
 
 
 def score(sandbox: Sandbox, text: str, problem: Problem = PYTHON) -> Score:
-    return CodeReward(weights(), sandbox).score(problem, [Completion(problem.id, text)])[0]
+    return attack_runner.score(sandbox, problem, text)
 
 
 def mixed(sandbox: Sandbox, rounds: int) -> None:
@@ -64,7 +65,7 @@ def mixed(sandbox: Sandbox, rounds: int) -> None:
     assert len(programs) >= len(names)
     for i in range(rounds):
         _, problem, text = programs[i % len(programs)]
-        verify(sandbox, problem, text)
+        verify(sandbox, problem.task, text)
 
 
 @needs_ocaml
@@ -85,10 +86,10 @@ import sys
 sys.path.insert(0, {tests!r})
 from attack_runner import PYTHON, limits
 from pawl.sandbox.tiers import open_sandbox
-from pawl.rewards.code import verify
+from pawl.sandbox.verify import verify
 with open_sandbox(limits({tier!r}, cpu_s=60, wall_s=60), warm={warm}) as sandbox:
     print("ready", sandbox._uid if sandbox._claim else -1, flush=True)
-    verify(sandbox, PYTHON, {text!r})
+    verify(sandbox, PYTHON.task, {text!r})
 """
 STUBBORN = """
 import os, time
@@ -133,7 +134,7 @@ def test_a_killed_helper_costs_a_retry_and_no_verdict() -> None:
         assert sandbox._process is not None
         root = sandbox._plan.root if sandbox._plan else ""
         sandbox._process.kill()
-        found = verify(sandbox, PYTHON, GOOD_PYTHON)
+        found = verify(sandbox, PYTHON.task, GOOD_PYTHON)
         assert (found.verdict, found.retried) == ("pass", True)
         assert not Path(root).exists()
 
@@ -188,9 +189,11 @@ def test_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_sleeper_is_retried_alone_and_then_missing() -> None:
     with open_sandbox(limits(wall_s=1.0)) as sandbox:
-        found = verify(sandbox, PYTHON, "import time\ntime.sleep(100)\n")
+        found = verify(sandbox, PYTHON.task, "import time\ntime.sleep(100)\n")
         assert (found.verdict, found.retried) == ("infra_error", True)
-        assert is_missing(staged(found, PYTHON, Completion("p", ""), weights()))
+        assert is_missing(
+            staged(PYTHON, Completion("p", ""), measured(found, PYTHON.task), weights())
+        )
 
 
 @pytest.mark.parametrize(("tier", "warm"), WAYS)
@@ -199,7 +202,7 @@ def test_cpu_seconds_decide_a_timeout(tier: Tier, warm: bool) -> None:
     crowd = "import os\nfor _ in range(3): os.fork()\nwhile True: pass"
     with open_sandbox(limits(tier, wall_s=20.0), warm=warm) as sandbox:
         for text in ("while True: pass", crowd):
-            found = verify(sandbox, PYTHON, text)
+            found = verify(sandbox, PYTHON.task, text)
             assert (found.verdict, found.retried) == ("timeout", False), found
 
 
@@ -211,7 +214,7 @@ block = bytearray(250 << 20)
 def solve(xs): time.sleep(8)  # until all have their block, on a busy machine too
 """
     with open_sandbox(limits(wall_s=20.0, cpu_s=10.0)) as sandbox:
-        assert verify(sandbox, PYTHON, text).verdict == "memory"
+        assert verify(sandbox, PYTHON.task, text).verdict == "memory"
 
 
 def test_the_best_tier_is_described_with_its_limits() -> None:
@@ -226,4 +229,4 @@ def test_no_tier_left_is_an_error_that_names_each_reason() -> None:
         open_sandbox(limits(), refuse=["bubblewrap", "landlock"])
     assert "bubblewrap: refused" in str(caught.value) and "landlock: refused" in str(caught.value)
     with open_sandbox(limits(allow_unsafe=True), refuse=["bubblewrap", "landlock"]) as sandbox:
-        assert verify(sandbox, PYTHON, GOOD_PYTHON).tier == "unsafe"
+        assert verify(sandbox, PYTHON.task, GOOD_PYTHON).tier == "unsafe"

@@ -13,17 +13,17 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
-from attack_runner import OCAML, PYTHON, limits
+from attack_runner import OCAML_TASK, PYTHON_TASK, limits
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pawl.errors import PawlError
 from pawl.problems.load import open_problems
-from pawl.rewards.code import verify
 from pawl.sandbox import driver
 from pawl.sandbox.python import decode, equal
 from pawl.sandbox.tiers import Sandbox, open_sandbox
-from pawl.types import Case, Problem
+from pawl.sandbox.verify import verify
+from pawl.types import Case, CodeTask
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "problems"
 MARK = "(* END *)"
@@ -68,7 +68,7 @@ OCAML_RIGHT = {
 @needs_ocaml
 @pytest.mark.parametrize("name", OCAML_RIGHT)
 def test_right_ocaml_in_every_form(sandbox: Sandbox, name: str) -> None:
-    found = verify(sandbox, OCAML, OCAML_RIGHT[name], MARK)
+    found = verify(sandbox, OCAML_TASK, OCAML_RIGHT[name], MARK)
     assert (found.verdict, found.types, found.compiled) == ("pass", 1.0, True), found.message
 
 
@@ -93,38 +93,38 @@ PYTHON_RIGHT = {
 
 @pytest.mark.parametrize("name", PYTHON_RIGHT)
 def test_right_python_in_every_form(sandbox: Sandbox, name: str) -> None:
-    found = verify(sandbox, PYTHON, PYTHON_RIGHT[name], "# END")
+    found = verify(sandbox, PYTHON_TASK, PYTHON_RIGHT[name], "# END")
     assert (found.verdict, found.types, found.compiled) == ("pass", 1.0, True), found.message
 
 
 WRONG = [
-    (OCAML, "let solve xs = 0", "wrong", 1.0),
-    (OCAML, 'let solve xs = failwith "no"', "exception", 1.0),
-    (OCAML, "let solve xs = exit 0", "exception", 1.0),
-    (OCAML, "let solve xs = (", "compile", 0.0),
-    (OCAML, "I cannot do this.", "compile", 0.0),
-    (OCAML, "", "compile", 0.0),
-    (OCAML, 'let solve xs = "a"', "compile", 0.5),
-    (OCAML, 'let a = 1 + "x"\nlet b = "y" + 1\nlet solve xs = 0', "compile", 1 / 3),
-    (OCAML, 'external f : int -> int = "none"\nlet solve xs = f 0', "compile", 1.0),
-    (OCAML, "let solve xs = \x00", "rejected", 0.0),
-    (PYTHON, "def solve(xs): return 0", "wrong", 1.0),
-    (PYTHON, "def solve(xs): return object()", "unserialisable", 1.0),
-    (PYTHON, "def solve(xs): return bytearray(1 << 40)", "memory", 1.0),
-    (PYTHON, "def solve(xs): return 'x' * 5_000_000", "output", 1.0),
-    (PYTHON, "import os\nos._exit(0)", "exception", 0.5),
-    (PYTHON, "def other(xs): return 0", "exception", 0.5),
-    (PYTHON, "def solve(xs:", "compile", 0.0),
-    (PYTHON, "x" * 200_000, "rejected", 0.0),
+    (OCAML_TASK, "let solve xs = 0", "wrong", 1.0),
+    (OCAML_TASK, 'let solve xs = failwith "no"', "exception", 1.0),
+    (OCAML_TASK, "let solve xs = exit 0", "exception", 1.0),
+    (OCAML_TASK, "let solve xs = (", "compile", 0.0),
+    (OCAML_TASK, "I cannot do this.", "compile", 0.0),
+    (OCAML_TASK, "", "compile", 0.0),
+    (OCAML_TASK, 'let solve xs = "a"', "compile", 0.5),
+    (OCAML_TASK, 'let a = 1 + "x"\nlet b = "y" + 1\nlet solve xs = 0', "compile", 1 / 3),
+    (OCAML_TASK, 'external f : int -> int = "none"\nlet solve xs = f 0', "compile", 1.0),
+    (OCAML_TASK, "let solve xs = \x00", "rejected", 0.0),
+    (PYTHON_TASK, "def solve(xs): return 0", "wrong", 1.0),
+    (PYTHON_TASK, "def solve(xs): return object()", "unserialisable", 1.0),
+    (PYTHON_TASK, "def solve(xs): return bytearray(1 << 40)", "memory", 1.0),
+    (PYTHON_TASK, "def solve(xs): return 'x' * 5_000_000", "output", 1.0),
+    (PYTHON_TASK, "import os\nos._exit(0)", "exception", 0.5),
+    (PYTHON_TASK, "def other(xs): return 0", "exception", 0.5),
+    (PYTHON_TASK, "def solve(xs:", "compile", 0.0),
+    (PYTHON_TASK, "x" * 200_000, "rejected", 0.0),
 ]
 
 
 @needs_ocaml
-@pytest.mark.parametrize(("problem", "text", "verdict", "types"), WRONG)
+@pytest.mark.parametrize(("task", "text", "verdict", "types"), WRONG)
 def test_wrong_programs(
-    sandbox: Sandbox, problem: Problem, text: str, verdict: str, types: float
+    sandbox: Sandbox, task: CodeTask, text: str, verdict: str, types: float
 ) -> None:
-    found = verify(sandbox, problem, text)
+    found = verify(sandbox, task, text)
     accepted = {verdict, "unserialisable"} if verdict == "output" else {verdict}
     assert found.verdict in accepted, found
     assert found.types == pytest.approx(types)
@@ -141,7 +141,7 @@ let undefined_used = nothing_here 1
 let uses_it = undefined_used + 1
 let solve (xs : int list) : int = List.map (fun x -> x +. 1.) xs
 """
-    found = verify(sandbox, OCAML, text)
+    found = verify(sandbox, OCAML_TASK, text)
     assert found.verdict == "compile" and not found.syntax_error
     assert found.type_errors is not None and 4 <= found.type_errors <= 6
     assert found.types == pytest.approx(1 / (1 + found.type_errors))
@@ -151,7 +151,9 @@ let solve (xs : int list) : int = List.map (fun x -> x +. 1.) xs
 def test_a_compile_bomb_is_bounded_and_no_fault(sandbox: Sandbox) -> None:
     text = "let f0 x = (x, x)\n"
     text += "".join(f"let f{i} x = f{i - 1} (f{i - 1} x)\n" for i in range(1, 6))
-    found = verify(sandbox, OCAML, text + "let g = f5 (fun x -> x)\nlet solve xs = ignore g; 0")
+    found = verify(
+        sandbox, OCAML_TASK, text + "let g = f5 (fun x -> x)\nlet solve xs = ignore g; 0"
+    )
     assert (found.verdict, found.retried, found.types) == ("compile", False, 0.0)
 
 
@@ -171,37 +173,43 @@ def test_results_of_many_types(sandbox: Sandbox) -> None:
         ("unit -> bytes", 'fun () -> Bytes.of_string "x"', "solve ()", 'Bytes.of_string "x"'),
     ]
     for kind, body, call, want in rows:
-        problem = replace(
-            OCAML, signature=f"val solve : {kind}", head="", cases=(Case(call, want),)
+        task = replace(
+            OCAML_TASK, signature=f"val solve : {kind}", head="", cases=(Case(call, want),)
         )
-        found = verify(sandbox, problem, f"let solve x = ({body}) x")
+        found = verify(sandbox, task, f"let solve x = ({body}) x")
         assert found.verdict == "pass", (kind, found)
-        assert verify(sandbox, problem, "let solve _ = raise Exit").verdict == "exception"
+        assert verify(sandbox, task, "let solve _ = raise Exit").verdict == "exception"
 
 
 @needs_ocaml
 def test_floats_may_be_close_where_the_case_says_so(sandbox: Sandbox) -> None:
     near = Case("solve [1]", "[0.1 +. 0.2; 1.]", close=True)
-    problem = replace(OCAML, signature="val solve : int list -> float list", cases=(near,))
-    assert verify(sandbox, problem, "let solve _ = [0.3; 1.0000001]").verdict == "pass"
-    assert verify(sandbox, problem, "let solve _ = [0.31; 1.]").verdict == "wrong"
-    exact = replace(problem, cases=(replace(near, close=False),))
+    task = replace(OCAML_TASK, signature="val solve : int list -> float list", cases=(near,))
+    assert verify(sandbox, task, "let solve _ = [0.3; 1.0000001]").verdict == "pass"
+    assert verify(sandbox, task, "let solve _ = [0.31; 1.]").verdict == "wrong"
+    exact = replace(task, cases=(replace(near, close=False),))
     assert verify(sandbox, exact, "let solve _ = [0.3; 1.]").verdict == "wrong"
 
 
 @needs_ocaml
 def test_a_test_that_does_not_fit_is_the_problems_error(sandbox: Sandbox) -> None:
-    bad = replace(OCAML, cases=(Case("solve [1]", '"text"'),))
+    bad = replace(OCAML_TASK, cases=(Case("solve [1]", '"text"'),))
     with pytest.raises(PawlError, match="does not fit int"):
         verify(sandbox, bad, OCAML_RIGHT["whole"])
-    bad = replace(OCAML, cases=(Case('solve "text"', "1"),))
+    bad = replace(OCAML_TASK, cases=(Case('solve "text"', "1"),))
     found = verify(sandbox, bad, OCAML_RIGHT["whole"])
     assert found.verdict == "infra_error" and "tests do not compile" in found.message
 
 
+def test_a_task_without_tests_is_an_error_that_says_where(sandbox: Sandbox) -> None:
+    with pytest.raises(PawlError, match="no tests") as caught:
+        verify(sandbox, replace(PYTHON_TASK, cases=()), "x", place="set.jsonl:3")
+    assert caught.value.where == "set.jsonl:3"
+
+
 def test_an_expected_value_that_is_no_literal_is_the_problems_error(sandbox: Sandbox) -> None:
     with pytest.raises(PawlError, match="not a Python literal"):
-        verify(sandbox, replace(PYTHON, cases=(Case("[1]", "f(1)"),)), PYTHON_RIGHT["whole"])
+        verify(sandbox, replace(PYTHON_TASK, cases=(Case("[1]", "f(1)"),)), PYTHON_RIGHT["whole"])
 
 
 scalars = (
@@ -286,8 +294,8 @@ def test_references_of_public_sets_pass(
         pytest.skip(f"needs {path.name} in ../shared/problems")
     if "ocaml" in name and shutil.which("ocamlc") is None:
         pytest.skip("no OCaml on this machine")
-    problems = [p for p in open_problems(str(path), "") if p.solution and p.cases]
+    problems = [p for p in open_problems(str(path), "") if p.reference and p.code]
     assert len(problems) >= least
     chosen = problems[::every]
-    wrong = [p.id for p in chosen if verify(sandbox, p, p.solution).verdict != "pass"]
+    wrong = [p.id for p in chosen if verify(sandbox, p.task, p.reference).verdict != "pass"]
     assert len(chosen) - len(wrong) >= (least if every == 1 else len(chosen) - 1), wrong

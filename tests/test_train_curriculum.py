@@ -5,7 +5,7 @@ Tiny random models and users' rewards; one run has the code reward with weights 
 
 import json
 from collections import Counter
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -19,16 +19,17 @@ from pawl.errors import Exit, PawlError
 from pawl.metrics import CATALOGUE
 from pawl.preflight.prove import prove
 from pawl.problems.load import open_problems
-from pawl.rewards.code import staged
-from pawl.rewards.compose import repay
+from pawl.rewards.pay import pay
 from pawl.sandbox.verdict import Verification
+from pawl.sandbox.verify import measured
 from pawl.store.display import Silent
 from pawl.store.files import dumps
 from pawl.store.read import read_events, read_samples, read_steps
 from pawl.store.run import RunFolder
 from pawl.train.curriculum import decide, drawn_by_stage, stage_after
+from pawl.train.eval_model import row_of
 from pawl.train.loop import train
-from pawl.types import Case, Completion, Problem
+from pawl.types import Case, CodeTask, Completion, Problem
 
 CONFIG = """
 model: {{path: {model}}}
@@ -51,6 +52,9 @@ curriculum:
 # ---- decisions -----------------------------------------------------------------------------------
 
 
+PASSING = "verifier/pass_frac"
+
+
 def stages_of(overs, marks):
     return [
         StageConfig(name=f"s{k}", over=over, advance_at=max(a, b) + 0.01, back_at=min(a, b))
@@ -63,8 +67,8 @@ def walked(stages, passes):
     records, now = [{"step": 0, "drawn": 0}], 0
     for step, passed in enumerate(passes, 1):
         row = {"step": step, "drawn": 3 * step, "curriculum/stage": now}
-        records.append(row | {"verifier/pass_frac": passed})
-        now = stage_after(stages, records)
+        records.append(row | {PASSING: passed})
+        now = stage_after(stages, records, PASSING)
     return records
 
 
@@ -88,7 +92,7 @@ def test_a_stage_lasts_its_steps_and_moves_to_a_neighbour(overs, marks, passes):
         if a != b:
             assert abs(a - b) == 1
             assert visit >= stages[a].over
-            move = decide(stages, records[: before["step"] + 1])
+            move = decide(stages, records[: before["step"] + 1], PASSING)
             assert move.to == b
             assert move.value >= stages[a].advance_at if b > a else move.value < stages[a].back_at
             visit = 0
@@ -108,8 +112,8 @@ def test_the_marks_are_held_against_the_newest_steps_of_this_visit():
     ]
     records = walked(stages, [1.0, 0.0, 0.6, 0.1, 0.2, 0.9])
     assert [r.get("curriculum/stage") for r in records] == [None, 0, 0, 0, 1, 1, 0]
-    assert stage_after(stages, records) == 0  # one step of the second visit, whatever it brought
-    assert stage_after([], records) == 0
+    assert stage_after(stages, records, PASSING) == 0  # one step of the second visit
+    assert stage_after([], records, PASSING) == 0
     unknown = walked(stages, [None] * 9)
     assert {r.get("curriculum/stage") for r in unknown} == {None, 0}
 
@@ -157,17 +161,18 @@ def reward_of(weights, parts):
 
 @settings(deadline=None)
 @given(WEIGHTS, WEIGHTS, FLAGS, st.booleans(), st.floats(0, 1), TEXTS, st.booleans())
-def test_a_score_paid_again_is_the_score_that_those_weights_give(
-    a, b, flags, built, types, text, cut
-):
+def test_a_measurement_is_paid_by_the_weights_of_the_stage(a, b, flags, built, types, text, cut):
     cases = tuple(Case(f"[{i}]", str(i)) for i in range(3))
-    problem = Problem("p", "python", "Add.", "f", cases)
+    problem = Problem("p", "Add.", CodeTask("python", "f", cases))
     verdict = "pass" if all(flags) and built else "wrong" if built else "compile"
     passed = tuple(flags) if built else (False,) * 3
     seen = Verification(verdict, passed, compiled=built, types=1.0 if built else types)
     said = Completion("p", text, 12, "length" if cut else "stop")
-    first, second = (staged(seen, problem, said, reward_of(w, ())) for w in (a, b))
-    assert repay(first, problem, said, reward_of(b, ()), "s") == replace(second, paid_by="s")
+    rows = [{"total": measured(seen, problem.task)}]
+    pay(problem, [said], rows, reward_of(a, ()))  # and once more by others
+    second = pay(problem, [said], rows, reward_of(b, ()))
+    again = pay(problem, [said], rows, reward_of(b, ()), "s")
+    assert again == [replace(second[0], paid_by="s")]
 
 
 # ---- real runs -----------------------------------------------------------------------------------
@@ -181,7 +186,7 @@ def sets(tmp_path):
         opened = open_problems(f"starter-{lang}")
         for i, p in enumerate(opened.select(range(0, 20 * n, 20))):
             split = "held_out" if i % 3 == 2 else "train"
-            rows.append(asdict(replace(p, pass_rate=i / n, where="")) | {"split": split})
+            rows.append(row_of(replace(p, pass_rate=i / n)) | {"split": split})
         (tmp_path / f"{lang}.jsonl").write_text("".join(dumps(r) + "\n" for r in rows))
     return tmp_path
 
@@ -235,7 +240,7 @@ def test_a_mix_keeps_its_shares_and_resumes_exactly(run_of, sets):
         for lang in ("ocaml", "python"):
             own = [row["score"]["total"] for row in rows if langs[row["problem_id"]] == lang]
             assert r[f"mix_reward/{lang}"] == pytest.approx(sum(own) / len(own))
-            assert r[f"mix_pass/{lang}"] == r[f"mix_reward/{lang}"]  # 0 or 1
+            assert r[f"mix_pass/{lang}"] is None  # no test was run
     assert [r["prompts_seen"] for r in records] == [3, 6, 9, *[10] * 5]  # 6 of ocaml, 4 of python
     assert [r["epoch"] for r in records][-1] == 2.4
     held = {row["problem_id"] for row in read_samples(whole, 0, "eval")}
@@ -257,7 +262,7 @@ def test_stages_move_and_resume_exactly_and_the_probe_stays(run_of, sets):
     assert [e["step"] for e in events] == moved
     assert (events[0]["from"], events[0]["to"]) == ("easy", "hard")
     assert events[0]["why"].endswith(">= advance_at 0.3")
-    two = [r["verifier/pass_frac"] for r in records[1:3]]
+    two = [r["reward/mean"] for r in records[1:3]]
     assert events[0]["value"] == pytest.approx(sum(two) / 2)
     rates = {p.id: p.pass_rate for p in open_problems(f"{sets}/ocaml.jsonl")}
     for r in records[1:]:
@@ -265,7 +270,7 @@ def test_stages_move_and_resume_exactly_and_the_probe_stays(run_of, sets):
         if r["curriculum/stage"] < 2:
             low, high = ((0.5, 1.0), (0.0, 0.5))[r["curriculum/stage"]]
             assert all(low <= rate <= high for rate in own)
-    evaluated = [r["step"] for r in records if "eval/pass_at_1" in r]
+    evaluated = [r["step"] for r in records if "eval/success" in r]
     assert evaluated == [0, *moved, 8]
     probes = [{row["problem_id"] for row in read_samples(whole, s, "eval")} for s in evaluated]
     assert all(p == probes[0] for p in probes), "the probe must not follow the stage"

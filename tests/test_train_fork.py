@@ -83,7 +83,7 @@ def test_a_fork_without_a_change_goes_on_to_the_same_bytes(parent_of_forks, way)
 
 def test_the_newest_valid_checkpoint_is_the_default(parent_of_forks):
     whole = parent_of_forks("whole")
-    (whole / "checkpoints" / "step-000004" / "model.safetensors").write_bytes(b"torn")
+    (whole / "checkpoints" / "step-000004" / "policy" / "model.safetensors").write_bytes(b"torn")
     (whole / "checkpoints" / "step-000009.tmp").mkdir()
     path, _ = fork(str(whole), "name=mine")
     assert (path.name, read_run(path)["parent"]["step"]) == ("mine", 3)
@@ -125,7 +125,7 @@ def test_a_changed_evaluation_counts_from_the_fork(parent_of_forks):
     again, _ = fork(f"{path}@3", "name=again")  # a fork of a fork keeps the pair
     assert read_run(again)["parent"]["start_step"] == 2
     assert_same(path, again, steps=5)
-    assert run_info(path).pass_at_1_first == records[2]["eval/pass_at_1"]
+    assert run_info(path).success_first == records[2]["eval/success"]
 
 
 def test_killed_while_it_evaluates_anew(parent_of_forks, tmp_path):

@@ -68,7 +68,7 @@ def test_a_learning_rate_of_zero_changes_nothing(run_of):
     first, last = (path / "checkpoints" / f"step-00000{n}" for n in (0, 4))
     assert last.exists()
     if first.exists():  # kept as the best
-        weights = "model.safetensors"
+        weights = "policy/model.safetensors"
         assert (first / weights).read_bytes() == (last / weights).read_bytes()
     assert all(r["eval/gain"] == 0 for r in read_steps(path) if "eval/gain" in r)
 
@@ -86,7 +86,7 @@ def test_records_hold_catalogued_names_and_every_sample(run_of):
     assert [r["epoch"] for r in records] == [0, 0.5, 1.0, 1.5, 2.0]
     assert [r["prompts_seen"] for r in records] == [0, 3, 6, 6, 6]
     assert [r["step"] for r in records if "epoch/samples" in r] == [2, 4]
-    assert [r["step"] for r in records if "eval/pass_at_1" in r] == [0, 2, 4]
+    assert [r["step"] for r in records if "eval/success" in r] == [0, 2, 4]
     assert records[2]["eval/problems"] == 2
     assert records[4]["policy/ratio_max_first_pass"] == 1.0
     assert records[4]["policy/sampler_diff_mean"] < 1e-5
@@ -97,7 +97,7 @@ def test_records_hold_catalogued_names_and_every_sample(run_of):
         ]
         assert abs(sum(r["advantage"] for r in rows)) < 1e-6
         assert all(r["weight_version"] == step - 1 for r in rows)
-    assert result.summary.startswith("held-out pass@1: 0.00 -> 0.00 (+0.00, n=4)")
+    assert result.summary.startswith("held-out reward: 0.00 -> 0.00 (+0.00, n=4)")
     assert result.exit_code == Exit.OK
 
 

@@ -12,15 +12,14 @@ from hypothesis import strategies as st
 from test_train_loop import ROOT, run_of
 
 from pawl.algo.witness import surprise
-from pawl.models.policy import trainable
 from pawl.problems import ocaml_text, python_text
 from pawl.rollout.engine import SamplingParams
 from pawl.rollout.select import make_engine
 from pawl.store.read import read_samples, read_steps
 from pawl.train.diversity import MAX_PAIRS, diversity_metrics, edit_distance
 from pawl.train.host import STEPS, resident, slope
+from pawl.train.logprob_pass import log_prob_pass, whole
 from pawl.train.record import length_metrics, within_share
-from pawl.train.scoring import score_batch, whole
 from pawl.train.witness import moved, snapshot, staleness
 from pawl.types import Group, Problem, Prompt, Sample
 
@@ -36,7 +35,7 @@ def group(texts, lang="ocaml"):
         Sample("p", 0, i, tuple(text.encode()), (0.0,) * len(text), text, "stop", i)
         for i, text in enumerate(texts)
     )
-    return Group(Problem("p", lang, "", "f", ()), Prompt("p", 0, (1,)), samples)
+    return Group(Problem("p", "", metadata={"lang": lang}), Prompt("p", 0, (1,)), samples)
 
 
 # ---- reward spread ----
@@ -136,7 +135,7 @@ def rolled_out(temperature, top_k=0):
     prompts = [Prompt(f"p{i}", i, (5 + i, 6, 7)) for i in range(8)]
     params = SamplingParams(temperature, 24, top_k=top_k)
     samples = sorted(engine.generate(prompts, 8, params, 0, 1), key=lambda s: (s.group, s.member))
-    problem = Problem("p", "ocaml", "", "f", ())
+    problem = Problem("p", "", metadata={"lang": "ocaml"})
     return policy, [
         Group(problem, prompt, tuple(samples[8 * i : 8 * i + 8]))
         for i, prompt in enumerate(prompts)
@@ -149,7 +148,7 @@ def rolled_out(temperature, top_k=0):
 )
 def test_a_sampler_that_is_not_the_policy_shows(temperature, top_k, low, high):
     policy, groups = rolled_out(temperature, top_k)
-    scored = score_batch(policy, groups, 1.0, 1, 16, False)
+    scored = log_prob_pass(policy, groups, 1.0, 1, 16, False)
     parts = [[getattr(m, n) for m in scored.micros] for n in ("old_logp_ST", "entropy_ST")]
     mask_ST = whole([m.mask_ST for m in scored.micros]).bool()
     _, z = surprise(whole(parts[0]), whole(parts[1]), mask_ST)
@@ -162,12 +161,12 @@ def test_staleness_counts_optimiser_steps():
 
 def test_moved_weights_are_measured():
     policy = tiny_models.policy()
-    before = [p.detach().clone() for _, p in trainable(policy)]
+    before = [p.detach().clone() for _, p in policy.trainable()]
     still = moved(policy, snapshot(policy))
     assert (still.norm, still.ratio, still.unchanged) == (0.0, 0.0, 1.0)
     copy = snapshot(policy)
     with torch.no_grad():
-        first = trainable(policy)[0][1]
+        first = policy.trainable()[0][1]
         first.view(-1)[:3] += torch.tensor([0.3, 0.0, 0.4])
     found = moved(policy, copy)
     size = sum(p.numel() for p in before)

@@ -83,7 +83,9 @@ def test_a_filter_that_lets_nothing_pass_stops_the_run_aloud(run_of):
     assert [r["epoch/emptied_steps"] for r in records if "epoch/samples" in r] == [2] * 5
     assert sum("nothing was trained" in line for line in shown) == MAX_EMPTY
     assert sum("the whole epoch (2 steps) trained on nothing" in line for line in shown) == 5
-    first, last = (path / f"checkpoints/step-0000{n}/model.safetensors" for n in ("00", "10"))
+    first, last = (
+        path / f"checkpoints/step-0000{n}/policy/model.safetensors" for n in ("00", "10")
+    )
     assert first.read_bytes() == last.read_bytes()
     again, _ = resume(path)
     assert again.exit_code == Exit.STOPPED

@@ -18,13 +18,14 @@ from hypothesis import strategies as st
 from test_models_logprobs import exact_norm
 from transformers.models.qwen2.modeling_qwen2 import Qwen2RMSNorm
 
-from pawl.config.options import AlgoConfig, OptimConfig
+from pawl.config.options import AlgoConfig
 from pawl.config.presets import PRESETS
+from pawl.models.learner import Learner
 from pawl.models.logprobs import token_logprobs
-from pawl.models.policy import freeze_reference, trainable
-from pawl.train.credit import credit
-from pawl.train.scoring import score_batch
-from pawl.train.update import Step, update
+from pawl.models.policy import freeze_reference
+from pawl.train.batch import compute_advantages
+from pawl.train.logprob_pass import log_prob_pass
+from pawl.train.update import update
 from pawl.types import Group
 
 LONGEST, VOCAB, PASSES = 6, 300, 2
@@ -32,7 +33,7 @@ POLICY = tiny_models.policy(dtype=torch.float64, layers=1, hidden=8, heads=2, kv
 freeze_reference(POLICY)
 START = [
     p.detach() + 0.05 * torch.randn(p.shape, generator=torch.Generator().manual_seed(i))
-    for i, (_, p) in enumerate(trainable(POLICY))
+    for i, (_, p) in enumerate(POLICY.trainable())
 ]  # not the reference
 
 
@@ -74,14 +75,15 @@ def settings_of(preset: str, normaliser: str) -> AlgoConfig:
 def worth(batch: Batch, cfg: AlgoConfig) -> torch.Tensor:
     """advantage_ST of the batch in its own order, LONGEST wide."""
     set_weights()
-    scored = score_batch(POLICY, batch.groups, 0.9, 1, 0, with_reference=True)
-    advantage_ST, _ = credit(cfg, scored, batch.reward_PG, batch.known_PG, cfg.kl_coef)
+    scored = log_prob_pass(POLICY, batch.groups, 0.9, 1, 0, with_reference=True)
+    parts = (batch.reward_PG, batch.known_PG, cfg.kl_coef)
+    advantage_ST, _ = compute_advantages(cfg, scored, *parts)
     return torch.nn.functional.pad(advantage_ST, (0, LONGEST - advantage_ST.shape[1]))
 
 
 def set_weights() -> None:
     with torch.no_grad():
-        for (_, p), value in zip(trainable(POLICY), START, strict=True):
+        for (_, p), value in zip(POLICY.trainable(), START, strict=True):
             p.copy_(value)
 
 
@@ -90,14 +92,13 @@ def trained(
 ) -> tuple[list[float], torch.Tensor]:
     """(statistics of the update, all weights after it)."""
     set_weights()
-    optimizer = torch.optim.SGD([p for _, p in trainable(POLICY)], lr=1.0)
-    scored = score_batch(POLICY, batch.groups, 0.9, 1, micro, with_reference=True)
-    step = Step(advantage_ST, known_S, 0.9, cfg.kl_coef, LONGEST)
-    scaler = torch.amp.GradScaler("cuda", enabled=False)
-    optim = OptimConfig(max_grad_norm=0.0)
-    stats = update(POLICY, optimizer, scaler, scored, step, [0.3] * PASSES, cfg, optim)
+    optimizer = torch.optim.SGD([p for _, p in POLICY.trainable()], lr=1.0)
+    scored = log_prob_pass(POLICY, batch.groups, 0.9, 1, micro, with_reference=True)
+    step = tiny_models.batch_of(scored, advantage_ST, known_S, 0.9, cfg.kl_coef, LONGEST)
+    learner = Learner("policy", POLICY, optimizer, torch.amp.GradScaler("cuda", enabled=False))
+    stats = update(POLICY, learner, step, [0.3] * PASSES, cfg, 0.0)
     numbers = [stats.loss, stats.ratio_max, stats.k3_old, stats.clipped, stats.passed]
-    weights = torch.cat([p.detach().flatten() for _, p in trainable(POLICY)])
+    weights = torch.cat([p.detach().flatten() for _, p in POLICY.trainable()])
     return [*numbers, *stats.grad_norms], weights
 
 
@@ -146,7 +147,7 @@ def test_cuts_order_and_missing_samples_change_nothing(
 def sums(batch: Batch, micro: int) -> list[float]:
     """What the scoring pass adds up for the record, with micro-batches of this size."""
     set_weights()
-    s = score_batch(POLICY, batch.groups, 0.9, 1, micro, with_reference=True)
+    s = log_prob_pass(POLICY, batch.groups, 0.9, 1, micro, with_reference=True)
     assert s.kl_ref is not None and s.kl_seq is not None
     return [s.tokens, s.entropy, s.kl_ref, s.kl_seq, s.sampler_diff, s.sampler_diff_max]
 

@@ -80,7 +80,7 @@ def assert_same(whole, other, steps=6):
     for name in names:
         assert without_host(whole / "samples" / name) == without_host(other / "samples" / name)
     last = f"checkpoints/step-{steps:06d}"
-    files = sorted(p.name for p in (whole / last).glob("*.safetensors"))
+    files = sorted(str(p.relative_to(whole / last)) for p in (whole / last).rglob("*.safetensors"))
     assert len(files) == 2, files
     for file in files:
         assert (whole / last / file).read_bytes() == (other / last / file).read_bytes(), file
@@ -117,7 +117,7 @@ def killed_at(folder, name, place, count):
 
 @needs_ocaml
 def test_killed_inside_a_step_and_resumed(whole, tmp_path):
-    killed_at(tmp_path, "hit", "pawl.train.update:clip_grad_norm", 4)
+    killed_at(tmp_path, "hit", "pawl.models.learner:clip_grad_norm", 4)
     finish(tmp_path, "hit")
     assert_same(whole, tmp_path / "hit")
     assert_no_step_repeated(tmp_path / "hit")
@@ -131,7 +131,7 @@ def test_killed_inside_a_step_and_resumed(whole, tmp_path):
         ("pawl.models.checkpoint:save_file", 1),  # the checkpoint at the very start
         ("pawl.models.checkpoint:save_file", 3),
         ("pawl.models.checkpoint:_sync_dir", 2),  # visible, but its event is not written
-        ("pawl.rewards.pool:ScorerPool.poll", 150),
+        ("pawl.rewards.grader:Grader.poll", 150),
         ("torch.optim:AdamW.step", 3),
         ("pawl.store.run:append_lines", 9),
     ],

@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 
 from pawl.config.options import AlgoConfig, OptimConfig
 from pawl.models.logprobs import token_logprobs
-from pawl.models.optim import make_optimizer
-from pawl.models.policy import freeze_reference, trainable
-from pawl.train.scoring import score_batch, split
-from pawl.train.update import Step, update
+from pawl.models.policy import freeze_reference
+from pawl.train.logprob_pass import log_prob_pass, split
+from pawl.train.update import update
 
 SIZES = [(7, [3, 9, 1, 5]), (4, [2, 2, 8, 6]), (11, [4, 7, 3, 3])]
 
@@ -35,13 +34,13 @@ def sampled(policy, groups, shift=0):
 def run(policy, groups, advantage_S, known_S=None, micro=0, minibatches=1, lr=0.0, **algo):
     known_S = torch.ones(len(advantage_S), dtype=torch.bool) if known_S is None else known_S
     cfg = AlgoConfig(minibatches=minibatches, **algo)
-    optimizer = make_optimizer(trainable(policy), OptimConfig())
-    scaler = torch.amp.GradScaler("cuda", enabled=False)
-    scored = score_batch(policy, groups, 1.0, minibatches, micro, cfg.kl_coef > 0)
+    scored = log_prob_pass(policy, groups, 1.0, minibatches, micro, cfg.kl_coef > 0)
     width = max(m.mask_ST.shape[1] for m in scored.micros)
-    step = Step(advantage_S[:, None].expand(-1, width), known_S, 1.0, cfg.kl_coef, 10)
+    advantage_ST = advantage_S[:, None].expand(-1, width)
+    batch = tiny_models.batch_of(scored, advantage_ST, known_S, 1.0, cfg.kl_coef, 10)
     lrs = [lr] * minibatches * cfg.epochs
-    stats = update(policy, optimizer, scaler, scored, step, lrs, cfg, OptimConfig())
+    learner = tiny_models.learner(policy)
+    stats = update(policy, learner, batch, lrs, cfg, OptimConfig().max_grad_norm)
     return SimpleNamespace(**asdict(scored) | asdict(stats))
 
 
@@ -97,7 +96,7 @@ def test_micro_batches_give_the_same_gradient(dtype, lora):
         policy = tiny_models.policy(dtype=dtype, lora=lora)
         groups = sampled(policy, tiny_models.groups(SIZES))
         losses = run(policy, groups, advantages(), micro=micro, lr=1e-3)
-        moments = torch.cat([p.detach().flatten().double() for _, p in trainable(policy)])
+        moments = torch.cat([p.detach().flatten().double() for _, p in policy.trainable()])
         weights.append((losses.loss, losses.grad_norms[0], moments))
     for loss, norm, _ in weights[1:]:
         assert loss == pytest.approx(weights[0][0], abs=tolerance)
@@ -113,7 +112,7 @@ def test_missing_scores_leave_no_trace():
     short = tiny_models.policy(dtype=torch.float64)
     b = run(short, groups[:2], advantages()[:8], lr=1e-3)
     assert a.loss == pytest.approx(b.loss, abs=1e-12)
-    for (_, p), (_, q) in zip(trainable(whole), trainable(short), strict=True):
+    for (_, p), (_, q) in zip(whole.trainable(), short.trainable(), strict=True):
         torch.testing.assert_close(p, q, atol=1e-9, rtol=0)
 
 
@@ -121,7 +120,7 @@ def test_kl_pulls_towards_the_reference():
     policy = tiny_models.policy()
     freeze_reference(policy)
     with torch.no_grad():
-        for _, p in trainable(policy):
+        for _, p in policy.trainable():
             p.add_(0.02 * torch.randn(p.shape, generator=torch.Generator().manual_seed(3)))
     groups = sampled(policy, tiny_models.groups(SIZES))
     first = run(policy, groups, torch.zeros(12), kl_coef=1.0, lr=1e-3)
@@ -134,10 +133,10 @@ def test_kl_pulls_towards_the_reference():
 def test_a_gradient_that_is_not_finite_stops_before_the_weights_move():
     policy = tiny_models.policy()
     groups = sampled(policy, tiny_models.groups(SIZES))
-    before = [p.detach().clone() for _, p in trainable(policy)]
+    before = [p.detach().clone() for _, p in policy.trainable()]
     with pytest.raises(Exception, match="gradient norm is nan"):
         run(policy, groups, torch.full((12,), float("nan"), dtype=torch.float64), lr=1.0)
-    assert all(torch.equal(a, p) for a, (_, p) in zip(before, trainable(policy), strict=True))
+    assert all(torch.equal(a, p) for a, (_, p) in zip(before, policy.trainable(), strict=True))
 
 
 @settings(max_examples=50, deadline=None)

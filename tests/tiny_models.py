@@ -26,7 +26,10 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
+from pawl.config.options import OptimConfig
+from pawl.models.learner import make_learner
 from pawl.models.policy import Policy, no_dropout
+from pawl.train.batch import TrainBatch
 from pawl.types import Group, Problem, Prompt, Sample
 
 EOS, PAD = "<|eos|>", "<|pad|>"
@@ -141,5 +144,17 @@ def groups(sizes: list[tuple[int, list[int]]], seed: int = 0, vocab: int = 300) 
             Sample(name, index, member, tokens(n), (0.0,) * n, "", "length")
             for member, n in enumerate(lengths)
         )
-        made.append(Group(Problem(name, "ocaml", "", "f", ()), prompt, samples))
+        made.append(Group(Problem(name, ""), prompt, samples))
     return made
+
+
+def learner(policy, **optim):
+    """The policy with a fresh optimiser."""
+    return make_learner("policy", policy, OptimConfig(**optim), torch.float32)
+
+
+def batch_of(logprobs, advantage_ST, trained_S, temperature, kl_coef, longest):
+    """A batch with given advantages, its rewards left at 0."""
+    reward_S = torch.zeros(len(trained_S), dtype=torch.float64)
+    parts = (logprobs, reward_S, trained_S, trained_S, advantage_ST)
+    return TrainBatch(*parts, temperature, kl_coef, longest)

@@ -86,6 +86,13 @@ def shaped(
     return torch.where(known_PG, reward_PG, 0.0), spread
 
 
+def with_signal(score_PG: Tensor, known_PG: Tensor) -> Tensor:
+    """The groups whose known scores differ, (P,) bool: equal ones give no advantage."""
+    low_P = torch.where(known_PG, score_PG, torch.inf).amin(1)
+    high_P = torch.where(known_PG, score_PG, -torch.inf).amax(1)
+    return known_PG.any(1) & (high_P > low_P)
+
+
 def kept(rule: str, score_PG: Tensor, known_PG: Tensor) -> Tensor:
     """The samples that the loss sees, (P, G) bool: those with a score that pass `rule`.
 

@@ -6,7 +6,6 @@ Left out: the checks themselves (`pawl.preflight.rehearse`, `pawl.rewards`, `paw
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -26,19 +25,12 @@ def check_config(
     config: str, overrides: Sequence[str], as_json: bool, price: float | None = None
 ) -> int:
     """Exit code of `pawl check CONFIG`: 0, or 2 when the run would be refused."""
-    from pawl.config.load import load_run
-    from pawl.store.files import read_lines
-    from pawl.store.run import RunFolder
-    from pawl.store.warned import library_warnings
+    from pawl import api
+    from pawl.preflight.rehearse import Rehearsal
 
-    cfg, places = load_run(config, overrides)
-    with tempfile.TemporaryDirectory(prefix="pawl-check-") as folder:
-        trial = cfg.model_copy(update={"runs_dir": folder})
-        with RunFolder.create(trial, places) as run, library_warnings(run):
-            from pawl.preflight.rehearse import rehearse
-
-            result = rehearse(trial, run, Notes(), price)
-            rows: list[dict[str, Any]] = list(read_lines(run.path / "preflight.jsonl"))
+    result = api.check(config, overrides=overrides, price_per_hour=price, display=Notes())
+    assert isinstance(result, Rehearsal), "a config is rehearsed"
+    rows = [dict(row) for row in result.rows]
     rows += [asdict(check) for check in result.unchecked]
     if as_json:
         made = asdict(result.estimate) if result.estimate else None
@@ -82,11 +74,10 @@ def _show(result: Rehearsal, rows: Sequence[dict[str, Any]]) -> None:
 
 def check_problems(name: str, overrides: Sequence[str], as_json: bool) -> int:
     """Exit code of `pawl check PROBLEMS`: 1 when a problem had to be left out."""
-    from pawl.config.load import overridden
-    from pawl.config.options import RunConfig
-    from pawl.rewards import audit
+    from pawl import api
+    from pawl.rewards.audit import AuditReport
 
-    cfg = overridden(RunConfig(), overrides)
-    report = audit.check_problems(name, cfg.problems.lang, cfg, Notes().note)
+    report = api.check(name, overrides=overrides, display=Notes())
+    assert isinstance(report, AuditReport), "a problem set is audited"
     click.echo(json.dumps(report.json(), indent=1) if as_json else harmless(report.text()))
     return int(Exit.FINDINGS if report.bad else Exit.OK)

@@ -136,12 +136,14 @@ def _state(record: Record) -> str:
 
 def eval_line(record: Record) -> str:
     """One line for one held-out evaluation."""
-    shown = with_error(record, "eval/pass_at_1", "eval/pass_at_1_se") or "missing"
-    line = f"eval at step {record['step']}: held-out pass@1 {shown}"
+    passing = number(record, "eval/pass_at_1") is not None
+    name = "eval/pass_at_1" if passing else "eval/success"
+    shown = with_error(record, name, f"{name}_se") or "missing"
+    line = f"eval at step {record['step']}: held-out {'pass@1' if passing else 'success'} {shown}"
     gain, low, high = (number(record, f"eval/{n}") for n in ("gain", "gain_low", "gain_high"))
     if record["step"] and gain is not None and low is not None and high is not None:
         line += f", gain {gain:+.2f} [{low:+.2f}, {high:+.2f}]"
-    greedy, n = number(record, "eval/greedy_pass_at_1"), number(record, "eval/problems")
+    greedy, n = number(record, "eval/greedy_success"), number(record, "eval/problems")
     line += f", greedy {greedy:.2f}" if greedy is not None else ""
     return line + (f" (n={n:.0f})" if n is not None else "")
 
@@ -158,7 +160,7 @@ def epoch_row(record: Record) -> str:
     best = with_error(record, "epoch/best_of_n", "epoch/best_of_n_se") or "-"
     cells = [f"{_cell(record, 'epoch', '.2f'):>7}", f"{reward:>10}", f"{best:>10}"]
     cells.append(f"{_cell(record, 'epoch/loss', '.3g'):>9}")
-    cells.append(f"{_cell(record, 'eval/pass_at_1', '.2f'):>9}")
+    cells.append(f"{_cell(record, 'eval/success', '.2f'):>9}")
     cells.append(f"{_cell(record, 'epoch/samples', '.0f'):>8}")
     cells.append(f"{_cell(record, 'epoch/tokens', '.0f'):>8}")
     cells.append(f"{_cell(record, 'epoch/gain_per_1000_samples', '+.3f'):>8}")

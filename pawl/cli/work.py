@@ -7,16 +7,14 @@ load neither torch nor numpy nor pydantic. Left out: commands that only read (`l
 from __future__ import annotations
 
 import json
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from pawl.cli.state import State, debug_option, json_option, need_training
 from pawl.errors import PawlError
-
-if TYPE_CHECKING:
-    from pawl.store.run import RunFolder
 
 SPLITS = ("held_out", "train")
 TIERS = ("auto", "bubblewrap", "landlock", "unsafe")
@@ -46,66 +44,28 @@ def train(
 
     With --from there is no CONFIG: the fork has the options of RUN, and what is overridden.
     """
+    from pawl import api
     from pawl.cli.display import open_display
-    from pawl.store.warned import library_warnings
 
     need_training()
-    if source is None:
-        run, places = _open_run(config, overrides, resume)
-    else:
-        run, places = _open_fork(source, config, overrides, resume)
+    if source is not None:
+        _require_no_config(config, resume)
+    if config is not None and "=" in config and (source or resume):
+        overrides, config = (config, *overrides), None  # the first argument is no config then
+    run, places = api.open_run(config, overrides, resume=resume, fork=source)
     state.run = run.path
-    with run, open_display(quiet, as_json, places) as display, library_warnings(run):
-        cfg = run.config()
-        from pawl.preflight.prove import prove
-        from pawl.train.loop import train as train_loop
-
-        result = train_loop(cfg, run, display, resume is not None, prove)
-        display.close(result.summary)
-    return int(result.exit_code)
+    with run, open_display(quiet, as_json, places) as display:
+        return int(api.train(run, display=display).exit_code)
 
 
-def _open_fork(
-    source: str, config: str | None, overrides: tuple[str, ...], resume: str | None
-) -> tuple[RunFolder, dict[str, str]]:
-    """The new run folder of a fork; with --from the first argument is an override as well."""
-    from pawl.train.fork import open_fork
-
+def _require_no_config(config: str | None, resume: str | None) -> None:
+    """With --from the first argument is an override as well."""
     if resume is not None:
         hint = "--from makes a new run, --resume goes on with one; use the one you mean"
         raise PawlError("--from and --resume exclude each other", "command line", hint)
     if config is not None and "=" not in config:
         hint = "a fork has the options of its run; change them with section.option=value"
         raise PawlError(f"--from takes no config (`{config}`)", "command line", hint)
-    return open_fork(source, overrides if config is None else (config, *overrides))
-
-
-def _open_run(
-    config: str | None, overrides: tuple[str, ...], resume: str | None
-) -> tuple[RunFolder, dict[str, str]]:
-    """A new run folder from a config, or the one to resume; and where its options were set."""
-    from pawl.config.load import load_run
-    from pawl.store.manifest import require_same
-    from pawl.store.read import find_run
-    from pawl.store.run import RunFolder
-
-    if resume is None:
-        if config is None:
-            raise PawlError("no config given", hint="pawl train CONFIG, or pawl train --resume RUN")
-        cfg, places = load_run(config, overrides)
-        return RunFolder.create(cfg, places), places
-    run = RunFolder.open(find_run(resume))
-    if config is not None and "=" in config:
-        run.close()
-        hint = f"resume keeps the config; for another one: pawl train --from {run.path} {config}"
-        raise PawlError("options cannot change on resume", f"command line `{config}`", hint)
-    if config is not None:
-        try:
-            require_same(run.path, run.config(), load_run(config, overrides)[0])
-        except PawlError:
-            run.close()
-            raise
-    return run, run.places()
 
 
 @click.command(short_help="Check a config, or audit a problem set.")
@@ -142,26 +102,28 @@ def score(
 ) -> int:
     """Score COMPLETIONS (JSONL with problem_id and completion); one JSON line each on stdout.
 
-    Options of the sections reward and sandbox apply: sandbox.cpu_s=2 problems.lang=python
+    Options of the sections reward and sandbox apply: reward=rewards/mine.py:score sandbox.cpu_s=2
     """
     from pawl.config.load import overridden
     from pawl.config.options import RunConfig
     from pawl.rewards.score_file import score_file
 
-    cfg = overridden(RunConfig(), overrides)
-    return score_file(
-        problems,
-        completions,
-        tier or cfg.sandbox.tier,
-        allow_unsafe or cfg.sandbox.allow_unsafe,
-        click.echo,
-        cfg.reward,
-        cfg.sandbox,
-        cfg.problems.lang,
-    )
+    given = [f"sandbox.tier={tier}"] if tier else []
+    given += ["sandbox.allow_unsafe=true"] if allow_unsafe else []
+    cfg = overridden(RunConfig(), [*overrides, *given])
+    out = sys.stdout  # for scores alone: what a reward prints goes to standard error
+    with redirect_stdout(sys.stderr):
+        return score_file(
+            problems,
+            completions,
+            lambda line: click.echo(line, file=out),
+            cfg.reward,
+            cfg.sandbox,
+            cfg.problems.lang,
+        )
 
 
-@click.command(name="eval", short_help="Pass@k of a model on held-out problems.")
+@click.command(name="eval", short_help="Success of a model on held-out problems.")
 @click.argument("model", metavar="MODEL|RUN")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--config", help="Config with problems, sampling and sandbox (default: the run's).")
@@ -181,26 +143,19 @@ def evaluate(
     pass_rates: Path | None,
     as_json: bool,
 ) -> None:
-    """Pass@1 and pass@k with intervals: a base-capability test, or a run's checkpoint.
+    """Pass@1 and pass@k with intervals, the reward where no tests run.
 
-    MODEL is bundled, a model folder or hub name, or a run as `pawl export` takes it. Options of
-    the sections problems, eval, rollout and sandbox apply: pawl eval bundled eval.samples=8
+    A base-capability test, or a run's checkpoint. MODEL is bundled, a model folder or hub name, or
+    a run as `pawl export` takes it. Options of the sections problems, eval, rollout, reward and
+    sandbox apply: pawl eval bundled eval.samples=8
     """
+    from pawl import api
     from pawl.cli.display import Notes
-    from pawl.config.load import load_run, overridden
-    from pawl.config.options import RunConfig
-    from pawl.store.read import is_run, run_and_steps, saved_config
 
-    if config is not None:
-        cfg, _ = load_run(config, overrides)
-    else:
-        run, _ = run_and_steps(model)
-        base = saved_config(run) if is_run(run) else RunConfig()
-        cfg = overridden(base, overrides)
     need_training()
-    from pawl.train.eval_model import evaluate_model
-
-    report = evaluate_model(model, cfg, split, Notes(), pass_rates)
+    report = api.evaluate(
+        model, config, overrides=overrides, split=split, pass_rates=pass_rates, display=Notes()
+    )
     click.echo(json.dumps(report.as_dict(), indent=1) if as_json else report.text())
 
 

@@ -71,7 +71,7 @@ class PromptConfig(Section):
 class FilterConfig(Section):
     """Which problems to keep; the audit prints how many each condition removed."""
 
-    lang: Literal["", "ocaml", "python"] = opt("", "Only this language.")
+    lang: str = opt("", "Only this language.")
     difficulty: tuple[str, ...] = opt((), "Only these difficulty labels.")
     tags: tuple[str, ...] = opt((), "Only problems with at least one of these tags.")
     max_prompt_chars: int = opt(0, "Longest prompt; 0 is no limit.", "characters", ge=0)
@@ -101,7 +101,7 @@ class ProblemsConfig(Section):
     held_out_frac: float = opt(
         0.1, "Share split off by specification when the set has no split.", ge=0, lt=1
     )
-    lang: Literal["", "ocaml", "python"] = opt("", "Language of a set that does not state it.")
+    lang: str = opt("", "Language of rows that do not state it; ocaml and python can be tested.")
     filter: FilterConfig = opt(FilterConfig, "Which problems to keep.")
     limit: int = opt(0, "Keep this many of a set, drawn by seed; 0 keeps all.", "problems", ge=0)
     audit: bool = opt(True, "Run the executed audit before training and leave bad problems out.")
@@ -144,6 +144,9 @@ class ComponentConfig(Section):
     weight: float = opt(1.0, "Weight in the mix.", ge=0, le=100)
     gate: Literal["none", "pass"] = opt("none", "pass: pays only when all tests pass.")
     cap: float = opt(1.0, "Most that it can add, after its weight.", ge=0, le=100)
+    relative: Literal["none", "mean", "rank"] = opt(
+        "none", "Pay its distance from the group's mean, or its rank in the group (0 to 1)."
+    )
 
 
 class StagesConfig(Section):
@@ -186,10 +189,14 @@ class RewardConfig(Section):
     normalise: Literal["none", "running"] = opt(
         "none", "running: rewards over the standard deviation of all so far."
     )
+    missing: Literal["sample", "group"] = opt(
+        "sample", "What a missing score takes out of training: its sample, or its whole group."
+    )
+    in_flight: int = opt(64, "Calls of an async reward at a time.", "calls", ge=1, le=4096)
     max_missing_frac: float = opt(
         0.1, "Missing share of a step at which the run stops.", ge=0, le=1
     )
-    cache: bool = opt(True, "Keep deterministic verdicts by content hash.")
+    cache: bool = opt(True, "Keep measurements that repeat, by content hash.")
 
     @field_validator("clip")
     @classmethod

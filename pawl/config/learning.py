@@ -128,6 +128,12 @@ class EvalConfig(Section):
     probe: int = opt(64, "The first so many of them in between; 0 is all.", "problems", ge=0)
     samples: int = opt(1, "Completions for each problem.", ge=1, le=1024)
     seed: int = opt(0, "Seed of the probe and of its samples.", ge=0)
+    success: str = opt(
+        "auto",
+        "What is to rise: pass, reward, or a component's name; auto: pass where tests run, else "
+        "reward. Best checkpoint, gain, target and curriculum follow it.",
+        pattern=r"^[a-z0-9_]+$",
+    )
     patience: int = opt(0, "Stop after this many evaluations without a new best; 0 is off.", ge=0)
     sampling: SamplingConfig = opt(SamplingConfig, "How to sample.")
 
@@ -144,8 +150,9 @@ class StageConfig(Section):
     """One stage of a curriculum: which problems, which reward weights, when to move on.
 
     The weights replace reward.stages in training when any of them is set; then they must sum to 1.
-    A stage lasts until the mean of verifier/pass_frac over its last `over` steps reaches
-    `advance_at`; it falls back to the one before when that mean is below `back_at`.
+    A stage lasts until the mean success of training (eval.success: verifier/pass_frac, reward/mean,
+    or a component) over its last `over` steps reaches `advance_at`; it falls back to the one before
+    when that mean is below `back_at`.
     """
 
     name: str = opt("", "Name in events.", min_length=1, pattern=r"^[a-z0-9_-]+$")
@@ -156,8 +163,8 @@ class StageConfig(Section):
     compile: float = opt(0.0, "Weight of compiling.", ge=0, le=1)
     tests: float = opt(0.0, "Weight of the tests.", ge=0, le=1)
     over: int = opt(10, "Steps that are averaged, and that a stage lasts at least.", "steps", ge=1)
-    advance_at: float = opt(0.5, "Pass share that opens the next stage.", gt=0, le=1)
-    back_at: float = opt(0.0, "Pass share below which the stage before returns.", ge=0, lt=1)
+    advance_at: float = opt(0.5, "Success in training that opens the next stage.")
+    back_at: float | None = opt(None, "Success below which the stage before returns; null: never.")
 
     @property
     def weights(self) -> dict[str, float]:
@@ -175,7 +182,7 @@ class StageConfig(Section):
     def _holds_together(self) -> StageConfig:
         if self.min_pass_rate > self.max_pass_rate:
             raise ValueError(f"stage {self.name}: min_pass_rate is above max_pass_rate")
-        if self.back_at >= self.advance_at:
+        if self.back_at is not None and self.back_at >= self.advance_at:
             raise ValueError(
                 f"stage {self.name}: back_at = {self.back_at:g} must be below advance_at = "
                 f"{self.advance_at:g}, or the stages would flip to and fro"
@@ -197,7 +204,7 @@ Comparison = Literal["<", "<=", ">", ">="]
 class TargetConfig(Section):
     """What the run is for; missing it exits with 1."""
 
-    metric: str = opt("eval/pass_at_1", "Canonical metric name.")
+    metric: str = opt("eval/success", "Canonical metric name.")
     is_: Comparison = Field(">=", alias="is", description="Comparison.")
     value: float = opt(1.0, "Value to reach.")
     at: Literal["any", "end"] = opt(

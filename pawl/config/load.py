@@ -10,6 +10,7 @@ value came from ("run.yaml:12", "environment PAWL_OPTIM__LR", "command line", "d
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -39,6 +40,33 @@ def load_run(
     if not table.values.get("name"):
         table.put("name", Path(path).stem, "file name")
     return check(RunConfig, table), provenance(RunConfig, table)
+
+
+def from_mapping(
+    given: Mapping[str, object], overrides: Sequence[str] = ()
+) -> tuple[RunConfig, dict[str, str]]:
+    """The config of a run from options as a mapping, nested or dotted; as `load_run` otherwise."""
+    table = Table(RunConfig)
+    text = json.dumps(_nested(given), default=str)  # which is YAML as well
+    node = compose(text, "config", lines=False)
+    if node is not None:
+        put_node(table, "", node, lambda n: "the mapping")
+    _overlay(table, overrides, None)
+    _put_preset(table, set(table.values))
+    return check(RunConfig, table), provenance(RunConfig, table)
+
+
+def _nested(given: Mapping[str, object]) -> dict[str, object]:
+    """Dotted names as sections."""
+    made: dict[str, object] = {}
+    for name, value in given.items():
+        first, _, rest = name.partition(".")
+        inner = {rest: value} if rest else value
+        plain = _nested(inner) if isinstance(inner, Mapping) else inner
+        old = made.get(first)
+        joined = isinstance(old, dict) and isinstance(plain, dict)
+        made[first] = {**old, **plain} if joined else plain  # type: ignore[dict-item] # both are
+    return made
 
 
 def load_sft(

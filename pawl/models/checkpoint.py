@@ -1,7 +1,8 @@
 """Checkpoints: atomic on disk, complete, and verified before they are trusted.
 
-A checkpoint is a folder `step-000120` that becomes visible by one rename; it holds the trained
-weights, the optimiser state (safetensors) and state.json with a digest of every file. Left out:
+A checkpoint is a folder `step-000120` that becomes visible by one rename. It holds a folder for
+each learner, by its name, with weights and optimiser state (safetensors), and state.json with the
+caller's state and a digest of every file. Left out: what the state means (`pawl.train.progress`),
 random states, because sampling and data order are functions of (seed, step).
 """
 
@@ -11,42 +12,19 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from pawl.algo.shaping import Spread
 from pawl.errors import Exit, PawlError
-from pawl.models.policy import (
-    Policy,
-    load_weights,
-    same,
-    save_policy,
-    trainable,
-    weights_unlike,
-)
+from pawl.models.learner import Learner
+from pawl.models.tensors import same
 
-FORMAT = 1
-
-
-@dataclass(frozen=True, slots=True)
-class TrainState:
-    """What must survive an interruption beside weights and optimiser."""
-
-    step: int
-    updates: int
-    config_hash: str
-    best_step: int
-    best_score: float | None
-    evals_since_best: int
-    scaler: dict[str, float]
-    kl_coef: float
-    spread: Spread = Spread()
+FORMAT = 2  # 1: the policy's files lay in the checkpoint's own folder
 
 
 def folder_name(step: int) -> str:
@@ -54,16 +32,22 @@ def folder_name(step: int) -> str:
     return f"step-{step:06d}"
 
 
-def save(root: Path, policy: Policy, optimizer: torch.optim.Optimizer, state: TrainState) -> Path:
-    """Write `root/step-N` atomically; raises PawlError (exit 4) when the disk refuses."""
-    final = root / folder_name(state.step)
-    tmp = root / (folder_name(state.step) + ".tmp")
+def save(root: Path, step: int, learners: Sequence[Learner], state: Mapping[str, object]) -> Path:
+    """Write `root/step-N` atomically; raises PawlError (exit 4) when the disk refuses.
+
+    state: JSON values that `load` gives back.
+    """
+    final = root / folder_name(step)
+    tmp = root / (folder_name(step) + ".tmp")
     try:
         shutil.rmtree(tmp, ignore_errors=True)
         tmp.mkdir(parents=True)
-        save_policy(policy, tmp)
-        save_file(_optimizer_tensors(policy, optimizer), str(tmp / "optimizer.safetensors"))
-        body = {"format": FORMAT, "state": _as_dict(state), "files": _digests(tmp)}
+        for learner in learners:
+            learner.weights.save(tmp / learner.name)
+            tensors = _optimizer_tensors(learner)
+            save_file(tensors, str(tmp / learner.name / "optimizer.safetensors"))
+        scalers = {learner.name: learner.scaler.state_dict() for learner in learners}
+        body = {"format": FORMAT, "state": dict(state), "scalers": scalers, "files": _digests(tmp)}
         _write_synced(tmp / "state.json", json.dumps(body, indent=1, sort_keys=True))
         if final.exists():
             shutil.rmtree(final)
@@ -80,49 +64,60 @@ def save(root: Path, policy: Policy, optimizer: torch.optim.Optimizer, state: Tr
     return final
 
 
-def load(
-    folder: Path, policy: Policy, optimizer: torch.optim.Optimizer, config_hash: str
-) -> TrainState:
-    """Restore weights and optimiser in place; raises PawlError for a foreign checkpoint."""
+def load(folder: Path, learners: Sequence[Learner]) -> Mapping[str, object]:
+    """Restore weights, optimisers and scalers in place; the state that `save` was given.
+
+    Raises PawlError for a foreign checkpoint.
+    """
     body = read_state(folder)
-    try:
-        state = TypeAdapter(TrainState).validate_python(body["state"])
-    except ValidationError as e:
-        raise PawlError(f"state.json does not fit: {e.errors()[0]['msg']}", str(folder)) from e
-    if state.config_hash != config_hash:
-        raise PawlError(
-            "this checkpoint was written under another config",
-            str(folder),
-            "resume keeps the original config; `pawl train --from RUN@STEP` forks a run",
-        )
-    load_weights(policy, folder)
-    tensors = load_file(str(folder / "optimizer.safetensors"))
-    expected = {f"{name}.{key}" for name, _ in trainable(policy) for key in _KEYS}
-    if tensors and set(tensors) != expected:
-        odd = sorted(set(tensors) ^ expected)[0]
-        raise PawlError(
-            f"the optimiser state does not fit this model ({odd})",
-            str(folder),
-            "this checkpoint belongs to another model; resume its own run",
-        )
-    if tensors:
-        for name, param in trainable(policy):
-            optimizer.state[param] = {
-                key: _to_state(key, tensors[f"{name}.{key}"], param) for key in _KEYS
-            }
+    state, scalers = body["state"], body["scalers"]
+    assert isinstance(state, dict) and isinstance(scalers, dict), "read_state checks them"
+    hint = "this checkpoint belongs to another model; resume its own run"
+    names = [learner.name for learner in learners]
+    if sorted(scalers) != sorted(names):
+        what = f"the checkpoint holds {', '.join(sorted(scalers))}, the run trains "
+        raise PawlError(what + ", ".join(sorted(names)), str(folder), hint)
+    for learner in learners:
+        own = folder / learner.name
+        learner.weights.load(own)
+        tensors = load_file(str(own / "optimizer.safetensors"))
+        named = learner.weights.trainable()
+        expected = {f"{name}.{key}" for name, _ in named for key in _KEYS}
+        if tensors and set(tensors) != expected:
+            odd = sorted(set(tensors) ^ expected)[0]
+            what = f"the optimiser state does not fit this model ({odd})"
+            raise PawlError(what, str(own), hint)
+        if tensors:
+            for name, param in named:
+                learner.optimizer.state[param] = {
+                    key: _to_state(key, tensors[f"{name}.{key}"], param) for key in _KEYS
+                }
+        if scalers[learner.name]:
+            learner.scaler.load_state_dict(dict(scalers[learner.name]))
     return state
 
 
-def unlike(folder: Path, policy: Policy, optimizer: torch.optim.Optimizer) -> list[str]:
-    """Names of the checkpoint's tensors that weights and optimiser state do not hold bit for bit.
+def state_of(folder: Path) -> Mapping[str, object]:
+    """The caller's state of a checkpoint; neither restored nor verified."""
+    state = _body(folder)["state"]
+    assert isinstance(state, dict), "_body checks it"
+    return state
+
+
+def unlike(folder: Path, learners: Sequence[Learner]) -> list[str]:
+    """Names of the checkpoint's tensors that weights and optimisers do not hold bit for bit.
 
     Read from the files once more, on a way of its own: what `load` forgot or changed shows here.
     """
-    lost = weights_unlike(policy, folder)
-    own = _optimizer_tensors(policy, optimizer)
-    with safe_open(str(folder / "optimizer.safetensors"), framework="pt") as file:
-        saved = list(file.keys())
-        return lost + [n for n in saved if n not in own or not same(own[n], file.get_tensor(n))]
+    lost = list[str]()
+    for learner in learners:
+        place = folder / learner.name
+        lost += learner.weights.unlike(place)
+        own = _optimizer_tensors(learner)
+        with safe_open(str(place / "optimizer.safetensors"), framework="pt") as file:
+            names = list(file.keys())
+            lost += [n for n in names if n not in own or not same(own[n], file.get_tensor(n))]
+    return lost
 
 
 def newest_valid(root: Path) -> tuple[Path, list[str]]:
@@ -155,7 +150,7 @@ def find_valid(root: Path) -> tuple[Path, list[str]]:
 
 
 def adopt(source: Path, root: Path, changed: Mapping[str, object]) -> None:
-    """Take a checkpoint of another run over as `root/step-N`, its TrainState changed; atomic.
+    """Take a checkpoint of another run over as `root/step-N`, its state changed; atomic.
 
     Files are linked where the file system allows it: a checkpoint is never written to again.
     Raises PawlError when the source is damaged or gone, or the disk refuses.
@@ -190,18 +185,34 @@ def _link_or_copy(source: Path, target: Path) -> None:
 
 def read_state(folder: Path) -> dict[str, object]:
     """state.json of a checkpoint, after every file's digest was checked."""
+    body = _body(folder)
+    files = TypeAdapter(dict[str, str]).validate_python(body["files"])
+    for name, expected in files.items():
+        if not (folder / name).is_file() or _digest(folder / name) != expected:
+            raise PawlError(f"{name} is missing or damaged", str(folder))
+    return body
+
+
+def _body(folder: Path) -> dict[str, object]:
+    """state.json as it stands; raises PawlError for a broken one, or one of another build."""
     path = folder / "state.json"
     try:
         body: dict[str, object] = json.loads(path.read_text())
-        files = TypeAdapter(dict[str, str]).validate_python(body["files"])
-        known = body["format"] == FORMAT
+        TypeAdapter(dict[str, str]).validate_python(body["files"])
+        written = int(str(body["format"]))
     except (OSError, ValueError, KeyError, TypeError) as e:
         raise PawlError(f"state.json cannot be read: {e}", str(folder)) from e
-    if not known:
-        raise PawlError(f"checkpoint format {body['format']}, not {FORMAT}", str(folder))
-    for name, digest in files.items():
-        if not (folder / name).is_file() or _digest(folder / name) != digest:
-            raise PawlError(f"{name} is missing or damaged", str(folder))
+    if written != FORMAT:
+        raise PawlError(
+            f"it was written by another build of Pawl (checkpoint format {written}, this build "
+            f"reads {FORMAT})",
+            str(folder),
+            "finish the run with the build that began it, or export its weights there and start a "
+            "new run on them (model.path)",
+        )
+    for part in ("state", "scalers"):
+        if not isinstance(body.get(part), dict):
+            raise PawlError(f"state.json has no {part}", str(folder))
     return body
 
 
@@ -222,20 +233,16 @@ def prune(root: Path, keep_last: int, keep: set[int]) -> list[int]:
 _KEYS = ("step", "exp_avg", "exp_avg_sq")
 
 
-def _optimizer_tensors(policy: Policy, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+def _optimizer_tensors(learner: Learner) -> dict[str, torch.Tensor]:
     tensors = {}
-    for name, param in trainable(policy):
-        for key, value in optimizer.state.get(param, {}).items():
+    for name, param in learner.weights.trainable():
+        for key, value in learner.optimizer.state.get(param, {}).items():
             tensors[f"{name}.{key}"] = value.detach().cpu().contiguous()
     return tensors
 
 
 def _to_state(key: str, value: torch.Tensor, param: torch.Tensor) -> torch.Tensor:
     return value.clone() if key == "step" else value.to(param.device, copy=True)
-
-
-def _as_dict(state: TrainState) -> dict[str, object]:
-    return {name: getattr(state, name) for name in TrainState.__slots__}
 
 
 def _digest(path: Path) -> str:

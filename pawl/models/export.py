@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel
 
 from pawl.errors import PawlError
+from pawl.models import checkpoint, special
 from pawl.models import source as reading
-from pawl.models import special
-from pawl.models.policy import Policy, load_policy, load_weights
+from pawl.models.learner import POLICY
+from pawl.models.policy import Policy, load_policy
 from pawl.store.read import is_run, run_and_steps, saved_config
 
 
@@ -77,7 +77,7 @@ def averaged(policy: Policy, folders: Sequence[Path]) -> Policy:
     """
     mean: dict[str, torch.Tensor] = {}
     for count, folder in enumerate(folders, 1):
-        load_weights(policy, folder)
+        policy.load(folder)
         model = _merge_wide(copy.deepcopy(policy.model)) if policy.lora else policy.core
         for name, value in model.state_dict().items():
             wide = value.to(torch.promote_types(value.dtype, torch.float32))
@@ -121,7 +121,7 @@ def run_policy(name: str, full: bool = False) -> Policy | None:
     policy = load_policy(cfg.model.model_copy(update=whole), cfg.seed)
     if len(folders) > 1:
         return averaged(policy, folders)
-    load_weights(policy, folders[0])
+    policy.load(folders[0])
     return policy
 
 
@@ -134,13 +134,21 @@ def _checkpoint(run: Path, step: str) -> Path:
             best = f"step-{int(state['best_step']):06d}"
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise PawlError(f"state.json cannot be read: {error}", str(found[-1])) from error
-        return next((folder for folder in found if folder.name == best), found[-1])
+        return _policy_in(next((folder for folder in found if folder.name == best), found[-1]))
     matching = [folder for folder in found if folder.name == f"step-{step:0>6}"]
     if not matching:
         have = ", ".join(str(int(folder.name[5:])) for folder in found) or "none"
         which = f"no checkpoint of step {step}" if step else "no checkpoint"
         raise PawlError(f"{run.name} has {which}", str(run), f"steps with a checkpoint: {have}")
-    return matching[0]
+    return _policy_in(matching[0])
+
+
+def _policy_in(folder: Path) -> Path:
+    """The policy's folder in a checkpoint; PawlError for a checkpoint of another build."""
+    if not (folder / POLICY).is_dir():
+        checkpoint.read_state(folder)
+        raise PawlError("the checkpoint holds no policy", str(folder))
+    return folder / POLICY
 
 
 def _open_adapter(folder: Path) -> tuple[Any, Any]:
@@ -156,6 +164,8 @@ def _open_adapter(folder: Path) -> tuple[Any, Any]:
     narrow = stored if stored in (torch.bfloat16, torch.float16) else torch.float32
     model = reading.read_model(base, "", narrow)
     special.grow(model, len(tokenizer))
+    from peft import PeftModel  # takes seconds, and only an adapter needs it
+
     try:
         adapted = PeftModel.from_pretrained(model, str(folder))
     except (*reading.UNREADABLE,) as error:

@@ -14,13 +14,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
 from torch.nn import functional as F
-from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
 
 from pawl.models.policy import Policy
 
@@ -106,6 +104,7 @@ def make_layout(blocks: Sequence[Block], device: torch.device) -> Layout:
 
 def hidden_states(policy: Policy, layout: Layout) -> torch.Tensor:
     """Final hidden states (N, H), normalised, of every token of the layout."""
+    register()
     core = policy.core
     core.config._attn_implementation = NAME
     output = core.base_model(
@@ -162,6 +161,8 @@ def flat_attention(
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Attention of transformers' interface; without a layout it is the usual SDPA."""
     if pawl_layout is None:
+        from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
         plain: Any = sdpa_attention_forward
         result: tuple[torch.Tensor, None] = plain(
             module, query, key, value, attention_mask, **kwargs
@@ -215,5 +216,11 @@ def _sdpa(
         )
 
 
-AttentionInterface.register(NAME, flat_attention)
-AttentionMaskInterface.register(NAME, sdpa_mask)
+@cache
+def register() -> None:
+    """Make the attention known to transformers, which takes seconds to import."""
+    from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers.masking_utils import sdpa_mask
+
+    AttentionInterface.register(NAME, flat_attention)
+    AttentionMaskInterface.register(NAME, sdpa_mask)

@@ -177,7 +177,8 @@ def _flat_hidden(policy: Policy, groups: Sequence[Group]) -> torch.Tensor:
     for block in blocks:
         start += len(block.prompt)
         for tokens in block.rows:
-            before += [start - 1, *range(row, row + len(tokens) - 1)]
+            if tokens:
+                before += [start - 1, *range(row, row + len(tokens) - 1)]
             row += len(tokens)
     return flat.hidden_states(policy, layout)[torch.tensor(before, device=policy.device)]
 

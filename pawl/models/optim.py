@@ -1,7 +1,6 @@
 """AdamW with fp32 state, its parameter groups, the learning-rate schedule, gradient clipping.
 
-Everything counts in optimiser steps. Left out: other optimisers; loss scaling lives in the loop's
-one call of `backward_and_step` because only fp16 on a GPU needs it.
+Everything counts in optimiser steps. Left out: other optimisers, and the step (`learner.py`).
 """
 
 from __future__ import annotations
@@ -38,17 +37,6 @@ def lr_at(step: int, total: int, cfg: OptimConfig) -> float:
         done = part - math.ceil(part) + 1.0  # (0, 1] in each cycle
     shape = 1.0 - done if cfg.schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * done))
     return cfg.lr * (cfg.min_lr_ratio + (1.0 - cfg.min_lr_ratio) * shape)
-
-
-def temperature_at(step: int, total: int, start: float, end: float) -> float:
-    """Sampling temperature of step `step` (1 .. total): from `start` linearly to `end` at `total`.
-
-    end = 0 keeps `start`, and so does a run of one step.
-    """
-    if not end or total < 2:
-        return start
-    done = (step - 1) / (total - 1)
-    return start * (1.0 - done) + end * done
 
 
 def make_optimizer(

@@ -15,13 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig as PeftLoraConfig
-from peft import (
-    get_peft_model,
-    get_peft_model_state_dict,
-    load_peft_weights,
-    set_peft_model_state_dict,
-)
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_model
 from torch import nn
@@ -30,9 +23,9 @@ from pawl.config.options import ModelConfig
 from pawl.errors import PawlError
 from pawl.models import quantised, source, special
 from pawl.models.source import bundled_path
+from pawl.models.tensors import same
 
-__all__ = ["Policy", "bundled_path", "freeze_reference", "load_policy", "load_weights"]
-__all__ += ["reference", "save_policy", "trainable"]
+__all__ = ["Policy", "bundled_path", "freeze_reference", "load_policy", "reference"]
 
 
 @dataclass
@@ -59,7 +52,7 @@ class Policy:
 
     def __post_init__(self) -> None:
         """Note what trains now: a weight that is frozen later is a fault that must show."""
-        self.trained = self.trained or tuple(name for name, _ in trainable(self))
+        self.trained = self.trained or tuple(name for name, _ in self.trainable())
 
     @property
     def core(self) -> Any:
@@ -90,6 +83,48 @@ class Policy:
             for module, mode in modes:
                 module.training = mode
 
+    def trainable(self) -> list[tuple[str, nn.Parameter]]:
+        """Named weights that train, fp32 (float64 in a float64 model), tied ones once."""
+        return [(name, p) for name, p in self.model.named_parameters() if p.requires_grad]
+
+    def save(self, folder: Path) -> None:
+        """Write weights and tokenizer: a plain HF folder, or under LoRA adapter and added rows."""
+        folder.mkdir(parents=True, exist_ok=True)
+        model: Any = self.model
+        if self.lora:
+            model.save_pretrained(str(folder), save_embedding_layers=False)
+        else:
+            model.save_pretrained(str(folder), max_shard_size="1TB")
+        self.tokenizer.save_pretrained(str(folder))
+
+    def load(self, folder: Path) -> None:
+        """Put saved weights back, in place; PawlError for a foreign or half-written folder."""
+        hint = "take another checkpoint, or the model and LoRA settings that it was saved with"
+        try:
+            if self.lora:
+                from pawl.models import adapter
+
+                lost = adapter.load(self.model, folder)
+            else:
+                missing, unexpected = load_model(self.model, str(folder / "model.safetensors"))
+                lost = [*missing, *unexpected]
+        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+            first = str(error).strip().splitlines()[0]
+            raise PawlError(f"cannot read the weights: {first}", str(folder), hint) from error
+        if lost:
+            what = f"the weights do not fit the model: {len(lost)} tensors, the first is {lost[0]}"
+            raise PawlError(what, str(folder), hint)
+
+    def unlike(self, folder: Path) -> list[str]:
+        """Names of the tensors that `save` wrote to `folder` and the model does not hold so."""
+        if self.lora:
+            from pawl.models import adapter
+
+            return adapter.unlike(self.model, folder)
+        own = self.model.state_dict()
+        with safe_open(str(folder / "model.safetensors"), framework="pt") as file:
+            return [n for n in file.keys() if n not in own or not same(own[n], file.get_tensor(n))]
+
 
 def load_policy(cfg: ModelConfig, seed: int) -> Policy:
     """The policy of a config; `seed` draws the initial adapter. Raises PawlError (user input)."""
@@ -110,7 +145,11 @@ def load_policy(cfg: ModelConfig, seed: int) -> Policy:
     no_dropout(hf)
     if cfg.gradient_checkpointing:
         hf.gradient_checkpointing_enable({"use_reentrant": False})
-    model = _adapted(hf, cfg, added, seed) if lora else hf
+    model = hf
+    if lora:
+        from pawl.models import adapter  # peft takes seconds to import, and only LoRA needs it
+
+        model = adapter.adapted(hf, cfg, added, seed)
     model.eval()
     if not four:  # which was read onto its device
         model.to(device)
@@ -126,42 +165,6 @@ def no_dropout(model: nn.Module) -> None:
         for name in ("attention_dropout", "attn_dropout", "resid_dropout", "dropout"):
             if isinstance(getattr(module, name, None), float):
                 setattr(module, name, 0.0)
-
-
-def _adapted(hf: Any, cfg: ModelConfig, added: list[int], seed: int) -> nn.Module:
-    """Wrap the model in LoRA adapters; rows of added tokens train beside them."""
-    targets: str | list[str] = list(cfg.lora.targets)
-    if cfg.lora.targets == ("all-linear",):
-        targets = "all-linear"
-    settings = PeftLoraConfig(
-        r=cfg.lora.r,
-        lora_alpha=cfg.lora.alpha,  # type: ignore[arg-type]  # peft scales floats as well
-        lora_dropout=0.0,
-        target_modules=targets,
-        trainable_token_indices=_token_rows(hf, added) if added else None,
-        task_type="CAUSAL_LM",
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        try:
-            return get_peft_model(hf, settings)
-        except ValueError as error:
-            hint = "name linear layers of this model, or all-linear"
-            raise PawlError(str(error).splitlines()[0], "model.lora.targets", hint) from error
-
-
-def _token_rows(hf: Any, ids: list[int]) -> dict[str, list[int]]:
-    """Which rows of which embeddings train: input, and output where it is not tied."""
-    layers = [hf.get_input_embeddings(), hf.get_output_embeddings()]
-    tied = layers[1] is None or layers[0].weight is layers[1].weight
-    wanted = layers[:1] if tied else layers
-    names = {id(m): name.rsplit(".", 1)[-1] for name, m in hf.named_modules()}
-    return {names[id(layer)]: ids for layer in wanted}
-
-
-def trainable(policy: Policy) -> list[tuple[str, nn.Parameter]]:
-    """Named weights that train, fp32 (float64 in a float64 model), tied ones once."""
-    return [(name, p) for name, p in policy.model.named_parameters() if p.requires_grad]
 
 
 def freeze_reference(policy: Policy) -> None:
@@ -181,51 +184,3 @@ def reference(policy: Policy) -> Iterator[Policy]:
         else:
             assert policy.frozen is not None, "freeze_reference(policy) was not called"
             yield replace(policy, model=policy.frozen, frozen=None)
-
-
-def save_policy(policy: Policy, folder: Path) -> None:
-    """Write weights and tokenizer: a plain HF folder, or under LoRA adapter and added rows."""
-    folder.mkdir(parents=True, exist_ok=True)
-    model: Any = policy.model
-    if policy.lora:
-        model.save_pretrained(str(folder), save_embedding_layers=False)
-    else:
-        model.save_pretrained(str(folder), max_shard_size="1TB")
-    policy.tokenizer.save_pretrained(str(folder))
-
-
-def load_weights(policy: Policy, folder: Path) -> None:
-    """Put saved weights back, in place. Raises PawlError for a foreign or half-written folder."""
-    hint = "take another checkpoint, or the model and LoRA settings that it was saved with"
-    try:
-        if policy.lora:
-            state = load_peft_weights(str(folder), device="cpu")
-            own = get_peft_model_state_dict(policy.model, save_embedding_layers=False)
-            lost = sorted(set(state) ^ set(own))
-            if not lost:
-                set_peft_model_state_dict(policy.model, state)
-        else:
-            missing, unexpected = load_model(policy.model, str(folder / "model.safetensors"))
-            lost = [*missing, *unexpected]
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise PawlError(f"cannot read the weights: {first}", str(folder), hint) from error
-    if lost:
-        what = f"the weights do not fit the model: {len(lost)} tensors, the first is {lost[0]}"
-        raise PawlError(what, str(folder), hint)
-
-
-def weights_unlike(policy: Policy, folder: Path) -> list[str]:
-    """Names of the tensors that `save_policy` wrote to `folder` and the model does not hold so."""
-    if policy.lora:
-        saved = load_peft_weights(str(folder), device="cpu")
-        own = get_peft_model_state_dict(policy.model, save_embedding_layers=False)
-        return [n for n, value in saved.items() if n not in own or not same(own[n], value)]
-    own = policy.model.state_dict()
-    with safe_open(str(folder / "model.safetensors"), framework="pt") as file:
-        return [n for n in file.keys() if n not in own or not same(own[n], file.get_tensor(n))]
-
-
-def same(own: torch.Tensor, saved: torch.Tensor) -> bool:
-    """Whether two tensors, on any devices, hold the same numbers of the same type."""
-    return own.dtype == saved.dtype and torch.equal(own.detach().cpu(), saved.cpu())

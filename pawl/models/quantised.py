@@ -12,25 +12,25 @@ from importlib.util import find_spec
 from typing import Any
 
 import torch
-from transformers import BitsAndBytesConfig
 
 from pawl.errors import PawlError, how_to_install
 
 
-def settings(dtype: torch.dtype) -> BitsAndBytesConfig:
+def settings(dtype: torch.dtype) -> Any:
     """How to read a base in NF4, products taken in `dtype`; PawlError without the extra."""
     lost = [name for name in ("bitsandbytes", "accelerate") if find_spec(name) is None]
     if lost:
         hint = f"{how_to_install('4bit')}, or set model.quantise: none"
         raise PawlError(f"nf4 needs {' and '.join(lost)}", "model.quantise", hint)
+    from transformers import BitsAndBytesConfig
+
     make: Any = BitsAndBytesConfig
-    config: BitsAndBytesConfig = make(
+    return make(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=dtype,
     )
-    return config
 
 
 def keep_layout(model: Any) -> None:

@@ -1,7 +1,8 @@
 """Read a base model and its tokenizer from a folder or a hub name, or refuse with the reason.
 
 Every failure that a user can cause ends as a `PawlError` that names the option and what to do.
-Left out: adapters and special tokens (`special.py`, `policy.py`).
+transformers takes seconds to import, so the functions import it. Left out: adapters and special
+tokens (`special.py`, `policy.py`).
 """
 
 from __future__ import annotations
@@ -13,15 +14,6 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    BitsAndBytesConfig,
-    PreTrainedTokenizerFast,
-)
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-from transformers.utils import logging
 
 from pawl.errors import PawlError
 from pawl.models.quantised import keep_layout
@@ -68,6 +60,9 @@ def resolve(path: str) -> str:
 
 def read_config(source: str, revision: str) -> Any:
     """The Hugging Face config of a causal LM; refuses every other kind of model."""
+    from transformers import AutoConfig
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
     try:
         config = AutoConfig.from_pretrained(source, revision=revision or None)
     except UNREADABLE as error:
@@ -90,12 +85,14 @@ def read_config(source: str, revision: str) -> Any:
 class Quantised:
     """Read linear layers in 4 bits, straight onto a device (`quantised.settings`)."""
 
-    settings: BitsAndBytesConfig
+    settings: Any
     device: torch.device
 
 
 def read_model(source: str, revision: str, dtype: torch.dtype, how: Quantised | None = None) -> Any:
     """The causal LM in evaluation mode with weights in `dtype`; refuses incomplete weights."""
+    from transformers import AutoModelForCausalLM
+
     read_config(source, revision)
     no_bars()
     more: dict[str, Any] = {}
@@ -122,6 +119,8 @@ def read_model(source: str, revision: str, dtype: torch.dtype, how: Quantised | 
 
 def read_tokenizer(source: str, revision: str, option: str = "model.path") -> Any:
     """The tokenizer that stands beside the model; `option` is named when it cannot be read."""
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
     try:
         reader: Any = PreTrainedTokenizerFast if _says_backend(Path(source)) else AutoTokenizer
         tokenizer = reader.from_pretrained(source, revision=revision or None)
@@ -147,6 +146,8 @@ def _says_backend(folder: Path) -> bool:
 
 def no_bars() -> None:
     """Silence transformers' progress bars; Pawl shows its own progress."""
+    from transformers.utils import logging
+
     silence: Any = logging.disable_progress_bar
     silence()
 

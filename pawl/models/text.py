@@ -128,10 +128,18 @@ class PromptEncoder:
         return self._fill(problem, task) if self.template else task
 
     def _fill(self, problem: Problem, task: str) -> str:
-        values = {
-            "prompt": task,
-            "head": problem.head,
-            "signature": problem.signature,
-            "entry_point": problem.entry_point,
-        }
+        values = {"prompt": task, **_stated(problem)}
         return FIELD.sub(lambda match: values[match.group(1)], self.template)
+
+
+def _stated(problem: Problem) -> dict[str, str]:
+    """Head, signature and entry point; of a problem without tests what its row says, if it does."""
+    if problem.code is not None:
+        task = problem.code
+        return {
+            "head": task.head,
+            "signature": task.signature,
+            "entry_point": task.entry_point,
+        }
+    found = {name: problem.metadata.get(name) for name in ("head", "signature", "entry_point")}
+    return {name: text if isinstance(text, str) else "" for name, text in found.items()}

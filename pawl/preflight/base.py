@@ -16,7 +16,8 @@ import numpy as np
 from pawl.checks import Check
 from pawl.config.options import RunConfig
 from pawl.preflight.reference_answers import Known
-from pawl.rewards.compose import components_of, full_marks
+from pawl.rewards.grader import Grader, components_of, has_tests
+from pawl.train.record import judged_in
 from pawl.train.rollouts import Rollouts
 from pawl.types import Score
 
@@ -69,10 +70,10 @@ class Capability:
 
 
 def capability(rollouts: Rollouts, g: int) -> Capability | None:
-    """From the trial's groups; None when nothing was scored."""
+    """From the sampled groups; None when no test was run."""
     counts = []
     for start in range(0, len(rollouts.scores_S), g):
-        known = [x for x in rollouts.scores_S[start : start + g] if x.status == "scored"]
+        known = judged_in(rollouts.scores_S[start : start + g])
         if known:
             counts.append((sum(x.passed for x in known), len(known)))
     if not counts:
@@ -125,21 +126,21 @@ def both_ends(a: float, b: float, size: int) -> float:
 
 
 def of_base(
-    rollouts: Rollouts, known: Known, kept: int, cfg: RunConfig, vocabulary: int
+    rollouts: Rollouts, known: Known, kept: int, grader: Grader, cfg: RunConfig, vocabulary: int
 ) -> list[Check]:
     """All statistics of reward and base; `known` holds what is known to be right.
 
     kept: samples that pass algo.filter.
     """
     return [
-        *_atoms(rollouts.scores_S, cfg),
+        *_atoms(rollouts.scores_S, grader.scale),
         _filter(kept, len(rollouts.scores_S), cfg.algo.filter),
         *_components(rollouts.scores_S, known, cfg),
         _capable(capability(rollouts, cfg.rollout.group_size)),
         _cap(known, cfg),
         _form(known, vocabulary),
         _ends(rollouts),
-        _swapped(known, cfg),
+        _swapped(known, grader.scale, has_tests(cfg.reward)),
     ]
 
 
@@ -158,14 +159,14 @@ def _filter(kept: int, n: int, rule: str) -> Check:
     )
 
 
-def _atoms(scores: Sequence[Score], cfg: RunConfig) -> list[Check]:
+def _atoms(scores: Sequence[Score], scale: tuple[float, float]) -> list[Check]:
     """The reward takes many values, or only its extremes."""
     totals = [round(x.total, 6) for x in scores if x.total is not None]
     if not totals:
         return []
     counts = Counter(totals)
     branches = {round(x.total, 6): x.branch for x in scores if x.total is not None}
-    ends = {0.0, min(totals), max(totals), round(full_marks(cfg.reward), 6)}
+    ends = {0.0, min(totals), max(totals), *(round(x, 6) for x in scale)}
     inner = max(((n, v) for v, n in counts.items() if v not in ends), default=(0, 0.0))
     share = inner[0] / len(totals)
     top = ", ".join(f"{v:g} ({branches[v]}) {n}" for v, n in counts.most_common(5))
@@ -231,7 +232,7 @@ def _capable(seen: Capability | None) -> Check:
         "base-capability",
         "",
         f"{MIXED_WARN:.0%} of the problems sometimes solved; never refused",
-        "nothing scored" if seen is None else seen.text(),
+        "no tests were run" if seen is None else seen.text(),
         None if seen is None else seen.mixed >= MIXED_WARN,
         "problems that are always or never solved teach nothing",
         MIXED_WARN,
@@ -249,13 +250,13 @@ def _cap(known: Known, cfg: RunConfig) -> Check:
         "answers-fit",
         "",
         f"95% of the references within {CAP_WARN:.0%} of {longest} tokens; "
-        + _unless_tests(cfg, f"refused when {CAP_REFUSE:.0%} do not fit"),
+        + _unless_tests(has_tests(cfg.reward), f"refused when {CAP_REFUSE:.0%} do not fit"),
         "no references" if not lengths else f"{high:.0f} tokens; {over:.0%} do not fit",
         high <= CAP_WARN * longest if lengths else None,
         "a cap below the answers decides the reward by length",
         CAP_WARN,
         "completion-cap",
-        over >= CAP_REFUSE and bool(lengths) and tested(cfg),
+        over >= CAP_REFUSE and bool(lengths) and has_tests(cfg.reward),
     )
 
 
@@ -297,11 +298,12 @@ def _ends(rollouts: Rollouts) -> Check:
     )
 
 
-def _swapped(known: Known, cfg: RunConfig) -> Check:
+def _swapped(known: Known, scale: tuple[float, float], tests: bool) -> Check:
     """A right answer to another problem earns next to nothing."""
     totals = [x.total for x in known.swapped if x.total is not None]
-    share = float(np.mean(totals)) / full_marks(cfg.reward) if totals else 0.0
-    limit = _unless_tests(cfg, f"refused above {SWAPPED_REFUSE:.0%}")
+    low, high = scale
+    share = (float(np.mean(totals)) - low) / (high - low) if totals else 0.0
+    limit = _unless_tests(tests, f"refused above {SWAPPED_REFUSE:.0%}")
     return Check(
         "swapped-answers",
         "",
@@ -311,14 +313,9 @@ def _swapped(known: Known, cfg: RunConfig) -> Check:
         "a reward that does not look at the problem pays for form",
         SWAPPED_WARN,
         "reward-bug",
-        tested(cfg) and share > SWAPPED_REFUSE,
+        tests and share > SWAPPED_REFUSE,
     )
 
 
-def tested(cfg: RunConfig) -> bool:
-    """Whether the reward runs tests, so that a reference is what it asks for."""
-    return any(part.use == "code" for part in components_of(cfg.reward))
-
-
-def _unless_tests(cfg: RunConfig, limit: str) -> str:
-    return limit if tested(cfg) else "never refused for a reward without tests"
+def _unless_tests(tests: bool, limit: str) -> str:
+    return limit if tests else "never refused for a reward without tests"

@@ -1,4 +1,6 @@
-"""What must hold of the data: nothing evaluated is trained on, and problems come as the seed says.
+"""What must hold of the data: no answer is given away, and problems come as the seed says.
+
+Nothing evaluated is trained on, and no prompt holds its own reference.
 
 No torch. Left out: the audits of the problems themselves (`pawl check SET`).
 """
@@ -9,18 +11,64 @@ from collections.abc import Sequence
 
 from pawl.checks import Check
 from pawl.problems.overlap import NEAR, WORDS, near_duplicates, twins
+from pawl.problems.wording import squeezed
 from pawl.train.data import Pool, Turns, draw, permutation
 from pawl.types import Problem
 
+Rendered = tuple[str, Problem]  # the text that the model reads, and its problem
 SHUFFLED, FOLLOWED = 8, 4000  # problems from which an order shows; draws that are followed
 WARN_NEAR, REFUSE_NEAR = 0.01, 0.1  # share of held-out problems that are near-duplicates
+LONG, SHORT = 24, 8  # characters of a reference that stands in no prompt, or not in all, by chance
+REFUSE_SHOWN, LEAST_SHORT = 0.05, 5  # share of long references; problems with short ones
 
 
 def of_data(
-    train: Sequence[Problem], held_out: Sequence[Problem], pools: Sequence[Pool], seed: int
+    train: Sequence[Problem],
+    held_out: Sequence[Problem],
+    pools: Sequence[Pool],
+    seed: int,
+    prompts: Sequence[Rendered],
 ) -> list[Check]:
-    """Leakage, near-duplicates and the order of drawing; the first and last refuse."""
-    return [*_leakage(train, held_out), order(pools, seed)]
+    """Leakage, near-duplicates, references in prompts and the order of drawing.
+
+    prompts: as the model reads them, a sample of the training ones and the held-out ones. Only
+    near-duplicates may warn without refusing, and references that few prompts hold.
+    """
+    return [*_leakage(train, held_out), reference_in_prompt(prompts), order(pools, seed)]
+
+
+def reference_in_prompt(pairs: Sequence[Rendered]) -> Check:
+    """No prompt holds its reference whole, blanks aside.
+
+    Refused from 5% of the references of 24 characters or more on, and where every one of at least
+    five references of 8 or more stands in its prompt.
+    """
+    n_long = n_short = 0
+    shown_long, shown_short = list[str](), list[str]()
+    for text, problem in pairs:
+        wanted = squeezed(problem.reference)
+        if len(wanted) < SHORT:
+            continue
+        found = [problem.id] if wanted in squeezed(text) else []
+        n_short, shown_short = n_short + 1, shown_short + found
+        if len(wanted) >= LONG:
+            n_long, shown_long = n_long + 1, shown_long + found
+    every = n_short >= LEAST_SHORT and len(shown_short) == n_short
+    refuses = every or (bool(shown_long) and len(shown_long) >= REFUSE_SHOWN * n_long)
+    shown, n = (shown_short, n_short) if every else (shown_long, n_long)
+    return Check(
+        "reference-in-prompt",
+        shown[0] if shown else "",
+        f"no prompt holds its reference; refused from {REFUSE_SHOWN:.0%} of those of {LONG} "
+        f"characters on, or where all of {SHORT} are shown",
+        f"{len(shown)} of {n}" if n else "no problem has a reference long enough",
+        not shown if n else None,
+        "a model that reads the answer learns to copy it; a task whose answers are parts of the "
+        "prompt may override this",
+        0.0,
+        "leakage",
+        refuses or not shown,
+    )
 
 
 def _leakage(train: Sequence[Problem], held_out: Sequence[Problem]) -> list[Check]:

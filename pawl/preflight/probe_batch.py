@@ -14,36 +14,47 @@ import torch
 from torch import Tensor
 
 from pawl.algo.shaping import Spread, kept, shaped
+from pawl.errors import PawlError
 from pawl.models.logprobs import token_logprobs
-from pawl.rewards.compose import components_of
-from pawl.rewards.pool import ScorerPool
-from pawl.train.credit import credit, scores
+from pawl.rewards.grader import Grader
+from pawl.rewards.pay import Row, pay
+from pawl.train.batch import Rewards, compute_advantages, rewards_of
 from pawl.train.data import draw
-from pawl.train.rollouts import Rollouts, collect, completion_of, joined
-from pawl.train.scoring import Scored, score_batch, split
+from pawl.train.logprob_pass import BatchLogprobs, log_prob_pass, split
+from pawl.train.rollouts import Payment, Rollouts, collect, completion_of, joined, payment_of
 from pawl.train.session import Session
-from pawl.types import Case, Completion, Group, Problem, Sample, Score, missing
+from pawl.types import Case, Completion, Group, Problem, Sample, Score
 
 STEP = -1  # the streams of no training step and of no evaluation
 SAMPLES, PROMPTS = 256, 32  # at most, for what the base model can do
 ALONE = 2  # prompts sampled without neighbours
 
 
-class Witness:
-    """The pool, with a note of what it was given."""
+class Recorder:
+    """The grader, with a note of what it was given."""
 
-    def __init__(self, pool: ScorerPool) -> None:
-        self._pool = pool
+    def __init__(self, grader: Grader) -> None:
+        self._grader = grader
         self.given: dict[tuple[int, int], Completion] = {}
 
-    def submit(self, key: tuple[int, int], problem: Problem, completion: Completion) -> None:
+    def submit(
+        self,
+        group: Hashable,
+        member: int,
+        size: int,
+        problem: Problem,
+        completion: Completion | None,
+        reason: str = "",
+    ) -> None:
         """Note and hand on."""
-        self.given[key] = completion
-        self._pool.submit(key, problem, completion)
+        assert isinstance(group, int), "groups are numbered"
+        if completion is not None:
+            self.given[group, member] = completion
+        self._grader.submit(group, member, size, problem, completion, reason)
 
-    def poll(self, timeout: float | None = 0.0) -> list[tuple[Hashable, Score]]:
-        """Whatever the pool has."""
-        return self._pool.poll(timeout)
+    def poll(self, timeout: float | None = 0.0) -> list[tuple[Hashable, list[Row]]]:
+        """Whatever the grader has."""
+        return self._grader.poll(timeout)
 
 
 @dataclass(slots=True)
@@ -91,25 +102,31 @@ def drawn_next(s: Session, stage: int, first: int) -> list[tuple[Problem, int]]:
     return [(s.train[i], stream) for i, stream in draw(first, n, s.pools[stage], s.cfg.seed)]
 
 
-def sample(s: Session, drawn: Sequence[tuple[Problem, int]]) -> Sampled:
-    """Sample and score the drawn problems, twice where it tells something."""
+def sample(s: Session, drawn: Sequence[tuple[Problem, int]], stage: int) -> Sampled:
+    """Sample and score the drawn problems as `stage` pays them, twice where it tells something."""
     g, where = s.cfg.rollout.group_size, (s.params, s.cfg.seed, STEP)
+    payment = payment_of(s, stage)
     rollouts, given = Rollouts((), (), 0.0, 0.0), dict[tuple[int, int], Completion]()
     for start in range(0, len(drawn), s.cfg.rollout.prompts):  # no more at once than in a step
-        witness = Witness(s.pool)
+        recorder = Recorder(s.grader)
         part = drawn[start : start + s.cfg.rollout.prompts]
-        rollouts = joined(rollouts, collect(s.engine, witness, s.encoder, part, g, *where))
-        given |= {(start + i, m): x for (i, m), x in witness.given.items()}
-    found = Sampled(rollouts, given)
-    _forward(s, found)
+        found = collect(s.engine, recorder, s.encoder, part, g, *where, payment)
+        rollouts = joined(rollouts, found)
+        given |= {(start + i, m): x for (i, m), x in recorder.given.items()}
+    lost = next((x for x in rollouts.samples_S if x.finish == "error"), None)
+    if lost is not None:
+        hint = "see what the engine reports; nothing was trained"
+        raise PawlError(f"the engine failed: {lost.error}", "rollout.engine", hint)
+    probe = Sampled(rollouts, given)
+    _forward(s, probe)
     sizes = [len(group.prompt.tokens) for group in rollouts.groups]
     for index in sorted({sizes.index(min(sizes)), sizes.index(max(sizes))})[:ALONE]:
         group = rollouts.groups[index]
         single = {x.member: x for x in s.engine.generate([group.prompt], g, *where)}
-        found.alone += [(x, single[x.member]) for x in group.samples]
-    _alone_forward(s, found)
-    _rescore(s, found)
-    return found
+        probe.alone += [(x, single[x.member]) for x in group.samples]
+    _alone_forward(s, probe)
+    _rescore(s, probe, payment)
+    return probe
 
 
 def rows_at_once(s: Session) -> int:
@@ -150,60 +167,77 @@ def _alone_forward(s: Session, found: Sampled) -> None:
             found.alone_gap = max(found.alone_gap, gap)
 
 
-def _rescore(s: Session, found: Sampled) -> None:
+def _rescore(s: Session, found: Sampled, payment: Payment) -> None:
     """Score two groups twice more without the cache, and a problem that nobody can judge."""
     rollouts, g = found.rollouts, s.cfg.rollout.group_size
     totals = [x.total for x in rollouts.scores_S]
     spread = sorted(range(len(rollouts.groups)), key=lambda i: -len(set(totals[i * g :][:g])))
-    rows = [(i, m) for i in sorted(spread[:2]) for m in range(g)]
-    jobs = [
-        (rollouts.groups[i].problem, completion_of(rollouts.groups[i].samples[m])) for i, m in rows
+    chosen = sorted(spread[:2])
+    groups = [
+        (rollouts.groups[i].problem, [completion_of(x) for x in rollouts.groups[i].samples])
+        for i in chosen
     ]
-    again = s.pool.score_all(jobs + jobs, fresh=True)
-    pairs = zip(rows, again[: len(jobs)], again[len(jobs) :], strict=True)
-    found.rescored = [(totals[i * g + m], a.total, b.total) for (i, m), a, b in pairs]
-    problem = rollouts.groups[0].problem
-    if any(part.use == "code" for part in components_of(s.cfg.reward)):
-        broken = replace(problem, id=f"{problem.id}/unjudgeable", cases=(Case("(", "("),))
-        found.unjudgeable = s.pool.score_all([(broken, jobs[0][1])], fresh=True)[0]
+    paid = [
+        pay(problem, completions, rows, payment.reward, payment.stage)
+        for (problem, completions), rows in zip(
+            groups + groups, s.grader.measure(groups + groups, fresh=True), strict=True
+        )
+    ]
+    once, again = paid[: len(chosen)], paid[len(chosen) :]
+    for i, a_G, b_G in zip(chosen, once, again, strict=True):
+        own = totals[i * g : (i + 1) * g]
+        found.rescored += [(was, a.total, b.total) for was, a, b in zip(own, a_G, b_G, strict=True)]
+    problem, completions = groups[0]
+    if s.grader.has_verdicts:
+        code = replace(problem.task, cases=(Case("(", "("),))
+        broken = replace(problem, id=f"{problem.id}/unjudgeable", code=code)
+        found.unjudgeable = s.grader.score([(broken, completions[:1])], fresh=True)[0][0]
 
 
 def credited(s: Session, found: Sampled, kl_coef: float) -> Credited:
     """The loop's own way from scores to advantages, as it is and with one score missing."""
     groups, g = found.rollouts.groups, s.cfg.rollout.group_size
-    whole = scored_groups(s, groups, kl_coef)
-    reward_PG, known_PG = _paid(s, found.rollouts, g)
-    advantage_ST, _ = credit(s.cfg.algo, whole, reward_PG, known_PG, 0.0)
-    gone = (missing("preflight takes this score away"), *found.rollouts.scores_S[1:])
-    less = replace(found.rollouts, scores_S=gone)
-    hole_PG, hole_known_PG = _paid(s, less, g)
-    hole_ST, hole_mask_ST = credit(s.cfg.algo, whole, hole_PG, hole_known_PG, 0.0)
-    first_T = advantage_ST.gather(1, _last(whole)[:, None])[:, 0]
+    logprobs = logprobs_of(s, groups, kl_coef)
+    rewards = rewards_of(found.rollouts, g)
+    advantage_ST, reward_PG = _advantages(s, logprobs, rewards)
+    gone = Score("missing", None, None, "missing", reason="preflight takes this score away")
+    less = replace(found.rollouts, scores_S=(gone, *found.rollouts.scores_S[1:]))
+    hole = rewards_of(less, g)
+    scored_UG = hole.scored_PG
+    hole_ST, mask_ST = compute_advantages(s.cfg.algo, logprobs, _shaped(s, hole), scored_UG, 0.0)
+    last_T = advantage_ST.gather(1, _last(logprobs)[:, None])[:, 0]
     return Credited(
         reward_PG.flatten().tolist(),
-        known_PG.flatten().tolist(),
-        first_T.tolist(),
-        bool(hole_known_PG[0, 0]),
+        rewards.scored_PG.flatten().tolist(),
+        last_T.tolist(),
+        bool(scored_UG[0, 0]),
         float(hole_ST[0].abs().max()),
-        not bool(hole_mask_ST[0].any()),
-        int(kept(s.cfg.algo.filter, scores(found.rollouts, g)[0], known_PG).sum()),
+        not bool(mask_ST[0].any()),
+        int(kept(s.cfg.algo.filter, rewards.score_PG, rewards.scored_PG).sum()),
     )
 
 
-def _paid(s: Session, rollouts: Rollouts, g: int) -> tuple[Tensor, Tensor]:
-    """The rewards that training sees, and which are known."""
-    score_PG, known_PG, length_PG = scores(rollouts, g)
-    longest = s.cfg.rollout.max_tokens
-    return shaped(s.cfg.reward, score_PG, known_PG, length_PG, longest, Spread())[0], known_PG
+def _advantages(s: Session, logprobs: BatchLogprobs, rewards: Rewards) -> tuple[Tensor, Tensor]:
+    """(advantage_ST, reward_PG) of all sampled groups."""
+    reward_PG = _shaped(s, rewards)
+    found = compute_advantages(s.cfg.algo, logprobs, reward_PG, rewards.scored_PG, 0.0)
+    return found[0], reward_PG
 
 
-def _last(scored: Scored) -> Tensor:
+def _shaped(s: Session, rewards: Rewards) -> Tensor:
+    """The rewards that training sees, (P, G)."""
+    parts = (rewards.score_PG, rewards.scored_PG, rewards.length_PG)
+    return shaped(s.cfg.reward, *parts, s.cfg.rollout.max_tokens, Spread())[0]
+
+
+def _last(logprobs: BatchLogprobs) -> Tensor:
     """Place of each sample's last token, (S,)."""
-    lengths = [len(x.tokens) for micro in scored.micros for g in micro.groups for x in g.samples]
-    return torch.tensor(lengths, device=scored.micros[0].mask_ST.device) - 1
+    micros = logprobs.micros
+    lengths = [len(x.tokens) for micro in micros for g in micro.groups for x in g.samples]
+    return torch.tensor(lengths, device=micros[0].mask_ST.device) - 1
 
 
-def scored_groups(s: Session, groups: Sequence[Group], kl_coef: float) -> Scored:
-    """The loop's scoring pass of some groups."""
+def logprobs_of(s: Session, groups: Sequence[Group], kl_coef: float) -> BatchLogprobs:
+    """The loop's log-prob pass over some groups."""
     args = (s.params.temperature, 1, rows_at_once(s), kl_coef > 0)
-    return score_batch(s.policy, groups, *args)
+    return log_prob_pass(s.policy, groups, *args)

@@ -17,12 +17,13 @@ import torch
 from torch import Tensor
 
 from pawl.models.logprobs import token_logprobs
-from pawl.models.policy import Policy, trainable
-from pawl.preflight.probe_batch import STEP, Sampled, scored_groups
+from pawl.models.policy import Policy
+from pawl.preflight.probe_batch import STEP, Sampled, logprobs_of
+from pawl.train.batch import TrainBatch
+from pawl.train.logprob_pass import BatchLogprobs, whole
 from pawl.train.record import update_metrics
-from pawl.train.scoring import Scored
 from pawl.train.session import Session
-from pawl.train.update import Step, UpdateStats, update
+from pawl.train.update import UpdateStats, update
 from pawl.train.witness import witness_metrics
 from pawl.types import Group
 
@@ -78,13 +79,17 @@ def move(s: Session, found: Sampled, kl_coef: float, version: int) -> Moved:
     version: the engine's present one.
     """
     groups = _varied(found.rollouts.groups)
-    before = scored_groups(s, groups, kl_coef)
+    before = logprobs_of(s, groups, kl_coef)
     n = sum(len(group.samples) for group in groups)
     advantage_S = torch.linspace(1.0, 2.0, n, dtype=torch.float64)
-    mask_ST = torch.cat([_padded(m.mask_ST, before) for m in before.micros])
-    step = Step(
+    mask_ST = whole([m.mask_ST for m in before.micros]).bool()
+    everything_S = torch.ones(n, dtype=torch.bool)
+    batch = TrainBatch(
+        before,
+        advantage_S,
+        everything_S,
+        everything_S,
         torch.where(mask_ST, advantage_S[:, None].to(mask_ST.device), 0.0),
-        torch.ones(n, dtype=torch.bool),
         s.params.temperature,
         0.0,
         s.cfg.rollout.max_tokens,
@@ -92,12 +97,12 @@ def move(s: Session, found: Sampled, kl_coef: float, version: int) -> Moved:
     plain = s.cfg.algo.model_copy(update={"epochs": 1, "entropy_coef": 0.0, "correction": "none"})
     with restored(s, version) as old:
         sums = _fingerprints(s.policy)
-        ways = (before, step, [LR], plain, s.cfg.optim.model_copy(update={"max_grad_norm": 1.0}))
-        first = update(s.policy, s.optimizer, s.scaler, *ways)
-        second = update(s.policy, s.optimizer, s.scaler, *ways)
-        after = scored_groups(s, groups, kl_coef)
-        held = {id(p) for group in s.optimizer.param_groups for p in group["params"]}
-        now = trainable(s.policy)
+        ways = (batch, [LR], plain, 1.0)
+        first = update(s.policy, s.learner, *ways)
+        second = update(s.policy, s.learner, *ways)
+        after = logprobs_of(s, groups, kl_coef)
+        held = {id(p) for group in s.learner.optimizer.param_groups for p in group["params"]}
+        now = s.policy.trainable()
         s.engine.sync_weights(s.policy, version + 2)
         fresh = _fresh(s, groups[0])
         result = Moved(
@@ -111,14 +116,14 @@ def move(s: Session, found: Sampled, kl_coef: float, version: int) -> Moved:
             _reference_moved(before, after),
             [n for n, p in _meant_to_train(s.policy) if not p.requires_grad],
             [name for name, p in now if id(p) in held],
-            [name for name, p in now if _was_fed(s.optimizer, p)],
+            [name for name, p in now if _was_fed(s.learner.optimizer, p)],
             [name for name, p in now if not torch.equal(p.detach().cpu(), old[p])],
             sorted(name for name, v in _fingerprints(s.policy).items() if sums.get(name) != v),
             {
                 name: (was, now_is)
                 for (name, was), now_is in zip(
-                    _metrics(before, first, step).items(),
-                    _metrics(after, second, step).values(),
+                    _metrics(before, first, batch).items(),
+                    _metrics(after, second, batch).values(),
                     strict=True,
                 )
             },
@@ -135,11 +140,6 @@ def _varied(groups: Sequence[Group]) -> list[Group]:
     lengths = [[len(x.tokens) for x in group.samples] for group in groups]
     order = sorted(range(len(groups)), key=lambda i: min(lengths[i]) - max(lengths[i]))
     return [groups[i] for i in sorted(order[:UPDATED])]
-
-
-def _padded(mask_ST: Tensor, scored: Scored) -> Tensor:
-    width = max(m.mask_ST.shape[1] for m in scored.micros)
-    return torch.nn.functional.pad(mask_ST, (0, width - mask_ST.shape[1]))
 
 
 def _meant_to_train(policy: Policy) -> list[tuple[str, torch.nn.Parameter]]:
@@ -165,11 +165,11 @@ def _fingerprints(policy: Policy) -> dict[str, float]:
     return sums
 
 
-def _mean_kl(scored: Scored) -> float | None:
+def _mean_kl(scored: BatchLogprobs) -> float | None:
     return None if scored.kl_ref is None else scored.kl_ref / max(1, scored.tokens)
 
 
-def _reference_moved(before: Scored, after: Scored) -> bool | None:
+def _reference_moved(before: BatchLogprobs, after: BatchLogprobs) -> bool | None:
     pairs = [
         (a.ref_logp_ST, b.ref_logp_ST) for a, b in zip(before.micros, after.micros, strict=True)
     ]
@@ -177,11 +177,10 @@ def _reference_moved(before: Scored, after: Scored) -> bool | None:
     return any(not torch.equal(a, b) for a, b in known) if known else None
 
 
-def _metrics(scored: Scored, stats: UpdateStats, step: Step) -> dict[str, object]:
+def _metrics(logprobs: BatchLogprobs, stats: UpdateStats, batch: TrainBatch) -> dict[str, object]:
     """What the loop records of policy and update, without what may rightly stand still."""
-    mask_ST = torch.cat([_padded(m.mask_ST, scored) for m in scored.micros])
-    rows = update_metrics(scored, stats, 0.0, len(step.known_S))
-    rows |= witness_metrics(scored, step.advantage_ST, mask_ST)
+    rows = update_metrics(logprobs, stats, 0.0, len(batch.trained_S))
+    rows |= witness_metrics(logprobs, batch.advantage_ST, batch.trained_ST)
     return {name: value for name, value in rows.items() if name not in STANDING}
 
 
@@ -210,12 +209,15 @@ def restored(s: Session, version: int) -> Iterator[dict[Tensor, Tensor]]:
 
     Gives the weights as they were, on the CPU, by what trains or what the optimiser holds.
     """
-    held = [p for group in s.optimizer.param_groups for p in group["params"]]
-    weights = [p for _, p in trainable(s.policy)] + held
+    held = [p for group in s.learner.optimizer.param_groups for p in group["params"]]
+    weights = [p for _, p in s.policy.trainable()] + held
     old: dict[Tensor, Tensor] = {p: p.detach().to("cpu", copy=True) for p in set(weights)}
-    state = {p: copy.deepcopy(dict(s.optimizer.state[p])) for p in list(s.optimizer.state)}
-    lrs = [group["lr"] for group in s.optimizer.param_groups]
-    scale = s.scaler.state_dict()
+    state = {
+        p: copy.deepcopy(dict(s.learner.optimizer.state[p]))
+        for p in list(s.learner.optimizer.state)
+    }
+    lrs = [group["lr"] for group in s.learner.optimizer.param_groups]
+    scale = s.learner.scaler.state_dict()
     try:
         yield old
     finally:
@@ -223,10 +225,10 @@ def restored(s: Session, version: int) -> Iterator[dict[Tensor, Tensor]]:
             for p, value in old.items():
                 p.copy_(value)
                 p.grad = None
-        s.optimizer.state.clear()
-        s.optimizer.state.update(state)
-        for group, lr in zip(s.optimizer.param_groups, lrs, strict=True):
+        s.learner.optimizer.state.clear()
+        s.learner.optimizer.state.update(state)
+        for group, lr in zip(s.learner.optimizer.param_groups, lrs, strict=True):
             group["lr"] = lr
         if scale:
-            s.scaler.load_state_dict(scale)
+            s.learner.scaler.load_state_dict(scale)
         s.engine.sync_weights(s.policy, version)

@@ -11,6 +11,7 @@ Run: `pawl check CONFIG`, or any `pawl train`.
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -21,24 +22,17 @@ from pawl.checks import Check
 from pawl.config.tree import nearest
 from pawl.errors import PawlError
 from pawl.models import checkpoint
-from pawl.preflight import (
-    base as check_base,
-)
-from pawl.preflight import (
-    data as check_data,
-)
-from pawl.preflight import (
-    samples as check_samples,
-)
-from pawl.preflight import (
-    update as check_update,
-)
+from pawl.preflight import base, data, samples
+from pawl.preflight import update as updates
 from pawl.preflight.probe_batch import Sampled, credited, drawn_next, sample
 from pawl.preflight.probe_update import Moved, move
 from pawl.preflight.reference_answers import known_answers
 from pawl.rewards.calibrate import CALIBRATION
 from pawl.train.progress import Progress
 from pawl.train.session import Session
+from pawl.types import Problem
+
+PROMPTS = 500  # training problems whose prompts are read
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +47,7 @@ def prove(s: Session, progress: Progress) -> Proved:
     """Check everything and write preflight.jsonl; raises PawlError (exit 2) when refused."""
     began = time.perf_counter()
     s.display.phase("preflight")
-    rows, base = run_checks(s, progress)
+    rows, able = run_checks(s, progress)
     checks = overridden(rows, s.cfg.train.override)
     s.run.preflight([asdict(check) | {"step": progress.step} for check in checks])
     seconds = time.perf_counter() - began
@@ -70,42 +64,55 @@ def prove(s: Session, progress: Progress) -> Proved:
     for check in failed:
         word = "overridden" if check.overridden else "warning"
         s.display.note(f"preflight, {word}: {check.name}: {check.observed} ({check.meaning})")
-    if base is not None:
-        s.display.note(base.text())
-    advice = [] if base is None else base.advice()
+    if able is not None:
+        s.display.note(able.text())
+    advice = [] if able is None else able.advice()
     for line in advice:
         s.display.note(f"the base is weak for these problems: {line}")
     return Proved(checks, advice)
 
 
-def run_checks(s: Session, progress: Progress) -> tuple[list[Check], check_base.Capability | None]:
+def run_checks(s: Session, progress: Progress) -> tuple[list[Check], base.Capability | None]:
     """All checks, causes before their consequences, and what the base can do."""
     cfg, fp32 = s.cfg, s.policy.dtype not in (torch.bfloat16, torch.float16)
     held_out = [*s.held_out, *s.families]
     s.engine.sync_weights(s.policy, progress.updates)
-    checks = check_data.of_data(s.train, held_out, s.pools, cfg.seed)
+    asked = rendered(s, held_out)
+    checks = data.of_data(s.train, held_out, s.pools, cfg.seed, asked)
     found_in = progress.loaded
-    lost = None if found_in is None else checkpoint.unlike(found_in, s.policy, s.optimizer)
-    checks.append(check_update.of_load(lost))
-    found = sample(s, drawn_next(s, progress.stage, progress.drawn_in[progress.stage]))
+    lost = None if found_in is None else checkpoint.unlike(found_in, s.learners)
+    checks.append(updates.of_load(lost))
+    drawn = drawn_next(s, progress.stage, progress.drawn_in[progress.stage])
+    found = sample(s, drawn, progress.stage)
     made = credited(s, found, progress.kl_coef)
     prompts = s.encoder.encode_many([group.problem for group in found.rollouts.groups])
     bos = s.policy.tokenizer.bos_token_id
-    checks += check_samples.of_scores(found, made, cfg.reward.max_missing_frac)
-    checks += check_samples.of_reward(found)
-    checks += check_samples.of_groups(found, made, cfg, prompts)
-    checks += check_samples.of_text(found, s.policy, cfg, prompts, -1 if bos is None else bos)
-    checks += check_samples.of_rows(found, fp32)
-    checks += check_update.of_policy(found, fp32)
+    checks += samples.of_scores(found, made, cfg.reward.max_missing_frac)
+    checks += samples.of_reward(found)
+    checks += samples.of_groups(found, made, cfg, prompts)
+    checks += samples.of_text(found, s.policy, cfg, prompts, -1 if bos is None else bos)
+    able = s.engine.capabilities
+    checks += samples.of_engine(able, s.params)
+    checks += samples.of_rows(found, fp32, able.exact_streams)
+    checks += updates.of_policy(found, fp32)
     moved = moves(s, found, progress)
     if isinstance(moved, Moved):
-        checks += check_update.of_update(moved, cfg, progress.step == 0, not fp32)
+        checks += updates.of_update(moved, cfg, progress.step == 0, not fp32)
     else:
         checks.append(moved)
-    checks += check_update.of_schedule(cfg, s.total_updates)
+    checks += updates.of_schedule(cfg, s.total_updates)
     known = known_answers(s)
-    checks += check_base.of_base(found.rollouts, known, made.kept, cfg, len(s.policy.tokenizer))
-    return checks, check_base.capability(found.rollouts, cfg.rollout.group_size)
+    checks += base.of_base(found.rollouts, known, made.kept, s.grader, cfg, len(s.policy.tokenizer))
+    return checks, base.capability(found.rollouts, cfg.rollout.group_size)
+
+
+def rendered(s: Session, held_out: Sequence[Problem]) -> list[tuple[str, Problem]]:
+    """What the model reads of a seeded choice of training problems, and of all held-out ones."""
+    places = random.Random(f"{s.cfg.seed}/prompts").sample(
+        range(len(s.train)), min(len(s.train), PROMPTS)
+    )
+    chosen = [s.train[i] for i in sorted(places)]
+    return [(s.encoder.render(p), p) for p in (*chosen, *held_out)]
 
 
 def moves(s: Session, found: Sampled, progress: Progress) -> Moved | Check:

@@ -46,20 +46,15 @@ def known_answers(s: Session) -> Known:
     """Measure a seeded choice of the training problems that have a reference."""
     rng = random.Random(f"{s.cfg.seed}/known answers")
     places = rng.sample(range(len(s.train)), min(len(s.train), LENGTHS))
-    solved = [p for p in (s.train[i] for i in sorted(places)) if p.solution]
+    solved = [p for p in (s.train[i] for i in sorted(places)) if p.reference]
     if not solved:
         return Known()
-    marker, found = s.cfg.reward.end_marker, Known()
-    texts = [end(reference_shapes(p)[0][1], marker) for p in solved]
+    found = Known()
+    texts = [_reference(p, s) for p in solved]
     eos = bool(s.policy.eos_ids)
     found.lengths = [len(ids) + eos for ids in completion_ids(s.policy.tokenizer, texts)]
     few = rng.sample(solved, min(len(solved), SWAPPED))
-    found.own = s.pool.score_all([_job(p, p, marker, s) for p in few])
-    pairs = [(p, q) for p, q in zip(few, few[1:] + few[:1], strict=True) if p.lang == q.lang]
-    pairs = [(p, q) for p, q in pairs if p.id != q.id and p.solution != q.solution]
-    found.swapped = s.pool.score_all([_job(p, q, marker, s) for p, q in pairs])
-    bare = (reference_shapes(few[0])[0][1], "", GARBAGE)
-    found.poor = s.pool.score_all([(few[0], Completion(few[0].id, text, 1)) for text in bare])
+    _score(s, few, found)
     found.surprise = surprises(s, s.encoder, few[:MEASURED])
     if s.encoder.chat:
         plain = PromptEncoder(
@@ -70,11 +65,36 @@ def known_answers(s: Session) -> Known:
     return found
 
 
-def _job(asked: Problem, answered: Problem, marker: str, s: Session) -> tuple[Problem, Completion]:
-    """The reference of `answered` as a completion of `asked`."""
-    text = end(reference_shapes(answered)[0][1], marker)
+def _score(s: Session, few: Sequence[Problem], found: Known) -> None:
+    """Scores of references under their own and the next problem, and of poor answers to the first.
+
+    What answers one problem is one group, as a reward that compares would see it.
+    """
+    groups: list[tuple[Problem, list[Completion]]] = []
+    for i, p in enumerate(few):
+        other, answers = few[i - 1], [_completion(p, _reference(p, s), s)]
+        alien = p.lang == other.lang and p.id != other.id and p.reference != other.reference
+        answers += [_completion(p, _reference(other, s), s)] if alien else []
+        if not i:
+            bare = (reference_shapes(p)[0][1], "", GARBAGE)
+            answers += [Completion(p.id, text, 1) for text in bare]
+        groups.append((p, answers))
+    for i, scores in enumerate(s.grader.score(groups)):
+        found.own.append(scores[0])
+        rest = scores[1:-3] if not i else scores[1:]
+        found.swapped += rest
+        found.poor += scores[-3:] if not i else []
+
+
+def _reference(problem: Problem, s: Session) -> str:
+    """The reference in the first form that is asked for, with its end marker."""
+    marker = s.cfg.reward.end_marker if s.grader.has_verdicts or problem.code else ""
+    return end(reference_shapes(problem)[0][1], marker)
+
+
+def _completion(asked: Problem, text: str, s: Session) -> Completion:
     n = len(completion_ids(s.policy.tokenizer, [text])[0])
-    return asked, Completion(asked.id, text, n)
+    return Completion(asked.id, text, n)
 
 
 def surprises(s: Session, encoder: PromptEncoder, problems: Sequence[Problem]) -> list[float]:
@@ -89,7 +109,8 @@ def surprise(s: Session, encoder: PromptEncoder, problem: Problem) -> float | No
     None when no form fits below the generation limit: the model may have no positions for it.
     """
     shapes = [text for _, text in reference_shapes(problem)]
-    texts = [end(text, s.cfg.reward.end_marker) for text in shapes]
+    marker = s.cfg.reward.end_marker if s.grader.has_verdicts or problem.code else ""
+    texts = [end(text, marker) for text in shapes]
     prompt = Prompt(problem.id, 0, encoder.encode(problem))
     ids = [tuple(x) for x in completion_ids(s.policy.tokenizer, texts)]
     ids = [x for x in ids if 0 < len(x) <= s.cfg.rollout.max_tokens]

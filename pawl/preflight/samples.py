@@ -14,6 +14,7 @@ from pawl.checks import Check
 from pawl.config.options import RunConfig
 from pawl.models.policy import Policy
 from pawl.preflight.probe_batch import Credited, Sampled
+from pawl.rollout.engine import Capabilities, SamplingParams
 from pawl.types import Group, Score
 
 CHANCE = 6.0  # standard deviations of the number of groups without two different members
@@ -247,9 +248,38 @@ def _chat_closes(policy: Policy) -> bool:
     return bool(getattr(policy.tokenizer, "chat_template", None))
 
 
-def of_rows(found: Sampled, fp32: bool) -> list[Check]:
-    """A forward repeats, and nothing depends on which rows stand beside a row."""
-    differ = sum(a.tokens != b.tokens for a, b in found.alone)
+def of_engine(able: Capabilities, params: SamplingParams) -> list[Check]:
+    """The engine can do what the run asks of it, and what it cannot is said."""
+    replays = able.replay or not params.truncates
+    return [
+        judged(
+            "engine-replays",
+            "sampler-mismatch",
+            replays if params.truncates else None,
+            "what each token was drawn from, under top-p and top-k",
+            "no truncation" if not params.truncates else "said" if replays else "not said",
+            "the trainer would score another distribution than was sampled",
+        ),
+        Check(
+            "engine-streams",
+            "",
+            "samples that depend on seed, step, problem and member alone; never refused",
+            "they do" if able.exact_streams else "they do not",
+            able.exact_streams,
+            "a resume draws other samples than an uninterrupted run would have",
+            0.0,
+            "noise-only",
+            False,
+        ),
+    ]
+
+
+def of_rows(found: Sampled, fp32: bool, exact: bool) -> list[Check]:
+    """A forward repeats, and nothing depends on which rows stand beside a row.
+
+    exact: whether the engine gives the same samples whatever stands beside them.
+    """
+    differ = sum(a.tokens != b.tokens for a, b in found.alone) if exact else 0
     allowed = 0.02 * len(found.alone) if fp32 else 0.5 * len(found.alone)
     gap = ALONE_FULL if fp32 else ALONE_HALF
     repeats = found.repeat_gap <= (REPEAT_FULL if fp32 else REPEAT_HALF)

@@ -8,11 +8,11 @@ and output, which are refused with a reason.
 from __future__ import annotations
 
 import ast
-import json
 import re
 from collections.abc import Mapping, Sequence
 
 from pawl.problems import ocaml_tests, python_tests
+from pawl.problems.columns import decoded
 from pawl.problems.python_text import parse_expression
 from pawl.types import Case, Lang
 
@@ -20,18 +20,12 @@ INPUT = ("input", "args", "call", "inputs", "arguments", "params")
 EXPECTED = ("expected", "output", "expected_output", "outputs", "result", "want", "answer")
 
 
+_IN_NAME = re.compile(r"[\w']")
+_NO_CALL = "[{'\"-0123456789"  # what begins with one of these is no call of the entry point
+
+
 class BadProblem(ValueError):
-    """A row that cannot become a problem; the message says why."""
-
-
-def decoded(value: object) -> object:
-    """A JSON list or object that travels as text (Parquet, CSV exports) as what it is."""
-    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
-        try:
-            return json.loads(value)
-        except ValueError:
-            return value
-    return value
+    """A row that cannot become a problem, or none with tests; the message says why."""
 
 
 def read_cases(
@@ -98,7 +92,7 @@ def _wrap_single(items: list[object]) -> list[object]:
         given = _first(item, INPUT) if isinstance(item, Mapping) else None
         try:
             if isinstance(given, str):
-                given = python_tests.constant(parse_expression(given.strip()), {})
+                given = python_tests.value_of(given.strip())
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             given = None
         values.append(given)
@@ -142,7 +136,8 @@ def _from_record(item: object, lang: Lang, entry: str, params: tuple[str, ...]) 
 
 def _ocaml_call(given: object, entry: str) -> str:
     text = " ".join(map(_ocaml_value, given)) if isinstance(given, list) else _ocaml_value(given)
-    return text if re.match(rf"{re.escape(entry)}(?![\w'])", text) else f"{entry} {text}"
+    called = text.startswith(entry) and not _IN_NAME.match(text, len(entry))
+    return text if called else f"{entry} {text}"
 
 
 def _ocaml_value(value: object) -> str:
@@ -164,7 +159,9 @@ def _python_args(given: object, entry: str, params: tuple[str, ...]) -> str:
         if not set(given) <= set(params):
             raise ValueError(f"input names {sorted(given)}, the signature has {list(params)}")
         return python_tests.literal([given[p] for p in params if p in given])
-    if isinstance(given, str):
+    if isinstance(given, str) and given.strip()[:1] in _NO_CALL:
+        value = python_tests.value_of(given.strip())
+    elif isinstance(given, str):
         node = parse_expression(given.strip())
         if isinstance(node, ast.Call) and ast.unparse(node.func) == entry:
             cases, _ = python_tests.parse_tests(f"assert {given.strip()} == 0", entry, params)
@@ -185,7 +182,7 @@ def _python_value(wanted: object) -> str:
     """A literal: text that reads as one, or the value itself."""
     if isinstance(wanted, str):
         try:
-            return python_tests.literal(python_tests.constant(parse_expression(wanted.strip()), {}))
+            return python_tests.literal(python_tests.value_of(wanted.strip()))
         except (ValueError, SyntaxError):
             return repr(wanted)
     return python_tests.literal(wanted)

@@ -6,21 +6,21 @@ the reader. Left out: everything that needs a compiler (`pawl.rewards.audit`).
 
 from __future__ import annotations
 
-import hashlib
 import re
-from array import array
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from typing import Literal
 
 from pawl.problems import ocaml_text, python_tests
-from pawl.problems.load import ProblemSet, normalised
-from pawl.problems.python_text import parse_expression
-from pawl.types import Case, Problem
+from pawl.problems.load import ProblemSet
+from pawl.problems.problem_set import Member
+from pawl.problems.wording import WORDS, runs, squeezed
+from pawl.types import Case, CodeTask, Problem
 
-GRAM = 13  # words; the overlap length of GPT-3's contamination study (arXiv 2005.14165, appendix C)
-OVERLAP = 0.5  # share of a held-out prompt's 13-grams that training prompts hold
-MAX_GRAMS = 4_000_000
+OVERLAP = 0.5  # share of a held-out prompt's runs of words that training prompts hold
+MAX_RUNS = 4_000_000  # of held-out prompts, compared at a time: about 400 MB
+LEAST_REFERENCE = 24  # characters; a shorter answer may stand in the prompt by chance
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,58 +34,65 @@ class Finding:
     reason: str
 
 
-@dataclass(slots=True)
-class _Seen:
-    """What earlier problems of the same part looked like."""
-
-    prompts: dict[bytes, str] = field(default_factory=dict)
-
-
-def check_static(problems: Iterable[tuple[Problem, tuple[str, ...]]]) -> Iterator[Finding]:
-    """Findings on each (problem, notes of its reading), in order."""
-    seen = _Seen()
-    for problem, notes in problems:
-        for note in notes:
+def check_static(members: Iterable[Member]) -> Iterator[Finding]:
+    """Findings on each member of a set, in order."""
+    prompts: dict[str, str] = {}
+    for member in members:
+        problem = member.problem
+        for note in member.row.notes:
             yield Finding(problem.id, problem.where, "reading", "note", note)
-        for check, severity, reason in _checks(problem, seen):
+        for check, severity, reason in _checks(member, prompts):
             yield Finding(problem.id, problem.where, check, severity, reason)
 
 
-def rows_of(problems: ProblemSet) -> Iterator[tuple[Problem, tuple[str, ...]]]:
+def rows_of(problems: ProblemSet) -> Sequence[Member]:
     """Problems of a set with the notes of their reading."""
-    for i in range(len(problems)):
-        row = problems.row(i)
-        yield row.problem, row.notes
+    return problems.members
 
 
 Remark = tuple[str, Literal["bad", "note"], str]
 
 
-def _checks(problem: Problem, seen: _Seen) -> Iterator[Remark]:
-    yield from _signature(problem)
-    yield from _literals(problem)
-    yield from _cases(problem)
-    key = hashlib.blake2b(normalised(problem).encode(), digest_size=12).digest()
-    first = seen.prompts.setdefault(key, problem.id)
+def _checks(member: Member, prompts: dict[str, str]) -> Iterator[Remark]:
+    """prompts: id of the first problem with a prompt, by its wording."""
+    problem = member.problem
+    if problem.code is not None:
+        yield from _signature(problem.code)
+        yield from _literals(problem.code)
+        yield from _cases(problem.code)
+    else:
+        reason = f"{member.row.untested}: only a reward of your own can judge it"
+        yield "untested", "note", reason
+    first = prompts.setdefault(member.wording, problem.id)
     if first != problem.id:
         yield "duplicate", "bad", f"same prompt as {first}"
-    if not problem.solution:
+    if shows_reference(problem):
+        yield "leak", "note", "the prompt holds the reference"
+    if problem.code is not None and not problem.reference:
         yield "reference", "note", "no reference solution: that the tests can be passed is unproved"
 
 
-def _signature(problem: Problem) -> Iterator[Remark]:
-    if problem.lang == "ocaml":
-        declared = re.search(rf"\bval\s+{re.escape(problem.entry_point)}\s*:", problem.signature)
-        if declared is None:
-            yield "signature", "bad", f"the signature declares no {problem.entry_point}"
-    elif not problem.entry_point.isidentifier():
-        yield "signature", "bad", f"{problem.entry_point!r} is no Python name"
+def shows_reference(problem: Problem) -> bool:
+    """True when the prompt, blanks aside, holds the whole reference."""
+    wanted = squeezed(problem.reference)
+    if len(wanted) < LEAST_REFERENCE:
+        return False
+    return wanted in squeezed("\n".join([problem.prompt, *(m.content for m in problem.messages)]))
 
 
-def _literals(problem: Problem) -> Iterator[Remark]:
+def _signature(task: CodeTask) -> Iterator[Remark]:
+    if task.lang == "ocaml":
+        declared = any(m.group(1) == task.entry_point for m in _VAL.finditer(task.signature))
+        if not declared:
+            yield "signature", "bad", f"the signature declares no {task.entry_point}"
+    elif not task.entry_point.isidentifier():
+        yield "signature", "bad", f"{task.entry_point!r} is no Python name"
+
+
+def _literals(task: CodeTask) -> Iterator[Remark]:
     """Expected values and Python's inputs must be plain values."""
-    for number, case in enumerate(problem.cases, start=1):
-        reason = _python_literals(case) if problem.lang == "python" else _ocaml_value(case)
+    for number, case in enumerate(task.cases, start=1):
+        reason = _python_literals(case) if task.lang == "python" else _ocaml_value(case)
         if reason:
             yield "expected", "bad", f"test {number}: {reason}"
             return
@@ -94,7 +101,7 @@ def _literals(problem: Problem) -> Iterator[Remark]:
 def _python_literals(case: Case) -> str:
     for what, text in (("input", case.input), ("expected value", case.expected)):
         try:
-            value = python_tests.constant(parse_expression(text), {})
+            value = python_tests.value_of(text)
         except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
             return f"the {what} is no literal: {text[:80]}"
         if what == "input" and not isinstance(value, list):
@@ -102,6 +109,12 @@ def _python_literals(case: Case) -> str:
     return ""
 
 
+_BLANKS = re.compile(r"\s+")
+_VAL = re.compile(r"\bval\s+([^\s:]+)\s*:")
+# Numbers, booleans, options and strings without an escape, in lists and tuples: surely a value.
+_OCAML_PLAIN = re.compile(
+    r'(?:(?:true|false|Some|None)\b|[][()|;,.+\-0-9\s]++|"[^"\\]*")++', re.ASCII
+)
 _OCAML_NAMES = {
     "true", "false", "nan", "infinity", "neg_infinity", "max_int", "min_int", "fun", "function",
     "let", "in", "ref", "lazy", "mod", "not", "fst", "snd", "max_float", "epsilon_float",
@@ -112,6 +125,8 @@ _OCAML_NAMES = {
 
 def _ocaml_value(case: Case) -> str:
     """A bare lower-case name in an expected value is a forgotten quote (`= qry`)."""
+    if _OCAML_PLAIN.fullmatch(case.expected) and case.expected.strip():
+        return ""
     toks = list(ocaml_text.tokens(case.expected))
     if not toks:
         return "the expected value is empty"
@@ -125,21 +140,21 @@ def _ocaml_value(case: Case) -> str:
     return ""
 
 
-def _cases(problem: Problem) -> Iterator[Remark]:
+def _cases(task: CodeTask) -> Iterator[Remark]:
     known: dict[str, str] = {}
-    for case in problem.cases:
-        key = re.sub(r"\s+", " ", case.input)
+    for case in task.cases:
+        key = _BLANKS.sub(" ", case.input)
         if known.setdefault(key, case.expected) != case.expected and not case.close:
             reason = f"one input, two expected values: {case.input[:60]}"
             yield "tests", "bad", reason
             return
-    if len(known) < len(problem.cases):
-        yield "tests", "note", f"{len(problem.cases) - len(known)} tests occur twice"
-    shown = sum(c.shown for c in problem.cases)
-    if shown == len(problem.cases):
+    if len(known) < len(task.cases):
+        yield "tests", "note", f"{len(task.cases) - len(known)} tests occur twice"
+    shown = sum(c.shown for c in task.cases)
+    if shown == len(task.cases):
         yield "shown", "note", f"the prompt shows all {shown} tests: passing them needs no insight"
     elif shown:
-        hidden = len(problem.cases) - shown
+        hidden = len(task.cases) - shown
         yield "shown", "note", f"the prompt shows {shown} tests, {hidden} are hidden"
 
 
@@ -148,57 +163,47 @@ def check_leakage(train: ProblemSet, held_out: ProblemSet) -> Iterator[Finding]:
 
     Equal means the same normalised prompt or the same specification. A held-out prompt half of
     whose 13-grams occur in training prompts is noted, unless specifications tell the two apart
-    (they say more than the wording that a generator shares); above 4 million training 13-grams a
-    fixed sample of them by hash stands for all.
+    (they say more than the wording that a generator shares).
     """
-    prompts: dict[bytes, str] = {}
-    specs: dict[bytes, str] = {}
-    for problem in held_out:
-        prompts[_hash(normalised(problem))] = problem.id
-        if problem.spec:
-            specs[_hash(problem.spec)] = problem.id
+    prompts = {m.wording: m.problem.id for m in held_out.members}
+    specs = {p.spec: p.id for p in held_out if p.spec}
     if not prompts:
         return
-    grams: set[int] = set()
-    step, specified = 1, True
-    for problem in train:
-        text = normalised(problem)
-        specified = specified and bool(problem.spec)
-        other = prompts.get(_hash(text))
-        by_spec = specs.get(_hash(problem.spec)) if problem.spec else None
+    for member in train.members:
+        problem = member.problem
+        other, by_spec = prompts.get(member.wording), specs.get(problem.spec)
         if other is not None:
             reason = f"same prompt as held-out {other}"
             yield Finding(problem.id, problem.where, "leakage", "bad", reason)
         elif by_spec is not None:
             reason = f"same specification as held-out {by_spec}"
             yield Finding(problem.id, problem.where, "leakage", "bad", reason)
-        grams.update(g for g in _grams(text) if g % step == 0)
-        while len(grams) > MAX_GRAMS:
-            step *= 2
-            grams = {g for g in grams if g % step == 0}
-    for problem in held_out:
-        if specified and problem.spec:
+    specified = all(p.spec for p in train)
+    yield from _overlaps(train, [m for m in held_out.members if not (specified and m.problem.spec)])
+
+
+def _overlaps(train: ProblemSet, asked: Sequence[Member]) -> Iterator[Finding]:
+    """Members that share half of their runs of words with the training prompts.
+
+    So many at a time that their runs fit into memory; the training prompts are gone through for
+    each such part.
+    """
+    part: list[tuple[Member, list[int]]] = []
+    size = 0
+    for n, member in enumerate(asked, start=1):
+        own = list(runs(member.wording))
+        part.append((member, own))
+        size += len(own)
+        if size < MAX_RUNS and n < len(asked):
             continue
-        own = [g for g in _grams(normalised(problem)) if g % step == 0]
-        share = sum(g in grams for g in own) / len(own) if own else 0.0
-        if share >= OVERLAP:
-            reason = f"{share:.0%} of its {GRAM}-grams occur in training prompts"
-            yield Finding(problem.id, problem.where, "overlap", "note", reason)
-
-
-def _hash(text: str) -> bytes:
-    return hashlib.blake2b(text.encode(), digest_size=12).digest()
-
-
-def _grams(text: str) -> array[int]:
-    """64-bit hashes of the 13-word sequences of a normalised text."""
-    words = text.split()
-    return array(
-        "Q",
-        (
-            int.from_bytes(
-                hashlib.blake2b(" ".join(words[i : i + GRAM]).encode(), digest_size=8).digest()
-            )
-            for i in range(len(words) - GRAM + 1)
-        ),
-    )
+        wanted = set(chain.from_iterable(own for _, own in part))
+        seen = set[int]()
+        for other in train.members:
+            seen |= wanted.intersection(runs(other.wording))
+        for member, own in part:
+            share = sum(run in seen for run in own) / len(own) if own else 0.0
+            if share >= OVERLAP:
+                reason = f"{share:.0%} of its {WORDS}-grams occur in training prompts"
+                problem = member.problem
+                yield Finding(problem.id, problem.where, "overlap", "note", reason)
+        part, size = [], 0

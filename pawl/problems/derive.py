@@ -1,8 +1,8 @@
 """What a row leaves unsaid: entry point, signature, head and a whole reference definition.
 
 Derived from the tests' calls and the prompt's own definition only, never from prose around it; what
-cannot be derived raises BadProblem with the reason. Left out: tests (`cases.py`) and the rest of
-the row (`formats.py`).
+cannot be derived raises BadProblem with the reason. Left out: tests (`cases.py`), the names of
+columns (`columns.py`) and the rest of the row (`formats.py`).
 """
 
 from __future__ import annotations
@@ -14,58 +14,15 @@ from collections.abc import Mapping
 
 from pawl.problems import ocaml_tests, ocaml_text, python_tests, python_text
 from pawl.problems.cases import BadProblem
-from pawl.types import Lang, Message
+from pawl.problems.columns import text_of
+from pawl.types import Lang
 
-FIELDS: dict[str, tuple[str, ...]] = {
-    "id": ("id", "task_id", "problem_id", "question_id", "slug", "name"),
-    "lang": ("lang", "language", "programming_language"),
-    "messages": ("messages", "chat", "conversation", "conversations"),
-    "prompt": ("prompt", "problem", "question", "instruction", "text", "description", "task"),
-    "entry_point": ("entry_point", "function_name", "fn_name", "func_name", "function", "entry"),
-    "signature": ("signature", "type_signature", "interface"),
-    "head": ("head", "prompt_head", "starter_code", "starter", "stub"),
-    "solution": (
-        "solution",
-        "reference_solution",
-        "canonical_solution",
-        "reference",
-        "solutions",
-        "code",
-        "completion",
-    ),
-    "tests": (
-        "cases",
-        "tests_io",
-        "tests",
-        "test_cases",
-        "test_list",
-        "test",
-        "unit_tests",
-        "assertions",
-        "asserts",
-        "input_output",
-    ),
-    "difficulty": ("difficulty", "level", "rating"),
-    "family": ("family", "category", "topic"),
-    "tags": ("tags", "labels"),
-    "pass_rate": ("pass_rate", "base_pass_rate"),
-    "split": ("split", "subset"),
-    "spec": ("spec",),
-}
+_LET = re.compile(r"\blet\s+(?:rec\s+)?")
+_IN_NAME = re.compile(r"[\w']")
+_FENCED = re.compile(r"\s*```[\w+-]*[ \t]*\n(.*?)\n?```\s*", re.DOTALL)
 _PLACEHOLDER = re.compile(
     r"""\s*(\(\)|\[\]|\[\|\|\]|-?[\d._]+|true|false|None|""|failwith\s.*)\s*"""
 )
-
-
-def text_of(row: Mapping[str, object], name: str) -> str:
-    """The first field of that meaning, as text; a list gives its first item."""
-    for key in FIELDS[name]:
-        value = row.get(key)
-        if isinstance(value, list) and value and name == "solution":
-            value = value[0]
-        if isinstance(value, str | int | float) and not isinstance(value, bool) and value != "":
-            return str(value)
-    return ""
 
 
 def entry_point(
@@ -128,25 +85,19 @@ def interface(
     return signature or given.signature, given.head, given.params
 
 
-def reference(
-    row: Mapping[str, object],
-    messages: tuple[Message, ...],
-    lang: Lang,
-    entry: str,
-    shown: str,
-    head: str,
-) -> tuple[str, list[str]]:
-    """(whole definition or "", notes). A body is put under the head; a placeholder is dropped."""
-    text = text_of(row, "solution")
-    if not text and messages and messages[-1].role == "assistant":
-        text = messages[-1].content
-    fenced = re.fullmatch(r"\s*```[\w+-]*[ \t]*\n(.*?)\n?```\s*", text, re.DOTALL)
+def reference(text: str, lang: Lang, entry: str, shown: str, head: str) -> tuple[str, list[str]]:
+    """(whole definition or "", notes) of an answer as it was found, in a fence or without.
+
+    A body is put under the head; a placeholder is dropped.
+    """
+    fenced = _FENCED.fullmatch(text)
     text = fenced.group(1) if fenced else text
     if not text.strip():
         return "", []
     if lang == "python":
         return _python_reference(text, entry, shown, head)
-    if re.search(rf"\blet\s+(rec\s+)?{re.escape(entry)}(?![\w'])", text):
+    names = (m.end() for m in _LET.finditer(text))
+    if any(text.startswith(entry, i) and not _IN_NAME.match(text, i + len(entry)) for i in names):
         return text, []
     if _PLACEHOLDER.fullmatch(text):
         return "", [f"the reference is a placeholder ({text.strip()[:40]}): left out"]

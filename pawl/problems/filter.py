@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from pawl.config.options import FilterConfig
+from pawl.problems.formats import language_name
 from pawl.problems.problem_set import BadRow, ProblemSet
 from pawl.types import Problem
 
@@ -43,14 +44,15 @@ class PrepareReport:
 
 
 def _solution_lines(problem: Problem) -> int:
-    return sum(1 for line in problem.solution.splitlines() if line.strip())
+    return sum(1 for line in problem.reference.splitlines() if line.strip())
 
 
 def _conditions(f: FilterConfig) -> list[tuple[str, Callable[[Problem], bool]]]:
     """The conditions that are set, each with what must hold of a kept problem."""
     made: list[tuple[str, Callable[[Problem], bool]]] = []
     if f.lang:
-        made.append((f"lang = {f.lang}", lambda p: p.lang == f.lang))
+        lang = language_name(f.lang)
+        made.append((f"lang = {f.lang}", lambda p: p.lang == lang))
     if f.difficulty:
         wanted = ", ".join(f.difficulty)
         made.append((f"difficulty in {wanted}", lambda p: p.difficulty in f.difficulty))

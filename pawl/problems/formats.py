@@ -1,9 +1,11 @@
 """One row of anybody's data set -> `Problem`, or a reason why it cannot become one.
 
-A table of names that fields go by, then one path for all layouts: language, prompt, entry point,
-signature and head, tests, reference. Nothing is executed and nothing is guessed silently: what is
-derived comes from the tests' calls and the prompt's own definition, never from prose. Left out:
-files and indexes (`load.py`), the executed audit (`pawl.rewards.audit`).
+One path for all layouts: prompt or chat, then what a program is tested by (language, entry point,
+signature and head, tests, reference). A row whose tests cannot be had becomes a problem without
+`code`, which a reward of the user's can judge; `Row.untested` says why. Nothing is executed and
+nothing is guessed silently: what is derived comes from the tests' calls and the prompt's own
+definition, never from prose. Left out: the names of columns (`columns.py`), files
+(`problem_set.py`), the executed audit (`pawl.rewards.audit`).
 """
 
 from __future__ import annotations
@@ -13,17 +15,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pawl.problems import ocaml_text, python_text
-from pawl.problems.cases import BadProblem, decoded, read_cases
-from pawl.problems.derive import FIELDS, entry_point, interface, reference, text_of
+from pawl.problems.cases import BadProblem, read_cases
+from pawl.problems.columns import FIELDS, OF_CODE, column_of, decoded, jsonable, text_of
+from pawl.problems.derive import entry_point, interface, reference
 from pawl.problems.shown import mark_shown
-from pawl.types import Case, Lang, Message, Problem
+from pawl.types import Case, CodeTask, Lang, Message, Problem
 
-_LANGS: dict[str, Lang] = {
-    "python": "python",
-    "python3": "python",
-    "py": "python",
-    "ocaml": "ocaml",
-}
+_TESTED: dict[str, Lang] = {"python": "python", "ocaml": "ocaml"}
+_ALIASES = {"python3": "python", "py": "python"}
+_CHATS = (*FIELDS["messages"], "prompt")
 Split = Literal["", "train", "held_out", "held_out_family"]
 _SPLITS: dict[str, Split] = {
     "train": "train",
@@ -40,64 +40,101 @@ _SPLITS: dict[str, Split] = {
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A problem, the split that its row names, and what had to be left aside in reading it."""
+    """A problem, the split that its row names, and what had to be left aside in reading it.
+
+    untested: why the problem has no `code`, "" where it has.
+    """
 
     problem: Problem
     split: Split = ""
     notes: tuple[str, ...] = ()
+    untested: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What a row asks: chat turns or a text, and the answer that ends the chat."""
+
+    prompt: str
+    messages: tuple[Message, ...]
+    answer: str
+
+    @property
+    def shown(self) -> str:
+        """All that the prompt displays."""
+        return self.prompt or "\n".join(m.content for m in self.messages if m.role != "assistant")
+
+
+def language_name(text: str) -> str:
+    """A language as problems name it: lower case, `python` for its other names."""
+    low = text.strip().lower()
+    return _ALIASES.get(low, low)
 
 
 def parse_row(row: Mapping[str, object], where: str, fallback_id: str, lang: str = "") -> Row:
     """Read one row. `lang` is the language of a row that does not state it.
 
-    Raises BadProblem with the reason when no problem can be made of it.
+    Raises BadProblem with the reason when no problem can be made of it, tested or not.
     """
-    messages = _messages(row)
-    prompt = text_of(row, "prompt") if not messages else ""
-    shown_text = prompt or "\n".join(m.content for m in messages if m.role != "assistant")
-    if not shown_text.strip():
-        raise BadProblem(f"no prompt (looked for {', '.join(FIELDS['prompt'])}, messages)")
-    language = _language(row, lang, shown_text)
-    values = [v for v in (decoded(row.get(n)) for n in FIELDS["tests"]) if v]
-    head_given = text_of(row, "head")
-    entry = entry_point(row, language, shown_text, head_given, values)
-    signature, head, params = interface(row, language, shown_text, head_given, entry)
-    solution, notes = reference(row, messages, language, entry, shown_text, head)
-    if language == "python" and not params:
-        defined = python_text.find_definition(solution, entry)
-        params = defined.params if defined else ()
-    cases, unread = _cases(values, language, entry, params)
-    if unread:
-        notes.append(
-            f"{len(unread)} of {len(unread) + len(cases)} tests not read: {unread[0][:100]}"
-        )
+    try:
+        return _parse(row, where, fallback_id, lang)
+    except RecursionError as error:
+        raise BadProblem("values are nested too deeply") from error
+
+
+def _parse(row: Mapping[str, object], where: str, fallback_id: str, lang: str) -> Row:
+    asked = _asked(row)
+    stated = language_name(text_of(row, "lang") or lang)
+    untested = ""
+    notes: tuple[str, ...] = ()
+    try:
+        code, solved, notes = _code(row, asked, stated)
+    except BadProblem as error:
+        code, untested = None, str(error)
+        solved = text_of(row, "solution") or asked.answer or text_of(row, "answer")
     problem = Problem(
         id=text_of(row, "id") or fallback_id,
-        lang=language,
-        prompt=prompt,
-        entry_point=entry,
-        cases=mark_shown(cases, shown_text, entry, params, language),
-        messages=messages,
-        signature=signature,
-        head=head,
-        solution=solution,
+        prompt=asked.prompt,
+        code=code,
+        messages=asked.messages,
+        reference=solved,
         difficulty=text_of(row, "difficulty"),
         family=text_of(row, "family"),
         spec=text_of(row, "spec"),
         tags=_tags(row),
         pass_rate=_pass_rate(row),
         where=where,
+        metadata=_metadata(row, asked, stated, code is not None),
     )
-    return Row(problem, _SPLITS.get(text_of(row, "split").lower(), ""), tuple(notes))
+    _check_text(problem)
+    return Row(problem, _split(row), notes, untested)
+
+
+def _asked(row: Mapping[str, object]) -> _Asked:
+    """Raises BadProblem when the row asks nothing."""
+    messages = _messages(row)
+    end = len(messages)
+    while end and messages[end - 1].role == "assistant":
+        end -= 1
+    if messages and not end:
+        raise BadProblem("the chat holds nothing but answers")
+    answer = messages[-1].content if end < len(messages) else ""
+    prompt = text_of(row, "prompt") if not messages else ""
+    asked = _Asked(prompt, messages[:end], answer)
+    if not asked.shown.strip():
+        raise BadProblem(f"no prompt (looked for {', '.join(FIELDS['prompt'])}, messages)")
+    return asked
 
 
 def _messages(row: Mapping[str, object]) -> tuple[Message, ...]:
     """Chat turns under `messages` or a list under `prompt`; {role, content} or {from, value}."""
-    for key in (*FIELDS["messages"], "prompt"):
+    for key in _CHATS:
         turns = decoded(row.get(key))
         if not isinstance(turns, list) or not turns:
             continue
         if not all(isinstance(t, Mapping) for t in turns):
+            if key == "prompt" and isinstance(row[key], str):
+                continue  # a text that happens to be a JSON list
             raise BadProblem(f"{key}: chat turns must be objects with role and content")
         made = []
         for t in turns:
@@ -112,13 +149,36 @@ def _messages(row: Mapping[str, object]) -> tuple[Message, ...]:
     return ()
 
 
-def _language(row: Mapping[str, object], default: str, shown: str) -> Lang:
-    stated = text_of(row, "lang").lower()
-    if stated and stated not in _LANGS:
-        raise BadProblem(f"language {stated!r}; Pawl verifies ocaml and python")
-    name = stated or default
-    if name:
-        return _LANGS[name]
+def _code(
+    row: Mapping[str, object], asked: _Asked, stated: str
+) -> tuple[CodeTask, str, tuple[str, ...]]:
+    """(task, reference, notes). Raises BadProblem with what keeps the row from being tested."""
+    shown = asked.shown
+    if stated and stated not in _TESTED:
+        raise BadProblem(f"language {stated!r}: Pawl verifies ocaml and python")
+    values = [v for v in (decoded(row.get(n)) for n in FIELDS["tests"]) if v]
+    if not values:
+        raise BadProblem("no tests")
+    lang = _TESTED[stated] if stated else _language(row, shown)
+    head_given = text_of(row, "head")
+    entry = entry_point(row, lang, shown, head_given, values)
+    signature, head, params = interface(row, lang, shown, head_given, entry)
+    answer = text_of(row, "solution") or asked.answer
+    solved, notes = reference(answer, lang, entry, shown, head)
+    if lang == "python" and not params and solved:
+        defined = python_text.find_definition(solved, entry)
+        params = defined.params if defined else ()
+    cases, unread = _cases(values, lang, entry, params)
+    if unread:
+        notes.append(
+            f"{len(unread)} of {len(unread) + len(cases)} tests not read: {unread[0][:100]}"
+        )
+    marked = mark_shown(cases, shown, entry, params, lang)
+    return CodeTask(lang, entry, marked, signature, head), solved, tuple(notes)
+
+
+def _language(row: Mapping[str, object], shown: str) -> Lang:
+    """What the definition in the prompt is written in."""
     python = python_text.find_definition(shown) is not None
     typed = ocaml_text.find_definition(shown)
     ocaml = (
@@ -142,6 +202,51 @@ def _cases(
     if unread:
         raise BadProblem(f"no test could be read as input and expected output: {unread[0][:120]}")
     raise BadProblem("no tests")
+
+
+def _metadata(
+    row: Mapping[str, object], asked: _Asked, stated: str, tested: bool
+) -> dict[str, object]:
+    """The columns that no field of the problem holds.
+
+    Without tests also the columns that would have made them, and language, entry point, signature
+    and head under these names, whatever their columns are called.
+    """
+    read = {column_of(row, n) for n in ("id", "solution", "difficulty", "family", "spec")}
+    if asked.messages:
+        read.add(next(n for n in _CHATS if isinstance(decoded(row.get(n)), list)))
+    else:
+        read.add(column_of(row, "prompt"))
+    if tested:
+        read.update(FIELDS["tests"])
+        read.update(column_of(row, meaning) for meaning in OF_CODE)
+    elif not text_of(row, "solution") and not asked.answer:
+        read.add(column_of(row, "answer"))
+    if _split(row):
+        read.add(column_of(row, "split"))
+    if _tags(row):
+        read.add(next(n for n in FIELDS["tags"] if row.get(n)))
+    read.update(FIELDS["pass_rate"])
+    left = {str(name): jsonable(value) for name, value in row.items() if name not in read}
+    if not tested:
+        named = {name: text_of(row, name) for name in OF_CODE} | {"lang": stated}
+        left.update((name, text) for name, text in named.items() if text)
+    return left
+
+
+def _split(row: Mapping[str, object]) -> Split:
+    return _SPLITS.get(text_of(row, "split").lower(), "")
+
+
+def _check_text(problem: Problem) -> None:
+    """Half a character of UTF-16, which JSON can spell, is no text: no tokenizer takes it."""
+    texts = (problem.id, problem.prompt, problem.reference, *(m.content for m in problem.messages))
+    for text in texts:
+        if not text.isascii():
+            try:
+                text.encode()
+            except UnicodeEncodeError as error:
+                raise BadProblem(f"not Unicode text: {error.reason}") from error
 
 
 def _tags(row: Mapping[str, object]) -> tuple[str, ...]:

@@ -18,9 +18,8 @@ from pathlib import Path
 from pawl.config.options import ProblemsConfig
 from pawl.errors import PawlError
 from pawl.problems.filter import PrepareReport, Removal, filtered, limited
-from pawl.problems.problem_set import ProblemSet, join, open_problems
+from pawl.problems.problem_set import Member, ProblemSet, join, open_problems
 from pawl.problems.sources import SUFFIXES
-from pawl.types import Problem
 
 __all__ = ["PrepareReport", "Prepared", "ProblemSet", "labels", "open_problems", "prepare"]
 
@@ -36,17 +35,6 @@ class Prepared:
     held_out: ProblemSet
     held_out_families: ProblemSet
     report: PrepareReport
-
-
-def normalised(problem: Problem) -> str:
-    """The prompt as lower-case words and single symbols, without layout."""
-    text = problem.prompt or "\n".join(m.content for m in problem.messages if m.role != "assistant")
-    return " ".join(re.findall(r"[a-z0-9]+|[^\sa-z0-9]", text.lower()))
-
-
-def split_key(problem: Problem) -> str:
-    """What may not stand on both sides of a split: the specification, else the prompt."""
-    return problem.spec or normalised(problem)
 
 
 def set_names(cfg: ProblemsConfig) -> list[str]:
@@ -66,24 +54,27 @@ def labels(names: Sequence[str]) -> list[str]:
     return made
 
 
-def prepare(cfg: ProblemsConfig, seed: int) -> Prepared:
-    """Open, split, filter and limit. Raises PawlError when a set has no training problem left."""
+def prepare(cfg: ProblemsConfig, seed: int, tested: bool = True) -> Prepared:
+    """Open, split, filter and limit. Raises PawlError when a set has no training problem left.
+
+    tested: leave out problems without tests, which only a reward of the user's can judge.
+    """
     report = PrepareReport()
     names = set_names(cfg)
-    opened = [open_problems(name, cfg.lang) for name in names]
+    opened = [open_problems(name, cfg.lang, tested) for name in names]
     report.bad += chain.from_iterable(o.bad for o in opened)
     prefixes = _prefixes(opened, labels(names))
     parts = [_split(o, cfg.held_out_frac, keep_all=bool(cfg.held_out)) for o in opened]
     held, families = (join([p[k] for p in parts], prefixes) for k in (1, 2))
     if cfg.held_out:
-        given = open_problems(cfg.held_out, cfg.lang)
+        given = open_problems(cfg.held_out, cfg.lang, tested)
         report.bad += given.bad
         _, held, families = _split(given, 0.0, keep_all=False)
         if not held and not families:
             held = given
     held = filtered(held, cfg.filter, "held-out", report)
     families = filtered(families, cfg.filter, "held-out families", report)
-    known = _keys(chain(held, families)) if cfg.mix else set[bytes]()
+    known = _keys(chain(held.members, families.members)) if cfg.mix else set[str]()
     trains = []
     for part, name, label in zip(parts, names, labels(names), strict=True):
         where = f"train of {label}" if cfg.mix else "train"
@@ -102,29 +93,29 @@ def _prefixes(opened: Sequence[ProblemSet], names: Sequence[str]) -> list[str]:
     """What makes ids unique across sets: `NAME::` before all ids of a set that shares one."""
     if len(opened) == 1:
         return [""]
-    ids = [{_digest(p.id) for p in problems} for problems in opened]
-    others = [set[bytes]().union(*ids[:k], *ids[k + 1 :]) for k in range(len(ids))]
+    ids = [{p.id for p in problems} for problems in opened]
+    others = [set[str]().union(*ids[:k], *ids[k + 1 :]) for k in range(len(ids))]
     return [
         f"{name}::" if own & other else ""
         for name, own, other in zip(names, ids, others, strict=True)
     ]
 
 
-def _keys(problems: Iterable[Problem]) -> set[bytes]:
+def _keys(members: Iterable[Member]) -> set[str]:
     """By what a training problem is known as a held-out one: normalised prompt, specification."""
-    found = set()
-    for p in problems:
-        found.add(_digest(normalised(p)))
-        if p.spec:
-            found.add(_digest(f"spec {p.spec}"))
+    found = set[str]()
+    for member in members:
+        found.add(f"prompt {member.wording}")
+        if member.problem.spec:
+            found.add(f"spec {member.problem.spec}")
     return found
 
 
 def _unseen(
-    problems: ProblemSet, held_out: set[bytes], part: str, report: PrepareReport
+    problems: ProblemSet, held_out: set[str], part: str, report: PrepareReport
 ) -> ProblemSet:
     """Without the problems that stand among the held-out ones, of this or of another set."""
-    kept = [i for i, p in enumerate(problems) if not _keys([p]) & held_out]
+    kept = [i for i, m in enumerate(problems.members) if not _keys([m]) & held_out]
     removed = len(problems) - len(kept)
     report.removals.append(Removal(part, "also held out", removed, len(kept)))
     return problems.select(kept)
@@ -139,7 +130,7 @@ def _split(
         parts[opened.split_of(i)].append(i)
     unnamed, train = parts[""], parts["train"]
     if len(unnamed) == len(opened) and frac > 0 and not keep_all:
-        keys = [_digest(split_key(p)) for p in opened]
+        keys = [_digest(m.problem.spec or m.wording) for m in opened.members]
         held = set(sorted(set(keys))[: round(frac * len(set(keys)))])
         parts["held_out"] = [i for i, k in enumerate(keys) if k in held]
         unnamed = [i for i, k in enumerate(keys) if k not in held]
@@ -152,4 +143,4 @@ def _split(
 
 
 def _digest(key: str) -> bytes:
-    return hashlib.blake2b(key.encode(), digest_size=12).digest()
+    return hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=12).digest()

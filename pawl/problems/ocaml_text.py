@@ -10,10 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 _TOKEN = re.compile(
     r"""
     (?P<space>\s+)
+  | (?P<comment>\(\*(?!\)))
   | (?P<string>"(?:[^"\\]|\\.)*")
   | (?P<quoted>\{(?P<tag>[a-z_]*)\|.*?\|(?P=tag)\})
   | (?P<char>'(?:[^'\\\n]|\\(?:[\\"'ntbr ]|[0-9]{3}|x[0-9a-fA-F]{2}|o[0-7]{3}))')
@@ -28,12 +30,13 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_COMMENT_TEXT = re.compile(r'[^"(*]+')
 _OPEN_WORDS = {"begin", "struct", "sig", "object"}
 _TYPE = re.compile(r"[\w\s.'*,()\->:?~]+")
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(NamedTuple):
     """One token with its place in the text; comments and blanks are not tokens."""
 
     kind: str
@@ -53,10 +56,11 @@ def _skip_comment(text: str, i: int) -> int:
             if depth == 0:
                 return i
         elif text[i] == '"':
-            m = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL).match(text, i)
+            m = _STRING.match(text, i)
             i = m.end() if m else i + 1
         else:
-            i += 1
+            m = _COMMENT_TEXT.match(text, i)
+            i = m.end() if m else i + 1
     return len(text)
 
 
@@ -64,17 +68,18 @@ def tokens(text: str) -> Iterator[Token]:
     """Tokens of OCaml source, comments and blanks left out."""
     i = 0
     while i < len(text):
-        if text.startswith("(*", i) and not text.startswith("(*)", i):
-            i = _skip_comment(text, i)
-            continue
         m = _TOKEN.match(text, i)
         assert m is not None, "the last alternative takes any character"
-        kind, word, end = str(m.lastgroup), m.group(), m.end()
-        if kind == "tag":
-            kind = "quoted"
-        if kind == "word" and word.endswith("("):  # `M.(` opens a bracket of its own
-            word, end = word[:-2], end - 2
+        kind, end = str(m.lastgroup), m.end()
+        if kind == "comment":
+            i = _skip_comment(text, i)
+            continue
         if kind != "space":
+            word = m.group()
+            if kind == "tag":
+                kind = "quoted"
+            elif kind == "word" and word.endswith("("):  # `M.(` opens a bracket of its own
+                word, end = word[:-2], end - 2
             yield Token(kind, word, i, end)
         i = end
 
@@ -247,7 +252,11 @@ def _arrow(kind: str) -> str:
 
 def find_definition(text: str, name: str = "") -> Definition | None:
     """The last definition of `name` (of any name when empty), a typed one before an untyped."""
-    found = [d for d in definitions(text) if not name or d.name == name]
-    typed = [d for d in found if d.signature]
-    best = typed or found
-    return best[-1] if best else None
+    heads = [m for m in _LET.finditer(text) if not name or m.group(2) == name]
+    untyped: Definition | None = None
+    for m in reversed(heads):
+        found = _definition(text, m)
+        if found is not None and found.signature:
+            return found
+        untyped = untyped or found
+    return untyped

@@ -6,36 +6,40 @@ function in other words (`pawl check SET` looks at behaviour).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-from pawl.problems.load import normalised, split_key
+from pawl.problems.problem_set import wordings
+from pawl.problems.wording import WORDS, runs
 from pawl.types import Problem
 
-WORDS = 13  # length of a run of words (the usual length since arXiv 2005.14165, appendix C)
+__all__ = ["NEAR", "WORDS", "near_duplicates", "twins"]
+
 NEAR = 0.9  # share of a problem's runs that another set holds, from which it is a near-duplicate
 
 
-def twins(train: Iterable[Problem], held_out: Sequence[Problem]) -> list[str]:
+def twins(train: Sequence[Problem], held_out: Sequence[Problem]) -> list[str]:
     """Ids of held-out problems whose specification or normalised prompt is trained on."""
-    seen = {key for p in train for key in (split_key(p), normalised(p))}
-    return [p.id for p in held_out if split_key(p) in seen or normalised(p) in seen]
+    specs = {p.spec for p in train if p.spec}
+    texts = set(wordings(train))
+    return [
+        p.id
+        for p, text in zip(held_out, wordings(held_out), strict=True)
+        if p.spec in specs or text in texts
+    ]
 
 
-def near_duplicates(train: Iterable[Problem], held_out: Sequence[Problem]) -> list[str]:
+def near_duplicates(train: Sequence[Problem], held_out: Sequence[Problem]) -> list[str]:
     """Ids of held-out problems with NEAR of their runs of WORDS words in the training prompts.
 
     A prompt shorter than WORDS words is compared as a whole, by `twins`.
     """
-    seen = {run for p in train for run in runs(p)}
-    found = []
-    for p in held_out:
-        own = runs(p)
-        if own and sum(run in seen for run in own) >= NEAR * len(own):
-            found.append(p.id)
-    return found
-
-
-def runs(problem: Problem) -> set[int]:
-    """Hashes of the runs of WORDS words in the normalised prompt."""
-    words = normalised(problem).split()
-    return {hash(tuple(words[i : i + WORDS])) for i in range(len(words) - WORDS + 1)}
+    own = [set(runs(text)) for text in wordings(held_out)]
+    wanted = set[int]().union(*own)
+    seen = set[int]()
+    for text in wordings(train):
+        seen |= wanted.intersection(runs(text))
+    return [
+        p.id
+        for p, of_one in zip(held_out, own, strict=True)
+        if of_one and len(seen & of_one) >= NEAR * len(of_one)
+    ]

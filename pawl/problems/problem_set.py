@@ -1,33 +1,28 @@
-"""Opens problem sets: `open_problems(name) -> ProblemSet`, a lazy sequence read in place.
+"""Opens problem sets: `open_problems(name) -> ProblemSet`, a sequence of parsed problems.
 
-`join` makes one sequence of several sets, still read in place.
-
-One pass at opening checks every row, so that a malformed line is reported before any work; only
-offsets, splits and hashes of ids stay in memory. Rows that cannot become problems are listed in
-`bad` and are no members. Left out: splitting and filtering (`load.py`), executed checks.
+Every row is read and parsed once, at opening, and kept: a malformed line is reported before any
+work, and whatever looks at a problem later looks at the same one. `join` makes one sequence of
+several sets. Rows that cannot become problems, or none with tests where these are wanted, are
+listed in `bad` and are no members. Left out: splitting and filtering (`load.py`), executed checks.
 """
 
 from __future__ import annotations
 
-import bisect
-import hashlib
-from array import array
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from importlib import resources
-from itertools import accumulate
 from pathlib import Path
 from typing import overload
 
 from pawl.errors import PawlError
 from pawl.problems.cases import BadProblem
-from pawl.problems.derive import FIELDS
+from pawl.problems.columns import FIELDS
 from pawl.problems.formats import Row, Split, parse_row
-from pawl.problems.sources import JsonLines, Source, open_source
+from pawl.problems.sources import Placed, json_lines, open_source
+from pawl.problems.wording import normalised
 from pawl.types import Problem
 
 STARTERS = {"starter-ocaml": "ocaml", "starter-python": "python"}
-_CODES: tuple[Split, ...] = ("", "train", "held_out", "held_out_family")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,31 +36,43 @@ class BadRow:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """One opened source. lang: of rows that state none; prefix: put before every id."""
+    """One opened set. prefix: put before every id."""
 
     name: str
-    source: Source
-    lang: str
     prefix: str = ""
 
 
-class ProblemSet(Sequence[Problem]):
-    """Problems of one source or of several, parsed when they are asked for.
+@dataclass(slots=True)
+class Member:
+    """A parsed row in its set: views share it. origin: index into the set's `origins`."""
 
-    origins: what was opened. bad: rows left out. Slicing and `select` give views on the same
-    sources; nothing is copied.
+    row: Row
+    origin: int = 0
+    _wording: str = field(default="", repr=False)
+
+    @property
+    def problem(self) -> Problem:
+        return self.row.problem
+
+    @property
+    def wording(self) -> str:
+        """The normalised prompt, made once for all who compare prompts."""
+        if not self._wording:
+            self._wording = normalised(self.row.problem)
+        return self._wording
+
+
+class ProblemSet(Sequence[Problem]):
+    """Problems of one source or of several.
+
+    origins: what was opened. bad: rows left out. Slicing and `select` give views: problems are
+    never copied.
     """
 
     def __init__(
-        self,
-        origins: Sequence[Origin],
-        index: array[int],
-        splits: array[int],
-        bad: tuple[BadRow, ...],
+        self, origins: Sequence[Origin], members: Sequence[Member], bad: Sequence[BadRow] = ()
     ) -> None:
-        self.origins, self.bad = tuple(origins), bad
-        self._starts = [0, *accumulate(len(o.source) for o in origins[:-1])]
-        self._index, self._splits = index, splits
+        self.origins, self.members, self.bad = tuple(origins), tuple(members), tuple(bad)
 
     @property
     def name(self) -> str:
@@ -73,7 +80,7 @@ class ProblemSet(Sequence[Problem]):
         return " + ".join(o.name for o in self.origins)
 
     def __len__(self) -> int:
-        return len(self._index)
+        return len(self.members)
 
     @overload
     def __getitem__(self, i: int) -> Problem: ...
@@ -81,75 +88,80 @@ class ProblemSet(Sequence[Problem]):
     def __getitem__(self, i: slice) -> ProblemSet: ...
     def __getitem__(self, i: int | slice) -> Problem | ProblemSet:
         if isinstance(i, slice):
-            return self.select(range(*i.indices(len(self))))
-        return self.row(i).problem
+            return ProblemSet(self.origins, self.members[i])
+        return self.members[i].problem
 
     def __iter__(self) -> Iterator[Problem]:
-        return (self.row(i).problem for i in range(len(self)))
+        return (m.row.problem for m in self.members)
 
     def row(self, i: int) -> Row:
         """Problem i with its notes and the split that it names."""
-        if not -len(self) <= i < len(self):
-            raise IndexError(i)
-        at = self.origin_of(i)
-        origin = self.origins[at]
-        row = _parse(origin.source, self._index[i] - self._starts[at], origin.lang)
-        if not origin.prefix:
-            return row
-        return replace(row, problem=replace(row.problem, id=origin.prefix + row.problem.id))
+        return self.members[i].row
 
     def origin_of(self, i: int) -> int:
         """Which of `origins` problem i comes from."""
-        return bisect.bisect_right(self._starts, self._index[i]) - 1
+        return self.members[i].origin
 
     def split_of(self, i: int) -> Split:
         """The split that row i names, "" if none."""
-        return _CODES[self._splits[i]]
+        return self.members[i].row.split
 
     def select(self, positions: Sequence[int]) -> ProblemSet:
         """A view on some members, in the given order."""
-        index = array("Q", (self._index[p] for p in positions))
-        splits = array("B", (self._splits[p] for p in positions))
-        return ProblemSet(self.origins, index, splits, ())
+        return ProblemSet(self.origins, [self.members[i] for i in positions])
+
+    def tested(self) -> ProblemSet:
+        """The problems with tests; the others join `bad`.
+
+        Raises PawlError when none has tests.
+        """
+        kept = [m for m in self.members if m.problem.code is not None]
+        others = [
+            BadRow(m.problem.id, m.problem.where, m.row.untested)
+            for m in self.members
+            if m.problem.code is None
+        ]
+        bad = [*self.bad, *others]
+        if not kept:
+            what = f"no row is a problem with tests; the first: {bad[0].reason}"
+            raise PawlError(what, bad[0].where, "without tests a reward of your own must judge")
+        return ProblemSet(self.origins, kept, bad)
 
 
-def _parse(source: Source, i: int, lang: str) -> Row:
-    where = source.where(i)
-    return parse_row(source.row(i), where, where.rpartition("/")[2].replace(" ", "-"), lang)
-
-
-def open_problems(name: str, lang: str = "") -> ProblemSet:
+def open_problems(name: str, lang: str = "", tested: bool = True) -> ProblemSet:
     """Open a set by name: starter-ocaml, starter-python, a file or folder, or a hub data set.
 
-    lang: language of rows that do not state it. Raises PawlError for a missing, empty or malformed
-    set (with the line number), for a duplicate id, and when no row is a problem.
+    lang: language of rows that do not state it. tested: leave out problems without tests. Raises
+    PawlError for a missing, empty or malformed set (with the line number), for a duplicate id, and
+    when no row is a problem.
     """
-    source = _source(name)
     lang = lang or STARTERS.get(name, "")
-    if not len(source):
-        raise PawlError("the problem set is empty", name)
-    index, splits = array("Q"), array("B")
+    members: list[Member] = []
     bad: list[BadRow] = []
-    seen: dict[bytes, int] = {}
-    for i in range(len(source)):
+    places: dict[str, str] = {}
+    for number, (where, raw) in enumerate(_rows(name), start=1):
         try:
-            row = _parse(source, i, lang)
+            row = parse_row(raw, where, where.rpartition("/")[2].replace(" ", "-"), lang)
         except BadProblem as error:
-            bad.append(BadRow(_id_of(source, i), source.where(i), str(error)))
+            bad.append(BadRow(_id_of(raw, number), where, str(error)))
             continue
-        key = hashlib.blake2b(row.problem.id.encode(), digest_size=12).digest()
-        if key in seen:
+        if tested and row.problem.code is None:
+            bad.append(BadRow(_id_of(raw, number), where, row.untested))
+            continue
+        first = places.setdefault(row.problem.id, where)
+        if first != where:
             raise PawlError(
-                f"duplicate id {row.problem.id!r}, first at {source.where(seen[key])}",
-                source.where(i),
+                f"duplicate id {row.problem.id!r}, first at {first}",
+                where,
                 "ids name problems in scores and reports: make them unique",
             )
-        seen[key] = i
-        index.append(i)
-        splits.append(_CODES.index(row.split))
-    if not index:
-        raise PawlError(f"no row is a problem; the first: {bad[0].reason}", bad[0].where)
-    return ProblemSet([Origin(name, source, lang)], index, splits, tuple(bad))
+        members.append(Member(row))
+    if not members and not bad:
+        raise PawlError("the problem set is empty", name)
+    if not members:
+        hint = "without tests, a reward of your own must judge" if tested else ""
+        raise PawlError(f"no row is a problem; the first: {bad[0].reason}", bad[0].where, hint)
+    return ProblemSet([Origin(name)], members, bad)
 
 
 def join(sets: Sequence[ProblemSet], prefixes: Sequence[str]) -> ProblemSet:
@@ -157,23 +169,36 @@ def join(sets: Sequence[ProblemSet], prefixes: Sequence[str]) -> ProblemSet:
 
     An origin without a problem left stays, so that `origin_of` counts sets as they were given.
     """
-    index, splits = array("Q"), array("B")
     origins: list[Origin] = []
-    start = 0
+    members: list[Member] = []
     for problems, prefix in zip(sets, prefixes, strict=True):
-        index.extend(start + i for i in problems._index)
-        splits.extend(problems._splits)
+        members += [_moved(m, len(origins), prefix) for m in problems.members]
         origins += [replace(o, prefix=prefix + o.prefix) for o in problems.origins]
-        start += sum(len(o.source) for o in problems.origins)
-    return ProblemSet(origins, index, splits, ())
+    return ProblemSet(origins, members)
 
 
-def _id_of(source: Source, i: int) -> str:
-    row = source.row(i)
-    return str(next((row[k] for k in FIELDS["id"] if row.get(k)), f"row {i + 1}"))
+def _moved(member: Member, by: int, prefix: str) -> Member:
+    """The same row behind `by` more origins, its id prefixed."""
+    if not by and not prefix:
+        return member
+    row = member.row
+    if prefix:
+        row = replace(row, problem=replace(row.problem, id=prefix + row.problem.id))
+    return Member(row, by + member.origin, member._wording)
 
 
-def _source(name: str) -> Source:
+def wordings(problems: Sequence[Problem]) -> Iterator[str]:
+    """The normalised prompt of each problem; those of a set are made once."""
+    if isinstance(problems, ProblemSet):
+        return (m.wording for m in problems.members)
+    return map(normalised, problems)
+
+
+def _id_of(raw: Mapping[str, object], number: int) -> str:
+    return str(next((raw[k] for k in FIELDS["id"] if raw.get(k)), f"row {number}"))
+
+
+def _rows(name: str) -> Iterator[Placed]:
     if name not in STARTERS:
         return open_source(name)
     path = Path(str(resources.files("pawl.problems") / "sets" / f"{STARTERS[name]}.jsonl"))
@@ -181,4 +206,4 @@ def _source(name: str) -> Source:
         raise PawlError(
             "the starter set is not installed", str(path), "install again: its files are gone"
         )
-    return JsonLines(path)
+    return json_lines(path)

@@ -12,6 +12,11 @@ import warnings
 from dataclasses import dataclass
 
 _DEF = re.compile(r"^([ \t]*)(?:async[ \t]+)?def[ \t]+([A-Za-z_]\w*)[ \t]*\(", re.MULTILINE)
+_OPENING = re.compile(r"\s*\(")
+_TAIL = re.compile(r"\)[ \t]*(?:->[^\n:]*(?:\[[^\n]*\])?[^\n:]*)?:")
+_STRING = re.compile(r"'(?:[^'\\\n]|\\.)*'|\"(?:[^\"\\\n]|\\.)*\"")
+_BRACKET_OR_QUOTE = re.compile(r"[()\[\]{}\"']")
+_REMARKED = re.compile(r"\\|[0-9][A-Za-z_]")  # strange escapes, `1if`: what the parser remarks on
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +31,9 @@ class Definition:
 
 
 def parse(code: str) -> ast.Module:
-    """`ast.parse` that keeps its remarks on strange escapes to itself."""
+    """`ast.parse` that keeps its remarks on strange escapes and numbers to itself."""
+    if not _REMARKED.search(code):
+        return ast.parse(code)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return ast.parse(code)
@@ -44,38 +51,38 @@ def close_bracket(text: str, start: int) -> int:
     """Index of the bracket that closes the one at `start`, strings skipped; -1 if none."""
     depth = 0
     i = start
-    while i < len(text):
-        c = text[i]
+    while (found := _BRACKET_OR_QUOTE.search(text, i)) is not None:
+        i = found.end()
+        c = found.group()
         if c in "\"'":
-            m = re.compile(r"'(?:[^'\\\n]|\\.)*'|\"(?:[^\"\\\n]|\\.)*\"").match(text, i)
-            i = m.end() if m else i + 1
+            m = _STRING.match(text, i - 1)
+            i = m.end() if m else i
             continue
-        depth += (c in "([{") - (c in ")]}")
+        depth += 1 if c in "([{" else -1
         if depth == 0:
-            return i
-        i += 1
+            return i - 1
     return -1
 
 
 def definitions(text: str) -> list[Definition]:
     """Every `def` head that parses, in order; the head holds the code before it when it can."""
-    found = []
-    for m in _DEF.finditer(text):
-        close = close_bracket(text, m.end() - 1)
-        if close < 0:
-            continue
-        tail = re.compile(r"\)[ \t]*(?:->[^\n:]*(?:\[[^\n]*\])?[^\n:]*)?:").match(text, close)
-        if tail is None:
-            continue
-        own = text[m.start() : tail.end()]
-        params = _params(own)
-        if params is None:
-            continue
-        before = text[: m.start()]
-        code = before.strip() and not m.group(1) and _parses(before + own + "\n    pass")
-        head = (before + own).lstrip("\n") if code else _dedent(own, m.group(1))
-        found.append(Definition(m.group(2), params, head, m.start(), tail.end()))
-    return found
+    read = (_definition(text, m) for m in _DEF.finditer(text))
+    return [d for d in read if d is not None]
+
+
+def _definition(text: str, m: re.Match[str]) -> Definition | None:
+    close = close_bracket(text, m.end() - 1)
+    tail = _TAIL.match(text, close) if close >= 0 else None
+    if tail is None:
+        return None
+    own = text[m.start() : tail.end()]
+    params = _params(own)
+    if params is None:
+        return None
+    before = text[: m.start()]
+    code = before.strip() and not m.group(1) and _parses(before + own + "\n    pass")
+    head = (before + own).lstrip("\n") if code else _dedent(own, m.group(1))
+    return Definition(m.group(2), params, head, m.start(), tail.end())
 
 
 def _dedent(own: str, margin: str) -> str:
@@ -104,8 +111,8 @@ def _params(head: str) -> tuple[str, ...] | None:
 
 def find_definition(text: str, name: str = "") -> Definition | None:
     """The last definition of `name` (of any name when empty)."""
-    found = [d for d in definitions(text) if not name or d.name == name]
-    return found[-1] if found else None
+    heads = [m for m in _DEF.finditer(text) if not name or m.group(2) == name]
+    return next((d for m in reversed(heads) if (d := _definition(text, m)) is not None), None)
 
 
 def defines(code: str, name: str) -> bool:
@@ -127,12 +134,19 @@ def defines(code: str, name: str) -> bool:
 def calls_in(text: str, name: str) -> list[str]:
     """Argument texts of every call of `name` in a text that may be prose."""
     found = []
-    for m in re.finditer(rf"(?<![\w.]){re.escape(name)}\s*\(", text):
-        close = close_bracket(text, m.end() - 1)
-        before = text[: m.start()].rstrip()
-        if close > 0 and not before.endswith("def"):
-            found.append(text[m.end() : close])
+    at = text.find(name)
+    while name and at >= 0:
+        opening = _OPENING.match(text, at + len(name))
+        if opening and not (at and (text[at - 1] == "." or _is_word(text[at - 1]))):
+            close = close_bracket(text, opening.end() - 1)
+            if close > 0 and not text[:at].rstrip().endswith("def"):
+                found.append(text[opening.end() : close])
+        at = text.find(name, at + 1)
     return found
+
+
+def _is_word(char: str) -> bool:
+    return char == "_" or char.isalnum()
 
 
 _LEX = re.compile(

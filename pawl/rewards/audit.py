@@ -1,9 +1,9 @@
 """Audits a problem set by running it: references pass, stubs and constants fail, no two are equal.
 
 Static findings (`pawl.problems.check`) come first; a bad problem is reported by id, place and
-reason and left out with a count. Results are kept by content hash in the user's cache folder, so a
-second audit of the same set is fast. Left out: whether the reward itself is sound
-(`calibrate.py`).
+reason and left out with a count. Problems without tests get the static part alone. Results are kept
+by content hash in the user's cache folder, so a second audit of the same set is fast. Left out:
+whether the reward itself is sound (`calibrate.py`).
 """
 
 from __future__ import annotations
@@ -15,15 +15,14 @@ from dataclasses import asdict, dataclass
 from pawl.config.options import RunConfig, SandboxConfig
 from pawl.errors import PawlError
 from pawl.problems.check import Finding, check_leakage, check_static, rows_of
-from pawl.problems.load import Prepared, ProblemSet, open_problems
-from pawl.problems.problem_set import STARTERS, BadRow
+from pawl.problems.load import Prepared, open_problems
+from pawl.problems.problem_set import STARTERS, BadRow, ProblemSet
 from pawl.rewards.behaviour import more_inputs, shared_inputs, twins
-from pawl.rewards.code import best_constant
-from pawl.rewards.feeder import Result
 from pawl.rewards.kept_runs import run_all
+from pawl.rewards.pool import Refused, Result
 from pawl.rewards.probes import constant_text, stub, whole
-from pawl.rewards.worker import Refused
 from pawl.sandbox.verdict import Verification
+from pawl.sandbox.verify import best_constant
 from pawl.types import Problem
 
 Tell = Callable[[str], None]  # takes lines of progress
@@ -66,13 +65,22 @@ class AuditReport:
 
 
 def check_problems(
-    name: str, lang: str, cfg: RunConfig, tell: Tell = lambda _: None
+    name: str,
+    lang: str,
+    cfg: RunConfig,
+    tell: Tell = lambda _: None,
+    tested: bool | None = None,
 ) -> AuditReport:
     """Audit one set by name, static and executed: what `pawl check PROBLEMS` prints.
 
-    Raises PawlError for an unreadable set and when no sandbox can be had.
+    tested: count problems without tests as bad; None does so where any problem of the set has
+    tests. Raises PawlError for an unreadable set and when no sandbox can be had.
     """
-    opened = open_problems(name, lang)
+    opened = open_problems(name, lang, tested=False)
+    if tested is None:
+        tested = any(p.code is not None for p in opened)
+    if tested:
+        opened = opened.tested()
     rows = [_of_row(b) for b in opened.bad]
     rows += check_static(rows_of(opened))
     held = [i for i in range(len(opened)) if opened.split_of(i).startswith("held_out")]
@@ -146,9 +154,12 @@ def audit_executed(
 ) -> list[Finding]:
     """Findings of running references, stubs and constants, and of comparing behaviour.
 
-    skip: ids that are bad already. Raises PawlError when the sandbox, not a problem, fails.
+    skip: ids that are bad already; problems without tests are left out too. Raises PawlError when
+    the sandbox, not a problem, fails.
     """
-    chosen = [p for p in problems if p.id not in skip]
+    chosen = [p for p in problems if p.code is not None and p.id not in skip]
+    if not chosen:
+        return []
     jobs = [(p, kind, text) for p in chosen for kind, text in _candidates(p)]
     found: list[Finding] = []
     answers = run_all(jobs, sandbox, tell)
@@ -164,10 +175,10 @@ def _candidates(problem: Problem) -> list[tuple[str, str]]:
     """The programs that the audit runs on each problem."""
     made = [("stub", whole(problem, stub(problem)))]
     give = constant_text(problem)
-    body = f"  {give}\n" if problem.lang == "ocaml" else f"    return {give}\n"
+    body = f"  {give}\n" if problem.task.lang == "ocaml" else f"    return {give}\n"
     made.append(("constant", whole(problem, body)))
-    if problem.solution:
-        made.append(("reference", problem.solution))
+    if problem.reference:
+        made.append(("reference", problem.reference))
     return made
 
 
@@ -198,7 +209,7 @@ def _judge(problem: Problem, answers: dict[str, Result]) -> list[Finding]:
         say("stub", "a stub that only fails passes all tests")
     if runs["constant"].verdict == "pass":
         say("constant", f"the constant {constant_text(problem)[:40]} passes all tests")
-    elif best_constant(problem) >= sum(not c.shown for c in problem.cases):
+    elif best_constant(problem.task) >= sum(not c.shown for c in problem.task.cases):
         say("constant", "one constant answers all hidden tests: pass or nothing", bad=False)
     reference = runs.get("reference")
     if reference is not None and reference.verdict != "pass":
@@ -227,7 +238,7 @@ def _values(
     problems: Sequence[Problem], sandbox: SandboxConfig, tell: Tell
 ) -> dict[str, tuple[str, ...]]:
     """What each reference returned on its cases; problems without any answer are left out."""
-    answers = run_all([(p, "behaviour", p.solution) for p in problems], sandbox, tell)
+    answers = run_all([(p, "behaviour", p.reference) for p in problems], sandbox, tell)
     return {
         p.id: a.values
         for p in problems

@@ -3,7 +3,7 @@
 Problems of one type share their inputs: each reference is run on up to 50 inputs gathered from the
 whole type group; those that agree on all of them are run on up to 500, their own tests first, and
 those that still agree ask for the same thing. Left out: running (`audit.py`), and problems without
-a reference.
+a reference or tests.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from pawl.types import Case, Problem
+from pawl.types import Case, CodeTask, Problem
 
 SHARED, CONFIRM = 50, 500  # inputs compared at first, and where these tell no difference
 LEAST = 10  # fewer answered inputs prove nothing
@@ -22,12 +22,13 @@ LEAST = 10  # fewer answered inputs prove nothing
 
 def shape(problem: Problem) -> str:
     """Problems that can run on each other's inputs have equal shapes."""
-    if problem.lang == "ocaml":
-        kind = problem.signature.partition(":")[2]
+    task = problem.task
+    if task.lang == "ocaml":
+        kind = task.signature.partition(":")[2]
         return "ocaml" + re.sub(r"\s+", " ", kind).strip()
     try:
-        args = ast.literal_eval(problem.cases[0].input)
-        value = ast.literal_eval(problem.cases[0].expected)
+        args = ast.literal_eval(task.cases[0].input)
+        value = ast.literal_eval(task.cases[0].expected)
     except (ValueError, SyntaxError, IndexError):
         return f"python {problem.id}"
     return f"python {[_kind(a) for a in args]} -> {_kind(value)}"
@@ -41,10 +42,10 @@ def _kind(value: object) -> str:
 
 
 def groups_of(problems: Sequence[Problem]) -> dict[str, list[Problem]]:
-    """Solved problems by shape, groups of two or more."""
+    """Solved problems with tests by shape, groups of two or more."""
     groups: dict[str, list[Problem]] = {}
     for problem in problems:
-        if problem.solution:
+        if problem.reference and problem.code is not None:
             groups.setdefault(shape(problem), []).append(problem)
     return {name: group for name, group in groups.items() if len(group) > 1}
 
@@ -72,21 +73,23 @@ def more_inputs(problems: Sequence[Problem], suspects: set[str]) -> list[Problem
 
 def _inputs(group: Sequence[Problem]) -> list[str]:
     """All different inputs of a group's tests, in order."""
-    return list(dict.fromkeys(_argument(p, c) for p in group for c in p.cases))
+    return list(dict.fromkeys(_argument(p.task, c) for p in group for c in p.task.cases))
 
 
-def _argument(problem: Problem, case: Case) -> str:
+def _argument(task: CodeTask, case: Case) -> str:
     """The input without the entry point's name."""
-    if problem.lang == "ocaml":
-        return re.sub(rf"^{re.escape(problem.entry_point)}(?![\w'])", "", case.input).strip()
+    if task.lang == "ocaml":
+        return re.sub(rf"^{re.escape(task.entry_point)}(?![\w'])", "", case.input).strip()
     return case.input
 
 
 def _with_inputs(problem: Problem, inputs: Sequence[str]) -> Problem:
     """The problem with these inputs; the expected value only gives a type, it is not compared."""
-    expected = problem.cases[0].expected
-    call = f"{problem.entry_point} " if problem.lang == "ocaml" else ""
-    return replace(problem, cases=tuple(Case(f"{call}{i}", expected) for i in inputs))
+    task = problem.task
+    expected = task.cases[0].expected
+    call = f"{task.entry_point} " if task.lang == "ocaml" else ""
+    cases = tuple(Case(f"{call}{i}", expected) for i in inputs)
+    return replace(problem, code=replace(task, cases=cases))
 
 
 def twins(

@@ -1,8 +1,11 @@
 """Proves the reward before training: known-good answers must earn full marks, known-bad ones not.
 
-Every probe is scored by the very pool that training uses, in the exact prompt format, for built-in
-and user rewards alike. `require` refuses the run with the table. Left out: the probes themselves
-(`probes.py`) and the audit of the problems (`audit.py`).
+Every probe is measured once, by the very grader that training uses, in the exact prompt format, and
+paid by the run's reward and by every stage of its curriculum. A reward that is the user's alone,
+on a scale of its own or for problems without tests, has no full marks that a right answer must
+earn: there every right answer must earn more than every known-bad one. `require` refuses the run
+with the table. Left out: the probes themselves (`probes.py`) and the audit of the problems
+(`audit.py`).
 """
 
 from __future__ import annotations
@@ -10,15 +13,16 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
-from typing import Protocol
 
 from pawl.checks import Check
 from pawl.config.options import RewardConfig, RunConfig
 from pawl.errors import PawlError
-from pawl.rewards.compose import bad_cap, components_of, full_marks, repay
+from pawl.rewards.grader import Grader, has_tests, stage_reward
+from pawl.rewards.pay import bad_cap, full_marks, pay
 from pawl.rewards.probes import bad_probes, constant_text, end, examples_in, reference_shapes
-from pawl.types import Completion, Problem, Reward, Score
+from pawl.types import Completion, Problem, Score
 
 SAMPLE = 6  # problems drawn by seed, beside the ones with the shortest and the longest reference
 TOLERANCE = 1e-6
@@ -26,64 +30,61 @@ CALIBRATION = "calibration"  # the name by which train.override lets all probes 
 _SHIPPED = Path(__file__).parent.parent / "models" / "prompts"
 
 
-class Scorer(Protocol):
-    """Scores a list in order: `ScorerPool`, or a `Reward` wrapped by `Direct`."""
-
-    def score_all(self, jobs: list[tuple[Problem, Completion]]) -> list[Score]: ...
-
-
-class Direct:
-    """A Reward as a Scorer, in this process."""
-
-    def __init__(self, reward: Reward) -> None:
-        self._reward = reward
-
-    def score_all(self, jobs: list[tuple[Problem, Completion]]) -> list[Score]:
-        """One by one, in order."""
-        return [self._reward.score(p, [c])[0] for p, c in jobs]
-
-
-class Repaid:
-    """A Scorer whose scores are paid by the weights of a curriculum's stage."""
-
-    def __init__(self, scorer: Scorer, cfg: RewardConfig, stage: str) -> None:
-        self._scorer, self._cfg, self._stage = scorer, cfg, stage
-
-    def score_all(self, jobs: list[tuple[Problem, Completion]]) -> list[Score]:
-        """As the stage pays them, in order."""
-        return [
-            repay(score, problem, completion, self._cfg, self._stage)
-            for (problem, completion), score in zip(jobs, self._scorer.score_all(jobs), strict=True)
-        ]
-
-
 @dataclass(frozen=True, slots=True)
-class _Trial:
-    """A probe on a problem, with the limits that its score must keep."""
+class _Probe:
+    """A probe on a problem, with what its score must keep.
+
+    good: a right answer. least, most: limits under a reward, None where there are none and right
+    answers are compared with wrong ones.
+    """
 
     name: str
     problem: Problem
     text: str
-    at_least: float | None
-    at_most: float | None
+    good: bool
     meaning: str
+    marked: bool = True
+
+    def limits(self, cfg: RewardConfig) -> tuple[float | None, float | None]:
+        """(at least, at most) of the total."""
+        if not self.good:
+            return None, bad_cap(cfg, self.problem)
+        share = 1.0 if self.marked else 1.0 - cfg.stages.end_marker
+        return full_marks(cfg) * share, None
 
 
 def calibrate(
-    scorer: Scorer, problems: Sequence[Problem], cfg: RunConfig, sample: int = SAMPLE
+    grader: Grader, problems: Sequence[Problem], cfg: RunConfig, sample: int = SAMPLE
 ) -> list[Check]:
-    """Score all probes on a seeded sample; one Check for each, in a fixed order.
+    """Score all probes on a seeded sample; one Check for each and each stage, in a fixed order.
 
-    Problems without a reference give known-bad probes only. Raises PawlError from the scorer when
+    Problems without a reference give known-bad probes only. Raises PawlError from the grader when
     the reward itself breaks.
     """
     chosen = _choose(problems, cfg.seed, sample)
-    trials = [t for p in chosen for t in _trials(p, cfg.reward)]
-    trials += _example_trials(chosen, cfg)
-    jobs = [(t.problem, Completion(t.problem.id, t.text, max(1, len(t.text) // 3))) for t in trials]
-    scores = scorer.score_all(jobs)
-    checks = [_judge(t, s) for t, s in zip(trials, scores, strict=True)]
-    return [*_length_gate(problems, cfg.reward), *checks, *_unchecked(trials, cfg)]
+    probes = [t for p in chosen for t in _probes(p, cfg.reward)] + _example_probes(chosen, cfg)
+    groups = [list(g) for _, g in groupby(probes, key=lambda t: id(t.problem))]
+    asked = [
+        (g[0].problem, [_completion(t) for t in g])  # a group, as a reward that compares sees it
+        for g in groups
+    ]
+    rows = grader.measure(asked)
+    checks = _length_gate(problems, cfg.reward)
+    for stage in [None, *range(len(cfg.curriculum))]:
+        reward = cfg.reward if stage is None else stage_reward(cfg, stage)
+        if reward is None:
+            continue
+        found: list[Check] = []
+        for group, (problem, completions), own in zip(groups, asked, rows, strict=True):
+            scores = pay(problem, completions, own, reward)
+            found += _judged(group, scores, reward, grader)
+        suffix = "" if stage is None else f" (stage {cfg.curriculum[stage].name})"
+        checks += [replace(check, name=check.name + suffix) for check in found]
+    return [*checks, *_unchecked(probes, cfg)]
+
+
+def _completion(probe: _Probe) -> Completion:
+    return Completion(probe.problem.id, probe.text, max(1, len(probe.text) // 3))
 
 
 def _choose(problems: Sequence[Problem], seed: int, sample: int) -> list[Problem]:
@@ -91,8 +92,8 @@ def _choose(problems: Sequence[Problem], seed: int, sample: int) -> list[Problem
     rng = random.Random(f"{seed}/calibrate")
     drawn = sorted(rng.sample(range(len(problems)), min(len(problems), 50 * sample)))
     pool = [problems[i] for i in drawn]
-    solved = [p for p in pool if p.solution] or pool
-    by_length = sorted(solved, key=lambda p: (len(p.solution), p.id))
+    solved = [p for p in pool if p.reference] or pool
+    by_length = sorted(solved, key=lambda p: (len(p.reference), p.id))
     picked = rng.sample(solved, min(len(solved), sample))
     unique = {p.id: p for p in [by_length[0], by_length[-1], *picked]}
     for lang in sorted({p.lang for p in pool} - {p.lang for p in unique.values()}):
@@ -101,38 +102,36 @@ def _choose(problems: Sequence[Problem], seed: int, sample: int) -> list[Problem
     return list(unique.values())
 
 
-def _trials(problem: Problem, cfg: RewardConfig) -> list[_Trial]:
+def _probes(problem: Problem, cfg: RewardConfig) -> list[_Probe]:
     """Good probes with and without end marker, bad ones with it (the form that pays best)."""
-    full, cap = full_marks(cfg), bad_cap(cfg, problem)
-    marker = cfg.end_marker
+    marker = cfg.end_marker if has_tests(cfg) or problem.code else ""
     found = []
-    if problem.solution:
+    if problem.reference:
         for shape, text in reference_shapes(problem):
-            name = f"reference, {shape}"
             meaning = "a right answer in this form must earn full marks"
-            found.append(_Trial(name, problem, end(text, marker), full, None, meaning))
-        if marker and any(c.use == "code" for c in components_of(cfg)):
+            found.append(_Probe(f"reference, {shape}", problem, end(text, marker), True, meaning))
+        if marker and has_tests(cfg):
             text = reference_shapes(problem)[0][1]
             meaning = "a right answer loses at most the end marker's share without it"
-            least = full * (1.0 - cfg.stages.end_marker)
-            found.append(_Trial("reference, no end marker", problem, text, least, None, meaning))
-    for probe in bad_probes(problem, constant_text(problem)):
+            name = "reference, no end marker"
+            found.append(_Probe(name, problem, text, True, meaning, marked=False))
+    constant = constant_text(problem) if problem.code else ""
+    for probe in bad_probes(problem, constant):
         text = end(probe.text, marker) if probe.text.strip() else probe.text
         meaning = "an answer that does nothing must earn no more than one test"
-        found.append(_Trial(probe.name, problem, text, None, cap, meaning))
+        found.append(_Probe(probe.name, problem, text, False, meaning))
     return found
 
 
-def _example_trials(chosen: Sequence[Problem], cfg: RunConfig) -> list[_Trial]:
+def _example_probes(chosen: Sequence[Problem], cfg: RunConfig) -> list[_Probe]:
     """The solved examples of the prompt template, in their own words and ending."""
-    template = _template(cfg.prompt.template)
+    template, marker = _template(cfg.prompt.template), cfg.reward.end_marker
     found = []
-    for lang in sorted({p.lang for p in chosen}):
-        for problem, text in examples_in(template, lang, cfg.reward.end_marker):
-            full = full_marks(cfg.reward)
+    for lang in sorted({p.code.lang for p in chosen if p.code}):
+        for problem, text in examples_in(template, lang, marker):
             meaning = "the prompt's own solved example must earn full marks"
-            ended = text if cfg.reward.end_marker in text else end(text, cfg.reward.end_marker)
-            found.append(_Trial("prompt's own example", problem, ended, full, None, meaning))
+            ended = text if marker in text else end(text, marker)
+            found.append(_Probe("prompt's own example", problem, ended, True, meaning))
     return found
 
 
@@ -144,28 +143,60 @@ def _template(name: str) -> str:
     return ""
 
 
-def _judge(trial: _Trial, score: Score) -> Check:
-    if trial.at_least is not None:
-        expected = f"pass, total >= {trial.at_least:.4g}"
+def _judged(
+    probes: Sequence[_Probe], scores: Sequence[Score], cfg: RewardConfig, grader: Grader
+) -> list[Check]:
+    """A check for each probe of a problem: by its limits, or right answers against wrong ones."""
+    if probes[0].problem.code is not None and grader.scale == (0.0, full_marks(cfg)):
+        if not grader.whole_group:
+            return [_limited(p, s, cfg) for p, s in zip(probes, scores, strict=True)]
+    good = [s.total for p, s in zip(probes, scores, strict=True) if p.good and s.total is not None]
+    bad = [
+        s.total for p, s in zip(probes, scores, strict=True) if not p.good and s.total is not None
+    ]
+    best, worst = max(bad, default=None), min(good, default=None)
+    rows = []
+    for probe, score in zip(probes, scores, strict=True):
+        other = best if probe.good else worst
+        expected = "" if other is None else f"{'above' if probe.good else 'below'} {other:.4g}"
+        meaning = "a right answer must earn more than an answer that says nothing"
+        passed: bool | None = None
+        if score.total is not None and other is not None:
+            passed = score.total > other if probe.good else score.total < other
+        rows.append(_row(probe, score, expected or "scored", passed, meaning))
+    return rows
+
+
+def _limited(probe: _Probe, score: Score, cfg: RewardConfig) -> Check:
+    """A probe that must earn full marks, or next to nothing."""
+    least, most = probe.limits(cfg)
+    if least is not None:
+        expected = f"pass, total >= {least:.4g}" if has_tests(cfg) else f"total >= {least:.4g}"
     else:
-        expected = f"total <= {trial.at_most:.4g}"
+        expected = f"total <= {most:.4g}"
+    passed = None
+    if score.total is not None:
+        low = least is None or score.total >= least - TOLERANCE
+        passed = low and (most is None or score.total <= most + TOLERANCE)
+    return _row(probe, score, expected, passed, probe.meaning)
+
+
+def _row(probe: _Probe, score: Score, expected: str, passed: bool | None, meaning: str) -> Check:
     if score.total is None:
         observed, passed = f"missing: {score.reason}", False
     else:
-        observed = f"{score.verdict}, total {score.total:.4g} ({score.branch})"
-        low = trial.at_least is None or score.total >= trial.at_least - TOLERANCE
-        high = trial.at_most is None or score.total <= trial.at_most + TOLERANCE
-        passed = low and high
+        verdict = f"{score.verdict}, " if score.verdict else ""
+        observed = f"{verdict}total {score.total:.4g} ({score.branch})"
     cause = "judge-outage" if score.total is None else "reward-bug"
-    where = (trial.name, trial.problem.id)
-    return Check(*where, expected, observed, passed, trial.meaning, TOLERANCE, cause)
+    where = (probe.name, probe.problem.id)
+    return Check(*where, expected, observed, passed, meaning, TOLERANCE, cause)
 
 
 def _length_gate(problems: Sequence[Problem], cfg: RewardConfig) -> list[Check]:
     """`min_lines` may not exceed the shortest reference of the whole set."""
     if not cfg.min_lines:
         return []
-    lengths = [(sum(1 for x in p.solution.splitlines() if x.strip()), p.id) for p in problems]
+    lengths = [(sum(1 for x in p.reference.splitlines() if x.strip()), p.id) for p in problems]
     shortest, name = min((n for n in lengths if n[0]), default=(0, ""))
     return [
         Check(
@@ -181,13 +212,13 @@ def _length_gate(problems: Sequence[Problem], cfg: RewardConfig) -> list[Check]:
     ]
 
 
-def _unchecked(trials: Sequence[_Trial], cfg: RunConfig) -> list[Check]:
+def _unchecked(probes: Sequence[_Probe], cfg: RunConfig) -> list[Check]:
     """What could not be checked, said so."""
     rows = []
-    if not any(t.at_least is not None for t in trials):
+    if not any(t.good for t in probes):
         meaning = "no problem has a reference: that right answers are paid is unproved"
         rows.append(Check("reference", "", "full marks", "nothing to score", None, meaning))
-    if not any(t.name == "prompt's own example" for t in trials) and cfg.prompt.template:
+    if not any(t.name == "prompt's own example" for t in probes) and cfg.prompt.template:
         meaning = "the prompt template shows no solved example with a call and its result"
         rows.append(Check("prompt's own example", "", "full marks", "none found", None, meaning))
     return rows

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import queue
 import select
 import signal
 import subprocess
@@ -19,22 +20,28 @@ from typing import Protocol
 
 from pawl.rewards.worker import Answer, Broken, Job, Ready, Refused, Setup
 from pawl.sandbox.verdict import Verification
-from pawl.types import Score
+from pawl.types import Measurement
 
 START_LIMIT_S = 120.0
 MAX_START_FAILURES = 3
-_BOOT = "from pawl.rewards.worker import main; main()"  # not -m: classes must keep their module
-Result = Score | Verification | Refused
+# Not -m: classes must keep their module. Not PYTHONPATH: a types.py beside the caller's script
+# would come before the standard library's.
+_BOOT = "import sys; sys.path[:] = sys.argv[1:]; from pawl.rewards.worker import main; main()"
+Result = list[Measurement] | Verification | Refused
+Box = queue.SimpleQueue[tuple[Hashable, Result]]  # where somebody waits for answers
 
 
 @dataclass(slots=True, eq=False)
 class Task:
-    """One job in flight with everybody who waits for it. avoid: the feeder that lost it."""
+    """One job in flight with everybody who waits for it. avoid: the feeder that lost it.
+
+    cached: whether the cache may answer it and keep its answer.
+    """
 
     job: Job
     content: bytes
-    fresh: bool = False
-    waiters: list[Hashable] = field(default_factory=list)
+    cached: bool = True
+    waiters: list[tuple[Box, Hashable]] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     avoid: int = -1
 
@@ -43,10 +50,10 @@ class Owner(Protocol):
     """What a feeder needs of its pool; all of it may be called from any thread."""
 
     def take(self, feeder: int) -> Task | None: ...
-    def cached(self, task: Task) -> Score | None: ...
+    def cached(self, task: Task) -> list[Measurement] | None: ...
     def finish(self, task: Task, answer: Result) -> None: ...
     def fail(self, task: Task, feeder: int, reason: str) -> None: ...
-    def worker_ready(self, fingerprint: str) -> None: ...
+    def worker_ready(self) -> None: ...
     def feeder_changed(self, broken: Broken | None = None) -> None: ...
 
 
@@ -90,10 +97,9 @@ class Feeder:
     def _start(self) -> None:
         """Start a worker and wait for it to be ready. Raises WorkerLost."""
         env = dict(os.environ, OMP_WAIT_POLICY="PASSIVE", OMP_NUM_THREADS="1")
-        env["PYTHONPATH"] = os.pathsep.join(p for p in sys.path if p)
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", _BOOT],
+                [sys.executable, "-c", _BOOT, *sys.path],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 env=env,
@@ -107,7 +113,7 @@ class Feeder:
             self._tell_broken(answer)
             raise WorkerLost(answer.error.what)
         assert isinstance(answer, Ready), "the first answer is Ready"
-        self._owner.worker_ready(answer.fingerprint)
+        self._owner.worker_ready()
 
     def _serve(self) -> None:
         """Tasks until the pool closes or the worker is lost."""

@@ -10,25 +10,22 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import queue
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from pawl.config.options import RewardConfig, SandboxConfig
-from pawl.rewards.cache import problem_digest, toolchain_facts
-from pawl.rewards.feeder import Result
-from pawl.rewards.pool import ScorerPool
+from pawl.config.options import SandboxConfig
+from pawl.rewards.cache import digest, task_digest, toolchain_facts
+from pawl.rewards.feeder import Box
+from pawl.rewards.pool import Result, WorkerPool
+from pawl.rewards.worker import Program
 from pawl.sandbox.verdict import Verification
 from pawl.types import Problem
 
 WINDOW = 64  # runs in flight
 CHUNK = 256  # runs between two writes of the kept results
 Jobs = Sequence[tuple[Problem, str, str]]  # problem, kind of run, program
-
-
-def open_pool(sandbox: SandboxConfig) -> ScorerPool:
-    """A pool that verifies by tests alone, whatever the run's reward is."""
-    return ScorerPool(RewardConfig(end_marker=""), sandbox, None, sandbox.workers)
 
 
 def run_all(
@@ -47,7 +44,7 @@ def run_all(
     done: dict[tuple[str, str], Result] = {n: known[k] for n, k in keys.items() if k in known}
     todo = [job for job in jobs if (job[0].id, job[1]) not in done]
     if todo:
-        with open_pool(sandbox) as pool:
+        with WorkerPool(sandbox, programs=True, workers=sandbox.workers) as pool:
             for at in range(0, len(todo), CHUNK):
                 fresh = _verify_all(todo[at : at + CHUNK], pool)
                 _keep(path, {keys[n]: a for n, a in fresh.items()})
@@ -57,13 +54,15 @@ def run_all(
     return done
 
 
-def _verify_all(jobs: Jobs, pool: ScorerPool) -> dict[tuple[str, str], Result]:
+def _verify_all(jobs: Jobs, pool: WorkerPool) -> dict[tuple[str, str], Result]:
     """Run all, with a bounded number in flight."""
     done: dict[tuple[str, str], Result] = {}
+    box: Box = queue.SimpleQueue()
     for sent, (problem, kind, text) in enumerate(jobs, start=1):
-        pool.submit_verify((problem.id, kind), problem, text)
+        content = digest("bare", problem.id, task_digest(problem.task).hex(), text)
+        pool.submit(box, (problem.id, kind), Program(problem, text, "", bare=True), content)
         while sent - len(done) >= WINDOW or (sent == len(jobs) and len(done) < sent):
-            for name, answer in pool.poll_any(1.0):
+            for name, answer in pool.take_from(box, 1.0):
                 assert isinstance(name, tuple), "submitted above"
                 done[name] = answer
     return done
@@ -104,7 +103,5 @@ def _keep(path: Path, fresh: Mapping[str, Result]) -> None:
 
 
 def _content(problem: Problem, text: str) -> str:
-    """Key of one run: what is judged (not the prompt) and the program."""
-    judged = replace(problem, prompt="", messages=(), solution="", tags=(), id="", pass_rate=None)
-    raw = problem_digest(judged).hex() + text
-    return hashlib.sha256(raw.encode("utf-8", "surrogatepass")).hexdigest()
+    """Key of one run: what is judged and the program."""
+    return digest(task_digest(problem.task).hex(), text).hex()

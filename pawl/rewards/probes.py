@@ -2,7 +2,8 @@
 
 Used by calibration (`calibrate.py`) and by the executed audit (`audit.py`). All are written in the
 form in which the model is asked to answer: with and without fence, as a body and as a whole
-definition. Left out: scoring them.
+definition. Of a problem without tests only its reference as it stands is known to be good. Left
+out: scoring them.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from pawl.problems import ocaml_text, python_text
 from pawl.problems.cases import read_cases
 from pawl.problems.python_tests import parse_tests
-from pawl.types import Lang, Problem
+from pawl.types import CodeTask, Lang, Problem
 
 BAD_LINES = 8  # lines of the long known-bad answers: length gates must not turn them good
 PROSE = "\n".join(
@@ -53,52 +54,60 @@ def end(text: str, marker: str) -> str:
 
 
 def reference_shapes(problem: Problem) -> list[tuple[str, str]]:
-    """(shape, completion) of the reference: whole and body, unfenced and fenced."""
-    whole = problem.solution.rstrip() + "\n"
-    shapes = [("whole definition", whole), ("whole, fenced", fence(problem.lang, whole))]
+    """(shape, completion) of the reference: whole and body, unfenced and fenced.
+
+    Of a problem without tests the text as it stands.
+    """
+    if problem.code is None:
+        return [("reference", problem.reference)]
+    whole = problem.reference.rstrip() + "\n"
+    lang = problem.code.lang
+    shapes = [("whole definition", whole), ("whole, fenced", fence(lang, whole))]
     body = reference_body(problem)
     if body:
-        shapes += [("body", body), ("body, fenced", fence(problem.lang, body))]
+        shapes += [("body", body), ("body, fenced", fence(lang, body))]
     return shapes
 
 
 def reference_body(problem: Problem) -> str:
     """What follows the problem's head in the reference; "" when the two heads differ."""
-    if not problem.head or not problem.solution:
+    task, solved = problem.task, problem.reference
+    if not task.head or not solved:
         return ""
-    if problem.lang == "ocaml":
-        own = ocaml_text.find_definition(problem.solution, problem.entry_point)
-        asked = ocaml_text.find_definition(problem.head, problem.entry_point)
-        if own is None or asked is None or problem.solution[: own.start].strip():
+    if task.lang == "ocaml":
+        own = ocaml_text.find_definition(solved, task.entry_point)
+        asked = ocaml_text.find_definition(task.head, task.entry_point)
+        if own is None or asked is None or solved[: own.start].strip():
             return ""
         if (own.params, own.recursive) != (asked.params, asked.recursive):
             return ""
-        return problem.solution[own.end :].lstrip("\n").rstrip() + "\n"
-    own_py = python_text.find_definition(problem.solution, problem.entry_point)
-    asked_py = python_text.find_definition(problem.head, problem.entry_point)
+        return solved[own.end :].lstrip("\n").rstrip() + "\n"
+    own_py = python_text.find_definition(solved, task.entry_point)
+    asked_py = python_text.find_definition(task.head, task.entry_point)
     if own_py is None or asked_py is None or own_py.params != asked_py.params:
         return ""
     if own_py.head.strip() != asked_py.head.strip():
         return ""
-    body = problem.solution[own_py.end :].lstrip("\n").rstrip() + "\n"
+    body = solved[own_py.end :].lstrip("\n").rstrip() + "\n"
     return body if body.startswith((" ", "\t")) else ""
 
 
 def stub(problem: Problem) -> str:
     """A body that only fails."""
-    if problem.lang == "ocaml":
+    if problem.task.lang == "ocaml":
         return '  failwith "not implemented"\n'
     return "    raise NotImplementedError\n"
 
 
 def whole(problem: Problem, body: str) -> str:
     """A definition with this body: under the head, or under one made up from the tests."""
-    head = problem.head
-    if not head and problem.lang == "python":
-        head = f"def {problem.entry_point}(*args):"
+    task = problem.task
+    head = task.head
+    if not head and task.lang == "python":
+        head = f"def {task.entry_point}(*args):"
     if not head:
-        arity = _arity(problem.signature)
-        head = f"let {problem.entry_point} {' '.join(f'_x{i}' for i in range(arity))} ="
+        arity = _arity(task.signature)
+        head = f"let {task.entry_point} {' '.join(f'_x{i}' for i in range(arity))} ="
     return f"{head}\n{body}"
 
 
@@ -110,14 +119,25 @@ def _arity(signature: str) -> int:
 
 def constant_text(problem: Problem) -> str:
     """Source text of the value that most tests expect (the hidden ones, where there are any)."""
-    cases = [c for c in problem.cases if not c.shown] or list(problem.cases)
+    every = problem.task.cases
+    cases = [c for c in every if not c.shown] or list(every)
     texts = [" ".join(c.expected.split()) for c in cases]
     return max(texts, key=texts.count)
 
 
-def bad_probes(problem: Problem, constant: str) -> Iterator[Probe]:
+def bad_probes(problem: Problem, constant: str = "") -> Iterator[Probe]:
     """Known-bad answers. constant: source text of the constant that most tests expect."""
-    ocaml = problem.lang == "ocaml"
+    if problem.code is not None:
+        yield from _bad_programs(problem, constant)
+    yield Probe("empty", "", False)
+    yield Probe("blank lines", "\n" * BAD_LINES, False)
+    yield Probe("prose", PROSE, False)
+    yield Probe("syntax garbage", GARBAGE, False)
+
+
+def _bad_programs(problem: Problem, constant: str) -> Iterator[Probe]:
+    """Programs that answer nothing, or everything alike, or that end the run."""
+    ocaml = problem.task.lang == "ocaml"
     leave = "  exit 0\n" if ocaml else "    import sys\n    sys.exit(0)\n"
     give = f"  {constant}\n" if ocaml else f"    return {constant}\n"
     comment = "(* step *)" if ocaml else "# step"
@@ -130,10 +150,6 @@ def bad_probes(problem: Problem, constant: str) -> Iterator[Probe]:
     yield Probe("exit 0", whole(problem, leave), False)
     yield Probe("exit 0, then dead lines", whole(problem, leave) + leave_top, False)
     yield Probe("exit 0 at the top", leave_top, False)
-    yield Probe("empty", "", False)
-    yield Probe("blank lines", "\n" * BAD_LINES, False)
-    yield Probe("prose", PROSE, False)
-    yield Probe("syntax garbage", GARBAGE, False)
 
 
 # ---- solved examples in a prompt template --------------------------------------------------------
@@ -149,7 +165,7 @@ def examples_in(template: str, lang: Lang, marker: str) -> list[tuple[Problem, s
     """
     text = template.partition("{prompt}")[0]
     made = _ocaml_examples(text, marker) if lang == "ocaml" else _python_examples(text)
-    return [(p, c) for p, c in made if p.cases]
+    return [(p, c) for p, c in made if p.task.cases]
 
 
 def _ocaml_examples(text: str, marker: str) -> Iterator[tuple[Problem, str]]:
@@ -178,13 +194,9 @@ def _ocaml_examples(text: str, marker: str) -> Iterator[tuple[Problem, str]]:
         yield (
             Problem(
                 id=f"prompt example {d.name}",
-                lang="ocaml",
                 prompt=before,
-                entry_point=d.name,
-                cases=tuple(cases),
-                signature=d.signature,
-                head=d.head,
-                solution=code,
+                code=CodeTask("ocaml", d.name, tuple(cases), d.signature, d.head),
+                reference=code,
             ),
             code.rstrip() + "\n",
         )
@@ -216,12 +228,11 @@ def _python_examples(text: str) -> Iterator[tuple[Problem, str]]:
             yield (
                 Problem(
                     id=f"prompt example {node.name}",
-                    lang="python",
                     prompt=ast.get_docstring(node) or "",
-                    entry_point=node.name,
-                    cases=tuple(cases),
-                    head=found.head if found else "",
-                    solution=code,
+                    code=CodeTask(
+                        "python", node.name, tuple(cases), head=found.head if found else ""
+                    ),
+                    reference=code,
                 ),
                 code.rstrip() + "\n",
             )

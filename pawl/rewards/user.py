@@ -1,9 +1,16 @@
 """A user's own reward: `path/file.py:function`, or an entry point of the group `pawl.rewards`.
 
 The function takes (problem, completions) and returns one value for each completion, in order: a
-number from 0 to 1, a whole `Score`, or None for "cannot be judged" (missing, never a number). An
-object or class with a `score` method of the same form serves as well. What it raises is a broken
-grader and stops the run. Left out: isolation; the file is the user's own and runs as the user.
+number, named numbers, a whole `Measurement`, or None for "cannot be judged" (missing, never a
+number). It may be `async`. Attributes of the function, or of an object or class with a `score`
+method of the same form, declare more:
+
+    scale = (low, high)   the values that it may give; (0, 1) when it says nothing
+    group = True          it compares: every call holds all completions of a problem's group
+
+Of named numbers `total` is paid, or their sum where there is none; the others are recorded. What it
+raises is a broken grader and stops the run. Left out: isolation; the file is the user's own and
+runs as the user.
 """
 
 from __future__ import annotations
@@ -14,75 +21,134 @@ import inspect
 import math
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import redirect_stdout
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import TracebackType
 from typing import cast
 
 from pawl.errors import Exit, PawlError
-from pawl.types import Completion, Problem, Score, Verdict, missing
+from pawl.rewards.pay import TOTAL
+from pawl.types import Completion, Measurement, Problem, missing
 
 GROUP = "pawl.rewards"
-Value = float | Score | None
-Function = Callable[[Problem, Sequence[Completion]], Sequence[Value]]
+SLACK = 1e-9  # of the scale's width: sums of floats may pass its ends by rounding
+Value = float | Mapping[str, float] | Measurement | None
+Values = Sequence[Value]
+Function = Callable[[Problem, Sequence[Completion]], Values | Awaitable[Values]]
 
 
 class UserReward:
-    """A loaded function as a `Reward`. where: file:line of its definition."""
+    """A loaded function, and what it declares. where: file:line of its definition."""
 
-    def __init__(self, name: str, function: Function, folder: Path | None) -> None:
-        self.name, self._function, self.folder = name, function, folder
-        inner = inspect.unwrap(function)
-        code = getattr(inner, "__code__", None)
+    def __init__(self, name: str, thing: object, folder: Path | None) -> None:
+        """Raises PawlError for what is no function, or declares a scale that is none."""
+        owner = thing() if inspect.isclass(thing) else thing
+        method = getattr(owner, "score", None)
+        found = method if callable(method) else owner
+        if not callable(found):
+            what = f"{name} is a {type(thing).__name__}, expected a function"
+            raise PawlError(what, "reward.use")
+        self.name, self.folder, self._function = name, folder, cast(Function, found)
+        inner = inspect.unwrap(found)
+        own = getattr(type(found), "__call__", None)  # noqa: B004 - a class's own call
+        code = getattr(inner, "__code__", None) or getattr(own, "__code__", None)
         self.where = f"{code.co_filename}:{code.co_firstlineno}" if code else name
+        kinds = (inner, found, own)  # a decorator may be async where the function is not
+        self.is_async = any(inspect.iscoroutinefunction(kind) for kind in kinds)
+        self.whole_group = bool(getattr(owner, "group", False))
+        self.scale = self._scale(getattr(owner, "scale", (0.0, 1.0)))
 
-    def score(self, problem: Problem, completions: Sequence[Completion]) -> list[Score]:
-        """One Score each. Raises PawlError when the function breaks its contract."""
-        values: object = self._function(problem, completions)
+    def _scale(self, given: object) -> tuple[float, float]:
+        if isinstance(given, list | tuple) and len(given) == 2:
+            low, high = given
+            numbers = all(isinstance(x, int | float) and math.isfinite(x) for x in given)
+            if numbers and low < high:
+                return float(low), float(high)
+        what = f"the reward {self.name} declares the scale {given!r}"
+        raise PawlError(what, self.where, "scale is (low, high), two finite numbers, low first")
+
+    def call(self, problem: Problem, completions: Sequence[Completion]) -> list[Measurement]:
+        """One measurement each. Raises PawlError when the function breaks its contract."""
+        return self.read(self._function(problem, completions), problem, completions)
+
+    async def call_async(
+        self, problem: Problem, completions: Sequence[Completion]
+    ) -> list[Measurement]:
+        """As `call`, for an async function."""
+        made = self._function(problem, completions)
+        assert inspect.isawaitable(made), "declared async"
+        return self.read(await made, problem, completions)
+
+    def read(
+        self, values: object, problem: Problem, completions: Sequence[Completion]
+    ) -> list[Measurement]:
+        """What the function returned, as measurements."""
         if not isinstance(values, list | tuple):
             raise self._broken(f"returned {type(values).__name__}, expected a list")
         if len(values) != len(completions):
             raise self._broken(f"returned {len(values)} values for {len(completions)} completions")
         return [self._one(v, problem) for v in values]
 
-    def _one(self, value: object, problem: Problem) -> Score:
+    def _one(self, value: object, problem: Problem) -> Measurement:
         if value is None:
             return missing(f"{self.name} gave no value")
-        if isinstance(value, Score):
-            if (value.total is None) != (value.status == "missing"):
-                raise self._broken(f"a Score with status {value.status} and total {value.total}")
-            if value.total is not None:
-                self._check(value.total, problem)
-            return value
-        number = self._check(value, problem)
-        verdict: Verdict = "pass" if number >= 1.0 else "wrong"
-        n = len(problem.cases)
-        return Score(
-            "scored",
-            number,
-            verdict,
-            "user",
-            {self.name.rpartition(":")[2]: number},
-            passed_cases=n if verdict == "pass" else 0,
-            n_cases=n,
-        )
+        if isinstance(value, Measurement):
+            if (not value.values) != (value.status == "missing"):
+                raise self._broken(
+                    f"a Measurement with status {value.status} and values {dict(value.values)}"
+                )
+            if value.status == "missing":
+                return value
+            named = self._named(value.values, problem)
+            return Measurement(
+                "measured", named, value.verdict, value.reason, value.usage,
+                value.passed_cases, value.n_cases,
+            )  # fmt: skip
+        if isinstance(value, Mapping):
+            return Measurement("measured", self._named(value, problem))
+        number = self._number(value, problem)
+        return Measurement("measured", {TOTAL: self._on_scale(number, problem)})
 
-    def _check(self, value: object, problem: Problem) -> float:
-        """The value as a float from 0 to 1."""
+    def _named(self, values: Mapping[str, object], problem: Problem) -> dict[str, float]:
+        """Named values with their total; one that is a total alone stays so."""
+        bad = [name for name in values if not _is_name(name)]
+        if bad or not values:
+            raise self._broken(f"returned the names {bad}, expected [a-z0-9_]")
+        found = {name: self._number(value, problem) for name, value in values.items()}
+        total = found.pop(TOTAL, None)
+        found[TOTAL] = self._on_scale(
+            math.fsum(found.values()) if total is None else total, problem
+        )
+        return found
+
+    def _number(self, value: object, problem: Problem) -> float:
         try:
             number = float(cast(float, value))
         except (TypeError, ValueError) as error:
             raise self._broken(f"returned {value!r} for {problem.id}, expected a number") from error
-        if not math.isfinite(number) or not 0.0 <= number <= 1.0:
-            raise self._broken(f"returned {number!r} for {problem.id}, expected 0 to 1")
+        if not math.isfinite(number):
+            raise self._broken(f"returned {number!r} for {problem.id}, expected a finite number")
         return number
 
+    def _on_scale(self, number: float, problem: Problem) -> float:
+        """The value that is paid, cut to the scale where rounding passed its ends."""
+        low, high = self.scale
+        slack = SLACK * (high - low)
+        if not low - slack <= number <= high + slack:
+            raise self._broken(
+                f"returned {number!r} for {problem.id}, expected {low:g} to {high:g}"
+            )
+        return min(high, max(low, number))
+
     def _broken(self, what: str) -> PawlError:
+        low, high = self.scale
         return PawlError(
             f"the reward {self.name} {what}",
             self.where,
-            "return one number from 0 to 1, a Score, or None (missing) for each completion",
+            f"return one number from {low:g} to {high:g} (`scale` declares another range), named "
+            "numbers, a Measurement, or None (missing) for each completion",
             Exit.STOPPED,
         )
 
@@ -106,6 +172,12 @@ def _files_below(folder: Path | None) -> set[Path]:
 
 def load_user_reward(use: str) -> UserReward:
     """Load `path/file.py:function` or an entry point. Raises PawlError when there is none."""
+    if use.startswith("callable:"):
+        raise PawlError(
+            f"the reward of this run is a Python callable ({use.partition(':')[2]})",
+            "reward.use",
+            "hand it in again: pawl.train(resume=..., reward=...), pawl.evaluate(..., reward=...)",
+        )
     if ":" in use:
         file, _, name = use.rpartition(":")
         return _from_file(Path(file).expanduser(), name, use)
@@ -118,7 +190,7 @@ def load_user_reward(use: str) -> UserReward:
             "reward.use",
             f"known: {names}; or write path/file.py:function",
         )
-    return UserReward(use, _callable(found[0].load(), use), None)
+    return UserReward(use, found[0].load(), None)
 
 
 def _from_file(path: Path, name: str, use: str) -> UserReward:
@@ -135,25 +207,24 @@ def _from_file(path: Path, name: str, use: str) -> UserReward:
         raise PawlError(f"{path} is no Python file", "reward.use")
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module
-    spec.loader.exec_module(module)
+    with redirect_stdout(sys.stderr):  # standard output may be a program's
+        spec.loader.exec_module(module)
     if not hasattr(module, name):
         public = ", ".join(
             n for n in vars(module) if not n.startswith("_") and callable(vars(module)[n])
         )
         raise PawlError(f"{path} has no {name}", use, f"it defines: {public or 'nothing'}")
-    return UserReward(use, _callable(getattr(module, name), use), folder)
+    return UserReward(use, getattr(module, name), folder)
 
 
-def _callable(thing: object, use: str) -> Function:
-    """A function as it is; the `score` method of an object or of a class's instance."""
-    if inspect.isclass(thing):
-        thing = thing()
-    method = getattr(thing, "score", None)
-    if callable(method):
-        return cast(Function, method)
-    if callable(thing):
-        return cast(Function, thing)
-    raise PawlError(f"{use} is a {type(thing).__name__}, expected a function", "reward.use")
+def _is_name(name: object) -> bool:
+    """Whether a value's name can stand in a metric."""
+    return (
+        isinstance(name, str)
+        and name.isascii()
+        and name.replace("_", "a").isalnum()
+        and (name == name.lower())
+    )
 
 
 def broken_grader(

@@ -14,18 +14,18 @@ import pickle
 import signal
 import sys
 import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import BinaryIO, Literal
+from typing import BinaryIO
 
-from pawl.config.options import RewardConfig, SandboxConfig
+from pawl.config.options import SandboxConfig
 from pawl.errors import Exit, PawlError
-from pawl.rewards.code import verify
-from pawl.rewards.compose import build_reward, user_rewards
-from pawl.rewards.user import broken_grader
+from pawl.rewards.user import UserReward, broken_grader, load_user_reward
 from pawl.sandbox.tiers import Sandbox
 from pawl.sandbox.verdict import Verification
-from pawl.types import Completion, Problem, Reward, Score, Tier
+from pawl.sandbox.verify import measured, verify
+from pawl.types import Completion, Measurement, Problem, Tier
 
 NICENESS = 1  # more starves a candidate beside training until only the wall clock stops it
 _PDEATHSIG = 1
@@ -33,28 +33,42 @@ _PDEATHSIG = 1
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """First message to a worker. tier: decided by the pool, "" when no sandbox is needed."""
+    """First message to a worker. tier: decided by the pool, "" when no sandbox is needed.
 
-    reward: RewardConfig
+    functions: the `use` strings of the user's rewards that are to be called here.
+    """
+
     sandbox: SandboxConfig
     tier: Tier
+    functions: tuple[str, ...]
     parent: int
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
-    """One completion to score, or (`verify`) to run without a reward for its values."""
+class Program:
+    """A candidate to run. bare: the answer is its Verification, with what came back per case."""
 
-    kind: Literal["score", "verify"]
     problem: Problem
-    completion: Completion
+    text: str
+    end_marker: str
+    bare: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Completions of a problem for a user's function."""
+
+    use: str
+    problem: Problem
+    completions: tuple[Completion, ...]
+
+
+Job = Program | Call
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """First message from a worker: hash of the user's reward files."""
-
-    fingerprint: str
+    """First message from a worker: sandbox and functions are open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +87,7 @@ class Broken:
     trace: str
 
 
-Answer = Score | Verification | Refused | Ready | Broken
+Answer = list[Measurement] | Verification | Refused | Ready | Broken
 
 
 def serve(source: BinaryIO, sink: BinaryIO) -> None:
@@ -85,26 +99,29 @@ def serve(source: BinaryIO, sink: BinaryIO) -> None:
     sys.excepthook = lambda kind, error, trace: _last_words(sink, setup, error, trace)
     sandbox = _open(setup)
     try:
-        reward, fingerprint = build_reward(setup.reward, sandbox)
-        _send(sink, Ready(fingerprint))
+        functions = {use: load_user_reward(use) for use in setup.functions}
+        _send(sink, Ready())
         while True:
             try:
                 job = pickle.load(source)
             except EOFError:
                 return
-            _send(sink, _answer(reward, sandbox, job, setup.reward.end_marker))
+            _send(sink, _answer(functions, sandbox, job))
     finally:
         if sandbox is not None:
             sandbox.close()
 
 
-def _answer(reward: Reward, sandbox: Sandbox | None, job: Job, marker: str) -> Answer:
+def _answer(functions: Mapping[str, UserReward], sandbox: Sandbox | None, job: Job) -> Answer:
     """One job's answer; a problem that cannot be judged is refused, whatever the completion."""
+    place = job.problem.where or job.problem.id
     try:
-        if job.kind == "verify":
-            assert sandbox is not None, "values come from a sandbox"
-            return verify(sandbox, job.problem, job.completion.text, marker)
-        return reward.score(job.problem, [job.completion])[0]
+        if isinstance(job, Call):
+            return functions[job.use].call(job.problem, job.completions)
+        assert sandbox is not None, "programs run in a sandbox"
+        task = job.problem.task
+        found = verify(sandbox, task, job.text, job.end_marker, place)
+        return found if job.bare else [measured(found, task, place)]
     except PawlError as error:
         if error.code == Exit.STOPPED:  # a broken grader, see user.py
             raise
@@ -131,7 +148,7 @@ def _last_words(
     known = None
     if isinstance(error, PawlError):
         known = PawlError(error.what, error.where, error.hint, error.code)
-    known = known or broken_grader(error, trace, user_rewards(setup.reward))
+    known = known or broken_grader(error, trace, setup.functions)
     fallback = PawlError(f"a scorer crashed: {type(error).__name__}: {error}")
     _send(sink, Broken(known is not None, known or fallback, text))
 

@@ -1,4 +1,4 @@
-"""The seam between the loop and whatever generates: `Engine.generate` and `Engine.sync_weights`.
+"""The seam between the loop and whatever generates: what an engine does, and what it can do.
 
 Two engines live beside this file: `hf` (plain generate, the oracle) and `local` (fast decoding).
 Randomness: one Philox stream for each (seed, step, problem, member); token t of a completion is
@@ -8,9 +8,9 @@ chosen by inverse CDF with the t-th uniform of its stream, so samples do not dep
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -47,8 +47,31 @@ class SamplingParams:
         return self.replay and (self.top_p < 1 or self.top_k > 0)
 
 
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What an engine can do; preflight and loop ask this and know no engine by name.
+
+    exact_streams: a sample is a function of (seed, step, problem, member) and the weights, whatever
+    stands beside it; without it no resume repeats samples. replay: under top-p and top-k samples
+    say what each token was drawn from. versions: whether one sample may mix weights ("token") or
+    not ("sample"). abort: closing the iterator of `generate` ends the work behind it. weights: how
+    it takes new ones: reads the policy's ("live"), copies tensors, or loads a folder.
+    """
+
+    exact_streams: bool
+    replay: bool
+    versions: Literal["sample", "token"]
+    abort: bool
+    weights: Literal["live", "tensors", "folder"]
+
+
 class Engine(Protocol):
     """Generates completions and takes new weights."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it can do; the same at any time."""
+        ...
 
     def generate(
         self,
@@ -57,8 +80,12 @@ class Engine(Protocol):
         params: SamplingParams,
         seed: int,
         step: int,
-    ) -> Iterator[Sample]:
-        """Yield each finished sample as soon as it ends (any order)."""
+    ) -> Generator[Sample, None, None]:
+        """Yield each sample of every group once, as soon as it ends (any order).
+
+        One that cannot be finished is yielded too, with finish "error", its reason and what there
+        is of it. An engine that is gone altogether raises PawlError (exit 4, resumable).
+        """
         ...
 
     def sync_weights(self, policy: Policy, version: int) -> None:

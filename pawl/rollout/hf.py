@@ -7,7 +7,7 @@ model, in their own precision (generate narrows them to fp32). Left out: speed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from transformers import (
 )
 
 from pawl.models.policy import Policy
-from pawl.rollout.engine import SamplingParams
+from pawl.rollout.engine import Capabilities, SamplingParams
 from pawl.rollout.sampling import Row, choose, finish_of, looks_back, open_rows, streams
 from pawl.types import Finish, Prompt, Sample
 
@@ -31,6 +31,11 @@ class HfEngine:
 
     def __init__(self, policy: Policy, batch: int = 0) -> None:
         self.policy, self.batch, self.version = policy, batch, 0
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Our sampling inside generate, which runs a batch to its end."""
+        return Capabilities(True, True, "sample", False, "live")
 
     def sync_weights(self, policy: Policy, version: int) -> None:
         """Read the live weights from now on; nothing is copied."""
@@ -43,7 +48,7 @@ class HfEngine:
         params: SamplingParams,
         seed: int,
         step: int,
-    ) -> Iterator[Sample]:
+    ) -> Generator[Sample, None, None]:
         """Yield samples in (prompt, member) order, a batch at a time."""
         rows = open_rows(prompts, group_size)
         size = self.batch or len(rows) or 1
@@ -53,7 +58,7 @@ class HfEngine:
 
     def _batch(
         self, rows: list[Row], params: SamplingParams, uniform_ST: np.ndarray
-    ) -> Iterator[Sample]:
+    ) -> Generator[Sample, None, None]:
         policy = self.policy
         width = max(len(row.prompt.tokens) for row in rows)
         pads = [width - len(row.prompt.tokens) for row in rows]

@@ -7,14 +7,14 @@ across groups, refilling a batch while it runs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 
 import torch
 
 from pawl.models.policy import Policy
 from pawl.rollout.decode import Decoder
-from pawl.rollout.engine import SamplingParams
+from pawl.rollout.engine import Capabilities, SamplingParams
 from pawl.rollout.sampling import choose, finish_of, looks_back, open_rows, streams
 from pawl.rollout.weights import Weights, read_weights, rotations
 from pawl.types import Prompt, Sample
@@ -26,6 +26,11 @@ class LocalEngine:
     def __init__(self, policy: Policy, batch: int = 0) -> None:
         self.policy, self.batch, self.version = policy, batch, 0
         self.weights: Weights = read_weights(policy, 1)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Own sampling and own copy of the weights."""
+        return Capabilities(True, True, "sample", True, "tensors")
 
     def sync_weights(self, policy: Policy, version: int) -> None:
         """Copy the policy's current weights, merged."""
@@ -41,7 +46,7 @@ class LocalEngine:
         params: SamplingParams,
         seed: int,
         step: int,
-    ) -> Iterator[Sample]:
+    ) -> Generator[Sample, None, None]:
         """Yield each sample as it ends; whole groups are decoded together."""
         longest = max((len(prompt.tokens) for prompt in prompts), default=0) + params.max_tokens
         if longest > len(self.weights.phase):
@@ -58,7 +63,7 @@ class LocalEngine:
         params: SamplingParams,
         seed: int,
         step: int,
-    ) -> Iterator[Sample]:
+    ) -> Generator[Sample, None, None]:
         policy, version = self.policy, self.version
         rows = open_rows(prompts, group_size)
         uniform_ST = torch.tensor(

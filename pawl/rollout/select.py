@@ -5,7 +5,6 @@ from __future__ import annotations
 from pawl.errors import PawlError
 from pawl.models.policy import Policy
 from pawl.rollout.engine import Engine
-from pawl.rollout.hf import HfEngine
 from pawl.rollout.local import LocalEngine
 from pawl.rollout.weights import unsupported
 
@@ -24,6 +23,8 @@ def make_engine(policy: Policy, name: str, batch: int = 0, longest: int = 0) -> 
         hint = "use rollout.engine: auto or hf"
         raise PawlError(f"the local engine cannot run this model: {reason}", "rollout.engine", hint)
     if name == "hf" or reason:
+        from pawl.rollout.hf import HfEngine  # its generation code takes seconds to import
+
         why = reason or "as configured"
         return HfEngine(policy, batch), f"rollouts by hf (plain generate): {why}"
     return LocalEngine(policy, batch), "rollouts by local (fast decoding)"

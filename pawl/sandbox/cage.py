@@ -52,7 +52,7 @@ class Sandbox:
         self._plan: cell.Plan | None = None
         self._tools: dict[str, Path] = {}
         for name in ("driver.py", "fork_server.py"):
-            self.add_tool(name, visible.PACKAGE / "rewards" / name)
+            self.add_tool(name, visible.PACKAGE / "sandbox" / name)
 
     def __enter__(self) -> Sandbox:
         return self

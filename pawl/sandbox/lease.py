@@ -23,7 +23,7 @@ UIDS = range(60001, 61000)
 def quiet(alone: bool) -> Iterator[None]:
     """Hold the machine for one run alone, or share it; by flock on our own folders, no files."""
     gate = os.open(visible.PACKAGE, os.O_RDONLY | os.O_CLOEXEC)
-    room = os.open(visible.PACKAGE / "rewards", os.O_RDONLY | os.O_CLOEXEC)
+    room = os.open(visible.PACKAGE / "sandbox", os.O_RDONLY | os.O_CLOEXEC)
     try:
         mode = fcntl.LOCK_EX if alone else fcntl.LOCK_SH
         fcntl.flock(gate, mode)

@@ -20,19 +20,21 @@ from pawl.sandbox.ocaml_tools import toolchain
 from pawl.sandbox.verdict import Verification
 from pawl.sandbox.visible import PACKAGE
 from pawl.sandbox.watch import Ended
-from pawl.types import Problem, Tier, Verdict
+from pawl.types import CodeTask, Tier, Verdict
 
 
-def verify_ocaml(sandbox: Sandbox, problem: Problem, text: str, end_marker: str) -> Verification:
-    """Run all cases of an OCaml problem against one completion; raises PawlError on a bad case."""
-    expected, fault = expected_dumps(sandbox, problem)
+def verify_ocaml(
+    sandbox: Sandbox, task: CodeTask, text: str, end_marker: str, place: str
+) -> Verification:
+    """Run all cases of an OCaml task against one completion; raises PawlError on a bad case."""
+    expected, fault = expected_dumps(sandbox, task, place)
     if fault:
         return _fault(fault, sandbox.tier, 0.0, True)
-    name = problem.entry_point
-    readings = list(variants(text, problem.head, end_marker, indent=False)) or [""]
+    name = task.entry_point
+    readings = list(variants(text, task.head, end_marker, indent=False)) or [""]
     defines = re.compile(rf"^\s*(?:let|and|external)\s+(?:rec\s+)?{re.escape(name)}\b", re.M)
     readings.sort(key=lambda reading: "```" in reading or not defines.search(reading))
-    ended, retried = _check(sandbox, name, readings, problem.signature, _driver(problem))
+    ended, retried = _check(sandbox, name, readings, task.signature, _driver(task))
     facts = (sandbox.tier, ended.wall * 1000, retried)
     if ended.fault:
         return _fault(ended.fault, *facts)
@@ -41,7 +43,7 @@ def verify_ocaml(sandbox: Sandbox, problem: Problem, text: str, end_marker: str)
         silent = rules.unanswered(ended)
         cases = [
             _judge(report.answers.get(str(i)), want, case.close, silent)
-            for i, (case, want) in enumerate(zip(problem.cases, expected, strict=True))
+            for i, (case, want) in enumerate(zip(task.cases, expected, strict=True))
         ]
         found, message = rules.overall(cases)
         passed = tuple(case.passed for case in cases)
@@ -50,26 +52,25 @@ def verify_ocaml(sandbox: Sandbox, problem: Problem, text: str, end_marker: str)
             found, passed, values, 1.0, True, False, 0, message,
             tier=facts[0], time_ms=facts[1], retried=retried,
         )  # fmt: skip
-    trouble = _not_the_candidates(sandbox, problem, report, ended)
+    trouble = _not_the_candidates(sandbox, task, report, ended)
     if trouble:
         return _fault(trouble, *facts)
-    return not_built(report, ended, len(problem.cases), *facts)
+    return not_built(report, ended, len(task.cases), *facts)
 
 
-def expected_dumps(sandbox: Sandbox, problem: Problem) -> tuple[tuple[str, ...], str]:
+def expected_dumps(sandbox: Sandbox, task: CodeTask, place: str) -> tuple[tuple[str, ...], str]:
     """(expected values in the dump's form, fault): a trusted build, typed by the signature.
 
     Raises PawlError when an expected value does not fit the signature or has no plain form.
     """
-    where = problem.where or problem.id
-    key = (problem.signature, tuple(case.expected for case in problem.cases))
+    key = (task.signature, tuple(case.expected for case in task.cases))
     known = _EXPECTED.get(key)
     if known is not None:
         return known, ""
-    kind = _result_type(problem.signature, where)
+    kind = _result_type(task.signature, place)
     driver = "\n".join(
         f"let () = Pawl_dump.run {i} (fun () -> (({case.expected}) : {kind}))"
-        for i, case in enumerate(problem.cases)
+        for i, case in enumerate(task.cases)
     )
     ended, _ = _check(sandbox, "", [""], "", driver)
     report = read(ended)
@@ -77,12 +78,12 @@ def expected_dumps(sandbox: Sandbox, problem: Problem) -> tuple[tuple[str, ...],
         return (), ended.fault or "the OCaml compiler does not work: " + rules.clean(report.errors)
     if not report.built:
         message = rules.clean(report.errors)
-        raise PawlError(f"an expected value does not fit {kind}: {message}", where)
+        raise PawlError(f"an expected value does not fit {kind}: {message}", place)
     out = []
-    for i, case in enumerate(problem.cases):
+    for i, case in enumerate(task.cases):
         what, value = report.answers.get(str(i), ("", ""))
         if what != "R":
-            raise PawlError(f"expected value {case.expected[:60]!r} has no plain form", where)
+            raise PawlError(f"expected value {case.expected[:60]!r} has no plain form", place)
         out.append(value)
     if len(_EXPECTED) > 20_000:
         _EXPECTED.clear()
@@ -98,7 +99,7 @@ def _check(
 ) -> tuple[Ended, bool]:
     tools = toolchain()
     sandbox.add_program(tools.ocamlc)
-    sandbox.add_tool("ocaml_check.sh", PACKAGE / "rewards" / "ocaml_check.sh")
+    sandbox.add_tool("ocaml_check.sh", PACKAGE / "sandbox" / "ocaml_check.sh")
     for name in ("pawl_dump.cmi", "pawl_dump.cmo", *(["mlcheck"] if tools.checker else [])):
         sandbox.add_tool(name, tools.folder / name)
     checker = {"native": "{box}/mlcheck", "bytecode": f"{tools.ocamlrun} {{box}}/mlcheck"}
@@ -131,7 +132,7 @@ def _judge(
     return rules.Case(False, "memory" if kind == "memory" else name, message)
 
 
-def _not_the_candidates(sandbox: Sandbox, problem: Problem, report: Report, ended: Ended) -> str:
+def _not_the_candidates(sandbox: Sandbox, task: CodeTask, report: Report, ended: Ended) -> str:
     """Why a failed build is not the candidate's doing, "" when it is.
 
     A message about the candidate names its file. Anything else (a missing standard library, a
@@ -140,8 +141,8 @@ def _not_the_candidates(sandbox: Sandbox, problem: Problem, report: Report, ende
     """
     if 'File "sol.ml"' in report.errors or report.status >= 128 or ended.stop:
         return ""
-    stub = f"let {problem.entry_point} x = Obj.magic x"
-    control, _ = _check(sandbox, "", [stub], problem.signature, _driver(problem))
+    stub = f"let {task.entry_point} x = Obj.magic x"
+    control, _ = _check(sandbox, "", [stub], task.signature, _driver(task))
     if control.fault:
         return control.fault
     told = read(control)
@@ -154,10 +155,10 @@ def _works(sandbox: Sandbox) -> bool:
     return not control.fault and read(control).built
 
 
-def _driver(problem: Problem) -> str:
-    name = problem.entry_point
+def _driver(task: CodeTask) -> str:
+    name = task.entry_point
     lines = [f"let {name} = Sol.{name}"]
-    for i, case in enumerate(problem.cases):
+    for i, case in enumerate(task.cases):
         lines.append(f"let () = Pawl_dump.run {i} (fun () -> ({case.input}))")
     return "\n".join(lines)
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from pawl.errors import PawlError
 from pawl.sandbox.visible import PACKAGE
 
-_SOURCES = PACKAGE / "rewards"
+_SOURCES = PACKAGE / "sandbox"
 _ENV_ONLY = "let (_, _, _, env{}) = Typemod.type_structure env items in env"
 # 4.13 and older give 4 parts; 4.14 and 5.x put the shape before the environment
 _VARIANTS = (

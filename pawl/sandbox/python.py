@@ -23,18 +23,20 @@ from pawl.sandbox import verdict as rules
 from pawl.sandbox.cage import Sandbox
 from pawl.sandbox.extract import variants
 from pawl.sandbox.verdict import Verification
-from pawl.types import Case, Problem, Verdict
+from pawl.types import Case, CodeTask, Verdict
 
 CLOSE = 1e-6
 _BAD = (ValueError, TypeError, RecursionError, InvalidOperation, ZeroDivisionError, MemoryError)
 
 
-def verify_python(sandbox: Sandbox, problem: Problem, text: str, end_marker: str) -> Verification:
-    """Run all cases of a Python problem against one completion; raises PawlError on a bad case."""
-    expected = [_expected(case.expected, problem.where or problem.id) for case in problem.cases]
-    inputs = [_input(case.input) for case in problem.cases]
-    sources = list(variants(text, problem.head, end_marker, indent=True).items())
-    request = marshal.dumps((sources, problem.entry_point, inputs), 4)
+def verify_python(
+    sandbox: Sandbox, task: CodeTask, text: str, end_marker: str, place: str
+) -> Verification:
+    """Run all cases of a Python task against one completion; raises PawlError on a bad case."""
+    expected = [_expected(case.expected, place) for case in task.cases]
+    inputs = [_input(case.input) for case in task.cases]
+    sources = list(variants(text, task.head, end_marker, indent=True).items())
+    request = marshal.dumps((sources, task.entry_point, inputs), 4)
     ended, retried = sandbox.judge_python(request)
     facts: dict[str, Any] = {
         "tier": sandbox.tier, "time_ms": ended.wall * 1000, "retried": retried
@@ -43,7 +45,7 @@ def verify_python(sandbox: Sandbox, problem: Problem, text: str, end_marker: str
         return Verification("infra_error", message=ended.fault, **facts)
     lines = ended.out.split(b"\n")
     stage = {line[:1]: line for line in reversed(lines) if line[:1] in (b"E", b"V", b"L")}
-    nothing = tuple(False for _ in problem.cases)
+    nothing = tuple(False for _ in task.cases)
     if b"E" in stage:
         kind, _, message = stage[b"E"][2:].decode("utf-8", "replace").partition(" ")
         if kind == "syntax":
@@ -55,7 +57,7 @@ def verify_python(sandbox: Sandbox, problem: Problem, text: str, end_marker: str
         return Verification(
             verdict, nothing, types=0.5, compiled=True, message=rules.clean(message), **facts
         )
-    cases = _cases(lines, problem.cases, expected, rules.unanswered(ended))
+    cases = _cases(lines, task.cases, expected, rules.unanswered(ended))
     found, message = rules.overall(cases)
     parsed, loaded = b"V" in stage, b"L" in stage
     return Verification(
@@ -69,12 +71,12 @@ def verify_python(sandbox: Sandbox, problem: Problem, text: str, end_marker: str
     )
 
 
-def constant_keys(problem: Problem) -> list[str]:
+def constant_keys(task: CodeTask, place: str) -> list[str]:
     """One key per case; equal keys are answered by the same constant."""
     keys: list[str] = []
     values: list[Any] = []
-    for case in problem.cases:
-        value = _expected(case.expected, problem.where or problem.id)
+    for case in task.cases:
+        value = _expected(case.expected, place)
         seen = next((k for k, other in enumerate(values) if equal(value, other, case.close)), None)
         keys.append(str(len(values)) if seen is None else str(seen))
         if seen is None:

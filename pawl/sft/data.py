@@ -64,12 +64,12 @@ def _pair(row: Any, where: str) -> tuple[Problem, str]:
         turns = tuple(Message(str(turn["role"]), str(turn["content"])) for turn in row["messages"])
         if len(turns) < 2 or turns[-1].role != "assistant":
             raise ValueError("the last turn must be the assistant's")
-        return Problem(where, "python", "", "", (), turns[:-1], where=where), turns[-1].content
+        return Problem(where, "", messages=turns[:-1], where=where), turns[-1].content
     prompt, completion = row["prompt"], row["completion"]
     if not isinstance(prompt, str) or not isinstance(completion, str) or not completion:
         raise ValueError("prompt and completion must be text, completion not empty")
-    head = str(row.get("head", ""))
-    return Problem(where, "python", prompt, "", (), head=head, where=where), completion
+    metadata = {"head": str(row.get("head", ""))}
+    return Problem(where, prompt, metadata=metadata, where=where), completion
 
 
 def tokenise(

@@ -21,7 +21,7 @@ from pawl.models import flat
 from pawl.models.fresh import fresh_policy, stored_dtype
 from pawl.models.logprobs import score_hidden, score_logits
 from pawl.models.optim import clip_grad_norm, lr_at, make_optimizer, set_lr
-from pawl.models.policy import Policy, load_policy, save_policy, trainable
+from pawl.models.policy import Policy, load_policy
 from pawl.models.text import PromptEncoder
 from pawl.sft.data import Example, pack, plan, read_lines, tokenise
 
@@ -50,11 +50,11 @@ def run_sft(cfg: SftConfig, echo: Callable[[str], None]) -> Path:
     batches = plan(examples, cfg)
     if not batches:
         raise PawlError("the run has no step", "epochs", "give steps or epochs above 0")
-    count = sum(p.numel() for _, p in trainable(policy))
+    count = sum(p.numel() for _, p in policy.trainable())
     echo(f"{len(examples)} examples, {len(batches)} steps, {count:,} trained parameters")
     _loop(policy, examples, batches, cfg, echo)
     policy.model.to(store)
-    save_policy(policy, out)
+    policy.save(out)
     echo(f"written to {out}")
     return out
 
@@ -79,7 +79,7 @@ def _loop(
 ) -> None:
     """One optimiser step for each batch; loss = mean over completion tokens."""
     torch.manual_seed(cfg.seed)
-    params = trainable(policy)
+    params = policy.trainable()
     optimizer = make_optimizer(params, cfg.optim)
     scaler = torch.amp.GradScaler(policy.device.type, enabled=policy.dtype == torch.float16)
     total, tokens, start = len(batches), 0, time.monotonic()

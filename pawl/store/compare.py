@@ -20,7 +20,7 @@ from scipy import stats
 
 from pawl.metrics import CATALOGUE
 from pawl.store.parent import Parent, parent_of
-from pawl.store.read import Row, read_run, read_samples, read_steps, series
+from pawl.store.read import Row, count, number, read_run, read_samples, read_steps, series
 from pawl.store.samples import score_of
 
 VERSIONS = ("data", "reward", "sandbox", "git", "packages", "hardware")
@@ -119,7 +119,7 @@ def _is_run_of(parent: Parent, body: Row, folder: Path) -> bool:
 
 
 def _step(record: Row) -> int:
-    return int(str(record["step"]))
+    return count(record, "step")
 
 
 def flat(value: object, prefix: str = "") -> dict[str, object]:
@@ -142,11 +142,15 @@ def _differences(a: object, b: object, skip: Sequence[str], prefix: str = "") ->
 
 
 def _held_out(a: Path, b: Path, steps_a: list[Row], steps_b: list[Row]) -> MetricDifference | None:
-    """Sampled pass@1 of the newest evaluations, paired over the problems that both scored."""
-    rates_a, rates_b = _pass_rates(a, steps_a), _pass_rates(b, steps_b)
+    """Sampled pass@1 of the newest evaluations, paired over the problems that both scored.
+
+    Where neither run was tested: the mean reward.
+    """
+    (rates_a, tested_a), (rates_b, tested_b) = _rates(a, steps_a), _rates(b, steps_b)
     shared = [problem for problem in rates_a if problem in rates_b]
-    if not shared:
+    if not shared or tested_a != tested_b:
         return None
+    name = "held-out pass@1" if tested_a else "held-out reward"
     gains = np.array([rates_b[p] - rates_a[p] for p in shared])
     mean_a, mean_b = (float(np.mean([r[p] for p in shared])) for r in (rates_a, rates_b))
     difference, low, high = mean_b - mean_a, None, None
@@ -154,18 +158,24 @@ def _held_out(a: Path, b: Path, steps_a: list[Row], steps_b: list[Row]) -> Metri
         error = float(np.std(gains, ddof=1)) / math.sqrt(len(shared))
         half = float(stats.t.ppf(0.975, len(shared) - 1)) * error
         low, high = difference - half, difference + half
-    return MetricDifference("held-out pass@1", mean_a, mean_b, difference, low, high, len(shared))
+    return MetricDifference(name, mean_a, mean_b, difference, low, high, len(shared))
 
 
-def _pass_rates(run: Path, steps: list[Row]) -> dict[str, float]:
-    """Share of passes by problem in the newest evaluation; missing scores count nowhere."""
-    evaluated = [s for s, _ in series(steps, "eval/pass_at_1")]
-    passes: dict[str, list[bool]] = {}
+def _rates(run: Path, steps: list[Row]) -> tuple[dict[str, float], bool]:
+    """Share of passes by problem in the newest evaluation, or the mean total where no test was run;
+    and whether tests were. Missing scores count nowhere.
+    """
+    evaluated = [_step(r) for r in steps if any(name.startswith("eval/") for name in r)]
+    found: dict[str, list[float]] = {}
+    tested = False
     for row in read_samples(run, evaluated[-1], "eval") if evaluated else ():
         score = score_of(row)
+        verdict = score.get("verdict")
         if row.get("set", "held_out") == "held_out" and score.get("status") == "scored":
-            passes.setdefault(str(row["problem_id"]), []).append(score.get("verdict") == "pass")
-    return {problem: sum(p) / len(p) for problem, p in passes.items()}
+            tested = tested or verdict is not None
+            value = number(score, "total") if verdict is None else float(verdict == "pass")
+            found.setdefault(str(row["problem_id"]), []).append(value or 0.0)
+    return {problem: sum(p) / len(p) for problem, p in found.items()}, tested
 
 
 def _metrics(

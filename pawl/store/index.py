@@ -11,7 +11,7 @@ from pathlib import Path
 from pawl.errors import PawlError
 from pawl.store.lock import holder
 from pawl.store.parent import parent_of
-from pawl.store.read import Row, read_events, read_run, read_steps, series
+from pawl.store.read import Row, count, read_events, read_run, read_steps, series
 
 ENDINGS = {
     "error": "refused",
@@ -36,8 +36,8 @@ class RunInfo:
     problems: str
     step: int | None
     reward: float | None
-    pass_at_1_first: float | None
-    pass_at_1_last: float | None
+    success_first: float | None
+    success_last: float | None
     config_hash: str
     parent: str | None
 
@@ -55,7 +55,10 @@ def run_info(run: Path) -> RunInfo:
     body, steps = read_run(run), read_steps(run)
     config = body.get("config")
     assert isinstance(config, dict)
-    rewards, evals = series(steps, "reward/mean"), series(steps, "eval/pass_at_1")
+    rewards, evals = (
+        series(steps, "reward/mean"),
+        series(steps, "eval/success") or series(steps, "eval/pass_at_1"),
+    )
     parent = parent_of(body)
     evals = [(step, v) for step, v in evals if parent is None or step >= parent.start_step]
     return RunInfo(
@@ -65,10 +68,10 @@ def run_info(run: Path) -> RunInfo:
         created=str(body.get("created", "")),
         model=str(config["model"]["path"]),
         problems=str(config["problems"]["train"]),
-        step=int(str(steps[-1]["step"])) if steps else None,
+        step=count(steps[-1], "step") if steps else None,
         reward=rewards[-1][1] if rewards else None,
-        pass_at_1_first=evals[0][1] if evals else None,
-        pass_at_1_last=evals[-1][1] if evals else None,
+        success_first=evals[0][1] if evals else None,
+        success_last=evals[-1][1] if evals else None,
         config_hash=str(body.get("config_hash", "")),
         parent=parent.name if parent else None,
     )
@@ -81,7 +84,7 @@ def state(run: Path, events: list[Row]) -> str:
     for event in reversed(events):
         kind = str(event.get("kind"))
         if kind == "end":
-            return ENDED.get(int(str(event["exit_code"])), "finished")
+            return ENDED.get(count(event, "exit_code"), "finished")
         if kind in ENDINGS:
             return "stopped" if event.get("code") == 4 else ENDINGS[kind]
         if kind in ("start", "resume"):

@@ -21,6 +21,24 @@ from pawl.store.files import NOT_FINITE, read_lines
 Row = dict[str, object]
 
 
+def number(record: Mapping[str, object], name: str) -> float | None:
+    """A figure of a record as it was computed; None where it is missing or not recorded."""
+    value = record.get(name)
+    if isinstance(value, str) and value in NOT_FINITE:  # what JSON cannot write stands as text
+        return float(value)
+    if isinstance(value, int | float):
+        return float(value)
+    assert value is None, f"{name} is {value!r}, no number"
+    return None
+
+
+def count(record: Mapping[str, object], name: str) -> int:
+    """A whole number that every record of this kind has."""
+    value = record[name]
+    assert isinstance(value, int), f"{name} is {value!r}, no count"
+    return value
+
+
 def find_run(run: str, runs_dir: str | Path = "runs") -> Path:
     """The folder of a run given as a path or as a name under `runs_dir`; raises PawlError."""
     for path in (Path(run), Path(runs_dir) / run):
@@ -102,7 +120,7 @@ def series(steps: Sequence[Mapping[str, object]], name: str) -> list[tuple[int, 
         host = record.get("host")
         value = record.get(name, host.get(name) if isinstance(host, dict) else None)
         if isinstance(value, int | float) and not isinstance(value, bool):
-            found.append((int(str(record["step"])), float(value)))
+            found.append((count(record, "step"), float(value)))
     return found
 
 

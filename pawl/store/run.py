@@ -23,7 +23,7 @@ from pawl.store.files import append_lines, dumps, read_lines, repair, write_atom
 from pawl.store.lock import RunLock
 from pawl.store.manifest import FORMAT, config_hash, first_facts, never_began, now, pretty
 from pawl.store.parent import Parent
-from pawl.store.read import places_of, read_run, saved_config
+from pawl.store.read import count, places_of, read_run, saved_config
 
 APPENDED = ("steps.jsonl", "events.jsonl", "preflight.jsonl")
 COMMANDS = ("pause", "continue", "stop", "checkpoint", "patch")
@@ -39,6 +39,7 @@ class RunFolder:
         self._lock = lock
         self._seen = 0  # lines of control.jsonl that were already looked at
         self._obeyed: set[int] = set()  # lines that an earlier process settled
+        self.resumed = False  # whether it was there before this process
 
     @classmethod
     def create(
@@ -86,6 +87,7 @@ class RunFolder:
                 f"run.json is not of format {FORMAT}", str(folder), "another Pawl made it"
             )
         run = cls(folder, RunLock(folder))
+        run.resumed = True
         try:
             torn = [name for name in APPENDED if repair(folder / name)]
             torn += [p.name for p in sorted((folder / "samples").glob("*.jsonl")) if repair(p)]
@@ -95,7 +97,7 @@ class RunFolder:
             run.event("repaired", files=torn, note="a torn last line was cut off")
         for event in read_lines(folder / "events.jsonl"):
             if event.get("kind") == "command":
-                run._obeyed.add(int(str(event["line"])))
+                run._obeyed.add(count(event, "line"))
         return run
 
     def facts(self) -> dict[str, object]:
@@ -173,7 +175,7 @@ class RunFolder:
         """
         path = self.path / "steps.jsonl"
         records = list(read_lines(path))
-        kept = [r for r in records if int(str(r["step"])) <= step]
+        kept = [r for r in records if count(r, "step") <= step]
         if len(kept) < len(records):
             write_atomic(path, "".join(dumps(r) + "\n" for r in kept))
         files = [p for p in (self.path / "samples").glob("*-*.jsonl") if _step_of(p) > step]

@@ -14,10 +14,15 @@ from dataclasses import dataclass
 Row = Mapping[str, object]
 
 
-def stage_of(status: str, verdict: str, reason: str, finish: str) -> str:
-    """The first thing that went wrong: missing, truncated, syntax, types, compile, a verdict."""
+def stage_of(status: str, verdict: str | None, reason: str, finish: str) -> str:
+    """The first thing that went wrong: missing, truncated, syntax, types, compile, a verdict.
+
+    Where no test was run: how the completion ended.
+    """
     if status == "missing":
         return "missing"
+    if verdict is None:
+        return "truncated" if finish == "length" else "end"
     if verdict != "compile":
         return verdict
     if finish == "length":

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 
 from pawl.config.options import RewardConfig
@@ -20,10 +20,17 @@ def data_version(problems: Iterable[Problem]) -> dict[str, object]:
     """Number of problems and a hash of all that they hold, their places in files aside."""
     digest, n = hashlib.sha256(), 0
     for problem in problems:
-        body = {**asdict(problem), "where": ""}
-        digest.update(json.dumps(body, sort_keys=True).encode())
+        digest.update(json.dumps(_body(problem), default=_body).encode())
         n += 1
     return {"problems": n, "hash": digest.hexdigest()[:16]}
+
+
+def _body(record: object) -> dict[str, object]:
+    """A record's fields, its place in a file aside; records in it are asked for in turn."""
+    if not is_dataclass(record):
+        return {"": str(record)}  # a value of somebody's row that JSON does not know
+    names = (f.name for f in fields(record) if f.name != "where")
+    return {name: getattr(record, name) for name in names}
 
 
 def reward_version(cfg: RewardConfig) -> dict[str, object]:

@@ -14,13 +14,14 @@ from pawl.config.options import AlgoConfig
 from pawl.errors import Exit, PawlError
 from pawl.models import checkpoint
 from pawl.store.manifest import config_hash
+from pawl.store.read import count, number
 from pawl.train import heldout
 from pawl.train.control import Interrupts, patched, wait_while_paused
 from pawl.train.curriculum import Move, decide
 from pawl.train.data import epoch_ends
 from pawl.train.host import epoch_times
 from pawl.train.notices import emptied_steps, nothing_to_learn, tell
-from pawl.train.progress import Progress, TrainResult, evaluations, host_of
+from pawl.train.progress import Progress, TrainResult, TrainState, evaluations, host_of
 from pawl.train.record import Record, epoch_metrics
 from pawl.train.rules import judge, reached
 from pawl.train.session import Session
@@ -30,16 +31,17 @@ KL_HORIZON = 10_000  # samples in which kl_coef can double or so (arXiv 1909.085
 
 def after_step(s: Session, progress: Progress, record: Record, seen: Interrupts) -> None:
     """Everything that is due once a step's record exists."""
-    progress.step = int(str(record["step"]))
-    progress.updates = int(str(record["optim/steps"]))
+    progress.step = count(record, "step")
+    progress.updates = count(record, "optim/steps")
     progress.kl_coef = adapted(s.cfg.algo, progress.kl_coef, record)
     last = progress.step == s.total
     due = s.cfg.eval.every and progress.step % s.cfg.eval.every == 0
-    move = None if last else decide(s.cfg.curriculum, [*progress.records, record])
+    metric = s.success.train_metric
+    move = None if last else decide(s.cfg.curriculum, [*progress.records, record], metric)
     if s.held_out and (last or due or move):
         evaluate(s, progress, record, full=last)
     progress.records.append(record)
-    before, own = int(str(progress.records[-2]["drawn"])), list[Record]()
+    before, own = count(progress.records[-2], "drawn"), list[Record]()
     if last or epoch_ends(before, progress.drawn, len(s.train)):
         own = _epoch_records(progress.records)
         record |= epoch_metrics(own, evaluations(progress.records, progress.start_step))
@@ -54,7 +56,7 @@ def after_step(s: Session, progress: Progress, record: Record, seen: Interrupts)
     s.display.step(record)
     if "epoch/samples" in record:
         s.display.epoch(record)
-    if "eval/pass_at_1" in record:
+    if "eval/problems" in record:
         s.display.eval(record)
     if move is not None:
         enter(s, progress, move)
@@ -80,11 +82,11 @@ def adapted(algo: AlgoConfig, coef: float, record: Record) -> float:
 
     coef * (1 + clip(KL / target - 1, -0.2, 0.2) * samples / horizon) (arXiv 1909.08593).
     """
-    seen = record["policy/kl_ref_sequence"]
+    seen = number(record, "policy/kl_ref_sequence")
     if not algo.kl_target or seen is None:
         return coef
-    error = min(0.2, max(-0.2, float(str(seen)) / algo.kl_target - 1.0))
-    return coef * (1.0 + error * int(str(record["batch_samples"])) / KL_HORIZON)
+    error = min(0.2, max(-0.2, seen / algo.kl_target - 1.0))
+    return coef * (1.0 + error * count(record, "batch_samples") / KL_HORIZON)
 
 
 def evaluate(s: Session, progress: Progress, record: Record, full: bool) -> None:
@@ -93,11 +95,11 @@ def evaluate(s: Session, progress: Progress, record: Record, full: bool) -> None
     now = heldout.evaluate(s, progress.step, full)
     progress.end = now
     assert progress.start is not None
-    record |= heldout.metrics(now, progress.start)
+    record |= heldout.metrics(now, progress.start, s.success)
     record["host"] = host_of(record) | {"time/eval_s": time.perf_counter() - began}
-    if record["eval/gain"] is None:
+    gain = number(record, "eval/gain")  # paired, so a probe and a full evaluation compare
+    if gain is None:
         return
-    gain = float(str(record["eval/gain"]))  # paired, so a probe and a full evaluation compare
     if progress.best_score is None or gain > progress.best_score:
         progress.best_score, progress.best_step = gain, progress.step
         progress.evals_since_best = 0
@@ -139,7 +141,7 @@ def judge_boundary(s: Session, progress: Progress) -> None:
 
 def obey(s: Session, progress: Progress, seen: Interrupts) -> None:
     """Commands that were given again by a resume, then new ones, then signals."""
-    due = [e for e in progress.replay if int(str(e["step"])) <= progress.step]
+    due = [e for e in progress.replay if count(e, "step") <= progress.step]
     progress.replay = [e for e in progress.replay if e not in due]
     for command in due:
         act(s, progress, command, seen, new=False)
@@ -180,19 +182,18 @@ def save(s: Session, progress: Progress) -> None:
     if progress.saved_step == progress.step:
         return
     began = time.perf_counter()
-    state = checkpoint.TrainState(
-        step=progress.step,
-        updates=progress.updates,
-        config_hash=config_hash(s.cfg),
-        best_step=progress.best_step,
-        best_score=progress.best_score,
-        evals_since_best=progress.evals_since_best,
-        scaler=s.scaler.state_dict(),
-        kl_coef=progress.kl_coef,
-        spread=progress.spread,
+    state = TrainState(
+        progress.step,
+        progress.updates,
+        config_hash(s.cfg),
+        progress.best_step,
+        progress.best_score,
+        progress.evals_since_best,
+        progress.kl_coef,
+        progress.spread,
     )
     root = s.run.path / "checkpoints"
-    checkpoint.save(root, s.policy, s.optimizer, state)
+    checkpoint.save(root, progress.step, s.learners, state.as_dict())
     progress.saved_step = progress.step
     keep = {progress.best_step} if s.cfg.checkpoint.keep_best else set()
     checkpoint.prune(root, s.cfg.checkpoint.keep_last, keep)
@@ -207,12 +208,12 @@ def finish(s: Session, progress: Progress) -> TrainResult:
         sampling = s.cfg.eval.sampling
         how = f"temperature {sampling.temperature:g}, top-p {sampling.top_p:g}, "
         how += f"{s.cfg.eval.samples} samples a problem, seed {s.cfg.eval.seed}"
-        for line in heldout.table(progress.start, progress.end, how):
+        for line in heldout.table(progress.start, progress.end, how, s.success):
             s.display.note(line)
-        text = heldout.summary(progress.start, progress.end)
+        text = heldout.summary(progress.start, progress.end, s.success)
     else:
-        mean = progress.records[-1].get("reward/mean")
-        text = f"reward {'missing' if mean is None else format(float(str(mean)), '.3f')}"
+        mean = number(progress.records[-1], "reward/mean")
+        text = f"reward {'missing' if mean is None else format(mean, '.3f')}"
     target = s.cfg.target
     if target and code == Exit.OK and not reached(target, progress.records):
         code = Exit.FINDINGS
@@ -225,7 +226,8 @@ def finish(s: Session, progress: Progress) -> TrainResult:
     if code in (Exit.STOPPED, Exit.INTERRUPTED):
         s.display.note(f"resume with: pawl train --resume {s.run.path}")
     s.run.event("end", step=progress.step, exit_code=int(code), text=text)
-    return TrainResult(code, text)
+    saved = dict(s.run.checkpoints())
+    return TrainResult(code, text, s.run.path, tuple(progress.records), saved)
 
 
 def _epoch_records(records: Sequence[Record]) -> list[Record]:

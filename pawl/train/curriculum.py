@@ -11,9 +11,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pawl.config.options import RewardConfig, RunConfig, StageConfig, StagesConfig
+from pawl.config.options import RunConfig, StageConfig
 from pawl.errors import PawlError, PawlErrors
 from pawl.problems.load import ProblemSet
+from pawl.store.read import count, number
 from pawl.train.data import Pool, pool_of
 
 STAGE = "curriculum/stage"
@@ -22,18 +23,19 @@ Records = Sequence[Mapping[str, object]]
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """The step after this one belongs to stage `to`; value: the measured pass share."""
+    """The step after this one belongs to stage `to`; value: the measured success."""
 
     to: int
     value: float
     why: str
 
 
-def decide(stages: Sequence[StageConfig], records: Records) -> Move | None:
+def decide(stages: Sequence[StageConfig], records: Records, metric: str) -> Move | None:
     """What follows the newest record: another stage, or None to stay.
 
-    The newest steps of one stage are one visit; before it is `over` steps long nothing moves, so
-    two moves lie at least that far apart. Steps without a scored sample count as steps only.
+    metric: the success of training steps, by name. The newest steps of one stage are one visit;
+    before it is `over` steps long nothing moves, so two moves lie at least that far apart. Steps
+    without a scored sample count as steps only.
     """
     if not stages or STAGE not in records[-1]:
         return None
@@ -45,29 +47,28 @@ def decide(stages: Sequence[StageConfig], records: Records) -> Move | None:
         visit.append(record)
         if len(visit) == stage.over:
             break
-    passed = [r["verifier/pass_frac"] for r in visit]
-    known = [float(str(x)) for x in passed if x is not None]
+    known = [x for r in visit if (x := number(r, metric)) is not None]
     if len(visit) < stage.over or not known:
         return None
     mean = sum(known) / len(known)
-    seen = f"verifier/pass_frac {mean:.3f} over {stage.over} steps"
+    seen = f"{metric} {mean:.3f} over {stage.over} steps"
     if mean >= stage.advance_at and now + 1 < len(stages):
         return Move(now + 1, mean, f"{seen} >= advance_at {stage.advance_at:g}")
-    if mean < stage.back_at and now > 0:
+    if stage.back_at is not None and mean < stage.back_at and now > 0:
         return Move(now - 1, mean, f"{seen} < back_at {stage.back_at:g}")
     return None
 
 
 def stage_of(record: Mapping[str, object], n: int) -> int:
     """The stage, of n, that a step belonged to; 0 for a run without a curriculum."""
-    return min(int(str(record.get(STAGE, 0))), n - 1)
+    return min(count(record, STAGE) if STAGE in record else 0, n - 1)
 
 
-def stage_after(stages: Sequence[StageConfig], records: Records) -> int:
+def stage_after(stages: Sequence[StageConfig], records: Records, metric: str) -> int:
     """The stage of the step after the newest record."""
     if not stages:
         return 0
-    move = decide(stages, records)
+    move = decide(stages, records, metric)
     return move.to if move else stage_of(records[-1], len(stages))
 
 
@@ -76,18 +77,10 @@ def drawn_by_stage(records: Records, n: int) -> Counter[int]:
     drawn: Counter[int] = Counter()
     before = 0
     for record in records:
-        total = int(str(record["drawn"]))
+        total = count(record, "drawn")
         drawn[stage_of(record, n)] += total - before
         before = total
     return drawn
-
-
-def stage_reward(cfg: RunConfig, stage: int) -> RewardConfig | None:
-    """The reward with the weights of a stage; None where reward.stages hold."""
-    weights = cfg.curriculum[stage].weights if cfg.curriculum else {}
-    if not weights:
-        return None
-    return cfg.reward.model_copy(update={"stages": StagesConfig(**weights)})
 
 
 def pools_of(train: ProblemSet, cfg: RunConfig) -> tuple[Pool, ...]:

@@ -2,7 +2,8 @@
 
 Prompts go to the sets of a mix in turns (`Turns`); each set walks its own permutations, epoch e
 that of (seed, set, e); a step takes the next problems and may cross into the next epoch. A stage of
-a curriculum draws from a pool of its own. Left out: which stage is on (`curriculum.py`).
+a curriculum draws from a pool of its own; and at which temperature it samples. Left out: which
+stage is on (`curriculum.py`).
 """
 
 from __future__ import annotations
@@ -123,3 +124,14 @@ def chosen(problems: Sequence[Problem], n: int, seed: int) -> list[Problem]:
     """The first n (0: all) problems of the seed's permutation; prefixes are nested."""
     order = np.random.Generator(np.random.Philox(key=seed)).permutation(len(problems))
     return [problems[int(i)] for i in (order[:n] if n else order)]
+
+
+def temperature_at(step: int, total: int, start: float, end: float) -> float:
+    """Sampling temperature of step `step` (1 .. total): from `start` linearly to `end` at `total`.
+
+    end = 0 keeps `start`, and so does a run of one step.
+    """
+    if not end or total < 2:
+        return start
+    done = (step - 1) / (total - 1)
+    return start * (1.0 - done) + end * done

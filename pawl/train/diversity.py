@@ -14,7 +14,7 @@ import numpy as np
 from rapidfuzz.distance import Levenshtein
 
 from pawl.problems import ocaml_text, python_text
-from pawl.types import Group, Lang
+from pawl.types import Group
 
 MAX_PAIRS = 64  # of a group whose edit distances are taken; 12 members have 66
 
@@ -32,9 +32,11 @@ def diversity_metrics(groups: Sequence[Group]) -> dict[str, object]:
     }
 
 
-def normalised(text: str, lang: Lang) -> str:
-    """A completion without comments and layout; Python keeps its blocks."""
-    return ocaml_text.normal(text) if lang == "ocaml" else python_text.normal(text)
+def normalised(text: str, lang: str) -> str:
+    """A completion without layout, OCaml and Python without comments; Python keeps its blocks."""
+    if lang in ("ocaml", "python"):
+        return ocaml_text.normal(text) if lang == "ocaml" else python_text.normal(text)
+    return " ".join(text.split())
 
 
 def edit_distance(tokens_G: Sequence[Sequence[int]]) -> float | None:

@@ -1,15 +1,16 @@
 """`pawl eval`: how good a model or a run's checkpoint is on a problem set, with intervals.
 
-Doubles as the base-capability test: beside pass@1 and pass@k it states the share of problems that
-are sometimes solved, which is what a group-relative estimator can learn from. The sampling stands
-beside every figure. Left out: training, and the paired comparison that a run makes by itself.
+Doubles as the base-capability test: beside success (pass@k where tests run, the reward elsewhere)
+it states the share of problems that are sometimes solved, which is what a group-relative estimator
+can learn from. The sampling stands beside every figure. Left out: training, and the paired
+comparison that a run makes by itself.
 """
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from pawl.models.export import run_policy
 from pawl.models.policy import load_policy
 from pawl.models.text import PromptEncoder
 from pawl.problems.load import prepare
-from pawl.rewards.pool import ScorerPool
+from pawl.rewards.grader import Grader, has_tests
 from pawl.rollout.select import make_engine
 from pawl.store.display import Display
 from pawl.store.files import dumps, write_atomic
@@ -29,6 +30,8 @@ from pawl.train.data import chosen
 from pawl.train.evaluate import (
     Interval,
     Outcome,
+    mean_success,
+    outcomes_of,
     pass_at_k,
     run_evaluation,
     sampling_params,
@@ -36,17 +39,24 @@ from pawl.train.evaluate import (
 )
 from pawl.train.rollouts import require_scored
 from pawl.train.session import longest_row
+from pawl.train.success import PASS, Success, success_of
 from pawl.types import Problem
 
 
 @dataclass(frozen=True, slots=True)
 class EvalReport:
-    """What was evaluated, how it was sampled, and every figure with its 95% interval."""
+    """What was evaluated, how it was sampled, and every figure with its 95% interval.
+
+    success: what counts as such. greedy, sampled, by_difficulty, families: its means; pass_at:
+    pass@k, empty where no tests run.
+    """
 
     model: str
     problems: str
     sampling: dict[str, object]
+    success: str
     greedy: Interval | None
+    sampled: Interval | None
     pass_at: dict[int, Interval]
     by_difficulty: dict[str, Interval]
     families: Interval | None
@@ -61,11 +71,14 @@ class EvalReport:
     def text(self) -> str:
         """For a terminal."""
         how = ", ".join(f"{k} {v}" for k, v in self.sampling.items())
+        what = "pass@1" if self.success == PASS else self.success
         lines = [f"{self.model} on {self.problems}", f"sampling: {how}; 95% intervals"]
-        figures = [("pass@1, greedy", self.greedy)]
+        figures = [(f"{what}, greedy", self.greedy)]
+        if self.success != PASS:
+            figures.append((f"{what}, sampled", self.sampled))
         figures += [(f"pass@{k}, sampled", v) for k, v in self.pass_at.items()]
-        figures += [("pass@1, held-out families", self.families)]
-        figures += [(f"pass@1, {level}", v) for level, v in self.by_difficulty.items()]
+        figures += [(f"{what}, held-out families", self.families)]
+        figures += [(f"{what}, {level}", v) for level, v in self.by_difficulty.items()]
         for label, x in figures:
             if x is not None:
                 lines.append(f"  {label:28} {x.value:.3f} [{x.low:.3f}, {x.high:.3f}]  n={x.n}")
@@ -80,19 +93,25 @@ class EvalReport:
 
 
 def evaluate_model(
-    model: str, cfg: RunConfig, split: str, display: Display, pass_rates: Path | None = None
+    model: str,
+    cfg: RunConfig,
+    split: str,
+    display: Display,
+    pass_rates: Path | None = None,
+    function: Callable[..., object] | None = None,
 ) -> EvalReport:
     """Evaluate `model` (bundled, folder, hub name, or a run as in `pawl export`) on cfg's problems.
 
     split: held_out (with held-out families apart) or train. cfg.eval holds problems, samples, seed
     and sampling; 0 problems takes all. pass_rates: a JSONL file to write the problems to, each with
-    its measured `pass_rate`, for `problems.filter`. Raises PawlError for a split without problems.
+    its measured `pass_rate`, for `problems.filter`. function: a callable in place of reward.use.
+    Raises PawlError for a split without problems.
     """
     torch.set_num_threads(cfg.train.threads or os.cpu_count() or 1)
     policy = run_policy(model)
     if policy is None:
         policy = load_policy(cfg.model.model_copy(update={"path": model}), cfg.seed)
-    data = prepare(cfg.problems, cfg.seed)
+    data = prepare(cfg.problems, cfg.seed, tested=has_tests(cfg.reward))
     pool_of = {"held_out": data.held_out, "train": data.train}
     problems = chosen(pool_of[split], cfg.eval.problems, cfg.eval.seed)
     apart = data.held_out_families if split == "held_out" else ()
@@ -106,15 +125,15 @@ def evaluate_model(
     if note:
         display.note(note)
 
-    with ScorerPool(cfg.reward, cfg.sandbox, None, cfg.sandbox.workers) as pool:
+    with Grader(cfg.reward, cfg.sandbox, None, function) as grader:
+        success = success_of(cfg, grader)
 
         def run(part: Sequence[Problem], greedy: bool) -> tuple[list[Outcome], Counter[str]]:
             params = sampling_params(cfg.eval, cfg.rollout, greedy)
-            outcomes, rollouts = run_evaluation(
-                engine, pool, encoder, part, cfg.eval.samples, params, cfg.eval.seed
-            )
+            n, seed = cfg.eval.samples, cfg.eval.seed
+            rollouts = run_evaluation(engine, grader, encoder, part, n, params, seed, cfg.reward)
             require_scored(rollouts.scores_S, cfg.reward.max_missing_frac, model)
-            return outcomes, stages(rollouts)
+            return outcomes_of(rollouts, success), stages(rollouts)
 
         display.phase("greedy")
         greedy, _ = run(problems, True)
@@ -122,42 +141,58 @@ def evaluate_model(
         sampled, ended = run(problems, False)
         others = run(families, False)[0] if families else []
     if pass_rates is not None:
+        if not success.verdicts:
+            what = "pass rates need a reward that runs tests"
+            raise PawlError(what, "--pass-rates", "use reward: code, or leave it out")
         write_pass_rates(pass_rates, [*problems, *families], [*sampled, *others])
-    return _report(model, data.train.name, cfg, greedy, sampled, others, ended)
+    return _report(model, data.train.name, cfg, success, (greedy, sampled, others), ended)
 
 
 def write_pass_rates(path: Path, problems: Sequence[Problem], outcomes: Sequence[Outcome]) -> None:
-    """Write each problem that was scored with its pass rate, in Pawl's own layout."""
-    rates = {o.problem_id: o.rate for o in outcomes if o.n}
-    rows = [asdict(replace(p, pass_rate=rates[p.id], where="")) for p in problems if p.id in rates]
+    """Write each problem that was judged with its pass rate, in Pawl's own layout."""
+    rates = {o.problem_id: o.rate for o in outcomes if o.judged}
+    rows = [row_of(replace(p, pass_rate=rates[p.id])) for p in problems if p.id in rates]
     write_atomic(path, "".join(dumps(row) + "\n" for row in rows))
+
+
+def row_of(problem: Problem) -> dict[str, object]:
+    """A problem as a row that `open_problems` reads back; what it does not state is left out."""
+    row = asdict(problem)
+    code, metadata = row.pop("code"), row.pop("metadata")
+    row.pop("where")
+    row = metadata | row | (code or {})
+    return {name: value for name, value in row.items() if value not in ("", None, (), [])}
 
 
 def _report(
     model: str,
     name: str,
     cfg: RunConfig,
-    greedy: list[Outcome],
-    sampled: list[Outcome],
-    apart: list[Outcome],
+    success: Success,
+    parts: tuple[list[Outcome], list[Outcome], list[Outcome]],
     ended: Counter[str],
 ) -> EvalReport:
+    greedy, sampled, apart = parts
     levels = sorted({o.difficulty for o in sampled if o.difficulty})
-    by_level = {lv: pass_at_k([o for o in sampled if o.difficulty == lv], 1) for lv in levels}
-    ks = [k for k in (1, 2, 4, 8, 16, 32, 64) if k <= cfg.eval.samples]
+    by_level = {
+        lv: mean_success([o for o in sampled if o.difficulty == lv], success) for lv in levels
+    }
+    ks = [k for k in (1, 2, 4, 8, 16, 32, 64) if k <= cfg.eval.samples and success.verdicts]
     at = {k: pass_at_k(sampled, k) for k in ks}
-    known = [o for o in sampled if o.n]
-    mixed = sum(0 < o.passes < o.n for o in known) / len(known) if known else None
+    known = [o for o in sampled if o.judged]
+    mixed = sum(0 < o.passes < o.judged for o in known) / len(known) if known else None
     params = sampling_params(cfg.eval, cfg.rollout, greedy=False)
     sampling: dict[str, object] = {"samples": cfg.eval.samples, "seed": cfg.eval.seed}
     return EvalReport(
         model=model,
         problems=name,
         sampling=sampling | asdict(params),
-        greedy=pass_at_k(greedy, 1),
+        success=success.name,
+        greedy=mean_success(greedy, success),
+        sampled=mean_success(sampled, success),
         pass_at={k: v for k, v in at.items() if v is not None},
         by_difficulty={lv: v for lv, v in by_level.items() if v is not None},
-        families=pass_at_k(apart, 1) if apart else None,
+        families=mean_success(apart, success) if apart else None,
         sometimes_solved=mixed if cfg.eval.samples > 1 else None,
         stages=ended,
         missing=sum(o.missing for o in [*greedy, *sampled, *apart]),

@@ -1,4 +1,4 @@
-"""Evaluation on held-out problems: pass@1, pass@k, intervals, paired gains, failure stages.
+"""Evaluation on held-out problems: success, pass@k, intervals, paired gains, failure stages.
 
 Every figure comes with the sampling that gave it. Samples of an evaluation use their own RNG
 streams (step 0 of eval.seed; training steps start at 1), the same before and after, so that a gain
@@ -13,14 +13,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
-from pawl.config.options import EvalConfig, RolloutConfig
+from pawl.config.options import EvalConfig, RewardConfig, RolloutConfig
 from pawl.models.text import PromptEncoder
-from pawl.rewards.pool import ScorerPool
+from pawl.rewards.grader import Grader
 from pawl.rollout.engine import Engine, SamplingParams
 from pawl.store.samples import stage_of
-from pawl.train.rollouts import Rollouts, collect
+from pawl.train.record import standard_error
+from pawl.train.rollouts import Payment, Rollouts, collect
+from pawl.train.success import Success
 from pawl.types import Problem, Score
 
 EVAL_STEP = 0
@@ -28,19 +29,29 @@ EVAL_STEP = 0
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One problem: passes among the n scored samples, and how many scores are missing."""
+    """One problem. values: success of each scored sample that has it; rewards: their totals.
+
+    passes: of the `judged` scored samples on which tests were run; missing: scores that are.
+    """
 
     problem_id: str
     difficulty: str
     family: str
+    values: tuple[float, ...]
+    rewards: tuple[float, ...]
     passes: int
-    n: int
+    judged: int
     missing: int
 
     @property
+    def success(self) -> float:
+        """Mean success; call it only where there are values."""
+        return math.fsum(self.values) / len(self.values)
+
+    @property
     def rate(self) -> float:
-        """Share of scored samples that pass; call it only when n > 0."""
-        return self.passes / self.n
+        """Share of judged samples that pass; call it only where there are some."""
+        return self.passes / self.judged
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,42 +80,62 @@ def sampling_params(cfg: EvalConfig, rollout: RolloutConfig, greedy: bool) -> Sa
 
 def run_evaluation(
     engine: Engine,
-    pool: ScorerPool,
+    grader: Grader,
     encoder: PromptEncoder,
     problems: Sequence[Problem],
     samples: int,
     params: SamplingParams,
     seed: int,
-) -> tuple[list[Outcome], Rollouts]:
-    """Sample and score `samples` completions of each problem; greedy takes one."""
+    reward: RewardConfig,
+) -> Rollouts:
+    """Sample, measure and pay `samples` completions of each problem; greedy takes one."""
     n = 1 if params.temperature == 0 else samples
-    drawn = [(p, 0) for p in problems]
-    rollouts = collect(engine, pool, encoder, drawn, n, params, seed, EVAL_STEP)
-    outcomes = [outcome(p, rollouts.scores_S[i * n : (i + 1) * n]) for i, p in enumerate(problems)]
-    return outcomes, rollouts
+    drawn, payment = [(p, 0) for p in problems], Payment(reward)
+    return collect(engine, grader, encoder, drawn, n, params, seed, EVAL_STEP, payment)
 
 
-def outcome(problem: Problem, scores: Sequence[Score]) -> Outcome:
-    """Count one problem's passes; missing scores are left out of n."""
-    known = [s for s in scores if s.status == "scored"]
+def outcomes_of(rollouts: Rollouts, success: Success) -> list[Outcome]:
+    """One outcome for each group, in order."""
+    found, at = [], 0
+    for group in rollouts.groups:
+        n = len(group.samples)
+        found.append(outcome(group.problem, rollouts.scores_S[at : at + n], success))
+        at += n
+    return found
+
+
+def outcome(problem: Problem, scores: Sequence[Score], success: Success) -> Outcome:
+    """Count one problem's samples; missing scores stand in no figure."""
+    known = [s for s in scores if s.total is not None]
+    judged = [s for s in known if s.verdict is not None]
+    values = [success.of(s) for s in known]
     return Outcome(
         problem.id,
         problem.difficulty,
         problem.family,
-        sum(s.passed for s in known),
-        len(known),
+        tuple(v for v in values if v is not None),
+        tuple(s.total for s in known if s.total is not None),
+        sum(s.passed for s in judged),
+        len(judged),
         len(scores) - len(known),
     )
 
 
 def pass_at_k(outcomes: Sequence[Outcome], k: int) -> Interval | None:
-    """Unbiased pass@k, mean over problems with at least k scored samples, with its 95% interval.
+    """Unbiased pass@k, mean over problems with at least k judged samples, with its 95% interval.
 
     1 - C(n - c, k) / C(n, k) for each problem (arXiv 2107.03374, equation 1); the interval is
-    Student's t over problems, cut to [0, 1]. None when no problem has k scored samples.
+    Student's t over problems, cut to [0, 1]. None when no problem has k judged samples.
     """
-    values = [1.0 - math.comb(o.n - o.passes, k) / math.comb(o.n, k) for o in outcomes if o.n >= k]
+    many = [o for o in outcomes if o.judged >= k]
+    values = [1.0 - math.comb(o.judged - o.passes, k) / math.comb(o.judged, k) for o in many]
     return mean_interval(values, 0.0, 1.0) if values else None
+
+
+def mean_success(outcomes: Sequence[Outcome], success: Success) -> Interval | None:
+    """Mean success over problems with its 95% interval; None when nothing was scored."""
+    values = [o.success for o in outcomes if o.values]
+    return mean_interval(values, success.low, success.high) if values else None
 
 
 def mean_interval(values: Sequence[float], low: float, high: float) -> Interval:
@@ -113,20 +144,21 @@ def mean_interval(values: Sequence[float], low: float, high: float) -> Interval:
     mean = float(np.mean(values))
     if n < 2:
         return Interval(mean, low, high, n)
-    half = float(stats.t.ppf(0.975, n - 1)) * standard_error(values)
+    from scipy.special import stdtrit  # scipy.stats takes a second to import for the same number
+
+    half = float(stdtrit(n - 1, 0.975)) * standard_error(values)
     return Interval(mean, max(low, mean - half), min(high, mean + half), n)
 
 
-def standard_error(values: Sequence[float]) -> float:
-    """Standard deviation (n - 1) / sqrt(n); 0 for one value."""
-    return float(np.std(values, ddof=1) / math.sqrt(len(values))) if len(values) > 1 else 0.0
-
-
-def paired_gain(before: Sequence[Outcome], after: Sequence[Outcome]) -> Interval | None:
-    """Mean gain in pass rate over the problems scored both times, with its paired 95% interval."""
-    start = {o.problem_id: o for o in before if o.n}
-    gains = [o.rate - start[o.problem_id].rate for o in after if o.n and o.problem_id in start]
-    return mean_interval(gains, -1.0, 1.0) if gains else None
+def paired_gain(
+    before: Sequence[Outcome], after: Sequence[Outcome], success: Success
+) -> Interval | None:
+    """Mean gain in success over the problems scored both times, with its paired 95% interval."""
+    start = {o.problem_id: o for o in before if o.values}
+    pairs = [(start[o.problem_id], o) for o in after if o.values and o.problem_id in start]
+    gains = [b.success - a.success for a, b in pairs]
+    width = success.high - success.low
+    return mean_interval(gains, -width, width) if gains else None
 
 
 def stages(rollouts: Rollouts) -> Counter[str]:
@@ -142,18 +174,34 @@ def stage(score: Score, finish: str) -> str:
     return stage_of(score.status, score.verdict, score.reason, finish)
 
 
-def eval_metrics(outcomes: Sequence[Outcome], start: Sequence[Outcome]) -> dict[str, float | None]:
-    """The eval/* entries of a step record; None where nothing was scored."""
-    rates = [o.rate for o in outcomes if o.n]
-    gain = paired_gain(start, outcomes)
-    scored = sum(o.n for o in outcomes)
+def eval_metrics(
+    outcomes: Sequence[Outcome], start: Sequence[Outcome], success: Success
+) -> dict[str, float | None]:
+    """The eval/* entries of a step record; None where nothing was scored, pass@1 with tests."""
+    values = [o.success for o in outcomes if o.values]
+    rates = [o.rate for o in outcomes if o.judged]
+    rewards = [math.fsum(o.rewards) / len(o.rewards) for o in outcomes if o.rewards]
+    gain = paired_gain(start, outcomes, success)
+    scored = sum(len(o.rewards) for o in outcomes)
     lost = sum(o.missing for o in outcomes)
-    return {
-        "eval/pass_at_1": float(np.mean(rates)) if rates else None,
-        "eval/pass_at_1_se": standard_error(rates) if rates else None,
+    found: dict[str, float | None] = {}
+    if success.verdicts:
+        found["eval/pass_at_1"] = float(np.mean(rates)) if rates else None
+        found["eval/pass_at_1_se"] = standard_error(rates) if rates else None
+    found |= {
+        "eval/success": float(np.mean(values)) if values else None,
+        "eval/success_se": standard_error(values) if values else None,
+        "eval/reward_mean": float(np.mean(rewards)) if rewards else None,
+        "eval/reward_mean_se": standard_error(rewards) if rewards else None,
         "eval/gain": gain.value if gain else None,
-        "eval/gain_low": gain.low if gain else None,
-        "eval/gain_high": gain.high if gain else None,
+        "eval/gain_low": _finite(gain.low) if gain else None,
+        "eval/gain_high": _finite(gain.high) if gain else None,
         "eval/missing_frac": lost / max(1, scored + lost),
         "eval/problems": len(outcomes),
     }
+    return found
+
+
+def _finite(value: float) -> float | None:
+    """An end of an interval, None where nothing bounds it."""
+    return value if math.isfinite(value) else None

@@ -20,9 +20,10 @@ from pawl.models import checkpoint
 from pawl.store.files import dumps, read_lines, write_atomic, write_error
 from pawl.store.manifest import config_hash, never_began
 from pawl.store.parent import Origin, Parent, changes, parent_of
-from pawl.store.read import Row, find_run, places_of, read_events, read_run, saved_config
+from pawl.store.read import Row, count, find_run, places_of, read_events, read_run, saved_config
 from pawl.store.run import RunFolder
 from pawl.train.control import patched
+from pawl.train.progress import TrainState
 from pawl.train.session import Session
 from pawl.types import Problem
 
@@ -52,7 +53,7 @@ def open_fork(source: str, overrides: Sequence[str]) -> tuple[RunFolder, dict[st
     optim = before.optim  # with what was patched while the parent ran, up to this step
     for event in read_events(folder):
         if event["kind"] == "command" and event.get("outcome") == "done" and "set" in event:
-            if int(str(event["step"])) <= step:
+            if count(event, "step") <= step:
                 optim = patched(optim, event)
     cfg, places = continued(
         before.model_copy(update={"optim": optim}), places_of(folder), overrides
@@ -64,7 +65,8 @@ def open_fork(source: str, overrides: Sequence[str]) -> tuple[RunFolder, dict[st
     parent = Parent(str(folder), step, config_hash(saved), changed)
     if any(path.startswith(SIZES) for path in changed):
         counters = ("step", "samples", "drawn", "optim/steps")
-        parent = replace(parent, origin=Origin(*(int(str(record.get(c) or 0)) for c in counters)))
+        done = (count(record, c) if record.get(c) else 0 for c in counters)
+        parent = replace(parent, origin=Origin(*done))
     elif above is not None:
         parent = replace(parent, origin=above.origin)
     return RunFolder.create(cfg, places, parent), places
@@ -149,12 +151,12 @@ def take_over(s: Session) -> None:
         state |= {"best_step": parent.step, "best_score": 0.0, "evals_since_best": 0}
     copy_records(home, s.run.path, parent.step, bool(anew))
     source, root = home / "checkpoints", s.run.checkpoints_dir
-    best = checkpoint.read_state(source / checkpoint.folder_name(parent.step))["state"]
-    assert isinstance(best, dict)
-    kept = source / checkpoint.folder_name(int(best["best_step"]))
-    if not anew and best["best_step"] < parent.step and kept.is_dir():
+    place = source / checkpoint.folder_name(parent.step)
+    best = TrainState.read(checkpoint.state_of(place), str(place)).best_step
+    kept = source / checkpoint.folder_name(best)
+    if not anew and best < parent.step and kept.is_dir():
         checkpoint.adopt(kept, root, state)
-    checkpoint.adopt(source / checkpoint.folder_name(parent.step), root, state)
+    checkpoint.adopt(place, root, state)
     text = f"forked from {parent.name}"
     if anew:
         text += f"; held-out gains count from step {parent.step}: {', '.join(anew)} changed"
@@ -208,7 +210,7 @@ def copy_records(home: Path, run: Path, step: int, anew: bool) -> None:
                 shutil.copyfile(path, run / "samples" / path.name)
     except OSError as e:
         raise write_error(e, run / "samples") from e
-    records = [r for r in read_lines(home / "steps.jsonl") if int(str(r["step"])) <= step]
+    records = [r for r in read_lines(home / "steps.jsonl") if count(r, "step") <= step]
     if anew:
         records[-1] = {k: v for k, v in records[-1].items() if not k.startswith("eval/")}
     write_atomic(run / "steps.jsonl", "".join(dumps(r) + "\n" for r in records))

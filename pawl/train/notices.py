@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from torch import Tensor
-
 from pawl.config.options import AlgoConfig, RunConfig
+from pawl.store.read import number
+from pawl.train.batch import Selection
 from pawl.train.record import Record
 from pawl.train.session import Session
 
@@ -30,18 +30,14 @@ class Notice:
     facts: dict[str, object] = field(default_factory=dict)
 
 
-def filter_metrics(rule: str, known_UG: Tensor, kept_UG: Tensor) -> Record:
-    """filter/* of one step, and the groups that the update saw; nothing without a filter.
-
-    U groups of the batch, G members; the two masks as `pawl.algo.shaping.kept` takes and gives.
-    """
+def filter_metrics(rule: str, selection: Selection) -> Record:
+    """filter/* of one step; nothing without a filter."""
     if not rule:
         return {}
-    known, left = int(known_UG.sum()), int(kept_UG.sum())
+    left, scored = int(selection.trained_PG.sum()), selection.scored
     return {
-        "group/trained": int(kept_UG.any(1).sum()),
-        "filter/kept_frac": left / known if known else None,
-        "filter/emptied": int(known > 0 and not left),
+        "filter/kept_frac": left / scored if scored else None,
+        "filter/emptied": int(scored > 0 and not left),
     }
 
 
@@ -112,8 +108,8 @@ def cancels(name: str, records: Sequence[Record]) -> bool:
         return False
     if any(r.get(f"between/{name}") for r in recent):
         return True
-    means = [float(str(r[f"component/{name}"])) for r in recent]
-    return max(means) - min(means) > 1e-9  # more than the rounding of a mean
+    means = [x for r in recent if (x := number(r, f"component/{name}")) is not None]
+    return bool(means) and max(means) - min(means) > 1e-9  # more than the rounding of a mean
 
 
 def emptied_steps(algo: AlgoConfig, records: Sequence[Record]) -> Record:

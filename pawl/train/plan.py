@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass
 from pawl.config.options import RunConfig
 from pawl.models.memory import Memory, estimated_memory
 from pawl.models.optim import warmup_steps
-from pawl.models.policy import Policy, trainable
+from pawl.models.policy import Policy
+from pawl.store.read import count
 from pawl.train.record import Record
 from pawl.train.session import Session
 
@@ -106,7 +107,7 @@ def evaluated(cfg: RunConfig, steps: int, held_out: int, families: int) -> int:
 
 def checkpoint_bytes(policy: Policy) -> int:
     """Size of one checkpoint: trained weights, and two moments for each, in fp32."""
-    return 3 * sum(p.numel() * p.element_size() for _, p in trainable(policy))
+    return 3 * sum(p.numel() * p.element_size() for _, p in policy.trainable())
 
 
 def estimate(made: Plan, record: Record, sample_bytes: int, price: float | None) -> Estimate:
@@ -115,7 +116,7 @@ def estimate(made: Plan, record: Record, sample_bytes: int, price: float | None)
     assert isinstance(host, dict)
     step_s = float(host["time/step_s"])
     scored_s = float(host["time/generate_s"]) + float(host["time/score_wait_s"])
-    each = int(str(record["batch_samples"]))
+    each = count(record, "batch_samples")
     eval_s = scored_s / each * made.evaluated
     seconds = made.steps * step_s + eval_s
     rows = sample_bytes / each * (made.steps * each + made.evaluated)

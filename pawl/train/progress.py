@@ -7,26 +7,61 @@ or the machine but what says so. Left out: what is done with it (`boundary.py`).
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
 
 from pawl.algo.shaping import Spread
 from pawl.config.options import OptimConfig
-from pawl.errors import Exit
+from pawl.errors import Exit, PawlError
+from pawl.store.read import count
 from pawl.train.heldout import HeldOut
 from pawl.train.host import STEPS
 from pawl.train.record import Record
-from pawl.train.rollouts import Batch
+from pawl.train.rollouts import Drawn
 from pawl.train.rules import Verdict
 
 
 @dataclass(frozen=True, slots=True)
 class TrainResult:
-    """How a run ended: the exit code and the last line to print."""
+    """How a run ended: the exit code, the last line to print, the run folder.
+
+    records: the step records, in order; checkpoints: folders by step.
+    """
 
     exit_code: Exit
     summary: str
+    path: Path
+    records: Sequence[Record] = ()
+    checkpoints: Mapping[int, Path] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainState:
+    """What a checkpoint holds beside its learners; all but the records of the run folder."""
+
+    step: int
+    updates: int
+    config_hash: str
+    best_step: int
+    best_score: float | None
+    evals_since_best: int
+    kl_coef: float
+    spread: Spread = Spread()
+
+    def as_dict(self) -> dict[str, object]:
+        """JSON values that `read` takes."""
+        return asdict(self)
+
+    @classmethod
+    def read(cls, state: Mapping[str, object], place: str) -> TrainState:
+        """The state of a checkpoint; raises PawlError when it does not fit."""
+        try:
+            return TypeAdapter(cls).validate_python(dict(state))
+        except ValidationError as e:
+            raise PawlError(f"state.json does not fit: {e.errors()[0]['msg']}", place) from e
 
 
 @dataclass(slots=True)
@@ -69,25 +104,13 @@ class Progress:
         """Prompts drawn so far, repeats counted."""
         return self.drawn_in.total()
 
-    def counters(self, step: int, batch: Batch, n_train: int) -> Record:
-        """The running totals of a step record."""
-        samples = batch.rollouts.samples_S
-        batch_tokens = sum(len(s.tokens) for s in samples)
+    def note(self, drawn: Drawn) -> None:
+        """Count what a step drew and sampled."""
+        samples = drawn.rollouts.samples_S
         self.samples += len(samples)
-        self.tokens += batch_tokens
-        self.drawn_in[self.stage] += batch.drawn
-        self.seen.update(batch.places)
-        return {
-            "step": step,
-            "epoch": self.drawn / n_train,
-            "samples": self.samples,
-            "tokens": self.tokens,
-            "drawn": self.drawn,
-            "prompts_seen": len(self.seen),
-            "group/trained": len(batch.used),
-            "batch_samples": len(samples),
-            "batch_tokens": batch_tokens,
-        }
+        self.tokens += sum(len(s.tokens) for s in samples)
+        self.drawn_in[self.stage] += len(drawn.places)
+        self.seen.update(drawn.places)
 
 
 def host_of(record: Record) -> Record:
@@ -99,5 +122,5 @@ def host_of(record: Record) -> Record:
 
 def evaluations(records: Sequence[Record], first: int) -> list[Record]:
     """The records with a held-out figure, from step `first` on."""
-    later = [r for r in records if int(str(r["step"])) >= first]
-    return [r for r in later if r.get("eval/pass_at_1") is not None]
+    later = [r for r in records if count(r, "step") >= first]
+    return [r for r in later if r.get("eval/problems") is not None]

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pawl.train.evaluate import standard_error
+from pawl.rewards.pay import COMPONENTS
+from pawl.store.read import count, number
+from pawl.train.logprob_pass import BatchLogprobs
 from pawl.train.rollouts import Rollouts
-from pawl.train.scoring import Scored
 from pawl.train.update import UpdateStats
 from pawl.types import Group, Sample, Score
 
@@ -35,8 +36,8 @@ UPDATE = (
     "optim/update_ratio",
     "optim/unchanged_frac",
 )
+
 LIMITS = ("timeout", "memory", "output")
-COMPONENTS = ("end_marker", "types", "compile", "tests", "penalty")
 
 
 def reward_metrics(scores_S: Sequence[Score], group_size: int) -> Record:
@@ -48,7 +49,8 @@ def reward_metrics(scores_S: Sequence[Score], group_size: int) -> Record:
     means = [float(np.mean(t)) for t in totals]
     bests = [max(t) for t in totals]
     everything = [x for t in totals for x in t]
-    passes = [[s.passed for s in g if s.status == "scored"] for g in groups]
+    judged = judged_in(scores_S)
+    passes = [[s.passed for s in judged_in(g)] for g in groups]
     passes = [p for p in passes if p]
     ties = [tie(g) for g in groups if any(s.total is not None for s in g)]
     record: Record = {
@@ -67,10 +69,10 @@ def reward_metrics(scores_S: Sequence[Score], group_size: int) -> Record:
         "group/all_wrong_frac": _mean([not any(p) for p in passes]),
         "group/all_right_frac": _mean([all(p) for p in passes]),
         "group/mixed_frac": _mean([any(p) and not all(p) for p in passes]),
-        "verifier/pass_frac": _mean([s.passed for s in known]),
-        "verifier/compile_frac": _mean([s.verdict != "compile" for s in known]),
-        "verifier/exception_frac": _mean([s.verdict == "exception" for s in known]),
-        "verifier/limit_frac": _mean([s.verdict in LIMITS for s in known]),
+        "verifier/pass_frac": _mean([s.passed for s in judged]),
+        "verifier/compile_frac": _mean([s.verdict != "compile" for s in judged]),
+        "verifier/exception_frac": _mean([s.verdict == "exception" for s in judged]),
+        "verifier/limit_frac": _mean([s.verdict in LIMITS for s in judged]),
         "verifier/missing_frac": 1.0 - len(known) / len(scores_S),
     }
     for name in sorted({n for s in known for n in s.components}):
@@ -83,6 +85,11 @@ def reward_metrics(scores_S: Sequence[Score], group_size: int) -> Record:
         if group == "component":
             record |= _within_and_between(name, values)
     return record
+
+
+def judged_in(scores: Sequence[Score]) -> list[Score]:
+    """The scored ones on which tests were run."""
+    return [s for s in scores if s.total is not None and s.verdict is not None]
 
 
 def _within_and_between(name: str, groups: Sequence[Sequence[float]]) -> Record:
@@ -113,7 +120,7 @@ def mix_metrics(scores_S: Sequence[Score], sets_P: Sequence[str], sets: Sequence
         known = [s for i in places for s in scores_S[i * g : (i + 1) * g] if s.total is not None]
         record[f"mix_share/{name}"] = len(places) / len(sets_P)
         record[f"mix_reward/{name}"] = _mean([s.total for s in known if s.total is not None])
-        record[f"mix_pass/{name}"] = _mean([s.passed for s in known])
+        record[f"mix_pass/{name}"] = _mean([s.passed for s in known if s.verdict is not None])
     return record
 
 
@@ -156,21 +163,23 @@ def prompt_metrics(groups: Sequence[Group], eos_ids: Sequence[int]) -> Record:
     }
 
 
-def update_metrics(scored: Scored, stats: UpdateStats, kl_coef: float, samples: int) -> Record:
+def update_metrics(
+    logprobs: BatchLogprobs, stats: UpdateStats, kl_coef: float, samples: int
+) -> Record:
     """policy/*, loss/* and optim/grad_norm of one step; None for a step without an update."""
-    tokens = scored.tokens
+    tokens = logprobs.tokens
     if not tokens or stats.moved is None:
         return {name: kl_coef if name == "policy/kl_coef" else None for name in UPDATE}
     values = (
-        scored.entropy / tokens,
-        None if scored.kl_ref is None else scored.kl_ref / tokens,
-        None if scored.kl_seq is None else scored.kl_seq / samples,
+        logprobs.entropy / tokens,
+        None if logprobs.kl_ref is None else logprobs.kl_ref / tokens,
+        None if logprobs.kl_seq is None else logprobs.kl_seq / samples,
         kl_coef,
         stats.k3_old,
         stats.ratio / max(1, stats.passed),
         stats.ratio_max,
-        scored.sampler_diff / tokens,
-        scored.sampler_diff_max,
+        logprobs.sampler_diff / tokens,
+        logprobs.sampler_diff_max,
         stats.clipped / max(1, stats.passed),
         stats.loss,
         _mean(stats.grad_norms),
@@ -184,16 +193,16 @@ def update_metrics(scored: Scored, stats: UpdateStats, kl_coef: float, samples: 
 def epoch_metrics(records: Sequence[Record], evals: Sequence[Record]) -> Record:
     """epoch/* over the step records of one epoch.
 
-    evals: every record with eval/pass_at_1 up to now; the gain is the newest one's against the
-    newest from before the epoch, None when there are not two.
+    evals: every record with a held-out figure up to now; the gain is the newest one's success
+    against the newest from before the epoch, None when there are not two.
     """
-    samples = sum(int(str(r["batch_samples"])) for r in records)
-    first = int(str(records[0]["step"]))
-    before = [r for r in evals if int(str(r["step"])) < first]
-    inside = [r for r in evals if int(str(r["step"])) >= first]
+    samples = sum(count(r, "batch_samples") for r in records)
+    first = count(records[0], "step")
+    before = [r for r in evals if count(r, "step") < first]
+    inside = [r for r in evals if count(r, "step") >= first]
     gain = None
     if before and inside:
-        gain = _float(inside[-1], "eval/pass_at_1") - _float(before[-1], "eval/pass_at_1")
+        gain = _float(inside[-1], "eval/success") - _float(before[-1], "eval/success")
     return {
         "epoch/reward_mean": _column_mean(records, "reward/mean"),
         "epoch/reward_mean_se": _combined_se(records, "reward/mean_se"),
@@ -201,7 +210,7 @@ def epoch_metrics(records: Sequence[Record], evals: Sequence[Record]) -> Record:
         "epoch/best_of_n_se": _combined_se(records, "reward/best_of_n_se"),
         "epoch/loss": _column_mean(records, "loss/total"),
         "epoch/samples": samples,
-        "epoch/tokens": sum(int(str(r["batch_tokens"])) for r in records),
+        "epoch/tokens": sum(count(r, "batch_tokens") for r in records),
         "epoch/gain_per_1000_samples": None if gain is None else gain / samples * 1000,
     }
 
@@ -216,8 +225,8 @@ def sample_rows(
 ) -> list[Record]:
     """One row for each completion, in (group, member) order; nothing is left out.
 
-    advantages, rewards: as trained on; None in evaluations. trainer_logps: sums of the scoring
-    pass's log-probs, None where a sample was not scored.
+    advantages, rewards: as trained on; None in evaluations. trainer_logps: sums of the log-prob
+    pass, None where a sample was not in it.
     """
     rows: list[Record] = []
     for i, (sample, score) in enumerate(zip(rollouts.samples_S, rollouts.scores_S, strict=True)):
@@ -272,12 +281,19 @@ def score_row(score: Score) -> Record:
     return row | ({"paid_by": score.paid_by} if score.paid_by else {})
 
 
+def standard_error(values: Sequence[float]) -> float:
+    """Standard deviation (n - 1) / sqrt(n); 0 for one value."""
+    return float(np.std(values, ddof=1) / math.sqrt(len(values))) if len(values) > 1 else 0.0
+
+
 def _mean(values: Sequence[float]) -> float | None:
     return float(np.mean(values)) if len(values) else None
 
 
 def _float(record: Record, name: str) -> float:
-    return float(str(record[name]))
+    value = number(record, name)
+    assert value is not None, f"{name} is missing"
+    return value
 
 
 def _column_mean(records: Sequence[Record], name: str) -> float | None:

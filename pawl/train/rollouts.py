@@ -1,4 +1,4 @@
-"""Sample and score at the same time: completions are judged while others are still being written.
+"""Sample and measure at the same time: completions are judged while others are being written.
 
 `collect` serves training and evaluation alike. The order of results is (group, member), whatever
 order samples and scores arrived in. Left out: what to do with missing scores (the callers decide).
@@ -9,19 +9,28 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Hashable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from pawl.config.options import RewardConfig
 from pawl.errors import Exit, PawlError
 from pawl.models.text import PromptEncoder
-from pawl.rewards.compose import repay
+from pawl.rewards.grader import stage_reward
+from pawl.rewards.pay import Row, pay
 from pawl.rollout.engine import Engine, SamplingParams
 from pawl.rollout.sampling import require_kept
-from pawl.train.curriculum import stage_reward
 from pawl.train.data import draw
 from pawl.train.session import Session
 from pawl.types import Completion, Group, Problem, Prompt, Sample, Score
+
+
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """By what a batch is paid: a reward, with the weights of the curriculum's stage `stage`."""
+
+    reward: RewardConfig
+    stage: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,53 +48,65 @@ class Rollouts:
         return tuple(s for g in self.groups for s in g.samples)
 
 
-class Scoring(Protocol):
-    """Where completions are scored: the scorer pool, or what stands before it."""
+class Measuring(Protocol):
+    """Where completions are measured: the grader, or what stands before it."""
 
-    def submit(self, key: tuple[int, int], problem: Problem, completion: Completion) -> None:
-        """Queue one completion; the key is its group and member."""
+    def submit(
+        self,
+        group: Hashable,
+        member: int,
+        size: int,
+        problem: Problem,
+        completion: Completion | None,
+        reason: str = "",
+    ) -> None:
+        """Queue one member of a group of `size`; None for one that the engine lost."""
         ...
 
-    def poll(self, timeout: float | None = 0.0) -> list[tuple[Hashable, Score]]:
-        """Scores that are ready."""
+    def poll(self, timeout: float | None = 0.0) -> list[tuple[Hashable, list[Row]]]:
+        """The groups that are measured whole by now."""
         ...
 
 
 def collect(
     engine: Engine,
-    pool: Scoring,
+    grader: Measuring,
     encoder: PromptEncoder,
     drawn: Sequence[tuple[Problem, int]],
     group_size: int,
     params: SamplingParams,
     seed: int,
     step: int,
+    payment: Payment,
 ) -> Rollouts:
-    """Generate `group_size` completions of each drawn (problem, stream) and score them all."""
+    """Generate `group_size` completions of each drawn (problem, stream), measure and pay them."""
     prompts = [
         Prompt(problem.id, i, encoder.encode(problem), stream)
         for i, (problem, stream) in enumerate(drawn)
     ]
     began = time.perf_counter()
     samples: dict[tuple[int, int], Sample] = {}
-    scores: dict[Hashable, Score] = {}
-    for sample in engine.generate(prompts, group_size, params, seed, step):
-        require_kept(sample, params)
-        key = (sample.group, sample.member)
-        samples[key] = sample
-        pool.submit(key, drawn[sample.group][0], completion_of(sample))
-        scores.update(pool.poll(0.0))
+    rows: dict[Hashable, list[Row]] = {}
+    with closing(engine.generate(prompts, group_size, params, seed, step)) as generating:
+        for sample in generating:
+            require_kept(sample, params)
+            samples[sample.group, sample.member] = sample
+            problem, lost = drawn[sample.group][0], sample.finish == "error"
+            completion = None if lost else completion_of(sample)
+            place = (sample.group, sample.member, group_size)
+            grader.submit(*place, problem, completion, f"the engine failed: {sample.error}")
+            rows.update(grader.poll(0.0))
     generated = time.perf_counter()
-    while len(scores) < len(samples):
-        scores.update(pool.poll(1.0))
+    while len(rows) < len(drawn):
+        rows.update(grader.poll(1.0))
     done = time.perf_counter()
-    members = range(group_size)
-    groups = tuple(
-        Group(drawn[i][0], prompts[i], tuple(samples[i, m] for m in members))
-        for i in range(len(drawn))
-    )
-    scores_S = tuple(scores[i, m] for i in range(len(drawn)) for m in members)
-    return Rollouts(groups, scores_S, generated - began, done - generated)
+    groups, scores = list[Group](), list[Score]()
+    for i, (problem, _) in enumerate(drawn):
+        members = tuple(samples[i, m] for m in range(group_size))
+        groups.append(Group(problem, prompts[i], members))
+        completions = [completion_of(sample) for sample in members]
+        scores += pay(problem, completions, rows[i], payment.reward, payment.stage)
+    return Rollouts(tuple(groups), tuple(scores), generated - began, done - generated)
 
 
 def completion_of(sample: Sample) -> Completion:
@@ -94,57 +115,45 @@ def completion_of(sample: Sample) -> Completion:
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
-    """Rollouts of a step; used: places of the groups to train on; places: each group's problem.
-
-    The latter are places in the training set, in batch order, repeats included.
+class Drawn:
+    """Rollouts of a step; places: of each group's problem in the training set, in batch order,
+    repeats included.
     """
 
     rollouts: Rollouts
-    used: tuple[int, ...]
     places: tuple[int, ...]
 
-    @property
-    def drawn(self) -> int:
-        """Prompts drawn for the step."""
-        return len(self.places)
 
+def gather(s: Session, stage: int, first: int, step: int, temperature: float) -> Drawn:
+    """The samples of step `step`, drawn after `first` earlier prompts of the stage.
 
-def gather(s: Session, stage: int, first: int, step: int, temperature: float) -> Batch:
-    """The batch of step `step`, drawn after `first` earlier prompts of the stage.
-
-    algo.zero_signal: "keep" trains on every group, "skip" on those whose known rewards differ,
-    "refill" draws whole batches anew until P such groups are there, at most algo.refill_max times
-    (dynamic sampling, arXiv 2503.14476, section 3.2). All that was sampled is kept in the run.
+    algo.zero_signal = refill draws whole batches anew until P groups have rewards that differ, at
+    most algo.refill_max times (dynamic sampling, arXiv 2503.14476, section 3.2). All that was
+    sampled is kept in the run.
     """
     p, g, algo = s.cfg.rollout.prompts, s.cfg.rollout.group_size, s.cfg.algo
     rounds = 1 + (algo.refill_max if algo.zero_signal == "refill" else 0)
-    whole, used, places = Rollouts((), (), 0.0, 0.0), list[int](), list[int]()
-    params, paying = replace(s.params, temperature=temperature), stage_reward(s.cfg, stage)
+    whole, places, found = Rollouts((), (), 0.0, 0.0), list[int](), 0
+    params, payment = replace(s.params, temperature=temperature), payment_of(s, stage)
     for i in range(rounds):
         new = draw(first, p * (i + 1), s.pools[stage], s.cfg.seed)[p * i :]
         drawn = [(s.train[index], stream) for index, stream in new]
-        part = collect(s.engine, s.pool, s.encoder, drawn, g, params, s.cfg.seed, step)
+        part = collect(s.engine, s.grader, s.encoder, drawn, g, params, s.cfg.seed, step, payment)
         require_scored(part.scores_S, s.cfg.reward.max_missing_frac, str(s.run.path))
-        if paying is not None:
-            part = repaid(part, paying, s.cfg.curriculum[stage].name)
         places += [index for index, _ in new]
-        keep = algo.zero_signal == "keep"
-        used += [p * i + k for k in range(p) if keep or has_signal(part.scores_S[k * g :][:g])]
+        found += sum(has_signal(part.scores_S[k * g :][:g]) for k in range(p))
         whole = joined(whole, part)
-        if len(used) >= p:
+        if found >= p:
             break
-    return Batch(whole, tuple(used[:p]), tuple(places))
+    return Drawn(whole, tuple(places))
 
 
-def repaid(rollouts: Rollouts, cfg: RewardConfig, name: str) -> Rollouts:
-    """The same rollouts with totals by the weights of a curriculum's stage."""
-    members = [(group.problem, sample) for group in rollouts.groups for sample in group.samples]
-    scores_S = tuple(
-        repay(score, problem, completion_of(sample), cfg, name)
-        for (problem, sample), score in zip(members, rollouts.scores_S, strict=True)
-    )
-    return replace(rollouts, scores_S=scores_S)
+def payment_of(s: Session, stage: int) -> Payment:
+    """What a stage of the curriculum pays by; held-out evaluation knows no stages."""
+    reward = stage_reward(s.cfg, stage)
+    if reward is None:
+        return Payment(s.cfg.reward)
+    return Payment(reward, s.cfg.curriculum[stage].name)
 
 
 def has_signal(scores_G: Sequence[Score]) -> bool:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pawl.config.options import RuleConfig, TargetConfig
 from pawl.errors import PawlError
 from pawl.metrics import CATALOGUE
+from pawl.store.read import count, number
 
 _COMPARE: dict[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
@@ -36,8 +37,10 @@ class Verdict:
     text: str
 
 
-def check_names(rules: Sequence[RuleConfig], target: TargetConfig | None) -> None:
-    """Raise PawlError for a metric that no run records."""
+def check_names(
+    rules: Sequence[RuleConfig], target: TargetConfig | None, tested: bool = True
+) -> None:
+    """Raise PawlError for a metric that no run records; tested: whether the reward runs tests."""
     named = [(f"rules[{i}].metric", r.metric) for i, r in enumerate(rules)]
     if target is not None:
         named.append(("target.metric", target.metric))
@@ -45,6 +48,9 @@ def check_names(rules: Sequence[RuleConfig], target: TargetConfig | None) -> Non
         if name not in CATALOGUE and f"{name.split('/')[0]}/*" not in CATALOGUE:
             near = nearest(name)
             raise PawlError(f"unknown metric `{name}`", where, f"did you mean `{near}`?")
+        if not tested and ("pass_at_1" in name or name == "verifier/pass_frac"):
+            what = f"`{name}` is never recorded: no component of the reward runs tests"
+            raise PawlError(what, where, "use eval/success, or eval/reward_mean")
 
 
 def nearest(name: str) -> str:
@@ -57,12 +63,13 @@ def nearest(name: str) -> str:
 def due(rule: RuleConfig, record: Record) -> bool:
     """True when the record's step or epoch has reached the rule's."""
     kind, at = rule.when.split()
-    return float(str(record[kind])) >= float(at) - 1e-9
+    value = number(record, kind)
+    return value is not None and value >= float(at) - 1e-9
 
 
 def value_of(metric: str, over: int, records: Sequence[Record]) -> float | None:
     """Mean of the metric over the last `over` records that hold it; None when none does."""
-    seen = [float(str(r[metric])) for r in records if r.get(metric) is not None][-over:]
+    seen = [x for r in records if (x := number(r, metric)) is not None][-over:]
     return sum(seen) / len(seen) if seen else None
 
 
@@ -76,7 +83,7 @@ def judge(rules: Sequence[RuleConfig], done: set[int], records: Sequence[Record]
         passed = value is not None and _COMPARE[rule.is_](value, rule.value)
         shown = "never recorded" if value is None else f"{value:.4g}"
         text = f"{rule.when}: {rule.metric} {rule.is_} {rule.value:g} (seen {shown})"
-        step = int(str(records[-1]["step"]))
+        step = count(records[-1], "step")
         verdicts.append(Verdict(i, step, value, passed, rule.action, text))
     return verdicts
 

@@ -1,30 +1,32 @@
 """Everything that a run needs, opened in the order in which it can fail cheapest.
 
-Problems and prompts first, then the model, the scorers, and the calibration of the reward; nothing
-is generated before the reward is proved. Left out: the loop itself.
+Problems and their static audit first. Then, side by side, the model with every prompt, and the
+grader with its calibration: the reward is proved in worker processes while the model is read.
+Nothing is generated before both are there. Left out: the loop itself.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass, replace
-from itertools import chain
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import asdict, dataclass
+from itertools import chain, islice
+from pathlib import Path
 
 import torch
 
 from pawl.checks import Check
 from pawl.config.options import RunConfig
 from pawl.errors import PawlError, PawlErrors
-from pawl.models.optim import make_optimizer
-from pawl.models.policy import Policy, freeze_reference, load_policy, trainable
+from pawl.models.learner import POLICY, Learner, make_learner
+from pawl.models.policy import Policy, freeze_reference, load_policy
 from pawl.models.text import PromptEncoder
 from pawl.problems.load import Prepared, ProblemSet, labels, prepare
 from pawl.rewards.audit import audit_prepared
-from pawl.rewards.calibrate import Repaid, allowed, calibrate, require
-from pawl.rewards.compose import components_of
-from pawl.rewards.pool import ScorerPool
+from pawl.rewards.calibrate import allowed, calibrate, require
+from pawl.rewards.grader import Grader, has_tests
 from pawl.rollout.engine import Engine, SamplingParams
 from pawl.rollout.select import make_engine
 from pawl.store.display import Display
@@ -32,10 +34,13 @@ from pawl.store.parent import Origin, parent_of
 from pawl.store.run import RunFolder
 from pawl.store.versions import data_version, reward_version
 from pawl.train.companion import Companion
-from pawl.train.curriculum import described, pools_of, stage_reward
+from pawl.train.curriculum import described, pools_of
 from pawl.train.data import Pool, chosen, total_steps
 from pawl.train.rules import check_names
+from pawl.train.success import Success, success_of
 from pawl.types import Problem
+
+TOGETHER = 512  # prompts that are encoded in one call
 
 
 @dataclass(slots=True)
@@ -43,25 +48,31 @@ class Session:
     """The open parts of one run. total: its length in steps, counted from origin.
 
     pools: what each stage draws, at least one. sets: short names of a mix, empty without one.
+    learners: what trains, the policy first.
     """
 
     cfg: RunConfig
     run: RunFolder
     display: Display
     policy: Policy
+    learners: tuple[Learner, ...]
     engine: Engine
     encoder: PromptEncoder
-    pool: ScorerPool
+    grader: Grader
+    success: Success
     train: ProblemSet
     pools: tuple[Pool, ...]
     sets: tuple[str, ...]
     held_out: Sequence[Problem]
     families: Sequence[Problem]
-    optimizer: torch.optim.Optimizer
-    scaler: torch.amp.GradScaler
     total: int
     origin: Origin
     companion: Companion
+
+    @property
+    def learner(self) -> Learner:
+        """The policy's."""
+        return self.learners[0]
 
     @property
     def total_updates(self) -> int:
@@ -77,43 +88,52 @@ class Session:
 
 
 @contextmanager
-def open_session(cfg: RunConfig, run: RunFolder, display: Display) -> Iterator[Session]:
-    """Open all parts of a run; raises PawlError before any work when one cannot be had."""
-    check_names(cfg.rules, cfg.target)
+def open_session(
+    cfg: RunConfig,
+    run: RunFolder,
+    display: Display,
+    function: Callable[..., object] | None = None,
+) -> Iterator[Session]:
+    """Open all parts of a run; raises PawlError before any work when one cannot be had.
+
+    function: a callable in place of reward.use.
+    """
+    tested = has_tests(cfg.reward)
+    check_names(cfg.rules, cfg.target, tested)
     parent = parent_of(run.facts())
     origin = parent.origin if parent else Origin()
     torch.set_num_threads(cfg.train.threads or os.cpu_count() or 1)
     display.phase("problems")
-    data = prepare(cfg.problems, cfg.seed)
+    data = prepare(cfg.problems, cfg.seed, tested=tested)
     for line in data.report:
         display.note(line)
-    if cfg.problems.audit and any(c.use == "code" for c in components_of(cfg.reward)):
+    if cfg.problems.audit and tested:
         data = audited(data, cfg, run, display)
     pools = pools_of(data.train, cfg)
     sets = tuple(labels([row.set for row in cfg.problems.mix]))
     for line in described(cfg, pools, sets):
         display.note(line)
-    display.phase("model")
-    policy = load_policy(cfg.model, cfg.seed)
-    for note in policy.notes:
-        display.note(note)
-    encoder = PromptEncoder(policy.tokenizer, cfg.prompt)
-    check_prompts(encoder, chain(data.train, data.held_out, data.held_out_families))
-    if cfg.algo.kl_coef > 0 and not policy.lora:
-        freeze_reference(policy)
-    engine, note = make_engine(policy, cfg.rollout.engine, cfg.rollout.batch, longest_row(cfg))
-    if note:
-        display.note(note)
-    display.phase("reward")
-    cache = run.path / "scores.sqlite" if cfg.reward.cache else None
-    with (
-        ScorerPool(cfg.reward, cfg.sandbox, cache, cfg.sandbox.workers) as pool,
-        closing(Companion(run, display)) as companion,
-    ):
-        run.event("sandbox", **pool.describe())
+    cache = run.path / "measurements.sqlite" if cfg.reward.cache else None
+    with ExitStack() as stack:
+        display.phase("model and reward")
+        background = stack.enter_context(ThreadPoolExecutor(1, "calibration"))
+        grading = background.submit(opened_grader, stack, cfg, cache, function, data.train)
+        policy = load_policy(cfg.model, cfg.seed)
+        for note in policy.notes:
+            display.note(note)
+        encoder = PromptEncoder(policy.tokenizer, cfg.prompt)
+        check_prompts(encoder, chain(data.train, data.held_out, data.held_out_families))
+        if cfg.algo.kl_coef > 0 and not policy.lora:
+            freeze_reference(policy)
+        longest = longest_row(cfg)
+        engine, note = make_engine(policy, cfg.rollout.engine, cfg.rollout.batch, longest)
+        if note:
+            display.note(note)
+        grader, rows = grading.result()
+        run.event("sandbox", **grader.describe())
         record_versions(run, data, cfg)
-        run.update(sandbox=pool.describe())
-        rows = allowed(calibrated(pool, data.train, cfg), cfg.train.override)
+        run.update(sandbox=grader.describe())
+        rows = allowed(rows, cfg.train.override)
         run.preflight([asdict(row) for row in rows])
         require(rows)
         yield Session(
@@ -121,20 +141,32 @@ def open_session(cfg: RunConfig, run: RunFolder, display: Display) -> Iterator[S
             run=run,
             display=display,
             policy=policy,
+            learners=(make_learner(POLICY, policy, cfg.optim, policy.dtype),),
             engine=engine,
             encoder=encoder,
-            pool=pool,
+            grader=grader,
+            success=success_of(cfg, grader),
             train=data.train,
             pools=pools,
             sets=sets,
             held_out=chosen(data.held_out, cfg.eval.problems, cfg.eval.seed),
             families=chosen(data.held_out_families, cfg.eval.problems, cfg.eval.seed),
-            optimizer=make_optimizer(trainable(policy), cfg.optim),
-            scaler=torch.amp.GradScaler("cuda", enabled=policy.dtype == torch.float16),
             total=total_steps(cfg, len(data.train), origin),
             origin=origin,
-            companion=companion,
+            companion=stack.enter_context(closing(Companion(run, display))),
         )
+
+
+def opened_grader(
+    stack: ExitStack,
+    cfg: RunConfig,
+    cache: Path | None,
+    function: Callable[..., object] | None,
+    train: Sequence[Problem],
+) -> tuple[Grader, list[Check]]:
+    """The grader, which `stack` closes, and its calibration."""
+    grader = stack.enter_context(Grader(cfg.reward, cfg.sandbox, cache, function))
+    return grader, calibrate(grader, train, cfg)
 
 
 def longest_row(cfg: RunConfig) -> int:
@@ -151,18 +183,6 @@ def audited(data: Prepared, cfg: RunConfig, run: RunFolder, display: Display) ->
         for line in report.text().splitlines():
             display.note(line)
     return left
-
-
-def calibrated(pool: ScorerPool, train: Sequence[Problem], cfg: RunConfig) -> list[Check]:
-    """The reward's calibration, and that of each stage of the curriculum that pays otherwise."""
-    rows = calibrate(pool, train, cfg)
-    for k, stage in enumerate(cfg.curriculum):
-        reward = stage_reward(cfg, k)
-        if reward is not None:
-            own = cfg.model_copy(update={"reward": reward})
-            found = calibrate(Repaid(pool, reward, stage.name), train, own)
-            rows += [replace(row, name=f"{row.name} (stage {stage.name})") for row in found]
-    return rows
 
 
 def record_versions(run: RunFolder, data: Prepared, cfg: RunConfig) -> None:
@@ -184,14 +204,19 @@ def record_versions(run: RunFolder, data: Prepared, cfg: RunConfig) -> None:
 
 
 def check_prompts(encoder: PromptEncoder, problems: Iterable[Problem]) -> None:
-    """Encode every prompt once; raises all errors (too long, no chat template) together."""
-    errors = []
+    """Encode every prompt once; raises the first errors (too long, no chat template) together."""
+    rest = iter(problems)
+    while part := list(islice(rest, TOGETHER)):
+        try:
+            encoder.encode_many(part)
+        except PawlError:
+            raise PawlErrors(list(islice(prompt_errors(encoder, chain(part, rest)), 5))) from None
+
+
+def prompt_errors(encoder: PromptEncoder, problems: Iterable[Problem]) -> Iterator[PawlError]:
+    """What is wrong with each prompt that cannot be encoded."""
     for problem in problems:
         try:
             encoder.encode(problem)
         except PawlError as e:
-            errors.append(e)
-            if len(errors) == 5:
-                break
-    if errors:
-        raise PawlErrors(errors)
+            yield e

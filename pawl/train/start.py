@@ -1,6 +1,6 @@
 """How a run begins: fresh, from its newest checkpoint, or as a fork of another run.
 
-Left out: making a fork's folder (`fork.py`), files of a checkpoint (`checkpoint.py`), and the
+Left out: making a fork's folder (`fork.py`), files of a checkpoint (`pawl.models`), and the
 preflight, which comes between taking a run up and its first evaluation.
 """
 
@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import time
 
+from pawl.errors import PawlError
 from pawl.models import checkpoint
 from pawl.store.manifest import config_hash
 from pawl.store.parent import parent_of
-from pawl.store.read import read_events, read_samples, read_steps
+from pawl.store.read import count, read_events, read_samples, read_steps
 from pawl.train import fork, heldout
 from pawl.train.boundary import save
 from pawl.train.control import patched
 from pawl.train.curriculum import drawn_by_stage, stage_after
 from pawl.train.data import draw
-from pawl.train.progress import Progress, evaluations, host_of
+from pawl.train.progress import Progress, TrainState, evaluations, host_of
 from pawl.train.record import Record
 from pawl.train.rules import judge
 from pawl.train.session import Session
@@ -48,7 +49,7 @@ def begin(s: Session, progress: Progress) -> None:
     s.engine.sync_weights(s.policy, 0)
     if s.held_out:
         progress.start = progress.end = heldout.evaluate(s, 0, full=True)
-        record |= heldout.metrics(progress.start, progress.start)
+        record |= heldout.metrics(progress.start, progress.start, s.success)
         progress.best_score = 0.0
     record["host"] = {"time/eval_s": time.perf_counter() - began}
     s.run.append_step(record)
@@ -63,9 +64,14 @@ def restore(s: Session, progress: Progress, forked: bool = False) -> None:
     for note in notes:
         s.display.note(note)
         s.run.event("checkpoint_skipped", text=note)
-    state = checkpoint.load(folder, s.policy, s.optimizer, config_hash(s.cfg))
-    if state.scaler:
-        s.scaler.load_state_dict(dict(state.scaler))
+    read = TrainState.read
+    if read(checkpoint.state_of(folder), str(folder)).config_hash != config_hash(s.cfg):
+        raise PawlError(
+            "this checkpoint was written under another config",
+            str(folder),
+            "resume keeps the original config; `pawl train --from RUN@STEP` forks a run",
+        )
+    state = read(checkpoint.load(folder, s.learners), str(folder))
     if not forked:
         s.run.cut_after(state.step)
     progress.step = progress.saved_step = state.step
@@ -75,9 +81,9 @@ def restore(s: Session, progress: Progress, forked: bool = False) -> None:
     progress.best_step, progress.best_score = state.best_step, state.best_score
     progress.evals_since_best = state.evals_since_best
     progress.records = list(read_steps(s.run.path))
-    progress.samples = int(str(progress.records[-1]["samples"]))
-    progress.tokens = int(str(progress.records[-1]["tokens"]))
-    progress.stage = stage_after(s.cfg.curriculum, progress.records)
+    progress.samples = count(progress.records[-1], "samples")
+    progress.tokens = count(progress.records[-1], "tokens")
+    progress.stage = stage_after(s.cfg.curriculum, progress.records, s.success.train_metric)
     progress.drawn_in = drawn_by_stage(progress.records, len(s.pools))
     for stage, n in progress.drawn_in.items():
         progress.seen.update(place for place, _ in draw(0, n, s.pools[stage], s.cfg.seed))
@@ -88,7 +94,7 @@ def restore(s: Session, progress: Progress, forked: bool = False) -> None:
         if event["kind"] == "shaping_cancels":
             progress.told.add(str(event["component"]))
         if event["kind"] == "command" and event.get("outcome") == "done" and "set" in event:
-            if int(str(event["step"])) <= state.step:
+            if count(event, "step") <= state.step:
                 progress.optim = patched(progress.optim, event)
             else:
                 progress.replay.append(event)
@@ -109,11 +115,15 @@ def restore_evaluations(s: Session, progress: Progress) -> None:
         began = time.perf_counter()
         progress.start = progress.end = heldout.evaluate(s, first, full=True)
         host = host_of(record) | {"time/eval_s": time.perf_counter() - began}
-        record |= heldout.metrics(progress.start, progress.start) | {"host": host}
+        record |= heldout.metrics(progress.start, progress.start, s.success) | {"host": host}
         s.run.replace_last_step(record)
         s.display.eval(record)
         return
     known = [*s.held_out, *s.families]
-    progress.start = heldout.from_rows(list(read_samples(s.run.path, first, "eval")), known)
-    newest = max(int(str(r["step"])) for r in evaluations(progress.records, first))
-    progress.end = heldout.from_rows(list(read_samples(s.run.path, newest, "eval")), known)
+    progress.start = heldout.from_rows(
+        list(read_samples(s.run.path, first, "eval")), known, s.success
+    )
+    newest = max(count(r, "step") for r in evaluations(progress.records, first))
+    progress.end = heldout.from_rows(
+        list(read_samples(s.run.path, newest, "eval")), known, s.success
+    )

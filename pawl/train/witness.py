@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pawl.algo import witness
 from pawl.models.policy import Policy
-from pawl.train.scoring import Scored, whole
+from pawl.train.logprob_pass import BatchLogprobs, whole
 from pawl.types import Sample
 
 NAMES = (
@@ -30,19 +30,21 @@ NAMES = (
 )
 
 
-def witness_metrics(scored: Scored, advantage_ST: Tensor, known_ST: Tensor) -> dict[str, object]:
-    """What the scoring pass says of the batch; all None for a batch without a token.
+def witness_metrics(
+    logprobs: BatchLogprobs, advantage_ST: Tensor, trained_ST: Tensor
+) -> dict[str, object]:
+    """What the log-prob pass says of the batch; all None for a batch without a token.
 
-    known_ST: tokens that have an advantage, those of samples with a score.
+    trained_ST: tokens in the loss.
     """
-    if not scored.tokens:
+    if not logprobs.tokens:
         return dict.fromkeys(NAMES)
-    mask_ST = whole([m.mask_ST for m in scored.micros]).bool()
-    logp_ST = whole([m.old_logp_ST for m in scored.micros]).double()
-    sampler_ST = whole([m.sampler_logp_ST for m in scored.micros])
-    entropy_ST = whole([m.entropy_ST for m in scored.micros])
+    mask_ST = whole([m.mask_ST for m in logprobs.micros]).bool()
+    logp_ST = whole([m.old_logp_ST for m in logprobs.micros]).double()
+    sampler_ST = whole([m.sampler_logp_ST for m in logprobs.micros])
+    entropy_ST = whole([m.entropy_ST for m in logprobs.micros])
     gap, z = witness.surprise(logp_ST, entropy_ST, mask_ST)
-    advantage_N = advantage_ST[known_ST].double()
+    advantage_N = advantage_ST[trained_ST].double()
     values = (
         float(sampler_ST[mask_ST].mean()),
         float(logp_ST[mask_ST].mean()),
@@ -61,13 +63,15 @@ def staleness(samples_S: Sequence[Sample], updates: int) -> float:
     return math.fsum(updates - s.weight_version for s in samples_S) / len(samples_S)
 
 
-def trainer_sums(scored: Scored, used: Sequence[int], size: int, groups: int) -> list[float | None]:
-    """Sum of the trainer's log-probs of each sample of a batch, None where it was not scored.
+def trainer_sums(
+    logprobs: BatchLogprobs, used: Sequence[int], size: int, groups: int
+) -> list[float | None]:
+    """Sum of the trainer's log-probs of each sample of a batch, None where it was not in the pass.
 
-    used: places of the scored groups, in the order of scoring; size: members of a group.
+    used: places of the groups in the pass, in its order; size: members of a group.
     """
     sums: list[float | None] = [None] * (groups * size)
-    logp_ST = whole([m.old_logp_ST for m in scored.micros]).double()
+    logp_ST = whole([m.old_logp_ST for m in logprobs.micros]).double()
     for row, total in enumerate(logp_ST.sum(1).tolist()):
         sums[used[row // size] * size + row % size] = total
     return sums

@@ -30,13 +30,13 @@ def code_of(text: str, problem: Problem) -> str:
     """Unfenced, under the problem's head unless it defines the function itself."""
     fenced = re.search(r"```\w*\n(.*?)```", text, re.DOTALL)
     code = (fenced.group(1) if fenced else text).replace(MARKER, "")
-    defines = re.search(rf"let\s+(rec\s+)?{problem.entry_point}\b", code)
-    return code if defines else f"{problem.head}\n{code}"
+    defines = re.search(rf"let\s+(rec\s+)?{problem.task.entry_point}\b", code)
+    return code if defines else f"{problem.task.head}\n{code}"
 
 
 def run(text: str, problem: Problem) -> Outcome:
     """Compile the code with its tests as assertions, and run it."""
-    tests = "\n".join(f"let () = assert (({c.input}) = ({c.expected}))" for c in problem.cases)
+    tests = "\n".join(f"let () = assert (({c.input}) = ({c.expected}))" for c in problem.task.cases)
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "a.ml").write_text(f"{code_of(text, problem)}\n{tests}\n")
         built = subprocess.run(

@@ -1,8 +1,8 @@
-"""The scoring pass: the trainer's own log-probs of a batch, and the reference's, before any update.
+"""The log-prob pass: the trainer's own log-probs of a batch, and the reference's, before an update.
 
 Shapes: S samples, T tokens. It runs without gradient in the very micro-batches that are trained
 on, so the first-pass ratio is exactly 1; the sampler's own log-probs are compared with it as a
-second, independent witness. Left out: advantages and the update (`update.py`).
+second, independent account. Left out: advantages (`batch.py`) and the update (`update.py`).
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class Micro:
 
 
 @dataclass(slots=True)
-class Scored:
-    """A batch after its scoring pass: mini-batches of micro-batches, and sums over its tokens.
+class BatchLogprobs:
+    """A batch after its log-prob pass: mini-batches of micro-batches, and sums over its tokens.
 
     kl_ref: k3 summed over tokens, kl_seq: k1 summed over tokens; None without a reference.
     """
@@ -93,33 +93,33 @@ def sampler_logps(groups: Sequence[Group], mask_ST: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def score_batch(
+def log_prob_pass(
     policy: Policy,
     groups: Sequence[Group],
     temperature: float,
     minibatches: int,
     micro_batch: int,
     with_reference: bool,
-) -> Scored:
+) -> BatchLogprobs:
     """Log-probs of every sampled token under the policy, and under the reference if asked."""
-    scored, row = Scored([]), 0
+    found, row = BatchLogprobs([]), 0
     per_mini = max(1, -(-len(groups) // minibatches))
     for start in range(0, len(groups), per_mini):
-        scored.minis.append([])
+        found.minis.append([])
         for piece in split(groups[start : start + per_mini], micro_batch):
             rows = slice(row, row := row + sum(len(g.samples) for g in piece))
-            micro = _score(policy, piece, rows, temperature, with_reference, scored)
-            scored.minis[-1].append(micro)
-    return scored
+            micro = _forward(policy, piece, rows, temperature, with_reference, found)
+            found.minis[-1].append(micro)
+    return found
 
 
-def _score(
+def _forward(
     policy: Policy,
     groups: tuple[Group, ...],
     rows: slice,
     temperature: float,
     with_reference: bool,
-    into: Scored,
+    into: BatchLogprobs,
 ) -> Micro:
     """One micro-batch; adds its sums to `into`."""
     out = token_logprobs(policy, groups, temperature)

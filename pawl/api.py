@@ -1,0 +1,269 @@
+"""Pawl as Python functions: train, check, evaluate, score, diagnose, read_logs.
+
+What the commands of the same names call. A config is a `RunConfig`, a path, or a mapping of
+options; `overrides` are strings as on the command line ("optim.lr=1e-5"); a reward may be a
+callable, which then runs in this process. A user's mistake raises PawlError. Everything heavy is
+imported inside, so `import pawl` loads no torch. Left out: terminals (`pawl.cli`).
+
+Use: `import pawl; result = pawl.train("run.yaml", overrides=["train.steps=20"])`.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pawl.errors import PawlError
+
+if TYPE_CHECKING:
+    from pawl.config.options import RunConfig
+    from pawl.doctor.diagnose import Diagnosis
+    from pawl.doctor.forecast import Target
+    from pawl.logs.log import Log
+    from pawl.preflight.rehearse import Rehearsal
+    from pawl.rewards.audit import AuditReport
+    from pawl.store.display import Display
+    from pawl.store.run import RunFolder
+    from pawl.train.eval_model import EvalReport
+    from pawl.train.progress import TrainResult
+    from pawl.types import Score
+
+    Config = RunConfig | str | Path | Mapping[str, object]
+
+Reward = Callable[..., object]
+CALLABLE = "callable"  # `reward.use` of a run whose reward was handed in: callable:NAME
+NOT_A_NAME = re.compile(r"[^a-z0-9_]+")
+
+
+def train(
+    config: Config | RunFolder | None = None,
+    *,
+    reward: Reward | None = None,
+    overrides: Sequence[str] = (),
+    resume: str | Path | None = None,
+    fork: str | None = None,
+    display: Display | None = None,
+) -> TrainResult:
+    """Train as a config says; the result names exit code, run folder, records and checkpoints.
+
+    reward: a callable (problem, completions) -> values, in place of `reward.use`. resume: a run to
+    continue. fork: RUN or RUN@STEP to start from, with `overrides`. config: one of these three, or
+    a `RunFolder` that is open already. Raises PawlError for mistakes and for a run that stops.
+    """
+    from pawl.preflight.prove import prove
+    from pawl.store.display import Silent
+    from pawl.store.run import RunFolder
+    from pawl.store.warned import library_warnings
+    from pawl.train.loop import train as train_loop
+
+    if not isinstance(config, RunFolder):
+        run, _ = open_run(config, overrides, resume=resume, fork=fork, reward=reward)
+        with run:
+            return train(run, reward=reward, display=display)
+    shown = Silent() if display is None else display
+    with library_warnings(config):
+        result = train_loop(config.config(), config, shown, config.resumed, prove, reward)
+        shown.close(result.summary)
+        return result
+
+
+def open_run(
+    config: Config | None,
+    overrides: Sequence[str] = (),
+    *,
+    resume: str | Path | None = None,
+    fork: str | None = None,
+    reward: Reward | None = None,
+) -> tuple[RunFolder, dict[str, str]]:
+    """The run folder that `train` works in, and where each of its options was set."""
+    from pawl.store.manifest import require_same
+    from pawl.store.read import find_run
+    from pawl.store.run import RunFolder
+
+    if sum(x is not None for x in (config, fork)) > 1 or (fork and resume):
+        what = "a run begins from a config, as a fork, or by a resume: give one of them"
+        raise PawlError(what, hint="a fork has the options of its run; change them by overrides")
+    if fork is not None:
+        from pawl.train.fork import open_fork
+
+        return open_fork(fork, overrides)
+    if resume is None:
+        if config is None:
+            raise PawlError("no config given", hint="pawl train CONFIG, or pawl train --resume RUN")
+        cfg, places = resolved(config, overrides, reward)
+        return RunFolder.create(cfg, places), places
+    run = RunFolder.open(find_run(str(resume)))
+    try:
+        if overrides and config is None:
+            hint = f"resume keeps the config; for another one: pawl train --from {run.path} "
+            hint += overrides[0]
+            raise PawlError("options cannot change on resume", f"`{overrides[0]}`", hint)
+        if config is not None:
+            require_same(run.path, run.config(), resolved(config, overrides, reward)[0])
+    except PawlError:
+        run.close()
+        raise
+    return run, run.places()
+
+
+def check(
+    target: Config,
+    *,
+    reward: Reward | None = None,
+    overrides: Sequence[str] = (),
+    price_per_hour: float | None = None,
+    display: Display | None = None,
+) -> Rehearsal | AuditReport:
+    """What `pawl check` finds: a config rehearsed in a throw-away folder, or a problem set audited.
+
+    target: a config, or the name of a problem set (a file that is no YAML, a starter set, a hub
+    data set). A config that would be refused has `refusal` set; nothing is raised for it.
+    """
+    from pawl.store.display import Silent
+
+    shown = Silent() if display is None else display
+    if isinstance(target, str | Path) and Path(target).suffix not in (".yaml", ".yml"):
+        from pawl.config.load import overridden
+        from pawl.config.options import RunConfig
+        from pawl.rewards.audit import check_problems
+
+        cfg = overridden(RunConfig(), overrides)
+        return check_problems(str(target), cfg.problems.lang, cfg, shown.note)
+    from pawl.preflight.rehearse import rehearse
+    from pawl.store.run import RunFolder
+    from pawl.store.warned import library_warnings
+
+    cfg, places = resolved(target, overrides, reward)
+    with tempfile.TemporaryDirectory(prefix="pawl-check-") as folder:
+        trial = cfg.model_copy(update={"runs_dir": folder})
+        with RunFolder.create(trial, places) as run, library_warnings(run):
+            return rehearse(trial, run, shown, price_per_hour, reward)
+
+
+def evaluate(
+    model: str | Path,
+    config: Config | None = None,
+    *,
+    reward: Reward | None = None,
+    overrides: Sequence[str] = (),
+    split: str = "held_out",
+    pass_rates: Path | None = None,
+    display: Display | None = None,
+) -> EvalReport:
+    """Success of a model, a run's best checkpoint or RUN@STEP on a problem set, with intervals.
+
+    config: of problems, sampling and reward; without one the run's own, else the defaults. split:
+    held_out or train. pass_rates: a JSONL file to write measured pass rates to.
+    """
+    from pawl.config.load import overridden
+    from pawl.config.options import RunConfig
+    from pawl.store.display import Silent
+    from pawl.store.read import is_run, run_and_steps, saved_config
+
+    if config is not None:
+        cfg = resolved(config, overrides, reward)[0]
+    else:
+        run, _ = run_and_steps(str(model))
+        base = saved_config(run) if is_run(run) else RunConfig()
+        cfg = overridden(base, overrides)
+        cfg = cfg if reward is None else with_callable(cfg, reward)
+    from pawl.train.eval_model import evaluate_model
+
+    shown = Silent() if display is None else display
+    return evaluate_model(str(model), cfg, split, shown, pass_rates, reward)
+
+
+def score(
+    problems: str | Path,
+    completions: str | Path | Iterable[Mapping[str, object]],
+    *,
+    reward: Reward | str | None = None,
+    overrides: Sequence[str] = (),
+) -> list[Score]:
+    """The scores of completions, in order.
+
+    completions: a JSONL file, or mappings with problem_id and completion (and finish, n_tokens).
+    reward: as `reward.use`, or a callable; the code reward when not given. overrides: of the
+    sections reward, sandbox and problems.
+    """
+    from pawl.config.load import overridden
+    from pawl.config.options import RunConfig
+    from pawl.rewards.score_file import score_lines
+    from pawl.store.files import dumps
+
+    cfg = overridden(RunConfig(), overrides)
+    function = None if isinstance(reward, str) or reward is None else reward
+    if function is not None:
+        cfg = with_callable(cfg, function)
+    elif isinstance(reward, str):
+        cfg = overridden(cfg, [f"reward.use={reward}"])
+    with tempfile.TemporaryDirectory(prefix="pawl-score-") as folder:
+        if isinstance(completions, str | Path):
+            path = Path(completions)
+        else:
+            path = Path(folder) / "completions.jsonl"
+            path.write_text("".join(dumps(dict(row)) + "\n" for row in completions), "utf-8")
+        args = (str(problems), path, cfg.reward, cfg.sandbox, cfg.problems.lang, function)
+        return [found for _, found in score_lines(*args)]
+
+
+def diagnose(
+    path: str | Path, *, names: Mapping[str, str] | None = None, target: Target | None = None
+) -> list[Diagnosis]:
+    """A diagnosis of every log behind a path: of Pawl, or of another library.
+
+    names: what columns mean, source name -> canonical name. target: what the forecast is for.
+    """
+    from pawl.doctor.diagnose import diagnose as diagnose_log
+
+    return [diagnose_log(log, target) for log in read_logs(path, names=names)]
+
+
+def read_logs(path: str | Path, *, names: Mapping[str, str] | None = None) -> list[Log]:
+    """Every log behind a path as canonical series; names as in `diagnose`."""
+    from pawl.logs.recognise import read_logs as read
+
+    return read(Path(path), names)
+
+
+def resolved(
+    config: Config, overrides: Sequence[str] = (), reward: Reward | None = None
+) -> tuple[RunConfig, dict[str, str]]:
+    """A config in any form as a checked one, and where each option was set; raises PawlErrors."""
+    from pawl.config.load import from_mapping, load_run, overridden
+    from pawl.config.options import RunConfig
+
+    if isinstance(config, str | Path):
+        cfg, places = load_run(config, overrides)
+    elif isinstance(config, RunConfig):
+        cfg, places = overridden(config, overrides) if overrides else config, {}
+    else:
+        cfg, places = from_mapping(config, overrides)
+    if reward is not None:
+        cfg = with_callable(cfg, reward)
+    if not cfg.name:
+        cfg = cfg.model_copy(update={"name": free_name(cfg.runs_dir)})
+    return cfg, places
+
+
+def with_callable(cfg: RunConfig, reward: Reward) -> RunConfig:
+    """The config with `reward.use` standing for a callable; raises PawlError beside a mix."""
+    if cfg.reward.components:
+        what = "a callable is the whole reward, and the config has reward.components"
+        raise PawlError(what, "reward", "name the function in a component: use: path/file.py:name")
+    name = str(getattr(reward, "__name__", type(reward).__name__)).lower()
+    use = f"{CALLABLE}:{NOT_A_NAME.sub('_', name).strip('_') or 'reward'}"
+    return cfg.model_copy(update={"reward": cfg.reward.model_copy(update={"use": use})})
+
+
+def free_name(runs_dir: str) -> str:
+    """run, run-2, run-3 ...: the first whose folder is not there."""
+    number = 1
+    while True:
+        name = "run" if number == 1 else f"run-{number}"
+        if not (Path(runs_dir) / name).exists():
+            return name
+        number += 1

@@ -1,0 +1,98 @@
+"""The names that columns of other people's rows go by, and what a row says under them.
+
+Left out: what follows from the values (`formats.py`, `derive.py`, `cases.py`).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+
+FIELDS: dict[str, tuple[str, ...]] = {
+    "id": ("id", "task_id", "problem_id", "question_id", "slug", "name"),
+    "lang": ("lang", "language", "programming_language"),
+    "messages": ("messages", "chat", "conversation", "conversations"),
+    "prompt": ("prompt", "problem", "question", "instruction", "text", "description", "task"),
+    "entry_point": ("entry_point", "function_name", "fn_name", "func_name", "function", "entry"),
+    "signature": ("signature", "type_signature", "interface"),
+    "head": ("head", "prompt_head", "starter_code", "starter", "stub"),
+    "solution": (
+        "solution",
+        "reference_solution",
+        "canonical_solution",
+        "reference",
+        "solutions",
+        "code",
+        "completion",
+    ),
+    # An answer, where there are no tests of which it may be the expected value.
+    "answer": ("answer", "response", "target"),
+    "tests": (
+        "cases",
+        "tests_io",
+        "tests",
+        "test_cases",
+        "test_list",
+        "test",
+        "unit_tests",
+        "assertions",
+        "asserts",
+        "input_output",
+    ),
+    "difficulty": ("difficulty", "level", "rating"),
+    "family": ("family", "category", "topic"),
+    "tags": ("tags", "labels"),
+    "pass_rate": ("pass_rate", "base_pass_rate"),
+    "split": ("split", "subset"),
+    "spec": ("spec",),
+}
+OF_CODE = ("lang", "entry_point", "signature", "head")  # what a task of code states beside tests
+
+
+def text_of(row: Mapping[str, object], meaning: str) -> str:
+    """The first column of that meaning that holds text or a number, as text.
+
+    A list of answers gives its first, one of chat turns the content of its last.
+    """
+    return _found(row, meaning)[1]
+
+
+def column_of(row: Mapping[str, object], meaning: str) -> str:
+    """The name of the column that `text_of` reads, "" if there is none."""
+    return _found(row, meaning)[0]
+
+
+def _found(row: Mapping[str, object], meaning: str) -> tuple[str, str]:
+    for name in FIELDS[meaning]:
+        value = row.get(name)
+        if value is None:
+            continue
+        if isinstance(value, list) and value and meaning in ("solution", "answer"):
+            value = value[0] if not isinstance(value[-1], Mapping) else value[-1].get("content")
+        if isinstance(value, str | int | float) and not isinstance(value, bool) and value != "":
+            return name, str(value)
+    return "", ""
+
+
+def jsonable(value: object) -> object:
+    """The value itself where JSON can write it, else as text."""
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, list | tuple):
+        return [jsonable(v) for v in value]
+    if isinstance(value, Mapping):
+        return {str(k): jsonable(v) for k, v in value.items()}
+    return str(value)
+
+
+def decoded(value: object) -> object:
+    """A JSON list or object that travels as text (Parquet, CSV exports) as what it is."""
+    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
+        try:
+            return json.loads(value)
+        except ValueError:
+            return value
+    return value

@@ -1,0 +1,293 @@
+"""What completions are paid: measurements of a group in, one `Score` for each completion out.
+
+The only place where anything is paid, and pure: weights, stages of a curriculum, gates, caps,
+penalties, rewards relative to the group, and what becomes of a completion that could not be
+measured. Left out: measuring (the scorers), loading rewards (`grader.py`), what training makes of
+a score (`pawl.algo.shaping`).
+
+The code reward pays in stages: end marker + types + compile + tests, by the weights of
+`reward.stages`. Without behaviour above the best constant answer the other stages together stay
+below half of one test's worth, so no stub pays, yet progress within them is still a signal.
+Penalties multiply and can only lower. A mix is the sum over components of min(weight * value, cap);
+one with `gate: pass` pays only where all tests pass, and beside the code reward it stays below one
+test's worth, so that no bonus outweighs a test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from pawl.sandbox.extract import ends_with
+from pawl.sandbox.verify import best_constant
+from pawl.types import Completion, Measurement, Problem, Score, Verdict
+
+if TYPE_CHECKING:  # candidates' tests run with the standard library alone
+    from pawl.config.options import ComponentConfig, RewardConfig
+
+STAGES = ("end_marker", "types", "compile", "tests")
+COMPONENTS = (*STAGES, "penalty")  # of the code reward
+TOTAL = "total"  # the value of a user's reward that is paid; also the component of a reward alone
+CAP_SHARE = 0.5  # of one test's worth, for answers without behaviour
+BELOW = 0.99  # a bonus earns at most this share of one test's worth
+
+Row = Mapping[str, Measurement]  # by component
+
+
+def pay(
+    problem: Problem,
+    completions: Sequence[Completion],
+    rows: Sequence[Row],
+    cfg: RewardConfig,
+    stage: str = "",
+) -> list[Score]:
+    """One Score for each member of a group, in order.
+
+    rows: what the scorers of all components found of each completion; a reward without components
+    has the one component `total`. cfg: with the weights of the curriculum's stage, whose name is
+    `stage`, where one is on. A missing component makes its sample missing, and with
+    reward.missing = group the whole group.
+    """
+    assert len(completions) == len(rows), "a row for each completion"
+    if cfg.components:
+        scores = _mixes(problem, completions, rows, cfg)
+    else:
+        pairs = zip(completions, rows, strict=True)
+        scores = [_alone(problem, c, row[TOTAL], cfg) for c, row in pairs]
+    lost = next((s for s in scores if s.status == "missing"), None)
+    if lost is not None and cfg.missing == "group":
+        why = f"another member of its group is missing: {lost.reason}"
+        scores = [s if s.status == "missing" else _without_total(s, why) for s in scores]
+    return [replace(s, paid_by=stage) if s.total is not None else s for s in scores]
+
+
+def _alone(
+    problem: Problem, completion: Completion, found: Measurement, cfg: RewardConfig
+) -> Score:
+    """The score of a reward without components."""
+    if cfg.use == "code":
+        return staged(problem, completion, found, cfg)
+    if found.status == "missing":
+        return _missing(found)
+    parts = {name: value for name, value in found.values.items() if name != TOTAL}
+    named = parts or {cfg.use.rpartition(":")[2] or TOTAL: found.values[TOTAL]}
+    return _measured(found, found.values[TOTAL], "user", named)
+
+
+# ---- the code reward -----------------------------------------------------------------------------
+
+
+def staged(
+    problem: Problem, completion: Completion, found: Measurement, cfg: RewardConfig
+) -> Score:
+    """What the code reward pays for a measurement of the sandbox.
+
+    Range of total: 0 .. 1; 1 exactly for a pass in full form. `components.penalty` is the share
+    that was taken off at the end.
+    """
+    if found.status == "missing":
+        return _missing(found)
+    rejected = found.verdict == "rejected"
+    marked = not rejected and ends_with(completion.text, cfg.end_marker)
+    parts = {"end_marker": float(marked)} | {name: found.values[name] for name in STAGES[1:]}
+    weights = _weights(cfg)
+    form = sum(weights[name] * parts[name] for name in STAGES[:3])
+    if parts["tests"] > 0:
+        total = form + weights["tests"] * parts["tests"]
+        branch = "pass" if found.verdict == "pass" else "tests"
+    else:
+        most = 1.0 - weights["tests"]
+        total = form * stub_cap(problem, cfg) / most if most > 0 else 0.0
+        branch = "capped" if total > 0 else "none"
+    factor, why = _penalty(completion, cfg)
+    if why and total > 0:
+        branch = f"penalty:{why}"
+    parts["penalty"] = 1.0 - factor
+    return _measured(found, round(min(1.0, total * factor), 12), branch, parts)
+
+
+def stub_cap(problem: Problem, cfg: RewardConfig) -> float:
+    """Most that an answer without behaviour above the best constant can earn, 0 .. 1."""
+    weights, task = _weights(cfg), problem.task
+    hidden = sum(not case.shown for case in task.cases)
+    worth = weights["tests"] / max(1, hidden - best_constant(task, problem.where or problem.id))
+    return min(CAP_SHARE * worth, 1.0 - weights["tests"])
+
+
+def _weights(cfg: RewardConfig) -> dict[str, float]:
+    """The four weights; without an end marker the other three share its part."""
+    weights = {name: float(getattr(cfg.stages, name)) for name in STAGES}
+    if not cfg.end_marker:
+        weights["end_marker"] = 0.0
+        rest = sum(weights.values())
+        weights = {name: value / rest for name, value in weights.items()} if rest else weights
+    return weights
+
+
+def _penalty(completion: Completion, cfg: RewardConfig) -> tuple[float, str]:
+    """(factor 0 .. 1, name): cut at the token limit without an end, or too few lines."""
+    factor, why = 1.0, ""
+    text = completion.text
+    cut = completion.finish == "length"
+    if cut and not (cfg.end_marker and cfg.end_marker in text):
+        factor, why = factor * cfg.runaway_multiplier, "runaway"
+    said = text.split(cfg.end_marker)[0] if cfg.end_marker else text
+    lines = sum(bool(line.strip()) for line in said.splitlines())
+    if lines < cfg.min_lines:
+        factor, why = factor * cfg.short_multiplier, why or "short"
+    return factor, why
+
+
+# ---- mixes ---------------------------------------------------------------------------------------
+
+
+def full_marks(cfg: RewardConfig, tops: Mapping[str, float] | None = None) -> float:
+    """What a right answer must earn: the code component's share, else all components at their top.
+
+    tops: highest value of a component's scale where it is not 1.
+    """
+    known = tops or {}
+    if not cfg.components:
+        return known.get(TOTAL, 1.0)
+    code = [c for c in cfg.components if c.use == "code" and c.weight > 0]
+    return sum(min(c.weight * known.get(c.name, 1.0), c.cap) for c in (code or cfg.components))
+
+
+def bad_cap(cfg: RewardConfig, problem: Problem) -> float:
+    """What a stub, constant or other known-bad answer may earn at most (see `stub_cap`)."""
+    return full_marks(cfg) * stub_cap(problem, cfg)
+
+
+def _mixes(
+    problem: Problem, completions: Sequence[Completion], rows: Sequence[Row], cfg: RewardConfig
+) -> list[Score]:
+    """The scores of a group under a mix."""
+    columns: dict[str, list[Score]] = {}
+    for part in cfg.components:
+        alone = cfg.model_copy(update={"components": (), "use": part.use})
+        pairs = zip(completions, rows, strict=True)
+        own = [_alone(problem, c, row[part.name], alone) for c, row in pairs]
+        columns[part.name] = own
+    values = {part.name: _relative(part, columns[part.name]) for part in cfg.components}
+    members = range(len(completions))
+    return [
+        _mixed(
+            problem,
+            rows[i],
+            {name: column[i] for name, column in columns.items()},
+            {name: column[i] for name, column in values.items()},
+            cfg,
+        )
+        for i in members
+    ]
+
+
+def _relative(part: ComponentConfig, scores: Sequence[Score]) -> list[float]:
+    """The values of a component that its weight multiplies, 0 where missing.
+
+    relative = mean takes the mean of the group's known members off; rank gives each member's place
+    among them from 0 to 1, equal ones sharing the mean of their places, a single one 0.5.
+    """
+    known = [s.total for s in scores if s.total is not None]
+    if part.relative == "none" or not known:
+        return [s.total or 0.0 for s in scores]
+    if part.relative == "mean":
+        mean = sum(known) / len(known)
+        return [0.0 if s.total is None else s.total - mean for s in scores]
+
+    def rank(value: float) -> float:
+        below, equal = sum(x < value for x in known), sum(x == value for x in known)
+        return (below + (equal - 1) / 2) / (len(known) - 1) if len(known) > 1 else 0.5
+
+    return [0.0 if s.total is None else rank(s.total) for s in scores]
+
+
+def _mixed(
+    problem: Problem,
+    row: Row,
+    parts: Mapping[str, Score],
+    values: Mapping[str, float],
+    cfg: RewardConfig,
+) -> Score:
+    """One completion's total and branch from the scores of all its components."""
+    configs = cfg.components
+    judging = next((c for c in configs if c.use == "code"), configs[0])
+    judge, time_ms = parts[judging.name], sum(s.time_ms for s in parts.values())
+    lost = next((s for s in parts.values() if s.status == "missing"), None)
+    if lost is not None:
+        return replace(lost, tier=lost.tier or judge.tier, time_ms=time_ms)
+    total, paid = 0.0, list[str]()
+    components = dict(judge.components) if judging.use == "code" else {}
+    for part in configs:
+        earned = _earned(part, values[part.name], judge.verdict, problem, cfg)
+        total += earned
+        if earned > 0 and part.name != judging.name:
+            paid.append(part.name)
+        score = parts[part.name]
+        if part.use != "code":
+            named = {n: value for n, value in row[part.name].values.items() if n != TOTAL}
+            components |= {f"{part.name}_{n}": value for n, value in named.items()}
+        assert score.total is not None, "a scored Score has a total"
+        components[part.name] = score.total
+    return replace(
+        judge,
+        total=total,
+        branch="+".join([judge.branch, *paid]),
+        components=components,
+        time_ms=time_ms,
+    )
+
+
+def _earned(
+    part: ComponentConfig,
+    value: float,
+    verdict: Verdict | None,
+    problem: Problem,
+    cfg: RewardConfig,
+) -> float:
+    """What one component adds to the total."""
+    if part.gate == "pass" and verdict != "pass":
+        return 0.0
+    earned = min(part.weight * value, part.cap)
+    if is_bonus(part, cfg.components):
+        earned = min(earned, BELOW * bad_cap(cfg, problem) / CAP_SHARE)
+    return earned
+
+
+def is_bonus(part: ComponentConfig, parts: Sequence[ComponentConfig]) -> bool:
+    """A component gated by correctness beside the code reward."""
+    return part.use != "code" and part.gate == "pass" and any(c.use == "code" for c in parts)
+
+
+# ---- scores --------------------------------------------------------------------------------------
+
+
+def _measured(found: Measurement, total: float, branch: str, components: dict[str, float]) -> Score:
+    """A scored Score with the facts of its measurement."""
+    return Score(
+        "scored",
+        total,
+        found.verdict,
+        branch,
+        components,
+        found.reason,
+        found.passed_cases,
+        found.n_cases,
+        found.tier,
+        found.time_ms,
+        found.cached,
+    )
+
+
+def _missing(found: Measurement) -> Score:
+    """A score that could not be computed: never a number."""
+    return Score(
+        "missing", None, found.verdict, "missing", {}, found.reason, tier=found.tier,
+        time_ms=found.time_ms, cached=found.cached,
+    )  # fmt: skip
+
+
+def _without_total(score: Score, why: str) -> Score:
+    """The same completion, not paid."""
+    return replace(score, status="missing", total=None, branch="missing", reason=why)

@@ -1,0 +1,179 @@
+"""What one step trains on: rewards, the selection of samples, log-probs, advantages; typed.
+
+    scores -> reward_PG -> selected -> log-prob pass -> advantage_ST -> TrainBatch
+
+Shapes: P prompts, U of them with a sample to train on, G group members, S samples (P * G, or U * G
+in a TrainBatch), T tokens. The loop and preflight both call these functions, so what is proved is
+what runs. Left out: the formulas (`pawl.algo`), the update (`update.py`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pawl.algo.estimate import estimate
+from pawl.algo.losses import k1
+from pawl.algo.shaping import kept, with_signal
+from pawl.config.options import AlgoConfig
+from pawl.train.logprob_pass import BatchLogprobs, whole
+from pawl.train.rollouts import Rollouts
+
+
+@dataclass(frozen=True, slots=True)
+class Rewards:
+    """Scores of a batch as tensors. score_PG: float64, 0 where missing; scored_PG: which are
+    known; length_PG: tokens.
+    """
+
+    score_PG: Tensor
+    scored_PG: Tensor
+    length_PG: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which samples of a batch the loss sees. trained_PG: bool; groups: places of the U groups
+    with one, in batch order. What the log-prob pass and the update see are these groups. scored:
+    samples with a score in the groups that may teach something, whether they pass or not.
+    """
+
+    trained_PG: Tensor
+    groups: list[int]
+    scored: int
+
+
+@dataclass(frozen=True, slots=True)
+class TrainBatch:
+    """All that an update reads. Rows of *_S and *_ST are samples of the U selected groups in order.
+
+    trained_S: bool, samples in the loss. scored_S: bool, samples with a score. reward_S: float64,
+    as training sees it, 0 where missing. advantage_ST: 0 outside the loss. value_ST, return_ST:
+    of a critic, None without one. longest: the generation limit, for the `constant` normaliser.
+    """
+
+    logprobs: BatchLogprobs
+    reward_S: Tensor
+    scored_S: Tensor
+    trained_S: Tensor
+    advantage_ST: Tensor
+    temperature: float
+    kl_coef: float
+    longest: int
+    value_ST: Tensor | None = None
+    return_ST: Tensor | None = None
+
+    @property
+    def mask_ST(self) -> Tensor:
+        """Sampled tokens, whether they are trained on or not."""
+        return whole([m.mask_ST for m in self.logprobs.micros]).bool()
+
+    @property
+    def scored_ST(self) -> Tensor:
+        """Tokens of samples with a score."""
+        mask_ST = self.mask_ST
+        return mask_ST & self.scored_S.to(mask_ST.device)[:, None]
+
+    @property
+    def trained_ST(self) -> Tensor:
+        """Tokens in the loss."""
+        mask_ST = self.mask_ST
+        return mask_ST & self.trained_S.to(mask_ST.device)[:, None]
+
+    @property
+    def old_logp_ST(self) -> Tensor:
+        """The trainer's log-probs before the update, 0 outside the mask."""
+        return whole([m.old_logp_ST for m in self.logprobs.micros])
+
+    @property
+    def ref_logp_ST(self) -> Tensor | None:
+        """The reference's log-probs, None without one."""
+        parts = [m.ref_logp_ST for m in self.logprobs.micros if m.ref_logp_ST is not None]
+        return whole(parts) if parts else None
+
+
+def rewards_of(rollouts: Rollouts, g: int) -> Rewards:
+    """The scores of a batch with groups of g."""
+    totals = [s.total for s in rollouts.scores_S]
+    scored_PG = torch.tensor([t is not None for t in totals]).view(-1, g)
+    score_PG = torch.tensor([0.0 if t is None else t for t in totals], dtype=torch.float64)
+    length_PG = torch.tensor([len(s.tokens) for s in rollouts.samples_S]).view(-1, g)
+    return Rewards(score_PG.view(-1, g), scored_PG, length_PG)
+
+
+def select(algo: AlgoConfig, rewards: Rewards, most: int) -> Selection:
+    """The samples to train on: of at most `most` groups that may teach something, those that pass.
+
+    algo.zero_signal decides about groups of equal rewards, algo.filter about samples. A filter
+    that nothing passes leaves nothing.
+    """
+    group_P = torch.ones(len(rewards.score_PG), dtype=torch.bool)
+    if algo.zero_signal != "keep":
+        group_P = with_signal(rewards.score_PG, rewards.scored_PG)
+        group_P &= group_P.cumsum(0) <= most
+    seen_PG = rewards.scored_PG & group_P[:, None]
+    trained_PG = kept(algo.filter, rewards.score_PG, seen_PG)
+    groups = trained_PG.any(1).nonzero()[:, 0].tolist()
+    return Selection(trained_PG, groups, int(seen_PG.sum()))
+
+
+def train_batch(
+    algo: AlgoConfig,
+    logprobs: BatchLogprobs,
+    reward_PG: Tensor,
+    rewards: Rewards,
+    selection: Selection,
+    temperature: float,
+    kl_coef: float,
+    longest: int,
+) -> TrainBatch:
+    """The batch of the selected groups, whose log-probs are given, with its advantages.
+
+    reward_PG: of all groups, as training sees them.
+    """
+    used = selection.groups
+    scored_UG, trained_S = rewards.scored_PG[used], selection.trained_PG[used].flatten()
+    advantage_ST, _ = compute_advantages(algo, logprobs, reward_PG[used], scored_UG, kl_coef)
+    in_loss_S1 = trained_S.to(advantage_ST.device)[:, None]
+    return TrainBatch(
+        logprobs,
+        reward_PG[used].flatten(),
+        scored_UG.flatten(),
+        trained_S,
+        torch.where(in_loss_S1, advantage_ST, 0.0),
+        temperature,
+        kl_coef,
+        longest,
+    )
+
+
+def compute_advantages(
+    algo: AlgoConfig,
+    logprobs: BatchLogprobs,
+    reward_UG: Tensor,
+    scored_UG: Tensor,
+    kl_coef: float,
+) -> tuple[Tensor, Tensor]:
+    """(advantage_ST, mask_ST) of some groups; the mask leaves out samples without a score."""
+    mask_ST = whole([m.mask_ST for m in logprobs.micros]).bool()
+    mask_ST = mask_ST & scored_UG.flatten().to(mask_ST.device)[:, None]
+    penalty_ST = torch.zeros(mask_ST.shape, dtype=torch.float64, device=mask_ST.device)
+    if algo.kl == "k1" and kl_coef:
+        parts = [(m.old_logp_ST, m.ref_logp_ST) for m in logprobs.micros]
+        old_ST = whole([old.double() for old, _ in parts])
+        ref_ST = whole([ref.double() for _, ref in parts if ref is not None])
+        penalty_ST = kl_coef * k1(old_ST, ref_ST, mask_ST)
+    return estimate(algo, reward_UG, scored_UG, penalty_ST, mask_ST), mask_ST
+
+
+def where_known(value_PG: Tensor, known_PG: Tensor) -> list[float | None]:
+    """The values in (group, member) order, None where the score is missing."""
+    pairs = zip(value_PG.flatten().tolist(), known_PG.flatten().tolist(), strict=True)
+    return [value if known else None for value, known in pairs]
+
+
+def token_mean(value_ST: Tensor, mask_ST: Tensor) -> Tensor:
+    """Mean over the masked tokens of each sample, (S,); 0 where there are none."""
+    return value_ST.sum(1) / mask_ST.sum(1).clamp(min=1)

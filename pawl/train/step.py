@@ -1,0 +1,114 @@
+"""What one step did, as a typed result; and, afterwards, the record and the rows of it.
+
+Left out: single metrics (`record.py`, `diversity.py`, `witness.py`, `host.py`), writing
+(`pawl.store`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pawl.algo.shaping import Spread
+from pawl.train.batch import Rewards, Selection, TrainBatch, token_mean, where_known
+from pawl.train.curriculum import STAGE
+from pawl.train.diversity import diversity_metrics
+from pawl.train.host import host_metrics
+from pawl.train.notices import filter_metrics
+from pawl.train.progress import Progress
+from pawl.train.record import (
+    Record,
+    length_metrics,
+    mix_metrics,
+    prompt_metrics,
+    reward_metrics,
+    sample_rows,
+    trained_mean,
+    update_metrics,
+)
+from pawl.train.rollouts import Drawn
+from pawl.train.session import Session
+from pawl.train.update import UpdateStats
+from pawl.train.witness import staleness, trainer_sums, witness_metrics
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """What one step did, typed; the record of it is computed afterwards.
+
+    reward_PG: as training sees it. lr: of the last optimiser step. Seconds by the wall clock.
+    """
+
+    step: int
+    drawn: Drawn
+    rewards: Rewards
+    reward_PG: Tensor
+    spread: Spread
+    selection: Selection
+    batch: TrainBatch
+    stats: UpdateStats
+    lr: float
+    update_s: float
+    step_s: float
+
+
+def record_step(s: Session, progress: Progress, result: StepResult) -> Record:
+    """Write a step's samples, count what it drew, and compute its record."""
+    rollouts, batch, stats = result.drawn.rollouts, result.batch, result.stats
+    g, used = s.cfg.rollout.group_size, result.selection.groups
+    advantage_PG = torch.zeros_like(result.reward_PG)
+    mean_S = token_mean(batch.advantage_ST, batch.scored_ST)
+    advantage_PG[used] = mean_S.view(-1, g).to(advantage_PG)
+    paid_S = where_known(result.reward_PG, result.rewards.scored_PG)
+    prompts = [s.encoder.render(group.problem) for group in rollouts.groups]
+    sums = trainer_sums(batch.logprobs, used, g, len(rollouts.groups))
+    advantages = advantage_PG.flatten().tolist()
+    rows = sample_rows(result.step, rollouts, prompts, advantages, paid_S, sums)
+    s.run.append_samples(result.step, rows)
+    before, peak = progress.updates, progress.optim.lr
+    progress.note(result.drawn)
+    progress.spread = result.spread
+    return (
+        counters(s, progress, result)
+        | reward_metrics(rollouts.scores_S, g)
+        | source_metrics(s, progress.stage, result.drawn)
+        | {"reward/trained_mean": trained_mean(paid_S)}
+        | length_metrics(rollouts.samples_S, s.policy.eos_ids)
+        | prompt_metrics(rollouts.groups, s.policy.eos_ids)
+        | diversity_metrics(rollouts.groups)
+        | {"policy/temperature": batch.temperature}
+        | update_metrics(batch.logprobs, stats, batch.kl_coef, len(used) * g)
+        | witness_metrics(batch.logprobs, batch.advantage_ST, batch.trained_ST)
+        | {"policy/staleness": staleness(rollouts.samples_S, before)}
+        | {"optim/lr": result.lr, "optim/lr_frac": result.lr / peak if peak else None}
+        | {"optim/steps": before + stats.updates}
+        | filter_metrics(s.cfg.algo.filter, result.selection)
+        | {"host": host_metrics(rollouts, result.update_s, result.step_s, progress.resident_mb)}
+    )
+
+
+def counters(s: Session, progress: Progress, result: StepResult) -> Record:
+    """The running totals of a step record."""
+    samples = result.drawn.rollouts.samples_S
+    return {
+        "step": result.step,
+        "epoch": progress.drawn / len(s.train),
+        "samples": progress.samples,
+        "tokens": progress.tokens,
+        "drawn": progress.drawn,
+        "prompts_seen": len(progress.seen),
+        "group/trained": len(result.selection.groups),
+        "batch_samples": len(samples),
+        "batch_tokens": sum(len(x.tokens) for x in samples),
+    }
+
+
+def source_metrics(s: Session, stage: int, drawn: Drawn) -> Record:
+    """Which stage of the curriculum and which sets of the mix the step was drawn from."""
+    record: Record = {STAGE: stage} if s.cfg.curriculum else {}
+    if s.sets:
+        sets_P = [s.sets[s.train.origin_of(place)] for place in drawn.places]
+        record |= mix_metrics(drawn.rollouts.scores_S, sets_P, s.sets)
+    return record

@@ -1,0 +1,75 @@
+"""What counts as success of a run: passing tests, the reward, or one component of it.
+
+`eval.success` names it. Best checkpoint, gain, target, exit code and the stages of a curriculum
+follow this one quantity. Left out: how it is estimated (`evaluate.py`).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from pawl.config.options import RunConfig
+from pawl.errors import PawlError
+from pawl.rewards.grader import Grader, components_of
+from pawl.rewards.pay import COMPONENTS
+from pawl.types import Score
+
+PASS, REWARD = "pass", "reward"
+
+
+@dataclass(frozen=True, slots=True)
+class Success:
+    """name: pass, reward, or a component's name. low, high: the range of its values, infinite where
+    a component declares none. verdicts: whether tests run, so that pass@k exists beside it.
+    """
+
+    name: str
+    low: float
+    high: float
+    verdicts: bool
+
+    def of(self, score: Score) -> float | None:
+        """The success of one sample; None where its score is missing or lacks the component."""
+        if score.total is None:
+            return None
+        if self.name == PASS:
+            return float(score.passed)
+        return score.total if self.name == REWARD else score.components.get(self.name)
+
+    @property
+    def label(self) -> str:
+        """What a person reads."""
+        return "pass@1" if self.name == PASS else self.name
+
+    @property
+    def train_metric(self) -> str:
+        """The metric of a training step that measures it."""
+        if self.name == PASS:
+            return "verifier/pass_frac"
+        if self.name == REWARD:
+            return "reward/mean"
+        return f"{'reward' if self.name in COMPONENTS else 'component'}/{self.name}"
+
+
+def success_of(cfg: RunConfig, grader: Grader) -> Success:
+    """The success that eval.success names; auto is pass where tests run, else the reward.
+
+    Raises PawlError for pass without tests.
+    """
+    name, verdicts = cfg.eval.success, grader.has_verdicts
+    if name == "auto":
+        name = PASS if verdicts else REWARD
+    if name == PASS:
+        if not verdicts:
+            what = "success is `pass`, and no component of the reward runs tests"
+            raise PawlError(what, "eval.success", "use auto, reward or a component's name")
+        return Success(name, 0.0, 1.0, verdicts)
+    if name == REWARD:
+        return Success(name, *grader.scale, verdicts)
+    known = {c.name: c for c in components_of(cfg.reward)}
+    if name in COMPONENTS or (name in known and known[name].use == "code"):
+        return Success(name, 0.0, 1.0, verdicts)
+    if name in known:
+        return Success(name, *grader.user_rewards[known[name].use].scale, verdicts)
+    return Success(name, -math.inf, math.inf, verdicts)  # one of a user's named values

@@ -1,0 +1,108 @@
+"""Scores are those of build 431daca, which paid in two places: data/score_digest.json holds them.
+
+Every reward, mix and curriculum's stage that tests know, over both starter sets' references and
+probes, the attack corpus, partial and odd answers. What is made up runs in the quick suite, real
+programs in both tiers in the slow one. Left out: which completions and rewards (score_cases.py).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import score_cases as cases
+from attack_runner import limits
+
+from pawl.config.options import RewardConfig, SandboxConfig, StagesConfig
+from pawl.rewards.pay import TOTAL, pay
+from pawl.rewards.user import load_user_reward
+from pawl.sandbox.tiers import Sandbox, unavailable
+from pawl.sandbox.verdict import Verification
+from pawl.sandbox.verify import measured, verify
+from pawl.types import Completion, Measurement, Problem
+
+GOLDEN = json.loads((Path(__file__).parent / "data" / "score_digest.json").read_text())
+LONG = [*cases.REFERENCES]  # 9,700 programs; landlock's are those of every 16th problem
+Found = dict[tuple[str, str, str], Measurement]
+
+
+def paid(source: str, asked: Sequence[tuple[Problem, Completion]], found: Found) -> dict[str, str]:
+    """Digests of a source by config, from measurements that were made once."""
+    made = {}
+    for name in cases.configs_of(source):
+        cfg, weights = cases.CONFIGS[name]
+        stage = cfg.model_copy(update={"stages": StagesConfig(**weights)}) if weights else cfg
+        digest = cases.Digest()
+        for problem, completion in asked:
+            row = measurements(cfg, problem, completion, found)
+            (score,) = pay(problem, [completion], [row], stage, name if weights else "")
+            digest.add(cases.row(problem, completion, score))
+        made[name] = digest.text()
+    return made
+
+
+def measurements(
+    cfg: RewardConfig, problem: Problem, completion: Completion, found: Found
+) -> dict[str, Measurement]:
+    """What each component's scorer would give."""
+    uses = {c.name: c.use for c in cfg.components} or {TOTAL: cfg.use}
+    row = {}
+    for name, use in uses.items():
+        if use == "code":
+            row[name] = found[key_of(problem, completion.text, cfg.end_marker)]
+        else:
+            (row[name],) = load(use).call(problem, [completion])
+    return row
+
+
+LOADED: dict[str, object] = {}
+
+
+def load(use):
+    if use not in LOADED:
+        LOADED[use] = load_user_reward(use)
+    return LOADED[use]
+
+
+def key_of(problem: Problem, text: str, marker: str) -> tuple[str, str, str]:
+    return problem.id, cases.sha(text), cases.effective_marker(text, marker)
+
+
+def assert_equal(made: dict[str, str], golden: dict[str, str]) -> None:
+    assert set(made) == set(golden)
+    assert not {name: (golden[name], now) for name, now in made.items() if now != golden[name]}
+
+
+def test_every_ending_is_paid_as_it_was() -> None:
+    asked, found = [], Found()
+    for problem, completion, fields in cases.made_up():
+        seen = Verification(**fields, tier="bubblewrap")
+        asked.append((problem, completion))
+        for cfg, _ in cases.CONFIGS.values():
+            key = key_of(problem, completion.text, cfg.end_marker)
+            found[key] = measured(seen, problem.task, problem.id)
+    assert_equal(paid(cases.MADE_UP, asked, found), GOLDEN["bubblewrap"][cases.MADE_UP])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tier", ["bubblewrap", "landlock"])
+@pytest.mark.parametrize("source", [s for s in cases.SOURCES if s != cases.MADE_UP])
+def test_real_programs_are_paid_as_they_were(source: str, tier: str) -> None:
+    if unavailable(tier):
+        pytest.skip(unavailable(tier))
+    if tier == "landlock" and source in LONG:
+        pytest.skip("minutes; every 16th problem is another source")
+    asked = list(cases.completions(source))
+    markers = {cases.CONFIGS[name][0].end_marker for name in cases.configs_of(source)}
+    attack, found = source in cases.ATTACKS, Found()
+    given = limits(tier) if attack else SandboxConfig(tier=tier)
+    with Sandbox(given, tier, warm=tier == "bubblewrap" and not attack) as sandbox:
+        for problem, completion in asked:
+            for marker in markers:
+                key = key_of(problem, completion.text, marker)
+                if key not in found:
+                    seen = verify(sandbox, problem.task, completion.text, key[2], problem.id)
+                    found[key] = measured(seen, problem.task, problem.id)
+    assert_equal(paid(source, asked, found), GOLDEN[tier][source])
