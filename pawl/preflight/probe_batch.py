@@ -26,7 +26,7 @@ from pawl.train.session import Session
 from pawl.types import Case, Completion, Group, Problem, Sample, Score
 
 STEP = -1  # the streams of no training step and of no evaluation
-SAMPLES, PROMPTS = 256, 32  # at most, for what the base model can do
+SAMPLES, PROMPTS = 128, 32  # at most: the wiring faults are seen with as many
 ALONE = 2  # prompts sampled without neighbours
 
 
