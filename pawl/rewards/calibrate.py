@@ -19,11 +19,12 @@ from pathlib import Path
 from pawl.checks import Check
 from pawl.config.options import RewardConfig, RunConfig
 from pawl.errors import PawlError
-from pawl.rewards.grader import Grader, has_tests, stage_reward
+from pawl.rewards.grader import Grader, has_tests, stage_reward, user_rewards
 from pawl.rewards.pay import bad_cap, full_marks, pay
 from pawl.rewards.probes import bad_probes, constant_text, end, examples_in, reference_shapes
 from pawl.types import Completion, Problem, Score
 
+FIXED = 2  # problems to which the code reward is shown text that is the same for all of them
 SAMPLE = 6  # problems drawn by seed, beside the ones with the shortest and the longest reference
 TOLERANCE = 1e-6
 CALIBRATION = "calibration"  # the name by which train.override lets all probes fail
@@ -62,7 +63,11 @@ def calibrate(
     the reward itself breaks.
     """
     chosen = _choose(problems, cfg.seed, sample)
-    probes = [t for p in chosen for t in _probes(p, cfg.reward)] + _example_probes(chosen, cfg)
+    probes = list[_Probe]()
+    for i, problem in enumerate(chosen):
+        everything = i < FIXED or bool(user_rewards(cfg.reward))
+        probes += _probes(problem, cfg.reward, everything)
+    probes += _example_probes(chosen, cfg)
     groups = [list(g) for _, g in groupby(probes, key=lambda t: id(t.problem))]
     asked = [
         (g[0].problem, [_completion(t) for t in g])  # a group, as a reward that compares sees it
@@ -102,8 +107,11 @@ def _choose(problems: Sequence[Problem], seed: int, sample: int) -> list[Problem
     return list(unique.values())
 
 
-def _probes(problem: Problem, cfg: RewardConfig) -> list[_Probe]:
-    """Good probes with and without end marker, bad ones with it (the form that pays best)."""
+def _probes(problem: Problem, cfg: RewardConfig, everything: bool) -> list[_Probe]:
+    """Good probes with and without end marker, bad ones with it (the form that pays best).
+
+    everything: also those whose text is the same whatever the problem.
+    """
     marker = cfg.end_marker if has_tests(cfg) or problem.code else ""
     found = []
     if problem.reference:
@@ -117,6 +125,8 @@ def _probes(problem: Problem, cfg: RewardConfig) -> list[_Probe]:
             found.append(_Probe(name, problem, text, True, meaning, marked=False))
     constant = constant_text(problem) if problem.code else ""
     for probe in bad_probes(problem, constant):
+        if probe.fixed and not everything:
+            continue
         text = end(probe.text, marker) if probe.text.strip() else probe.text
         meaning = "an answer that does nothing must earn no more than one test"
         found.append(_Probe(probe.name, problem, text, False, meaning))

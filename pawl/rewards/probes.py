@@ -36,11 +36,15 @@ GARBAGE = "\n".join([")) let let = in (( match with | ->"] * BAD_LINES)
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """A completion whose score is known: good must earn full marks, bad at most the cap."""
+    """A completion whose score is known: good must earn full marks, bad at most the cap.
+
+    fixed: the same text whatever the problem.
+    """
 
     name: str
     text: str
     good: bool
+    fixed: bool = False
 
 
 def fence(lang: Lang, code: str) -> str:
@@ -129,10 +133,10 @@ def bad_probes(problem: Problem, constant: str = "") -> Iterator[Probe]:
     """Known-bad answers. constant: source text of the constant that most tests expect."""
     if problem.code is not None:
         yield from _bad_programs(problem, constant)
-    yield Probe("empty", "", False)
-    yield Probe("blank lines", "\n" * BAD_LINES, False)
-    yield Probe("prose", PROSE, False)
-    yield Probe("syntax garbage", GARBAGE, False)
+    yield Probe("empty", "", False, fixed=True)
+    yield Probe("blank lines", "\n" * BAD_LINES, False, fixed=True)
+    yield Probe("prose", PROSE, False, fixed=True)
+    yield Probe("syntax garbage", GARBAGE, False, fixed=True)
 
 
 def _bad_programs(problem: Problem, constant: str) -> Iterator[Probe]:
@@ -149,7 +153,7 @@ def _bad_programs(problem: Problem, constant: str) -> Iterator[Probe]:
     yield Probe("constant", whole(problem, give), False)
     yield Probe("exit 0", whole(problem, leave), False)
     yield Probe("exit 0, then dead lines", whole(problem, leave) + leave_top, False)
-    yield Probe("exit 0 at the top", leave_top, False)
+    yield Probe("exit 0 at the top", leave_top, False, fixed=True)
 
 
 # ---- solved examples in a prompt template --------------------------------------------------------
