@@ -8,6 +8,8 @@ import json
 import os
 from pathlib import Path
 
+from pawl.types import Measurement
+
 
 def closeness(text, reference):
     """Share of the reference's words that stand in the text, 0 .. 1."""
@@ -71,3 +73,13 @@ def note(size):
     if path:
         with Path(path).open("a") as f:
             f.write(f"{size}\n")
+
+
+def own_tests(problem, completions):
+    """A user's own tests: whole measurements, with verdicts."""
+    made = []
+    for c in completions:
+        passed = "fn " in c.text and len(c.text) % 2 == 0
+        found = {"total": float(passed), "length": len(c.text) / 100}
+        made.append(Measurement("measured", found, "pass" if passed else "wrong", n_cases=1))
+    return made

@@ -95,7 +95,7 @@ def test_a_chat_set_without_tests_goes_from_check_to_eval(tmp_path: Path) -> Non
         assert "takes x and gives" not in row["prompt"], "the answer stands in the prompt"
         assert row["score"]["verdict"] is None
     for record in result.records:
-        assert "eval/pass_at_1" not in record
+        assert record.get("eval/pass_at_1") is None
         assert record.get("verifier/pass_frac") is None
     evaluated = [r for r in result.records if "eval/success" in r]
     assert [r["step"] for r in evaluated] == [0, 2, 4]
@@ -123,7 +123,7 @@ def test_a_scale_of_its_own_decides_best_checkpoint_target_and_exit_code(tmp_pat
     missed = pawl.train({**cfg, "name": "missed", "target": {**target, "value": 2.9}})
     assert missed.exit_code == Exit.FINDINGS
     wrong = {**target, "metric": "eval/pass_at_1"}
-    with pytest.raises(PawlError, match="never recorded: no component of the reward runs tests"):
+    with pytest.raises(PawlError, match="never recorded: no test judges"):
         pawl.train({**cfg, "name": "wrong", "target": wrong})
     with pytest.raises(PawlError, match="success is `pass`"):
         pawl.train({**cfg, "name": "pass", "eval.success": "pass"})
@@ -150,6 +150,19 @@ def test_a_language_that_pawl_cannot_test_trains_on_a_users_reward(tmp_path: Pat
     with pytest.raises(PawlError, match="no score has a component 'clos'") as refused:
         pawl.train({**cfg, "name": "typo", "eval.success": "clos"})
     assert "close, form" in refused.value.hint
+
+
+@pytest.mark.slow
+def test_a_users_own_verdicts_give_pass_at_k(tmp_path: Path) -> None:
+    ways = {"eval.success": "pass", "train.override": ["reference-surprise", "calibration"]}
+    cfg = config(tmp_path, rust_rows(16), "own_tests", name="own", **ways)
+    result = pawl.train(cfg | {"train.steps": 1})
+    record = result.records[0]
+    assert record["eval/pass_at_1"] == record["eval/success"] and record["eval/problems"] == 4
+    assert result.records[1]["verifier/pass_frac"] is not None
+    assert result.summary.startswith("held-out pass@1: ")
+    report = pawl.evaluate(str(result.path))
+    assert set(report.pass_at) == {1, 2} and "pass@2, sampled" in report.text()
 
 
 def test_a_reward_that_ranks_sees_whole_groups(

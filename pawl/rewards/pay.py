@@ -212,7 +212,9 @@ def _mixed(
 ) -> Score:
     """One completion's total and branch from the scores of all its components."""
     configs = cfg.components
-    judging = next((c for c in configs if c.use == "code"), configs[0])
+    judging = next((c for c in configs if c.use == "code"), None)
+    if judging is None:  # a user's own tests may judge too
+        judging = next((c for c in configs if parts[c.name].verdict is not None), configs[0])
     judge, time_ms = parts[judging.name], sum(s.time_ms for s in parts.values())
     lost = next((s for s in parts.values() if s.status == "missing"), None)
     if lost is not None:

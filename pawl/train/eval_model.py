@@ -141,7 +141,7 @@ def evaluate_model(
         sampled, ended = run(problems, False)
         others = run(families, False)[0] if families else []
     if pass_rates is not None:
-        if not success.verdicts:
+        if not any(o.judged for o in sampled):
             what = "pass rates need a reward that runs tests"
             raise PawlError(what, "--pass-rates", "use reward: code, or leave it out")
         write_pass_rates(pass_rates, [*problems, *families], [*sampled, *others])
@@ -177,7 +177,7 @@ def _report(
     by_level = {
         lv: mean_success([o for o in sampled if o.difficulty == lv], success) for lv in levels
     }
-    ks = [k for k in (1, 2, 4, 8, 16, 32, 64) if k <= cfg.eval.samples and success.verdicts]
+    ks = [k for k in (1, 2, 4, 8, 16, 32, 64) if k <= cfg.eval.samples]
     at = {k: pass_at_k(sampled, k) for k in ks}
     known = [o for o in sampled if o.judged]
     mixed = sum(0 < o.passes < o.judged for o in known) / len(known) if known else None

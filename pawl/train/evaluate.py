@@ -21,7 +21,7 @@ from pawl.rollout.engine import Engine, SamplingParams
 from pawl.store.samples import stage_of
 from pawl.train.record import standard_error
 from pawl.train.rollouts import Payment, Rollouts, collect
-from pawl.train.success import Success
+from pawl.train.success import PASS, Success
 from pawl.types import Problem, Score
 
 EVAL_STEP = 0
@@ -177,7 +177,7 @@ def stage(score: Score, finish: str) -> str:
 def eval_metrics(
     outcomes: Sequence[Outcome], start: Sequence[Outcome], success: Success
 ) -> dict[str, float | None]:
-    """The eval/* entries of a step record; None where nothing was scored, pass@1 with tests."""
+    """The eval/* entries of a step record, None where nothing was scored; pass@1 with tests."""
     values = [o.success for o in outcomes if o.values]
     rates = [o.rate for o in outcomes if o.judged]
     rewards = [math.fsum(o.rewards) / len(o.rewards) for o in outcomes if o.rewards]
@@ -185,7 +185,7 @@ def eval_metrics(
     scored = sum(len(o.rewards) for o in outcomes)
     lost = sum(o.missing for o in outcomes)
     found: dict[str, float | None] = {}
-    if success.verdicts:
+    if rates or success.name == PASS:
         found["eval/pass_at_1"] = float(np.mean(rates)) if rates else None
         found["eval/pass_at_1_se"] = standard_error(rates) if rates else None
     found |= {

@@ -71,9 +71,12 @@ def evaluate(s: Session, step: int, full: bool) -> HeldOut:
 def require_success(
     outcomes: Sequence[Outcome], rows: Sequence[Mapping[str, object]], success: Success
 ) -> None:
-    """Raise PawlError when no score holds the component that eval.success names."""
+    """Raise PawlError when no score holds what eval.success names."""
     if any(o.values for o in outcomes) or not any(o.rewards for o in outcomes):
         return
+    if success.name == PASS:
+        what = "success is `pass`, and no test judges these completions"
+        raise PawlError(what, "eval.success", "use auto, reward or a component's name")
     scores = [row["score"] for row in rows]
     names = {name for score in scores if isinstance(score, dict) for name in score["components"]}
     hint = f"the components are: {', '.join(sorted(names)) or 'none'}; or pass, reward, auto"
@@ -105,7 +108,7 @@ def metrics(now: HeldOut, start: HeldOut, success: Success) -> Record:
         if outcomes:
             figure = mean_success(outcomes, success)
             record[level] = figure.value if figure else None
-            passed = pass_at_k(outcomes, 1) if success.verdicts else None
+            passed = pass_at_k(outcomes, 1)
             record |= {passing: passed.value} if passed else {}
     return record
 
@@ -119,7 +122,7 @@ def table(before: HeldOut, after: HeldOut, sampling: str, success: Success) -> l
         (f"{what}, sampled", before.outcomes, after.outcomes, 1)
     ]
     k = max((o.judged for o in after.outcomes), default=1)
-    if k > 1 and success.verdicts:
+    if k > 1:
         rows.append((f"pass@{k}, sampled", before.outcomes, after.outcomes, k))
     rows.append((f"{what}, greedy", before.greedy, after.greedy, 1))
     rows.append((f"{what}, held-out families", before.families, after.families, 1))

@@ -37,10 +37,8 @@ class Verdict:
     text: str
 
 
-def check_names(
-    rules: Sequence[RuleConfig], target: TargetConfig | None, tested: bool = True
-) -> None:
-    """Raise PawlError for a metric that no run records; tested: whether the reward runs tests."""
+def check_names(rules: Sequence[RuleConfig], target: TargetConfig | None) -> None:
+    """Raise PawlError for a metric that no run records."""
     named = [(f"rules[{i}].metric", r.metric) for i, r in enumerate(rules)]
     if target is not None:
         named.append(("target.metric", target.metric))
@@ -48,9 +46,17 @@ def check_names(
         if name not in CATALOGUE and f"{name.split('/')[0]}/*" not in CATALOGUE:
             near = nearest(name)
             raise PawlError(f"unknown metric `{name}`", where, f"did you mean `{near}`?")
-        if not tested and ("pass_at_1" in name or name == "verifier/pass_frac"):
-            what = f"`{name}` is never recorded: no component of the reward runs tests"
-            raise PawlError(what, where, "use eval/success, or eval/reward_mean")
+
+
+def require_target(target: TargetConfig | None, record: Record) -> None:
+    """Raise PawlError when the first evaluation, in full, lacks the target's figure.
+
+    pass@1 exists where tests judge: a target on it would be missed whatever is learned.
+    """
+    name = target.metric if target is not None else ""
+    if name.startswith("eval/") and "pass_at" in name and record.get(name) is None:
+        what = f"`{name}` is never recorded: no test judges these completions"
+        raise PawlError(what, "target.metric", "use eval/success, or eval/reward_mean")
 
 
 def nearest(name: str) -> str:

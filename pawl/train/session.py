@@ -99,7 +99,7 @@ def open_session(
     function: a callable in place of reward.use.
     """
     tested = has_tests(cfg.reward)
-    check_names(cfg.rules, cfg.target, tested)
+    check_names(cfg.rules, cfg.target)
     parent = parent_of(run.facts())
     origin = parent.origin if parent else Origin()
     torch.set_num_threads(cfg.train.threads or os.cpu_count() or 1)

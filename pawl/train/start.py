@@ -20,7 +20,7 @@ from pawl.train.curriculum import drawn_by_stage, stage_after
 from pawl.train.data import draw
 from pawl.train.progress import Progress, TrainState, evaluations, host_of
 from pawl.train.record import Record
-from pawl.train.rules import judge
+from pawl.train.rules import judge, require_target
 from pawl.train.session import Session
 
 
@@ -51,6 +51,7 @@ def begin(s: Session, progress: Progress) -> None:
         progress.start = progress.end = heldout.evaluate(s, 0, full=True)
         record |= heldout.metrics(progress.start, progress.start, s.success)
         progress.best_score = 0.0
+        require_target(s.cfg.target, record)
     record["host"] = {"time/eval_s": time.perf_counter() - began}
     s.run.append_step(record)
     progress.records.append(record)

@@ -10,7 +10,6 @@ import math
 from dataclasses import dataclass
 
 from pawl.config.options import RunConfig
-from pawl.errors import PawlError
 from pawl.rewards.grader import Grader, components_of
 from pawl.rewards.pay import COMPONENTS
 from pawl.types import Score
@@ -21,20 +20,19 @@ PASS, REWARD = "pass", "reward"
 @dataclass(frozen=True, slots=True)
 class Success:
     """name: pass, reward, or a component's name. low, high: the range of its values, infinite where
-    a component declares none. verdicts: whether tests run, so that pass@k exists beside it.
+    a component declares none.
     """
 
     name: str
     low: float
     high: float
-    verdicts: bool
 
     def of(self, score: Score) -> float | None:
         """The success of one sample; None where its score is missing or lacks the component."""
         if score.total is None:
             return None
         if self.name == PASS:
-            return float(score.passed)
+            return None if score.verdict is None else float(score.passed)
         return score.total if self.name == REWARD else score.components.get(self.name)
 
     @property
@@ -55,21 +53,18 @@ class Success:
 def success_of(cfg: RunConfig, grader: Grader) -> Success:
     """The success that eval.success names; auto is pass where tests run, else the reward.
 
-    Raises PawlError for pass without tests.
+    A user's reward may give verdicts of its own: then `pass` is for it to name.
     """
-    name, verdicts = cfg.eval.success, grader.has_verdicts
+    name = cfg.eval.success
     if name == "auto":
-        name = PASS if verdicts else REWARD
+        name = PASS if grader.has_verdicts else REWARD
     if name == PASS:
-        if not verdicts:
-            what = "success is `pass`, and no component of the reward runs tests"
-            raise PawlError(what, "eval.success", "use auto, reward or a component's name")
-        return Success(name, 0.0, 1.0, verdicts)
+        return Success(name, 0.0, 1.0)
     if name == REWARD:
-        return Success(name, *grader.scale, verdicts)
+        return Success(name, *grader.scale)
     known = {c.name: c for c in components_of(cfg.reward)}
     if name in COMPONENTS or (name in known and known[name].use == "code"):
-        return Success(name, 0.0, 1.0, verdicts)
+        return Success(name, 0.0, 1.0)
     if name in known:
-        return Success(name, *grader.user_rewards[known[name].use].scale, verdicts)
-    return Success(name, -math.inf, math.inf, verdicts)  # one of a user's named values
+        return Success(name, *grader.user_rewards[known[name].use].scale)
+    return Success(name, -math.inf, math.inf)  # one of a user's named values
