@@ -24,6 +24,7 @@ from pawl.cli.show import printable, shortened
 from pawl.config.options import RunConfig
 from pawl.store.display import Display, Record, Silent
 from pawl.store.files import dumps
+from pawl.store.read import count
 
 SMOOTHING = 0.3  # weight of the newest step in the ETA
 
@@ -148,13 +149,13 @@ class Terminal:
         """Show what the loop is doing."""
         if self._bar is not None and self._task is not None:
             pace = self._pace.per_step
-            done = int(str(self._before["step"])) if self._before else 0
+            done = count(self._before, "step") if self._before else 0
             eta = f"eta {seconds(pace * (self._total - done))}  " if pace is not None else ""
             self._bar.update(self._task, description=f"{eta}{name}")
 
     def step(self, record: Record) -> None:
         """Print the step line and move the bar."""
-        done = int(str(record["step"]))
+        done = count(record, "step")
         per_step = self._pace.tick(number(record, "time/step_s"))
         eta = per_step * max(0, self._total - done)
         self._line(step_line(record, self._total, self._before, eta))

@@ -1,68 +1,437 @@
 """Every option of a run, once: name, default, meaning, unit, range, and whether it can be live.
 
 Pydantic models without behaviour; unknown keys are errors. `docs/config.md` and `pawl schema` are
-generated from these fields. The groups stand in `inputs.py` and `learning.py`; everybody imports
-them from here. Left out: reading files (`load.py`), checks that need the data or the model
+generated from these fields. First what a run is made from, then how it learns and is judged, then
+the run itself. Left out: reading files (`load.py`), checks that need the data or the model
 (`pawl check`). A rule across two options stands in a validator beside them.
 """
 
 from __future__ import annotations
 
-from pydantic import field_validator, model_validator
+from typing import Literal
 
-from pawl.config.inputs import (
-    ComponentConfig,
-    FilterConfig,
-    LoraConfig,
-    MixConfig,
-    ModelConfig,
-    ProblemsConfig,
-    PromptConfig,
-    RewardConfig,
-    RolloutConfig,
-    SandboxConfig,
-    StagesConfig,
-)
-from pawl.config.learning import (
-    AlgoConfig,
-    CheckpointConfig,
-    Comparison,
-    EvalConfig,
-    OptimConfig,
-    RuleConfig,
-    SamplingConfig,
-    StageConfig,
-    TargetConfig,
-    TrainConfig,
-)
-from pawl.config.section import Section, live_options, opt
+from pydantic import Field, field_validator, model_validator
 
-__all__ = [
-    "AlgoConfig",
-    "CheckpointConfig",
-    "Comparison",
-    "ComponentConfig",
-    "EvalConfig",
-    "FilterConfig",
-    "LoraConfig",
-    "MixConfig",
-    "ModelConfig",
-    "OptimConfig",
-    "ProblemsConfig",
-    "PromptConfig",
-    "RewardConfig",
-    "RolloutConfig",
-    "RuleConfig",
-    "RunConfig",
-    "SamplingConfig",
-    "SandboxConfig",
-    "SftConfig",
-    "StageConfig",
-    "StagesConfig",
-    "TargetConfig",
-    "TrainConfig",
-    "live_options",
-]
+from pawl.config.section import Section, opt
+
+
+class LoraConfig(Section):
+    """Low-rank adapters on the linear layers (arXiv 2106.09685)."""
+
+    r: int = opt(0, "Rank of the adapters; 0 trains all weights.", ge=0, le=1024)
+    alpha: float = opt(64.0, "Scale: the update is multiplied by alpha / r.", gt=0, le=4096)
+    dropout: float = opt(
+        0.0, "Adapter dropout; RL needs 0 (the first-pass ratio would not be 1).", ge=0, lt=1
+    )
+    targets: tuple[str, ...] = opt(
+        ("all-linear",), "Module names to adapt, or all-linear (the output head is never adapted)."
+    )
+
+
+class ModelConfig(Section):
+    """The policy: a base model and how its weights are held and trained."""
+
+    path: str = opt("bundled", "bundled, a folder in Hugging Face format, or a hub name.")
+    revision: str = opt("", "Hub revision to pin; empty takes the newest.")
+    dtype: Literal["fp32", "bf16", "fp16"] = opt(
+        "fp32", "Forward precision; trained weights and optimiser state stay fp32."
+    )
+    device: str = opt("auto", "auto, cpu, cuda or cuda:N.")
+    quantise: Literal["none", "nf4"] = opt(
+        "none", "nf4: base weights in 4 bits under LoRA (arXiv 2305.14314); needs the extra 4bit."
+    )
+    gradient_checkpointing: bool = opt(False, "Recompute activations to save memory.")
+    added_tokens: tuple[str, ...] = opt(
+        (), "Special tokens to add; their embeddings are trained and saved with the adapter."
+    )
+    lora: LoraConfig = opt(LoraConfig, "Low-rank adapters.")
+
+    @model_validator(mode="after")
+    def _four_bits_under_adapters(self) -> ModelConfig:
+        if self.quantise != "none" and not self.lora.r:
+            raise ValueError(
+                f"quantise = {self.quantise}: 4-bit weights cannot be trained themselves; set "
+                "lora.r above 0"
+            )
+        return self
+
+
+class PromptConfig(Section):
+    """From a problem to the tokens that the model continues."""
+
+    template: str = opt(
+        "", "File with {prompt} and {head}, or a shipped name (plain, few-shot-ocaml, ...)."
+    )
+    chat: Literal["auto", "always", "never"] = opt(
+        "auto", "Use the tokenizer's chat template; auto: where it has one."
+    )
+    system: str = opt("", "System message put before chat prompts.")
+    max_tokens: int = opt(
+        704, "Longest prompt; a longer one is refused.", "tokens", ge=8, le=131072
+    )
+
+
+class FilterConfig(Section):
+    """Which problems to keep; the audit prints how many each condition removed."""
+
+    lang: str = opt("", "Only this language.")
+    difficulty: tuple[str, ...] = opt((), "Only these difficulty labels.")
+    tags: tuple[str, ...] = opt((), "Only problems with at least one of these tags.")
+    max_prompt_chars: int = opt(0, "Longest prompt; 0 is no limit.", "characters", ge=0)
+    max_solution_lines: int = opt(0, "Longest reference; 0 is no limit.", "non-empty lines", ge=0)
+    min_pass_rate: float = opt(0.0, "Lowest measured base pass rate.", ge=0, le=1)
+    max_pass_rate: float = opt(1.0, "Highest measured base pass rate.", ge=0, le=1)
+
+
+class MixConfig(Section):
+    """One training set among several."""
+
+    set: str = opt("", "As problems.train.", min_length=1)
+    weight: float = opt(1.0, "Its share of the prompts, relative to the others.", gt=0, le=1000)
+
+
+class ProblemsConfig(Section):
+    """Training and held-out problems."""
+
+    train: str = opt(
+        "starter-ocaml",
+        "starter-ocaml, starter-python, a JSONL or Parquet file, or a hub data set.",
+    )
+    mix: tuple[MixConfig, ...] = opt((), "Several training sets; replaces `train` when given.")
+    held_out: str = opt(
+        "", "The same for evaluation; empty takes the set's own held-out split, or splits it off."
+    )
+    held_out_frac: float = opt(
+        0.1, "Share split off by specification when the set has no split.", ge=0, lt=1
+    )
+    lang: str = opt("", "Language of rows that do not state it; ocaml and python can be tested.")
+    filter: FilterConfig = opt(FilterConfig, "Which problems to keep.")
+    limit: int = opt(0, "Keep this many of a set, drawn by seed; 0 keeps all.", "problems", ge=0)
+    audit: bool = opt(True, "Run the executed audit before training and leave bad problems out.")
+
+    @model_validator(mode="after")
+    def _mixed(self) -> ProblemsConfig:
+        names = [row.set for row in self.mix]
+        twice = sorted({n for n in names if names.count(n) > 1})
+        if twice:
+            raise ValueError(f"problems.mix names {twice[0]} twice; give it one row and one weight")
+        return self
+
+
+class RolloutConfig(Section):
+    """Sampling during training. Every warp but the temperature is replayed by the trainer."""
+
+    engine: Literal["auto", "local", "hf"] = opt(
+        "auto", "local: fast decoding (Qwen, Llama, Mistral); hf: generate; auto: local if it can."
+    )
+    prompts: int = opt(16, "Prompts in a step (P).", "problems", ge=1, le=65536)
+    group_size: int = opt(8, "Completions for each prompt (G).", "samples", ge=1, le=1024)
+    temperature: float = opt(1.0, "Sampling temperature, also used for scoring.", gt=0, le=5)
+    temperature_end: float = opt(
+        0.0, "Temperature of the last step, reached linearly; 0 keeps it.", ge=0, le=5
+    )
+    top_p: float = opt(
+        1.0, "Nucleus share; the trainer scores among the tokens that it kept.", gt=0, le=1
+    )
+    top_k: int = opt(0, "Most probable tokens to keep, replayed likewise. 0 is off.", ge=0)
+    max_tokens: int = opt(512, "Longest completion.", "tokens", ge=1, le=131072)
+    stop: tuple[str, ...] = opt((), "Strings that end a completion (kept in its text).")
+    batch: int = opt(0, "Rows decoded at once; 0 is all of a step.", "samples", ge=0)
+
+
+class ComponentConfig(Section):
+    """One reward among several: total = sum of weight * value, gates and caps applied."""
+
+    name: str = opt("", "Name in scores and metrics.", min_length=1, pattern=r"^[a-z0-9_]+$")
+    use: str = opt("code", "code, path/file.py:function, or an entry point's name.")
+    weight: float = opt(1.0, "Weight in the mix.", ge=0, le=100)
+    gate: Literal["none", "pass"] = opt("none", "pass: pays only when all tests pass.")
+    cap: float = opt(1.0, "Most that it can add, after its weight.", ge=0, le=100)
+    relative: Literal["none", "mean", "rank"] = opt(
+        "none", "Pay its distance from the group's mean, or its rank in the group (0 to 1)."
+    )
+
+
+class StagesConfig(Section):
+    """Weights of the staged code reward; they must sum to 1."""
+
+    end_marker: float = opt(0.05, "The completion ends with the end marker.", ge=0, le=1)
+    types: float = opt(0.20, "Type check, graded by the number of true errors.", ge=0, le=1)
+    compile: float = opt(0.10, "It compiles.", ge=0, le=1)
+    tests: float = opt(0.65, "Tests above the best constant answer.", ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _sum(self) -> StagesConfig:
+        total = self.end_marker + self.types + self.compile + self.tests
+        if abs(total - 1.0) > 1e-9:
+            raise ValueError(f"the four weights sum to {total:.6g}, not 1")
+        return self
+
+
+class RewardConfig(Section):
+    """What is paid for. `reward: path/file.py:function` is short for `reward: {use: ...}`."""
+
+    use: str = opt("code", "code (compiler and tests), path/file.py:function, or an entry point.")
+    components: tuple[ComponentConfig, ...] = opt((), "A mix; replaces `use` when given.")
+    stages: StagesConfig = opt(StagesConfig, "Weights of the staged code reward.")
+    end_marker: str = opt("(* END *)", "The end marker; empty removes that stage (others rescale).")
+    runaway_multiplier: float = opt(
+        0.3, "Factor on a completion cut at max_tokens without end marker.", ge=0, le=1
+    )
+    min_lines: int = opt(
+        0, "Fewer non-empty lines are penalised; at most the shortest reference.", "lines", ge=0
+    )
+    short_multiplier: float = opt(0.3, "Factor on a completion below min_lines.", ge=0, le=1)
+    overlong_penalty: float = opt(
+        0.0,
+        "Taken off in full at rollout.max_tokens, from 80% of it on in part (arXiv 2503.14476).",
+        ge=0,
+        le=10,
+    )
+    clip: tuple[float, ...] = opt((), "[low, high] of a reward in training; empty is off.")
+    normalise: Literal["none", "running"] = opt(
+        "none", "running: rewards over the standard deviation of all so far."
+    )
+    missing: Literal["sample", "group"] = opt(
+        "sample", "What a missing score takes out of training: its sample, or its whole group."
+    )
+    in_flight: int = opt(64, "Calls of an async reward at a time.", "calls", ge=1, le=4096)
+    max_missing_frac: float = opt(
+        0.1, "Missing share of a step at which the run stops.", ge=0, le=1
+    )
+    cache: bool = opt(True, "Keep measurements that repeat, by content hash.")
+
+    @field_validator("clip")
+    @classmethod
+    def _range(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if value and not (len(value) == 2 and value[0] < value[1]):
+            raise ValueError(f"{list(value)} is not [low, high] with low below high")
+        return value
+
+
+class SandboxConfig(Section):
+    """Where candidate programs run and what they may use."""
+
+    tier: Literal["auto", "bubblewrap", "landlock", "unsafe"] = opt(
+        "auto", "auto takes the strongest tier that passes its canary attacks."
+    )
+    allow_unsafe: bool = opt(False, "Run candidates with resource limits only. Dangerous.")
+    workers: int = opt(0, "Parallel scorers; 0 is one per core.", ge=0, le=1024)
+    cpu_s: float = opt(4.0, "CPU time of one candidate.", "s", gt=0, le=600)
+    wall_s: float = opt(10.0, "Wall clock of one candidate.", "s", gt=0, le=3600)
+    memory_mb: int = opt(1024, "Address space of one candidate.", "MiB", ge=64, le=65536)
+    output_kb: int = opt(1024, "Output of one candidate.", "KiB", ge=1, le=65536)
+
+
+class AlgoConfig(Section):
+    """Advantage, loss, KL and normaliser; docs/algorithms.md has the formulas."""
+
+    preset: Literal[
+        "", "grpo", "dr_grpo", "dapo", "gspo", "cispo", "rloo", "reinforce_pp", "raft"
+    ] = opt("", "Named settings for what is not set here.")
+    advantage: Literal[
+        "grpo", "dr_grpo", "rloo", "reinforce_pp", "reinforce_pp_baseline", "raft", "pass_at_k"
+    ] = opt("grpo", "What a sample is worth, from the rewards of its group or batch.")
+    pass_k: int = opt(4, "k of pass_at_k.", "samples", ge=1, le=1024)
+    std_floor: float = opt(1e-4, "Added to the standard deviation.", gt=0, le=1)
+    std_shrink: float = opt(
+        0.0, "grpo: the batch's variance counts as this many members.", "samples", ge=0, le=1000
+    )
+    loss: Literal["clip", "gspo", "cispo"] = opt("clip", "What the ratio does in the loss.")
+    clip_low: float = opt(0.2, "Lower clip of the ratio: 1 - clip_low.", ge=0, le=1)
+    clip_high: float = opt(0.2, "Upper clip of the ratio: 1 + clip_high.", ge=0, le=10)
+    dual_clip: float = opt(0.0, "Bounds the loss of negative advantages; 0 is off.", ge=0, le=100)
+    normaliser: Literal["token", "sequence", "constant"] = opt(
+        "token", "What counts alike: tokens, samples, or tokens over rollout.max_tokens."
+    )
+    kl: Literal["k1", "k2", "k3"] = opt("k3", "k1 in the reward; k2 or k3 in the loss.")
+    kl_coef: float = opt(0.0, "Weight of the KL to the reference; 0 is off.", ge=0, le=10)
+    kl_target: float = opt(0.0, "Adapts kl_coef to this KL; 0 keeps it.", "nat/sequence", ge=0)
+    entropy_coef: float = opt(0.0, "Weight of the entropy bonus.", ge=0, le=1)
+    epochs: int = opt(1, "Passes over a batch of rollouts.", ge=1, le=16)
+    max_k3: float = opt(0.0, "Ends the passes when k3(old, new) exceeds it; 0 is off.", "nat", ge=0)
+    minibatches: int = opt(1, "Optimiser steps a pass; divides rollout.prompts.", ge=1, le=64)
+    zero_signal: Literal["keep", "skip", "refill"] = opt(
+        "keep", "Groups of equal rewards: train on them, leave them out, or draw others instead."
+    )
+    refill_max: int = opt(3, "Most extra batches for one step.", "batches", ge=1, le=64)
+    filter: str = opt(
+        "",
+        "`value X`: train on samples that score X or more; `share X`: without the worst share X.",
+        pattern=r"^((value|share) -?[0-9]*\.?[0-9]+)?$",
+    )
+    correction: Literal["none", "truncate", "drop"] = opt(
+        "none", "Weight of tokens that sampler and trainer see differently."
+    )
+    correction_cap: float = opt(2.0, "Largest such weight.", gt=1, le=100)
+
+    @field_validator("filter")
+    @classmethod
+    def _share(cls, value: str) -> str:
+        if value.startswith("share") and not 0 <= float(value.split()[1]) < 1:
+            raise ValueError(f'"{value}": a share is 0 or more and below 1')
+        return value
+
+    @model_validator(mode="after")
+    def _fits(self) -> AlgoConfig:
+        if 0 < self.dual_clip <= 1:
+            raise ValueError(f"dual_clip = {self.dual_clip} must be above 1, or 0 for off")
+        if self.dual_clip and self.loss != "clip":
+            raise ValueError(f"dual_clip belongs to the loss clip, not {self.loss}")
+        if self.kl_target and not self.kl_coef:
+            raise ValueError("kl_target adapts kl_coef, which must start above 0")
+        return self
+
+
+class OptimConfig(Section):
+    """AdamW (arXiv 1711.05101) and its schedule, counted in optimiser steps."""
+
+    lr: float = opt(5e-6, "Peak learning rate.", live=True, ge=0, le=1)
+    schedule: Literal["constant", "linear", "cosine", "restarts"] = opt(
+        "constant", "After the warm-up; restarts is cosine, several times."
+    )
+    cycles: int = opt(4, "How often `restarts` falls from the peak.", ge=1, le=1000)
+    warmup: float = opt(0.0, "Below 1 a share of the run, else optimiser steps.", ge=0)
+    min_lr_ratio: float = opt(0.0, "Last learning rate / peak, for linear and cosine.", ge=0, le=1)
+    beta1: float = opt(0.9, "Decay of the first moment.", ge=0, lt=1)
+    beta2: float = opt(0.999, "Decay of the second moment.", ge=0, lt=1)
+    eps: float = opt(1e-8, "Added to the root of the second moment.", gt=0, le=1e-2)
+    weight_decay: float = opt(0.0, "Decoupled decay; never on norms and biases.", ge=0, le=1)
+    max_grad_norm: float = opt(1.0, "Gradient norm is clipped to this; 0 is off.", live=True, ge=0)
+
+
+class TrainConfig(Section):
+    """Length of the run and memory of a step."""
+
+    steps: int = opt(0, "Length in steps; 0 leaves it to samples or epochs.", ge=0)
+    samples: int = opt(0, "Length in samples; 0 leaves it to steps or epochs.", ge=0)
+    epochs: float = opt(0.0, "Length in passes over the problems, fractions allowed.", ge=0)
+    micro_batch: int = opt(
+        0, "Samples in one forward; gradients accumulate. 0 is a whole mini-batch.", ge=0
+    )
+    threads: int = opt(0, "torch threads on CPU; 0 is one per core.", ge=0, le=1024)
+    override: tuple[str, ...] = opt((), "Preflight checks that may fail, by name; recorded.")
+
+    @model_validator(mode="after")
+    def _one_length(self) -> TrainConfig:
+        given = [n for n in ("steps", "samples", "epochs") if getattr(self, n)]
+        if len(given) > 1:
+            raise ValueError(f"give one length of the run, not {' and '.join(given)}")
+        return self
+
+
+class SamplingConfig(Section):
+    """Sampling in evaluation; stands beside every figure that it gave."""
+
+    temperature: float = opt(1.0, "0 is greedy.", ge=0, le=5)
+    top_p: float = opt(1.0, "Nucleus share.", gt=0, le=1)
+    top_k: int = opt(0, "0 is off.", ge=0)
+    max_tokens: int = opt(0, "0 takes rollout.max_tokens.", "tokens", ge=0)
+    repetition_penalty: float = opt(1.0, "1 is off.", gt=0, le=5)
+    no_repeat_ngram_size: int = opt(0, "0 is off.", ge=0)
+
+
+class EvalConfig(Section):
+    """Held-out evaluation on a fixed probe set, paired with the start."""
+
+    every: int = opt(20, "Steps between evaluations; 0 only at start and end.", "steps", ge=0)
+    problems: int = opt(200, "Problems at start and end, drawn once; 0 is all.", "problems", ge=0)
+    probe: int = opt(64, "The first so many of them in between; 0 is all.", "problems", ge=0)
+    samples: int = opt(1, "Completions for each problem.", ge=1, le=1024)
+    seed: int = opt(0, "Seed of the probe and of its samples.", ge=0)
+    success: str = opt(
+        "auto",
+        "What is to rise: pass, reward, or a component's name; auto: pass where tests run, else "
+        "reward. Best checkpoint, gain, target and curriculum follow it.",
+        pattern=r"^[a-z0-9_]+$",
+    )
+    patience: int = opt(0, "Stop after this many evaluations without a new best; 0 is off.", ge=0)
+    sampling: SamplingConfig = opt(SamplingConfig, "How to sample.")
+
+
+class CheckpointConfig(Section):
+    """When to save and what to keep."""
+
+    every: int = opt(20, "Steps between checkpoints; 0 only at the end.", "steps", ge=0)
+    keep_last: int = opt(2, "Newest checkpoints to keep; 0 keeps all.", ge=0)
+    keep_best: int = opt(1, "Best checkpoints by held-out score to keep.", ge=0)
+
+
+class StageConfig(Section):
+    """One stage of a curriculum: which problems, which reward weights, when to move on.
+
+    The weights replace reward.stages in training when any of them is set; then they must sum to 1.
+    A stage lasts until the mean success of training (eval.success: verifier/pass_frac, reward/mean,
+    or a component) over its last `over` steps reaches `advance_at`; it falls back to the one before
+    when that mean is below `back_at`.
+    """
+
+    name: str = opt("", "Name in events.", min_length=1, pattern=r"^[a-z0-9_-]+$")
+    min_pass_rate: float = opt(0.0, "Lowest measured pass rate of its problems.", ge=0, le=1)
+    max_pass_rate: float = opt(1.0, "Highest measured pass rate of its problems.", ge=0, le=1)
+    end_marker: float = opt(0.0, "Weight of the end marker.", ge=0, le=1)
+    types: float = opt(0.0, "Weight of the type check.", ge=0, le=1)
+    compile: float = opt(0.0, "Weight of compiling.", ge=0, le=1)
+    tests: float = opt(0.0, "Weight of the tests.", ge=0, le=1)
+    over: int = opt(10, "Steps that are averaged, and that a stage lasts at least.", "steps", ge=1)
+    advance_at: float = opt(0.5, "Success in training that opens the next stage.")
+    back_at: float | None = opt(None, "Success below which the stage before returns; null: never.")
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Its own weights of the staged code reward; empty when reward.stages hold."""
+        names = ("end_marker", "types", "compile", "tests")
+        own = {name: float(getattr(self, name)) for name in names}
+        return own if any(own.values()) else {}
+
+    @property
+    def restricts(self) -> bool:
+        """Whether it draws only problems of some measured pass rate."""
+        return self.min_pass_rate > 0 or self.max_pass_rate < 1
+
+    @model_validator(mode="after")
+    def _holds_together(self) -> StageConfig:
+        if self.min_pass_rate > self.max_pass_rate:
+            raise ValueError(f"stage {self.name}: min_pass_rate is above max_pass_rate")
+        if self.back_at is not None and self.back_at >= self.advance_at:
+            raise ValueError(
+                f"stage {self.name}: back_at = {self.back_at:g} must be below advance_at = "
+                f"{self.advance_at:g}, or the stages would flip to and fro"
+            )
+        total = sum(self.weights.values())
+        if self.weights and abs(total - 1.0) > 1e-9:
+            raise ValueError(f"stage {self.name}: the four weights sum to {total:.6g}, not 1")
+        if self.weights and not self.tests:
+            raise ValueError(
+                f"stage {self.name}: tests = 0 pays nobody who fails the tests, because form alone "
+                "never earns more than half of one test; give tests a small weight"
+            )
+        return self
+
+
+Comparison = Literal["<", "<=", ">", ">="]
+
+
+class TargetConfig(Section):
+    """What the run is for; missing it exits with 1."""
+
+    metric: str = opt("eval/success", "Canonical metric name.")
+    is_: Comparison = Field(">=", alias="is", description="Comparison.")
+    value: float = opt(1.0, "Value to reach.")
+    at: Literal["any", "end"] = opt(
+        "any", "any: ends the run when reached; end: judged at the end."
+    )
+
+
+class RuleConfig(Section):
+    """What must hold at a step or epoch; when it does not, the action follows."""
+
+    when: str = opt("", "`step N` or `epoch X`.", pattern=r"^(step [0-9]+|epoch [0-9]*\.?[0-9]+)$")
+    metric: str = opt("", "Canonical metric name.", min_length=1)
+    is_: Comparison = Field(">=", alias="is", description="Comparison that must hold.")
+    value: float = opt(0.0, "Value to compare with.")
+    over: int = opt(1, "Mean over this many last steps.", "steps", ge=1)
+    action: Literal["note", "pause", "stop"] = opt("note", "What follows when it does not hold.")
 
 
 class RunConfig(Section):

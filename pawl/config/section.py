@@ -1,6 +1,6 @@
 """What every option group is made of: `Section`, and `opt`, which declares one option.
 
-Left out: the options themselves (`options.py` and the files that it names).
+Left out: the options themselves (`options.py`).
 """
 
 from __future__ import annotations

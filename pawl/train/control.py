@@ -12,7 +12,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 
-from pawl.config.options import OptimConfig, live_options
+from pawl.config.options import OptimConfig
+from pawl.config.section import live_options
 from pawl.errors import PawlError
 from pawl.store.display import Display
 from pawl.store.run import RunFolder
