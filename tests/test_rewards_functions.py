@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import sys
 import threading
+import types
 from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 
@@ -685,3 +687,16 @@ async def grade(problem, completions):
         whole = grader.score([(CODE, texts(*words))])[0]
     assert [s.status for s in whole] == ["missing"] * 3
     assert whole[0].verdict == "pass"
+
+
+def test_a_module_that_names_no_file_is_no_part_of_a_reward(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As torch.classes does, once torch is loaded and the run starts in the reward's folder."""
+    (tmp_path / "mine.py").write_text("def score(problem, completions):\n    return [0.5]\n")
+    monkeypatch.chdir(tmp_path)
+    before = load_user_reward("mine.py:score").fingerprint()
+    odd = types.ModuleType("odd_classes")
+    odd.__file__ = "_classes.py"
+    monkeypatch.setitem(sys.modules, "odd_classes", odd)
+    assert load_user_reward("mine.py:score").fingerprint() == before

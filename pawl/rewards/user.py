@@ -166,8 +166,10 @@ def _files_below(folder: Path | None) -> set[Path]:
     if folder is None:
         return set()
     files = (getattr(m, "__file__", None) for m in list(sys.modules.values()))
-    paths = {Path(f).resolve() for f in files if f}
-    return {p for p in paths if p.is_relative_to(folder) and "site-packages" not in p.parts}
+    # Some modules name a file that is none, relative to nowhere (torch.classes: "_classes.py").
+    paths = {Path(f).resolve() for f in files if f and Path(f).is_absolute()}
+    inside = {p for p in paths if p.is_relative_to(folder) and "site-packages" not in p.parts}
+    return {p for p in inside if p.is_file()}
 
 
 def load_user_reward(use: str) -> UserReward:
