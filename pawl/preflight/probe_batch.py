@@ -28,6 +28,7 @@ from pawl.types import Case, Completion, Group, Problem, Sample, Score
 STEP = -1  # the streams of no training step and of no evaluation
 SAMPLES, PROMPTS = 128, 32  # at most: the wiring faults are seen with as many
 ALONE = 2  # prompts sampled without neighbours
+RESCORED = 4  # members of two groups that are scored twice more
 
 
 class Recorder:
@@ -168,13 +169,14 @@ def _alone_forward(s: Session, found: Sampled) -> None:
 
 
 def _rescore(s: Session, found: Sampled, payment: Payment) -> None:
-    """Score two groups twice more without the cache, and a problem that nobody can judge."""
+    """Score members of two groups twice more without the cache, and a problem nobody can judge."""
     rollouts, g = found.rollouts, s.cfg.rollout.group_size
     totals = [x.total for x in rollouts.scores_S]
     spread = sorted(range(len(rollouts.groups)), key=lambda i: -len(set(totals[i * g :][:g])))
     chosen = sorted(spread[:2])
+    n = g if s.grader.whole_group else min(g, RESCORED)
     groups = [
-        (rollouts.groups[i].problem, [completion_of(x) for x in rollouts.groups[i].samples])
+        (rollouts.groups[i].problem, [completion_of(x) for x in rollouts.groups[i].samples[:n]])
         for i in chosen
     ]
     paid = [
@@ -185,7 +187,7 @@ def _rescore(s: Session, found: Sampled, payment: Payment) -> None:
     ]
     once, again = paid[: len(chosen)], paid[len(chosen) :]
     for i, a_G, b_G in zip(chosen, once, again, strict=True):
-        own = totals[i * g : (i + 1) * g]
+        own = totals[i * g : i * g + n]
         found.rescored += [(was, a.total, b.total) for was, a, b in zip(own, a_G, b_G, strict=True)]
     problem, completions = groups[0]
     if s.grader.has_verdicts:
