@@ -9,6 +9,7 @@ Run: `pawl --help`, or `python -m pawl --help`.
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import signal
@@ -45,6 +46,7 @@ def pawl() -> None:
     """
     for name, value in ENVIRONMENT.items():  # before torch is imported
         os.environ.setdefault(name, value)
+    gc.set_threshold(100_000, 10, 10)  # importing torch and transformers leaves no garbage
 
 
 for command in (*work.COMMANDS, *doctor.COMMANDS, *look.COMMANDS):

@@ -74,6 +74,7 @@ class WorkerPool:
         self._lock = threading.Condition()
         self._waiting: deque[Task] = deque()
         self._in_flight: dict[bytes, Task] = {}
+        self._home: dict[str, int] = {}  # problem -> the worker that knows its expected values
         self._fresh = 0
         self._ready = False
         self._broken: Broken | None = None
@@ -195,14 +196,24 @@ class WorkerPool:
     # ---- the feeders' side ----
 
     def take(self, feeder: int) -> Task | None:
-        """The next task for a feeder; None when the pool closes. Waits."""
+        """The next task for a feeder; None when the pool closes. Waits.
+
+        Of a problem that it has met before or that is new, so that expected values are compiled
+        once; another worker's when there is nothing else.
+        """
         with self._lock:
             while not self._closing and self._broken is None:
                 alone = sum(not s.given_up for s in self._feeders) == 1
-                for task in self._waiting:
-                    if task.avoid != feeder or alone:
-                        self._waiting.remove(task)
-                        return task
+                free = [t for t in self._waiting if t.avoid != feeder or alone]
+                if free:
+                    home = self._home
+                    own = (t for t in free if home.get(t.job.problem.id, feeder) == feeder)
+                    task = next(own, free[0])
+                    if len(home) > REMEMBERED:
+                        home.clear()
+                    home.setdefault(task.job.problem.id, feeder)
+                    self._waiting.remove(task)
+                    return task
                 self._lock.wait(1.0)
         return None
 

@@ -108,6 +108,7 @@ def _check(
     argv += [entry, half, checker.get(tools.checker, "")]
     files = {f"{i}.ml": _bytes(reading) for i, reading in enumerate(readings)}
     files |= {
+        "sol.ml": files["0.ml"],
         "sol.mli": _bytes(interface + "\n"),
         "drv.ml": _bytes(driver + "\n;; Pawl_dump.finish ()"),
     }

@@ -1,6 +1,7 @@
 # One OCaml check inside the sandbox: compile, count type errors if that fails, run.
 # Usage: sh ocaml_check.sh OCAMLC OCAMLRUN BOX ENTRY COMPILE_SECONDS CHECKER
-# In the work folder: 0.ml 1.ml ... (readings of the completion), sol.mli, drv.ml (the tests).
+# In the work folder: 0.ml 1.ml ... (readings of the completion), sol.ml (the first), sol.mli, drv.ml
+# (the tests).
 # Lines: H (tools are there), C STATUS (compiler failed; its message follows, then .), M line of
 # mlcheck, V index, B (built); then descriptor 3 carries the driver's lines.
 ocamlc=$1 ocamlrun=$2 box=$3 entry=$4 seconds=$5 checker=$6
@@ -17,7 +18,6 @@ report() {
   printf '\n.\n'
 }
 
-cp 0.ml sol.ml
 compile
 status=$?
 if [ $status -ne 0 ]; then
@@ -27,7 +27,7 @@ if [ $status -ne 0 ]; then
   head -c 20000 checked | sed 's/^/M /'
   best=$(sed -n 's/^best //p' checked)
   [ "${best:-0}" != 0 ] || exit 3
-  cp "$best.ml" sol.ml
+  cp -f "$best.ml" sol.ml
   compile
   status=$?
   [ $status -eq 0 ] || { report $status; exit 3; }
