@@ -24,7 +24,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 QUICKSTART = "examples/quickstart.yaml"
-STEP_CPU: dict[Path, float] = {}  # of a tree, once "step" was measured
 IMPORT = "import pawl.train.loop"
 AUDIT = """
 import sys
@@ -71,33 +70,59 @@ def problems_file(folder: Path, n: int) -> Path:
     return out
 
 
-def run_of(tree: Path, folder: Path, steps: int, evals: int) -> list[str]:
-    """Arguments of a short quickstart."""
+def run_of(tree: Path, folder: Path, steps: int, evals: int) -> tuple[list[str], Path]:
+    """Arguments of a short quickstart, and the file of its step records."""
     name = f"{tree.name}-{time.time_ns()}"
     ways = [f"train.steps={steps}", f"eval.problems={evals}", f"name={name}", f"runs_dir={folder}"]
     config = ["-m", "pawl", "train", str(tree / QUICKSTART), "--quiet", *ways]
-    return [*config, "eval.every=0", "checkpoint.every=0"]
+    args = [*config, "eval.every=0", "checkpoint.every=0"]
+    return args, folder / name / "steps.jsonl"
+
+
+def cpu_of(root: int) -> float:
+    """CPU seconds so far of a live process and its descendants, the reaped ones included."""
+    stats: dict[int, list[str]] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            stats[int(path.parent.name)] = path.read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it ended meanwhile: its parent counts it
+    tree, seconds = [root], 0.0
+    while tree:
+        pid = tree.pop()
+        seconds += sum(map(int, stats[pid][11:15])) / os.sysconf("SC_CLK_TCK")
+        tree += [child for child, fields in stats.items() if int(fields[1]) == pid]
+    return seconds
+
+
+def marks_of(
+    tree: Path, args: Sequence[str], cache: Path, records: Path, marks: Sequence[int]
+) -> list[tuple[float, float]]:
+    """(wall, CPU) seconds from the command to each of these numbers of step records."""
+    env = {**os.environ, "PYTHONPATH": str(tree), "XDG_CACHE_HOME": str(cache)}
+    began, quiet, found = time.perf_counter(), subprocess.DEVNULL, list[tuple[float, float]]()
+    with subprocess.Popen([sys.executable, *args], cwd=tree, env=env, stdout=quiet) as run:
+        for n in marks:
+            while not (records.exists() and records.read_text().count("\n") >= n):
+                if run.poll() is not None:
+                    raise SystemExit(f"{args}: {run.returncode} before record {n}")
+                time.sleep(0.02)
+            found.append((time.perf_counter() - began, cpu_of(run.pid)))
+        run.wait()
+    return found
 
 
 def start_of(tree: Path, folder: Path, cache: Path, evals: int) -> tuple[float, float]:
-    """Seconds from the command to the first step: a run of one step, less that step's."""
-    args = run_of(tree, folder, 1, evals)
-    wall, cpu, _ = timed(tree, args, cache)
-    name = next(a for a in args if a.startswith("name=")).removeprefix("name=")
-    records = (folder / name / "steps.jsonl").read_text().splitlines()
-    host = json.loads(records[1])["host"]
-    return wall - host["time/step_s"] - host.get("time/eval_s", 0.0), cpu - STEP_CPU.get(tree, 0.0)
+    """(wall, CPU) seconds from the command to the record of the untrained model."""
+    args, records = run_of(tree, folder, 1, evals)
+    return marks_of(tree, args, cache, records, (1,))[0]
 
 
 def step_of(tree: Path, folder: Path, cache: Path) -> tuple[float, float]:
-    """Median seconds of a step by the run's own clock; CPU seconds of five further ones, each."""
-    args = run_of(tree, folder, 6, 1)
-    _, cpu, _ = timed(tree, args, cache)
-    name = next(a for a in args if a.startswith("name=")).removeprefix("name=")
-    records = [json.loads(x) for x in (folder / name / "steps.jsonl").read_text().splitlines()]
-    one = timed(tree, run_of(tree, folder, 1, 1), cache)[1]
-    STEP_CPU[tree] = (cpu - one) / 5
-    return statistics.median(r["host"]["time/step_s"] for r in records[2:]), STEP_CPU[tree]
+    """(wall, CPU) seconds of a step: the mean of seven after the first."""
+    args, records = run_of(tree, folder, 9, 1)
+    first, last = marks_of(tree, args, cache, records, (2, 9))
+    return (last[0] - first[0]) / 7, (last[1] - first[1]) / 7
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ import json
 import re
 from pathlib import Path
 
+import digest_findings
 import pytest
 from test_doctor_rules_a import REAL as PUBLIC_A
 from test_doctor_rules_b import REAL as PUBLIC_B
@@ -115,6 +116,18 @@ def test_rules_marked_real_are_proved_by_recorded_or_public_runs() -> None:
     marked = {rule.code for rule in RULES if rule.proof == "real"}
     assert marked == set(RECORDED) | set(PUBLIC_A) | set(PUBLIC_B)
     assert len(marked) >= 30
+
+
+def test_no_finding_is_lost(tmp_path: Path) -> None:
+    """Verdict, causes and findings of all recorded and labelled logs, as build 431daca had them."""
+    then = json.loads((Path(__file__).parent / "data" / "findings_digest.json").read_text())
+    now = dict([*digest_findings.recorded(tmp_path), *digest_findings.labelled()])
+    assert now == {name: said for name, said in then.items() if name in now}
+    missing = {name for name in then if name not in now}
+    assert all(name.startswith("public/") for name in missing), missing
+    if not digest_findings.SHARED.exists():
+        pytest.skip("shared/runs is not there: the labelled logs were not looked at")
+    assert not missing, missing
 
 
 @pytest.mark.parametrize("code", RECORDED)
