@@ -257,7 +257,7 @@ FLAT = frozenset({"zero-signal-groups", "reward-bug", "dead-component"})
 CASES: dict[str, Case] = {
     **known(
         "half of the problems", "constant branch",
-        "atoms", "scores roll", "groups mixed",
+        "few totals", "scores roll", "groups mixed",
         "one stream", "sign turned", "advantage NaN", "EOS cut", "prompt closed",
         "positions run on", "prompt in the loss", "padding in the loss", "dropout on",
         "cooler sampler", "top-k sampler", "reference is policy",

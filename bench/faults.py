@@ -116,17 +116,17 @@ def constant_branch() -> AbstractContextManager[object]:
 
     def change(score: Score) -> Score:
         paid = score.status == "scored" and score.verdict in ("wrong", "exception")
-        return dataclasses.replace(score, total=0.21, branch="atom") if paid else score
+        return dataclasses.replace(score, total=0.21, branch="constant") if paid else score
 
     return rescored(change)
 
 
-def atoms() -> AbstractContextManager[object]:
+def few_totals() -> AbstractContextManager[object]:
     """Whatever is not right is paid the same, little enough to escape the reward's own probes."""
 
     def change(score: Score) -> Score:
         low = score.status == "scored" and score.total and score.verdict != "pass"
-        return dataclasses.replace(score, total=0.05, branch="atom") if low else score
+        return dataclasses.replace(score, total=0.05, branch="constant") if low else score
 
     return rescored(change)
 
@@ -425,7 +425,7 @@ FAULTS: dict[str, tuple[Fault, str, list[str]]] = {
     "errors pay 0.5": (errors_pay_half, "error-as-reward", []),
     "missing read as 0.5": (missing_is_half, "error-as-reward", []),
     "constant branch": (constant_branch, "reward-bug", []),
-    "atoms": (atoms, "reward-bug", []),
+    "few totals": (few_totals, "reward-bug", []),
     "dead component": (dead_component, "dead-component", []),
     "scorers gone": (scorers_are_gone, "judge-outage", []),
     "characters for tokens": (characters_for_tokens, "reward-bug", []),

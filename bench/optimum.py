@@ -4,7 +4,7 @@
 
 A tiny transformer writes three of six tokens after one of two prompts, so every completion can be
 enumerated: the objective J = E[r] - beta KL(pi || pi_ref), its optimum and the start are exact.
-Rollouts are drawn from the exact distribution; scoring pass, advantages, loss and optimiser are
+Rollouts are drawn from the exact distribution; log-prob pass, advantages, loss and optimiser are
 Pawl's own. Prints the share of the gap that is closed, J between start (0) and optimum (1), for
 each estimator and seed. One setting for all; published GRPO is there to show that it optimises
 something else. Left out: generation, real rewards (bench/presets.py).

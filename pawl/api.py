@@ -138,9 +138,9 @@ def check(
 
     cfg, places = resolved(target, overrides, reward)
     with tempfile.TemporaryDirectory(prefix="pawl-check-") as folder:
-        trial = cfg.model_copy(update={"runs_dir": folder})
-        with RunFolder.create(trial, places) as run, library_warnings(run):
-            return rehearse(trial, run, shown, price_per_hour, reward)
+        shortened = cfg.model_copy(update={"runs_dir": folder})
+        with RunFolder.create(shortened, places) as run, library_warnings(run):
+            return rehearse(shortened, run, shown, price_per_hour, reward)
 
 
 def evaluate(

@@ -43,7 +43,7 @@ _ALL = (
     Metric("step", "batches of rollouts trained on so far; 0 is before training", "steps"),
     Metric("epoch", "prompts drawn so far / problems in the training set", "epochs"),
     Metric("samples", "completions generated for training so far", "samples"),
-    Metric("drawn", "prompts drawn so far, repeats counted", "prompts"),
+    Metric("sampled_prompts", "prompts drawn so far, repeats counted", "prompts"),
     Metric("prompts_seen", "distinct problems drawn so far", "problems"),
     Metric("tokens", "completion tokens generated for training so far", "tokens"),
     Metric("batch_samples", "completions of this step, also of groups not trained on", "samples"),
@@ -133,7 +133,7 @@ _ALL = (
     Metric("policy/kl_old", "mean over the last pass's tokens of k3(before, after)", "nat", "down"),
     Metric(
         "policy/ratio_max_first_pass",
-        "max over tokens of |exp(trainer - its own scoring pass) - 1| + 1 before the first update",
+        "max over tokens of |exp(trainer - its own log-prob pass) - 1| + 1 before the first update",
         "ratio",
     ),
     Metric(
@@ -141,18 +141,18 @@ _ALL = (
     ),
     Metric(
         "policy/trainer_logp_mean",
-        "mean over tokens of the scoring pass's log-prob",
+        "mean over tokens of the log-prob pass's log-prob",
         "nat",
         low=None,
     ),
     Metric(
-        "policy/surprise_minus_entropy",
+        "policy/nll_minus_entropy",
         "-policy/trainer_logp_mean - policy/entropy",
         "nat",
         low=None,
     ),
     Metric(
-        "policy/surprise_z",
+        "policy/nll_minus_entropy_z",
         "mean over samples of the summed (-log-prob - entropy) / its standard error",
         "standard errors",
         low=None,
@@ -279,7 +279,7 @@ _ALL = (
     _time("time/step_s", "wall clock of the step, evaluation and checkpoint aside"),
     _time("time/generate_s", "wall clock of generation"),
     _time("time/score_wait_s", "wall clock waiting for scores after generation ended"),
-    _time("time/update_s", "wall clock of scoring pass, forward, backward and optimiser"),
+    _time("time/update_s", "wall clock of log-prob pass, forward, backward and optimiser"),
     _time("time/eval_s", "wall clock of evaluation"),
     _time("epoch/generate_s", "wall clock of generation in the epoch"),
     _time("epoch/score_wait_s", "wall clock waiting for scores in the epoch"),
@@ -313,7 +313,7 @@ class Words:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class HealthyRun:
     """Values in one healthy run: medians of its first and last (at most ten), and the extremes."""
 
     source: str
@@ -330,12 +330,12 @@ def words() -> dict[str, Words]:
 
 
 @cache
-def seen() -> dict[str, tuple[Seen, ...]]:
+def healthy_runs() -> dict[str, tuple[HealthyRun, ...]]:
     """Canonical name -> values of healthy runs; names that none of them recorded are left out."""
-    found: dict[str, tuple[Seen, ...]] = {}
+    found: dict[str, tuple[HealthyRun, ...]] = {}
     for source, rows in _table("healthy.toml").items():
         for name, values in rows.items():
-            found[name] = (*found.get(name, ()), Seen(source, *values))
+            found[name] = (*found.get(name, ()), HealthyRun(source, *values))
     return found
 
 

@@ -197,7 +197,7 @@ class Score:
     what tests say, independent of the end marker and of penalties; None for a reward that runs
     none. branch: the rule that paid the total ("pass", "tests", "capped", "penalty:runaway",
     "user", ...). components: values before weights. reason: why it is missing, or the first
-    compiler message or exception. passed_cases / n_cases: tests passed, of all. paid_by: the
+    compiler message or exception. passed_cases / n_cases: tests passed, of all. reward_stage: the
     curriculum stage whose weights paid, "" for reward.stages. tier, time_ms, cached: facts of this
     machine and moment, kept apart so that everything else is a function of config and seed.
     """
@@ -213,7 +213,7 @@ class Score:
     tier: Tier = ""
     time_ms: float = 0.0
     cached: bool = False
-    paid_by: str = ""
+    reward_stage: str = ""
 
     @property
     def passed(self) -> bool:

@@ -24,7 +24,7 @@ SHARED = Path(__file__).resolve().parents[2] / "shared" / "runs"
 def said(d: Diagnosis) -> dict[str, object]:
     """One diagnosis without its words."""
     rows = [
-        " ".join([f.code, f.severity, f.argues, *(f"{c}:{w:.3g}" for c, w, _ in f.causes)])
+        " ".join([f.code, f.severity, f.supports, *(f"{c}:{w:.3g}" for c, w, _ in f.causes)])
         for f in d.findings
     ]
     return {"verdict": d.verdict, "causes": [c.id for c in d.causes], "findings": rows}

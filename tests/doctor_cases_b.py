@@ -85,7 +85,12 @@ def with_losses(extra: int, other: dict[str, object] | None = None) -> Log:
         pairs = zip(credit, tokens, strict=True)
         samples += [{"step": step, "advantage": float(a), "n_tokens": int(n)} for a, n in pairs]
     plain = {"loss": "clip", "epochs": 1, "minibatches": 1, "kl_coef": 0, "entropy_coef": 0}
-    words = {"correction": "none", "filter": "", "zero_signal": "keep", "normaliser": "token"}
+    words = {
+        "correction": "none",
+        "filter": "",
+        "zero_variance_groups": "keep",
+        "normaliser": "token",
+    }
     config = {f"algo.{name}": value for name, value in (plain | words).items()}
     columns = {R: flat(n=5), "loss/total": losses, "batch_samples": np.full(5, 16)}
     return log(columns, config=config | (other or {}), samples=samples)
@@ -400,7 +405,7 @@ SICK: dict[str, tuple[Callable[[], Log], str, str]] = {
             {
                 R: flat(n=50),
                 "epoch": line(0.02, 1, 50),
-                "drawn": line(8, 400, 50),
+                "sampled_prompts": line(8, 400, 50),
                 "prompts_seen": line(8, 200, 50),
             }
         ),
@@ -618,7 +623,7 @@ HEALTHY: dict[str, list[Callable[[], Log]]] = {
             {
                 R: flat(n=50),
                 "epoch": line(0.02, 1, 50),
-                "drawn": line(8, 400, 50),
+                "sampled_prompts": line(8, 400, 50),
                 "prompts_seen": line(8, 400, 50),
             }
         )

@@ -51,7 +51,7 @@ LOOP = f"{HERE / 'loop_reward.py'}"
 FAULTY = HERE / "faulty_rewards"
 
 CONFIGS: dict[str, tuple[RewardConfig, dict[str, float] | None]] = {}
-"""name -> (reward, weights of a curriculum's stage or None); the name stands in `paid_by`."""
+"""name -> (reward, weights of a curriculum's stage or None); the name stands in `reward_stage`."""
 
 
 def _add(name: str, stage: dict[str, float] | None = None, **fields: Any) -> None:
@@ -581,7 +581,7 @@ def row(problem: Problem, completion: Completion, score: Score) -> list[Any]:
         {name: float(value) for name, value in score.components.items()},
         score.passed_cases,
         score.n_cases,
-        score.paid_by,
+        score.reward_stage,
     ]
 
 

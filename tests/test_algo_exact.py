@@ -217,7 +217,7 @@ def test_replayed_truncation_is_the_gradient_of_the_truncated_policy():
     assert bias > 0.05  # docs/algorithms.md states it
 
 
-# Stale samples: older weights wrote them, the trainer's scoring pass gives log pi_old.
+# Stale samples: older weights wrote them, the trainer's log-prob pass gives log pi_old.
 OLDER = [(p + 0.4 * q).detach() for p, q in zip(POLICY, table(6), strict=True)]
 
 

@@ -13,7 +13,7 @@ from test_cli_commands import run
 
 from pawl.cli.explain import WIDTH, find, lines, page
 from pawl.errors import Exit
-from pawl.metrics import CATALOGUE, seen, words
+from pawl.metrics import CATALOGUE, healthy_runs, words
 
 
 def test_every_metric_has_its_words_and_every_entry_a_metric() -> None:
@@ -36,8 +36,8 @@ def test_words_name_metrics_that_exist() -> None:
 
 
 def test_values_of_healthy_runs_are_of_catalogued_metrics() -> None:
-    assert set(seen()) <= set(CATALOGUE)
-    for name, rows in seen().items():
+    assert set(healthy_runs()) <= set(CATALOGUE)
+    for name, rows in healthy_runs().items():
         for row in rows:
             assert row.low <= min(row.first, row.last), name
             assert max(row.first, row.last) <= row.high, name
@@ -114,10 +114,14 @@ def test_components_of_the_user_are_one_family() -> None:
 def test_explain_is_light_and_plain_ascii(root: Path) -> None:
     code = (
         "import sys\nfrom pawl.cli.main import main\n"
-        "try: main(['explain', 'policy/surprise_z'])\n"
+        "try: main(['explain', 'policy/nll_minus_entropy_z'])\n"
         "except SystemExit as e: assert e.code == 0, e.code\n"
         "heavy = {'torch', 'numpy', 'pydantic', 'transformers', 'scipy', 'pyarrow'}\n"
         "assert not heavy & set(sys.modules)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=root, check=True, capture_output=True)
-    assert io.TextIOWrapper(io.BytesIO(done.stdout), "ascii").read().startswith("policy/surprise_z")
+    assert (
+        io.TextIOWrapper(io.BytesIO(done.stdout), "ascii")
+        .read()
+        .startswith("policy/nll_minus_entropy_z")
+    )

@@ -170,7 +170,7 @@ def test_criteria_are_judged_by_what_came_after() -> None:
     done = log(reward=np.append(np.ones(40), np.zeros(30)))
     good = log(reward=np.append(np.zeros(40), np.ones(30)))
     assert judged(GO, early).status == "open"
-    assert judged(GO, early).seen is None, "values before the criterion do not count"
+    assert judged(GO, early).value is None, "values before the criterion do not count"
     assert judged(GO, later).status == "open", "a continue is judged at its step"
     assert judged(GO, done).status == "missed"
     assert judged(GO, good).status == "met"

@@ -29,7 +29,7 @@ RECORDED = {
     "D112": "optimiser on copies",
     "D117": "sign turned",
     "D118": "scores roll",
-    "D119": "atoms",
+    "D119": "few totals",
     "D207": "errors are paid",
     "D214": "all right",
     "D220": "reward x100",

@@ -71,7 +71,7 @@ def finding(**changed: Any) -> Finding:
         "code": "D999",
         "name": "made-up",
         "severity": "warning",
-        "argues": "fault",
+        "supports": "fault",
         "place": "reward/mean, steps 12-50",
         "summary": "it is made up",
         "evidence": ("one number",),
@@ -205,10 +205,10 @@ def test_against_names_rules_that_were_quiet() -> None:
 def test_invalid_runs_get_no_prescription_from_metrics() -> None:
     d = diagnose(log(kl=0.5))
     assert d.verdict == "INVALID RUN" and not d.criteria and d.forecast is None
-    assert all(f.prescription is None for f in d.findings if f.argues != "invalid")
+    assert all(f.prescription is None for f in d.findings if f.supports != "invalid")
     body = strictly(report_json.text([d]))
     for row in body["findings"]:
-        assert row["prescription"] is None or row["argues"] == "invalid"
+        assert row["prescription"] is None or row["supports"] == "invalid"
     page = report_markdown.page(d)
     assert "what they say is no reason to change an option" in page
     assert "Change no option: repair the measurement" in page
@@ -237,7 +237,7 @@ def test_json_holds_what_its_schema_says() -> None:
         *("nothing_found", "log"),
     }
     (row,) = body["findings"]
-    assert {"code", "name", "severity", "argues", "place", "summary"} <= set(row)
+    assert {"code", "name", "severity", "supports", "place", "summary"} <= set(row)
     assert row["causes"] == [{"id": "lr-too-high", "weight": 0.6, "why": "because"}]
     assert row["prescription"]["option"] == "optim.lr"
     facts = body["log"]

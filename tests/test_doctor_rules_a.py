@@ -63,7 +63,7 @@ def spiky(n: int = 100, places: tuple[int, ...] = (60,), height: float = 3.0) ->
 
 
 CHECK = {"name": "loss-mask", "expected": "0", "observed": "12", "cause": "loss-covers-prompt"}
-ATOMS = [sample(0.21)] * 40 + [sample(1.0, "pass", "pass", 3)] * 10 + [sample(0.0)] * 10
+FEW_TOTALS = [sample(0.21)] * 40 + [sample(1.0, "pass", "pass", 3)] * 10 + [sample(0.0)] * 10
 MIXED = [sample(v / 10) for v in range(10)] * 4
 PAID = [sample(0.5, "error", "infra_error")] * 10 + [sample(0.1)] * 30
 FAIR = [sample(None, "error", "infra_error")] * 10 + [sample(0.1)] * 30
@@ -84,16 +84,19 @@ def evals(*values: float) -> Floats:
     return x_N
 
 
-def rows(advantage: float = 1.0, other: float = 0.0, atom: bool = False) -> list[dict[str, object]]:
+def rows(
+    advantage: float = 1.0, other: float = 0.0, fixed: bool = False
+) -> list[dict[str, object]]:
     """Two steps of six groups of six samples; every second one repeats the text before it.
 
-    advantage: its sign; other: what a repeated answer is paid more; atom: failures earn one amount.
+    advantage: its sign; other: what a repeated answer is paid more; fixed: failures earn one
+    amount.
     """
     made: list[dict[str, object]] = []
     for i in range(72):
         member = i % 6
         share = (member // 2) / 2.0
-        total = 0.1 if atom and share < 1.0 else share
+        total = 0.1 if fixed and share < 1.0 else share
         score = {
             "total": total + other * (i % 2),
             "status": "scored",
@@ -119,14 +122,14 @@ SICK: dict[str, Log] = {
     "D106": log({"reward/mean": noise(8)}),
     "D107": log(good(), checks=[CHECK | {"passed": False, "refuses": True, "overridden": True}]),
     "D108": log(good(policy__ratio_max_first_pass=noise(100, 5.0, 0.5)), config={}),
-    "D109": log(good(policy__surprise_z=noise(100, -5.0, 1.0))),
+    "D109": log(good(policy__nll_minus_entropy_z=noise(100, -5.0, 1.0))),
     "D110": log(good(policy__sampler_diff_mean=noise(100, 0.3, 0.02))),
     "D111": log(bad(optim__grad_norm=np.zeros(100), policy__kl_ref=np.zeros(100))),
     "D112": log(bad(optim__update_ratio=np.zeros(100))),
     "D113": log(good(verifier__missing_frac=noise(100, 0.4, 0.02))),
     "D117": log(good(), samples=rows(advantage=-1.0)),
     "D118": log(good(), samples=rows(other=0.2)),
-    "D119": log(good(), samples=rows(atom=True)),
+    "D119": log(good(), samples=rows(fixed=True)),
     "D201": log({"reward/mean": np.full(60, 0.0) + noise(60, 0.1, 1e-5)}),
     "D202": log(good(component__answer=np.zeros(100), component__format_tag=UP)),
     "D203": log(
@@ -143,7 +146,7 @@ SICK: dict[str, Log] = {
         )
     ),
     "D205": log(good(reward__mean=line(100, 0.7, 0.3))),
-    "D206": log(bad(), samples=ATOMS),
+    "D206": log(bad(), samples=FEW_TOTALS),
     "D207": log(bad(), samples=PAID),
     "D208": log(
         good(
@@ -208,7 +211,7 @@ FINE: dict[str, Log] = {
     ),
     "D107": log(good(), checks=[CHECK | {"passed": False}, CHECK | {"passed": True}]),
     "D108": log(good(policy__ratio_max_first_pass=np.ones(100)), config={"model.dtype": "fp32"}),
-    "D109": log(good(policy__surprise_z=noise(100, -0.4, 1.0))),
+    "D109": log(good(policy__nll_minus_entropy_z=noise(100, -0.4, 1.0))),
     "D110": log(good(policy__sampler_diff_mean=noise(100, 0.01, 0.002))),
     "D111": log(bad(optim__grad_norm=np.zeros(100), reward__within_std=np.zeros(100))),
     "D112": log(good(optim__update_ratio=noise(100, 1e-3, 1e-4))),
@@ -299,7 +302,7 @@ FAULT += "D404 D408 D409".split()
 def test_broken_invariants_make_a_run_invalid(code: str) -> None:
     d = diagnose(SICK[code])
     assert d.verdict == "INVALID RUN", d.reason
-    assert all(f.prescription is None for f in d.findings if f.argues != "invalid")
+    assert all(f.prescription is None for f in d.findings if f.supports != "invalid")
 
 
 @pytest.mark.parametrize("code", FAULT)
@@ -529,9 +532,9 @@ def test_every_group_ties_at_a_reward_of_its_own() -> None:
 
 
 def test_groups_chosen_for_mixed_results_hold_rarer_tokens() -> None:
-    surprised = good(policy__surprise_z=noise(100, 3.0, 0.3))
+    surprised = good(policy__nll_minus_entropy_z=noise(100, 3.0, 0.3))
     assert "D109" in codes(diagnose(log(surprised)))
-    chosen = {"algo.zero_signal": "refill"}
+    chosen = {"algo.zero_variance_groups": "resample"}
     assert "D109" not in codes(diagnose(log(surprised, config=chosen)))
-    sharper = good(policy__surprise_z=noise(100, -3.0, 0.3))
+    sharper = good(policy__nll_minus_entropy_z=noise(100, -3.0, 0.3))
     assert "D109" in codes(diagnose(log(sharper, config=chosen)))

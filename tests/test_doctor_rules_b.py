@@ -140,13 +140,13 @@ def test_noise_is_hardly_ever_a_fault():
     for seed in range(200):
         s = nowhere(100 * seed, rng.uniform(0.0, 0.4), int(rng.integers(30, 300)))
         hits = [hit for rule in MINE if not rule.lacks(s) for hit in rule.run(s)]
-        called += [h.code for h in hits if h.severity == "critical" or h.argues == "invalid"]
+        called += [h.code for h in hits if h.severity == "critical" or h.supports == "invalid"]
     assert len(called) <= 1, called
 
 
 def test_a_lone_spike_is_named_and_no_fault():
     hits = found("D606", log({R: rising(), "optim/grad_norm": spiky([90])}))
-    assert [(hit.severity, hit.argues) for hit in hits] == [("info", "unusual")]
+    assert [(hit.severity, hit.supports) for hit in hits] == [("info", "unusual")]
 
 
 def test_ties_explain_a_gradient_of_zero():
@@ -158,7 +158,7 @@ def test_ties_explain_a_gradient_of_zero():
         }
     )
     hits = found("D608", subject)
-    assert [(hit.severity, hit.argues) for hit in hits] == [("info", "unusual")]
+    assert [(hit.severity, hit.supports) for hit in hits] == [("info", "unusual")]
 
 
 def test_twenty_pairs_cannot_be_told_from_chance():
@@ -265,7 +265,7 @@ def test_a_policy_that_is_gone_at_once_is_seen():
 
 def test_a_warm_up_that_goes_on_is_a_note():
     hits = found("D601", log({R: flat(), "optim/lr": np.linspace(1e-8, 1e-6, 200)}))
-    assert [(hit.severity, hit.argues) for hit in hits] == [("info", "nothing")]
+    assert [(hit.severity, hit.supports) for hit in hits] == [("info", "nothing")]
 
 
 def test_levels_are_not_compared_across_stages():
@@ -304,7 +304,7 @@ def test_prompt_lengths_show_sorted_epochs():
 @pytest.mark.parametrize("gain", [[], [0.0, -0.02, 0.04]], ids=["not measured", "gains"])
 def test_cut_answers_are_unusual_where_the_held_out_result_does_not_stand_still(gain):
     (hit,) = found("D512", capped(gain))
-    assert (hit.severity, hit.argues) == ("info", "unusual")
+    assert (hit.severity, hit.supports) == ("info", "unusual")
 
 
 @pytest.mark.parametrize(("moved", "severity"), [(0.0, "critical"), (1e-3, "warning")])

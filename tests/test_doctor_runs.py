@@ -76,4 +76,4 @@ def test_no_prescription_rests_on_an_invalid_run(found):
     invalid = [d for d in found if d.verdict == "INVALID RUN"]
     assert invalid
     for d in invalid:
-        assert not [f for f in d.findings if f.argues != "invalid" and f.prescription]
+        assert not [f for f in d.findings if f.supports != "invalid" and f.prescription]

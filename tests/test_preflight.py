@@ -26,7 +26,7 @@ from pawl.preflight import base as check_base
 from pawl.preflight import data as check_data
 from pawl.preflight import prove as preflight
 from pawl.preflight.prove import prove
-from pawl.preflight.reference_answers import Known
+from pawl.preflight.reference_answers import ReferenceAnswers
 from pawl.problems.overlap import near_duplicates, twins
 from pawl.store.display import Silent
 from pawl.store.read import read_events, read_steps
@@ -160,7 +160,7 @@ def test_ties_are_estimated_without_bias(n, data):
     seen = [True] * passes + [False] * (n - passes)
     subsets = list(itertools.combinations(seen, size))
     share = sum(len(set(s)) == 1 for s in subsets) / len(subsets)
-    assert check_base.tied(passes, n, size) == pytest.approx(share)
+    assert check_base.zero_variance(passes, n, size) == pytest.approx(share)
 
 
 def test_the_ends_of_a_beta_distribution():
@@ -176,7 +176,9 @@ def test_the_ends_of_a_beta_distribution():
 
 @given(st.lists(st.integers(0, 8), min_size=1, max_size=40))
 def test_larger_groups_never_tie_more(passes):
-    shares = [check_base.expected_ties([(c, 8) for c in passes], size) for size in range(1, 40)]
+    shares = [
+        check_base.expected_zero_variance([(c, 8) for c in passes], size) for size in range(1, 40)
+    ]
     assert all(0 <= b <= a + 1e-12 for a, b in itertools.pairwise(shares))
 
 
@@ -186,7 +188,7 @@ def test_ties_of_larger_groups_are_foretold_from_smaller_ones():
     rates = draw.beta(0.8, 1.5, 2000)
     counts = [(int(c), 8) for c in draw.binomial(8, rates)]
     truth = float(np.mean(rates**24 + (1 - rates) ** 24))
-    assert check_base.expected_ties(counts, 24) == pytest.approx(truth, abs=0.02)
+    assert check_base.expected_zero_variance(counts, 24) == pytest.approx(truth, abs=0.02)
 
 
 def rollouts_of(totals, passed=()):
@@ -206,7 +208,9 @@ def named(checks, name):
 )
 def test_atoms_warn_and_then_refuse(inner, passed, refuses):
     totals = [0.21] * inner + [i / (99 - inner) for i in range(100 - inner)]
-    check = named(check_base._atoms(rollouts_of(totals).scores_S, (0.0, 1.0)), "reward-atoms")
+    check = named(
+        check_base._atoms(rollouts_of(totals).scores_S, (0.0, 1.0)), "reward-distribution"
+    )
     assert (check.passed, check.refuses) == (passed, refuses)
 
 
@@ -220,11 +224,13 @@ def test_a_constant_reward_is_refused_only_when_it_is_no_chance():
 def test_a_component_counts_as_dead_only_beside_right_and_wrong_answers():
     cfg = RunConfig()
     always = rollouts_of([1.0] * 64).scores_S
-    alone = check_base._components(always, Known(), cfg)[0]
-    poor = Known(own=[always[0]], poor=[Score("scored", 0.0, "wrong", "none", {"tests": 0.0})])
+    alone = check_base._components(always, ReferenceAnswers(), cfg)[0]
+    poor = ReferenceAnswers(
+        own=[always[0]], poor=[Score("scored", 0.0, "wrong", "none", {"tests": 0.0})]
+    )
     assert (alone.passed, alone.refuses) == (False, False)
     assert check_base._components(always, poor, cfg)[0].passed is True
-    assert check_base._components(always, Known(own=[always[0]]), cfg)[0].refuses is True
+    assert check_base._components(always, ReferenceAnswers(own=[always[0]]), cfg)[0].refuses is True
 
 
 def test_capability_counts_problems_and_advises():
@@ -232,7 +238,7 @@ def test_capability_counts_problems_and_advises():
     assert (weak.n, weak.pass_at_1, weak.mixed) == (10, 1 / 80, 0.1)
     assert not weak.advice()
     none = check_base.capability(rollouts_of([0.0] * 80), 8)
-    assert "easier subset" in none.advice()[0] and none.ties[8] == 1.0
+    assert "easier subset" in none.advice()[0] and none.zero_variance[8] == 1.0
     right = check_base.capability(rollouts_of([1.0] * 80, range(80)), 8)
     assert "harder" in right.advice()[0]
 

@@ -63,7 +63,7 @@ def test_a_config_may_be_a_mapping_a_file_or_an_object(tmp_path: Path) -> None:
     a, places = api.resolved(file, ways)
     b, _ = api.resolved(nested, ways)
     c, _ = api.resolved(a, ways)
-    assert a == b == c and a.algo.zero_signal == "refill"
+    assert a == b == c and a.algo.zero_variance_groups == "resample"
     assert places["optim.lr"].endswith("mine.yaml:3")
     with pytest.raises(PawlErrors) as errors:
         api.resolved({"optim": {"lrr": 1}, "rollout.prompts": 0})

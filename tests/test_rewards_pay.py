@@ -229,11 +229,11 @@ def test_other_weights_pay_the_same_measurement_and_are_named() -> None:
     other = weights(end_marker=MARK)
     other.stages = SimpleNamespace(end_marker=0.5, types=0.3, compile=0.1, tests=0.1)
     first = pay(OCAML, [DONE], [row], other, "form first")[0]
-    assert (plain.paid_by, first.paid_by) == ("", "form first")
+    assert (plain.reward_stage, first.reward_stage) == ("", "form first")
     assert first.total == pytest.approx(0.9 + 0.1 * 3 / 6) != plain.total
     assert (first.verdict, first.components) == (plain.verdict, plain.components)
     lost = pay(OCAML, [DONE], [{TOTAL: missing("away")}], other, "form first")[0]
-    assert (lost.status, lost.paid_by) == ("missing", "")
+    assert (lost.status, lost.reward_stage) == ("missing", "")
 
 
 # ---- mixes ---------------------------------------------------------------------------------------
@@ -433,7 +433,7 @@ def test_a_missing_member_takes_its_sample_or_its_whole_group() -> None:
     assert [s.total for s in one] == [1.0, None, 0.5]
     cfg = RewardConfig(use="a.py:f", missing="group")
     whole = pay(PROBLEM, [ONE] * 3, rows, cfg, "stage")
-    assert [(s.status, s.total, s.paid_by) for s in whole] == [("missing", None, "")] * 3
+    assert [(s.status, s.total, s.reward_stage) for s in whole] == [("missing", None, "")] * 3
     assert whole[1].reason == "judge is away"
     assert whole[0].reason == "another member of its group is missing: judge is away"
     assert whole[0].components == {"f": 1.0}  # what was measured stays on record

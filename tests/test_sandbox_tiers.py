@@ -17,7 +17,7 @@ from attack_runner import OCAML, PYTHON, limits, weights
 
 from pawl.errors import PawlError
 from pawl.rewards.pay import staged
-from pawl.sandbox import cage, cgroup, ocaml, proctree
+from pawl.sandbox import cgroup, ocaml, proctree, slot
 from pawl.sandbox.ocaml_tools import toolchain
 from pawl.sandbox.tiers import Sandbox, open_sandbox, unavailable
 from pawl.sandbox.verify import measured, verify
@@ -182,7 +182,7 @@ def test_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     with open_sandbox(limits("bubblewrap"), warm=False) as sandbox:
         assert score(sandbox, GOOD_OCAML, OCAML).total == 1.0
         sandbox.close()
-        monkeypatch.setattr(cage, "TMP_BYTES", 16 << 10)
+        monkeypatch.setattr(slot, "TMP_BYTES", 16 << 10)
         assert is_missing(score(sandbox, GOOD_OCAML, OCAML))
         assert is_missing(score(sandbox, "let solve xs = xs ^ 1", OCAML))
 

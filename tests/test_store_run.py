@@ -175,7 +175,7 @@ def test_commands_are_handed_out_once_and_survive_a_restart(tmp_path: Path) -> N
         refused = [e["line"] for e in read_events(run.path) if e.get("outcome") == "refused"]
         assert refused == [2, 3, 5]
         run.acknowledge(found[0], step=3)
-    with RunFolder.open(run.path) as again:  # the patch was never obeyed
+    with RunFolder.open(run.path) as again:  # the patch was never carried out
         assert [c["line"] for c in again.commands()] == [4]
         with control.open("a") as f:
             f.write('and": "checkpoint"}\n')

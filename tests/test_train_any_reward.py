@@ -133,7 +133,7 @@ def test_a_scale_of_its_own_decides_best_checkpoint_target_and_exit_code(tmp_pat
 def test_a_language_that_pawl_cannot_test_trains_on_a_users_reward(tmp_path: Path) -> None:
     ways = {
         "eval.success": "close",
-        "train.override": ["reference-surprise"],
+        "train.override": ["reference-nll"],
     }  # it knows OCaml only
     cfg = config(tmp_path, rust_rows(16), "compiles", name="rust", **ways)
     assert pawl.check(cfg).refusal is None
@@ -154,7 +154,7 @@ def test_a_language_that_pawl_cannot_test_trains_on_a_users_reward(tmp_path: Pat
 
 @pytest.mark.slow
 def test_a_users_own_verdicts_give_pass_at_k(tmp_path: Path) -> None:
-    ways = {"eval.success": "pass", "train.override": ["reference-surprise", "calibration"]}
+    ways = {"eval.success": "pass", "train.override": ["reference-nll", "calibration"]}
     cfg = config(tmp_path, rust_rows(16), "own_tests", name="own", **ways)
     result = pawl.train(cfg | {"train.steps": 1})
     record = result.records[0]

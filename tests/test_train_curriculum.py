@@ -26,7 +26,7 @@ from pawl.store.display import Silent
 from pawl.store.files import dumps
 from pawl.store.read import read_events, read_samples, read_steps
 from pawl.store.run import RunFolder
-from pawl.train.curriculum import decide, drawn_by_stage, stage_after
+from pawl.train.curriculum import decide, prompts_by_stage, stage_after
 from pawl.train.eval_model import row_of
 from pawl.train.loop import train
 from pawl.types import Case, CodeTask, Completion, Problem
@@ -64,9 +64,9 @@ def stages_of(overs, marks):
 
 def walked(stages, passes):
     """Records of a run with these pass shares, as the loop would write them."""
-    records, now = [{"step": 0, "drawn": 0}], 0
+    records, now = [{"step": 0, "sampled_prompts": 0}], 0
     for step, passed in enumerate(passes, 1):
-        row = {"step": step, "drawn": 3 * step, "curriculum/stage": now}
+        row = {"step": step, "sampled_prompts": 3 * step, "curriculum/stage": now}
         records.append(row | {PASSING: passed})
         now = stage_after(stages, records, PASSING)
     return records
@@ -96,7 +96,7 @@ def test_a_stage_lasts_its_steps_and_moves_to_a_neighbour(overs, marks, passes):
             assert move.to == b
             assert move.value >= stages[a].advance_at if b > a else move.value < stages[a].back_at
             visit = 0
-    drawn = drawn_by_stage(records, len(stages))
+    drawn = prompts_by_stage(records, len(stages))
     assert drawn.total() == 3 * len(passes)
     assert drawn == +Counter({k: 3 * n for k, n in counted(records).items()})
 
@@ -172,7 +172,7 @@ def test_a_measurement_is_paid_by_the_weights_of_the_stage(a, b, flags, built, t
     pay(problem, [said], rows, reward_of(a, ()))  # and once more by others
     second = pay(problem, [said], rows, reward_of(b, ()))
     again = pay(problem, [said], rows, reward_of(b, ()), "s")
-    assert again == [replace(second[0], paid_by="s")]
+    assert again == [replace(second[0], reward_stage="s")]
 
 
 # ---- real runs -----------------------------------------------------------------------------------
@@ -281,7 +281,7 @@ def test_stages_move_and_resume_exactly_and_the_probe_stays(run_of, sets):
 
 
 def test_refilling_within_stages_of_a_mix_resumes_exactly(run_of, sets):
-    ways = ["algo.zero_signal=refill", "train.steps=6", "rollout.group_size=2"]
+    ways = ["algo.zero_variance_groups=resample", "train.steps=6", "rollout.group_size=2"]
     whole = run_of("whole", of_a_mix(sets), STAGES, ways)
     records = [r for r in read_steps(whole) if r["step"]]
     assert any(r["batch_samples"] > 6 for r in records), "the test drew no extra batch"
@@ -327,8 +327,8 @@ def test_the_weights_of_a_stage_pay_in_training_alone(tmp_path):
     for row in read_samples(run.path):
         score, problem = row["score"], problems[row["problem_id"]]
         stage = read_steps(run.path)[row["step"]]["curriculum/stage"]
-        assert score.get("paid_by", "") == ("" if stage else "form")
-        paid.add(score.get("paid_by", ""))
+        assert score.get("reward_stage", "") == ("" if stage else "form")
+        paid.add(score.get("reward_stage", ""))
         if score["components"]["tests"] and not score["components"]["penalty"]:
             weights = (0.1, 0.6, 0.3) if stage == 0 else (13 / 19, 4 / 19, 2 / 19)
             values = [score["components"][k] for k in ("tests", "types", "compile")]
@@ -336,7 +336,7 @@ def test_the_weights_of_a_stage_pay_in_training_alone(tmp_path):
             assert score["total"] == pytest.approx(expected), problem.id
     assert "form" in paid
     for row in read_samples(run.path, kind="eval"):
-        assert "paid_by" not in row["score"]
+        assert "reward_stage" not in row["score"]
     rows = [json.loads(x) for x in (run.path / "preflight.jsonl").read_text().splitlines()]
     own = [r for r in rows if r["name"].endswith("(stage form)")]
     probes = [r for r in rows if "step" not in r]  # the rest is the preflight's

@@ -161,7 +161,7 @@ test_killed_while_it_evaluates_anew = pytest.mark.slow(test_killed_while_it_eval
 
 def test_what_was_patched_goes_along(parent_of_forks):
     patch = {"command": "patch", "set": {"optim.lr": 2e-3}}
-    whole = parent_of_forks("whole", control=[patch])  # obeyed after step 1
+    whole = parent_of_forks("whole", control=[patch])  # carried out after step 1
     path, _ = fork(f"{whole}@2")
     assert_same(whole, path, steps=4)
     assert read_run(path)["config"]["optim"]["lr"] == 2e-3

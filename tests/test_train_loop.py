@@ -1,4 +1,4 @@
-"""The loop in one process: it learns, records what it should, and obeys rules and commands.
+"""The loop in one process: it learns, records what it should, and follows rules and commands.
 
 A tiny random model and a user's reward, so that no compiler is needed; runs with the real compiler
 are in test_train_resume.py.

@@ -1,4 +1,4 @@
-"""Metrics of a step: spread, diversity, witnesses of the wiring, moved weights, memory."""
+"""Metrics of a step: spread, diversity, mismatch of the wiring, moved weights, memory."""
 
 import math
 import mmap
@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_train_loop import ROOT, run_of
 
-from pawl.algo.witness import surprise
+from pawl.algo.mismatch import nll_minus_entropy
 from pawl.problems import ocaml_text, python_text
 from pawl.rollout.engine import SamplingParams
 from pawl.rollout.select import make_engine
@@ -19,8 +19,8 @@ from pawl.store.read import read_samples, read_steps
 from pawl.train.diversity import MAX_PAIRS, diversity_metrics, edit_distance
 from pawl.train.host import STEPS, resident, slope
 from pawl.train.logprob_pass import log_prob_pass, whole
+from pawl.train.mismatch import moved, snapshot, staleness
 from pawl.train.record import length_metrics, within_share
-from pawl.train.witness import moved, snapshot, staleness
 from pawl.types import Group, Problem, Prompt, Sample
 
 __all__ = ["run_of"]  # the fixture
@@ -124,7 +124,7 @@ def test_an_end_is_a_token_that_was_sampled():
     assert length_metrics(samples, [])["length/eos_frac"] == 0.0
 
 
-# ---- witnesses ----
+# ---- mismatch ----
 
 
 def rolled_out(temperature, top_k=0):
@@ -151,7 +151,7 @@ def test_a_sampler_that_is_not_the_policy_shows(temperature, top_k, low, high):
     scored = log_prob_pass(policy, groups, 1.0, 1, 16, False)
     parts = [[getattr(m, n) for m in scored.micros] for n in ("old_logp_ST", "entropy_ST")]
     mask_ST = whole([m.mask_ST for m in scored.micros]).bool()
-    _, z = surprise(whole(parts[0]), whole(parts[1]), mask_ST)
+    _, z = nll_minus_entropy(whole(parts[0]), whole(parts[1]), mask_ST)
     assert low < z < high
 
 
@@ -202,8 +202,8 @@ def test_a_run_records_them(run_of):
         assert record["policy/staleness"] == 0
         assert record["policy/nonfinite"] == 0
         assert record["policy/mismatch_ess"] == pytest.approx(1.0, abs=1e-6)
-        assert abs(record["policy/surprise_z"]) < 5
-        assert record["policy/surprise_minus_entropy"] == pytest.approx(
+        assert abs(record["policy/nll_minus_entropy_z"]) < 5
+        assert record["policy/nll_minus_entropy"] == pytest.approx(
             -record["policy/trainer_logp_mean"] - record["policy/entropy"], abs=1e-5
         )
         assert record["optim/update_norm"] > 0
@@ -230,9 +230,16 @@ def test_weights_that_do_not_move_show(run_of):
 
 def test_a_step_without_an_update_has_no_such_figures(run_of):
     reward = f"reward.use={ROOT / 'loop_reward.py'}:nothing"
-    path, _ = run_of("skip", "algo.zero_signal=skip", "eval.every=0", "train.steps=1", reward)
+    path, _ = run_of(
+        "skip", "algo.zero_variance_groups=drop", "eval.every=0", "train.steps=1", reward
+    )
     record = list(read_steps(path))[-1]
     assert record["group/trained"] == 0
-    for name in ("policy/surprise_z", "advantage/std", "optim/update_norm", "policy/entropy"):
+    for name in (
+        "policy/nll_minus_entropy_z",
+        "advantage/std",
+        "optim/update_norm",
+        "policy/entropy",
+    ):
         assert record[name] is None
     assert all(r["trainer_logps_sum"] is None for r in read_samples(path, 1))

@@ -130,7 +130,9 @@ def test_truncated_rollouts_are_scored_as_they_were_sampled(run_of, engine):
 
 
 def test_groups_without_a_signal_are_left_out(run_of):
-    path = run_of("skip", ["algo.zero_signal=skip", "algo.preset=reinforce_pp"], reward="rare")
+    path = run_of(
+        "skip", ["algo.zero_variance_groups=drop", "algo.preset=reinforce_pp"], reward="rare"
+    )
     for record in (r for r in read_steps(path) if r["step"]):
         tied = record["group/zero_std_frac"] * 3
         assert record["group/trained"] == 3 - round(tied)
@@ -149,7 +151,7 @@ def test_groups_without_a_signal_are_left_out(run_of):
 
 
 def test_refilling_draws_until_the_batch_is_full_and_resumes_exactly(run_of):
-    ways = ["algo.zero_signal=refill", "algo.refill_max=4", "optim.lr=1e-4"]
+    ways = ["algo.zero_variance_groups=resample", "algo.resample_max=4", "optim.lr=1e-4"]
     whole = run_of("whole", [*ways, "name=whole"], reward="rare")
     records = [r for r in read_steps(whole) if r["step"]]
     assert any(r["batch_samples"] > 12 for r in records), "the test drew no extra batch"
@@ -161,7 +163,7 @@ def test_refilling_draws_until_the_batch_is_full_and_resumes_exactly(run_of):
         assert [(r["group"], r["member"]) for r in rows] == places
         streams = {(r["problem_id"], r["text"], r["member"]) for r in rows}
         assert len(streams) > len(rows) * 0.9  # a problem drawn twice is sampled anew
-    assert records[-1]["drawn"] == sum(r["batch_samples"] for r in records) // 4
+    assert records[-1]["sampled_prompts"] == sum(r["batch_samples"] for r in records) // 4
     cut = run_of("cut", [*ways, "name=cut"], [{"command": "stop"}], reward="rare")
     with RunFolder.open(cut) as run:
         train(run.config(), run, Silent(), True, prove)
@@ -169,7 +171,7 @@ def test_refilling_draws_until_the_batch_is_full_and_resumes_exactly(run_of):
 
 
 def test_a_run_that_cannot_learn_is_stopped(run_of):
-    ways = ["algo.zero_signal=skip", "train.steps=15", "eval.every=0"]
+    ways = ["algo.zero_variance_groups=drop", "train.steps=15", "eval.every=0"]
     path = run_of("empty", ways, reward="nothing")
     assert results[-1].exit_code == 4
     assert "nothing to learn from" in results[-1].summary

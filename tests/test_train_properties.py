@@ -1,7 +1,7 @@
 """What must not change an update: how it is cut, padded and ordered, and what is missing in it.
 
 Every preset's loss with every normaliser, on random group sizes, lengths and missing scores, in
-float64 through the trainer's own scoring pass and update. Two passes, so that ratios and clips act
+float64 through the trainer's own log-prob pass and update. Two passes, so that ratios and clips act
 too. The optimiser is plain SGD: the weights after it are the gradients. RMSNorm of transformers
 rounds to fp32 even in a float64 model and is swapped for one that does not.
 """
@@ -145,7 +145,7 @@ def test_cuts_order_and_missing_samples_change_nothing(
 
 
 def sums(batch: Batch, micro: int) -> list[float]:
-    """What the scoring pass adds up for the record, with micro-batches of this size."""
+    """What the log-prob pass adds up for the record, with micro-batches of this size."""
     set_weights()
     s = log_prob_pass(POLICY, batch.groups, 0.9, 1, micro, with_reference=True)
     assert s.kl_ref is not None and s.kl_seq is not None

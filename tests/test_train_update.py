@@ -1,4 +1,4 @@
-"""The update: first-pass ratio, witnesses of a shifted log-prob, and how a batch is cut."""
+"""The update: first-pass ratio, mismatch of a shifted log-prob, and how a batch is cut."""
 
 from dataclasses import asdict, replace
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""Advantages: from the rewards of a group to what each sample is worth.
+"""Advantages of samples, from the rewards of their group or batch.
 
 Shapes: P prompts, G group members, S = P * G samples in that order, T tokens. Missing scores arrive
 as `known_PG` False: they take no part in any mean and get advantage 0, so a group with missing

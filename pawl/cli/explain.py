@@ -15,8 +15,9 @@ import textwrap
 from collections.abc import Iterator
 from dataclasses import asdict
 
+from pawl import renamed
 from pawl.errors import PawlError
-from pawl.metrics import CATALOGUE, Metric, Seen, seen, words
+from pawl.metrics import CATALOGUE, HealthyRun, Metric, healthy_runs, words
 
 WIDTH, PAGE_WIDTH = 88, 100
 DIRECTIONS = {"up": "higher is better", "down": "lower is better", "none": "neither way is better"}
@@ -66,6 +67,9 @@ def find(name: str) -> Metric:
     known = _known(name)
     if known is not None:
         return known
+    if name in renamed.METRICS:
+        hint = f"it is `{renamed.METRICS[name]}` now"
+        raise PawlError(f"metric {name} has a new name", hint=hint)
     ends = [known for known in CATALOGUE if known.split("/")[-1] == name.split("/")[-1]]
     near = ends + difflib.get_close_matches(name, CATALOGUE, n=3, cutoff=0.5)
     meant = " or ".join(f"`{n}`" for n in list(dict.fromkeys(near))[:3])
@@ -80,7 +84,7 @@ def span(metric: Metric) -> str:
     return "any number" if metric.low is None else f"at least {metric.low:g}"
 
 
-def values(row: Seen) -> str:
+def values(row: HealthyRun) -> str:
     """`0.41 -> 0.83 (0.35 .. 0.9)`."""
     return f"{row.first:g} -> {row.last:g} ({row.low:g} .. {row.high:g})"
 
@@ -99,7 +103,7 @@ def lines(metric: Metric) -> Iterator[str]:
     }
     for label, text in facts.items():
         yield from _block(label, text)
-    rows = seen().get(metric.name, ())
+    rows = healthy_runs().get(metric.name, ())
     for row in rows:
         yield from _block("seen", f"{values(row)}  {row.source}")
     if rows:
@@ -115,7 +119,7 @@ def _block(label: str, text: str) -> list[str]:
 
 def as_dict(metric: Metric) -> dict[str, object]:
     """The same for programs."""
-    rows = [asdict(row) for row in seen().get(metric.name, ())]
+    rows = [asdict(row) for row in healthy_runs().get(metric.name, ())]
     return asdict(metric) | asdict(words()[metric.name]) | {"seen": rows}
 
 
@@ -137,7 +141,7 @@ def _entry(metric: Metric) -> list[str]:
     told = words()[metric.name]
     facts = [metric.unit, span(metric), DIRECTIONS[metric.direction]]
     facts += ["*host*"] if metric.host else []
-    rows = [f"`{values(row)}` ({row.source})" for row in seen().get(metric.name, ())]
+    rows = [f"`{values(row)}` ({row.source})" for row in healthy_runs().get(metric.name, ())]
     points = [f"- Tells: {told.tells}", f"- Beware: {told.trap}"]
     points.append(f"- Seen: {'; '.join(rows) or 'none measured'}.")
     wrap = textwrap.TextWrapper(PAGE_WIDTH, subsequent_indent="  ", break_on_hyphens=False)

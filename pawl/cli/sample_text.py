@@ -24,8 +24,9 @@ def _sample(row: Row) -> list[str]:
     worth = total(row)
     head = f"step {row['step']}  {row['problem_id']}  group {row['group']} member {row['member']}"
     head += "  total missing" if worth is None else f"  total {worth:.3f}"
-    paid_by = f", weights of stage {score['paid_by']}" if score.get("paid_by") else ""
-    head += f"  {stage(row)}  ({score.get('branch')}{paid_by})"
+    by = score.get("reward_stage") or score.get("reward_stage")  # the older name
+    weights = f", weights of stage {by}" if by else ""
+    head += f"  {stage(row)}  ({score.get('branch')}{weights})"
     advantage = row.get("advantage")
     head += f"  advantage {advantage:+.3f}" if isinstance(advantage, int | float) else ""
     head += f"  {row.get('n_tokens')} tokens, {row.get('finish')}"

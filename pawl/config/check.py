@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from pawl import renamed
 from pawl.config.parse import Table
 from pawl.config.tree import fields, item_of, nearest, options, range_words, section_of, type_words
 from pawl.errors import PawlError, PawlErrors
@@ -151,7 +152,7 @@ def _wrong_value(path: str, info: FieldInfo, detail: ErrorDetails, given: bool) 
     wants = _wants(path, info)
     if kind == "literal_error":
         choices = [c.strip() for c in wants.removeprefix("one of ").split(",")]
-        meant = nearest(str(value), choices, [])
+        meant = renamed.VALUES.get(path, {}).get(str(value)) or nearest(str(value), choices, [])
         return f'`{path}` = "{value}" is not {wants}', f'did you mean "{meant}"?' if meant else doc
     hint = doc
     if wants == "text":

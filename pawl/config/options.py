@@ -169,7 +169,7 @@ class StagesConfig(Section):
 
 
 class RewardConfig(Section):
-    """What is paid for. `reward: path/file.py:function` is short for `reward: {use: ...}`."""
+    """The reward function. `reward: path/file.py:function` is short for `reward: {use: ...}`."""
 
     use: str = opt("code", "code (compiler and tests), path/file.py:function, or an entry point.")
     components: tuple[ComponentConfig, ...] = opt((), "A mix; replaces `use` when given.")
@@ -231,7 +231,7 @@ class AlgoConfig(Section):
     ] = opt("", "Named settings for what is not set here.")
     advantage: Literal[
         "grpo", "dr_grpo", "rloo", "reinforce_pp", "reinforce_pp_baseline", "raft", "pass_at_k"
-    ] = opt("grpo", "What a sample is worth, from the rewards of its group or batch.")
+    ] = opt("grpo", "Advantage estimator, from the rewards of a group or batch.")
     pass_k: int = opt(4, "k of pass_at_k.", "samples", ge=1, le=1024)
     std_floor: float = opt(1e-4, "Added to the standard deviation.", gt=0, le=1)
     std_shrink: float = opt(
@@ -242,7 +242,7 @@ class AlgoConfig(Section):
     clip_high: float = opt(0.2, "Upper clip of the ratio: 1 + clip_high.", ge=0, le=10)
     dual_clip: float = opt(0.0, "Bounds the loss of negative advantages; 0 is off.", ge=0, le=100)
     normaliser: Literal["token", "sequence", "constant"] = opt(
-        "token", "What counts alike: tokens, samples, or tokens over rollout.max_tokens."
+        "token", "Loss aggregation: mean over tokens, over samples, or sum over rollout.max_tokens."
     )
     kl: Literal["k1", "k2", "k3"] = opt("k3", "k1 in the reward; k2 or k3 in the loss.")
     kl_coef: float = opt(0.0, "Weight of the KL to the reference; 0 is off.", ge=0, le=10)
@@ -251,10 +251,10 @@ class AlgoConfig(Section):
     epochs: int = opt(1, "Passes over a batch of rollouts.", ge=1, le=16)
     max_k3: float = opt(0.0, "Ends the passes when k3(old, new) exceeds it; 0 is off.", "nat", ge=0)
     minibatches: int = opt(1, "Optimiser steps a pass; divides rollout.prompts.", ge=1, le=64)
-    zero_signal: Literal["keep", "skip", "refill"] = opt(
+    zero_variance_groups: Literal["keep", "drop", "resample"] = opt(
         "keep", "Groups of equal rewards: train on them, leave them out, or draw others instead."
     )
-    refill_max: int = opt(3, "Most extra batches for one step.", "batches", ge=1, le=64)
+    resample_max: int = opt(3, "Most extra batches for one step.", "batches", ge=1, le=64)
     filter: str = opt(
         "",
         "`value X`: train on samples that score X or more; `share X`: without the worst share X.",
@@ -444,7 +444,7 @@ class RunConfig(Section):
     prompt: PromptConfig = opt(PromptConfig, "From problem to tokens.")
     problems: ProblemsConfig = opt(ProblemsConfig, "Training and held-out problems.")
     rollout: RolloutConfig = opt(RolloutConfig, "Sampling during training.")
-    reward: RewardConfig = opt(RewardConfig, "What is paid for.")
+    reward: RewardConfig = opt(RewardConfig, "The reward function.")
     sandbox: SandboxConfig = opt(SandboxConfig, "Where candidates run.")
     algo: AlgoConfig = opt(AlgoConfig, "Advantage, loss, KL.")
     optim: OptimConfig = opt(OptimConfig, "Optimiser and schedule.")

@@ -15,6 +15,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
+from pawl import renamed
 from pawl.config.tree import fields, item_of, nearest, options, section_of
 from pawl.errors import PawlError
 
@@ -46,7 +47,13 @@ class Table:
         self.places[path] = place
 
     def unknown(self, path: str, model: type[BaseModel], place: str) -> None:
-        """Note an unknown name, with the nearest known one."""
+        """Note an unknown name, with its new name or the nearest known one."""
+        if path in renamed.OPTIONS:
+            what, new = f"`{path}` has a new name", renamed.OPTIONS[path]
+            values = ", ".join(f"{a} -> {b}" for a, b in renamed.VALUES.get(new, {}).items())
+            hint = f"write `{new}`" + (f" ({values})" if values else "")
+            self.errors.append(PawlError(what, place, hint))
+            return
         section, _, name = path.rpartition(".")
         meant = nearest(name, list(fields(model)), [p for p, _ in options(self.root)])
         if meant in fields(model) and section:

@@ -23,7 +23,7 @@ PRESETS: dict[str, dict[str, object]] = {
         "algo.advantage": "grpo",
         "algo.normaliser": "token",
         "algo.clip_high": 0.28,
-        "algo.zero_signal": "refill",
+        "algo.zero_variance_groups": "resample",
         "reward.overlong_penalty": 0.5,
     },
     # arXiv 2507.18071: one ratio for a sequence, clipped in a narrow band (section 5.1).

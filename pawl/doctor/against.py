@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from pawl.rules.seen import gains
+from pawl.rules.run_features import gains
 from pawl.rules.signals import Signals
 
 
@@ -47,7 +47,7 @@ def _cap(s: Signals) -> list[str]:
     return [_rises(s), f"only {np.mean(share_N[-20:]):.0%} of the completions are cut"]
 
 
-def _zero_signal(s: Signals) -> list[str]:
+def _zero_variance(s: Signals) -> list[str]:
     mixed = _above(s, "group/mixed_frac", 0.3, "{:.0%} of the groups are mixed")
     ties = _below(s, "group/zero_std_frac", 0.4, "only {:.0%} of the groups tie")
     return [_rises(s), mixed or ties]
@@ -106,8 +106,8 @@ def _ending(s: Signals) -> list[str]:
 
 DOUBTS: dict[str, Callable[[Signals], list[str]]] = {
     "completion-cap": _cap,
-    "zero-signal-groups": _zero_signal,
-    "reward-floor": _zero_signal,
+    "zero-signal-groups": _zero_variance,
+    "reward-floor": _zero_variance,
     "lr-too-low": _too_low,
     "stale-weights": _stale,
     "converged": _converged,

@@ -150,7 +150,7 @@ def ranked(findings: Sequence[Finding]) -> list[Cause]:
     miss: dict[str, float] = {}
     said: dict[str, list[str]] = {}
     for f in findings:
-        boost = {"invalid": 1.0, "fault": 0.95, "converged": 0.9}.get(f.argues, 0.6)
+        boost = {"invalid": 1.0, "fault": 0.95, "converged": 0.9}.get(f.supports, 0.6)
         for cause, weight, why in f.causes:
             miss[cause] = miss.get(cause, 1.0) * (1.0 - min(weight * boost, 0.999))
             said.setdefault(cause, []).append(f"{f.code} {why or f.summary}")

@@ -65,7 +65,7 @@ def _answers(s: Statement, d: Diagnosis) -> Iterator[Answer]:
     def answer(judged: Judged, metric: str) -> Answer:
         return Answer(claim, s.line, judged[0], judged[1], metric if "/" in metric else "")
 
-    said = list(claims_known.known(claim, d)) if s.kind != "log" else []
+    said = list(claims_known.misread(claim, d)) if s.kind != "log" else []
     for reading, judged in said:
         yield answer(judged, reading.metric)
     warm = claims_norms.warming(claim, d)

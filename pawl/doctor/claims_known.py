@@ -44,7 +44,7 @@ class Reading:
 
 
 @cache
-def readings() -> tuple[Reading, ...]:
+def misreadings() -> tuple[Reading, ...]:
     """Every known misreading; a later row of an id takes reason and cause from the first."""
     path = Path(__file__).with_name("misreadings.toml")
     found = list[Reading]()
@@ -67,10 +67,10 @@ def readings() -> tuple[Reading, ...]:
     return tuple(found)
 
 
-def known(text: str, d: Diagnosis) -> Iterator[tuple[Reading, Judged]]:
+def misread(text: str, d: Diagnosis) -> Iterator[tuple[Reading, Judged]]:
     """The misreadings that a sentence holds, each with its answer for this run."""
     said = set[str]()
-    for one in readings():
+    for one in misreadings():
         if one.id not in said and one.fits(text, d):
             said.add(one.id)
             yield one, _borne_out(one, d) or (one.verdict, one.reason)

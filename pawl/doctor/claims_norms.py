@@ -10,11 +10,11 @@ import re
 import numpy as np
 
 from pawl.doctor.claims_figures import Figure
-from pawl.doctor.claims_known import readings
+from pawl.doctor.claims_known import misreadings
 from pawl.doctor.claims_terms import Term
 from pawl.doctor.claims_values import Judged
 from pawl.doctor.diagnose import Diagnosis
-from pawl.metrics import seen
+from pawl.metrics import healthy_runs
 from pawl.rules import statistics
 
 NO_LIMIT = {
@@ -84,7 +84,7 @@ def level(text: str, term: Term, d: Diagnosis) -> Judged | None:
     word = LEVEL.search(text)
     if not word:
         return None
-    values = [v for row in seen().get(term.name, ()) for v in (row.low, row.high)]
+    values = [v for row in healthy_runs().get(term.name, ()) for v in (row.low, row.high)]
     if not term.series:
         return "unsupported", f"the log does not hold {term.name}"
     x_N = term.series[0].finite()
@@ -140,12 +140,12 @@ def limit(f: Figure, term: Term, d: Diagnosis, stops: bool = False) -> Judged:
     stops: the run is to be stopped beyond it, so that healthy values must not lie there.
     """
     if term.name in NO_LIMIT:
-        told = next(one for one in readings() if one.id == NO_LIMIT[term.name])
+        told = next(one for one in misreadings() if one.id == NO_LIMIT[term.name])
         return told.verdict, told.reason
     one = f"{f.op} {f.a:g}" if f.kind == "limit" else f"{f.a:g} to {f.b:g}"
     if "accuracy" in term.name and (f.a == 50 and f.percent or f.a == 0.5):
         return "supported", "one half is what chance gives"
-    values = [v for row in seen().get(term.name, ()) for v in (row.first, row.last)]
+    values = [v for row in healthy_runs().get(term.name, ()) for v in (row.first, row.last)]
     against = [v for v in values if _holds(v, f) == stops]
     if against and term.name != "reward/mean":
         lie = "are" if stops else "are not"

@@ -55,23 +55,25 @@ class Criterion:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """How a criterion stands: seen, the value that it was judged by, None before there is one."""
+    """How a criterion stands: value, what it was judged by, None before there is one."""
 
     criterion: Criterion
     status: Status
-    seen: float | None
+    value: float | None
     at: float | None
 
     def text(self) -> str:
-        """Status, criterion, what was seen, and what it means."""
-        told = "no value since" if self.seen is None else f"{self.seen:.4g} at step {self.at:.10g}"
+        """Status, criterion, its value, and what it means."""
+        figure = (
+            "no value since" if self.value is None else f"{self.value:.4g} at step {self.at:.10g}"
+        )
         means = {
             ("stop", "met"): ": stop",
             ("stop", "missed"): ": no reason to stop",
             ("continue", "met"): ": go on",
             ("continue", "missed"): ": stop, or change something",
         }.get((self.criterion.kind, self.status), "")
-        return f"{self.status}{means}: {self.criterion.text()}; {told}"
+        return f"{self.status}{means}: {self.criterion.text()}; {figure}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,15 +134,15 @@ def judged(criterion: Criterion, log: Log) -> Answer:
     step_N, value_N = step_N[counts], value_N[counts]
     if not len(value_N):
         return Answer(criterion, "open", None, None)
-    seen, at = float(value_N[-criterion.points :].mean()), float(step_N[-1])
-    holds = seen >= criterion.value if criterion.op == ">=" else seen <= criterion.value
+    value, at = float(value_N[-criterion.points :].mean()), float(step_N[-1])
+    holds = value >= criterion.value if criterion.op == ">=" else value <= criterion.value
     enough = len(value_N) >= criterion.points or ended
     status: Status = "open"
     if ended:
         status = "met" if holds else "missed"
     elif criterion.kind == "stop" and holds and enough:
         status = "met"
-    return Answer(criterion, status, seen, at)
+    return Answer(criterion, status, value, at)
 
 
 def kept(new: Sequence[Criterion], answers: Sequence[Answer]) -> tuple[Criterion, ...]:

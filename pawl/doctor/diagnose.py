@@ -27,7 +27,7 @@ from pawl.rules.statistics import Trend, lag1, points_needed
 Verdict = Literal[
     "INVALID RUN", "FAULT", "CANNOT TELL", "CONVERGED", "HEALTHY BUT UNUSUAL", "HEALTHY"
 ]
-GRAVE: tuple[tuple[str, Verdict], ...] = (("invalid", "INVALID RUN"), ("fault", "FAULT"))
+CRITICAL: tuple[tuple[str, Verdict], ...] = (("invalid", "INVALID RUN"), ("fault", "FAULT"))
 FEW = 30  # points below which only broken invariants, non-finite values and destruction count
 
 
@@ -84,17 +84,19 @@ def diagnose(log: Log, target: Target | None = None) -> Diagnosis:
             hits = rule.run(s)
             findings += hits
             quiet += [] if hits else [rule]
-    counted = [f for f in findings if s.n >= FEW or f.early or f.argues in ("unusual", "nothing")]
+    counted = [f for f in findings if s.n >= FEW or f.early or f.supports in ("unusual", "nothing")]
     findings = [f if f in counted else _without_change(f) for f in findings]
     verdict, reason = _verdict(s, counted)
     if verdict == "INVALID RUN":
-        findings = [f if f.argues == "invalid" else replace(f, prescription=None) for f in findings]
+        findings = [
+            f if f.supports == "invalid" else replace(f, prescription=None) for f in findings
+        ]
     order = {"critical": 0, "warning": 1, "info": 2}
     speaks = {"invalid": 0, "fault": 1, "converged": 2, "unusual": 3, "nothing": 4}
-    findings.sort(key=lambda f: (order[f.severity], speaks[f.argues], f.code))
+    findings.sort(key=lambda f: (order[f.severity], speaks[f.supports], f.code))
     causes = [
         replace(cause, against=against(s, cause.id))
-        for cause in ranked([f for f in counted if f.argues in _relevant(verdict)])
+        for cause in ranked([f for f in counted if f.supports in _relevant(verdict)])
     ]
     if not causes:
         word = "noise-only" if verdict == "CANNOT TELL" else "none"
@@ -148,11 +150,11 @@ def _needed(s: Signals) -> int:
 
 def _verdict(s: Signals, findings: Sequence[Finding]) -> tuple[Verdict, str]:
     """The verdict by precedence, and one sentence for it."""
-    for argues, verdict in GRAVE:
-        hits = [f for f in findings if f.argues == argues and f.severity == "critical"]
+    for supports, verdict in CRITICAL:
+        hits = [f for f in findings if f.supports == supports and f.severity == "critical"]
         if hits:
             return verdict, hits[0].summary
-    converged = [f for f in findings if f.argues == "converged"]
+    converged = [f for f in findings if f.supports == "converged"]
     if not s.goal:
         return "CANNOT TELL", "the log holds no reward, accuracy or loss"
     trend = s.trend(s.goal)
@@ -165,7 +167,7 @@ def _verdict(s: Signals, findings: Sequence[Finding]) -> tuple[Verdict, str]:
             f"{s.goal} went the wrong way, {trend.first:.3g} to {trend.last:.3g} over {trend.n} "
             f"points (p {trend.p:.2g}), and nothing else says whether chance or a fault did it"
         )
-    odd = [f for f in findings if f.argues == "unusual"]
+    odd = [f for f in findings if f.supports == "unusual"]
     moved = (
         f"{s.goal} went {trend.direction}, {trend.first:.3g} to {trend.last:.3g} (change "
         f"{trend.difference:+.3g}, 95% interval {trend.low:+.3g} to {trend.high:+.3g})"

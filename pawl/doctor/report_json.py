@@ -67,7 +67,7 @@ def _finding(f: Finding) -> dict[str, object]:
         "code": f.code,
         "name": f.name,
         "severity": f.severity,
-        "argues": f.argues,
+        "supports": f.supports,
         "place": f.place,
         "summary": f.summary,
         "evidence": f.evidence,
@@ -82,7 +82,7 @@ def _before(d: Diagnosis) -> dict[str, object] | None:
     if d.before is None:
         return None
     answers = [
-        {"criterion": as_json(a.criterion), "status": a.status, "seen": a.seen, "at": a.at}
+        {"criterion": as_json(a.criterion), "status": a.status, "value": a.value, "at": a.at}
         for a in d.before.answers
     ]
     return {

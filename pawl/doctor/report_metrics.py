@@ -1,8 +1,8 @@
 """The tables of a Markdown report: options, metrics with their uncertainty, glossary.
 
-The expected range of a metric is what healthy runs showed (`pawl.metrics.seen`) and names the run;
-where none recorded it, or where its scale is the task's own (rewards, lengths, losses), none is
-known. Left out: the rest of the report (`report_markdown`).
+The expected range of a metric is what healthy runs showed (`pawl.metrics.healthy_runs`) and names
+the run; where none recorded it, or where its scale is the task's own (rewards, lengths, losses),
+none is known. Left out: the rest of the report (`report_markdown`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pawl.config.options import RunConfig
 from pawl.doctor.diagnose import Diagnosis
 from pawl.doctor.markdown import bullets, escaped, table
 from pawl.logs.log import Series
-from pawl.metrics import CATALOGUE, seen, words
+from pawl.metrics import CATALOGUE, healthy_runs, words
 from pawl.rules.signals import Signals
 
 MOST_OPTIONS, MOST_EVENTS = 60, 20
@@ -110,7 +110,7 @@ def _row(s: Signals, name: str) -> list[str]:
 
 def expected_range(name: str) -> tuple[str, str]:
     """The extremes of a metric in healthy runs and which runs; ("none known", "") without."""
-    rows = seen().get(name, ())
+    rows = healthy_runs().get(name, ())
     if not rows or CATALOGUE[name].unit not in COMPARABLE:
         return "none known", ""
     low, high = min(row.low for row in rows), max(row.high for row in rows)

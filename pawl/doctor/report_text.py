@@ -82,7 +82,7 @@ def uncertainty(d: Diagnosis) -> str:
 
 def remark(finding: Finding) -> bool:
     """Whether a finding only says how a figure is to be read: a line, its evidence with verbose."""
-    return finding.severity == "info" and finding.argues == "nothing"
+    return finding.severity == "info" and finding.supports == "nothing"
 
 
 def steps_of(place: str) -> tuple[str, str]:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 
+from pawl import renamed
 from pawl.errors import PawlError
 from pawl.logs import trained
 from pawl.logs.json_shapes import flat
@@ -57,7 +58,7 @@ def read_folder(path: Path) -> list[Raw]:
     facts, notes, table = read_run(path), list[str](), Table()
     steps = path / "steps.jsonl"
     for record in lines(steps, notes, live=True) if steps.is_file() else ():
-        table.add(record)
+        table.add({renamed.METRICS.get(name, name): value for name, value in record.items()})
     if not table.n:
         notes.append("no step is recorded yet")
     elif table.n < 2:
@@ -70,12 +71,21 @@ def read_folder(path: Path) -> list[Raw]:
         events.insert(0, Event(_number(parent.get("step"), 0.0), "fork", str(parent.get("run"))))
     raw = Raw(path, FORMAT, "pawl", table, events=events, notes=notes)
     if isinstance(config, Mapping):
-        raw.config = flat(config)
+        raw.config = _of_today(flat(config))
     if isinstance(packages, Mapping):
         raw.version = str(packages.get("pawl") or "")
     raw.checks = list(_until_odd(path / "preflight.jsonl", notes))
     raw.samples, raw.first_samples = _newest(path, notes), _first(path, notes)
     return [raw]
+
+
+def _of_today(config: Row) -> Row:
+    """Options of a run of any version under the names and values of this one."""
+    found = {renamed.OPTIONS.get(name, name): value for name, value in config.items()}
+    for name, values in renamed.VALUES.items():
+        if name in found:
+            found[name] = values.get(str(found[name]), found[name])
+    return found
 
 
 def _until_odd(path: Path, notes: list[str]) -> Iterator[Row]:

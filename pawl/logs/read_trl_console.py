@@ -35,10 +35,10 @@ BARS = 64  # progress bars that are followed
 
 @dataclass(slots=True)
 class Run:
-    """One training under construction. seen: what the bars showed at each row, total -> done."""
+    """One training under construction. bars: what they showed at each row, total -> done."""
 
     table: Table = field(default_factory=Table)
-    seen: list[Mapping[int, int]] = field(default_factory=list)
+    bars: list[Mapping[int, int]] = field(default_factory=list)
     trains: list[bool] = field(default_factory=list)
 
 
@@ -99,7 +99,7 @@ def runs(lines: Iterable[str]) -> Iterator[Run]:
             if any(name.startswith("eval_") for name in row):
                 del row["epoch"]  # that of the training row of the step
             run.table.add(trl.with_nan(row))
-            run.seen.append(bars)
+            run.bars.append(bars)
             run.trains.append("loss" in row)
         bars = _bars(bars, line)
     if run.table.n:
@@ -120,7 +120,7 @@ def finished(path: Path, format_: str, run: Run) -> Raw:
     raw = Raw(path, format_, "trl", run.table)
     total = _total(run)
     if total:
-        steps = np.array([seen[total] for seen in run.seen], np.float64)
+        steps = np.array([seen[total] for seen in run.bars], np.float64)
         run.table.put("step", np.arange(len(steps), dtype=np.int64), steps)
         raw.config["max_steps"] = total
     elif "step" not in run.table.columns:
@@ -130,10 +130,10 @@ def finished(path: Path, format_: str, run: Run) -> Raw:
 
 def _total(run: Run) -> int:
     """Length of the bar that counts steps: it moves from row to row of training; 0 for none."""
-    if not run.seen:
+    if not run.bars:
         return 0
-    for total in sorted(set.intersection(*(set(seen) for seen in run.seen)), reverse=True):
-        done = [seen[total] for seen in run.seen]
+    for total in sorted(set.intersection(*(set(seen) for seen in run.bars)), reverse=True):
+        done = [seen[total] for seen in run.bars]
         trained = [n for n, trains in zip(done, run.trains, strict=True) if trains]
         rises = all(a <= b for a, b in zip(done, done[1:], strict=False))
         if rises and len(set(trained)) == len(trained) and trained:

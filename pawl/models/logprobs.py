@@ -1,4 +1,4 @@
-"""The one log-prob function: what trainer, scoring pass and reference all call.
+"""The one log-prob function: what trainer, log-prob pass and reference all call.
 
 Groups keep their structure, so that a family with a known attention runs the shared-prefix
 forward of `flat.py` (a prompt once for its G completions, no padding in any matrix product) and

@@ -1,7 +1,8 @@
 """What is likely of a healthy run, and what the base model can do: statistics that mostly warn.
 
 Each check states a limit up to which it only warns; past it the run is refused. Left out: exact
-invariants (`check_samples.py`, `check_update.py`), measuring (`trial.py`, `known.py`).
+invariants (`samples.py`, `update.py`), measuring (`probe_batch.py`,
+`reference_answers.py`).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 
 from pawl.checks import Check
 from pawl.config.options import RunConfig
-from pawl.preflight.reference_answers import Known
+from pawl.preflight.reference_answers import ReferenceAnswers
 from pawl.rewards.grader import Grader, components_of, has_tests
 from pawl.train.record import judged_in
 from pawl.train.rollouts import Rollouts
@@ -34,8 +35,8 @@ MANY = 64  # samples from which a constant reward is no chance
 class Capability:
     """What the base does on n problems with g samples each: shares, and ties by group size.
 
-    mixed: problems with passes and failures. ties: group size -> expected share of groups in which
-    all pass or all fail.
+    mixed: problems with passes and failures. zero_variance: group size -> expected share of groups
+    in which all pass or all fail.
     """
 
     n: int
@@ -43,11 +44,11 @@ class Capability:
     pass_at_1: float
     pass_at_g: float
     mixed: float
-    ties: dict[int, float]
+    zero_variance: dict[int, float]
 
     def text(self) -> str:
         """One line for a person."""
-        ties = ", ".join(f"{share:.0%} in {size}" for size, share in self.ties.items())
+        ties = ", ".join(f"{share:.0%} in {size}" for size, share in self.zero_variance.items())
         return (
             f"base on {self.n} training problems: pass@1 {self.pass_at_1:.2f}, "
             f"pass@{self.g} {self.pass_at_g:.2f}, sometimes solved {self.mixed:.0%}; "
@@ -60,11 +61,11 @@ class Capability:
             return []
         if self.pass_at_1 > 0.5:
             return ["the base solves nearly all: take harder problems"]
-        wider = min(self.ties, key=lambda size: self.ties[size])
+        wider, least = min(self.zero_variance.items(), key=lambda row: row[1])
         return [
             "take an easier subset: pawl eval MODEL --split train --pass-rates FILE, then "
             "problems.train=FILE problems.filter.min_pass_rate=0.05",
-            f"sample more: rollout.group_size={wider} leaves {self.ties[wider]:.0%} of groups tied",
+            f"sample more: rollout.group_size={wider} leaves {least:.0%} of groups tied",
             "warm-start with pawl sft on solutions, or take a larger base model",
         ]
 
@@ -85,11 +86,11 @@ def capability(rollouts: Rollouts, g: int) -> Capability | None:
         float(mean([c / n for c, n in counts])),
         float(mean([c > 0 for c, _ in counts])),
         float(mean([0 < c < n for c, n in counts])),
-        {size: expected_ties(counts, size) for size in GROUP_SIZES},
+        {size: expected_zero_variance(counts, size) for size in GROUP_SIZES},
     )
 
 
-def expected_ties(counts: Sequence[tuple[int, int]], size: int) -> float:
+def expected_zero_variance(counts: Sequence[tuple[int, int]], size: int) -> float:
     """Share of groups of `size` new samples that all pass or all fail; counts: (passes, n) each.
 
     Unbiased up to the smallest n: the share of subsets of the samples seen that agree. Beyond, the
@@ -98,9 +99,9 @@ def expected_ties(counts: Sequence[tuple[int, int]], size: int) -> float:
     """
     n = min(n for _, n in counts)
     if size <= n:
-        return float(np.mean([tied(c, of, size) for c, of in counts]))
+        return float(np.mean([zero_variance(c, of, size) for c, of in counts]))
     rates = [c / of for c, of in counts]
-    mean, bound = float(np.mean(rates)), expected_ties(counts, n)
+    mean, bound = float(np.mean(rates)), expected_zero_variance(counts, n)
     if n < 2 or mean in (0.0, 1.0):
         return bound
     spread = float(np.var(rates, ddof=1)) if len(rates) > 1 else 0.0
@@ -109,7 +110,7 @@ def expected_ties(counts: Sequence[tuple[int, int]], size: int) -> float:
     return min(bound, both_ends(mean * total, (1.0 - mean) * total, size))
 
 
-def tied(passes: int, n: int, size: int) -> float:
+def zero_variance(passes: int, n: int, size: int) -> float:
     """Share of the subsets of `size` <= n samples, `passes` of which passed, that agree."""
     return (math.comb(passes, size) + math.comb(n - passes, size)) / math.comb(n, size)
 
@@ -126,7 +127,12 @@ def both_ends(a: float, b: float, size: int) -> float:
 
 
 def of_base(
-    rollouts: Rollouts, known: Known, kept: int, grader: Grader, cfg: RunConfig, vocabulary: int
+    rollouts: Rollouts,
+    known: ReferenceAnswers,
+    kept: int,
+    grader: Grader,
+    cfg: RunConfig,
+    vocabulary: int,
 ) -> list[Check]:
     """All statistics of reward and base; `known` holds what is known to be right.
 
@@ -184,7 +190,7 @@ def _atoms(scores: Sequence[Score], scale: tuple[float, float]) -> list[Check]:
             flat and len(totals) >= MANY,
         ),
         Check(
-            "reward-atoms",
+            "reward-distribution",
             "",
             f"at most {ATOM_WARN:.0%} at one value between the extremes; refused above "
             f"{ATOM_REFUSE:.0%}",
@@ -198,7 +204,7 @@ def _atoms(scores: Sequence[Score], scale: tuple[float, float]) -> list[Check]:
     ]
 
 
-def _components(scores: Sequence[Score], known: Known, cfg: RunConfig) -> list[Check]:
+def _components(scores: Sequence[Score], known: ReferenceAnswers, cfg: RunConfig) -> list[Check]:
     """Each component with a weight has more than one value over samples and known answers."""
     weights = {c.name: c.weight for c in components_of(cfg.reward)}
     seen = [*scores, *known.own, *known.swapped, *known.poor]
@@ -241,7 +247,7 @@ def _capable(seen: Capability | None) -> Check:
     )
 
 
-def _cap(known: Known, cfg: RunConfig) -> Check:
+def _cap(known: ReferenceAnswers, cfg: RunConfig) -> Check:
     """Right answers fit below the generation limit."""
     lengths, longest = known.lengths, cfg.rollout.max_tokens
     high = float(np.percentile(lengths, 95)) if lengths else 0.0
@@ -260,19 +266,19 @@ def _cap(known: Known, cfg: RunConfig) -> Check:
     )
 
 
-def _form(known: Known, vocabulary: int) -> Check:
+def _form(known: ReferenceAnswers, vocabulary: int) -> Check:
     """Reference solutions are likely text for the base, in the form in which it is asked."""
     limit = math.log(vocabulary) + 3.0
-    seen = float(np.mean(known.surprise)) if known.surprise else math.nan
+    seen = float(np.mean(known.nll)) if known.nll else math.nan
     plain = f"; {known.plain:.2f} without the chat template" if known.plain is not None else ""
     better = known.plain is not None and known.plain < seen - 0.5
     return Check(
-        "reference-surprise",
+        "reference-nll",
         "",
         f"at most {SURPRISING:g} nat a token, chat no worse than plain text by 0.5; refused above "
         f"{limit:.1f}",
-        "no references that fit" if not known.surprise else f"{seen:.2f} nat a token{plain}",
-        seen <= SURPRISING and not better if known.surprise else None,
+        "no references that fit" if not known.nll else f"{seen:.2f} nat a token{plain}",
+        seen <= SURPRISING and not better if known.nll else None,
         "right answers are unlikely in this form: template, end marker or language is not the "
         "model's",
         SURPRISING,
@@ -298,7 +304,7 @@ def _ends(rollouts: Rollouts) -> Check:
     )
 
 
-def _swapped(known: Known, scale: tuple[float, float], tests: bool) -> Check:
+def _swapped(known: ReferenceAnswers, scale: tuple[float, float], tests: bool) -> Check:
     """A right answer to another problem earns next to nothing."""
     totals = [x.total for x in known.swapped if x.total is not None]
     low, high = scale

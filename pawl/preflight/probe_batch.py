@@ -1,8 +1,8 @@
-"""The trial: groups sampled, scored and credited as in a step, and everything noted for preflight.
+"""The probe batch: groups sampled and scored as in a step, and everything noted for preflight.
 
 Sampling has streams of its own and no global random number is drawn, so a run goes on as if there
-had been no trial. Shapes: P problems, G group members, S samples, T tokens. Left out: the trial
-updates (`trial_update.py`) and judging (`check_samples.py`, `check_base.py`).
+had been none. Shapes: P problems, G group members, S samples, T tokens. Left out: the probe
+updates (`probe_update.py`) and judging (`samples.py`, `base.py`).
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Sampled:
 
 
 @dataclass(slots=True)
-class Credited:
+class ComputedAdvantages:
     """reward, known and advantage (of the last token) of the sampled groups, flat.
 
     hole_*: of the first sample with its score taken away. kept: samples that pass algo.filter.
@@ -97,7 +97,7 @@ class Credited:
     kept: int
 
 
-def drawn_next(s: Session, stage: int, first: int) -> list[tuple[Problem, int]]:
+def next_prompts(s: Session, stage: int, first: int) -> list[tuple[Problem, int]]:
     """The problems that training draws next, at most PROMPTS of them and SAMPLES completions."""
     n = max(2, min(PROMPTS, SAMPLES // s.cfg.rollout.group_size, len(s.train)))
     return [(s.train[i], stream) for i, stream in draw(first, n, s.pools[stage], s.cfg.seed)]
@@ -196,7 +196,7 @@ def _rescore(s: Session, found: Sampled, payment: Payment) -> None:
         found.unjudgeable = s.grader.score([(broken, completions[:1])], fresh=True)[0][0]
 
 
-def credited(s: Session, found: Sampled, kl_coef: float) -> Credited:
+def computed_advantages(s: Session, found: Sampled, kl_coef: float) -> ComputedAdvantages:
     """The loop's own way from scores to advantages, as it is and with one score missing."""
     groups, g = found.rollouts.groups, s.cfg.rollout.group_size
     logprobs = logprobs_of(s, groups, kl_coef)
@@ -208,7 +208,7 @@ def credited(s: Session, found: Sampled, kl_coef: float) -> Credited:
     scored_UG = hole.scored_PG
     hole_ST, mask_ST = compute_advantages(s.cfg.algo, logprobs, _shaped(s, hole), scored_UG, 0.0)
     last_T = advantage_ST.gather(1, _last(logprobs)[:, None])[:, 0]
-    return Credited(
+    return ComputedAdvantages(
         reward_PG.flatten().tolist(),
         rewards.scored_PG.flatten().tolist(),
         last_T.tolist(),

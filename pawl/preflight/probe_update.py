@@ -1,6 +1,6 @@
 """Two updates of the real weights by the real optimiser, looked at and taken back bit for bit.
 
-Part of the trial (`trial.py`): a few sampled groups train the policy twice, the engine takes the
+Part of the proof (`prove.py`): a few sampled groups train the policy twice, the engine takes the
 new weights and samples again; then weights, gradients, optimiser state and the engine's copy are
 restored. Shapes: S samples, T tokens. Left out: judging (`check_update.py`).
 """
@@ -21,10 +21,10 @@ from pawl.models.policy import Policy
 from pawl.preflight.probe_batch import STEP, Sampled, logprobs_of
 from pawl.train.batch import TrainBatch
 from pawl.train.logprob_pass import BatchLogprobs, whole
+from pawl.train.mismatch import mismatch_metrics
 from pawl.train.record import update_metrics
 from pawl.train.session import Session
 from pawl.train.update import UpdateStats, update
-from pawl.train.witness import witness_metrics
 from pawl.types import Group
 
 UPDATED = 2  # groups that the updates see
@@ -38,8 +38,8 @@ STANDING = {
     "advantage/std": "given",
     "advantage/abs_max": "given",
 }
-"""Metrics that may be equal before and after the trial updates, with the reason."""
-LR = 1e-3  # of the trial updates, whatever the schedule: wiring does not depend on it
+"""Metrics that may be equal before and after the probe updates, with the reason."""
+LR = 1e-3  # of the probe updates, whatever the schedule: wiring does not depend on it
 
 
 @dataclass(slots=True)
@@ -180,7 +180,7 @@ def _reference_moved(before: BatchLogprobs, after: BatchLogprobs) -> bool | None
 def _metrics(logprobs: BatchLogprobs, stats: UpdateStats, batch: TrainBatch) -> dict[str, object]:
     """What the loop records of policy and update, without what may rightly stand still."""
     rows = update_metrics(logprobs, stats, 0.0, len(batch.trained_S))
-    rows |= witness_metrics(logprobs, batch.advantage_ST, batch.trained_ST)
+    rows |= mismatch_metrics(logprobs, batch.advantage_ST, batch.trained_ST)
     return {name: value for name, value in rows.items() if name not in STANDING}
 
 

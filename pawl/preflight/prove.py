@@ -24,9 +24,9 @@ from pawl.errors import PawlError
 from pawl.models import checkpoint
 from pawl.preflight import base, data, samples
 from pawl.preflight import update as updates
-from pawl.preflight.probe_batch import Sampled, credited, drawn_next, sample
+from pawl.preflight.probe_batch import Sampled, computed_advantages, next_prompts, sample
 from pawl.preflight.probe_update import Moved, move
-from pawl.preflight.reference_answers import known_answers
+from pawl.preflight.reference_answers import measure_references
 from pawl.rewards.calibrate import CALIBRATION
 from pawl.train.progress import Progress
 from pawl.train.session import Session
@@ -82,9 +82,9 @@ def run_checks(s: Session, progress: Progress) -> tuple[list[Check], base.Capabi
     found_in = progress.loaded
     lost = None if found_in is None else checkpoint.unlike(found_in, s.learners)
     checks.append(updates.of_load(lost))
-    drawn = drawn_next(s, progress.stage, progress.drawn_in[progress.stage])
+    drawn = next_prompts(s, progress.stage, progress.prompts_by_stage[progress.stage])
     found = sample(s, drawn, progress.stage)
-    made = credited(s, found, progress.kl_coef)
+    made = computed_advantages(s, found, progress.kl_coef)
     prompts = s.encoder.encode_many([group.problem for group in found.rollouts.groups])
     bos = s.policy.tokenizer.bos_token_id
     checks += samples.of_scores(found, made, cfg.reward.max_missing_frac)
@@ -101,7 +101,7 @@ def run_checks(s: Session, progress: Progress) -> tuple[list[Check], base.Capabi
     else:
         checks.append(moved)
     checks += updates.of_schedule(cfg, s.total_updates)
-    known = known_answers(s)
+    known = measure_references(s)
     checks += base.of_base(found.rollouts, known, made.kept, s.grader, cfg, len(s.policy.tokenizer))
     return checks, base.capability(found.rollouts, cfg.rollout.group_size)
 
@@ -116,7 +116,7 @@ def rendered(s: Session, held_out: Sequence[Problem]) -> list[tuple[str, Problem
 
 
 def moves(s: Session, found: Sampled, progress: Progress) -> Moved | Check:
-    """The trial updates, or the check that they failed: an infinite gradient stops them."""
+    """The probe updates, or the check that they failed: an infinite gradient stops them."""
     try:
         return move(s, found, progress.kl_coef, progress.updates)
     except PawlError as e:

@@ -1,4 +1,4 @@
-"""Known answers before training: reference solutions, scored, swapped, measured in tokens and nats.
+"""Reference answers before training: scored, swapped, measured in tokens and nats.
 
 They show whether the reward looks at the problem, whether right answers fit below the generation
 limit, and whether the model reads problems in a form that it knows. Left out: proving the reward
@@ -25,11 +25,11 @@ GARBAGE = "((( no program"
 
 
 @dataclass(slots=True)
-class Known:
+class ReferenceAnswers:
     """own, swapped: scores of references under their own and under another problem. poor: of a
     reference without its end marker, of nothing, and of text that is no program.
 
-    lengths: tokens of references with end marker and EOS. surprise: mean nat a token of a
+    lengths: tokens of references with end marker and EOS. nll: mean nat a token of a
     reference that fits, one for each problem, in the form that suits the model best; plain: the
     mean of the same without the chat template, None where none is used.
     """
@@ -38,34 +38,34 @@ class Known:
     swapped: list[Score] = field(default_factory=list)
     poor: list[Score] = field(default_factory=list)
     lengths: list[int] = field(default_factory=list)
-    surprise: list[float] = field(default_factory=list)
+    nll: list[float] = field(default_factory=list)
     plain: float | None = None
 
 
-def known_answers(s: Session) -> Known:
+def measure_references(s: Session) -> ReferenceAnswers:
     """Measure a seeded choice of the training problems that have a reference."""
     rng = random.Random(f"{s.cfg.seed}/known answers")
     places = rng.sample(range(len(s.train)), min(len(s.train), LENGTHS))
     solved = [p for p in (s.train[i] for i in sorted(places)) if p.reference]
     if not solved:
-        return Known()
-    found = Known()
+        return ReferenceAnswers()
+    found = ReferenceAnswers()
     texts = [_reference(p, s) for p in solved]
     eos = bool(s.policy.eos_ids)
     found.lengths = [len(ids) + eos for ids in completion_ids(s.policy.tokenizer, texts)]
     few = rng.sample(solved, min(len(solved), SWAPPED))
     _score(s, few, found)
-    found.surprise = surprises(s, s.encoder, few[:MEASURED])
+    found.nll = reference_nlls(s, s.encoder, few[:MEASURED])
     if s.encoder.chat:
         plain = PromptEncoder(
             s.encoder.tokenizer, s.cfg.prompt.model_copy(update={"chat": "never"})
         )
-        values = surprises(s, plain, [p for p in few[:MEASURED] if not p.messages])
+        values = reference_nlls(s, plain, [p for p in few[:MEASURED] if not p.messages])
         found.plain = sum(values) / len(values) if values else None
     return found
 
 
-def _score(s: Session, few: Sequence[Problem], found: Known) -> None:
+def _score(s: Session, few: Sequence[Problem], found: ReferenceAnswers) -> None:
     """Scores of references under their own and the next problem, and of poor answers to the first.
 
     What answers one problem is one group, as a reward that compares would see it.
@@ -97,13 +97,13 @@ def _completion(asked: Problem, text: str, s: Session) -> Completion:
     return Completion(asked.id, text, n)
 
 
-def surprises(s: Session, encoder: PromptEncoder, problems: Sequence[Problem]) -> list[float]:
-    """`surprise` of each problem that has one."""
-    found = [surprise(s, encoder, p) for p in problems]
+def reference_nlls(s: Session, encoder: PromptEncoder, problems: Sequence[Problem]) -> list[float]:
+    """`nll` of each problem that has one."""
+    found = [nll(s, encoder, p) for p in problems]
     return [x for x in found if x is not None]
 
 
-def surprise(s: Session, encoder: PromptEncoder, problem: Problem) -> float | None:
+def nll(s: Session, encoder: PromptEncoder, problem: Problem) -> float | None:
     """Mean -log-prob of a reference's tokens after its prompt, nat; of its likeliest form.
 
     None when no form fits below the generation limit: the model may have no positions for it.

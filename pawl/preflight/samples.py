@@ -1,7 +1,7 @@
 """Exact invariants of what is sampled and scored: from one measurement to one `Check` each.
 
 They hold for any healthy run whatever its data: a violation refuses the run unless the config
-overrides it by name. Left out: measuring (`trial.py`), the update (`check_update.py`), and what is
+overrides it by name. Left out: measuring (`probe_batch.py`), the update (`update.py`), and what is
 only likely (`check_base.py`).
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pawl.checks import Check
 from pawl.config.options import RunConfig
 from pawl.models.policy import Policy
-from pawl.preflight.probe_batch import Credited, Sampled
+from pawl.preflight.probe_batch import ComputedAdvantages, Sampled
 from pawl.rollout.engine import Capabilities, SamplingParams
 from pawl.types import Group, Score
 
@@ -35,7 +35,7 @@ def judged(
     return Check(name, "", expected, observed, passed, meaning, tolerance, cause)
 
 
-def of_scores(found: Sampled, made: Credited, limit: float) -> list[Check]:
+def of_scores(found: Sampled, made: ComputedAdvantages, limit: float) -> list[Check]:
     """Scores that cannot be had, and what is made of them."""
     scores = found.rollouts.scores_S
     lost = [x.reason for x in scores if x.status == "missing"]
@@ -70,12 +70,12 @@ def of_scores(found: Sampled, made: Credited, limit: float) -> list[Check]:
     ]
 
 
-def _errors_are_missing(unjudgeable: Score | None, made: Credited) -> bool:
+def _errors_are_missing(unjudgeable: Score | None, made: ComputedAdvantages) -> bool:
     paid = unjudgeable is not None and unjudgeable.total is not None
     return not (paid or made.hole_known or made.hole_advantage or not made.hole_masked)
 
 
-def _shown_hole(unjudgeable: Score | None, made: Credited, odd: int) -> str:
+def _shown_hole(unjudgeable: Score | None, made: ComputedAdvantages, odd: int) -> str:
     seen = "not tried" if unjudgeable is None else f"{unjudgeable.status} {unjudgeable.total}"
     known = "known" if made.hole_known else "unknown"
     return (
@@ -119,7 +119,7 @@ def of_reward(found: Sampled) -> list[Check]:
 
 
 def of_groups(
-    found: Sampled, made: Credited, cfg: RunConfig, prompts: Sequence[tuple[int, ...]]
+    found: Sampled, made: ComputedAdvantages, cfg: RunConfig, prompts: Sequence[tuple[int, ...]]
 ) -> list[Check]:
     """Rows of a group share a prompt, differ as draws do, and keep their own score and advantage.
 
@@ -157,7 +157,7 @@ def of_groups(
     ]
 
 
-def _advantage_order(made: Credited, g: int) -> Check:
+def _advantage_order(made: ComputedAdvantages, g: int) -> Check:
     """Within a group a higher reward never has the lower advantage, and some have a higher one."""
     wrong = pairs = higher = 0
     for start in range(0, len(made.reward_S), g):

@@ -1,7 +1,7 @@
 """Exact invariants of log-probs, update and schedule: from one measurement to one `Check` each.
 
 As `check_samples.py`, for what the trainer does with the samples. Left out: measuring
-(`trial_update.py`).
+(`probe_update.py`).
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def of_policy(found: Sampled, fp32: bool) -> list[Check]:
             "prompt or padding tokens in the loss train the policy to write prompts",
         ),
         judged(
-            "surprise-minus-entropy",
+            "nll-minus-entropy",
             "sampler-mismatch",
             abs(z) <= SURPRISE_Z if math.isfinite(z) else None,
             f"0, within {SURPRISE_Z:g} standard errors",
@@ -111,7 +111,7 @@ def of_update(moved: Moved, cfg: RunConfig, fresh: bool, half: bool) -> list[Che
             off <= room,
             "1" if not half else f"1, within {room:g}",
             f"{moved.first.ratio_max:.9g}",
-            "before any update the trainer must agree with its own scoring pass: dropout, or "
+            "before any update the trainer must agree with its own log-prob pass: dropout, or "
             "another layout, is on",
             room,
         ),

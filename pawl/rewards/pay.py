@@ -59,7 +59,7 @@ def pay(
     if lost is not None and cfg.missing == "group":
         why = f"another member of its group is missing: {lost.reason}"
         scores = [s if s.status == "missing" else _without_total(s, why) for s in scores]
-    return [replace(s, paid_by=stage) if s.total is not None else s for s in scores]
+    return [replace(s, reward_stage=stage) if s.total is not None else s for s in scores]
 
 
 def _alone(

@@ -1,6 +1,6 @@
 """Rules about the parts of a reward: dead ones, form without task, one that is all, two that fight.
 
-Codes D202, D203, D208 and D209. Left out: the total (`reward`), samples (`atoms`).
+Codes D202, D203, D208 and D209. Left out: the total (`reward`), samples (`reward_distribution`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pawl.rules.rule import found, rule
 from pawl.rules.signals import Signals
 
 FLOOR_POINTS = 20
-DEAD_POINTS, GRAVE_POINTS = 20, 40  # of a component that rests; of a run in which it counts
+DEAD_POINTS, CRITICAL_POINTS = 20, 40  # of a component that rests; of a run in which it counts
 FORM_POINTS = 120  # form comes first, in health: how long the task may take to follow
 FORM = ("format", "xml", "tag", "marker", "style", "lang", "length", "int_")
 OWN = ("reward/tests", "reward/compile", "reward/types")  # parts of Pawl's code reward
@@ -52,12 +52,12 @@ def dead_component(s: Signals) -> Iterator[Finding]:
         )
     if not dead:
         return
-    grave = bool(task) and len(dead) * 2 >= len(names) and s.n >= GRAVE_POINTS
+    critical = bool(task) and len(dead) * 2 >= len(names) and s.n >= CRITICAL_POINTS
     passed = s.values("verifier/pass_frac")
     unpaid = "reward/tests" in dead and len(passed) > 0 and float(passed.mean()) > 0.01
     shown = ", ".join(n.split("/", 1)[1] for n in dead)
     yield found(
-        "critical" if grave or unpaid else "warning",
+        "critical" if critical or unpaid else "warning",
         "fault",
         shown,
         f"the tests pay nothing though {passed.mean():.0%} of the samples pass them"

@@ -113,7 +113,7 @@ def problems_again(s: Signals) -> Iterator[Finding]:
     Source: gains of repeated data fade after about four epochs (Muennighoff et al. 2023).
     """
     epoch = s.values("epoch")
-    drawn, distinct = s.paired("drawn", "prompts_seen")
+    drawn, distinct = s.paired("sampled_prompts", "prompts_seen")
     if len(drawn) and len(epoch):
         of, seen = s.paired("epoch", "prompts_seen")
         size = float(drawn[-1] / of[-1]) if len(of) and of[-1] > 0 else 0.0
@@ -123,7 +123,7 @@ def problems_again(s: Signals) -> Iterator[Finding]:
             yield found(
                 "critical" if plain and not s.staged else "warning",
                 "fault",
-                "prompts_seen, drawn",
+                "prompts_seen, sampled_prompts",
                 f"{drawn[first][-1]:g} draws of the first epoch hit {distinct[first][-1]:g} "
                 f"distinct problems of {size:g}",
                 causes=(("data-order", 0.8, "problems are repeated before all were drawn"),),
@@ -132,7 +132,7 @@ def problems_again(s: Signals) -> Iterator[Finding]:
                     "as many distinct problems as draws within an epoch",
                     "the ids of the first epoch are all different",
                 ),
-                series=("prompts_seen", "drawn"),
+                series=("prompts_seen", "sampled_prompts"),
                 early=True,
             )
     gained = bool(s.held_out) and s.trend(s.held_out).direction == "up"

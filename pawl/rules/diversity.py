@@ -13,7 +13,7 @@ import numpy as np
 from pawl.rules import prescribe
 from pawl.rules.finding import Finding
 from pawl.rules.rule import found, rule
-from pawl.rules.seen import gains, high
+from pawl.rules.run_features import gains, high
 from pawl.rules.signals import Signals
 
 FEW, HARDLY = 0.5, 0.3  # distinct completions of a group, as a share
@@ -41,9 +41,9 @@ def collapse_within_a_prompt(s: Signals) -> Iterator[Finding]:
     if t.direction != "down" or now.value >= FEW or now.value > FALLEN * t.first:
         return
     won = gains(s) or high(s)
-    grave = now.value < HARDLY and not won
+    critical = now.value < HARDLY and not won
     yield found(
-        "critical" if grave else "info" if won else "warning",
+        "critical" if critical else "info" if won else "warning",
         "fault" if not won else "unusual" if now.value < HARDLY else "nothing",
         name,
         f"{now.value:.0%} of a group's completions are distinct, {t.first:.0%} at first"

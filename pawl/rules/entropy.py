@@ -13,7 +13,7 @@ import numpy as np
 from pawl.rules import prescribe
 from pawl.rules.finding import Finding
 from pawl.rules.rule import found, rule
-from pawl.rules.seen import at_best, gains, silent
+from pawl.rules.run_features import at_best, gains, silent
 from pawl.rules.signals import Signals
 from pawl.rules.statistics import noise_of
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Severity = Literal["critical", "warning", "info"]
-Argues = Literal["invalid", "fault", "converged", "unusual", "nothing"]
+Supports = Literal["invalid", "fault", "converged", "unusual", "nothing"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Prescription:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one rule saw. argues: the verdict that it speaks for.
+    """What one rule saw. supports: the verdict that it speaks for.
 
     code, name: of the rule; place: metrics and steps; evidence: numbers with their uncertainty;
     causes: (id of CAUSES, weight in 0..1, why), likeliest first; series: metrics to plot; early:
@@ -45,7 +45,7 @@ class Finding:
     code: str
     name: str
     severity: Severity
-    argues: Argues
+    supports: Supports
     place: str
     summary: str
     evidence: tuple[str, ...] = ()

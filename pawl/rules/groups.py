@@ -14,9 +14,9 @@ from pawl.rules import prescribe
 from pawl.rules.finding import Finding, Prescription
 from pawl.rules.prescribe import advice
 from pawl.rules.rule import found, rule
-from pawl.rules.seen import gains, high
+from pawl.rules.run_features import gains, high
 from pawl.rules.signals import Signals
-from pawl.rules.ties import larger_groups
+from pawl.rules.zero_variance import larger_groups
 
 POINTS = 20
 TINY = 0.05  # of the reward's scale
@@ -105,7 +105,7 @@ def group_too_small(s: Signals) -> Iterator[Finding]:
 
 
 @rule("D307", "ties-over-the-batch", "group/zero_std_frac", proof="real")
-def ties_over_the_batch(s: Signals) -> Iterator[Finding]:
+def zero_variance_over_the_batch(s: Signals) -> Iterator[Finding]:
     """The share of tied groups speaks of the whole batch, so it reads 0 or 1.
 
     What: the options take the standard deviation over the batch, or the share is 0 or 1 at each of
@@ -160,9 +160,9 @@ def nothing_to_train_on(s: Signals) -> Iterator[Finding]:
     share = float(np.mean(empty[-POINTS:]))
     if share <= 0.2:
         return
-    grave = share > 0.8 and len(empty) >= 5 and not high(s) and not gains(s)
+    critical = share > 0.8 and len(empty) >= 5 and not high(s) and not gains(s)
     yield found(
-        "critical" if grave else "warning",
+        "critical" if critical else "warning",
         "fault",
         name,
         f"{share:.0%} of the recent {'epochs' if name.startswith('epoch') else 'steps'} had nothing"

@@ -94,7 +94,7 @@ def train_minus_probe(s: Signals) -> Iterator[Finding]:
 
 
 @rule("D902", "held-out-falls", "eval/pass_at_1|eval/reward_mean|eval/preference_accuracy")
-def held_out_falls(s: Signals) -> Iterator[Finding]:
+def held_out_regression(s: Signals) -> Iterator[Finding]:
     """The held-out measure falls over the run, whatever the training metric does.
 
     What: it falls over six evaluations or more, by both trend tests at 1%.

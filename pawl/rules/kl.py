@@ -13,7 +13,7 @@ from pawl.rules import prescribe
 from pawl.rules.finding import Finding
 from pawl.rules.prescribe import advice
 from pawl.rules.rule import found, rule
-from pawl.rules.seen import gains, never_updated
+from pawl.rules.run_features import gains, never_updated
 from pawl.rules.signals import Signals
 from pawl.rules.statistics import robust_z
 
@@ -54,9 +54,9 @@ def kl_blow_up(s: Signals) -> Iterator[Finding]:
             series=("policy/kl_ref", "reward/mean"),
         )
         return
-    grave = falls or now > LOST
+    critical = falls or now > LOST
     yield found(
-        "critical" if grave else "warning",
+        "critical" if critical else "warning",
         "fault",
         "policy/kl_ref",
         f"the KL ran from {before:.2g} to {now:.2g} nat a token without any gain",

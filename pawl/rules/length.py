@@ -13,7 +13,7 @@ from pawl.rules import prescribe
 from pawl.rules.completions import texts
 from pawl.rules.finding import Finding, Prescription
 from pawl.rules.rule import found, rule
-from pawl.rules.seen import paid
+from pawl.rules.run_features import paid
 from pawl.rules.signals import Signals
 from pawl.rules.statistics import fell, mean_of, moving_mean, rank_correlation, wilson
 
@@ -263,9 +263,9 @@ def empty_answers(s: Signals) -> Iterator[Finding]:
     gone = gone and s.late("length/mean").value <= 3.0
     if not gone and share <= 0.2:
         return
-    grave = not s.better and (gone or share >= 0.5)
+    critical = not s.better and (gone or share >= 0.5)
     yield found(
-        "critical" if grave else "warning",
+        "critical" if critical else "warning",
         "fault",
         "length/mean" if gone else "samples",
         f"completions are {s.late('length/mean').value:.2g} tokens long by now"

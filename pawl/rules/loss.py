@@ -12,7 +12,7 @@ import numpy as np
 from pawl.rules import prescribe
 from pawl.rules.finding import Finding
 from pawl.rules.rule import found, rule
-from pawl.rules.seen import single_precision
+from pawl.rules.run_features import single_precision
 from pawl.rules.signals import Signals
 from pawl.rules.statistics import Floats, rank_correlation
 
@@ -133,7 +133,7 @@ def loss_identity(s: Signals) -> Iterator[Finding]:
     Evidence needed: samples with advantage and tokens of whole steps, and the loss's options (Pawl
     records them).
     Traps: any other term in the loss breaks the identity by design, as a KL does whose mean by
-    sequences is not recorded: the rule is silent then, and where trainer and scoring pass already
+    sequences is not recorded: the rule is silent then, and where trainer and log-prob pass already
     disagree (D108).
     Fix: sum the loss's mask: it must equal the sampled tokens.
     Source: GRPO (Shao et al. 2024), eq. 3 at equal policies; docs/algorithms.md.
@@ -182,7 +182,7 @@ def loss_identity(s: Signals) -> Iterator[Finding]:
 def _plain_loss(s: Signals) -> bool:
     """Whether the loss is the surrogate at ratio 1, with no term that the log does not hold."""
     plain = {"algo.epochs": 1, "algo.minibatches": 1, "algo.entropy_coef": 0}
-    words = {"algo.correction": "none", "algo.filter": "", "algo.zero_signal": "keep"}
+    words = {"algo.correction": "none", "algo.filter": "", "algo.zero_variance_groups": "keep"}
     kind = s.log.config.get("algo.kl"), s.log.config.get("algo.normaliser")
     return (
         s.log.config.get("algo.loss") in ("clip", "gspo")

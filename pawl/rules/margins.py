@@ -155,10 +155,10 @@ def tied(s: Signals) -> Iterator[Finding]:
     share = float(np.median(x_N[-20:]))
     if share <= TIES:
         return
-    grave = share > 0.2
+    critical = share > 0.2
     yield found(
-        "critical" if grave else "warning",
-        "fault" if grave else "nothing",
+        "critical" if critical else "warning",
+        "fault" if critical else "nothing",
         "preference/tie_frac",
         f"{share:.1%} of the pairs tie",
         f"last {now.n} points: {now.words}" if now.n > 1 else "one value",
@@ -169,5 +169,5 @@ def tied(s: Signals) -> Iterator[Finding]:
             "count pairs whose token ids are equal after truncation",
         ),
         series=("preference/tie_frac", "preference/accuracy"),
-        early=grave,
+        early=critical,
     )

@@ -12,7 +12,7 @@ import numpy as np
 from pawl.rules.finding import Finding
 from pawl.rules.prescribe import advice
 from pawl.rules.rule import found, rule
-from pawl.rules.seen import from_the_start, single_precision
+from pawl.rules.run_features import from_the_start, single_precision
 from pawl.rules.signals import Signals
 
 FAR_FP32, FAR, OFF = 1e-3, 0.2, 0.05  # nat a token: mean difference of two log-probs
@@ -48,10 +48,10 @@ def sampler_difference(s: Signals) -> Iterator[Finding]:
     if now <= min(far, OFF) and share >= ESS_WARNS:
         return
     grows = len(x_N) >= 8 and float(np.median(x_N[-4:])) > 5.0 * max(float(x_N[0]), 1e-7)
-    grave = now > far or share < ESS_FAILS
+    critical = now > far or share < ESS_FAILS
     yield found(
-        "critical" if grave else "warning",
-        "fault" if stale or not grave else "invalid",
+        "critical" if critical else "warning",
+        "fault" if stale or not critical else "invalid",
         "policy/sampler_diff_mean" if len(x_N) else "policy/mismatch_ess",
         "sampler and trainer disagree"
         + (f" by {now:.3g} nat a token" if len(x_N) else f": effective sample size {share:.2f}"),
@@ -62,7 +62,7 @@ def sampler_difference(s: Signals) -> Iterator[Finding]:
             ("sampler-mismatch", 0.5 if grows else 0.85, "there from the first step"),
         ),
         series=("policy/sampler_diff_mean", "policy/mismatch_ess"),
-        early=grave,
+        early=critical,
     )
 
 
@@ -96,20 +96,20 @@ def mismatch_without_updates(s: Signals) -> Iterator[Finding]:
         levels = float(np.median(x_N[low])), float(np.median(x_N[top]))
         if rates[1] < 4.0 * rates[0] or levels[0] < least or levels[0] < 0.5 * levels[1]:
             continue
-        grave = name == "policy/kl_old" or levels[0] >= 0.05
+        critical = name == "policy/kl_old" or levels[0] >= 0.05
         yield found(
-            "critical" if grave else "warning",
-            "invalid" if grave else "fault",
+            "critical" if critical else "warning",
+            "invalid" if critical else "fault",
             f"{name}, optim/lr",
             f"{name} is {levels[0]:.3g} at learning rates around {rates[0]:.2g} and {levels[1]:.3g}"
             f" around {rates[1]:.2g}: it does not come from updates",
             f"{len(x_N)} points; medians of the lowest and highest third of the rates",
             causes=(
-                ("sampler-mismatch", 0.95 if grave else 0.3, "a distance that no update makes"),
-                ("padding-side", 0.3 if grave else 0.1, "rows scored beside other neighbours"),
+                ("sampler-mismatch", 0.95 if critical else 0.3, "a distance that no update makes"),
+                ("padding-side", 0.3 if critical else 0.1, "rows scored beside other neighbours"),
             ),
             series=(name, "optim/lr"),
-            early=grave,
+            early=critical,
         )
         return
 

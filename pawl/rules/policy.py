@@ -12,7 +12,7 @@ import numpy as np
 from pawl.rules import prescribe
 from pawl.rules.finding import Finding
 from pawl.rules.rule import found, rule
-from pawl.rules.seen import at_best, from_the_start, silent, single_precision
+from pawl.rules.run_features import at_best, from_the_start, silent, single_precision
 from pawl.rules.signals import Signals
 from pawl.rules.statistics import trend
 
@@ -49,7 +49,7 @@ def kl_at_start(s: Signals) -> Iterator[Finding]:
             "critical",
             "invalid",
             f"{name}, step 1",
-            f"the KL is {x_N[0]:.2g} nat a token in the first scoring pass, before any update",
+            f"the KL is {x_N[0]:.2g} nat a token in the first log-prob pass, before any update",
             f"in fp32 policy and reference agree within {EXACT:g} where they are one",
             causes=(("reference-mismatch", 0.95, "the reference is not the starting point"),),
             series=(name,),
@@ -81,7 +81,7 @@ def kl_at_start(s: Signals) -> Iterator[Finding]:
 def exact(s: Signals, name: str) -> bool:
     """Whether a run of Pawl in fp32 that began anew has a first KL that is not 0.
 
-    Its KL is taken in the scoring pass, before the step's updates.
+    Its KL is taken in the log-prob pass, before the step's updates.
     """
     began = not any(e.kind in ("fork", "resume") for e in s.log.events)
     first = float(s.values(name)[0])

@@ -54,9 +54,9 @@ def not_updating(s: Signals) -> Iterator[Finding]:
         return
     if s.better or _moves(s):
         return
-    grave = updates > 1.0 or len(still) == 3
+    critical = updates > 1.0 or len(still) == 3
     yield found(
-        "critical" if grave else "warning",
+        "critical" if critical else "warning",
         "fault",
         "policy/ratio_mean, policy/kl_old",
         "the policy is not updated: " + ", ".join(still) + " at every point",
@@ -142,7 +142,7 @@ def ratio_to_itself(s: Signals) -> Iterator[Finding]:
     Evidence needed: the ratio as the loss takes it, and the KL of old and new taken apart from it.
     Traps: with one update a batch both are 1 and 0 in health. A mean ratio near 1 is health too;
     only exactly 1, at ten points or more, is no measurement.
-    Fix: keep the log-probs of the scoring pass, and do not detach the new ones in their place.
+    Fix: keep the log-probs of the log-prob pass, and do not detach the new ones in their place.
     Source: PPO (Schulman et al. 2017), eq. 6.
     """
     ratio, old = s.paired("policy/ratio_mean", "policy/kl_old")

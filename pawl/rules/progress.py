@@ -1,6 +1,7 @@
 """Rules about progress: slow, flat, or jumping where something happened.
 
-Codes D212, D213 and D217. Left out: falls (`falls`), figures misread (`readings`).
+Codes D212, D213 and D217. Left out: regressions (`reward_regression`),
+figures misread (`misread_metrics`).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import numpy as np
 from pawl.rules import prescribe
 from pawl.rules.finding import Finding
 from pawl.rules.rule import found, rule
-from pawl.rules.seen import boundaries, full_mark, high
+from pawl.rules.run_features import boundaries, full_mark, high
 from pawl.rules.signals import Signals, numbers
 from pawl.rules.statistics import Floats, change_points, trend
 

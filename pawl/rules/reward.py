@@ -1,6 +1,7 @@
 """Rules about the total reward: floors, lost exploration, full marks at once, another scale.
 
-Codes D201, D204, D214 and D220. Left out: falls (`falls`), components, atoms, groups.
+Codes D201, D204, D214 and D220. Left out: regressions (`reward_regression`),
+components, the distribution of totals, groups.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pawl.rules import prescribe
 from pawl.rules.finding import Finding
 from pawl.rules.prescribe import advice
 from pawl.rules.rule import found, rule
-from pawl.rules.seen import best_window, silent
+from pawl.rules.run_features import best_window, silent
 from pawl.rules.signals import Signals
 from pawl.rules.statistics import LEVEL, Floats
 

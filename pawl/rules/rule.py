@@ -14,7 +14,7 @@ from types import CodeType, FunctionType
 from typing import Literal
 
 from pawl.checks import CAUSES
-from pawl.rules.finding import Argues, Finding, Prescription, Severity
+from pawl.rules.finding import Finding, Prescription, Severity, Supports
 from pawl.rules.signals import Signals
 
 SECTIONS = ("What", "Why it matters", "Evidence needed", "Traps", "Fix", "Source")
@@ -94,7 +94,7 @@ def rule(
 
 def found(
     severity: Severity,
-    argues: Argues,
+    supports: Supports,
     place: str,
     summary: str,
     *evidence: str,
@@ -104,4 +104,4 @@ def found(
     early: bool = False,
 ) -> Finding:
     """A finding, which gets its rule's code and name when the rule has run."""
-    return Finding("", "", severity, argues, place, summary, evidence, causes, fix, series, early)
+    return Finding("", "", severity, supports, place, summary, evidence, causes, fix, series, early)

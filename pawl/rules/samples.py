@@ -1,7 +1,7 @@
 """Rules about single samples against each other: pay, advantage and text.
 
 Codes D117 to D119. They need rows with problem, text and score, as Pawl writes them and as others'
-dumps may. Left out: how often a total occurs (`atoms`), how texts read (`text`).
+dumps may. Left out: how often a total occurs (`reward_distribution`), how texts read (`text`).
 """
 
 from __future__ import annotations
@@ -132,8 +132,8 @@ def pay_ignores_tests(s: Signals) -> Iterator[Finding]:
     What: among samples that fail, the tests' component takes three values or more and over 90% of
     them are paid one total, which (but in runs of Pawl, whose reward pays for tests) is not the
     least that any sample earned.
-    Why it matters: partial credit that does not follow the tests is an atom: it pays for being
-    wrong in any way.
+    Why it matters: partial credit that does not follow the tests is a fixed payment: it pays for
+    being wrong in any way.
     Evidence needed: samples with components, 20 of them failing with some tests passed.
     Traps: a reward may pay passes only: then failures earn the least, and this is silent.
     Fix: compute the total from its components; score answers that pass 1, 2 and 3 tests.

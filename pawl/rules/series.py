@@ -13,7 +13,7 @@ import numpy as np
 from pawl.rules.finding import Finding
 from pawl.rules.prescribe import advice
 from pawl.rules.rule import found, rule
-from pawl.rules.seen import never_updated
+from pawl.rules.run_features import never_updated
 from pawl.rules.signals import Signals, numbers
 
 CONTINUOUS = (

@@ -95,9 +95,9 @@ def repetition(s: Signals) -> Iterator[Finding]:
     if max(seen, now) <= SOME:
         return
     grew = logged and s.trend("length/repetition_frac").direction == "up"
-    grave = not s.better and (s.worse or grew or max(seen, now) > 0.5)
+    critical = not s.better and (s.worse or grew or max(seen, now) > 0.5)
     yield found(
-        "info" if s.better else "critical" if grave else "warning",
+        "info" if s.better else "critical" if critical else "warning",
         "unusual" if s.better else "fault",
         "samples" if seen > now else "length/repetition_frac",
         f"{max(seen, now):.0%} of the recent completions run in circles"

@@ -75,9 +75,9 @@ def off_scale(s: Signals) -> Iterator[Finding]:
     huge = size > 10.0 and now.low > 100.0
     if now.low <= 2.0 * size**2 and not huge:
         return
-    grave = bool(spread) and not huge and not s.better and now.low > 10.0 * size**2
+    critical = bool(spread) and not huge and not s.better and now.low > 10.0 * size**2
     yield found(
-        "critical" if grave else "warning",
+        "critical" if critical else "warning",
         "fault" if spread or huge else "nothing",
         "value/loss, reward/mean",
         f"the value loss is {now.value:.3g} where returns are at most about {size:.3g} in size",

@@ -14,7 +14,7 @@ from pawl.checks import CAUSES
 from pawl.rules.finding import Finding
 from pawl.rules.prescribe import advice
 from pawl.rules.rule import found, rule
-from pawl.rules.seen import single_precision
+from pawl.rules.run_features import single_precision
 from pawl.rules.signals import Signals
 from pawl.rules.statistics import Floats
 
@@ -101,9 +101,9 @@ def first_pass_ratio(s: Signals) -> Iterator[Finding]:
 
 
 @rule(
-    "D109", "surprise-off-entropy", "policy/surprise_z|policy/surprise_minus_entropy", proof="real"
+    "D109", "nll-off-entropy", "policy/nll_minus_entropy_z|policy/nll_minus_entropy", proof="real"
 )
-def surprise_off_entropy(s: Signals) -> Iterator[Finding]:
+def nll_off_entropy(s: Signals) -> Iterator[Finding]:
     """The samples are not draws of the distribution that the trainer scores them by.
 
     What: the mean surprise of the tokens differs from the mean entropy, on the same side in nearly
@@ -117,7 +117,7 @@ def surprise_off_entropy(s: Signals) -> Iterator[Finding]:
     Fix: give sampler and scoring the same temperature, top-p and top-k; check the shift by one.
     Source: definition of entropy; measured on injected faults.
     """
-    z_N = s.values("policy/surprise_z")
+    z_N = s.values("policy/nll_minus_entropy_z")
     if len(z_N) >= 3:
         middle, mean = float(np.median(z_N)), float(z_N.mean())
         pooled = abs(mean) * np.sqrt(len(z_N))
@@ -126,7 +126,7 @@ def surprise_off_entropy(s: Signals) -> Iterator[Finding]:
         broken = steady or (abs(middle) > SURPRISE and _same_side(z_N, 0.9))
         broken = broken and (middle < 0 or not _selected(s) or middle > CHOSEN)
     else:
-        x_N, h_N = s.paired("policy/surprise_minus_entropy", "policy/entropy")
+        x_N, h_N = s.paired("policy/nll_minus_entropy", "policy/entropy")
         if len(x_N) < 5:
             return
         middle = float(x_N.mean())
@@ -139,7 +139,7 @@ def surprise_off_entropy(s: Signals) -> Iterator[Finding]:
     yield found(
         "critical",
         "invalid",
-        "policy/surprise_minus_entropy",
+        "policy/nll_minus_entropy",
         "the tokens are "
         + ("likelier than draws" if sharper else "more surprising than draws")
         + " of the scored distribution",
@@ -148,7 +148,7 @@ def surprise_off_entropy(s: Signals) -> Iterator[Finding]:
             ("sampler-mismatch", 0.9, "another temperature or truncation" if sharper else ""),
             ("stale-weights", 0.2 if sharper else 0.5, "another policy wrote them"),
         ),
-        series=("policy/surprise_minus_entropy", "policy/surprise_z", "policy/entropy"),
+        series=("policy/nll_minus_entropy", "policy/nll_minus_entropy_z", "policy/entropy"),
         early=True,
     )
 
@@ -156,7 +156,9 @@ def surprise_off_entropy(s: Signals) -> Iterator[Finding]:
 def _selected(s: Signals) -> bool:
     """Whether groups are trained on, and looked at, only where their rewards differ."""
     config = s.log.config
-    return config.get("algo.zero_signal") in ("refill", "skip") or bool(config.get("algo.filter"))
+    return config.get("algo.zero_variance_groups") in ("resample", "drop") or bool(
+        config.get("algo.filter")
+    )
 
 
 def _same_side(x_N: Floats, share: float) -> bool:

@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 from pawl.sandbox import bubblewrap
-from pawl.sandbox.cage import Sandbox
+from pawl.sandbox.slot import Sandbox
 from pawl.sandbox.visible import PACKAGE
 
 _CONTROL = """

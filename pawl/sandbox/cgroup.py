@@ -1,7 +1,8 @@
 """One control group per sandbox slot: a cap on the sum of memory and on the number of tasks.
 
 rlimits bound each process; only a cgroup bounds their sum. Version 1 and 2, where the folders are
-writable; elsewhere `warden.py` watches the sum by polling. The warden itself moves into the group
+writable; elsewhere `supervisor.py` watches the sum by polling. The supervisor itself moves into the
+group
 once and its children inherit it: attaching each candidate costs 15 ms. Standard library only.
 Source: Linux Documentation/admin-guide/cgroup-v1/memory.rst and cgroup-v2.rst.
 """

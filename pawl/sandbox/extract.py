@@ -1,6 +1,6 @@
 """From a completion to the programs it may mean: a body, a whole definition, a fenced block.
 
-Every reading is kept, in order of likelihood, and the language's own parser inside the sandbox
+Every variant is kept, in order of likelihood, and the language's own parser inside the sandbox
 picks the best that defines the entry point; so a fence or an end marker inside a string never
 costs a correct program. Left out: any judgement of the text. Standard library only.
 """
@@ -26,13 +26,13 @@ def variants(text: str, head: str, end_marker: str, indent: bool) -> dict[str, s
         blocks = _FENCE.split(whole)
         fenced = blocks[1::2] if len(blocks) > 1 else []
         for piece in [whole, *fenced, *(blocks[:1] if fenced else [])]:
-            for reading, body in _readings(piece, head, indent):
+            for variant, body in _variants(piece, head, indent):
                 kind = "body" if body else "whole" if piece is whole else "part"
-                out.setdefault(reading, kind)
+                out.setdefault(variant, kind)
     return dict(list(out.items())[:MAX_VARIANTS])
 
 
-def _readings(piece: str, head: str, indent: bool) -> list[tuple[str, bool]]:
+def _variants(piece: str, head: str, indent: bool) -> list[tuple[str, bool]]:
     """(source, is a body): as a program, behind what precedes `head`'s definition, as its body."""
     if not piece.strip():
         return []

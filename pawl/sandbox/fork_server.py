@@ -5,8 +5,8 @@ candidate's process as pid 1 of a new pid namespace, whose end ends all its proc
 gets its own mount and ipc namespaces, /tmp, /dev/shm and /proc, gives up all capabilities and takes
 the same limits and seccomp filter as a cold start before it runs the driver. The network namespace
 is the server's, a loopback with nobody on it: a socket lives no longer than its process. Left out:
-time-outs and killing (the warden holds a pidfd). Messages on descriptor 0: R request -> P pidfd,
-E status, cpu.
+time-outs and killing (the supervisor holds a pidfd). Messages on descriptor 0: R request -> P
+pidfd, E status, cpu.
 Usage: python fork_server.py FILTER_HEX TMP_BYTES TMP_INODES.
 """
 
@@ -126,7 +126,7 @@ def run(
 
 
 def main() -> None:
-    """Serve requests until the warden closes the socket."""
+    """Serve requests until the supervisor closes the socket."""
     control = socket.socket(fileno=0)
     program = bytes.fromhex(sys.argv[1])
     tmp = f"size={sys.argv[2]},nr_inodes={sys.argv[3]}"

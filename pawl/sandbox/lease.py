@@ -60,7 +60,7 @@ def hold(folder: str) -> int:
 
 
 def clear_stale() -> None:
-    """Remove folders and cgroups of sandboxes whose scorer and warden were both killed."""
+    """Remove folders and cgroups of sandboxes whose scorer and supervisor were both killed."""
     for controller in ("memory", "pids", "."):
         for folder in (cgroup.ROOT / controller).glob("pawl-*-*"):
             if _dead(folder):

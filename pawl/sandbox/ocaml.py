@@ -13,10 +13,10 @@ from functools import lru_cache
 
 from pawl.errors import PawlError
 from pawl.sandbox import verdict as rules
-from pawl.sandbox.cage import Sandbox
 from pawl.sandbox.extract import variants
 from pawl.sandbox.ocaml_report import Report, equal, not_built, read
 from pawl.sandbox.ocaml_tools import toolchain
+from pawl.sandbox.slot import Sandbox
 from pawl.sandbox.verdict import Verification
 from pawl.sandbox.visible import PACKAGE
 from pawl.sandbox.watch import Ended
@@ -31,10 +31,10 @@ def verify_ocaml(
     if fault:
         return _fault(fault, sandbox.tier, 0.0, True)
     name = task.entry_point
-    readings = list(variants(text, task.head, end_marker, indent=False)) or [""]
+    sources = list(variants(text, task.head, end_marker, indent=False)) or [""]
     defines = re.compile(rf"^\s*(?:let|and|external)\s+(?:rec\s+)?{re.escape(name)}\b", re.M)
-    readings.sort(key=lambda reading: "```" in reading or not defines.search(reading))
-    ended, retried = _check(sandbox, name, readings, task.signature, _driver(task))
+    sources.sort(key=lambda source: "```" in source or not defines.search(source))
+    ended, retried = _check(sandbox, name, sources, task.signature, _driver(task))
     facts = (sandbox.tier, ended.wall * 1000, retried)
     if ended.fault:
         return _fault(ended.fault, *facts)
@@ -95,7 +95,7 @@ _EXPECTED: dict[tuple[str, tuple[str, ...]], tuple[str, ...]] = {}
 
 
 def _check(
-    sandbox: Sandbox, entry: str, readings: list[str], interface: str, driver: str
+    sandbox: Sandbox, entry: str, sources: list[str], interface: str, driver: str
 ) -> tuple[Ended, bool]:
     tools = toolchain()
     sandbox.add_program(tools.ocamlc)
@@ -106,7 +106,7 @@ def _check(
     half = str(max(1, int(sandbox.limits.cpu_s / 2)))
     argv = ["/bin/sh", "{box}/ocaml_check.sh", str(tools.ocamlc), str(tools.ocamlrun), "{box}"]
     argv += [entry, half, checker.get(tools.checker, "")]
-    files = {f"{i}.ml": _bytes(reading) for i, reading in enumerate(readings)}
+    files = {f"{i}.ml": _bytes(source) for i, source in enumerate(sources)}
     files |= {
         "sol.ml": files["0.ml"],
         "sol.mli": _bytes(interface + "\n"),

@@ -1,6 +1,6 @@
 # One OCaml check inside the sandbox: compile, count type errors if that fails, run.
 # Usage: sh ocaml_check.sh OCAMLC OCAMLRUN BOX ENTRY COMPILE_SECONDS CHECKER
-# In the work folder: 0.ml 1.ml ... (readings of the completion), sol.ml (the first), sol.mli, drv.ml
+# In the work folder: 0.ml 1.ml ... (variants of the completion), sol.ml (the first), sol.mli, drv.ml
 # (the tests).
 # Lines: H (tools are there), C STATUS (compiler failed; its message follows, then .), M line of
 # mlcheck, V index, B (built); then descriptor 3 carries the driver's lines.

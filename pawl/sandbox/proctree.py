@@ -1,6 +1,6 @@
 """What a process's descendants use, read from /proc: CPU seconds, resident bytes, waiting.
 
-Serves the warden's watch over sums where no cgroup does it, and its clean-up. Left out: exact
+Serves the supervisor's watch over sums where no cgroup does it, and its clean-up. Left out: exact
 figures; processes that start and end between two reads are seen by `wait4` alone.
 Source: proc(5), /proc/PID/stat. Standard library only.
 """

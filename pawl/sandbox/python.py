@@ -20,8 +20,8 @@ from typing import Any
 
 from pawl.errors import PawlError
 from pawl.sandbox import verdict as rules
-from pawl.sandbox.cage import Sandbox
 from pawl.sandbox.extract import variants
+from pawl.sandbox.slot import Sandbox
 from pawl.sandbox.verdict import Verification
 from pawl.types import Case, CodeTask, Verdict
 

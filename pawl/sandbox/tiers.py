@@ -2,7 +2,7 @@
 
 A tier counts only when canary attacks fail in it and controls succeed (`canary.py`); versions and
 files say too little. Each refused layer's reason is kept and shown. Left out: running candidates
-(`cage.py`), what the tiers are made of (`bubblewrap.py`, `landlock.py`).
+(`slot.py`), what the tiers are made of (`bubblewrap.py`, `landlock.py`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from pawl.errors import PawlError
 from pawl.sandbox import canary, landlock
-from pawl.sandbox.cage import Limits, Sandbox
+from pawl.sandbox.slot import Limits, Sandbox
 from pawl.types import Tier
 
 __all__ = ["Limits", "Sandbox", "open_sandbox", "unavailable"]

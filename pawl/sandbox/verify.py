@@ -11,9 +11,9 @@ from functools import lru_cache
 
 from pawl.errors import PawlError
 from pawl.sandbox import verdict as rules
-from pawl.sandbox.cage import Sandbox
 from pawl.sandbox.ocaml import verify_ocaml
 from pawl.sandbox.python import constant_keys, verify_python
+from pawl.sandbox.slot import Sandbox
 from pawl.sandbox.verdict import Verification
 from pawl.types import CodeTask, Measurement, missing
 

@@ -1,7 +1,7 @@
-"""The warden's side of the fork server: start it in bubblewrap, hand it requests, watch them.
+"""The supervisor's side of the fork server: start it in bubblewrap, hand it requests, watch them.
 
-Left out: what happens inside (`fork_server.py`) and cold starts (`warden.py`). A server that dies
-or does not answer is a fault of this run only; the next run starts a new one.
+Left out: what happens inside (`fork_server.py`) and cold starts (`supervisor.py`). A server that
+dies or does not answer is a fault of this run only; the next run starts a new one.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import struct
 from contextlib import suppress
 from pathlib import Path
 
-from pawl.sandbox import cell, landlock
-from pawl.sandbox.cell import Plan
+from pawl.sandbox import candidate_process, landlock
+from pawl.sandbox.candidate_process import Plan
 from pawl.sandbox.watch import Ended, Watch
 
 ANSWER_S = 10.0  # a server that says nothing for so long is dead
@@ -31,7 +31,7 @@ class Server:
         argv = [python, "-s", "-S", "{box}/fork_server.py", program.hex()]
         argv += [str(plan.tmp_bytes), str(plan.tmp_inodes)]
         fds = (theirs.fileno(), null, null)
-        self.pid = cell.start(plan, argv, work, resource.RLIM_INFINITY, fds, warm=True)
+        self.pid = candidate_process.start(plan, argv, work, resource.RLIM_INFINITY, fds, warm=True)
         theirs.close()
         os.close(null)
         self.control = ours

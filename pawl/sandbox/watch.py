@@ -3,7 +3,7 @@
 CPU seconds decide: RLIMIT_CPU bounds each process and every look bounds their sum. The wall clock
 is the backstop, and time in which the candidate waited for a processor does not count for it, so
 that a busy machine does not turn an endless loop into a fault. Left out: starting and clearing
-away (`cell.py`), what the output means. Standard library only.
+away (`candidate_process.py`), what the output means. Standard library only.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import time
 from dataclasses import dataclass
 
 from pawl.sandbox import proctree
-from pawl.sandbox.cell import Plan
+from pawl.sandbox.candidate_process import Plan
 
 LOOK_S = 0.1  # time between two looks at the sums
 ERR_BYTES = 16 << 10

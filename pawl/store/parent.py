@@ -26,7 +26,7 @@ class Origin:
 
     step: int = 0
     samples: int = 0
-    drawn: int = 0
+    sampled_prompts: int = 0
     updates: int = 0
 
 

@@ -77,7 +77,8 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: str | Path) -> RunFolder:
-        """Take up an existing run: lock it, cut torn last lines off, skip commands already obeyed.
+        """Open an existing run: lock it, cut torn last lines off, skip commands already carried
+        out.
 
         Raises PawlError when it is no run folder or another trainer holds it.
         """
@@ -147,7 +148,7 @@ class RunFolder:
 
         A command is an object with `command` (pause, continue, stop, checkpoint, patch) and, for
         patch, `set` ({"optim.lr": 1e-6}); `line` is added. Anything else is refused in events.
-        Call `acknowledge` once it is obeyed: only then does a resumed run skip it.
+        Call `acknowledge` once it is carried out: only then does a resumed run skip it.
         """
         path = self.path / "control.jsonl"
         data = path.read_bytes() if path.exists() else b""

@@ -106,11 +106,11 @@ def rewards_of(rollouts: Rollouts, g: int) -> Rewards:
 def select(algo: AlgoConfig, rewards: Rewards, most: int) -> Selection:
     """The samples to train on: of at most `most` groups that may teach something, those that pass.
 
-    algo.zero_signal decides about groups of equal rewards, algo.filter about samples. A filter
-    that nothing passes leaves nothing.
+    algo.zero_variance_groups decides about groups of equal rewards, algo.filter about samples. A
+    filter that nothing passes leaves nothing.
     """
     group_P = torch.ones(len(rewards.score_PG), dtype=torch.bool)
-    if algo.zero_signal != "keep":
+    if algo.zero_variance_groups != "keep":
         group_P = with_signal(rewards.score_PG, rewards.scored_PG)
         group_P &= group_P.cumsum(0) <= most
     seen_PG = rewards.scored_PG & group_P[:, None]

@@ -1,7 +1,7 @@
 """The doctor beside a run: a child process looks at the run folder, and nobody waits for it.
 
 Every `EVERY` steps `pawl doctor RUN --json` is started at the lowest priority, unless the one
-before still runs. Its findings are picked up at a later step boundary; new ones become an event and
+before still runs. Its findings are picked up at a later step; new ones become an event and
 a line. The child reads files only, so a run is the same with and without it. Left out: acting on
 what it says.
 """

@@ -1,8 +1,8 @@
 """A curriculum: what each stage may draw and pays, and when the next or the former stage is due.
 
 Which stage is on is a function of the step records alone, so a resumed run needs no state of its
-own for it. Held-out evaluation knows no stages. Left out: drawing (`data.py`), the boundary at
-which a move is made (`boundary.py`).
+own for it. Held-out evaluation knows no stages. Left out: drawing (`data.py`), when a move is
+made (`after_step.py`).
 """
 
 from __future__ import annotations
@@ -72,15 +72,15 @@ def stage_after(stages: Sequence[StageConfig], records: Records, metric: str) ->
     return move.to if move else stage_of(records[-1], len(stages))
 
 
-def drawn_by_stage(records: Records, n: int) -> Counter[int]:
+def prompts_by_stage(records: Records, n: int) -> Counter[int]:
     """How many prompts each of n stages has drawn."""
-    drawn: Counter[int] = Counter()
+    counts: Counter[int] = Counter()
     before = 0
     for record in records:
-        total = count(record, "drawn")
-        drawn[stage_of(record, n)] += total - before
+        total = count(record, "sampled_prompts")
+        counts[stage_of(record, n)] += total - before
         before = total
-    return drawn
+    return counts
 
 
 def pools_of(train: ProblemSet, cfg: RunConfig) -> tuple[Pool, ...]:

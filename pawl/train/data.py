@@ -112,7 +112,7 @@ def total_steps(cfg: RunConfig, n: int, origin: Origin = START) -> int:
         return cfg.train.steps
     if cfg.train.samples:
         return origin.step + math.ceil((cfg.train.samples - origin.samples) / (p * g))
-    return origin.step + math.ceil(((cfg.train.epochs or 1.0) * n - origin.drawn) / p)
+    return origin.step + math.ceil(((cfg.train.epochs or 1.0) * n - origin.sampled_prompts) / p)
 
 
 def epoch_ends(before: int, after: int, n: int) -> bool:

@@ -2,7 +2,7 @@
 
 `open_fork` makes the new run folder; once everything else is open (problems, model, reward),
 `take_over` copies the parent's history up to the step, so that the fork stands alone, and the loop
-goes on as from a resume. Left out: what is restored from a checkpoint (`boundary.py`).
+goes on as from a resume. Left out: what is restored from a checkpoint (`after_step.py`).
 
 Run: `pawl train --from RUN@STEP key=value ...`.
 """
@@ -64,7 +64,7 @@ def open_fork(source: str, overrides: Sequence[str]) -> tuple[RunFolder, dict[st
     above = parent_of(facts)
     parent = Parent(str(folder), step, config_hash(saved), changed)
     if any(path.startswith(SIZES) for path in changed):
-        counters = ("step", "samples", "drawn", "optim/steps")
+        counters = ("step", "samples", "sampled_prompts", "optim/steps")
         done = (count(record, c) if record.get(c) else 0 for c in counters)
         parent = replace(parent, origin=Origin(*done))
     elif above is not None:

@@ -1,10 +1,10 @@
-"""The loop: sample, measure and pay, advantage, update; then what is due at the step boundary.
+"""The loop: sample, measure and pay, advantage, update; then what is due after the step.
 
     problems_P -> engine.generate -> score -> reward_PG -> advantage_ST -> update
 
 P prompts, G group members, S samples, T tokens. There is one loop for every estimator. Left out:
 opening the parts (`session.py`), what is recorded of a step (`step.py`), what is due between
-steps (`boundary.py`), evaluation (`evaluate.py`). Run: `pawl train CONFIG`.
+steps (`after_step.py`), evaluation (`evaluate.py`). Run: `pawl train CONFIG`.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from pawl.models.optim import lr_at
 from pawl.store.display import Display
 from pawl.store.manifest import differences
 from pawl.store.run import RunFolder
+from pawl.train.after_step import after_step, finish, save
 from pawl.train.batch import rewards_of, select, train_batch
-from pawl.train.boundary import after_step, finish, save
 from pawl.train.control import interrupts
 from pawl.train.data import temperature_at
 from pawl.train.logprob_pass import log_prob_pass
@@ -28,7 +28,7 @@ from pawl.train.plan import plan
 from pawl.train.progress import Progress, TrainResult
 from pawl.train.rollouts import gather
 from pawl.train.session import Session, open_session
-from pawl.train.start import begin, take_up
+from pawl.train.start import evaluate_baseline, restore
 from pawl.train.step import StepResult, record_step
 from pawl.train.update import update
 
@@ -50,11 +50,11 @@ def train(
     """
     with open_session(cfg, run, display, reward) as s, interrupts() as seen:
         display.start(cfg, s.total, differences(cfg, {}))
-        progress = take_up(s, resume)
+        progress = restore(s, resume)
         display.note(plan(s).text())
         prove(s, progress)
         if not progress.records:
-            begin(s, progress)
+            evaluate_baseline(s, progress)
         while progress.step < s.total and progress.outcome is None:
             try:
                 result = train_step(s, progress)
@@ -74,8 +74,10 @@ def train_step(s: Session, progress: Progress) -> StepResult:
     temperature = temperature_at(step, s.total, rollout.temperature, rollout.temperature_end)
 
     s.display.phase("sampling")
-    drawn = gather(s, progress.stage, progress.drawn_in[progress.stage], step, temperature)
-    rewards = rewards_of(drawn.rollouts, rollout.group_size)
+    sampled = gather(
+        s, progress.stage, progress.prompts_by_stage[progress.stage], step, temperature
+    )
+    rewards = rewards_of(sampled.rollouts, rollout.group_size)
     reward_PG, spread = shaped(
         s.cfg.reward,
         rewards.score_PG,
@@ -88,7 +90,7 @@ def train_step(s: Session, progress: Progress) -> StepResult:
 
     s.display.phase("updating")
     updating = time.perf_counter()
-    groups = [drawn.rollouts.groups[i] for i in selection.groups]
+    groups = [sampled.rollouts.groups[i] for i in selection.groups]
     micro_batch, reference = s.cfg.train.micro_batch, coef > 0
     logprobs = log_prob_pass(
         s.policy, groups, temperature, algo.minibatches, micro_batch, reference
@@ -103,6 +105,6 @@ def train_step(s: Session, progress: Progress) -> StepResult:
     now = time.perf_counter()
     lr = lrs[max(0, stats.updates - 1)]
     return StepResult(
-        step, drawn, rewards, reward_PG, spread, selection, batch, stats, lr, now - updating,
+        step, sampled, rewards, reward_PG, spread, selection, batch, stats, lr, now - updating,
         now - began,
     )  # fmt: skip

@@ -2,7 +2,7 @@
 that cancel, groups without a difference.
 
 What is said is a pure function of the records, so a resumed run says what an uninterrupted one
-would have said. Left out: deciding that a run ends (`boundary.py`).
+would have said. Left out: deciding that a run ends (`after_step.py`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pawl.train.record import Record
 from pawl.train.session import Session
 
 MAX_EMPTY = 10  # steps in a row without anything to train on; then the run stops, resumable
-OVER = 10  # steps in a row in which a shaping term had no effect before a person is told
+OVER = 10  # steps in a row in which a shaping term had no effect before a person is shown
 ACROSS = ("reinforce_pp",)  # advantages without a baseline of the group
 
 
@@ -51,22 +51,22 @@ def nothing_to_learn(rule: str, records: Sequence[Record]) -> str:
     return f"{MAX_EMPTY} steps in a row had no group whose rewards differ: nothing to learn from"
 
 
-def tell(s: Session, records: Sequence[Record], epoch: Sequence[Record], told: set[str]) -> None:
-    """Show and record the notices of the newest record; adds to `told`."""
-    for notice in notices(s.cfg, records, epoch, told):
+def tell(s: Session, records: Sequence[Record], epoch: Sequence[Record], shown: set[str]) -> None:
+    """Show and record the notices of the newest record; adds to `shown`."""
+    for notice in notices(s.cfg, records, epoch, shown):
         s.run.event(notice.kind, step=records[-1]["step"], text=notice.text, **notice.facts)
         s.display.note(notice.text)
         if notice.kind == "shaping_cancels":
-            told.add(str(notice.facts["component"]))
+            shown.add(str(notice.facts["component"]))
 
 
 def notices(
-    cfg: RunConfig, records: Sequence[Record], epoch: Sequence[Record], told: set[str]
+    cfg: RunConfig, records: Sequence[Record], epoch: Sequence[Record], shown: set[str]
 ) -> list[Notice]:
     """What the newest record gives reason to say.
 
-    epoch: the records of the epoch that ends with it, else none. told: components that a person
-    was told of before.
+    epoch: the records of the epoch that ends with it, else none. shown: components that a person
+    was shown of before.
     """
     found, last = [], records[-1]
     if last.get("filter/emptied"):
@@ -77,7 +77,7 @@ def notices(
         text += f"no sample of it passes algo.filter = {cfg.algo.filter}"
         found.append(Notice("epoch_emptied", text, {"steps": len(epoch)}))
     for name in shaping_terms(cfg):
-        if name not in told and cancels(name, records):
+        if name not in shown and cancels(name, records):
             text = f"component {name!r} had one value in each group for {OVER} steps and differed "
             text += f"only between problems: it cancels in algo.advantage = {cfg.algo.advantage}"
             found.append(Notice("shaping_cancels", text, {"component": name}))

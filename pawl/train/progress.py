@@ -1,7 +1,7 @@
 """Where a run stands: all that changes in it beside weights and optimiser.
 
 It is rebuilt from the run folder on resume (`start.py`), so nothing in it may depend on the clock
-or the machine but what says so. Left out: what is done with it (`boundary.py`).
+or the machine but what says so. Left out: what is done with it (`after_step.py`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pawl.store.read import count
 from pawl.train.heldout import HeldOut
 from pawl.train.host import STEPS
 from pawl.train.record import Record
-from pawl.train.rollouts import Drawn
+from pawl.train.rollouts import SampledPrompts
 from pawl.train.rules import Verdict
 
 
@@ -68,8 +68,8 @@ class TrainState:
 class Progress:
     """Where a run stands. outcome is None while it goes on, else why it ends.
 
-    stage: of the curriculum, for the next step. drawn_in: prompts drawn in each stage. seen: places
-    of the training problems that were drawn.
+    stage: of the curriculum, for the next step. prompts_by_stage: prompts drawn in each.
+    distinct_prompts: places of the training problems that were drawn.
     loaded: the checkpoint that this process began with, if any.
     resident_mb: memory after each of the last steps of this process; a resume starts it anew.
     """
@@ -85,10 +85,10 @@ class Progress:
     tokens: int = 0
     spread: Spread = Spread()
     stage: int = 0
-    drawn_in: Counter[int] = field(default_factory=Counter)
-    seen: set[int] = field(default_factory=set)
+    prompts_by_stage: Counter[int] = field(default_factory=Counter)
+    distinct_prompts: set[int] = field(default_factory=set)
     records: list[Record] = field(default_factory=list)
-    told: set[str] = field(default_factory=set)
+    notices_shown: set[str] = field(default_factory=set)
     verdicts: list[Verdict] = field(default_factory=list)
     replay: list[dict[str, object]] = field(default_factory=list)
     start: HeldOut | None = None
@@ -100,17 +100,17 @@ class Progress:
     outcome: tuple[Exit, str] | None = None
 
     @property
-    def drawn(self) -> int:
+    def sampled_prompts(self) -> int:
         """Prompts drawn so far, repeats counted."""
-        return self.drawn_in.total()
+        return self.prompts_by_stage.total()
 
-    def note(self, drawn: Drawn) -> None:
+    def note(self, sampled: SampledPrompts) -> None:
         """Count what a step drew and sampled."""
-        samples = drawn.rollouts.samples_S
+        samples = sampled.rollouts.samples_S
         self.samples += len(samples)
         self.tokens += sum(len(s.tokens) for s in samples)
-        self.drawn_in[self.stage] += len(drawn.places)
-        self.seen.update(drawn.places)
+        self.prompts_by_stage[self.stage] += len(sampled.places)
+        self.distinct_prompts.update(sampled.places)
 
 
 def host_of(record: Record) -> Record:

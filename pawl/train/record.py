@@ -1,7 +1,7 @@
 """Step records and sample rows: from rollouts, scores and update statistics to named numbers.
 
 Every name is catalogued in `pawl.metrics`. Left out: what depends on machine and clock (`host.py`),
-differences within groups (`diversity.py`), wiring (`witness.py`), writing (`pawl.store`).
+differences within groups (`diversity.py`), wiring (`mismatch.py`), writing (`pawl.store`).
 """
 
 from __future__ import annotations
@@ -278,7 +278,7 @@ def score_row(score: Score) -> Record:
         "passed_cases": score.passed_cases,
         "n_cases": score.n_cases,
     }
-    return row | ({"paid_by": score.paid_by} if score.paid_by else {})
+    return row | ({"reward_stage": score.reward_stage} if score.reward_stage else {})
 
 
 def standard_error(values: Sequence[float]) -> float:

@@ -115,7 +115,7 @@ def completion_of(sample: Sample) -> Completion:
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
+class SampledPrompts:
     """Rollouts of a step; places: of each group's problem in the training set, in batch order,
     repeats included.
     """
@@ -124,15 +124,15 @@ class Drawn:
     places: tuple[int, ...]
 
 
-def gather(s: Session, stage: int, first: int, step: int, temperature: float) -> Drawn:
+def gather(s: Session, stage: int, first: int, step: int, temperature: float) -> SampledPrompts:
     """The samples of step `step`, drawn after `first` earlier prompts of the stage.
 
-    algo.zero_signal = refill draws whole batches anew until P groups have rewards that differ, at
-    most algo.refill_max times (dynamic sampling, arXiv 2503.14476, section 3.2). All that was
-    sampled is kept in the run.
+    algo.zero_variance_groups = resample draws whole batches anew until P groups have rewards that
+    differ, at most algo.resample_max times (dynamic sampling, arXiv 2503.14476, section 3.2). All
+    that was sampled is kept in the run.
     """
     p, g, algo = s.cfg.rollout.prompts, s.cfg.rollout.group_size, s.cfg.algo
-    rounds = 1 + (algo.refill_max if algo.zero_signal == "refill" else 0)
+    rounds = 1 + (algo.resample_max if algo.zero_variance_groups == "resample" else 0)
     whole, places, found = Rollouts((), (), 0.0, 0.0), list[int](), 0
     params, payment = replace(s.params, temperature=temperature), payment_of(s, stage)
     for i in range(rounds):
@@ -145,7 +145,7 @@ def gather(s: Session, stage: int, first: int, step: int, temperature: float) ->
         whole = joined(whole, part)
         if found >= p:
             break
-    return Drawn(whole, tuple(places))
+    return SampledPrompts(whole, tuple(places))
 
 
 def payment_of(s: Session, stage: int) -> Payment:

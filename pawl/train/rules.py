@@ -1,4 +1,4 @@
-"""The user's expectations: `target:` and `rules:`, checked at step boundaries.
+"""The user's expectations: `target:` and `rules:`, checked after each step.
 
 A rule states what must hold once its step or epoch is reached; when it does not, its action
 follows. Each rule is judged once; verdicts are read back from the run's events on resume, so that
@@ -11,6 +11,7 @@ import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from pawl import renamed
 from pawl.config.options import RuleConfig, TargetConfig
 from pawl.errors import PawlError
 from pawl.metrics import CATALOGUE
@@ -44,8 +45,11 @@ def check_names(rules: Sequence[RuleConfig], target: TargetConfig | None) -> Non
         named.append(("target.metric", target.metric))
     for where, name in named:
         if name not in CATALOGUE and f"{name.split('/')[0]}/*" not in CATALOGUE:
-            near = nearest(name)
-            raise PawlError(f"unknown metric `{name}`", where, f"did you mean `{near}`?")
+            if name in renamed.METRICS:
+                hint = f"write `{renamed.METRICS[name]}`"
+                raise PawlError(f"metric `{name}` has a new name", where, hint)
+            hint = f"did you mean `{nearest(name)}`?"
+            raise PawlError(f"unknown metric `{name}`", where, hint)
 
 
 def require_target(target: TargetConfig | None, record: Record) -> None:

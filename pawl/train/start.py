@@ -1,7 +1,7 @@
 """How a run begins: fresh, from its newest checkpoint, or as a fork of another run.
 
 Left out: making a fork's folder (`fork.py`), files of a checkpoint (`pawl.models`), and the
-preflight, which comes between taking a run up and its first evaluation.
+preflight, which comes between restoring a run and its first evaluation.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from pawl.store.manifest import config_hash
 from pawl.store.parent import parent_of
 from pawl.store.read import count, read_events, read_samples, read_steps
 from pawl.train import fork, heldout
-from pawl.train.boundary import save
+from pawl.train.after_step import save
 from pawl.train.control import patched
-from pawl.train.curriculum import drawn_by_stage, stage_after
+from pawl.train.curriculum import prompts_by_stage, stage_after
 from pawl.train.data import draw
 from pawl.train.progress import Progress, TrainState, evaluations, host_of
 from pawl.train.record import Record
@@ -24,7 +24,7 @@ from pawl.train.rules import judge, require_target
 from pawl.train.session import Session
 
 
-def take_up(s: Session, resume: bool) -> Progress:
+def restore(s: Session, resume: bool) -> Progress:
     """Where the run stands: nowhere yet, or as its newest valid checkpoint left it.
 
     A fork starts by taking its parent's history over, and goes on from there as if resumed.
@@ -32,19 +32,19 @@ def take_up(s: Session, resume: bool) -> Progress:
     progress = Progress(optim=s.cfg.optim, kl_coef=s.cfg.algo.kl_coef)
     if fork.pending(s.run):
         fork.take_over(s)
-        restore(s, progress, forked=True)
+        load_checkpoint(s, progress, forked=True)
     elif resume and any((s.run.path / "checkpoints").glob("step-??????")):
-        restore(s, progress)
+        load_checkpoint(s, progress)
     elif resume:
         s.run.cut_after(-1)
         s.run.event("resume", step=0, reason="no checkpoint was written; starting again")
     return progress
 
 
-def begin(s: Session, progress: Progress) -> None:
+def evaluate_baseline(s: Session, progress: Progress) -> None:
     """The evaluation before training, and a checkpoint at step 0."""
     record: Record = {"step": 0, "epoch": 0.0, "samples": 0, "tokens": 0}
-    record |= {"drawn": 0, "prompts_seen": 0}
+    record |= {"sampled_prompts": 0, "prompts_seen": 0}
     began = time.perf_counter()
     s.engine.sync_weights(s.policy, 0)
     if s.held_out:
@@ -59,7 +59,7 @@ def begin(s: Session, progress: Progress) -> None:
     save(s, progress)
 
 
-def restore(s: Session, progress: Progress, forked: bool = False) -> None:
+def load_checkpoint(s: Session, progress: Progress, forked: bool = False) -> None:
     """Load the newest valid checkpoint and cut everything that was recorded after it."""
     folder, notes = checkpoint.newest_valid(s.run.path / "checkpoints")
     for note in notes:
@@ -85,15 +85,17 @@ def restore(s: Session, progress: Progress, forked: bool = False) -> None:
     progress.samples = count(progress.records[-1], "samples")
     progress.tokens = count(progress.records[-1], "tokens")
     progress.stage = stage_after(s.cfg.curriculum, progress.records, s.success.train_metric)
-    progress.drawn_in = drawn_by_stage(progress.records, len(s.pools))
-    for stage, n in progress.drawn_in.items():
-        progress.seen.update(place for place, _ in draw(0, n, s.pools[stage], s.cfg.seed))
+    progress.prompts_by_stage = prompts_by_stage(progress.records, len(s.pools))
+    for stage, n in progress.prompts_by_stage.items():
+        progress.distinct_prompts.update(
+            place for place, _ in draw(0, n, s.pools[stage], s.cfg.seed)
+        )
     for i in range(1, len(progress.records) + 1):
         done = {v.index for v in progress.verdicts}
         progress.verdicts += judge(s.cfg.rules, done, progress.records[:i])
     for event in read_events(s.run.path):
         if event["kind"] == "shaping_cancels":
-            progress.told.add(str(event["component"]))
+            progress.notices_shown.add(str(event["component"]))
         if event["kind"] == "command" and event.get("outcome") == "done" and "set" in event:
             if count(event, "step") <= state.step:
                 progress.optim = patched(progress.optim, event)

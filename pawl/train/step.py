@@ -1,6 +1,6 @@
 """What one step did, as a typed result; and, afterwards, the record and the rows of it.
 
-Left out: single metrics (`record.py`, `diversity.py`, `witness.py`, `host.py`), writing
+Left out: single metrics (`record.py`, `diversity.py`, `mismatch.py`, `host.py`), writing
 (`pawl.store`).
 """
 
@@ -16,6 +16,7 @@ from pawl.train.batch import Rewards, Selection, TrainBatch, token_mean, where_k
 from pawl.train.curriculum import STAGE
 from pawl.train.diversity import diversity_metrics
 from pawl.train.host import host_metrics
+from pawl.train.mismatch import mismatch_metrics, staleness, trainer_sums
 from pawl.train.notices import filter_metrics
 from pawl.train.progress import Progress
 from pawl.train.record import (
@@ -28,10 +29,9 @@ from pawl.train.record import (
     trained_mean,
     update_metrics,
 )
-from pawl.train.rollouts import Drawn
+from pawl.train.rollouts import SampledPrompts
 from pawl.train.session import Session
 from pawl.train.update import UpdateStats
-from pawl.train.witness import staleness, trainer_sums, witness_metrics
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class StepResult:
     """
 
     step: int
-    drawn: Drawn
+    sampled: SampledPrompts
     rewards: Rewards
     reward_PG: Tensor
     spread: Spread
@@ -56,7 +56,7 @@ class StepResult:
 
 def record_step(s: Session, progress: Progress, result: StepResult) -> Record:
     """Write a step's samples, count what it drew, and compute its record."""
-    rollouts, batch, stats = result.drawn.rollouts, result.batch, result.stats
+    rollouts, batch, stats = result.sampled.rollouts, result.batch, result.stats
     g, used = s.cfg.rollout.group_size, result.selection.groups
     advantage_PG = torch.zeros_like(result.reward_PG)
     mean_S = token_mean(batch.advantage_ST, batch.scored_ST)
@@ -68,19 +68,19 @@ def record_step(s: Session, progress: Progress, result: StepResult) -> Record:
     rows = sample_rows(result.step, rollouts, prompts, advantages, paid_S, sums)
     s.run.append_samples(result.step, rows)
     before, peak = progress.updates, progress.optim.lr
-    progress.note(result.drawn)
+    progress.note(result.sampled)
     progress.spread = result.spread
     return (
         counters(s, progress, result)
         | reward_metrics(rollouts.scores_S, g)
-        | source_metrics(s, progress.stage, result.drawn)
+        | source_metrics(s, progress.stage, result.sampled)
         | {"reward/trained_mean": trained_mean(paid_S)}
         | length_metrics(rollouts.samples_S, s.policy.eos_ids)
         | prompt_metrics(rollouts.groups, s.policy.eos_ids)
         | diversity_metrics(rollouts.groups)
         | {"policy/temperature": batch.temperature}
         | update_metrics(batch.logprobs, stats, batch.kl_coef, len(used) * g)
-        | witness_metrics(batch.logprobs, batch.advantage_ST, batch.trained_ST)
+        | mismatch_metrics(batch.logprobs, batch.advantage_ST, batch.trained_ST)
         | {"policy/staleness": staleness(rollouts.samples_S, before)}
         | {"optim/lr": result.lr, "optim/lr_frac": result.lr / peak if peak else None}
         | {"optim/steps": before + stats.updates}
@@ -91,24 +91,24 @@ def record_step(s: Session, progress: Progress, result: StepResult) -> Record:
 
 def counters(s: Session, progress: Progress, result: StepResult) -> Record:
     """The running totals of a step record."""
-    samples = result.drawn.rollouts.samples_S
+    samples = result.sampled.rollouts.samples_S
     return {
         "step": result.step,
-        "epoch": progress.drawn / len(s.train),
+        "epoch": progress.sampled_prompts / len(s.train),
         "samples": progress.samples,
         "tokens": progress.tokens,
-        "drawn": progress.drawn,
-        "prompts_seen": len(progress.seen),
+        "sampled_prompts": progress.sampled_prompts,
+        "prompts_seen": len(progress.distinct_prompts),
         "group/trained": len(result.selection.groups),
         "batch_samples": len(samples),
         "batch_tokens": sum(len(x.tokens) for x in samples),
     }
 
 
-def source_metrics(s: Session, stage: int, drawn: Drawn) -> Record:
+def source_metrics(s: Session, stage: int, sampled: SampledPrompts) -> Record:
     """Which stage of the curriculum and which sets of the mix the step was drawn from."""
     record: Record = {STAGE: stage} if s.cfg.curriculum else {}
     if s.sets:
-        sets_P = [s.sets[s.train.origin_of(place)] for place in drawn.places]
-        record |= mix_metrics(drawn.rollouts.scores_S, sets_P, s.sets)
+        sets_P = [s.sets[s.train.origin_of(place)] for place in sampled.places]
+        record |= mix_metrics(sampled.rollouts.scores_S, sets_P, s.sets)
     return record

@@ -19,7 +19,7 @@ from pawl.models.logprobs import token_logprobs
 from pawl.models.policy import Policy
 from pawl.train.batch import TrainBatch
 from pawl.train.logprob_pass import Micro
-from pawl.train.witness import Moved, moved, snapshot
+from pawl.train.mismatch import Moved, moved, snapshot
 
 
 @dataclass(slots=True)

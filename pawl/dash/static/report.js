@@ -186,7 +186,7 @@ var pawlReport = (function () {
     data.index = index;
     const charts = data.charts.map((c, i) => chart(data, c, i));
     const sick = !["HEALTHY", "HEALTHY BUT UNUSUAL"].includes(data.verdict);
-    const remarks = data.findings.filter((f) => f.severity === "info" && f.argues === "nothing");
+    const remarks = data.findings.filter((f) => f.severity === "info" && f.supports === "nothing");
     const said = data.findings.filter((f) => !remarks.includes(f));
     const seen = data.samples.length < data.n_samples
       ? data.samples.length + " of " + data.n_samples + ", evenly over their rewards" : "";

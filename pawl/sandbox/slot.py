@@ -1,8 +1,8 @@
-"""One slot in which candidates run, one after the other: its warden, its uid, its folder.
+"""One slot in which candidates run, one after the other: its supervisor, its uid, its folder.
 
-The warden (`warden.py`) starts, watches and clears away each candidate; this side sends requests,
-decides what is a fault of the machine, and repeats those once. Left out: which tier to use
-(`sandbox.py`), the languages (`python.py`, `ocaml.py`), parallelism (one slot per worker).
+The supervisor (`supervisor.py`) starts, watches and clears away each candidate; this side sends
+requests, decides what is a fault of the machine, and repeats those once. Left out: which tier to
+use (`sandbox.py`), the languages (`python.py`, `ocaml.py`), parallelism (one slot per worker).
 Standard library only.
 """
 
@@ -19,11 +19,22 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
-from pawl.sandbox import cell, cgroup, landlock, lease, proctree, visible, warden, watch
+from pawl.sandbox import (
+    candidate_process,
+    cgroup,
+    landlock,
+    lease,
+    proctree,
+    supervisor,
+    visible,
+    watch,
+)
 from pawl.types import Tier
 
 TMP_BYTES, TMP_INODES, TASKS = 64 << 20, 4096, 96
-_BOOT = "import sys; sys.path.insert(0, sys.argv[1]); import pawl.sandbox.warden as w; w.main({})"
+_BOOT = (
+    "import sys; sys.path.insert(0, sys.argv[1]); import pawl.sandbox.supervisor as w; w.main({})"
+)
 
 
 class Limits(Protocol):
@@ -49,7 +60,7 @@ class Sandbox:
         self._claim: socket.socket | None = None
         self._sock: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
-        self._plan: cell.Plan | None = None
+        self._plan: candidate_process.Plan | None = None
         self._tools: dict[str, Path] = {}
         for name in ("driver.py", "fork_server.py"):
             self.add_tool(name, visible.PACKAGE / "sandbox" / name)
@@ -86,7 +97,7 @@ class Sandbox:
             before = visible.extra_paths(self.programs)
             self.programs = (*self.programs, program)
             if visible.extra_paths(self.programs) != before:
-                self._drop()  # the next run starts a warden with the wider view
+                self._drop()  # the next run starts a supervisor with the wider view
 
     def judge_python(self, request: bytes) -> tuple[watch.Ended, bool]:
         """Run one driver request; the Ended holds a `fault` when no verdict can be trusted."""
@@ -126,8 +137,8 @@ class Sandbox:
             if self._sock is None:
                 self._open()
             assert self._sock is not None
-            warden.send(self._sock, request)
-            answer = warden.receive(self._sock)
+            supervisor.send(self._sock, request)
+            answer = supervisor.receive(self._sock)
         except OSError as error:
             answer = None
             self._drop()
@@ -155,14 +166,14 @@ class Sandbox:
         return ", ".join(f"pid {pid}" for pid in found) if len(found) > own else ""
 
     def close(self) -> None:
-        """End the warden and everything it started; nothing stays behind."""
+        """End the supervisor and everything it started; nothing stays behind."""
         self._drop()
         if self._claim is not None:
             self._claim.close()
             self._claim = None
 
     def _open(self) -> None:
-        """Make the folder, start the warden, and hand it the plan."""
+        """Make the folder, start the supervisor, and hand it the plan."""
         if self._claim is None and os.getuid() == 0 and self.tier != "unsafe":
             self._claim, self._uid = lease.claim_uid()
         lease.clear_stale()
@@ -173,7 +184,7 @@ class Sandbox:
         for name, source in self._tools.items():
             _install(source, Path(root, "box", name))
         extra = visible.extra_paths(self.programs)
-        self._plan = cell.Plan(
+        self._plan = candidate_process.Plan(
             tier=self.tier,
             root=root,
             uid=self._uid if self._claim else -1,
@@ -199,8 +210,8 @@ class Sandbox:
         )
         theirs.close()
         self._sock = ours
-        warden.send(ours, asdict(self._plan))
-        hello = warden.receive(ours)
+        supervisor.send(ours, asdict(self._plan))
+        hello = supervisor.receive(ours)
         if hello is None:
             raise ConnectionError("the helper process did not start")
         self.notes = [hello["cgroup"] or "memory and tasks capped by cgroup"]
@@ -217,7 +228,7 @@ class Sandbox:
                 self._process.kill()
                 self._process.wait()
             self._process = None
-        if self._plan is not None:  # the warden does both; this is for one that was killed
+        if self._plan is not None:  # the supervisor does both; this is for one that was killed
             shutil.rmtree(self._plan.root, ignore_errors=True)
             for controller in ("memory", "pids", "."):
                 cgroup.remove_folder(cgroup.ROOT / controller / self._plan.group)

@@ -1,6 +1,6 @@
 """What is due between two steps: evaluation, records, checkpoints, rules, commands, interrupts.
 
-The order is fixed: evaluate, judge, write the record, obey, save. `Progress` is all that
+The order is fixed: evaluate, judge, write the record, handle commands, save. `Progress` is all that
 changes during a run beside weights and optimiser; it is rebuilt from the run folder on resume.
 Left out: the step itself (`loop.py`).
 """
@@ -29,7 +29,7 @@ from pawl.train.session import Session
 KL_HORIZON = 10_000  # samples in which kl_coef can double or so (arXiv 1909.08593)
 
 
-def after_step(s: Session, progress: Progress, record: Record, seen: Interrupts) -> None:
+def after_step(s: Session, progress: Progress, record: Record, interrupts: Interrupts) -> None:
     """Everything that is due once a step's record exists."""
     progress.step = count(record, "step")
     progress.updates = count(record, "optim/steps")
@@ -41,14 +41,14 @@ def after_step(s: Session, progress: Progress, record: Record, seen: Interrupts)
     if s.held_out and (last or due or move):
         evaluate(s, progress, record, full=last)
     progress.records.append(record)
-    before, own = count(progress.records[-2], "drawn"), list[Record]()
-    if last or epoch_ends(before, progress.drawn, len(s.train)):
+    before, own = count(progress.records[-2], "sampled_prompts"), list[Record]()
+    if last or epoch_ends(before, progress.sampled_prompts, len(s.train)):
         own = _epoch_records(progress.records)
         record |= epoch_metrics(own, evaluations(progress.records, progress.start_step))
         record |= emptied_steps(s.cfg.algo, own)
         record["host"] = host_of(record) | epoch_times(own)
-    tell(s, progress.records, own, progress.told)
-    judge_boundary(s, progress)
+    tell(s, progress.records, own, progress.notices_shown)
+    judge_step(s, progress)
     ended_well = progress.outcome is not None and progress.outcome[0] == Exit.OK
     if s.held_out and ended_well and not last:
         evaluate(s, progress, record, full=True)
@@ -61,7 +61,7 @@ def after_step(s: Session, progress: Progress, record: Record, seen: Interrupts)
     if move is not None:
         enter(s, progress, move)
     s.companion.look(progress.step)
-    obey(s, progress, seen)
+    handle_commands(s, progress, interrupts)
     every = s.cfg.checkpoint.every
     new_best = progress.best_step == progress.step and s.cfg.checkpoint.keep_best
     if last or progress.outcome or new_best or (every and progress.step % every == 0):
@@ -82,10 +82,10 @@ def adapted(algo: AlgoConfig, coef: float, record: Record) -> float:
 
     coef * (1 + clip(KL / target - 1, -0.2, 0.2) * samples / horizon) (arXiv 1909.08593).
     """
-    seen = number(record, "policy/kl_ref_sequence")
-    if not algo.kl_target or seen is None:
+    measured = number(record, "policy/kl_ref_sequence")
+    if not algo.kl_target or measured is None:
         return coef
-    error = min(0.2, max(-0.2, seen / algo.kl_target - 1.0))
+    error = min(0.2, max(-0.2, measured / algo.kl_target - 1.0))
     return coef * (1.0 + error * count(record, "batch_samples") / KL_HORIZON)
 
 
@@ -107,7 +107,7 @@ def evaluate(s: Session, progress: Progress, record: Record, full: bool) -> None
         progress.evals_since_best += 1
 
 
-def judge_boundary(s: Session, progress: Progress) -> None:
+def judge_step(s: Session, progress: Progress) -> None:
     """Target, rules and patience; a failed rule or a reached target ends the run."""
     done = {v.index for v in progress.verdicts}
     for verdict in judge(s.cfg.rules, done, progress.records):
@@ -139,20 +139,20 @@ def judge_boundary(s: Session, progress: Progress) -> None:
         progress.outcome = (Exit.OK, f"early stop: {n} evaluations without a new best")
 
 
-def obey(s: Session, progress: Progress, seen: Interrupts) -> None:
+def handle_commands(s: Session, progress: Progress, interrupts: Interrupts) -> None:
     """Commands that were given again by a resume, then new ones, then signals."""
     due = [e for e in progress.replay if count(e, "step") <= progress.step]
     progress.replay = [e for e in progress.replay if e not in due]
     for command in due:
-        act(s, progress, command, seen, new=False)
+        run_command(s, progress, command, interrupts, new=False)
     for command in s.run.commands():
-        act(s, progress, command, seen, new=True)
-    if seen.asked and progress.outcome is None:
+        run_command(s, progress, command, interrupts, new=True)
+    if interrupts.asked and progress.outcome is None:
         progress.outcome = (Exit.INTERRUPTED, "interrupted")
 
 
-def act(
-    s: Session, progress: Progress, command: dict[str, object], seen: Interrupts, new: bool
+def run_command(
+    s: Session, progress: Progress, command: dict[str, object], interrupts: Interrupts, new: bool
 ) -> None:
     """Carry out one command and acknowledge it in the events."""
     name, verdict = str(command["command"]), "done"
@@ -162,7 +162,7 @@ def act(
         save(s, progress)
     elif name == "pause":
         save(s, progress)
-        answer = wait_while_paused(s.run, progress.step, s.display, seen)
+        answer = wait_while_paused(s.run, progress.step, s.display, interrupts)
         if answer == "stop":
             progress.outcome = (Exit.STOPPED, "stopped while paused")
     elif name == "patch":

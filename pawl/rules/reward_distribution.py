@@ -1,4 +1,4 @@
-"""Rules about what single samples were paid: atoms, branches, failures that earn.
+"""Rules about what single samples were paid: fixed totals, branches, failures that earn.
 
 Codes D206, D207 and D210. The samples of a log are its newest; without them the spread of the
 rewards still bounds how many samples can have earned much. Left out: reading samples aloud.
@@ -14,7 +14,7 @@ import numpy as np
 from pawl.rules.finding import Finding
 from pawl.rules.prescribe import advice
 from pawl.rules.rule import found, rule
-from pawl.rules.seen import Paid, all_or_nothing, full_mark, gains, paid, shares
+from pawl.rules.run_features import Paid, all_or_nothing, full_mark, gains, paid, shares
 from pawl.rules.signals import Signals
 from pawl.rules.statistics import Floats, rank_correlation
 
@@ -28,8 +28,8 @@ AUDIT = advice(
 )
 
 
-@rule("D206", "reward-atoms", "reward/mean", proof="real")
-def reward_atoms(s: Signals) -> Iterator[Finding]:
+@rule("D206", "reward-distribution", "reward/mean", proof="real")
+def reward_distribution(s: Signals) -> Iterator[Finding]:
     """A few fixed payments between nothing and full marks carry the reward.
 
     What: with samples: over 30% of them have one total between the lowest and the highest. Without:
@@ -49,9 +49,9 @@ def reward_atoms(s: Signals) -> Iterator[Finding]:
         inner = [(v, share) for v, share in shares(totals) if low < v < top]
         if inner and inner[0][1] > WARNS:
             value, share = inner[0]
-            grave = share > FAILS and not gains(s)
+            critical = share > FAILS and not gains(s)
             yield found(
-                "critical" if grave else "warning",
+                "critical" if critical else "warning",
                 "fault",
                 "samples, total",
                 f"{share:.0%} of the samples are paid exactly {value:g}",
@@ -69,7 +69,7 @@ def reward_atoms(s: Signals) -> Iterator[Finding]:
         "warning",
         "nothing",
         "reward/mean",
-        f"at most {most:.0%} of the samples can earn half marks: small partial payments (atoms) "
+        f"at most {most:.0%} of the samples can earn half marks: small partial payments "
         f"carry the mean of {mean:.3g}",
         f"spread over the batch {spread:.3g}; passes and failures of that mean would have "
         f"{all_or_nothing(mean):.3g}",

@@ -1,7 +1,7 @@
 """One candidate process: enter the sandbox, and at the end leave nothing behind.
 
-Runs inside the warden, which is single-threaded and the subreaper of everything started here, so
-`wait4(-1)` returning ECHILD proves that no descendant is left. Left out: limits while it runs
+Runs inside the supervisor, which is single-threaded and the subreaper of everything started here,
+so `wait4(-1)` returning ECHILD proves that no descendant is left. Left out: limits while it runs
 (`watch.py`), what is run and what its output means (`python.py`, `ocaml.py`). Standard library
 only.
 """
@@ -26,7 +26,7 @@ class Plan:
     """What holds for every run of one sandbox. uid: -1 when candidates keep the caller's.
 
     root: the sandbox's host folder with `box` (read-only tools) and `work`. memory: bytes of one
-    process and of their sum. own_tmp: the warden may mount tmpfs (its own mount namespace).
+    process and of their sum. own_tmp: the supervisor may mount tmpfs (its own mount namespace).
     """
 
     tier: str
@@ -99,7 +99,7 @@ def _confine(plan: Plan, work: str, cpu: int, parent: int) -> None:
         os.setresuid(plan.uid, plan.uid, plan.uid)
     ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG, after the uid change
     if os.getppid() != parent:
-        raise OSError("the warden is gone")
+        raise OSError("the supervisor is gone")
 
 
 def _execute(plan: Plan, argv: list[str], work: str, warm: bool) -> None:
@@ -147,7 +147,7 @@ def sweep(pid: int, uid: int, keep: int = 0) -> int:
 
 
 def _kill(pid: int, rest: list[int], uid: int) -> None:
-    groups = [(os.killpg, pid)] if pid > 0 else []  # group 0 would be the warden's own
+    groups = [(os.killpg, pid)] if pid > 0 else []  # group 0 would be the supervisor's own
     for call, target in [*groups, *((os.kill, child) for child in rest)]:
         try:
             call(target, signal.SIGKILL)

@@ -13,7 +13,7 @@ from pawl.rules import prescribe
 from pawl.rules.finding import Finding, Prescription
 from pawl.rules.prescribe import advice
 from pawl.rules.rule import found, rule
-from pawl.rules.seen import at_best, came_later, full_mark, gains, high, tied
+from pawl.rules.run_features import at_best, came_later, full_mark, gains, high, tied
 from pawl.rules.signals import Signals
 
 MANY, NEARLY_ALL = 0.5, 0.9  # share of groups
@@ -67,12 +67,12 @@ def groups_all_wrong(s: Signals) -> Iterator[Finding]:
     now = s.late(name)
     if now.value <= MANY:
         return
-    grave = now.value >= NEARLY_ALL and len(s.values(name)) >= POINTS and not gains(s)
+    critical = now.value >= NEARLY_ALL and len(s.values(name)) >= POINTS and not gains(s)
     any_tie = "group/zero_std_frac"
-    grave = grave and (exact or (s.has(any_tie) and s.late(any_tie).value >= NEARLY_ALL))
+    critical = critical and (exact or (s.has(any_tie) and s.late(any_tie).value >= NEARLY_ALL))
     later = came_later(s, name)
     yield found(
-        "critical" if grave else "warning",
+        "critical" if critical else "warning",
         "fault" if not gains(s) else "nothing",
         name,
         f"{now.value:.0%} of the groups fail as a whole: nothing to learn from",
@@ -125,7 +125,7 @@ def groups_all_right(s: Signals) -> Iterator[Finding]:
 
 
 @rule("D303", "groups-tied", "group/zero_std_frac|reward/within_std|reward/spread", proof="real")
-def groups_tied(s: Signals) -> Iterator[Finding]:
+def zero_variance(s: Signals) -> Iterator[Finding]:
     """Most groups tie, and the log does not say at what; or nearly all do, at any reward.
 
     What: over half of the recent groups have equal rewards (where the share is missing: over 90% of
@@ -199,7 +199,7 @@ def _all_tie(s: Signals) -> Iterator[Finding]:
 
 
 @rule("D310", "groups-tied-partial", "group/tied_partial_frac", proof="real")
-def groups_tied_partial(s: Signals) -> Iterator[Finding]:
+def zero_variance_partial(s: Signals) -> Iterator[Finding]:
     """Groups tie at partial credit: one branch of the reward holds them.
 
     What: over 30% of the recent groups have equal rewards between nothing and full marks; 90%
@@ -209,7 +209,7 @@ def groups_tied_partial(s: Signals) -> Iterator[Finding]:
     Evidence needed: group/tied_partial_frac.
     Traps: coarse stages (two tests, three error counts) tie often by design.
     Fix: grade within the branch, or pay less for it; read ten completions of such a group.
-    Source: preflight's reward-atoms; staged rewards.
+    Source: preflight's reward-distribution; staged rewards.
     """
     now = s.late("group/tied_partial_frac")
     many = len(s.values("group/tied_partial_frac")) >= POINTS and now.value >= NEARLY_ALL

@@ -1,10 +1,10 @@
 """The helper process that starts candidates for one scorer and outlives it just long enough.
 
-A scorer talks to its warden over a socket pair: one request, one answer. The warden forks each
-candidate (a small single-threaded parent forks fast, and bubblewrap must not be started from a
-thread that may end), watches it and kills everything left. When the scorer dies, even by
-kill -9, the socket ends: the warden kills what runs, removes its folder and cgroup, and exits.
-Run by `sandbox.py` as `python -I -S -c ... FD`. Standard library only.
+A scorer talks to its supervisor over a socket pair: one request, one answer. The supervisor forks
+each candidate (a small single-threaded parent forks fast, and bubblewrap must not be started from a
+thread that may end), watches it and kills everything left. When the scorer dies, even by kill -9,
+the socket ends: the supervisor kills what runs, removes its folder and cgroup, and exits. Run by
+`sandbox.py` as `python -I -S -c ... FD`. Standard library only.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pawl.sandbox import cell, cgroup, lease
-from pawl.sandbox.cell import Plan
+from pawl.sandbox import candidate_process, cgroup, lease
+from pawl.sandbox.candidate_process import Plan
 from pawl.sandbox.warm import Server
 from pawl.sandbox.watch import Ended, Watch
 
@@ -58,7 +58,7 @@ def _exactly(sock: socket.socket, count: int) -> bytes | None:
     return bytes(out)
 
 
-class Warden:
+class Supervisor:
     """Serves run requests until the scorer closes the socket."""
 
     def __init__(self, sock: socket.socket, plan: Plan) -> None:
@@ -82,7 +82,7 @@ class Warden:
         try:
             self._answer_all()
         finally:
-            cell.sweep(0, self.plan.uid)
+            candidate_process.sweep(0, self.plan.uid)
             self.group.remove()
             if self.own_tmp:
                 _libc.umount2(f"{self.plan.root}/work".encode(), _DETACH)
@@ -124,14 +124,16 @@ class Warden:
         watch = Watch(self.plan, self.sock, (cpu, wall, cap), sums, not self.own_tmp, keep)
         try:
             seconds = max(1, -int(-cpu // 1))
-            pid = cell.start(self.plan, argv, work, seconds, (source, out_write, err_write))
+            pid = candidate_process.start(
+                self.plan, argv, work, seconds, (source, out_write, err_write)
+            )
             os.close(out_write)
             os.close(err_write)
             out_write = err_write = -1
             pidfd = os.pidfd_open(pid)
             watch.until_end(pidfd, out_read, err_read, work)
             uid = self.plan.uid if self.plan.tier == "landlock" else -1
-            status = cell.sweep(pid, uid, keep)
+            status = candidate_process.sweep(pid, uid, keep)
             code = os.waitstatus_to_exitcode(status)
             return watch.finish(code, self.group.kills() > kills)
         finally:
@@ -164,7 +166,7 @@ class Warden:
             if self.server is not None:
                 self.server.close()
                 self.server = None
-            cell.sweep(0, -1)
+            candidate_process.sweep(0, -1)
             raise
         ended.oom = self.group.kills() > kills
         return ended
@@ -217,5 +219,5 @@ def main(fd: int) -> None:
     sock = socket.socket(fileno=fd)
     plan = receive(sock)
     if plan is not None:
-        Warden(sock, Plan(**plan)).serve()
+        Supervisor(sock, Plan(**plan)).serve()
     os._exit(0)  # at once: what init has to reap should not linger

@@ -1,6 +1,6 @@
 """Do the sampler and the trainer mean one policy? Statistics of one batch's log-probs.
 
-Shapes: S samples, T tokens. All are computed in float64 from what the scoring pass and the sampler
+Shapes: S samples, T tokens. All are computed in float64 from what the log-prob pass and the sampler
 say of the same tokens, before any update. Left out: thresholds, and corrections (`losses.py`).
 """
 
@@ -14,7 +14,9 @@ from torch import Tensor
 from pawl.algo.losses import LIMIT
 
 
-def surprise(logp_ST: Tensor, entropy_ST: Tensor, mask_ST: Tensor) -> tuple[float, float | None]:
+def nll_minus_entropy(
+    logp_ST: Tensor, entropy_ST: Tensor, mask_ST: Tensor
+) -> tuple[float, float | None]:
     """(mean over tokens of -log p - entropy in nats, its z-score over samples).
 
     Whatever came before, the expected -log p of a token drawn from p is p's entropy, and the end of

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from pawl.rules.finding import Finding
 from pawl.rules.rule import found, rule
-from pawl.rules.seen import STAGES, all_or_nothing, full_mark
+from pawl.rules.run_features import STAGES, all_or_nothing, full_mark
 from pawl.rules.signals import Signals
 from pawl.rules.statistics import noise_of
 

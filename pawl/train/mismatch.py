@@ -1,6 +1,6 @@
 """Metrics that show broken wiring: sampler against trainer, advantages, staleness, moved weights.
 
-Shapes: S samples, T tokens. Left out: the statistics themselves (`pawl.algo.witness`), rewards and
+Shapes: S samples, T tokens. Left out: the statistics themselves (`pawl.algo.mismatch`), rewards and
 losses (`record.py`).
 """
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pawl.algo import witness
+from pawl.algo import mismatch
 from pawl.models.policy import Policy
 from pawl.train.logprob_pass import BatchLogprobs, whole
 from pawl.types import Sample
@@ -21,8 +21,8 @@ from pawl.types import Sample
 NAMES = (
     "policy/sampler_logp_mean",
     "policy/trainer_logp_mean",
-    "policy/surprise_minus_entropy",
-    "policy/surprise_z",
+    "policy/nll_minus_entropy",
+    "policy/nll_minus_entropy_z",
     "policy/mismatch_ess",
     "policy/nonfinite",
     "advantage/std",
@@ -30,7 +30,7 @@ NAMES = (
 )
 
 
-def witness_metrics(
+def mismatch_metrics(
     logprobs: BatchLogprobs, advantage_ST: Tensor, trained_ST: Tensor
 ) -> dict[str, object]:
     """What the log-prob pass says of the batch; all None for a batch without a token.
@@ -43,15 +43,15 @@ def witness_metrics(
     logp_ST = whole([m.old_logp_ST for m in logprobs.micros]).double()
     sampler_ST = whole([m.sampler_logp_ST for m in logprobs.micros])
     entropy_ST = whole([m.entropy_ST for m in logprobs.micros])
-    gap, z = witness.surprise(logp_ST, entropy_ST, mask_ST)
+    gap, z = mismatch.nll_minus_entropy(logp_ST, entropy_ST, mask_ST)
     advantage_N = advantage_ST[trained_ST].double()
     values = (
         float(sampler_ST[mask_ST].mean()),
         float(logp_ST[mask_ST].mean()),
         gap,
         z,
-        witness.mismatch_ess(logp_ST, sampler_ST, mask_ST),
-        witness.nonfinite(logp_ST, sampler_ST, mask_ST),
+        mismatch.mismatch_ess(logp_ST, sampler_ST, mask_ST),
+        mismatch.nonfinite(logp_ST, sampler_ST, mask_ST),
         float(advantage_N.std()) if len(advantage_N) > 1 else None,
         float(advantage_N.abs().max()) if len(advantage_N) else None,
     )

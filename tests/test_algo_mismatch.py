@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pawl.algo.witness import mismatch_ess, nonfinite, surprise
+from pawl.algo.mismatch import mismatch_ess, nll_minus_entropy, nonfinite
 
 
 def completions(seed):
@@ -56,7 +56,7 @@ def drawn(seed, temperature, top_k=0, samples=400, tokens=6, vocab=20, shift=0):
 def test_the_z_score_tells_the_faults_apart(seed):
     def z(**how):
         logp_ST, entropy_ST = drawn(seed, **({"temperature": 1.0} | how))
-        return surprise(logp_ST, entropy_ST, torch.ones_like(logp_ST, dtype=torch.bool))[1]
+        return nll_minus_entropy(logp_ST, entropy_ST, torch.ones_like(logp_ST, dtype=torch.bool))[1]
 
     assert abs(z()) < 4
     assert z(temperature=0.7) < -8
@@ -67,9 +67,9 @@ def test_the_z_score_tells_the_faults_apart(seed):
 
 def test_too_few_samples_have_no_z_score():
     logp_ST, mask_ST = torch.tensor([[-1.0, -2.0]]), torch.ones(1, 2, dtype=torch.bool)
-    assert surprise(logp_ST, torch.full((1, 2), 0.5), mask_ST) == (1.0, None)
+    assert nll_minus_entropy(logp_ST, torch.full((1, 2), 0.5), mask_ST) == (1.0, None)
     same_ST, both_ST = logp_ST.expand(2, 2), mask_ST.expand(2, 2)
-    assert surprise(same_ST, torch.full((2, 2), 0.5), both_ST) == (1.0, None)
+    assert nll_minus_entropy(same_ST, torch.full((2, 2), 0.5), both_ST) == (1.0, None)
 
 
 @settings(max_examples=60, deadline=None)
@@ -86,8 +86,8 @@ def test_padding_and_order_change_nothing(seed, lengths, more):
 
     wide = padded(mask_ST, 0).bool()
     trainer, sampler = padded(logp_ST, math.nan), padded(sampler_ST, -math.inf)
-    assert surprise(trainer, padded(entropy_ST, 7.0), wide) == pytest.approx(
-        surprise(logp_ST, entropy_ST, mask_ST)
+    assert nll_minus_entropy(trainer, padded(entropy_ST, 7.0), wide) == pytest.approx(
+        nll_minus_entropy(logp_ST, entropy_ST, mask_ST)
     )
     ess = mismatch_ess(logp_ST, sampler_ST, mask_ST)
     assert mismatch_ess(trainer, sampler, wide) == pytest.approx(ess)

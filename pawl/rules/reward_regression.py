@@ -13,13 +13,13 @@ import numpy as np
 from pawl.rules import prescribe
 from pawl.rules.finding import Finding
 from pawl.rules.rule import found, rule
-from pawl.rules.seen import all_or_nothing, best_window, boundaries, pieces, within_stages
+from pawl.rules.run_features import all_or_nothing, best_window, boundaries, pieces, within_stages
 from pawl.rules.signals import Signals
 from pawl.rules.statistics import noise_of, rank_correlation, trend
 
 
 @rule("D205", "reward-falls", "reward/mean", proof="real")
-def reward_falls(s: Signals) -> Iterator[Finding]:
+def reward_regression(s: Signals) -> Iterator[Finding]:
     """The reward falls, by more than its noise.
 
     What: the last quarter lies below the first, significantly, confirmed over block means.
