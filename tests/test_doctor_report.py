@@ -196,7 +196,7 @@ def test_against_names_rules_that_were_quiet() -> None:
     assert quiet and not quiet & {f.code for f in d.findings}
     assert not quiet & {row.code for row in d.not_checked}
     (cause,) = doubted([Cause("lr-too-high", 1.0, "", (), ("a figure",))], d.quiet)
-    codes = [rule.code for rule in d.quiet if "lr-too-high" in rule.names()]
+    codes = [rule.code for rule in d.quiet if "lr-too-high" in rule.causes]
     first, told = cause.against
     assert first == "a figure" and told.startswith(f"{len(codes)} more rules can name it")
     assert set(re.findall(r"D\d{3}", told)) == set(codes[:8])
@@ -368,6 +368,7 @@ def test_rules_are_documented_and_their_codes_unique() -> None:
         assert re.fullmatch(r"D[1-9]\d\d", rule.code), rule.code
         assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", rule.name), rule.name
         parts = rule.sections()
+        assert rule.causes <= set(CAUSES), rule.code
         assert parts["Summary"] and set(parts) == {"Summary", *SECTIONS}, rule.code
         assert all(parts.values()), rule.code
         for need in rule.needs:

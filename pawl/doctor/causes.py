@@ -165,7 +165,7 @@ def doubted(causes: Sequence[Cause], quiet: Sequence[Rule]) -> list[Cause]:
     """The causes with one thing more against each: rules that can name it and found nothing."""
     made = []
     for cause in causes:
-        codes = [rule.code for rule in quiet if cause.id in rule.names()]
+        codes = [rule.code for rule in quiet if cause.id in rule.causes]
         if codes and cause.id != "noise-only":
             shown = ", ".join(codes[:8]) + (" and others" if len(codes) > 8 else "")
             text = f"{len(codes)} more rules can name it and found nothing: {shown}"

@@ -34,6 +34,7 @@ def dead_component(s: Signals) -> Iterator[Finding]:
     must vary. What pays late rests at first: under 40 points it is a warning only.
     Fix: score reference solutions; where the component stays constant, mend its parser.
     Source: zero variance means zero gradient for that component.
+    Causes: dead-component, reward-bug.
     """
     names = s.family("component/") or [n for n in OWN if s.has(n)]
     still = [n for n in names if len(s.values(n)) >= DEAD_POINTS and np.ptp(s.values(n)) == 0.0]
@@ -93,6 +94,7 @@ def format_only(s: Signals) -> Iterator[Finding]:
     Traps: form often comes first and the task follows: only runs of 120 points and more count.
     Fix: pay form only beside the task, or warm up with supervised examples.
     Source: reward decomposition; observed in public notebooks.
+    Causes: dead-component, format-only.
     """
     total = s.trend("reward/mean")
     names = [n for n in s.family("component/") if len(s.values(n)) >= FLOOR_POINTS]
@@ -131,6 +133,7 @@ def component_is_all(s: Signals) -> Iterator[Finding]:
     Traps: it is right where that component is the task; weights are not in most logs.
     Fix: standardise each component before the sum, or weigh them anew.
     Source: GDPO (normalise each reward, then sum); TRL, multi_objective_aggregation.
+    Causes: format-only.
     """
     names = s.family("component_std/")
     if len(names) >= 3:
@@ -167,6 +170,7 @@ def components_conflict(s: Signals) -> Iterator[Finding]:
     Traps: a penalty on length falls when answers grow, as it should.
     Fix: pay the second only where the first is met, or lower its weight.
     Source: reward decomposition; TRL, reward_weights.
+    Causes: none.
     """
     names = [n for n in s.family("component/") if len(s.values(n)) >= 40]
     up = [n for n in names if s.trend(n).direction == "up"]

@@ -37,6 +37,7 @@ def order_shows(s: Signals) -> Iterator[Finding]:
     Traps: one fixed random order shows too: harmless, but curves must be read epoch by epoch.
     Fix: shuffle with another order in each epoch; compare whole epochs.
     Source: sawtooth of problems sorted by difficulty or length.
+    Causes: data-order.
     """
     hits = []
     for name in ("reward/mean", "length/mean"):
@@ -111,6 +112,7 @@ def problems_again(s: Signals) -> Iterator[Finding]:
     design: critical only where neither is used (Pawl without a mix).
     Fix: more problems instead of more epochs; a sampler without replacement.
     Source: gains of repeated data fade after about four epochs (Muennighoff et al. 2023).
+    Causes: data-order.
     """
     epoch = s.values("epoch")
     drawn, distinct = s.paired("sampled_prompts", "prompts_seen")
@@ -157,6 +159,7 @@ def evaluated_on_trained(s: Signals) -> Iterator[Finding]:
     Traps: a trailing window of training samples misses problems that were drawn before it.
     Fix: split by problem before training; score the first and the last checkpoint on a new set.
     Source: definition of held-out.
+    Causes: leakage.
     """
     share = float(s.values("eval/trained_frac")[-1])
     if share > 0.0:
@@ -190,6 +193,7 @@ def prompts_sorted(s: Signals) -> Iterator[Finding]:
     Fix: shuffle the problems, with another order in each epoch.
     Source: a shuffled list rises in half of its steps, with variance n / 12; the rank correlation
     of n shuffled values has a deviation of 1 / sqrt(n - 1).
+    Causes: data-order.
     """
     words_ = _by_epoch(s) or _by_sample(s)
     if not words_:

@@ -34,6 +34,7 @@ def collapse_within_a_prompt(s: Signals) -> Iterator[Finding]:
     between different prompts, and ties of rewards, say nothing about it.
     Fix: back to the last checkpoint with spread; a lower learning rate, or a higher temperature.
     Source: DAPO (Yu et al. 2025), section 3.1; Cui et al. 2025 (entropy is spent for reward).
+    Causes: policy-collapsed, premature-convergence.
     """
     names = ("group/distinct_norm_frac", "group/distinct_frac")
     name = next(n for n in names if s.has(n))
@@ -86,6 +87,7 @@ def group_integrity(s: Signals) -> Iterator[Finding]:
     Traps: greedy sampling repeats itself by design; very short answers coincide by chance.
     Fix: keep the rows of a prompt together through shuffling; a seed for each row.
     Source: TRL, RepeatSampler; GRPO (Shao et al. 2024), section 4.1.
+    Causes: group-integrity.
     """
     groups = defaultdict[tuple[str, str, str], set[str]](set)
     for row in s.log.samples:

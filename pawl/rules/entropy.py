@@ -36,6 +36,7 @@ def entropy_collapse(s: Signals) -> Iterator[Finding]:
     Fix: back to a checkpoint with entropy; a third of the learning rate; an upper clip of 0.28
     where clips act; harder problems only if these are solved.
     Source: Cui et al. 2025 (R = -a exp(H) + b); DAPO (Yu et al. 2025), section 3.1.
+    Causes: lr-too-high, policy-collapsed.
     """
     x_N = s.values("policy/entropy")
     if len(x_N) < 20:
@@ -95,6 +96,7 @@ def entropy_explosion(s: Signals) -> Iterator[Finding]:
     Traps: answers that grow into new territory raise it for a while in health.
     Fix: no entropy bonus; check temperature in sampling and scoring; a third of the learning rate.
     Source: verl issue 1051; a public run whose bonus made 95% of the gradient.
+    Causes: lr-too-high, sampler-mismatch.
     """
     t = s.trend("policy/entropy")
     if t.direction != "up" or t.last < EXPLODED * t.first or t.first <= 0 or gains(s):
@@ -136,6 +138,7 @@ def entropy_unstable(s: Signals) -> Iterator[Finding]:
     Traps: entropy scales with how open the prompts are: another prompt, another entropy.
     Fix: none for noise; for growing unrest a lower learning rate.
     Source: variance of a mean over few prompts.
+    Causes: lr-too-high.
     """
     x_N = s.values("policy/entropy")
     if len(x_N) < 4 or x_N.mean() <= 0:
@@ -174,6 +177,7 @@ def entropy_negative(s: Signals) -> Iterator[Finding]:
     Traps: it is a fault of the metric, not of the run.
     Fix: leave the column out, or upgrade the library.
     Source: TRL's PPOTrainer up to 1.12 (INVALID_LOGPROB = 1.0 in padded places).
+    Causes: none.
     """
     for name in ("policy/entropy",):
         x_N = s.values(name)

@@ -27,6 +27,7 @@ def no_held_out(s: Signals) -> Iterator[Finding]:
     Traps: an evaluation may stand in another file.
     Fix: evaluate 128 problems or more, always the same, every tenth of the run.
     Source: no training metric warns of a gamed reward at a usable rate of false alarms.
+    Causes: none.
     """
     if s.n >= 30 and not s.held_out and not s.has("eval/loss"):
         yield found(
@@ -53,6 +54,7 @@ def too_small(s: Signals) -> Iterator[Finding]:
     Traps: several samples a problem lower the error: then the logged error counts.
     Fix: four times the problems halve the smallest visible gain.
     Source: McNemar 1947; power of a paired difference.
+    Causes: none.
     """
     x_N = s.values("eval/pass_at_1")
     n = float(s.values("eval/problems")[-1])
@@ -87,6 +89,7 @@ def one_seed(s: Signals) -> Iterator[Finding]:
     Traps: none for the run itself: it did gain. Only comparisons are in doubt.
     Fix: three seeds of each configuration, compared in pairs.
     Source: between-seed deviations of 4 to 9 points in public small runs (Henderson et al. 2018).
+    Causes: none.
     """
     t = s.trend("eval/pass_at_1")
     if t.direction == "up" and t.difference < SEEDS:

@@ -81,6 +81,7 @@ def resume_jump(s: Signals) -> Iterator[Finding]:
     Fix: restore all of weights, optimiser, schedule, random states, place in the data, and the
     sampler's weights.
     Source: an exactly resumed run continues bit for bit.
+    Causes: data-order, optimiser-detached, schedule-never-warm, stale-weights.
     """
     for row, text in _rows(s, RESTARTS)[:MOST]:
         hits = [(name, both) for name in WATCHED if (both := _jumps(s, name, row)) is not None]

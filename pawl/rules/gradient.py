@@ -31,6 +31,7 @@ def gradient_spikes(s: Signals) -> Iterator[Finding]:
     times the level ended among the best.
     Fix: go back before the burst and skip its batches; look at their lengths and largest ratios.
     Source: PaLM (Chowdhery et al. 2022), section 5.1.
+    Causes: lr-too-high, regression-after-peak.
     """
     x_N = s.values("optim/grad_norm")
     places = spikes(x_N)
@@ -102,6 +103,7 @@ def always_clipped(s: Signals) -> Iterator[Finding]:
     Traps: neither is a fault: Adam hardly sees a constant factor.
     Fix: none needed; to see spikes, log the norm before the clip.
     Source: Adam (Kingma and Ba 2015), invariance to rescaling.
+    Causes: none.
     """
     x_N, clip = s.values("optim/grad_norm"), s.option("optim.max_grad_norm")
     if clip is None or clip <= 0 or len(x_N) < 20:
@@ -133,6 +135,7 @@ def zero_gradient(s: Signals) -> Iterator[Finding]:
     Steps with groups that differ are another matter (D111).
     Fix: log the share of tied groups; see that trained parameters take part in the loss.
     Source: equal rewards give advantages of 0 (GRPO, Shao et al. 2024).
+    Causes: optimiser-detached, zero-signal-groups.
     """
     x_N = s.values("optim/grad_norm")
     zero = x_N == 0.0

@@ -35,6 +35,7 @@ def tiny_differences(s: Signals) -> Iterator[Finding]:
     tiny by definition the scale is too.
     Fix: no division by the standard deviation (or a floor under it); round the rewards.
     Source: Dr. GRPO (Liu et al. 2025); Lite PPO (Liu et al. 2025).
+    Causes: zero-signal-groups.
     """
     x_N, spread = s.values("reward/mean"), s.values(s.spread)
     if len(spread) < POINTS or not len(x_N) or gains(s):
@@ -90,6 +91,7 @@ def group_too_small(s: Signals) -> Iterator[Finding]:
     Traps: leave-one-out keeps the size of the difference.
     Fix: four to eight samples a problem, with fewer problems a step at the same cost.
     Source: standardisation of two numbers.
+    Causes: zero-signal-groups.
     """
     size = s.option("rollout.group_size")
     if size and size <= 2 and s.log.config.get("algo.advantage") != "rloo":
@@ -117,6 +119,7 @@ def zero_variance_over_the_batch(s: Signals) -> Iterator[Finding]:
     Fix: log the spread within groups; count ties from the samples.
     Source: TRL 1.16, grpo_trainer.py: with scale_rewards="batch" (or normalize_then_sum) the
     deviation is taken over the batch.
+    Causes: zero-signal-groups.
     """
     x_N = s.values("group/zero_std_frac")
     options = s.log.other_config
@@ -150,6 +153,7 @@ def nothing_to_train_on(s: Signals) -> Iterator[Finding]:
     Traps: with groups skipped when they tie, a solved set ends so in health.
     Fix: lower the filter's threshold to what the present policy earns; harder or easier problems.
     Source: reward thresholds above what a policy earns; observed in a teacher-scored run.
+    Causes: zero-signal-groups.
     """
     if s.has("filter/emptied"):
         name, empty = "filter/emptied", s.values("filter/emptied") > 0

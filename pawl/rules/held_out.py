@@ -58,6 +58,7 @@ def train_minus_probe(s: Signals) -> Iterator[Finding]:
     first; evaluation at another temperature shifts the gap without widening it.
     Fix: keep the best held-out checkpoint; more problems instead of more epochs; audit the reward.
     Source: generalisation gap; Gao et al. 2022 for rewards that part from the truth.
+    Causes: data-order, regression-after-peak, reward-bug.
     """
     train, held = pair_of(s)
     a_N, b_N = beside(s, train, held) if train else (np.zeros(0), np.zeros(0))
@@ -105,6 +106,7 @@ def held_out_regression(s: Signals) -> Iterator[Finding]:
     from the best is another matter (D215).
     Fix: go back to the best checkpoint; audit the reward; change one thing.
     Source: early stopping; Gao et al. 2022 for rewards that part from the truth.
+    Causes: lr-too-high, regression-after-peak, reward-bug.
     """
     held = s.held_out
     x_N, own = s.values(held), s.trend(held)
@@ -144,6 +146,7 @@ def above_train(s: Signals) -> Iterator[Finding]:
     training lowers its pass rate, in health.
     Fix: compare hashes and 13-word runs of both sets; evaluate both at one temperature.
     Source: contamination checks by n-gram overlap (GPT-3, Brown et al. 2020).
+    Causes: leakage.
     """
     a_N, b_N = beside(s, "verifier/pass_frac", "eval/pass_at_1")
     if len(b_N) < 6:

@@ -36,6 +36,7 @@ def kl_blow_up(s: Signals) -> Iterator[Finding]:
     per completion the same numbers are small.
     Fix: back to a checkpoint before the rise; a third of the learning rate, or a KL term.
     Source: public runs with rewards rising at 1 to 4 nat; Gao et al. 2022.
+    Causes: lr-too-high, random-walk.
     """
     x_N = s.values("policy/kl_ref")
     if len(x_N) < 30:
@@ -90,6 +91,7 @@ def kl_spikes(s: Signals) -> Iterator[Finding]:
     Traps: a spike that does not recover is a blow-up (D404) or destruction (D403).
     Fix: none; cap the ratio inside the estimator if the loss contains the KL.
     Source: five public runs whose spikes all recovered.
+    Causes: none.
     """
     x_N = s.values("policy/kl_ref")
     if len(x_N) < 20:
@@ -126,6 +128,7 @@ def kl_rests_at_zero(s: Signals) -> Iterator[Finding]:
     Traps: without a KL term many libraries log 0 or nothing.
     Fix: keep a frozen copy (or switch the adapter off) for the reference, never the module itself.
     Source: KL(p, p) = 0; reference bugs of public projects.
+    Causes: optimiser-detached, reference-mismatch.
     """
     name = "policy/kl_ref" if s.has("policy/kl_ref") else "policy/kl_ref_sequence"
     x_N, lr, coef = s.values(name), s.values("optim/lr"), s.values("policy/kl_coef")
@@ -176,6 +179,7 @@ def held_by_the_kl(s: Signals) -> Iterator[Finding]:
     with a long completion may weigh more than a large one.
     Fix: a third of the coefficient, after the KL has been seen to start at 0.
     Source: RLHF's objective (Ziegler et al. 2019): score minus coefficient times KL.
+    Causes: lr-too-low.
     """
     series = s.values("policy/kl_coef")
     coef = float(series[-1]) if len(series) else s.option("algo.kl_coef")

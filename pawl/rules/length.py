@@ -35,6 +35,7 @@ def truncation_bound(s: Signals) -> Iterator[Finding]:
     reward says so. Without the share, the mean length against the limit is only a hint.
     Fix: raise the limit to 1.25 times the length of right answers, or stop thinking mode.
     Source: DAPO (Yu et al. 2025), section 3.4.
+    Causes: completion-cap.
     """
     share_N, how = s.truncated()
     if not how or len(share_N) < 5:
@@ -85,6 +86,7 @@ def cut_answers_fail(s: Signals) -> Iterator[Finding]:
     Traps: long reasoning starts cut too and learns to fit, in health: its held-out result gains.
     Fix: raise the limit to 1.25 times the length of right answers.
     Source: DAPO (Yu et al. 2025), section 3.4.
+    Causes: completion-cap.
     """
     rows = s.log.first_samples or s.log.samples
     cut, ended = [0, 0], [0, 0]  # passed, all
@@ -137,6 +139,7 @@ def truncation_returns(s: Signals) -> Iterator[Finding]:
     Traps: a lower limit or harder problems from some step on do it too: look for an event there.
     Fix: go back to the checkpoint before the rise; read the cut completions.
     Source: truncation and reward of public GRPO runs move together (rank correlation -0.7 to -0.9).
+    Causes: completion-cap, regression-after-peak.
     """
     x_N = s.values("length/truncated_frac")
     if len(x_N) < 40:
@@ -177,6 +180,7 @@ def length_grows(s: Signals) -> Iterator[Finding]:
     Traps: longer reasoning that solves more is health: the held-out measure then rises too.
     Fix: compare rewards at equal length; take a loss that does not divide by a text's own length.
     Source: Singhal et al. 2023 (length in RLHF); Dr. GRPO (Liu et al. 2025).
+    Causes: reward-bug.
     """
     length, reward = s.trend("length/mean"), s.trend("reward/mean")
     if length.direction != "up" or reward.direction != "up" or length.last < GROWN * length.first:
@@ -213,6 +217,7 @@ def length_collapse(s: Signals) -> Iterator[Finding]:
     Traps: a rising reward with shorter texts is health: fewer are cut, or they come to the point.
     Fix: weaken penalties on length; see that short wrong answers earn no more than long ones.
     Source: per-sequence loss means favour short right answers (Dr. GRPO, Liu et al. 2025).
+    Causes: policy-collapsed, reward-bug.
     """
     length = s.trend("length/mean")
     if length.direction != "down" or length.last > SHRUNK * length.first:
@@ -255,6 +260,7 @@ def empty_answers(s: Signals) -> Iterator[Finding]:
     Traps: tasks answered by a letter have lengths of 2 to 5 from the start, in health.
     Fix: see what an empty answer earns; look for an end token in the prompt's template.
     Source: a template that ends the turn itself leaves nothing to write.
+    Causes: policy-collapsed, reward-bug, template-or-eos.
     """
     rows = texts(s)[-100:]
     blank = sum(not row.text.strip() for row in rows)

@@ -26,6 +26,7 @@ def steps_out_of_order(s: Signals) -> Iterator[Finding]:
     only values that were replaced count.
     Fix: after a resume, cut the log back to the checkpoint.
     Source: observed in public logs (files named `with_duplicates`).
+    Causes: none.
     """
     odd = [n for n in s.log.notes if "repeated steps" in n or "steps go back" in n]
     if odd:
@@ -50,6 +51,7 @@ def few_points(s: Signals) -> Iterator[Finding]:
     Traps: rows may be means over several steps; then fewer rows say more than they seem to.
     Fix: wait, log every step, or measure a fixed set of held-out problems.
     Source: two-sample test: a change of two standard deviations needs about 20 points.
+    Causes: none.
     """
     if 0 < s.n < FEW:
         t = s.trend(s.goal)

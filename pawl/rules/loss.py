@@ -37,6 +37,7 @@ def loss_instability(s: Signals) -> Iterator[Finding]:
     few batches differ by more than their size.
     Fix: for preference and supervised losses a lower learning rate; for a policy none by the loss.
     Source: policy gradient theorem: the loss's gradient has a meaning, its value has none.
+    Causes: lr-too-high.
     """
     x_N, t = s.values("loss/total"), s.trend("loss/total")
     if s.log.kind != "policy":
@@ -105,6 +106,7 @@ def loss_near_zero(s: Signals) -> Iterator[Finding]:
     Traps: a loss of exactly 0 beside a KL of exactly 0 from first to last is another matter (D102).
     Fix: none: judge by the gradient norm, the KL and a held-out measure.
     Source: GRPO (Shao et al. 2024), eq. 3 at equal policies; TRL issue 2703.
+    Causes: none.
     """
     x_N = s.values("loss/total")
     small = len(x_N) >= 4 and float(np.mean(np.abs(x_N[:10]) < ZERO)) >= 0.5
@@ -137,6 +139,7 @@ def loss_identity(s: Signals) -> Iterator[Finding]:
     disagree (D108).
     Fix: sum the loss's mask: it must equal the sampled tokens.
     Source: GRPO (Shao et al. 2024), eq. 3 at equal policies; docs/algorithms.md.
+    Causes: algebraic-identity, loss-covers-prompt, reference-mismatch.
     """
     if s.log.library != "pawl" or not _plain_loss(s):
         return

@@ -33,6 +33,7 @@ def displacement(s: Signals) -> Iterator[Finding]:
     fall by a few nats is usual.
     Fix: add a likelihood term for the chosen answer, or a larger coefficient; read samples.
     Source: Razin et al. 2024, likelihood displacement.
+    Causes: none.
     """
     kind = "reward" if s.has("preference/chosen_reward") else "logp"
     names = [f"preference/{side}_{kind}" for side in ("chosen", "rejected")]
@@ -69,6 +70,7 @@ def rests(s: Signals) -> Iterator[Finding]:
     Traps: the first steps, and a warm-up, lie there in health.
     Fix: count equal pairs; see that the optimiser has the trained weights; then a higher rate.
     Source: -log sigmoid(0) = ln 2.
+    Causes: degenerate-pairs, lr-too-low, optimiser-detached.
     """
     x_N, lr = s.values("loss/total"), s.values("optim/lr")
     if len(x_N) < 50 or abs(float(np.median(x_N[:5])) - LN2) > 0.02 or s.better:
@@ -115,6 +117,7 @@ def explodes(s: Signals) -> Iterator[Finding]:
     Traps: reward models have no scale: compare with the spread of scores before worrying.
     Fix: stop earlier, a larger coefficient or label smoothing, a third of the learning rate.
     Source: -log sigmoid(15) = 3e-7.
+    Causes: lr-too-high.
     """
     t = s.trend("preference/margin")
     if t.direction == "up" and t.last > WIDE and t.last > 5.0 * max(t.first, 0.1):
@@ -149,6 +152,7 @@ def tied(s: Signals) -> Iterator[Finding]:
     Traps: scores in half precision tie by rounding; before training every pair may tie.
     Fix: compare token ids of both sides after truncation; drop equal pairs; keep the texts' ends.
     Source: definition of the Bradley-Terry loss at equal scores.
+    Causes: degenerate-pairs.
     """
     now = s.late("preference/tie_frac")
     x_N = s.values("preference/tie_frac")

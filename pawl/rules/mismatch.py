@@ -38,6 +38,7 @@ def sampler_difference(s: Signals) -> Iterator[Finding]:
     Fix: equal temperature, top-p, top-k and penalties; sync the weights; the head in fp32; weights
     for the ratio, cut at 2.
     Source: verl, docs/algo/rollout_corr.md (ESS 0.3 and above); arXiv 2510.26788.
+    Causes: sampler-mismatch, stale-weights.
     """
     x_N, ess = s.values("policy/sampler_diff_mean"), s.values("policy/mismatch_ess")
     now = float(np.median(x_N[-20:])) if len(x_N) >= 2 else 0.0
@@ -83,6 +84,7 @@ def mismatch_without_updates(s: Signals) -> Iterator[Finding]:
     Fix: score one batch before any update by both passes: the ratio must be 1; then compare
     temperature, warpers and padding.
     Source: PPO (Schulman et al. 2017), eq. 6; seen in public PPO runs.
+    Causes: padding-side, sampler-mismatch.
     """
     for name, least in (("policy/kl_old", 0.003), ("policy/clip_frac", 0.01)):
         x_N, lr_N = s.paired(name, "optim/lr")
@@ -126,6 +128,7 @@ def clipped_at_first(s: Signals) -> Iterator[Finding]:
     Fix: score one batch before any update by both passes; compare temperature and top-p.
     Source: PPO (Schulman et al. 2017), eq. 6; a public run sampled at 1.3 and scored at 1.0 had
     0.56 at its first step.
+    Causes: sampler-mismatch, stale-weights.
     """
     x_N = s.values("policy/clip_frac")[:3]
     lr = s.values("optim/lr")
@@ -159,6 +162,7 @@ def clip_rests(s: Signals) -> Iterator[Finding]:
     Traps: with several passes, a warm learning rate and differing rewards it is no longer normal.
     Fix: none; with several passes compare the log-probs before and after an update.
     Source: PPO (Schulman et al. 2017), eq. 7; TRL documents num_iterations.
+    Causes: lr-too-low.
     """
     if len(s.values("policy/clip_frac")) < 10 or s.values("policy/clip_frac").any():
         return
@@ -187,6 +191,7 @@ def stale_samples(s: Signals) -> Iterator[Finding]:
     Traps: asynchronous runs have a lag of a few updates by design.
     Fix: compare the sampler's weights with the trainer's after a sync; fewer updates a batch.
     Source: AReaL (Fu et al. 2025), section on staleness; verl's trajectory_staleness metrics.
+    Causes: stale-weights.
     """
     x_N = s.values("policy/staleness")
     now = float(np.median(x_N[-5:]))
@@ -220,6 +225,7 @@ def negative_kl(s: Signals) -> Iterator[Finding]:
     Traps: single batches of the plain estimate (k1) are negative by chance while the KL is small.
     Fix: score one batch by sampler and trainer and compare token by token.
     Source: J. Schulman, "Approximating KL divergence" (2020).
+    Causes: loss-covers-prompt, sampler-mismatch.
     """
     for name in ("policy/kl_ref", "policy/kl_ref_sequence"):
         x_N = s.values(name)

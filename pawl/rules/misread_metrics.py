@@ -28,6 +28,7 @@ def reward_variance(s: Signals) -> Iterator[Finding]:
     Traps: the spread of single rewards is not the noise of the step's mean.
     Fix: none; more prompts a step lower the noise of the curve.
     Source: variance of a reward of 0 or 1 is p (1 - p).
+    Causes: none.
     """
     names = s.family("component_std/")
     if not s.has("reward/std") and len(names) != 1:
@@ -60,6 +61,7 @@ def best_of_n_gap(s: Signals) -> Iterator[Finding]:
     Traps: for passes and failures the best of n is the chance of one success, 1 - (1 - p)^n.
     Fix: report the implied spread, and compare means.
     Source: expected maximum of n normal variables.
+    Causes: none.
     """
     best, mean = s.paired("reward/best_of_n", "reward/mean")
     if len(best) < 2 or s.trend("reward/mean").direction == "up":
@@ -91,6 +93,7 @@ def levels_do_not_compare(s: Signals) -> Iterator[Finding]:
     Traps: a patch of the learning rate leaves the level comparable.
     Fix: compare on a fixed set of held-out problems under one reward.
     Source: docs/run-folder.md, events.
+    Causes: none.
     """
     words = ("reward.", "problems.", "temperature", "curriculum")
     hits = [

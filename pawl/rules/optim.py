@@ -44,6 +44,7 @@ def nothing_moves(s: Signals) -> Iterator[Finding]:
     held-out measures have risen at tiny rates while the training reward was flat.
     Fix: fork at three times the learning rate.
     Source: LoRA needs about ten times the rate of full training (LoRA without regret, 2025).
+    Causes: lr-too-low, optimiser-detached.
     """
     reward = s.trend("reward/mean")
     tied = s.has("group/zero_std_frac") and s.late("group/zero_std_frac").value > 0.7
@@ -111,6 +112,7 @@ def too_large(s: Signals) -> Iterator[Finding]:
     learning rate is a mismatch of log-probs and not an update.
     Fix: a third of the learning rate with 5 to 10 steps of warm-up, from the last good checkpoint.
     Source: learning rates of 5e-4 and above destroyed public LoRA runs within 2 to 70 steps.
+    Causes: lr-too-high.
     """
     signs = _signs(s)
     x_N = s.values("reward/mean")
@@ -182,6 +184,7 @@ def rounded_away(s: Signals) -> Iterator[Finding]:
     without a gradient. Where every number stays as it was no update arrives at all (D112).
     Fix: keep trained weights in float32 (or master copies of them).
     Source: bfloat16 has 8 bits of precision.
+    Causes: lr-too-low, optimiser-detached.
     """
     x_N, lr = s.values("optim/unchanged_frac"), s.values("optim/lr")
     if s.has("optim/grad_norm"):  # steps without a gradient leave every number alone

@@ -64,7 +64,6 @@ def lines(rule: Rule) -> Iterator[str]:
     for title in SECTIONS:
         yield from _block(title, parts.get(title, "not stated"))
     yield from _block("Metrics", needs(rule))
-    yield from _block("Causes", ", ".join(sorted(rule.names())) or "none")
     yield from _block("Proof", PROOFS[rule.proof])
 
 
@@ -86,7 +85,7 @@ def as_dict(rule: Rule) -> dict[str, object]:
         "name": rule.name,
         "needs": list(rule.needs),
         "kinds": list(rule.kinds),
-        "causes": sorted(rule.names()),
+        "causes": sorted(rule.causes),
         "proof": rule.proof,
         "sections": rule.sections(),
     }
@@ -108,7 +107,6 @@ def _entry(rule: Rule) -> list[str]:
     wrap = textwrap.TextWrapper(PAGE_WIDTH, subsequent_indent="  ", break_on_hyphens=False)
     facts = [f"- {title}: {_plain(parts.get(title, 'not stated'))}" for title in SECTIONS]
     facts.append(f"- Needs: {_plain(needs(rule))}.")
-    facts.append(f"- Causes: {', '.join(sorted(rule.names())) or 'none'}.")
     facts.append(f"- Proof: {PROOFS[rule.proof]}.")
     head = textwrap.wrap(_plain(parts["Summary"]), PAGE_WIDTH, break_on_hyphens=False)
     return [

@@ -33,6 +33,7 @@ def at_chance(s: Signals) -> Iterator[Finding]:
     nor "below" can be said. A warm-up has not begun to learn.
     Fix: count equal pairs and ties; check which end truncation keeps; then the learning rate.
     Source: Wilson 1927; Bradley and Terry 1952.
+    Causes: degenerate-pairs, lr-too-low, preference-fails.
     """
     for name, pairs in PAIRS:
         yield from _few(s, name, pairs)
@@ -97,6 +98,7 @@ def perfect(s: Signals) -> Iterator[Finding]:
     Traps: easy pairs (another model's bad answers) are told apart perfectly in health.
     Fix: hold out pairs by prompt and evaluate them; one epoch.
     Source: agreement of annotators in InstructGPT (Ouyang et al. 2022), about 73%.
+    Causes: none.
     """
     if len(s.values(TRAIN)) < 30 or s.has(HELD):
         return
@@ -127,6 +129,7 @@ def overfit(s: Signals) -> Iterator[Finding]:
     Traps: a gap while both rise is usual; held-out pairs from elsewhere are harder.
     Fix: stop at the best held-out point; one epoch, weight decay, more prompts.
     Source: generalisation gap; TRL RewardTrainer's advice of one epoch.
+    Causes: preference-fails, regression-after-peak.
     """
     if len(s.values(HELD)) < 4 or len(s.values(TRAIN)) < 10:
         return
@@ -172,6 +175,7 @@ def swapped(s: Signals) -> Iterator[Finding]:
     Traps: chance does it with few pairs: intervals decide.
     Fix: compare one held-out pair with its source; chosen must be chosen.
     Source: antisymmetry of the Bradley-Terry margin.
+    Causes: preference-fails.
     """
     x_N, held = s.values(TRAIN), s.values(HELD)
     if len(x_N) < 10 or s.late(TRAIN).low < 0.55:

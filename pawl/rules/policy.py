@@ -40,6 +40,7 @@ def kl_at_start(s: Signals) -> Iterator[Finding]:
     of half precision gives up to 0.01 a token, quantised weights or caches up to about 0.3.
     Fix: measure the KL before any update: the same weights must give 0.
     Source: KL(p, p) = 0.
+    Causes: reference-mismatch, sampler-mismatch.
     """
     name = "policy/kl_ref" if s.has("policy/kl_ref") else "policy/kl_ref_sequence"
     x_N, first_step = s.values(name)[:5], s.steps(name)[0]
@@ -119,6 +120,7 @@ def kl_grows_alone(s: Signals) -> Iterator[Finding]:
     looks the same.
     Fix: read samples of the last steps; lower the learning rate; wait for more points.
     Source: KL as distance travelled (Gao et al. 2022).
+    Causes: random-walk.
     """
     kl, reward = s.trend("policy/kl_ref"), s.trend("reward/mean")
     tiny = kl.last < WALK or kl.last < 4.0 * max(kl.first, 1e-6)
@@ -146,6 +148,7 @@ def destroyed(s: Signals) -> Iterator[Finding]:
     Traps: single spikes of KL or gradient that recover are harmless (five of five public ones did).
     Fix: start again, not on, at a tenth of the learning rate with warm-up.
     Source: observed at learning rates of 5e-4 and above with LoRA.
+    Causes: lr-too-high, policy-collapsed.
     """
     x_N = s.values("reward/mean")
     late = s.late("reward/mean")

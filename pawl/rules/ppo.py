@@ -33,6 +33,7 @@ def not_updating(s: Signals) -> Iterator[Finding]:
     says nothing: whitened advantages make it 0.
     Fix: compare a trained parameter before and after a step; take old log-probs before the update.
     Source: PPO (Schulman et al. 2017), eq. 6.
+    Causes: algebraic-identity, optimiser-detached.
     """
     ratio, old = s.values("policy/ratio_mean"), s.values("policy/kl_old")
     clip, lr = s.values("policy/clip_frac"), s.values("optim/lr")
@@ -93,6 +94,7 @@ def penalty_beats_score(s: Signals) -> Iterator[Finding]:
     log-probs disagree, and the coefficient must not be touched before that is mended.
     Fix: a fifth of the coefficient, after the KL at the start is 0.
     Source: KL-regularised optimum (Ziegler et al. 2019).
+    Causes: lr-too-low, reference-mismatch, sampler-mismatch.
     """
     size = np.abs(s.values("reward/kl_penalty"))
     if len(size) < 20 or s.better:
@@ -144,6 +146,7 @@ def ratio_to_itself(s: Signals) -> Iterator[Finding]:
     only exactly 1, at ten points or more, is no measurement.
     Fix: keep the log-probs of the log-prob pass, and do not detach the new ones in their place.
     Source: PPO (Schulman et al. 2017), eq. 6.
+    Causes: algebraic-identity.
     """
     ratio, old = s.paired("policy/ratio_mean", "policy/kl_old")
     moved = old > 1e-6

@@ -37,6 +37,7 @@ def loss_at_start(s: Signals) -> Iterator[Finding]:
     log-probs and rewards near 0. A mean over the first steps may have moved by a few hundredths.
     Fix: evaluate the loss before the first update, with dropout off.
     Source: DPO (Rafailov et al. 2023), eq. 7 at equal policies.
+    Causes: reference-mismatch, sampler-mismatch.
     """
     loss, accuracy = s.values("loss/total"), s.values("preference/accuracy")
     if not len(loss) or not len(accuracy) or loss[0] < 1.0 or abs(accuracy[0] - 0.5) > 0.15:
@@ -76,6 +77,7 @@ def preference_fails(s: Signals) -> Iterator[Finding]:
     errors press the accuracy down while the mean margin is positive.
     Fix: check the direction of the labels, then ties and identical pairs.
     Source: Bradley and Terry 1952; Wilson 1927.
+    Causes: preference-fails.
     """
     x_N = s.values("preference/accuracy")
     if len(x_N) < 10:
@@ -117,6 +119,7 @@ def accuracy_against_margin(s: Signals) -> Iterator[Finding]:
     this alone is a question to the data, and proof beside another broken invariant.
     Fix: count pairs with equal token ids after parsing and truncation.
     Source: definition of the Bradley-Terry margin.
+    Causes: degenerate-pairs.
     """
     for *names, n_pairs in SAME_PAIRS:
         if not all(map(s.has, names)):

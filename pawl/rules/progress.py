@@ -31,6 +31,7 @@ def slow_convergence(s: Signals) -> Iterator[Finding]:
     Traps: a noisy curve of few prompts a step hides a good pace; pace says nothing near the top.
     Fix: a fork at three times the learning rate, if the KL is small; more prompts a step.
     Source: two-sample test with effective sample size.
+    Causes: none.
     """
     t = s.trend("reward/mean")
     if t.direction != "up" or t.difference >= t.noise or high(s):
@@ -73,6 +74,7 @@ def plateau(s: Signals) -> Iterator[Finding]:
     training reward may be flat while held-out results rise.
     Fix: what the other findings name: a decayed rate, cut completions, groups that tie.
     Source: power of the two-sample test.
+    Causes: none.
     """
     x_N = s.values("reward/mean")
     if len(x_N) < 60 or high(s):
@@ -121,6 +123,7 @@ def jump_at_event(s: Signals) -> Iterator[Finding]:
     Fix: after a resume compare weights, optimiser state, data order and sampler; compare levels
     within a stage only.
     Source: coincidence of change points with events; docs/run-folder.md.
+    Causes: data-order, optimiser-detached.
     """
     series = s.series("reward/mean")
     known = numbers(series.value_N)

@@ -36,6 +36,7 @@ def reward_floor(s: Signals) -> Iterator[Finding]:
     Fix: sample the base model many times on these problems; without one success take easier ones,
     partial credit or a longer limit.
     Source: pass@k of the base bounds what this training can amplify (Yue et al. 2025).
+    Causes: completion-cap, reward-floor, zero-signal-groups.
     """
     x_N = s.values("reward/mean")
     if len(x_N) < FLOOR_POINTS:
@@ -79,6 +80,7 @@ def exploration_gone(s: Signals) -> Iterator[Finding]:
     Fix: go back to the best checkpoint; raise the temperature or lower the learning rate, one at a
     time; where the problems are solved, take harder ones.
     Source: DAPO (Yu et al. 2025), section 3.2.
+    Causes: converged, policy-collapsed, premature-convergence, regression-after-peak.
     """
     name = s.spread
     before, after = s.early(name), s.late(name)
@@ -145,6 +147,7 @@ def perfect_from_start(s: Signals) -> Iterator[Finding]:
     Traps: an easy set that the model has mastered looks the same: known-broken answers decide.
     Fix: score ten broken answers (empty, the prompt again, a syntax error): none may earn 1.
     Source: seen in public logs (reward of exactly 1 from the first step).
+    Causes: converged, reward-bug.
     """
     x_N = s.values("reward/mean")
     if len(x_N) < PERFECT_POINTS or x_N.max() > 1.0 or min(x_N[:5].mean(), x_N.mean()) < 0.95:
@@ -182,6 +185,7 @@ def off_scale(s: Signals) -> Iterator[Finding]:
     Traps: components of one's own may have any scale: only the known stages alone are judged.
     Fix: pay shares of 1, not percentages; look for a factor that is applied twice.
     Source: reward scale among the details that decide PPO (Huang et al. 2022).
+    Causes: reward-bug.
     """
     x_N = s.values("reward/mean")
     top = float(x_N.max())

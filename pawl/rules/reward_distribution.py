@@ -42,6 +42,7 @@ def reward_distribution(s: Signals) -> Iterator[Finding]:
     proof; a spread within groups says nothing here, because problems differ.
     Fix: list totals with counts and branches; score known-good and known-broken answers.
     Source: variance of a reward of 0 or 1 with mean p is p (1 - p); Markov's inequality.
+    Causes: reward-bug.
     """
     totals = [p.total for p in paid(s.log.samples) if p.total is not None]
     if len(totals) >= ENOUGH:
@@ -106,6 +107,7 @@ def failures_paid(s: Signals) -> Iterator[Finding]:
     Traps: partial credit for tests that passed before a timeout is no error's pay.
     Fix: a missing score is None and enters neither baseline nor loss; retry, then leave it out.
     Source: NeMo-Gym issue 2552; TRL, reward functions may return None.
+    Causes: error-as-reward, reward-bug.
     """
     rows = paid([*s.log.first_samples, *s.log.samples])
     failed = [p for p in rows if p.status == "missing" or p.verdict == "infra_error"]
@@ -171,6 +173,7 @@ def stuck_in_a_branch(s: Signals) -> Iterator[Finding]:
     Traps: an early model fails mostly at one stage in health: a rising reward says so.
     Fix: read samples of that branch; grade within the branch; easier problems or examples first.
     Source: reward staging; DAPO (Yu et al. 2025), section 3.2, on groups that tie.
+    Causes: reward-floor, zero-signal-groups.
     """
     if gains(s):
         return

@@ -29,6 +29,7 @@ def reward_regression(s: Signals) -> Iterator[Finding]:
     any change of the policy; batches of few prompts differ by chance.
     Fix: go back to the best checkpoint and find what changed there.
     Source: two-sample test with effective sample size.
+    Causes: lr-too-high, regression-after-peak.
     """
     t = within_stages(s, "reward/mean")
     whole = s.trend("reward/mean")
@@ -67,6 +68,7 @@ def held_out_regression(s: Signals) -> Iterator[Finding]:
     Traps: the best of many is lucky; evaluations of other problems or temperatures do not compare.
     Fix: go back to the best checkpoint; change one thing.
     Source: paired comparison of evaluations; Gao et al. 2022.
+    Causes: regression-after-peak, reward-bug.
     """
     name = "eval/pass_at_1" if s.has("eval/pass_at_1") else "eval/reward_mean"
     x_N, problems = s.values(name), s.paired(name, "eval/problems")[1]
@@ -113,6 +115,7 @@ def peak_passed(s: Signals) -> Iterator[Finding]:
     or harder problems lower the level without any harm.
     Fix: go back to the checkpoint at the peak and change one thing.
     Source: Gao et al. 2022 (gold reward peaks while training goes on).
+    Causes: completion-cap, lr-too-high, regression-after-peak.
     """
     x_N = max(pieces(s, "reward/mean"), key=len)
     if len(x_N) < 40 or within_stages(s, "reward/mean").direction == "down":

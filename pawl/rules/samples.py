@@ -60,6 +60,7 @@ def advantages_against_rewards(s: Signals) -> Iterator[Finding]:
     Traps: a KL in the reward moves advantages a little; a length normaliser does not turn an order.
     Fix: follow one sample from its score to its advantage.
     Source: the advantage is the reward above a baseline (Shao et al. 2024, section 4.1).
+    Causes: group-integrity, reward-bug.
     """
     turned = seen = 0
     for group in _by_group(s):
@@ -95,6 +96,7 @@ def same_answer_other_pay(s: Signals) -> Iterator[Finding]:
     machine flip a verdict now and then.
     Fix: score one completion twice; then follow the order of rows from sampling to scores.
     Source: a function gives one value for one argument.
+    Causes: group-integrity, reward-bug.
     """
     equal, differ = 0, 0
     for group in _by_group(s):
@@ -138,6 +140,7 @@ def pay_ignores_tests(s: Signals) -> Iterator[Finding]:
     Traps: a reward may pay passes only: then failures earn the least, and this is silent.
     Fix: compute the total from its components; score answers that pass 1, 2 and 3 tests.
     Source: a staged reward is the weighted sum of its stages.
+    Causes: reward-bug.
     """
     rows = [r["score"] for r in _rows(s) if isinstance(r.get("score"), Mapping)]
     bodies = [b for b in rows if isinstance(b, Mapping) and b.get("status") == "scored"]

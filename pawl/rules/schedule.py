@@ -35,6 +35,7 @@ def never_warm(s: Signals) -> Iterator[Finding]:
     that is written with few digits reads 0.
     Fix: a warm-up of 5 to 10 optimiser steps, or under a tenth of the run.
     Source: linear warm-up; observed where batches were counted instead of updates.
+    Causes: lr-too-low, schedule-never-warm.
     """
     x_N = s.values("optim/lr")
     target, planned = s.option("optim.lr"), s.option("train.steps")
@@ -116,6 +117,7 @@ def used_up(s: Signals) -> Iterator[Finding]:
     Traps: schedules that end near 0 are meant to: this is a note, no fault.
     Fix: none for a finished run; for more, a new cycle or a longer schedule.
     Source: linear and cosine decay.
+    Causes: none.
     """
     lr, x_N = s.paired("optim/lr", s.goal) if s.goal else (np.zeros(0), np.zeros(0))
     if len(lr) < 2 * POINTS or lr.max() <= 0:

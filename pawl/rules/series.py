@@ -56,6 +56,7 @@ def non_finite(s: Signals) -> Iterator[Finding]:
     Fix: find the first non-finite metric in the order reward, log-probs, loss, gradient; lower the
     learning rate only when the gradient came first.
     Source: transformers Trainer `logging_nan_inf_filter`; TRL grpo_trainer `nan_to_num`.
+    Causes: lr-too-high, non-finite.
     """
     watched = ("reward/mean", "loss/total", "optim/grad_norm", "policy/kl_ref", "policy/entropy")
     hits = []
@@ -113,6 +114,7 @@ def zero_by_algebra(s: Signals) -> Iterator[Finding]:
     Fix: look for a tensor compared with itself: old log-probs taken from the same pass, a
     placeholder metric, a reference that is the policy.
     Source: PPO's ratio (Schulman et al. 2017, eq. 6) at equal policies.
+    Causes: algebraic-identity.
     """
     zero = [n for n in NEVER_ZERO if s.has(n) and not s.values(n).any()]
     if "policy/kl_ref" in zero and s.option("algo.kl_coef") == 0:
@@ -161,6 +163,7 @@ def constant_metric(s: Signals) -> Iterator[Finding]:
     judged by D102 and D111.
     Fix: find where the value is computed, and recompute it by hand for two batches.
     Source: TrainCheck (Jiang et al., OSDI 2025): invariants of training.
+    Causes: algebraic-identity.
     """
     still = []
     for name in CONTINUOUS:
@@ -202,6 +205,7 @@ def twin_metrics(s: Signals) -> Iterator[Finding]:
     are no such pair.
     Fix: find where the second is computed; for chosen and rejected compare token ids of pairs.
     Source: TrainCheck (Jiang et al., OSDI 2025): invariants of training.
+    Causes: algebraic-identity, degenerate-pairs.
     """
     for a, b in TWINS:
         x_N, y_N = s.paired(a, b)

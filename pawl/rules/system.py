@@ -30,6 +30,7 @@ def memory_grows(s: Signals) -> Iterator[Finding]:
     rise in health; a peak can only grow.
     Fix: count live tensors at two steps; detach what is kept for metrics.
     Source: a leak is linear in steps.
+    Causes: none.
     """
     name = "memory/resident_mb" if s.has("memory/resident_mb") else "memory/peak_mb"
     x_N, t = s.values(name), s.trend(name)
@@ -67,6 +68,7 @@ def slower(s: Signals) -> Iterator[Finding]:
     Traps: longer completions take longer; evaluation and checkpoints may be part of the time.
     Fix: compare the phases of slow steps (generation, scores, update).
     Source: StepOutlier-like rules of profilers.
+    Causes: none.
     """
     x_N, t = s.values("time/step_s"), s.trend("time/step_s")
     if len(x_N) < 40:
@@ -107,6 +109,7 @@ def scores_take_longest(s: Signals) -> Iterator[Finding]:
     Fix: more workers or requests at once; cache by prompt, text, rubric and model; never a default
     score in the place of a missing one.
     Source: arithmetic of phases.
+    Causes: none.
     """
     part, whole = s.paired("time/score_wait_s", "time/step_s")
     if len(part) >= 10 and whole[-20:].sum() > 0:
@@ -132,6 +135,7 @@ def limits_decide(s: Signals) -> Iterator[Finding]:
     share by itself: score the same completions again on an idle machine.
     Fix: limit CPU time instead of wall time; fewer workers than cores.
     Source: share of checks against host load.
+    Causes: error-as-reward, judge-outage.
     """
     name = "verifier/limit_frac"
     for row in s.change_points(name):

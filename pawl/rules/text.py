@@ -33,6 +33,7 @@ def endings_missing(s: Signals) -> Iterator[Finding]:
     one is health. Stop strings end texts without an end token.
     Fix: see that padding is not the end token and that the end token is part of the loss.
     Source: padding with the end token masks it (N+ details, Huang et al. 2024).
+    Causes: completion-cap, template-or-eos.
     """
     x_N = s.values("length/eos_frac")
     if len(x_N) < 10:
@@ -86,6 +87,7 @@ def repetition(s: Signals) -> Iterator[Finding]:
     Traps: tables and lists of data repeat in health: a rising goal metric makes this a note.
     Fix: go back before the rise; pay runaway texts nothing; see that texts can end.
     Source: degeneration (Holtzman et al. 2020).
+    Causes: policy-collapsed, reward-bug, template-or-eos.
     """
     rows = texts(s)[-READ:]
     hits = [row for row in rows if circles(row.text)]
@@ -124,6 +126,7 @@ def nonsense(s: Signals) -> Iterator[Finding]:
     Traps: a base model at temperature 1 starts near -1; other languages than English are no noise.
     Fix: lower the entropy bonus and the learning rate, go back before the change.
     Source: entropy and gradients surge before such a crash (verl issue 1051).
+    Causes: lr-too-high, sampler-mismatch.
     """
     rows = texts(s)[-READ:]
     hits = [row for row in rows if gibberish(row.text)]
@@ -161,6 +164,7 @@ def length_unit(s: Signals) -> Iterator[Finding]:
     Traps: the limit may stand for prompt and completion together, the length for the prompt too.
     Fix: count tokens wherever a limit is in tokens.
     Source: definition of a token limit.
+    Causes: none.
     """
     now = s.late("length/mean").value
     limit = s.option("rollout.max_tokens")
@@ -200,6 +204,7 @@ def end_token_cut(s: Signals) -> Iterator[Finding]:
     Traps: stop strings end texts without it, in health: where they may be set this is a note.
     Fix: keep the sampled end token in the sample, its log-prob and its mask.
     Source: missing-EOS details of N+ (Huang et al. 2024).
+    Causes: template-or-eos.
     """
     ends, cut = s.values("length/eos_frac"), s.values("length/truncated_frac")
     if len(ends) < 3 or float(ends.max()) > 0.02 or float(cut.mean()) > 0.2:
@@ -234,6 +239,7 @@ def prompts_closed(s: Signals) -> Iterator[Finding]:
     follows it, and is the prompt's last.
     Fix: tokenise prompts without special tokens at their end, or add the generation prompt.
     Source: add_generation_prompt of chat templates; tokenizers that append an end token.
+    Causes: template-or-eos.
     """
     now = s.late("length/prompt_eos_frac")
     if now.value <= 0.01:

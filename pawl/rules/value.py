@@ -30,6 +30,7 @@ def value_useless(s: Signals) -> Iterator[Finding]:
     Fix: train the critic alone for 10 to 50 steps first, mend the reward's scale, or do without a
     critic (group baselines).
     Source: explained variance 1 - Var(R - V) / Var(R); VC-PPO (Yuan et al. 2025).
+    Causes: value-useless.
     """
     if len(s.values("value/explained_variance")) < WARM_UP:
         return
@@ -63,6 +64,7 @@ def off_scale(s: Signals) -> Iterator[Finding]:
     Traps: means over a batch hide the largest returns: without their spread this is a warning.
     Fix: scale rewards to a standard deviation of 1 (running), clip at 10; start the critic at 0.
     Source: Secrets of RLHF (Zheng et al. 2023), reward scaling; a constant's error is Var(R).
+    Causes: value-useless.
     """
     loss, x_N = s.values("value/loss"), s.values("reward/mean")
     if len(loss) < 20 or s.late("value/loss").value < 0.5 * s.early("value/loss").value:
@@ -102,6 +104,7 @@ def value_clipped(s: Signals) -> Iterator[Finding]:
     Traps: high shares in the first steps are a warm-up. Value clipping has no proven benefit.
     Fix: widen the value clip or turn it off.
     Source: Engstrom et al. 2020; Secrets of RLHF (Zheng et al. 2023).
+    Causes: value-useless.
     """
     if len(s.values("value/clip_frac")) >= 20 and s.late("value/clip_frac").low > 0.5:
         yield found(
@@ -130,6 +133,7 @@ def too_good(s: Signals) -> Iterator[Finding]:
     Traps: a reward that hardly varies, or dense rewards, are predictable in health.
     Fix: see that the value of a position is computed before its token and reward are known.
     Source: definition of the advantage.
+    Causes: leakage.
     """
     if len(s.values("value/explained_variance")) < WARM_UP or s.better:
         return

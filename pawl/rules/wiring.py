@@ -38,6 +38,7 @@ def preflight_failed(s: Signals) -> Iterator[Finding]:
     another, somebody only decided to go on.
     Fix: mend what the check names and start again.
     Source: docs/preflight.md.
+    Causes: any.
     """
     last = {(str(c.get("name")), str(c.get("problem", ""))): c for c in s.log.checks}
     failed: dict[str, list[dict[str, object]]] = {}
@@ -79,6 +80,7 @@ def first_pass_ratio(s: Signals) -> Iterator[Finding]:
     Traps: half precision moves single rare tokens by up to half a nat.
     Fix: turn dropout off; score one batch twice, alone and padded; compare token by token.
     Source: PPO (Schulman et al. 2017), eq. 6 at equal policies.
+    Causes: padding-side, sampler-mismatch.
     """
     x_N = s.values("policy/ratio_max_first_pass")
     middle = float(np.median(x_N))
@@ -116,6 +118,7 @@ def nll_off_entropy(s: Signals) -> Iterator[Finding]:
     Groups that are chosen for their mixed results hold rarer tokens than all draws do.
     Fix: give sampler and scoring the same temperature, top-p and top-k; check the shift by one.
     Source: definition of entropy; measured on injected faults.
+    Causes: sampler-mismatch, stale-weights.
     """
     z_N = s.values("policy/nll_minus_entropy_z")
     if len(z_N) >= 3:
@@ -177,6 +180,7 @@ def gradient_zero(s: Signals) -> Iterator[Finding]:
     moves all the same, and then the rule is silent.
     Fix: list the tensors with a gradient after one backward pass; look for a detached graph.
     Source: AllZero and UnchangedTensor of the SageMaker Debugger rules, for what is trained.
+    Causes: algebraic-identity, optimiser-detached.
     """
     name = next((n for n in ("reward/within_std", "group/mixed_frac") if s.has(n)), "")
     spread, norm = s.paired(name or "group/zero_std_frac", "optim/grad_norm")
@@ -219,6 +223,7 @@ def weights_rest(s: Signals) -> Iterator[Finding]:
     Traps: a step without a group to train on, and a warm-up that starts at 0, move nothing.
     Fix: compare the optimiser's tensors with the model's by identity, after every load.
     Source: UnchangedTensor of the SageMaker Debugger rules; weights in fp32 for small steps.
+    Causes: optimiser-detached.
     """
     name = next(n for n in ("optim/update_ratio", "optim/update_norm", "") if not n or s.has(n))
     moved, norm = s.paired(name or "optim/unchanged_frac", "optim/grad_norm")
@@ -253,6 +258,7 @@ def scores_missing(s: Signals) -> Iterator[Finding]:
     Traps: a single bad step is an outage that is over; completions that time out are verdicts.
     Fix: look at the reasons in the samples; retry, never substitute a number.
     Source: NeMo-Gym issue 2552 (session failures entered training as zeros).
+    Causes: judge-outage.
     """
     now, course = s.late("verifier/missing_frac"), s.trend("verifier/missing_frac")
     rises = now.value > MISSING_RISES and course.direction == "up"

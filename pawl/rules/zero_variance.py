@@ -61,6 +61,7 @@ def groups_all_wrong(s: Signals) -> Iterator[Finding]:
     way are what a destroyed policy leaves behind, and not the cause.
     Fix: easier problems by measured pass rate, partial credit, larger groups.
     Source: DAPO (Yu et al. 2025), section 3.2.
+    Causes: reward-floor, zero-signal-groups.
     """
     exact = s.has("group/tied_wrong_frac")
     name = "group/tied_wrong_frac" if exact else "group/all_wrong_frac"
@@ -100,6 +101,7 @@ def groups_all_right(s: Signals) -> Iterator[Finding]:
     Traps: a high share of tied groups alone does not say whether they are right or wrong.
     Fix: leave out what was solved twice, take harder problems, or stop. No higher temperature.
     Source: public run with 60% tied groups and a rising held-out score.
+    Causes: converged.
     """
     exact = s.has("group/tied_right_frac")
     name = "group/tied_right_frac" if exact else "group/all_right_frac"
@@ -137,6 +139,7 @@ def zero_variance(s: Signals) -> Iterator[Finding]:
     solved groups is health.
     Fix: count groups that all pass and that all fail, apart; then see D301 and D302.
     Source: tinker's frac_all_good, frac_mixed and frac_all_bad.
+    Causes: converged, group-integrity, reward-bug, reward-floor, zero-signal-groups.
     """
     if s.has("group/tied_wrong_frac") or s.has("group/all_wrong_frac"):
         yield from _all_tie(s)
@@ -210,6 +213,7 @@ def zero_variance_partial(s: Signals) -> Iterator[Finding]:
     Traps: coarse stages (two tests, three error counts) tie often by design.
     Fix: grade within the branch, or pay less for it; read ten completions of such a group.
     Source: preflight's reward-distribution; staged rewards.
+    Causes: reward-bug, zero-signal-groups.
     """
     now = s.late("group/tied_partial_frac")
     many = len(s.values("group/tied_partial_frac")) >= POINTS and now.value >= NEARLY_ALL
