@@ -1,6 +1,6 @@
 """Rules about which problems are drawn: their order, problems that come again or are held out.
 
-Codes D906, D907, D914 and D915. Left out: held-out results (`held_out`).
+Codes D906, D907, D914 and D915. Left out: held-out results (`evaluation`).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Rules about how evaluation is done: not at all, on too few problems, with one seed.
+"""Rules about held-out results: against training, their size, and what they cannot show.
 
-Codes D903, D904 and D916. Left out: what it shows (`held_out`).
+Codes D901 to D905 and D916. Left out: the order of the data (`data`).
 """
 
 from __future__ import annotations
@@ -8,10 +8,167 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+import numpy as np
+
 from pawl.rules.finding import Finding
 from pawl.rules.prescribe import advice
 from pawl.rules.rule import found, rule
 from pawl.rules.signals import Signals
+from pawl.rules.statistics import Floats, trend
+
+PAIRS = (
+    ("verifier/pass_frac", "eval/pass_at_1"),
+    ("reward/mean", "eval/reward_mean"),
+    ("preference/accuracy", "eval/preference_accuracy"),
+)
+BEFORE = 10  # training points that stand beside one evaluation
+
+
+def beside(s: Signals, train: str, held: str) -> tuple[Floats, Floats]:
+    """For each evaluation the mean of the training points before it, and its own value."""
+    if not (s.has(train) and s.has(held)):
+        return np.zeros(0), np.zeros(0)
+    sums = np.concatenate([[0.0], np.cumsum(s.values(train))])
+    ends = np.searchsorted(s.rows(train), s.rows(held), side="right")
+    good = ends >= 3
+    ends = ends[good]
+    starts = np.maximum(ends - BEFORE, 0)
+    return (sums[ends] - sums[starts]) / (ends - starts), s.values(held)[good]
+
+
+def pair_of(s: Signals) -> tuple[str, str]:
+    """The training metric and the held-out one of the same scale that were both logged."""
+    return next(((a, b) for a, b in PAIRS if s.has(a) and s.has(b)), ("", ""))
+
+
+@rule(
+    "D901",
+    "train-minus-probe",
+    "verifier/pass_frac|reward/mean|preference/accuracy",
+    "eval/pass_at_1|eval/reward_mean|eval/preference_accuracy",
+)
+def train_minus_probe(s: Signals) -> Iterator[Finding]:
+    """Training gains that the held-out measure does not share.
+
+    What: the training metric minus the held-out one of the same scale widens beyond noise; a fault
+    when the held-out one does not rise (overfitting), a critical one when it falls.
+    Why it matters: what is learned is the training problems, or a way to be paid for something
+    else; only the held-out measure tells what the policy is worth.
+    Evidence needed: both measures at six evaluations or more.
+    Traps: a gap that widens while both rise is usual; a training rise alone is what training does
+    first; evaluation at another temperature shifts the gap without widening it.
+    Fix: keep the best held-out checkpoint; more problems instead of more epochs; audit the reward.
+    Source: generalisation gap; Gao et al. 2022 for rewards that part from the truth.
+    Causes: data-order, regression-after-peak, reward-bug.
+    """
+    train, held = pair_of(s)
+    a_N, b_N = beside(s, train, held) if train else (np.zeros(0), np.zeros(0))
+    if len(b_N) < 6:
+        return
+    gap, own = trend(a_N - b_N), s.trend(held)
+    if gap.direction != "up" or s.trend(train).direction != "up":
+        return
+    falls = own.direction == "down" and own.sure
+    if own.direction == "none" and own.high > 0.5 * s.trend(train).difference:
+        return  # too few evaluations to say that it does not follow
+    yield found(
+        "critical" if falls else "info" if own.direction == "up" else "warning",
+        "nothing" if own.direction == "up" else "fault",
+        f"{train}, {held}",
+        f"{train} gains {s.trend(train).difference:+.3g} and {held} "
+        + ("falls" if falls else "gains less" if own.direction == "up" else "does not follow"),
+        f"gap: {gap.words}",
+        f"{held}: {own.words}",
+        causes=(
+            ("regression-after-peak", 0.7 if falls else 0.3, "the best held-out state was passed"),
+            ("reward-bug", 0.6, "training may be paid for something else"),
+            ("data-order", 0.2, "few problems seen many times are learned by heart"),
+        )
+        if own.direction != "up"
+        else (),
+        fix=advice(
+            "training gains do not carry over",
+            "the held-out measure is at its best at the kept checkpoint",
+            "hidden tests on training problems: passing them is memory, failing them a reward bug",
+        ),
+        series=(train, held),
+    )
+
+
+@rule("D902", "held-out-falls", "eval/pass_at_1|eval/reward_mean|eval/preference_accuracy")
+def held_out_regression(s: Signals) -> Iterator[Finding]:
+    """The held-out measure falls over the run, whatever the training metric does.
+
+    What: it falls over six evaluations or more, by both trend tests at 1%.
+    Why it matters: the run makes the policy worse at what it is for; where the training metric
+    rises meanwhile, training is paid for something else.
+    Evidence needed: six evaluations.
+    Traps: another problem set or sampling in the middle of a run breaks the series. A single drop
+    from the best is another matter (D215).
+    Fix: go back to the best checkpoint; audit the reward; change one thing.
+    Source: early stopping; Gao et al. 2022 for rewards that part from the truth.
+    Causes: lr-too-high, regression-after-peak, reward-bug.
+    """
+    held = s.held_out
+    x_N, own = s.values(held), s.trend(held)
+    if len(x_N) < 6 or own.direction != "down" or not own.sure:
+        return
+    up = s.goal not in ("", held) and s.better
+    yield found(
+        "critical",
+        "fault",
+        held,
+        f"{held} falls, {own.first:.3g} to {own.last:.3g}"
+        + (f", while {s.goal} rises" if up else ""),
+        own.words,
+        causes=(
+            ("regression-after-peak", 0.7, "the best was passed"),
+            ("reward-bug", 0.75 if up else 0.2, "a reward that rises while the truth falls"),
+            ("lr-too-high", 0.2 if up else 0.4, "updates undo what was learned"),
+        ),
+        fix=advice(
+            "the policy gets worse at what it is for",
+            "the held-out measure of the best checkpoint",
+            "evaluate the best and the last checkpoint on the same problems, paired",
+        ),
+        series=(held, s.goal),
+    )
+
+
+@rule("D905", "held-out-above-train", "verifier/pass_frac", "eval/pass_at_1")
+def above_train(s: Signals) -> Iterator[Finding]:
+    """The policy does better on held-out problems than on those it trains on, and ever more so.
+
+    What: held-out minus training pass rate grows beyond noise and ends above 0.1.
+    Why it matters: problems that are really unseen do not gain more than trained ones: held-out
+    problems may stand in the training set, or be easier and answered at a lower temperature.
+    Evidence needed: both pass rates at six evaluations.
+    Traps: greedy evaluation beats sampling from the start; a filter that leaves hard problems in
+    training lowers its pass rate, in health.
+    Fix: compare hashes and 13-word runs of both sets; evaluate both at one temperature.
+    Source: contamination checks by n-gram overlap (GPT-3, Brown et al. 2020).
+    Causes: leakage.
+    """
+    a_N, b_N = beside(s, "verifier/pass_frac", "eval/pass_at_1")
+    if len(b_N) < 6:
+        return
+    gap = trend(b_N - a_N)
+    if gap.direction == "up" and gap.last > 0.1:
+        yield found(
+            "warning",
+            "fault",
+            "eval/pass_at_1, verifier/pass_frac",
+            f"held-out problems are solved more often than trained ones, by {gap.last:.0%} now",
+            f"held-out minus training: {gap.words}",
+            causes=(("leakage", 0.6, "held-out problems may be among the trained ones"),),
+            fix=advice(
+                "held-out problems cannot gain more than trained ones",
+                "a gap that closes once both are sampled alike",
+                "no equal prompt hash and no shared run of 13 words between the sets",
+            ),
+            series=("eval/pass_at_1", "verifier/pass_frac"),
+        )
+
 
 DISCORDANT = 0.2  # share of problems whose verdict differs between two evaluations
 SEEDS = 0.06  # by which pass rates of small runs differ between seeds

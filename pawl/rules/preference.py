@@ -1,6 +1,6 @@
-"""Rules about preferences: where a loss must start, accuracy against chance, margin against both.
+"""Rules about preferences, for DPO and reward models: loss, accuracy, pairs, margins.
 
-Codes D8xx. Left out: policies trained by rewards.
+Codes D8. Left out: lengths and texts of answers (`length`, `text`).
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from pawl.rules import statistics
+from pawl.rules import prescribe, statistics
 from pawl.rules.finding import Finding
 from pawl.rules.prescribe import advice
 from pawl.rules.rule import found, rule
 from pawl.rules.signals import Signals
+from pawl.rules.statistics import fell, wilson
 
 LN2 = math.log(2.0)
 CHANCE = 0.5
@@ -143,3 +144,346 @@ def accuracy_against_margin(s: Signals) -> Iterator[Finding]:
             series=tuple(names),
             early=True,
         )
+
+
+TRAIN, HELD = "preference/accuracy", "eval/preference_accuracy"
+PAIRS = ((TRAIN, "preference/pairs"), (HELD, "eval/preference_pairs"))
+NEAR = 0.56  # an accuracy that nobody wants
+GAP = 0.1
+
+
+@rule("D804", "accuracy-at-chance", f"{TRAIN}|{HELD}", proof="real")
+def at_chance(s: Signals) -> Iterator[Finding]:
+    """Preference accuracy cannot be told from a coin.
+
+    What: one half lies within the interval of the recent accuracy; a fault when 30 points or 400
+    pairs keep the interval below 0.56, a question when there are too few pairs to say anything.
+    Why it matters: a model without a preference gives no reward that is worth maximising.
+    Evidence needed: accuracy over 30 points, or with its number of pairs.
+    Traps: 20 pairs leave 0.3 to 0.7 within reach of chance: neither "barely better than random"
+    nor "below" can be said. A warm-up has not begun to learn.
+    Fix: count equal pairs and ties; check which end truncation keeps; then the learning rate.
+    Source: Wilson 1927; Bradley and Terry 1952.
+    Causes: degenerate-pairs, lr-too-low, preference-fails.
+    """
+    for name, pairs in PAIRS:
+        yield from _few(s, name, pairs)
+    x_N = s.values(TRAIN)
+    if len(x_N) < 30 or _warming(s):
+        return
+    now = s.late(TRAIN, 40)
+    if not now.low < 0.5 < now.high or now.high >= NEAR or s.better:
+        return
+    yield found(
+        "critical",
+        "fault",
+        TRAIN,
+        f"after {len(x_N)} points the accuracy is {now.value:.2f}: a coin does as well",
+        f"last {now.n} points: {now.words}",
+        causes=(
+            ("preference-fails", 0.8, "no preference was learned"),
+            ("degenerate-pairs", 0.4, "equal pairs cannot be told apart"),
+            ("lr-too-low", 0.3, "nothing may have moved"),
+        ),
+        fix=advice(
+            "nothing tells chosen from rejected",
+            "an accuracy above 0.6 within 100 steps on mended pairs",
+            "a bag-of-words model of the same pairs reaches more than 0.5",
+        ),
+        series=(TRAIN, "loss/total"),
+    )
+
+
+def _few(s: Signals, name: str, pairs: str) -> Iterator[Finding]:
+    """A question about one or few accuracies of a known number of pairs with chance in reach."""
+    x_N, n = s.values(name), float(s.values(pairs)[-1]) if s.has(pairs) else 0.0
+    if not 0 < len(x_N) < 10 or n < 1 or not 0.0 <= x_N[-1] <= 1.0:
+        return
+    low, high = wilson(float(x_N[-1]) * n, n)
+    if low < 0.5 < high:
+        needed = math.ceil((2.8 * 0.5 / max(abs(float(x_N[-1]) - 0.5), 0.05)) ** 2)
+        yield found(
+            "info",
+            "nothing",
+            name,
+            f"an accuracy of {x_N[-1]:.2f} on {n:g} pairs cannot be told from chance",
+            f"95% interval {low:.2f} to {high:.2f}; about {needed} pairs would decide it",
+            series=(name,),
+        )
+
+
+def _warming(s: Signals) -> bool:
+    """Whether the learning rate still rises at the end of the log."""
+    lr = s.values("optim/lr")
+    return len(lr) >= 5 and lr[-1] >= lr.max() and bool(lr[-1] > 1.05 * lr[len(lr) // 2])
+
+
+@rule("D805", "accuracy-perfect", TRAIN, proof="real")
+def perfect(s: Signals) -> Iterator[Finding]:
+    """Nearly all training pairs are right, and nothing says how held-out pairs fare.
+
+    What: the recent accuracy on training pairs is 0.9 or more, without a held-out accuracy.
+    Why it matters: people agree on 60 to 75% of such pairs; more than that is memory, or pairs
+    that differ in form.
+    Evidence needed: accuracy over 30 points and no held-out one.
+    Traps: easy pairs (another model's bad answers) are told apart perfectly in health.
+    Fix: hold out pairs by prompt and evaluate them; one epoch.
+    Source: agreement of annotators in InstructGPT (Ouyang et al. 2022), about 73%.
+    Causes: none.
+    """
+    if len(s.values(TRAIN)) < 30 or s.has(HELD):
+        return
+    now = s.late(TRAIN)
+    if now.value >= 0.9:
+        yield found(
+            "info",
+            "unusual",
+            TRAIN,
+            f"{now.value:.1%} of the training pairs are right and no held-out accuracy is known",
+            fix=advice(
+                "accuracy on training pairs can be memory",
+                "a held-out accuracy above 0.6",
+                "accuracy on pairs of prompts that were held out",
+            ),
+            series=(TRAIN,),
+        )
+
+
+@rule("D806", "preference-overfit", TRAIN, HELD)
+def overfit(s: Signals) -> Iterator[Finding]:
+    """Training pairs are learned, held-out pairs are not.
+
+    What: the accuracy on training pairs exceeds the held-out one by over 0.1 and three standard
+    errors; a fault when the held-out one falls, or stays at chance.
+    Why it matters: the reward that a policy will see is the held-out one.
+    Evidence needed: both accuracies, the held-out one at four points or more.
+    Traps: a gap while both rise is usual; held-out pairs from elsewhere are harder.
+    Fix: stop at the best held-out point; one epoch, weight decay, more prompts.
+    Source: generalisation gap; TRL RewardTrainer's advice of one epoch.
+    Causes: preference-fails, regression-after-peak.
+    """
+    if len(s.values(HELD)) < 4 or len(s.values(TRAIN)) < 10:
+        return
+    train, held = s.late(TRAIN), s.late(HELD, 4)
+    if train.value - held.value < GAP or not fell(train, held):
+        return
+    best = float(s.values(HELD).max())
+    falls = s.trend(HELD).direction == "down"
+    chance = held.value <= 0.55 and train.value >= 0.75
+    if held.value < 0.5 and held.high < 0.5 and train.value > 0.6:
+        return  # D807
+    yield found(
+        "critical" if falls or chance else "warning",
+        "fault" if falls or chance else "nothing",
+        f"{TRAIN}, {HELD}",
+        f"accuracy {train.value:.2f} on training pairs, {held.value:.2f} on held-out ones"
+        + (f", which had {best:.2f}" if falls else ""),
+        f"held-out: {s.trend(HELD).words}",
+        causes=(
+            ("regression-after-peak", 0.7 if falls else 0.2, "held-out pairs had been better"),
+            ("preference-fails", 0.7 if chance else 0.2, "nothing carries over to new pairs"),
+        ),
+        fix=prescribe.scaled(
+            s,
+            "optim.lr",
+            1 / 3,
+            why="training pairs are memorised",
+            expected="a gap below 0.1 at the same held-out accuracy",
+            risk="slower learning",
+            verify="the held-out accuracy is not lower than the best so far",
+        ),
+        series=(TRAIN, HELD),
+    )
+
+
+@rule("D807", "labels-swapped", TRAIN, HELD)
+def swapped(s: Signals) -> Iterator[Finding]:
+    """Held-out accuracy is below chance while training accuracy is above: columns are swapped.
+
+    What: the training accuracy's interval lies above 0.55 and the held-out one's below 0.45.
+    Why it matters: a sound model on swapped columns has exactly one minus its accuracy.
+    Evidence needed: both accuracies, the held-out one at four points or with its pairs.
+    Traps: chance does it with few pairs: intervals decide.
+    Fix: compare one held-out pair with its source; chosen must be chosen.
+    Source: antisymmetry of the Bradley-Terry margin.
+    Causes: preference-fails.
+    """
+    x_N, held = s.values(TRAIN), s.values(HELD)
+    if len(x_N) < 10 or s.late(TRAIN).low < 0.55:
+        return
+    high = s.late(HELD, 4).high if len(held) >= 4 else 1.0
+    n = s.values("eval/preference_pairs")
+    if len(held) < 4 and len(n) and n[-1] >= 1 and 0.0 <= held[-1] <= 1.0:
+        high = wilson(float(held[-1]) * float(n[-1]), float(n[-1]))[1]
+    if high >= 0.45:
+        return
+    yield found(
+        "critical",
+        "fault",
+        HELD,
+        f"held-out accuracy {held[-1]:.2f} beside {s.late(TRAIN).value:.2f} in training: the "
+        "held-out columns are swapped",
+        f"upper end of its interval: {high:.2f}",
+        causes=(("preference-fails", 0.9, "labels point both ways"),),
+        series=(TRAIN, HELD),
+    )
+
+
+WIDE = 15.0  # a mean margin at which the preference loss is below 1e-6
+TIES = 0.01
+
+
+@rule("D808", "likelihood-displacement", "preference/margin", kinds=("preference",))
+def displacement(s: Signals) -> Iterator[Finding]:
+    """The margin grows because both answers become less likely.
+
+    What: chosen and rejected answers both fall beyond noise (their rewards against the reference,
+    else their log-probs) while the margin rises; the chosen ones by more than 20 nats, or below 0.
+    Why it matters: likelihood moves to texts that are neither: accuracy rises, samples get worse.
+    Evidence needed: rewards or log-probs of chosen and rejected answers.
+    Traps: log-probs differ with the lengths of a batch: rewards against the reference do not. A
+    fall by a few nats is usual.
+    Fix: add a likelihood term for the chosen answer, or a larger coefficient; read samples.
+    Source: Razin et al. 2024, likelihood displacement.
+    Causes: none.
+    """
+    kind = "reward" if s.has("preference/chosen_reward") else "logp"
+    names = [f"preference/{side}_{kind}" for side in ("chosen", "rejected")]
+    if not all(s.has(name) for name in names) or s.trend("preference/margin").direction != "up":
+        return
+    chosen, rejected = (s.trend(name) for name in names)
+    if chosen.direction != "down" or rejected.direction != "down":
+        return
+    if kind == "logp" and chosen.difference > -20.0 or kind == "reward" and chosen.last > -0.5:
+        return
+    yield found(
+        "warning",
+        "unusual",
+        ", ".join(names),
+        f"the margin grows while the chosen answers lose: {chosen.first:.3g} to {chosen.last:.3g}",
+        f"rejected: {rejected.first:.3g} to {rejected.last:.3g}",
+        fix=advice(
+            "likelihood moves away from both answers",
+            "chosen answers at or above their start",
+            "sampled answers of the trained model are not worse than those of the reference",
+        ),
+        series=(*names, "preference/margin"),
+    )
+
+
+@rule("D809", "loss-rests-at-ln2", "loss/total", "preference/accuracy|preference/margin")
+def rests(s: Signals) -> Iterator[Finding]:
+    """The preference loss never leaves ln 2.
+
+    What: after 50 points the loss still lies within 0.01 of 0.693, and neither the accuracy's
+    interval lies above one half nor the margin's above 0.
+    Why it matters: ln 2 is the loss of a model without a preference.
+    Evidence needed: the loss over 50 points; the learning rate, to know a warm-up.
+    Traps: the first steps, and a warm-up, lie there in health.
+    Fix: count equal pairs; see that the optimiser has the trained weights; then a higher rate.
+    Source: -log sigmoid(0) = ln 2.
+    Causes: degenerate-pairs, lr-too-low, optimiser-detached.
+    """
+    x_N, lr = s.values("loss/total"), s.values("optim/lr")
+    if len(x_N) < 50 or abs(float(np.median(x_N[:5])) - LN2) > 0.02 or s.better:
+        return
+    if s.has("preference/accuracy") and s.late("preference/accuracy", 40).low > 0.5:
+        return
+    if s.has("preference/margin") and s.late("preference/margin", 40).low > 0.0:
+        return
+    now = s.late("loss/total")
+    rising = len(lr) >= 5 and lr[-1] >= lr.max() and lr[-1] > 1.05 * lr[len(lr) // 2]
+    if abs(now.value - LN2) > 0.01 or rising:
+        return
+    yield found(
+        "critical",
+        "fault",
+        "loss/total",
+        f"the loss is {now.value:.4f} after {len(x_N)} points: ln 2, as before the first",
+        causes=(
+            ("lr-too-low", 0.6, "nothing moves"),
+            ("degenerate-pairs", 0.6, "equal pairs have this loss for ever"),
+            ("optimiser-detached", 0.4, "or no update reaches the weights"),
+        ),
+        fix=prescribe.scaled(
+            s,
+            "optim.lr",
+            3.0,
+            why="the loss has not left its start",
+            expected="a loss below 0.68 within 50 steps",
+            risk="larger updates may be unstable",
+            verify="margins leave 0; where they do not, pairs are equal or weights detached",
+        ),
+        series=("loss/total", "preference/margin"),
+    )
+
+
+@rule("D810", "margin-explodes", "preference/margin")
+def explodes(s: Signals) -> Iterator[Finding]:
+    """Margins grow far beyond what the loss can still see.
+
+    What: the recent mean margin is above 15, five times its early level or more, and still rises.
+    Why it matters: at a margin of 15 a pair's loss is below one millionth: what grows on is the
+    distance from the reference, or a reward model's overconfidence.
+    Evidence needed: margins; kinds of scale differ, so the level alone is a warning.
+    Traps: reward models have no scale: compare with the spread of scores before worrying.
+    Fix: stop earlier, a larger coefficient or label smoothing, a third of the learning rate.
+    Source: -log sigmoid(15) = 3e-7.
+    Causes: lr-too-high.
+    """
+    t = s.trend("preference/margin")
+    if t.direction == "up" and t.last > WIDE and t.last > 5.0 * max(t.first, 0.1):
+        yield found(
+            "warning",
+            "nothing",
+            "preference/margin",
+            f"the mean margin grows to {t.last:.3g}: the loss of such a pair is below 1e-6",
+            t.words,
+            causes=(("lr-too-high", 0.4, "updates go on although pairs are decided"),),
+            fix=prescribe.scaled(
+                s,
+                "optim.lr",
+                1 / 3,
+                why="margins grow beyond what the loss can see",
+                expected="margins below 10 at the same accuracy",
+                risk="slower learning",
+                verify="held-out accuracy not lower, chosen answers not less likely",
+            ),
+            series=("preference/margin", "preference/accuracy"),
+        )
+
+
+@rule("D811", "tied-pairs", "preference/tie_frac")
+def tied(s: Signals) -> Iterator[Finding]:
+    """Pairs score exactly the same on both sides.
+
+    What: over 1% of the pairs tie; a fault from a fifth on.
+    Why it matters: equal answers (after parsing or truncation) have no gradient, and count as
+    errors where ties do.
+    Evidence needed: the share of ties.
+    Traps: scores in half precision tie by rounding; before training every pair may tie.
+    Fix: compare token ids of both sides after truncation; drop equal pairs; keep the texts' ends.
+    Source: definition of the Bradley-Terry loss at equal scores.
+    Causes: degenerate-pairs.
+    """
+    now = s.late("preference/tie_frac")
+    x_N = s.values("preference/tie_frac")
+    share = float(np.median(x_N[-20:]))
+    if share <= TIES:
+        return
+    critical = share > 0.2
+    yield found(
+        "critical" if critical else "warning",
+        "fault" if critical else "nothing",
+        "preference/tie_frac",
+        f"{share:.1%} of the pairs tie",
+        f"last {now.n} points: {now.words}" if now.n > 1 else "one value",
+        causes=(("degenerate-pairs", 0.9, "both sides are the same"),),
+        fix=advice(
+            "equal pairs teach nothing",
+            "no pair with equal token ids",
+            "count pairs whose token ids are equal after truncation",
+        ),
+        series=("preference/tie_frac", "preference/accuracy"),
+        early=critical,
+    )

@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal
 
-from pawl.checks import CAUSES
 from pawl.rules.finding import Finding, Prescription, Severity, Supports
 from pawl.rules.signals import Signals
 

@@ -45,7 +45,7 @@ class Signals:
     def has(self, name: str) -> bool:
         """Whether a metric has at least one number; `a|b` and `a/*` ask for any of several.
 
-        `samples` and `events` ask for completions and for events of the run.
+        `samples` and `system` ask for completions and for events of the run.
         """
         return any(self._has(one) for one in name.split("|"))
 
