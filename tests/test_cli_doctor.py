@@ -116,8 +116,6 @@ def test_fail_on_counts_findings_and_grave_verdicts_always_count(
 def test_mistakes_are_one_block_and_exit_2(
     pawl: Run, healthy: Path, args: list[str], word: str
 ) -> None:
-    if "--check" in args:
-        pytest.importorskip("pawl.doctor.claims")
     code, _, err = pawl(*(arg.format(log=healthy) for arg in args))
     assert code == Exit.USER
     assert word in err

@@ -1,12 +1,10 @@
-"""The claim check: figures against the log, courses against noise, misreadings by pattern.
+"""The claim check: figures against the log, courses against noise, silence about the rest.
 
-The five public documents and their logs are tested where they are there (see bench/claims.py).
-Left out: whether the answers read well.
+Left out: how often it is right about analyses that people wrote (bench/claims.py).
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,17 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench import claims as bench
-from pawl.doctor.causes import Cause
-from pawl.doctor.claims import Answer, check
-from pawl.doctor.claims_figures import figures, place
-from pawl.doctor.claims_parse import statements
-from pawl.doctor.claims_text import lines
+from pawl.doctor.claims import Answer, check, lines
+from pawl.doctor.claims_text import figures, place, statements
 from pawl.doctor.diagnose import Diagnosis, diagnose
 from pawl.logs.log import Raw, canonical
 from pawl.logs.table import Table
-
-SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
 def diagnosis(
@@ -71,20 +63,23 @@ def verdicts(text: str, d: Diagnosis, metric: str = "") -> list[str]:
     [
         ("Average reward was 0.43 in epoch 2.", ["supported"]),
         ("Average reward was 0.44 in epoch 2.", ["wrong"]),
-        ("Reward: 0.39", ["wrong"]),
+        ("Reward: 0.41", ["supported"]),
+        ("Reward was 0.41 in epoch 2.", ["wrong"]),
         ("Reward was 0.41 in epoch 1 and 0.40 in epoch 4.", ["supported", "supported"]),
-        ("The loss went from 0.10 to 0.30.", ["supported"]),
         ("Loss lies between 0.10 and 0.35.", ["supported"]),
+        ("The loss ranges from 0.10 to 0.30.", []),
+        ("The loss is between 0.15 and 0.30.", ["wrong"]),
+        ("The loss is between 0.05 and 0.50.", ["unsupported"]),
         ("The reward stays below 0.5.", ["supported"]),
         ("The reward never exceeds 0.44.", ["supported"]),
         ("It earns only 40-44% of the reward.", ["supported"]),
         ("The loss never exceeds 0.05.", ["wrong"]),
         ("The reward stays below 0.42.", ["unsupported"]),
-        ("The entropy was 0.3.", ["unsupported"]),
+        ("The reward stays below 0.42 throughout.", ["wrong"]),
+        ("The entropy was 0.3.", []),
         ("| Metric | Epoch 1 | Epoch 4 |\n|---|---|---|\n| Reward | 0.41 | 0.50 |",
          ["supported", "wrong"]),
         ("| Epoch | Reward |\n|---|---|\n| 3 | 0.44 |", ["supported"]),
-        ("```\n[Epoch 2] loss=0.30 reward=0.43\n```", ["supported", "supported"]),
         ("The weather was 0.43 in epoch 2.", []),
         ("We used 200 samples and 4 seeds.", []),
     ],
@@ -93,90 +88,101 @@ def test_figures_are_those_of_the_log(epochs: Diagnosis, text: str, expected: li
     assert verdicts(text, epochs) == expected
 
 
-def test_a_change_in_percent_is_recomputed_and_weighed(epochs: Diagnosis) -> None:
-    answers = check("Reward regressed by 9.1% in the last epoch.", epochs)
-    assert [a.verdict for a in answers] == ["supported", "unsupported"]
-    assert "noise" in answers[1].reason
-    assert verdicts("Reward rose 9.1% from epoch 3 to 4.", epochs) == ["unsupported"]
-    assert "supported" in verdicts("From E1 to E2 loss jumped by +200%.", epochs)
-
-
 @pytest.mark.parametrize(
     ("text", "metric", "expected"),
     [
-        ("Reward is improving.", "reward/mean", "supported"),
-        ("Reward went down.", "reward/mean", "wrong"),
-        ("Reward is monotonically increasing.", "reward/mean", "wrong"),
-        ("Reward rises steadily.", "reward/mean", "supported"),
-        ("Reward has reached a plateau.", "reward/mean", "wrong"),
-        ("Entropy is stable.", "policy/entropy", "supported"),
-        ("Entropy is falling.", "policy/entropy", "unsupported"),
-        ("Entropy has plateaued.", "policy/entropy", "supported"),
-        ("The gradient norm is unstable.", "optim/grad_norm", "supported"),
-        ("The gradient norm shows no instability.", "optim/grad_norm", "wrong"),
-        ("The learning rate is low because of warm-up.", "optim/lr", "wrong"),
-        ("The KL is exploding.", "policy/kl_ref", "unsupported"),
-        ("## Reward Regression", "reward/mean", "wrong"),
+        ("Reward is rising.", "reward/mean", ["supported"]),
+        ("Reward went down.", "reward/mean", ["wrong"]),
+        ("Reward has reached a plateau.", "reward/mean", ["wrong"]),
+        ("Entropy is falling.", "policy/entropy", ["unsupported"]),
+        ("Entropy has plateaued.", "policy/entropy", ["supported"]),
+        ("The entropy did not increase.", "policy/entropy", ["supported"]),
+        ("The reward climbed through the second phase.", "", []),
+        ("The reward fell to 0.95 at step 3.", "reward/mean", []),
+        ("## Steps 60-130\n\nThe reward fell.", "", []),
+        ("Increasing the batch size helps, not only the reward.", "", []),
+        ("Training is stable, the model improves.", "", []),
     ],
 )
-def test_courses(rising: Diagnosis, text: str, metric: str, expected: str) -> None:
-    assert verdicts(text, rising, metric) == [expected]
+def test_courses(rising: Diagnosis, text: str, metric: str, expected: list[str]) -> None:
+    assert verdicts(text, rising, metric) == expected
 
 
 def test_few_points_bear_no_course_out(epochs: Diagnosis) -> None:
-    for word in ("improving", "regressing", "unstable", "diverging", "stable", "on a plateau"):
+    for word in ("rising", "falling", "stuck"):
         assert verdicts(f"The reward is {word}.", epochs, "reward/mean") == ["unsupported"], word
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("PPO loss should be positive.", "wrong"),
-        ("KL should stay between 0.1 and 1.0.", "wrong"),
-        ("Entropy of 0.217 means random guessing.", "wrong"),
-        ("Half of it: 25-50% of the samples are identical.", "wrong"),
-        ("A CV above 0.3 is unhealthy.", "wrong"),
-        ("Best-of-4 is up, which shows that the model can solve these tasks.", "unsupported"),
-        ("The learning rate is too high.", "unsupported"),
-        ("The LR needs to be increased.", "unsupported"),
-        ("The model is overfitting.", "unsupported"),
-        ("LoRA adapters need a lower learning rate.", "wrong"),
-        ("Negative rewards must be calibrated.", "wrong"),
-        ("Large batches make training unstable, a large batch is noisy.", "wrong"),
-        ("If loss > 0.7, stop.", "wrong"),
-        ("Reward improved because of the new schedule.", "unsupported"),
+        ("Reward peaked at 0.44.", ["supported"]),
+        ("Reward peaked at 0.43.", ["wrong"]),
+        ("Reward hit 0.43 at epoch 2, its highest point in the run.", ["wrong"]),
+        ("Reward hit 0.44 - the highest value it ever reached.", ["supported"]),
+        ("Reward hit 0.40, its lowest value.", ["supported"]),
+        ("Reward hit 0.41, its lowest value.", ["wrong"]),
+        ("Reward hit 0.43, the highest of the first phase.", ["supported"]),
+        ("The maximum reward is 1.0.", []),
+        ("Reward peaked at 0.43 at epoch 3.", ["wrong"]),
+        ("| Metric | Min | Max |\n|---|---|---|\n| reward | 0.40 | 0.43 |", ["supported", "wrong"]),
     ],
 )
-def test_misreadings_are_known_by_what_they_say(
-    epochs: Diagnosis, text: str, expected: str
+def test_a_peak_is_the_greatest_value_and_not_any(
+    epochs: Diagnosis, text: str, expected: list[str]
 ) -> None:
-    answers = check(text, epochs)
-    assert expected in {a.verdict for a in answers}, answers
-    assert "supported" not in {a.verdict for a in answers}
+    assert verdicts(text, epochs) == expected
 
 
-def test_a_cause_that_the_diagnosis_holds_bears_a_claim_out(rising: Diagnosis) -> None:
-    cause = Cause("lr-too-high", 0.9, "the update destroyed the policy", ("D601 x",))
-    text = "The learning rate is too high."
-    assert verdicts(text, replace(rising, verdict="FAULT", causes=[cause])) == ["supported"]
-    for verdict in ("CANNOT TELL", "INVALID RUN"):
-        assert verdicts(text, replace(rising, verdict=verdict, causes=[cause])) == ["unsupported"]
-    faint = replace(cause, weight=0.2)
-    assert verdicts(text, replace(rising, verdict="FAULT", causes=[faint])) == ["unsupported"]
+def test_a_mean_is_looked_at_before_single_values() -> None:
+    d = diagnosis({"reward": [0.1, 0.2, 0.3]})
+    assert check("The mean reward is 0.2.", d)[0].reason == "the mean of reward over 3 points"
+    assert check("The reward is 0.2.", d)[0].reason == "logged as reward at step 2"
 
 
-def test_an_accuracy_is_compared_with_one_half_by_its_pairs() -> None:
-    d = diagnosis({"preference_accuracy": [0.3], "n_pairs": [20]})
-    answers = check("Preference accuracy is 30%, slightly better than random 50%.", d)
-    assert [a.verdict for a in answers] == ["wrong"]
-    assert "20 pairs: 0.15 to 0.52" in answers[0].reason
+def test_units_powers_and_columns_by_their_own_or_core_names() -> None:
+    d = diagnosis(
+        {
+            "time/sample_s": [63.3, 80.0],
+            "loss:sum": [-2.0, 6.083e11],
+            "rewards/pnl_reward_fn/mean": [0.5, 1.186],
+        }
+    )
+    for text in (
+        "| Part | Min |\n|---|---|\n| time/sample_s | 63.3s |",
+        "`loss:sum` = 6.08\u00d710\u00b9\u00b9 at step 2.",
+        "The loss was -2.0.",
+        "`pnl_mean` peaked at 1.186.",
+    ):
+        assert verdicts(text, d) == ["supported"], text
+    assert verdicts("`loss:sum` = 6.10\u00d710\u00b9\u00b9 at step 2.", d) == ["wrong"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The reward is 0.39.",  # of another run, or a setting: wrong only at a named place
+        "| Part | % of step |\n|---|---|\n| reward | 80.3% |",
+        "| Part | Total |\n|---|---|\n| reward | 6,992 |",
+        "| Epoch | Reward | Target |\n|---|---|---|\n| 3 | | 0.5 |",
+        "Rewards lie in {0, 1}, the interval is [0.1, 0.3], groups have 8-16 members.",
+        "At epoch 2 the reward was sampled with temperature=0.7.",
+        "The loss should fall below 0.2 by epoch 2.",
+        "The reward went from 0.3 to 0.5, 37% more.",
+        "The loss was exactly 0.1 for 3 of 4 epochs.",
+        "The learning rate is too high, so the model is overfitting.",
+        "```\nreward=0.9 at epoch 2\n```",
+        "# The reward fell to 0.9 in epoch 2",
+    ],
+)
+def test_what_the_log_cannot_answer_gets_no_answer(epochs: Diagnosis, text: str) -> None:
+    assert check(text, epochs) == []
 
 
 def test_statements_keep_their_lines_and_places() -> None:
     text = "# Run\n\nA first line that goes\non. Then another.\n\n- one\n  - two\n"
     got = [(s.line, s.text) for s in statements(text)]
     assert got == [
-        (1, "Run"),
         (3, "A first line that goes on."),
         (4, "Then another."),
         (6, "one"),
@@ -190,12 +196,15 @@ def test_figures_are_told_apart() -> None:
     def kinds(text: str) -> list[tuple[str, float]]:
         return [(f.kind, f.a) for f in figures(text)]
 
-    assert kinds("loss 0.198 -> 0.4473 (+94.6%)") == [("change", 0.198), ("relative", 94.6)]
-    assert kinds("0.102\u00b10.077") == [("value", 0.102), ("deviation", 0.077)]
+    assert kinds("loss 0.198 -> 0.4473 (+94.6%)") == []
+    assert kinds("424 tokens -> 512 tokens") == [("value", 424.0), ("value", 512.0)]
+    assert kinds("0.102\u00b10.077") == [("value", 0.102)]
     assert kinds("-0.19 to +0.12") == [("range", -0.19)]
     assert kinds("3.55e-6 - 3.58e-6") == [("range", 3.55e-6)]
     assert kinds("grad 54,648,652") == [("value", 54648652.0)]
-    assert kinds("dropped 9%") == [("relative", -9.0)]
+    assert kinds("pass@1 of 0.3, below 0.5") == [("value", 0.3), ("limit", 0.5)]
+    assert kinds("the last-step 0.76 took 63.3s") == [("value", 0.76), ("value", 63.3)]
+    assert kinds("dropped 9%, from ~317s to ~150s") == []
     assert kinds("at epoch 3, after 200 steps on 2025-12-10, rated 9/10") == []
 
 
@@ -206,7 +215,10 @@ def test_no_text_breaks_the_check(text: str) -> None:
     list(lines(check(text, d)))
 
 
-WORDS = ("reward", "loss", "0.3", "->", "|", "\n", "epoch", "2", "%", "-", "```", "improving", "#")
+WORDS = (
+    "reward", "loss", "0.3", "1e999", "->", "|", "\n", "epoch", "2", "%", "-", "```", "rising", "#",
+    "peak", "never", "below", "between", "and", "=", "mean", "\u00d710\u207b",
+)  # fmt: skip
 
 
 @settings(max_examples=100, deadline=None)
@@ -230,15 +242,3 @@ def test_lines_say_line_verdict_and_reason(epochs: Diagnosis) -> None:
     assert got[0] == "1: wrong [reward/mean]: Average reward was 0.44 in epoch 2."
     assert got[1] == "    the log has reward 0.43 at epoch 2, not 0.44"
     assert got[-1] == "claims: 0 supported, 0 unsupported, 1 wrong"
-
-
-def test_the_public_documents_get_their_answers() -> None:
-    if not (SHARED / "ancestors").is_dir():
-        pytest.skip("shared/ancestors is not there")
-    answers = bench.read(SHARED)
-    false = [good for good, _ in bench.false_claims(answers)]
-    assert len(false) >= 40 and sum(false) >= 0.8 * len(false)
-    true = [good for good, _ in bench.true_claims(answers)]
-    assert len(true) >= 30 and sum(true) >= 0.9 * len(true)
-    other = [good for good, _ in bench.sentences(SHARED)]
-    assert sum(other) >= 0.8 * len(other)

@@ -49,7 +49,7 @@ class Ask:
 @click.option("--map", "mapped", multiple=True, metavar="SOURCE=NAME", help="What a column means.")
 @click.option("--target", metavar="METRIC=VALUE[@STEP]", help="Give the chance of reaching it.")
 @click.option("--against", type=click.Path(path_type=Path), help="Answer an earlier report.")
-@click.option("--check", type=click.Path(path_type=Path), help="Answer an analysis's claims.")
+@click.option("--check", type=click.Path(path_type=Path), help="Check an analysis's figures.")
 @click.option("--watch", is_flag=True, help="Look again when the log grows; Ctrl-C ends it.")
 @click.option("--every", type=click.FloatRange(0.01), default=10.0, help="Seconds between looks.")
 @click.option("--looks", type=click.IntRange(1), hidden=True, help="End --watch after so many.")
@@ -246,10 +246,10 @@ def _claims(check: Path | None, answers: Sequence[Answer]) -> None:
     """The claims of an analysis with their answers, below the report."""
     if check is not None:
         from pawl.cli.show import print_styled
-        from pawl.doctor import claims_text
+        from pawl.doctor.claims import lines
 
         print_styled([[("", "")], [("claims of ", "bold"), (f"{check}:", "")]])
-        print_styled([[(line, "")] for line in claims_text.lines(answers)])
+        print_styled([[(line, "")] for line in lines(answers)])
 
 
 COMMANDS = (doctor,)

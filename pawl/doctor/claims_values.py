@@ -1,7 +1,8 @@
-"""Whether figures of an analysis are those of the log: values, changes, ranges.
+"""Whether figures and words for a course are those of the log.
 
 A figure agrees when the log's value rounds to it at the precision it was written with; percentages
-agree with shares. Left out: what a figure means (`claims_trend`, `claims_known`).
+agree with shares. A course (up, down, flat) is held to the doctor's own tests: first against last
+quarter with confirmation, noise around neighbours. Left out: what a sentence speaks of (`claims`).
 """
 
 from __future__ import annotations
@@ -12,15 +13,39 @@ from typing import Literal
 
 import numpy as np
 
-from pawl.doctor.claims_figures import Figure, place
-from pawl.doctor.claims_terms import Term
+from pawl.doctor.claims_text import Figure, Term, place
 from pawl.logs.log import Log, Series
 from pawl.logs.table import Floats
+from pawl.rules import statistics
 
 Verdict = Literal["supported", "unsupported", "wrong"]
-WHOLE_PERCENT = -0.302  # digits of ends in whole percent, where people cut as well as round
-ROUGH = 0.1  # how far "about" reaches, of the figure
 Judged = tuple[Verdict, str]
+WHOLE_PERCENT = -0.302  # digits of ends in whole percent, where people cut as well as round
+ENOUGH = 15  # points of the later half below which no plateau is seen
+HIGH = r"peak(?:s|ed|ing)?|highest|greatest|maximum|max|all-time high"
+LOW = r"lowest|smallest|minimum|min|all-time low"
+BEFORE = re.compile(rf"\b(?:({HIGH})|({LOW}))\b[^.,;:()\d]{{0,30}}:?\s*~?$", re.I)
+BEHIND = re.compile(
+    r"[\s,(-]*(?:(?:at|in|on) (?:step|epoch|iteration) [\d.]*\d[\s,(-]*)?(?:which (?:is|was) )?"
+    rf"(?:its|the)\s+(?:single |run's |new |overall |all-time )*(?:({HIGH})|({LOW}))\b",
+    re.I,
+)
+PARTLY = re.compile(r"\b(?:phase|stage|act|half|quarter|section|so far|until|window)\b", re.I)
+EVER = re.compile(r"\ball-time|\bever\b|\brecorded\b|\b(?:run|training)\b", re.I)
+COURSES = (
+    ("flat", r"plateau\w*|flat(?:lin\w*)?\b|stagnat\w*|stuck|not (?:improv|mov|chang)\w*|"
+     r"saturat\w*|(?:is|was|stay\w*|remain\w*|nearly|almost) constant\b|unchanged"),
+    ("up", r"increas\w*|ris(?:es|ing)|rose|climb\w*|grew|grow(?:s|ing)|jump\w*|upward|went up|"
+     r"higher than|doubl(?:e|es|ed|ing)\b|tripl(?:es|ed|ing)"),
+    ("down", r"decreas\w*|drop\w*|f(?:a|e)ll(?:s|ing)?\b|vanish\w*|shrink\w*|lower than|declin\w*|"
+     r"downward|went down|halved"),
+)  # fmt: skip
+COMPILED = tuple((kind, re.compile(rf"\b(?:{words})", re.I)) for kind, words in COURSES)
+NOT = re.compile(
+    r"\b(?:no|not|without|never|isn't|is not|no signs? of|room for|instead of|rather than)\s+"
+    r"(?:\w+\s+){0,3}$",
+    re.I,
+)
 
 
 def agrees(value: float, quoted: float, digits: float, percent: bool = False) -> bool:
@@ -35,64 +60,37 @@ def at_place(text: str, series: Series, log: Log) -> tuple[Floats, str] | None:
     if where is None or where[2] is not None:
         return None
     kind, at, _ = where
-    rows = rows_at(log, kind, at)
-    if rows is None:
-        return None
-    fine = np.isin(series.row_N, rows) & np.isfinite(series.value_N)
-    return series.value_N[fine], f"{kind} {at:g}"
-
-
-def rows_at(log: Log, kind: str, at: float) -> Floats | None:
-    """The log's rows of an epoch or a step; None when it does not count in them."""
+    rows = np.flatnonzero(np.isclose(log.step_N, at))
     if kind == "epoch":
         epochs = log.series.get("epoch") or log.unknown.get("epoch")
-        if epochs is not None:
-            found = epochs.row_N[np.isclose(epochs.value_N, at)]
-            return np.asarray(found) if len(found) else None
-        return None
-    found = np.flatnonzero(np.isclose(log.step_N, at))
-    return np.asarray(found) if len(found) else None
+        if epochs is None:
+            return None
+        rows = epochs.row_N[np.isclose(epochs.value_N, at)]
+    fine = np.isin(series.row_N, rows) & np.isfinite(series.value_N)
+    return (series.value_N[fine], f"{kind} {at:g}") if len(rows) else None
 
 
 def value(
-    f: Figure, term: Term, where: str, log: Log, strong: bool, rough: bool = False
+    f: Figure, term: Term, where: str, log: Log, stated: bool, averaged: bool = False
 ) -> Judged | None:
-    """A single value against the log; strong: it is stated as measured, so absence is an error;
-    rough: it is said to be about right."""
+    """A single value against the log. Wrong only at a named step or epoch where it is stated of
+    this metric: elsewhere it may be a figure of another run, an average or a setting.
+    averaged: it is called a mean, which is looked at before single values."""
     for one in term.series:
         placed = at_place(where, one, log)
-        x_N = placed[0] if placed else one.finite()
-        spot = placed[1] if placed else ""
+        x_N, spot = placed or (one.finite(), "")
+        mean = len(x_N) > 1 and agrees(float(x_N.mean()), f.a, f.digits, f.percent)
         hits = [v for v in x_N if agrees(v, f.a, f.digits, f.percent)]
-        if hits:
-            return (
-                "supported",
-                f"logged as {one.source}{f' at {spot}' if spot else _when(one, hits[0], log)}",
-            )
-        if len(x_N) > 1 and agrees(float(x_N.mean()), f.a, f.digits, f.percent):
+        if hits and not (mean and averaged):
+            at = f" at {spot}" if spot else _when(one, hits[0], log)
+            return "supported", f"logged as {one.source}{at}"
+        if mean:
             return "supported", f"the mean of {one.source} over {len(x_N)} points"
-        if rough and not placed and len(x_N) > 1:
-            for part, name in ((x_N, "all"), (x_N[-max(1, len(x_N) // 4) :], "the last")):
-                mean = float(part.mean()) * (100.0 if f.percent and abs(f.a) > 1.0 else 1.0)
-                if abs(mean - f.a) <= ROUGH * abs(f.a):
-                    return "supported", f"{name} points of {one.source} have the mean {mean:.4g}"
-    option = _option(f, term, log)
-    if option:
-        return "supported", option
-    if not strong:
+    placed = at_place(where, term.series[0], log) if stated and term.series else None
+    if not placed or not len(placed[0]):
         return None
-    if not term.series:
-        return "unsupported", f"the log does not hold {term.name}"
-    one = term.series[0]
-    placed = at_place(where, one, log)
-    x_N = placed[0] if placed and len(placed[0]) else one.finite()
-    if not len(x_N):
-        return "unsupported", f"{one.source} holds no numbers"
-    if placed and len(placed[0]):
-        logged = ", ".join(f"{v:.4g}" for v in x_N[:4])
-        return "wrong", f"the log has {one.source} {logged} at {placed[1]}, not {f.a:g}"
-    low, high = float(x_N.min()), float(x_N.max())
-    return "wrong", f"no value of {one.source} is {f.a:g}: it lies between {low:.4g} and {high:.4g}"
+    logged = ", ".join(f"{v:.4g}" for v in placed[0][:4])
+    return "wrong", f"the log has {term.series[0].source} {logged} at {placed[1]}, not {f.a:g}"
 
 
 def _when(series: Series, hit: float, log: Log) -> str:
@@ -100,35 +98,32 @@ def _when(series: Series, hit: float, log: Log) -> str:
     return f" at step {log.step_N[at]:g}" if len(series.row_N) > 1 else ""
 
 
-def _option(f: Figure, term: Term, log: Log) -> str:
-    """The option of the metric's name (learning rate) when it has the value."""
-    if term.name != "optim/lr":
-        return ""
-    for name, given in {**log.config, **log.other_config}.items():
-        if isinstance(given, int | float) and ("learning_rate" in name or name.endswith("lr")):
-            if math.isclose(float(given), f.a, rel_tol=1e-9):
-                return f"the option {name}"
-    return ""
+def extreme(f: Figure, term: Term, before: str, behind: str, log: Log) -> Judged | None:
+    """A value that is called the highest or the lowest, by the words before or behind it.
 
-
-def change(f: Figure, term: Term, log: Log) -> Judged | None:
-    """A change from one value to another: both logged, in this order."""
-    for one in term.series:
-        x_N = one.finite()
-        first = [i for i, v in enumerate(x_N) if agrees(v, f.a, f.digits, f.percent)]
-        then = [i for i, v in enumerate(x_N) if agrees(v, f.b, f.digits, f.percent)]
-        if first and then and first[0] < then[-1]:
-            return "supported", f"both values of {one.source} are logged, in this order"
-        if first and then:
-            return "wrong", f"{one.source} has both values, but not in this order"
-    return None
-
-
-def spread(f: Figure, term: Term) -> Judged | None:
-    """A range: supported when it is that of the log, unsupported when it goes beyond."""
-    low, high = min(f.a, f.b), max(f.a, f.b)
-    if not term.series:
+    Wrong only where the log holds the value and another beyond it: a figure that it does not hold
+    may be a bound or of another run.
+    """
+    said = BEFORE.search(before) or BEHIND.match(behind)
+    if (
+        not said
+        or not term.series
+        or (PARTLY.search(before + behind) and not EVER.search(said[0] + behind))
+    ):
         return None
+    name, one = "greatest" if said[1] else "least", term.series[0]
+    x_N = one.finite()
+    if not any(agrees(v, f.a, f.digits, f.percent) for v in x_N):
+        return None
+    end = float(x_N.max() if said[1] else x_N.min())
+    text = f"the {name} value of {one.source} is {end:.4g}{_when(one, end, log)}"
+    return ("supported", text) if agrees(end, f.a, f.digits, f.percent) else ("wrong", text)
+
+
+def spread(f: Figure, term: Term, before: str) -> Judged | None:
+    """A range: supported when it is that of the log; unsupported when it goes beyond, wrong when
+    it falls short, where it is called one: elsewhere "3-5" may be of anything."""
+    low, high = min(f.a, f.b), max(f.a, f.b)
     said = list[str]()
     inside = True
     digits = WHOLE_PERCENT if f.percent and f.digits == 0 else f.digits
@@ -147,16 +142,18 @@ def spread(f: Figure, term: Term) -> Judged | None:
         said.append(f"{one.source} lies between {ends[0]:.4g} and {ends[1]:.4g}")
         scale = 100.0 if f.percent and ends[1] <= 1.0 else 1.0
         inside &= low <= scale * ends[0] and scale * ends[1] <= high
-    if not said:
+    if not said or not re.search(r"\b(?:rang\w+|between)\b", before, re.I):
         return None
     return ("unsupported" if inside else "wrong"), f"in this log {said[0]}"
 
 
-def held(f: Figure, term: Term, before: str) -> Judged | None:
+def held(f: Figure, term: Term, before: str, behind: str) -> Judged | None:
     """A limit stated as a fact ("stays below 0.3"): by how many of the values it holds.
 
-    before: the words before it; "never exceeds" turns it round.
+    before, behind: the words around it; "never exceeds" turns it round, and "throughout" makes
+    one value beyond it an error.
     """
+    always = re.search(r"\b(?:never|always|throughout|at all times)\b", before + behind, re.I)
     turned = bool(re.search(r"\b(?:never|not|does not|did not)\s+\w*\s*$", before, re.I))
     for one in term.series:
         x_N = one.finite() * (100.0 if f.percent else 1.0)
@@ -166,43 +163,57 @@ def held(f: Figure, term: Term, before: str) -> Judged | None:
         met = len(x_N) - met if turned else met
         sign = f"{'not ' if turned else ''}{f.op}"
         text = f"{met} of {len(x_N)} values of {one.source} are {sign} {f.a:g}"
-        return ("supported" if met == len(x_N) else "unsupported" if met else "wrong"), text
-    return None if term.series else ("unsupported", f"the log does not hold {term.name}")
-
-
-def relative(f: Figure, term: Term, where: str, log: Log) -> tuple[Judged, tuple[int, int]] | None:
-    """A change in percent: between the places named, or any two neighbours, ends or extremes.
-
-    Also gives the two points (places in the finite values) that it was found between.
-    """
-    spot = place(where)
-    for one in term.series:
-        x_N = one.finite()
-        n = len(x_N)
-        pairs = _pairs(one, spot, log) or [
-            *((i, i + 1) for i in range(n - 1)),
-            *([(0, n - 1), (int(x_N.argmax()), n - 1), (int(x_N.argmin()), n - 1)] if n else []),
-        ]
-        for i, j in pairs:
-            if i != j and x_N[i] != 0.0:
-                percent = 100.0 * (x_N[j] - x_N[i]) / abs(x_N[i])
-                if agrees(percent, f.a, f.digits):
-                    text = f"{one.source} goes from {x_N[i]:.4g} to {x_N[j]:.4g}"
-                    return ("supported", text), (i, j)
+        if met == len(x_N):
+            return "supported", text
+        return ("unsupported" if met and not always else "wrong"), text
     return None
 
 
-def _pairs(
-    series: Series, spot: tuple[str, float, float | None] | None, log: Log
-) -> list[tuple[int, int]]:
-    """The two points that a text names ("epoch 3 to 4"; "epoch 4" means from the one before)."""
-    if spot is None:
-        return []
-    kind, at, then = spot
-    rows = series.row_N[np.isfinite(series.value_N)]
-    ends = [rows_at(log, kind, v) for v in (at, then) if v is not None]
-    places = [np.flatnonzero(np.isin(rows, r)) if r is not None else np.zeros(0) for r in ends]
-    if not all(len(p) for p in places):
-        return []
-    first, last = int(places[0][0]), int(places[-1][-1])
-    return [(first, last)] if then is not None else [(first - 1, first)] if first else []
+def course_of(text: str) -> tuple[str, int, int] | None:
+    """The course that a text claims (up, down or flat; what is not said to rise is flat) and the
+    place of the word."""
+    for kind, pattern in COMPILED:
+        m = pattern.search(text)
+        if m and not NOT.search(text[: m.start()]):
+            return kind, *m.span()
+        if m and kind == "up":
+            return "flat", *m.span()
+    return None
+
+
+def course(kind: str, series: Series) -> Judged:
+    """Whether a series goes up, down or nowhere."""
+    x_N = series.finite()
+    n = len(x_N)
+    if n < 2:
+        points = "point says" if n == 1 else "points say"
+        return "unsupported", f"{n} {points} nothing about a course of {series.source}"
+    if kind == "flat":
+        return _flat(x_N, series)
+    t = statistics.trend(x_N)
+    if not t.significant:
+        return "unsupported", _noise(t, series)
+    moved = f"{series.source} went {t.direction}, {t.first:.4g} to {t.last:.4g} (p {t.p:.2g})"
+    return ("supported" if t.direction == kind else "wrong"), moved
+
+
+def _flat(x_N: Floats, series: Series) -> Judged:
+    """No movement in the later half, and enough points to have seen a quarter of the level."""
+    late_N = x_N[len(x_N) // 2 :]
+    t = statistics.trend(late_N)
+    if t.significant:
+        return "wrong", f"{series.source} still goes {t.direction} in its later half (p {t.p:.2g})"
+    level = abs(float(late_N.mean())) or float(late_N.std())
+    if len(late_N) < ENOUGH or t.detectable > max(0.25 * level, 1e-12):
+        return "unsupported", "no movement is seen, but " + _noise(t, series)
+    return "supported", f"{series.source} does not move in its last {len(late_N)} points"
+
+
+def _noise(t: statistics.Trend, series: Series) -> str:
+    seen = f"nothing smaller than {t.detectable:.3g} could have been seen"
+    if not math.isfinite(t.detectable):
+        seen = "too few to see anything"
+    by = "it"
+    if math.isfinite(t.difference):
+        by = f"the change of {series.source}, {t.difference:+.3g},"
+    return f"{by} is within noise: over {t.n} points {seen}"
