@@ -210,10 +210,9 @@ SOURCES = (
 
 # Attacks whose verification is no function of the program alone, or need not be on a slower or
 # busier machine: all whose verdict is a time-out, a memory limit or a fault of the machine (not in
-# `cache.DETERMINISTIC`), all that took more than 0.6 s under their limit of 1 s of CPU time (the
-# compiler's bombs among them), and all that differed between runs in one tier (four were
-# compared in each). By `ident`. How such endings are
-# paid is covered by the source "made up".
+# `cache.DETERMINISTIC`), all that took more than 0.6 s under their limit of 1 s of CPU time, and
+# all that differed between runs in one tier (four were compared in each). By `ident`. How such
+# endings are paid is covered by the source "made up".
 UNSTEADY = frozenset({
     "squares-python/6e9abdc52df99d76",
     "squares-python/72396fb1700677b3",
@@ -224,14 +223,6 @@ UNSTEADY = frozenset({
     "squares-ocaml/db3cc521311719ba",
     "squares-ocaml/0a3adc7b02c940d0",
     "squares-ocaml/1077e0e07cc0f51f",
-    "squares-ocaml/41db344d670b79f7",
-    "squares-ocaml/e4c80f08f5b87174",
-    "squares-ocaml/33c9f1b130f91905",
-    "squares-ocaml/66b15a29b8dca2cf",
-    "squares-ocaml/9dec8a7e9a4d5e7f",
-    "squares-ocaml/a2dbfda00a6c2b54",
-    "squares-ocaml/80b8bb8b25e91e3a",
-    "squares-ocaml/396bf1681366e8c3",
     "squares-ocaml/2d6e73401c188688",
     "squares-ocaml/cf0e2e2edba93236",
     "squares-ocaml/83f1bfa22c8e1375",
@@ -248,10 +239,6 @@ UNSTEADY = frozenset({
     "squares-python/4b965dabdeafccad",
     "squares-python/f58f7d167c87ade5",
     "squares-python/c4ed587de0e49783",
-    "squares-python/fc4742314919fbc8",
-    "squares-python/f81dd6121c4c2779",
-    "squares-python/22a50bc953c4ea18",
-    "squares-python/fcb6f5b5dcd9f244",
     "squares-python/62d758a134e58b07",
     "squares-python/77db0140c4cfdb90",
     "squares-python/0df4d193166872d8",
@@ -260,12 +247,12 @@ UNSTEADY = frozenset({
     "squares-python/4f7b7e60b67aae5b",
     "squares-python/a800433c3013d4bc",
     "squares-python/d3569bfa7990b3eb",
+    "squares-python/888ca48327c17c9b",
+    "squares-python/4577a22a28ff44df",
     "squares-python/45b477c59f00a793",
     "squares-python/52fd83ef2bd60917",
     "squares-python/d4274adadfaf3da0",
     "squares-python/cb48c8a96204b4e1",
-    "squares-python/53752a840da4b4f6",
-    "squares-python/1f212d0edeb0b17c",
 })  # fmt: skip
 
 

@@ -15,14 +15,17 @@ import attack_runner
 import pytest
 
 from pawl.errors import PawlError
+from pawl.problems.load import open_problems
 from pawl.sandbox.tiers import open_sandbox, unavailable
 from pawl.types import Tier
 
 RUNNER = Path(attack_runner.__file__)
+ATTACKS = attack_runner.ATTACKS
+PROGRAMS = 51 + 38 + 24  # attacks in Python and OCaml, controls
 USER = 15001
 QUICK = [
     "01_", "02_", "08_write", "10_print", "11_", "14_eq", "22_magic", "29_", "35_", "37_huge",
-    "53_double", "55_", "61_", "62_recursion", "65_", "67_", "77_", "13_redefine", "14_module",
+    "53_double", "55_", "61_", "62_own", "65_", "67_", "77_", "13_redefine", "14_module",
     "17_ifdef", "31_", "62_fence", "05_redefines", "07_own", "07_multi", "08_temp", "12_alloc",
 ]  # fmt: skip
 WAYS: list[tuple[Tier, str]] = [
@@ -116,7 +119,7 @@ def test_a_few_as_an_ordinary_user(tier: Tier, open_folder: Path) -> None:
 def test_the_whole_corpus(tier: Tier, start: str) -> None:
     usable(tier)
     records = list(attack_runner.run(tier, start == "warm"))
-    assert len(records) == 52 + 43 + 24
+    assert len(records) == PROGRAMS
     judge(records, tier)
 
 
@@ -125,7 +128,7 @@ def test_the_whole_corpus(tier: Tier, start: str) -> None:
 def test_the_whole_corpus_as_an_ordinary_user(tier: Tier, start: str, open_folder: Path) -> None:
     usable(tier)
     records = as_user(tier, start, [], open_folder)
-    assert len(records) == 52 + 43 + 24
+    assert len(records) == PROGRAMS
     judge(records, tier)
 
 
@@ -159,7 +162,7 @@ def test_landlock_where_user_namespaces_are_denied(
     else:
         argv = [*around, sys.executable, str(RUNNER), "auto", "warm", *only]
         records = records_of(argv, open_folder)
-    assert len(records) == 52 + 43 + 24 if not only else len(records) > 6
+    assert len(records) == PROGRAMS if not only else len(records) > 6
     judge(records, "landlock")
 
 
@@ -197,3 +200,50 @@ def test_scoring_needs_no_third_party_module() -> None:
     argv = [sys.executable, "-c", code]
     done = subprocess.run(argv, cwd=RUNNER.parent, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_manifests_name_every_attack() -> None:
+    for lang in ("python", "ocaml"):
+        rows = map(json.loads, (ATTACKS / f"manifest_{lang}.jsonl").read_text("utf-8").splitlines())
+        files = [f"{lang}/{path.name}" for path in sorted((ATTACKS / lang).iterdir())]
+        assert [row["file"] for row in rows] == files
+
+
+# ---- the second round ----------------------------------------------------------------------------
+
+ROUND_TWO = ATTACKS / "round2"
+SECOND = [json.loads(line) for line in (ROUND_TWO / "manifest.jsonl").read_text().splitlines()]
+HELD = [row for row in SECOND if not row["status"].startswith("SUCCEEDS")]
+OPEN = [row for row in SECOND if row not in HELD]
+
+
+def not_held(tier: Tier, rows: Sequence[dict[str, str]]) -> list[tuple[str, object]]:
+    """Attacks that pass a test, go missing or stop the scorer."""
+    problems = {p.id: p for p in open_problems(str(ROUND_TWO / "problems.jsonl"))}
+    wrong: list[tuple[str, object]] = []
+    with open_sandbox(attack_runner.limits(tier), warm=tier == "bubblewrap") as sandbox:
+        for row in rows:
+            text = (ROUND_TWO / row["file"]).read_text("utf-8")
+            try:
+                found = attack_runner.score(sandbox, problems[row["problem"]], text)
+            except Exception as error:  # noqa: BLE001 - whatever stops the scorer is a finding
+                wrong.append((row["id"], error))
+                continue
+            if found.status != "scored" or found.components["tests"] or sandbox.left_over():
+                wrong.append((row["id"], found))
+    return wrong
+
+
+@pytest.mark.parametrize("tier", ["bubblewrap", pytest.param("landlock", marks=pytest.mark.slow)])
+def test_the_second_round_earns_nothing(tier: Tier) -> None:
+    usable(tier)
+    assert len(HELD) == 14
+    assert not not_held(tier, HELD)
+
+
+@pytest.mark.slow
+@pytest.mark.xfail(reason="open faults of the judge; drop the mark with the last of them")
+def test_what_succeeded_in_the_second_round_earns_nothing() -> None:
+    usable("bubblewrap")
+    assert len(OPEN) == 8
+    assert not not_held("bubblewrap", OPEN)

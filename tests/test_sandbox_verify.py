@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+import tempfile
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Iterator
 from dataclasses import replace
@@ -19,7 +20,8 @@ from hypothesis import strategies as st
 
 from pawl.errors import PawlError
 from pawl.problems.load import open_problems
-from pawl.sandbox import driver
+from pawl.sandbox import driver, ocaml
+from pawl.sandbox.ocaml_tools import toolchain
 from pawl.sandbox.python import decode, equal
 from pawl.sandbox.tiers import Sandbox, open_sandbox
 from pawl.sandbox.verify import verify
@@ -108,6 +110,7 @@ WRONG = [
     (OCAML_TASK, 'let a = 1 + "x"\nlet b = "y" + 1\nlet solve xs = 0', "compile", 1 / 3),
     (OCAML_TASK, 'external f : int -> int = "none"\nlet solve xs = f 0', "compile", 1.0),
     (OCAML_TASK, "let solve xs = \x00", "rejected", 0.0),
+    (OCAML_TASK, f"(* {'x' * 100_000} *)\nlet solve xs = 0", "rejected", 0.0),
     (PYTHON_TASK, "def solve(xs): return 0", "wrong", 1.0),
     (PYTHON_TASK, "def solve(xs): return object()", "unserialisable", 1.0),
     (PYTHON_TASK, "def solve(xs): return bytearray(1 << 40)", "memory", 1.0),
@@ -147,14 +150,70 @@ let solve (xs : int list) : int = List.map (fun x -> x +. 1.) xs
     assert found.types == pytest.approx(1 / (1 + found.type_errors))
 
 
+STAND_IN = """#!/bin/sh
+# The compiler, except for the candidates that name what to do in its place.
+case $(cat sol.ml) in
+*STAND_IN_COMPUTES*) while :; do :; done ;;
+*STAND_IN_HOARDS*) hoard=x; while :; do hoard=$hoard$hoard; done ;;
+*STAND_IN_WRITES*) while :; do cat "$0"; done ;;
+*STAND_IN_ENDS*) kill -SEGV $$ ;;
+esac
+exec OCAMLC "$@"
+"""
+
+
+@pytest.fixture
+def seen_by_candidates() -> Iterator[Path]:
+    """A folder for programs that the sandbox shows (it has a /tmp of its own)."""
+    with tempfile.TemporaryDirectory(prefix="stand-in-", dir="/var/tmp") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+def program(path: Path, text: str) -> Path:
+    path.write_text(text)
+    path.chmod(0o755)
+    return path
+
+
 @needs_ocaml
-def test_a_compile_bomb_is_bounded_and_no_fault(sandbox: Sandbox) -> None:
-    text = "let f0 x = (x, x)\n"
-    text += "".join(f"let f{i} x = f{i - 1} (f{i - 1} x)\n" for i in range(1, 6))
-    found = verify(
-        sandbox, OCAML_TASK, text + "let g = f5 (fun x -> x)\nlet solve xs = ignore g; 0"
-    )
-    assert (found.verdict, found.retried, found.types) == ("compile", False, 0.0)
+def test_a_compiler_out_of_bounds_is_no_fault(
+    seen_by_candidates: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stand-in computes, hoards, floods or ends itself where a compiler might."""
+    real = toolchain()
+    text = STAND_IN.replace("OCAMLC", str(real.ocamlc))
+    standing_in = program(seen_by_candidates / "ocamlc", text)
+    tools = replace(real, ocamlc=standing_in, checker="")  # types are left to the compiler
+    monkeypatch.setattr(ocaml, "toolchain", lambda: tools)
+    wrong = []
+    with open_sandbox(limits(wall_s=60.0)) as sandbox:
+        for deed in ("COMPUTES", "HOARDS", "WRITES", "ENDS"):
+            found = verify(sandbox, OCAML_TASK, f"{OCAML_RIGHT['whole']}(* STAND_IN_{deed} *)")
+            if (found.verdict, found.retried, found.types) != ("compile", False, 0.0):
+                wrong.append((deed, found))
+        assert not wrong
+        assert verify(sandbox, OCAML_TASK, OCAML_RIGHT["whole"]).verdict == "pass"
+        assert sandbox.left_over() == ""
+
+
+@needs_ocaml
+def test_a_type_checker_out_of_bounds_is_no_fault(
+    seen_by_candidates: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same for what counts type errors after the compiler refused."""
+    wrong = []
+    for deed in ("while :; do :; done", "kill -SEGV $$"):
+        folder = seen_by_candidates / f"tools-{len(deed)}"
+        shutil.copytree(toolchain().folder, folder)
+        program(folder / "mlcheck", f"#!/bin/sh\n{deed}\n")
+        tools = replace(toolchain(), folder=folder, checker="native")
+        with monkeypatch.context() as patch, open_sandbox(limits(wall_s=60.0)) as sandbox:
+            patch.setattr(ocaml, "toolchain", lambda tools=tools: tools)
+            found = verify(sandbox, OCAML_TASK, 'let solve xs = "a"')
+        if (found.verdict, found.retried, found.types) != ("compile", False, 0.0):
+            wrong.append((deed, found))
+    assert not wrong
 
 
 @needs_ocaml
