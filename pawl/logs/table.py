@@ -11,29 +11,42 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Places = NDArray[np.int64]
+Row = dict[str, object]
 TOO_MANY = 2_000  # columns; a file with more is no training log
 DEEPEST = 8  # mappings within mappings that are looked into
-SHORT = 4  # values of a column that are taken one by one
 WAITING = 1 << 16  # values that wait to become columns
 
 
+def number(value: object) -> float | None:
+    """The number that a value is, or that a text holds; None for everything else, flags too."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        return float(value)
+    except ValueError:
+        return None
+    except OverflowError:  # an integer beyond any float
+        return math.inf if int(value) > 0 else -math.inf
+
+
 class Table:
-    """Columns under construction. n: rows so far; texts, nulls: values that were no numbers.
+    """Columns under construction. n: rows so far; dropped: columns beyond the limit, as they came.
 
     Rows are kept, sorted by the names that they have, until thousands of values have come together
     and are then turned into columns at once.
     """
 
     def __init__(self) -> None:
-        self.n = self.texts = self.nulls = self.dropped = 0
+        self.n = self.dropped = 0
         self._columns: dict[str, tuple[array[int], array[float]]] = {}
-        self._waiting: dict[tuple[str, ...], tuple[list[int], list[object]]] = {}
+        self._waiting: dict[tuple[str, ...], tuple[list[int], list[Any]]] = {}
         self._held = 0  # values that wait
 
     @property
@@ -58,76 +71,45 @@ class Table:
     def _settle(self) -> None:
         """Turn what waits into columns."""
         for keys, (rows, waiting) in self._waiting.items():
-            places = np.array(rows, np.int64).tobytes()
             for j, key in enumerate(keys):
-                values = waiting[j :: len(keys)]
-                if not self._take(key, places, values):
-                    for row, value in zip(rows, values, strict=True):
-                        self._put(str(key), row, value)
+                self._take(str(key), rows, waiting[j :: len(keys)])
         self._waiting, self._held = {}, 0
 
-    def _take(self, key: str, rows: bytes, values: list[object]) -> bool:
-        """Append a whole column of numbers; False when it is short or holds anything else."""
-        if len(values) < SHORT or not set(map(type, values)) <= {int, float}:
-            return False
+    def _take(self, name: str, rows: list[int], values: list[Any], depth: int = 0) -> None:
+        """Append the numbers among some values to the column of their name."""
+        if not set(map(type, values)) <= {int, float}:
+            self._look_into(name, rows, values, depth)
+            known = [(row, x) for row, v in zip(rows, values, strict=True)
+                     if (x := number(v)) is not None]  # fmt: skip
+            rows, values = [row for row, _ in known], [x for _, x in known]
+        if not values:
+            return
+        if name not in self._columns and len(self._columns) >= TOO_MANY:
+            self.dropped += 1
+            return
+        column = self._columns.setdefault(name, (array("q"), array("d")))
+        column[0].extend(rows)
         try:
-            numbers = np.array(values, np.float64)
+            column[1].extend(array("d", values))
         except OverflowError:
-            return False
-        pair = self._pair(key)
-        if pair is not None:
-            pair[0].frombytes(rows)
-            pair[1].frombytes(numbers.tobytes())
-        return True
+            column[1].extend(x for x in map(number, values) if x is not None)
 
-    def _pair(self, name: str) -> tuple[array[int], array[float]] | None:
-        """The column of a name, made when it is new; None when there are too many."""
-        pair = self._columns.get(name)
-        if pair is None:
-            if len(self._columns) >= TOO_MANY:
-                self.dropped += 1
-                return None
-            pair = self._columns[name] = (array("q"), array("d"))
-        return pair
-
-    def _put(self, name: str, row: int, value: object, depth: int = 0) -> None:
-        """Append one value, or those of a nested mapping."""
-        if isinstance(value, Mapping):
-            if depth < DEEPEST:
-                for key, inner in value.items():
-                    self._put(f"{name}/{key}", row, inner, depth + 1)
-            return
-        number = self._number(value)
-        if number is None:
-            return
-        pair = self._pair(name)
-        if pair is not None:
-            pair[0].append(row)
-            pair[1].append(number)
-
-    def _number(self, value: object) -> float | None:
-        """A number that a text holds; None for everything else, counted."""
-        if value is None:
-            self.nulls += 1
-            return None
-        if isinstance(value, str):
-            try:
-                return float(value)
-            except ValueError:
-                self.texts += 1
-                return None
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            try:
-                return float(value)
-            except OverflowError:  # an integer beyond any float
-                return math.inf if value > 0 else -math.inf
-        self.texts += 1
-        return None
+    def _look_into(self, name: str, rows: list[int], values: list[Any], depth: int) -> None:
+        """Take the values of nested mappings under `outer/inner`."""
+        inner: dict[str, tuple[list[int], list[Any]]] = {}
+        for row, value in zip(rows, values, strict=True):
+            for key, one in value.items() if isinstance(value, Mapping) else ():
+                own = inner.setdefault(f"{name}/{key}", ([], []))
+                own[0].append(row)
+                own[1].append(one)
+        if depth < DEEPEST:
+            for key, own in inner.items():
+                self._take(key, *own, depth + 1)
 
     def put(self, name: str, row_N: Places, value_N: Floats) -> None:
         """Add a whole column: values and the rows that hold them."""
         self._settle()
-        self._columns[name] = (array("q", row_N.tolist()), array("d", value_N.tolist()))
+        self._columns[name] = array("q", row_N.tobytes()), array("d", value_N.tobytes())
 
     def column(self, name: str) -> tuple[Places, Floats]:
         """(rows, values) of a column in file order, not copied: no row may be added any more.
@@ -138,9 +120,8 @@ class Table:
         row_N, value_N = np.frombuffer(rows, np.int64), np.frombuffer(values, np.float64)
         if bool((row_N[1:] < row_N[:-1]).any()):
             order = np.argsort(row_N, kind="stable")
-            pair = array("q", row_N[order].tobytes()), array("d", value_N[order].tobytes())
-            self._columns[name] = pair  # the unsorted ones are freed before the next column
-            row_N, value_N = np.frombuffer(pair[0], np.int64), np.frombuffer(pair[1], np.float64)
+            self.put(name, row_N[order], value_N[order])  # the unsorted ones are freed at once
+            return self.column(name)
         return row_N, value_N
 
 
