@@ -17,9 +17,8 @@ from hypothesis import strategies as st
 from pawl.checks import CAUSES
 from pawl.doctor.diagnose import diagnose
 from pawl.logs.log import Log, Series
+from pawl.logs.read_pawl import trained_frac
 from pawl.logs.recognise import read_logs
-from pawl.logs.table import Table
-from pawl.logs.trained import NAME, add
 from pawl.rules.catalogue import RULES
 from pawl.rules.completions import circles, gibberish
 from pawl.rules.rule import SECTIONS
@@ -230,14 +229,10 @@ def test_any_numbers_are_judged(columns, kind, repeat):
 def test_problems_that_are_trained_and_evaluated_are_counted(tmp_path):
     folder = tmp_path / "samples"
     folder.mkdir()
-    table = Table()
-    table.add({"step": 1})
-    add(table, tmp_path)
-    assert NAME not in table.columns  # nothing is known
+    assert trained_frac(tmp_path) is None  # nothing is known
     (folder / "step-000001.jsonl").write_text('{"problem_id": "a"}\n{"problem_id": "b"}\n')
     (folder / "eval-000001.jsonl").write_text('{"problem_id": "b"}\n{"problem_id": "c"}\n')
-    add(table, tmp_path)
-    assert table.column(NAME)[1].tolist() == [0.5]
+    assert trained_frac(tmp_path) == 0.5
 
 
 def test_a_part_that_never_moves_is_no_rounding():

@@ -20,7 +20,6 @@ from hypothesis import strategies as st
 from pawl.doctor.diagnose import diagnose
 from pawl.doctor.report_text import lines
 from pawl.errors import PawlError
-from pawl.logs import recognise
 from pawl.logs.log import Log
 from pawl.logs.recognise import read_logs, search
 
@@ -311,10 +310,3 @@ def test_a_folder_gives_each_log_once(tmp_path: Path) -> None:
         ("config.json", "no metric that Pawl knows"),
         ("notes.txt", "no training log that Pawl knows"),
     ]
-
-
-def test_importers_keep_their_form() -> None:
-    for module in recognise.IMPORTERS:
-        assert callable(module.looks_like), module
-        assert callable(module.read), module
-        assert hasattr(module, "takes_folder") == hasattr(module, "read_folder"), module

@@ -11,7 +11,7 @@ from pawl.config.options import RunConfig
 from pawl.doctor.diagnose import diagnose
 from pawl.errors import PawlError
 from pawl.logs.log import Log
-from pawl.logs.read_pawl import MOST, takes_folder
+from pawl.logs.read_pawl import MOST, read_folder
 from pawl.logs.recognise import read_logs, search
 from pawl.store.run import RunFolder
 
@@ -128,7 +128,7 @@ def test_a_run_that_has_just_begun(tmp_path: Path) -> None:
 def test_other_folders_are_no_runs(tmp_path: Path) -> None:
     for body in ("{}", "[]", "x", '{"format": 1}', '{"config": {}, "format": 1}', "[" * 99_999):
         (tmp_path / "run.json").write_text(body)
-        assert not takes_folder(tmp_path)
+        assert read_folder(tmp_path) is None
     (tmp_path / "steps.jsonl").write_text('{"step": 1, "reward": 0.5}\n' * 2)
     assert [log.format for log in read_logs(tmp_path)] == ["JSON lines"]
 

@@ -25,8 +25,9 @@ from pawl.errors import PawlError
 from pawl.logs.libraries import names_of
 from pawl.logs.log import Log
 from pawl.logs.pickled import attributes
+from pawl.logs.read_trl import options
+from pawl.logs.read_trl_folder import from_card
 from pawl.logs.recognise import read_logs
-from pawl.logs.trl import from_card, options
 
 LOGS = Path(__file__).parent / "data" / "logs"
 STATE = LOGS / "trl" / "checkpoint-6" / "trainer_state.json"

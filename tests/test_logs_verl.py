@@ -13,7 +13,7 @@ import pytest
 from framework_logs import CYAN, RESET, VERL, log_of, ray, values, verl_line, write
 
 from pawl.doctor.diagnose import diagnose
-from pawl.logs import read_verl_dump
+from pawl.logs import read_verl
 from pawl.logs.log import canonical
 from pawl.logs.recognise import read_logs
 from pawl.rules import prescribe
@@ -182,7 +182,7 @@ def test_verl_file_logger(tmp_path: Path) -> None:
     assert values(log, "reward/mean")[:2] == [0.1, 0.2]
     assert np.isnan(log.series["policy/entropy"].value_N[2])
     assert values(log, "eval/pass_at_1") == [0.25]
-    assert log.notes == ["1 lines are no JSON objects and were left out"]
+    assert log.notes == ["the last line breaks off and was left out"]
 
 
 def test_verl_rollout_dump(tmp_path: Path) -> None:
@@ -207,10 +207,10 @@ def test_verl_rollout_dump(tmp_path: Path) -> None:
             for s in group
         ]
         write(folder, "\n".join(map(json.dumps, rows)) + "\n", f"{step}.jsonl")
-    assert read_verl_dump.takes_folder(folder)
-    assert not read_verl_dump.takes_folder(tmp_path)
-    [raw] = read_verl_dump.read_folder(folder)
-    log = canonical(raw)
+    assert read_verl.read_folder(tmp_path) is None
+    raws = read_verl.read_folder(folder)
+    assert raws
+    log = canonical(raws[0])
     assert list(log.step_N) == [1, 2, 10]
     assert values(log, "reward/mean") == [0.25, 1.0, 0.75]
     assert values(log, "group/zero_std_frac") == [0.5, 1.0, 0.5]

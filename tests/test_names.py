@@ -127,7 +127,9 @@ def test_a_run_of_an_older_version_is_read_under_the_new_names(tmp_path: Path) -
     (tmp_path / "run.json").write_text(json.dumps(facts))
     steps = [{"step": i, **dict.fromkeys(renamed.METRICS, i + 0.5)} for i in range(3)]
     (tmp_path / "steps.jsonl").write_text("".join(json.dumps(row) + "\n" for row in steps))
-    (raw,) = read_folder(tmp_path)
+    found = read_folder(tmp_path)
+    assert found is not None
+    (raw,) = found
     assert raw.config["algo.zero_variance_groups"] == "resample"
     assert raw.config["algo.resample_max"] == 4
     for new in renamed.METRICS.values():

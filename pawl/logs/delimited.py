@@ -17,6 +17,7 @@ from typing import TextIO
 from pawl.errors import PawlError
 from pawl.logs.read_markdown import by_columns
 from pawl.logs.table import Table
+from pawl.logs.table import number as plain_number
 
 SIGNS = (",", "\t", ";", "|")
 KINDS = {
@@ -70,12 +71,9 @@ def _is_header(cells: list[str]) -> bool:
 
 def number(cell: str) -> float | None:
     """The number of a cell, a decimal comma allowed; None for anything else."""
-    try:
-        return float(cell)
-    except ValueError:
-        if re.fullmatch(r"\s*-?\d+,\d+(e-?\d+)?\s*", cell, re.IGNORECASE):
-            return float(cell.replace(",", "."))
-        return None
+    if "," in cell and re.fullmatch(r"\s*-?\d+,\d+(e-?\d+)?\s*", cell, re.IGNORECASE):
+        cell = cell.replace(",", ".")
+    return plain_number(cell)
 
 
 def fill(path: Path, between: str, table: Table, notes: list[str]) -> str:
@@ -127,10 +125,10 @@ def _lines(file: TextIO) -> Iterator[str]:
             yield line
 
 
-def _wide(header: list[str], rows: Iterator[list[str]]) -> Iterator[dict[str, object]]:
+def _wide(header: list[str], rows: Iterator[list[str]]) -> Iterator[Mapping[str, object]]:
     for row in rows:
-        cells = {k: v for k, v in zip(header, row, strict=False) if k and v.strip() not in EMPTY}
-        yield {k: v if (x := number(v)) is None else x for k, v in cells.items()}
+        cells = ((k, v) for k, v in zip(header, row, strict=False) if k and v.strip() not in EMPTY)
+        yield {k: v if (x := number(v)) is None else x for k, v in cells}
 
 
 def _is_long(header: list[str]) -> bool:

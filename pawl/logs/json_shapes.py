@@ -11,14 +11,13 @@ import re
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
 
-from pawl.logs.table import Table
+from pawl.logs.table import Row, Table
 
 CONFIGS = ("config", "args", "arguments", "hyperparameters", "hparams", "params", "settings")
 HELD_OUT = ("eval", "val", "valid", "test", "held")
 PLACE = re.compile(r"(?:(epoch|step|iteration|iter|update)s?[ _-]*)?(\d+)", re.IGNORECASE)
 FEW = 3  # rows that make columns of an object that also has plain numbers
-DEEPEST = 8  # objects within objects
-Row = dict[str, object]
+DEEPEST = 16  # objects within objects
 Body = Mapping[str, object]
 
 

@@ -1,9 +1,8 @@
 """Objects of a JSON file one at a time: JSON lines, and lists of any length, in bounded memory.
 
-Whole pieces are parsed at once where the text shows where an object ends (its closing brace stands
-as deep as its opening one, or before `, {`); every other piece is read object by object. NaN and
-Infinity are numbers. What breaks off or cannot be read is noted, never raised. Left out: what the
-objects mean (the importers).
+Whole pieces are parsed at once where the text shows where an object ends (before `, {`); every
+other piece is read object by object. NaN and Infinity are numbers. What breaks off or cannot be
+read is noted, never raised. Left out: what the objects mean (the readers).
 """
 
 from __future__ import annotations
@@ -16,6 +15,8 @@ from typing import BinaryIO
 
 from pydantic_core import from_json
 
+from pawl.logs.table import Row
+
 PIECE = 1 << 18  # bytes; smaller than a cache, larger than most records
 MOST = 1 << 26  # bytes; what no object of a log reaches
 HOPELESS = 1_000  # unreadable lines without one record: no file of JSON lines
@@ -23,7 +24,37 @@ BOM = b"\xef\xbb\xbf"
 TOO_LONG = b"(too long)\n"
 BLANK = b" \t\r\n,"
 BETWEEN = re.compile(rb"\}\s*,\s*\{")
-Row = dict[str, object]
+LIST = re.compile(r"^\s*\[")
+
+
+def value_of(data: str | bytes) -> object:
+    """The one JSON value of a text, None when it is none."""
+    try:
+        return from_json(data, cache_strings="keys")
+    except ValueError:
+        if isinstance(data, bytes):
+            data = data.decode("utf-8-sig", "replace")
+        try:  # lone surrogates and bytes that were no UTF-8 pass here
+            return json.loads(data)
+        except (ValueError, RecursionError):
+            return None
+
+
+def object_of(data: object) -> Row | None:
+    """The one JSON object of a text, None when it is none."""
+    value = value_of(data) if isinstance(data, str | bytes) else None
+    return value if isinstance(value, dict) else None
+
+
+def first_objects(head: str) -> Iterator[Row]:
+    """The objects at the start of a file, in lines of their own or in one list."""
+    data = head.lstrip().encode()
+    if data.startswith(b"["):
+        yield from (row for row in _one_by_one(data[1:])[0] if isinstance(row, dict))
+        return
+    for line in data.splitlines():
+        if line.lstrip().startswith(b"{") and (row := object_of(line)) is not None:
+            yield row
 
 
 def lines(path: Path, notes: list[str], live: bool = False) -> Iterator[Row]:
@@ -35,7 +66,7 @@ def lines(path: Path, notes: list[str], live: bool = False) -> Iterator[Row]:
     odd, rows, torn = 0, 0, False
     with path.open("rb") as file:
         for line in _bounded(file):
-            row = _value(line)
+            row = value_of(line)
             if isinstance(row, dict):
                 rows += 1
                 yield row
@@ -46,11 +77,15 @@ def lines(path: Path, notes: list[str], live: bool = False) -> Iterator[Row]:
     if torn:
         odd -= 1
         notes += [] if live else ["the last line breaks off and was left out"]
-    if odd:
-        many = (
-            "1 line is no JSON object and was" if odd == 1 else f"{odd} lines are no JSON objects"
-        )
-        notes.append(f"{many}{'' if odd == 1 else ' and were'} left out")
+    note_odd(notes, odd, "line")
+
+
+def note_odd(notes: list[str], odd: int, what: str) -> None:
+    """Say how many lines or records were no JSON objects."""
+    if odd == 1:
+        notes.append(f"1 {what} is no JSON object and was left out")
+    elif odd:
+        notes.append(f"{odd} {what}s are no JSON objects and were left out")
 
 
 def _bounded(file: BinaryIO) -> Iterator[bytes]:
@@ -64,22 +99,11 @@ def _bounded(file: BinaryIO) -> Iterator[bytes]:
             pass
 
 
-def _value(data: bytes) -> object:
-    """One JSON value, None when it is none."""
-    try:
-        return from_json(data, cache_strings="keys")
-    except ValueError:
-        try:  # lone surrogates and bytes that are no UTF-8 pass here
-            return json.loads(data.decode("utf-8-sig", "replace"))
-        except (ValueError, RecursionError):
-            return None
-
-
-def whole(path: Path, limit: int = MOST) -> object:
-    """The file as one JSON value, None when it is none or longer than `limit` bytes."""
+def whole(path: Path) -> object:
+    """The file as one JSON value, None when it is none or longer than any record."""
     with path.open("rb") as file:
-        data = file.read(limit + 1)
-    return _value(data) if len(data) <= limit else None
+        data = file.read(MOST + 1)
+    return value_of(data) if len(data) <= MOST else None
 
 
 def objects(
@@ -90,16 +114,15 @@ def objects(
     It has to open in the file's first `within` bytes.
     """
     with path.open("rb") as file:
-        data = _after(file, re.compile(start.pattern.encode()), within)
+        data = _after(file, start, within)
         if data is None:
             notes.append("the file ends before its list of rows begins")
             return
-        want, done, mark = PIECE, False, b""
+        want, done = PIECE, False
         while not done:
             piece = file.read(max(want - len(data), PIECE))
             data = (data + piece).lstrip(BLANK)
-            mark = mark or _mark(data)
-            rows, used, done = _some(data, mark)
+            rows, used, done = _some(data)
             yield from (row for row in rows if isinstance(row, dict))
             data = data[used:]
             want = PIECE if used else 2 * max(want, len(data))
@@ -108,37 +131,26 @@ def objects(
                 return
 
 
-def _after(file: BinaryIO, start: re.Pattern[bytes], within: int) -> bytes | None:
+def holds(path: Path, start: re.Pattern[str]) -> bool:
+    """Whether a pattern is found before the end of what any record reaches."""
+    with path.open("rb") as file:
+        return _after(file, start, MOST) is not None
+
+
+def _after(file: BinaryIO, start: re.Pattern[str], within: int) -> bytes | None:
     """What follows the first match, None when there is none."""
-    data = b""
+    pattern, data = re.compile(start.pattern.encode()), b""
     while file.tell() < within and (piece := file.read(PIECE)):
         data = data[-4096:] + piece.removeprefix(BOM)
-        if found := start.search(data):
+        if found := pattern.search(data):
             return data[found.end() :]
     return None
 
 
-def _mark(data: bytes) -> bytes:
-    """How an object ends in this file: a line with a brace less deep than what stands in it.
-
-    b"}" when objects do not begin with a line of their own, b"" when that cannot be seen yet.
-    """
-    opened = re.match(rb"\{\s*\n([ \t]+)", data)
-    if opened is None:
-        return b"}"
-    for found in re.finditer(rb"\n([ \t]*)\}", data):
-        if len(found.group(1)) < len(opened.group(1)):
-            return found.group()
-    return b""
-
-
-def _some(data: bytes, mark: bytes) -> tuple[list[object], int, bool]:
+def _some(data: bytes) -> tuple[list[object], int, bool]:
     """Objects at the start of a piece, the bytes that they took, and whether the list ended."""
-    if mark == b"}":
-        end = max((found.start() + 1 for found in BETWEEN.finditer(data)), default=0)
-    else:
-        end = data.rfind(mark) + len(mark) if mark and mark in data else 0
-    if end > 1:
+    end = max((found.start() + 1 for found in BETWEEN.finditer(data)), default=0)
+    if end:
         try:
             rows = from_json(b"[" + data[:end] + b"]", cache_strings="keys")
         except ValueError:
@@ -150,7 +162,7 @@ def _some(data: bytes, mark: bytes) -> tuple[list[object], int, bool]:
 
 
 def _one_by_one(data: bytes) -> tuple[list[object], int, bool]:
-    """The same without any hint of where objects end."""
+    """The same, decoded object by object."""
     text, at, rows = data.decode("latin-1"), 0, list[object]()
     decoder = json.JSONDecoder()
     while at < len(text):
@@ -165,6 +177,6 @@ def _one_by_one(data: bytes) -> tuple[list[object], int, bool]:
                 break
             if end == len(text) and text[end - 1] not in "}]":
                 break  # a number that may go on
-            rows.append(row if data[at:end].isascii() else _value(data[at:end]))
+            rows.append(row if data[at:end].isascii() else value_of(data[at:end]))
             at = end
     return rows, at, False

@@ -20,11 +20,10 @@ import numpy as np
 
 from pawl.logs.libraries import add_derived, library_of, names_of, own_name
 from pawl.logs.spelling import STEP_FORMS, plain
-from pawl.logs.table import Floats, Places, Table, in_order, last_of_each
+from pawl.logs.table import Floats, Places, Row, Table, in_order, last_of_each
 from pawl.metrics import CATALOGUE
 
 STEPS = ("step", "_step", "global_step", "train/global_step", "current_steps", "training_step")
-Row = dict[str, object]
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,18 +41,15 @@ class Part:
         return sum(map(len, self.rows.values()))
 
 
-def looks_like(path: Path, head: str) -> bool:
-    """Whether a page of Markdown begins in a file: its name says so, or a table of metrics does."""
-    if head.lstrip()[:1] in ("{", "["):
-        return False
-    return path.suffix.lower() in (".md", ".markdown") or bool(parts(head))
-
-
-def read(path: Path) -> Raw:
+def read(path: Path, head: str) -> list[Raw] | None:
     """The page's tables by epoch or step as one log; raises PawlError when it has none.
 
-    The largest table counts, and others along the same axis that do not contradict it.
+    A file is a page when its name or a table of metrics says so. The largest table counts, and
+    others along the same axis that do not contradict it.
     """
+    named = path.suffix.lower() in (".md", ".markdown")
+    if head.lstrip()[:1] in ("{", "[") or not (named or parts(head)):
+        return None
     with path.open(encoding="utf-8-sig", errors="replace") as file:
         text = file.read(LONGEST)
     found = sorted(parts(text), key=Part.size, reverse=True)
@@ -72,7 +69,7 @@ def read(path: Path) -> Raw:
     table = Table()
     for place, values in rows.items():
         table.add({first.axis: place, **values})
-    return Raw(path, f"Markdown table by {first.axis}", "any", table, notes=notes)
+    return [Raw(path, f"Markdown table by {first.axis}", "any", table, notes=notes)]
 
 
 def _contradict(

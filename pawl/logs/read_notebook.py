@@ -15,9 +15,9 @@ from itertools import chain
 from pathlib import Path
 
 from pawl.errors import PawlError
-from pawl.logs import trl
 from pawl.logs.json_stream import whole
 from pawl.logs.log import Raw
+from pawl.logs.read_trl import complete
 from pawl.logs.read_trl_console import finished, runs
 from pawl.logs.table import Table
 
@@ -30,13 +30,10 @@ NAMES = {"Step": "step", "Epoch": "epoch", "Training Loss": "loss", "Validation 
 Output = Mapping[str, object]
 
 
-def looks_like(path: Path, head: str) -> bool:
-    """Whether a file is a notebook."""
-    return head.lstrip()[:1] == "{" and '"cells"' in head and '"cell_type"' in head
-
-
-def read(path: Path) -> list[Raw]:
-    """A log for each training in the notebook; raises PawlError when there is none."""
+def read(path: Path, head: str) -> list[Raw] | None:
+    """A log for each training in a notebook; raises PawlError when there is none."""
+    if not (head.lstrip().startswith("{") and '"cells"' in head and '"cell_type"' in head):
+        return None
     found, raws = list(_outputs(whole(path))), list[Raw]()
     printed = chain.from_iterable(_text(output).splitlines() for output in found)
     raws += [finished(path, PRINTED, run) for run in runs(printed)]
@@ -80,7 +77,7 @@ def _table(path: Path, part: str) -> Raw | None:
     for line in lines[1:]:
         row = dict(zip(names, line, strict=False))
         raw.table.add({k: v for k, v in row.items() if v.lower() not in ("", "no log")})
-    return trl.complete(raw) if raw.table.columns else None
+    return complete(raw) if raw.table.columns else None
 
 
 def _cell(text: str) -> str:

@@ -12,70 +12,60 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
+
 from pawl import renamed
 from pawl.errors import PawlError
-from pawl.logs import trained
 from pawl.logs.json_shapes import flat
 from pawl.logs.json_stream import lines
-from pawl.logs.log import Event, Raw, Row
-from pawl.logs.table import Table
+from pawl.logs.log import Event, Raw
+from pawl.logs.table import Row, Table
 from pawl.store.files import read_lines
 
 FORMAT = "run folder of Pawl"
 FILES = ("run.json", "steps.jsonl", "events.jsonl")  # any of them stands for its folder
+TRAINED = 20  # newest steps whose problems are compared with those of an evaluation
 SAMPLES, STEPS, MOST = 200, 3, 1_000  # newest samples, and of how many steps, and at most
 HEAVY = ("tokens", "kept")  # fields of a sample that no rule reads
 SAYING = ("text", "what", "error", "reason", "why", "checkpoint", "outcome", "files")
 
 
-def takes_folder(path: Path) -> bool:
-    """Whether a folder is a run of Pawl: its run.json has Pawl's format, config and seed."""
+def read(path: Path, head: str) -> list[Raw] | None:
+    """The run that one of its files belongs to."""
+    return read_folder(path.parent) if path.name in FILES and head.lstrip()[:1] == "{" else None
+
+
+def read_folder(path: Path) -> list[Raw] | None:
+    """A run, whose run.json has Pawl's format, config and seed; one without a step has no rows."""
     if not (path / "run.json").is_file():
-        return False
+        return None
     from pawl.store.read import read_run  # slow to import, and most logs are not Pawl's
 
     try:
         facts = read_run(path)
     except (PawlError, OSError, RecursionError):
-        return False
-    return isinstance(facts.get("config"), Mapping) and {"format", "config_hash"} <= set(facts)
-
-
-def looks_like(path: Path, head: str) -> bool:
-    """Whether a file is one of a run folder, which is then read whole."""
-    return path.name in FILES and head.lstrip()[:1] == "{" and takes_folder(path.parent)
-
-
-def read(path: Path) -> Raw:
-    """The run that a file belongs to."""
-    return read_folder(path.parent)[0]
-
-
-def read_folder(path: Path) -> list[Raw]:
-    """The run as one log; a run without a step yet is a log without rows."""
-    from pawl.store.read import read_run
-
-    facts, notes, table = read_run(path), list[str](), Table()
+        return None
+    config, packages, parent = (facts.get(name) for name in ("config", "packages", "parent"))
+    if not isinstance(config, Mapping) or not {"format", "config_hash"} <= set(facts):
+        return None
+    raw = Raw(path, FORMAT, "pawl", Table(), config=_of_today(flat(config)))
     steps = path / "steps.jsonl"
-    for record in lines(steps, notes, live=True) if steps.is_file() else ():
-        table.add({renamed.METRICS.get(name, name): value for name, value in record.items()})
-    if not table.n:
-        notes.append("no step is recorded yet")
-    elif table.n < 2:
-        notes.append("the state before training is the only record yet")
-    config, packages = facts.get("config"), facts.get("packages")
-    trained.add(table, path)
-    events = list(_events(_until_odd(path / "events.jsonl", notes)))
-    parent = facts.get("parent")
-    if isinstance(parent, Mapping) and not any(e.kind == "fork" for e in events):
-        events.insert(0, Event(_number(parent.get("step"), 0.0), "fork", str(parent.get("run"))))
-    raw = Raw(path, FORMAT, "pawl", table, events=events, notes=notes)
-    if isinstance(config, Mapping):
-        raw.config = _of_today(flat(config))
+    for record in lines(steps, raw.notes, live=True) if steps.is_file() else ():
+        raw.table.add({renamed.METRICS.get(name, name): value for name, value in record.items()})
+    if not raw.table.n:
+        raw.notes.append("no step is recorded yet")
+    elif raw.table.n == 1:
+        raw.notes.append("the state before training is the only record yet")
+    if raw.table.n and (share := trained_frac(path)) is not None:
+        raw.table.put("eval/trained_frac", np.array([raw.table.n - 1]), np.array([share]))
+    raw.events = list(_events(_until_odd(path / "events.jsonl", raw.notes)))
+    if isinstance(parent, Mapping) and not any(e.kind == "fork" for e in raw.events):
+        step = _number(parent.get("step"), 0.0)
+        raw.events.insert(0, Event(step, "fork", str(parent.get("run"))))
     if isinstance(packages, Mapping):
         raw.version = str(packages.get("pawl") or "")
-    raw.checks = list(_until_odd(path / "preflight.jsonl", notes))
-    raw.samples, raw.first_samples = _newest(path, notes), _first(path, notes)
+    raw.checks = list(_until_odd(path / "preflight.jsonl", raw.notes))
+    raw.samples, raw.first_samples = _newest(path, raw.notes), _first(path, raw.notes)
     return [raw]
 
 
@@ -86,6 +76,24 @@ def _of_today(config: Row) -> Row:
         if name in found:
             found[name] = values.get(str(found[name]), found[name])
     return found
+
+
+def trained_frac(run: Path) -> float | None:
+    """Share of the newest evaluation's problems that recent training samples stand for.
+
+    None without an evaluation or without training samples. Near duplicates are not seen, nor
+    problems that were drawn without leaving a sample (preflight looks at the sets themselves).
+    """
+    folder = run / "samples"
+    evaluated = _problems(sorted(folder.glob("eval-*.jsonl"))[-1:])
+    trained = _problems(sorted(folder.glob("step-*.jsonl"))[-TRAINED:])
+    return len(evaluated & trained) / len(evaluated) if evaluated and trained else None
+
+
+def _problems(files: list[Path]) -> set[str]:
+    """Problem ids in sample files."""
+    rows = (row for file in files for row in _until_odd(file, []))
+    return {str(row["problem_id"]) for row in rows if "problem_id" in row}
 
 
 def _until_odd(path: Path, notes: list[str]) -> Iterator[Row]:

@@ -12,47 +12,33 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from pawl.errors import PawlError
 from pawl.logs import delimited, json_shapes
-from pawl.logs.json_stream import lines, objects, whole
-from pawl.logs.log import Raw, Row
-from pawl.logs.table import Table
+from pawl.logs.json_stream import LIST, lines, objects, whole
+from pawl.logs.log import Raw
+from pawl.logs.table import Row, Table
 
-LIST = re.compile(r"^\s*\[")
 LIST_WITHIN = re.compile(r'"[^"\\]*"\s*:\s*\[(?=\s*\{)')
 EARLY = 1 << 22  # bytes in which the list of a large object has to begin
 WITHOUT = 10_000  # rows without a number, after which none is expected
-HINT = "docs/doctor.md lists the formats"
+OPENS = re.compile(r'\s*(?:\[\s*(?:\{|$)|\{\s*(?:"|$))')
 
 
-def looks_like(path: Path, head: str) -> bool:
-    """Whether the start of a file is JSON or a table with a header."""
-    first = head.lstrip("\ufeff \t\r\n")[:2]
-    if first[:1] == "[":
-        return bool(re.match(r"\[\s*(\{|$)", head.lstrip("\ufeff \t\r\n")))
-    if first[:1] == "{":
-        return bool(re.match(r'\{\s*("|$)', head.lstrip("\ufeff \t\r\n")))
-    return bool(delimited.sign(head))
-
-
-def read(path: Path) -> Raw:
-    """The records of the file; raises PawlError when it holds none."""
-    table, notes, config = Table(), list[str](), Row()
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
-        head = file.read(1 << 16)
+def read(path: Path, head: str) -> list[Raw] | None:
+    """The records of JSON, or of a table with a header."""
     start = head.lstrip()[:1]
-    if start == "[":
-        kind = "JSON list of records"
-        _fill(table, objects(path, LIST, notes))
-    elif start == "{":
-        kind, config = _object(path, head, table, notes)
+    between = delimited.sign(head) if start not in ("{", "[") else ""
+    if not between and not OPENS.match(head):
+        return None
+    raw = Raw(path, "JSON list of records", "any", Table())
+    if between:
+        raw.format = delimited.fill(path, between, raw.table, raw.notes)
+    elif start == "[":
+        _fill(raw.table, objects(path, LIST, raw.notes))
     else:
-        kind = delimited.fill(path, delimited.sign(head), table, notes)
-    if not table.columns:
-        raise PawlError("no records with numbers", str(path), HINT)
-    if table.dropped:
-        notes.append("the file has too many columns; the first 2000 were read")
-    return Raw(path, kind, "any", table, config=config, notes=notes)
+        raw.format, raw.config = _object(path, head, raw.table, raw.notes)
+    if raw.table.dropped:
+        raw.notes.append("the file has too many columns; the first 2000 were read")
+    return [raw]
 
 
 def _object(path: Path, head: str, table: Table, notes: list[str]) -> tuple[str, Row]:

@@ -10,17 +10,16 @@ histograms, graphs.
 
 from __future__ import annotations
 
-import json
 import re
 import struct
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from pawl.errors import PawlError
-from pawl.logs import trl
-from pawl.logs.log import Event, Raw, Row
-from pawl.logs.table import Table
+from pawl.logs import trackers
+from pawl.logs.json_stream import object_of
+from pawl.logs.log import Event, Raw
+from pawl.logs.table import Row, Table
 from pawl.logs.wire import fields, masked_crc, real, signed, text, varint
 
 FORMAT = "TensorBoard event file"
@@ -34,48 +33,34 @@ NUMBERS = {1: "f", 2: "d", 3: "i", 4: "B", 5: "h", 6: "b", 9: "q", 19: "e", 22: 
 FENCE = re.compile(r"^\s*```\w*|```\s*$|^ {4}", re.MULTILINE)
 
 
-def looks_like(path: Path, head: str) -> bool:
-    """Whether a file begins with a whole record that is an Event."""
-    if head.startswith(("{", "[")):
-        return False
-    with path.open("rb") as file:
-        record = next(_records_of(file.read(SUMMED), []), None)
-    return record is not None and _event(record) is not None
+Scalars = tuple[float, int, list[tuple[str, float | str]]]
+"""Wall time and step of an event, and its numbers and texts by tag."""
 
 
-def takes_folder(path: Path) -> bool:
-    """Whether a folder holds event files itself."""
-    return any(p.is_file() for p in path.glob(NAME))
+def read(path: Path, head: str) -> list[Raw] | None:
+    """One event file: it begins with a record that is an Event."""
+    return [_read(path, [path])] if _first(path) else None
 
 
-def read_folder(path: Path) -> list[Raw]:
+def read_folder(path: Path) -> list[Raw] | None:
     """The event files of the folder as one log, then those of each folder within it."""
+    if not any(p.is_file() for p in path.glob(NAME)):
+        return None
     inner = {p.parent for p in islice(path.rglob(NAME), MANY) if p.is_file()} - {path}
-    raws = [read_one_folder(path)]
-    for folder in sorted(inner):
-        try:
-            raws.append(read_one_folder(folder))
-        except PawlError:  # no scalar, such as one of hyperparameters
-            continue
-    return raws
+    return [read_one_folder(folder) for folder in (path, *sorted(inner))]
 
 
 def read_one_folder(path: Path) -> Raw:
-    """The event files of the folder itself as one log; raises PawlError without a scalar."""
-    return _read(path, sorted((p for p in path.glob(NAME) if p.is_file()), key=_start))
+    """The event files of the folder itself as one log, in the order of their first events."""
+    files = [(event[0] if (event := _first(p)) else 0.0, p)
+             for p in path.glob(NAME) if p.is_file()]  # fmt: skip
+    return _read(path, [file for _, file in sorted(files)])
 
 
-def read(path: Path) -> Raw:
-    """One event file; raises PawlError when it holds no scalar."""
-    return _read(path, [path])
-
-
-def _start(path: Path) -> tuple[float, str]:
-    """When a file was begun, by its first event."""
-    with path.open("rb") as file:
-        record = next(_records_of(file.read(SUMMED), []), b"")
-    event = _event(record)
-    return (event[0] if event else 0.0), path.name
+def _first(path: Path) -> Scalars | None:
+    """The first event of a file; None for what is no event file."""
+    record = next(_records(path, []), None)
+    return None if record is None else _event(record)
 
 
 def _read(place: Path, files: list[Path]) -> Raw:
@@ -84,9 +69,7 @@ def _read(place: Path, files: list[Path]) -> Raw:
         first = _fill(raw, path)
         if number and first is not None:
             raw.events.append(Event(first, "resume", "a new event file begins"))
-    if not raw.table.n:
-        raise PawlError("no scalar in the event files", str(place), "docs/doctor.md lists formats")
-    return trl.complete(raw) if trl.is_trl(raw.table.columns) else raw
+    return trackers.finish(raw)
 
 
 def _fill(raw: Raw, path: Path) -> float | None:
@@ -133,27 +116,16 @@ def _records(path: Path, notes: list[str]) -> Iterator[bytes]:
             yield data
 
 
-def _records_of(data: bytes, notes: list[str]) -> Iterator[bytes]:
-    """The whole records at the start of some bytes."""
-    at = 0
-    while (size := _size(data[at : at + 12])) is not None and at + 16 + size <= len(data):
-        body = data[at + 12 : at + 12 + size]
-        if masked_crc(body) != int.from_bytes(data[at + 12 + size : at + 16 + size], "little"):
-            return
-        yield body
-        at += 16 + size
-
-
 def _size(head: bytes) -> int | None:
     """Length of a record by its head; None when the checksum says that it is none."""
     if len(head) < 12 or masked_crc(head[:8]) != int.from_bytes(head[8:12], "little"):
         return None
-    (size,) = struct.unpack("<Q", head[:8])
-    return int(size) if size <= MOST else None
+    size = int.from_bytes(head[:8], "little")
+    return size if size <= MOST else None
 
 
-def _event(record: bytes) -> tuple[float, int, list[tuple[str, float | str]]] | None:
-    """Wall time, step, and the scalars and texts of an event; None for what is none."""
+def _event(record: bytes) -> Scalars | None:
+    """What an event holds; None for what is none."""
     wall, step, values = 0.0, 0, list[tuple[str, float | str]]()
     try:
         for number, value in fields(record):
@@ -197,14 +169,19 @@ def _tensor(body: bytes) -> float | str | None:
             listed.append(value)
     if kind == STRING:
         return text(listed[0]) if len(listed) == 1 else None
-    if kind == BFLOAT16 and len(content) == 2:
-        return float(struct.unpack("<f", b"\0\0" + content)[0])
-    code = NUMBERS.get(kind)
-    if code and len(content) == struct.calcsize(f"<{code}"):
-        return float(struct.unpack(f"<{code}", content)[0])
-    if len(listed) != 1:
-        return None
+    if content or len(listed) != 1:
+        return _unpacked(kind, content)
     return _listed(kind, listed[0])
+
+
+def _unpacked(kind: int, data: bytes) -> float | None:
+    """The one number in a tensor's bytes."""
+    if kind == BFLOAT16:  # the upper half of a float
+        kind, data = FLOAT, b"\0\0" + data
+    code = NUMBERS.get(kind, "")
+    if not code or len(data) != struct.calcsize(f"<{code}"):
+        return None
+    return float(struct.unpack(f"<{code}", data)[0])
 
 
 def _listed(kind: int, value: int | bytes) -> float | None:
@@ -218,21 +195,11 @@ def _listed(kind: int, value: int | bytes) -> float | None:
             return None
     assert isinstance(number, int), "packed numbers are numbers now"
     if kind in (HALF, BFLOAT16):
-        if number > 0xFFFF:
-            return None
-        half = number.to_bytes(2, "little")
-        wide = struct.unpack("<e", half) if kind == HALF else struct.unpack("<f", b"\0\0" + half)
-        return float(wide[0])
+        return _unpacked(kind, number.to_bytes(2, "little")) if number <= 0xFFFF else None
     return float(signed(number))
 
 
 def _configure(raw: Raw, tag: str, value: str) -> None:
     """Take hyperparameters from a text that holds them as JSON."""
-    if tag not in CONFIG_TAGS or raw.config:
-        return
-    try:
-        config = json.loads(FENCE.sub("", value))
-    except (ValueError, RecursionError):
-        return
-    if isinstance(config, dict):
-        raw.config = config
+    if tag in CONFIG_TAGS and not raw.config:
+        raw.config = object_of(FENCE.sub("", value)) or {}

@@ -13,12 +13,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import TextIO
 
-from pawl.errors import PawlError
 from pawl.logs.log import Raw
 from pawl.logs.spelling import plain
-from pawl.logs.table import Table
+from pawl.logs.table import Row, Table
 
 NUMBER = r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?|[+-]?(?:nan|inf)\b"
 AXIS = re.compile(
@@ -37,62 +35,53 @@ LONGEST = 1 << 14  # characters of a line that are looked at
 MOST = 300_000  # rows that are read
 FEW = 3  # rows that a log has at least
 PLACES = {"step", "epoch"}
-Row = dict[str, object]
 
 
-def looks_like(path: Path, head: str) -> bool:
-    """Whether the start of a file has three rows or more, with a metric of training in them."""
-    rows = list(_rows(head.splitlines()))
-    names = Counter(plain(name) for row in rows for name in row)
-    return any(n >= FEW and METRICS.search(name) for name, n in names.items())
+def read(path: Path, head: str) -> list[Raw] | None:
+    """The rows of a text whose start has three rows or more, with a metric of training in them.
 
-
-def read(path: Path) -> Raw:
-    """The rows of a text; raises PawlError when no name comes twice."""
-    table = Table()
+    Names that come only once are left out.
+    """
+    shown = Counter(plain(name) for row in _rows(head.splitlines()) for name in row)
+    if not any(n >= FEW and METRICS.search(name) for name, n in shown.items()):
+        return None
+    raw = Raw(path, "lines of named numbers in a text", "any", Table())
     with path.open(encoding="utf-8-sig", errors="replace") as file:
-        rows = list(islice(_rows(_lines(file)), MOST))
+        rows = list(islice(_rows(iter(lambda: file.readline(LONGEST), "")), MOST))
+    if len(rows) == MOST:
+        raw.notes.append(f"only the first {MOST} rows were read")
     names = Counter(name for row in rows for name in row)
     placed = 2 * sum(map(_is_placed, rows)) >= len(rows)
     before = Row()
     for row in rows:
         known = {k: v for k, v in row.items() if names[k] > 1}
-        if placed and not _is_placed(row):  # a line in between adds, it replaces nothing
+        between = placed and not _is_placed(row)
+        if between:  # it adds, and replaces nothing
             known = {k: v for k, v in known.items() if k not in before}
         if set(known) - PLACES:
-            table.add(known)
-            before = before | known if placed and not _is_placed(row) else known
-    if not table.n:
-        raise PawlError("no lines of named numbers", str(path))
-    notes = [f"only the first {MOST} rows were read"] if len(rows) == MOST else []
-    return Raw(path, "lines of named numbers in a text", "any", table, notes=notes)
+            raw.table.add(known)
+            before = before | known if between else known
+    return [raw]
 
 
 def _is_placed(row: Row) -> bool:
     return bool(PLACES & set(row))
 
 
-def _lines(file: TextIO) -> Iterator[str]:
-    while line := file.readline(LONGEST):
-        yield line
-
-
 def _rows(lines: Iterable[str]) -> Iterator[Row]:
     """The rows of a text, one for each line or for each block of lines under a step."""
-    block: Row | None = None
+    block = Row()
     for line in lines:
         found = _pairs(line[:LONGEST])
         axis = found.keys() & PLACES
-        if len(found) - len(axis) >= 2 or (axis and len(found) > len(axis)):
-            yield from [block] if block and len(block) > 1 else []
-            block = None
-            yield found
-        elif axis:
-            yield from [block] if block and len(block) > 1 else []
-            block = dict(found)
-        elif found and block is not None:
+        whole = len(found) - len(axis) >= (1 if axis else 2)
+        if axis or whole:
+            yield from [block] if len(block) > 1 else []
+            block = Row() if whole else found
+            yield from [found] if whole else []
+        elif block:
             block |= {k: v for k, v in found.items() if k not in block}
-    yield from [block] if block and len(block) > 1 else []
+    yield from [block] if len(block) > 1 else []
 
 
 def _pairs(line: str) -> Row:

@@ -7,70 +7,59 @@ out: system figures, traces, artifacts, the Parquet copies of hosted projects.
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
 from pawl.errors import PawlError
 from pawl.logs import trackers
-from pawl.logs.log import Event, Raw, Row
-from pawl.logs.table import Table
+from pawl.logs.json_stream import note_odd, object_of
+from pawl.logs.log import Event, Raw
+from pawl.logs.table import Row, Table
 
 FORMAT = "Trackio database"
-HEAD = "SQLite format 3\0"
+HEAD = b"SQLite format 3\0"
 DAMAGED = (sqlite3.Error, UnicodeDecodeError)  # SQLite quotes broken bytes in its messages
 NEEDED = {"run_name", "step", "metrics"}
 
 
-def looks_like(path: Path, head: str) -> bool:
+def read(path: Path, head: str) -> list[Raw] | None:
+    """The runs of a file in the order of their start; raises PawlError when it is damaged."""
+    return _runs(path) if head.startswith(HEAD.decode()) and _is_trackio(path) else None
+
+
+def read_folder(path: Path) -> list[Raw] | None:
+    """The runs of all databases of a folder."""
+    files = [p for p in sorted(path.glob("*.db")) if p.is_file() and _is_trackio(p)]
+    return [raw for file in files for raw in _runs(file)] if files else None
+
+
+def _is_trackio(path: Path) -> bool:
     """Whether a file is an SQLite database with Trackio's table of metrics."""
-    if not head.startswith(HEAD):
-        return False
+    with path.open("rb") as file:
+        if file.read(len(HEAD)) != HEAD:
+            return False
     try:
         return NEEDED <= set(_columns(path, "metrics"))
     except DAMAGED:
         return False
 
 
-def takes_folder(path: Path) -> bool:
-    """Whether a folder holds such databases."""
-    return any(looks_like(p, _head(p)) for p in path.glob("*.db") if p.is_file())
-
-
-def read_folder(path: Path) -> list[Raw]:
-    """The runs of all databases of a folder."""
-    files = sorted(p for p in path.glob("*.db") if p.is_file() and looks_like(p, _head(p)))
-    return [raw for file in files for raw in read(file)]
-
-
-def _head(path: Path) -> str:
-    with path.open("rb") as file:
-        return file.read(len(HEAD)).decode("latin-1")
-
-
-def read(path: Path) -> list[Raw]:
-    """The runs of a file in the order of their start; raises PawlError when it has none."""
+def _runs(path: Path) -> list[Raw]:
     raws = list[Raw]()
     try:
         key = "run_id" if "run_id" in _columns(path, "metrics") else "run_name"
-        found = _query(
-            path,
-            f"SELECT {key}, run_name FROM metrics GROUP BY {key} ORDER BY MIN(rowid)",
-        )
-        for identity, name in found:
+        query = f"SELECT {key}, run_name FROM metrics GROUP BY {key} ORDER BY MIN(rowid)"
+        for identity, name in _query(path, query):
             raw = Raw(path, f'{FORMAT}, run "{name}"', "any", Table())
             _add_config(raw, key, identity)
             trackers.fill(raw, _rows(raw, key, identity))
             _add_alerts(raw, key, identity)
-            if raw.table.columns:
-                raws.append(raw)
+            raws.append(raw)
     except DAMAGED as error:
         if not raws:
             raise PawlError("the database cannot be read", str(path), str(error)) from error
         raws[-1].notes.append(f"the database is damaged; what came before was read ({error})")
-    if not raws:
-        raise PawlError("no run in the database", str(path), "docs/doctor.md lists the formats")
     return raws
 
 
@@ -105,31 +94,19 @@ def _rows(raw: Raw, key: str, identity: object) -> Iterator[Row]:
     odd = 0
     query = f"SELECT step, metrics FROM metrics WHERE {key} IS ? ORDER BY rowid"
     for step, body in _query(raw.path, query, identity):
-        row = _object(body)
+        row = object_of(body)
         if row is None:
             odd += 1
         else:
             yield {**row, "_step": step}
-    if odd:
-        raw.notes.append(f"{odd} rows are no JSON objects and were left out")
-
-
-def _object(body: object) -> Row | None:
-    """A JSON object in a cell; Trackio writes texts or bytes."""
-    if not isinstance(body, str | bytes):
-        return None
-    try:
-        found = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-    return found if isinstance(found, dict) else None
+    note_odd(raw.notes, odd, "row")
 
 
 def _add_config(raw: Raw, key: str, identity: object) -> None:
     if {key, "config"} <= set(_columns(raw.path, "configs")):
         query = f"SELECT config FROM configs WHERE {key} IS ?"
         for (body,) in _query(raw.path, query, identity):
-            own = _object(body) or {}
+            own = object_of(body) or {}
             raw.config.update({k: v for k, v in own.items() if not k.startswith("_")})
 
 

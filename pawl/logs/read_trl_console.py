@@ -14,18 +14,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
-from pawl.errors import PawlError
-from pawl.logs import trl
-from pawl.logs.log import Raw, Row
-from pawl.logs.table import Table
+from pawl.logs.console import lines, opening
+from pawl.logs.log import Raw
+from pawl.logs.read_trl import add_row, complete
+from pawl.logs.table import Row, Table
 
 FORMAT = "console output of TRL or the Hugging Face Trainer"
-FAR = 1 << 23  # characters in which the first dictionary is looked for
-LONGEST = 1 << 20  # characters of a line
 DICTIONARY = re.compile(r"\{'[^{}]{1,30000}\}")
 PAIR = re.compile(r"'([^'\n]{1,200})': (?:'([^'\n]{0,80})'|(?:[\w.]{1,40}\()?([-+\w.]{1,40}))")
 SIGNS = ("'loss':", "'eval_loss':", "'train_runtime':", "'objective/kl':")
@@ -42,17 +41,11 @@ class Run:
     trains: list[bool] = field(default_factory=list)
 
 
-def looks_like(path: Path, head: str) -> bool:
-    """Whether a text holds such a dictionary, at the latest after some megabytes of other lines."""
-    start = head.lstrip("\ufeff \t\r\n")
-    if "\0" in head or (start[:1] in ("{", "[") and not start.startswith(("{'", "[INFO"))):
-        return False
-    if any(True for line in head.splitlines() for _ in _printed(line)):
-        return True
-    if len(head) < 1 << 15:
-        return False
-    with path.open(encoding="utf-8", errors="replace") as file:
-        return any(True for line in file.read(FAR).splitlines() for _ in _printed(line))
+def read(path: Path, head: str) -> list[Raw] | None:
+    """The runs of a text that shows such a dictionary, maybe after megabytes of other lines."""
+    if not any(True for line in opening(path, head).splitlines() for _ in _printed(line)):
+        return None
+    return [finished(path, FORMAT, run) for run in runs(line for line, _ in lines(path))]
 
 
 def _printed(line: str) -> Iterator[tuple[str, Row]]:
@@ -69,38 +62,19 @@ def _printed(line: str) -> Iterator[tuple[str, Row]]:
             at = found.end()
 
 
-def read(path: Path) -> list[Raw]:
-    """The runs of a file; raises PawlError when nothing was printed."""
-    with path.open(encoding="utf-8", errors="replace") as file:
-        raws = [finished(path, FORMAT, run) for run in runs(_lines(file))]
-    if not raws:
-        raise PawlError("the Trainer printed nothing here", str(path))
-    return raws
-
-
-def _lines(file: Iterable[str]) -> Iterator[str]:
-    """Lines, long ones in pieces."""
-    for line in file:
-        for at in range(0, len(line), LONGEST):
-            yield line[at : at + LONGEST]
-
-
-def runs(lines: Iterable[str]) -> Iterator[Run]:
-    """Runs in the order of the file; bars that stand still are shared between rows."""
+def runs(text: Iterable[str]) -> Iterator[Run]:
+    """Runs in the order of the lines; bars that stand still are shared between rows."""
     run, bars = Run(), dict[int, int]()
-    for line in lines:
+    for line in text:
         for before, row in _printed(line):
             bars = _bars(bars, before)
-            if "train_runtime" in row:
-                if run.table.n:
-                    yield run
-                run, bars = Run(), {}
+            if add_row(run.table, row):
+                run.bars.append(bars)
+                run.trains.append("loss" in row)
                 continue
-            if any(name.startswith("eval_") for name in row):
-                del row["epoch"]  # that of the training row of the step
-            run.table.add(trl.with_nan(row))
-            run.bars.append(bars)
-            run.trains.append("loss" in row)
+            if run.table.n:
+                yield run
+            run, bars = Run(), {}
         bars = _bars(bars, line)
     if run.table.n:
         yield run
@@ -125,17 +99,14 @@ def finished(path: Path, format_: str, run: Run) -> Raw:
         raw.config["max_steps"] = total
     elif "step" not in run.table.columns:
         raw.notes.append("the steps are not printed: rows keep their order")
-    return trl.complete(raw)
+    return complete(raw)
 
 
 def _total(run: Run) -> int:
     """Length of the bar that counts steps: it moves from row to row of training; 0 for none."""
-    if not run.bars:
-        return 0
     for total in sorted(set.intersection(*(set(seen) for seen in run.bars)), reverse=True):
         done = [seen[total] for seen in run.bars]
         trained = [n for n, trains in zip(done, run.trains, strict=True) if trains]
-        rises = all(a <= b for a, b in zip(done, done[1:], strict=False))
-        if rises and len(set(trained)) == len(trained) and trained:
+        if trained and len(set(trained)) == len(trained) and all(a <= b for a, b in pairwise(done)):
             return total
     return 0

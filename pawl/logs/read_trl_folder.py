@@ -1,90 +1,86 @@
 """An output folder of TRL: the newest trainer_state.json, and what the files around it add.
 
 README.md (the model card) says version and trainer; training_args.bin the options, read without
-unpickling; completions/*.parquet the texts; TensorBoard events the steps after the last checkpoint,
-since trainer_state.json is only written there. Left out: weights; what the parquet files cannot say
-(only the last batch before each log is in them, and an evaluation at the same step replaces it).
+unpickling; TensorBoard events the steps after the last checkpoint, since trainer_state.json is only
+written there; completions/completions_STEP.parquet the texts, and figures of the groups.
+
+A file of completions holds prompt, completion, one column for each reward function (before its
+weight) and the advantage of the last batch before one log. Groups are not marked: TRL repeats each
+prompt num_generations times in a row. At a step that was evaluated too, the file may hold the
+evaluation's texts, so no figure is made of it. Source: trl 1.16.0 trainer/grpo_trainer.py. Left
+out: weights; total rewards where the reward's weights are not known; images.
 """
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean, stdev
 
-from pawl.errors import PawlError
-from pawl.logs import read_tensorboard, read_trl, trl
-from pawl.logs.log import Event, Raw, Row
+import numpy as np
+
+from pawl.logs import read_tensorboard
+from pawl.logs.log import Event, Raw
 from pawl.logs.pickled import attributes
-from pawl.logs.trl_completions import add_completions
+from pawl.logs.read_trl import EDGE, complete, own_name, read_state
+from pawl.logs.table import Row
 
 STATE, ARGS, CARD = "trainer_state.json", "training_args.bin", "README.md"
 CHECKPOINT = re.compile(r"^checkpoint-(\d+)$")
 GLOBAL_STEP = re.compile(rb'"global_step"\s*:\s*(\d{1,15})\b')
 CARD_SIZE = 1 << 20  # bytes
+CARD_VERSION = re.compile(r"^\W*TRL:\s*v?(\d[\w.]*)", re.MULTILINE)
+CARD_TRAINER = re.compile(r"model was trained with (?:\[)?(\w+)")
+COMPLETIONS = re.compile(r"^completions_(\d+)\.parquet$")
+FILES, SAMPLES = 200, 200  # the newest ones
+LARGEST = 1 << 26  # bytes of a file of completions
+LONGEST = 20_000  # characters of a text
+COLUMN = "completions.parquet"
+NO_REWARD = ("step", "prompt", "completion", "advantage", "images", "image", "timestamp")
+Group = list[Row]
 
 
-def looks_like(path: Path, head: str) -> bool:
-    """Never: this reads folders only."""
-    return False
-
-
-def read(path: Path) -> Raw:
-    """The folder's one log; raises PawlError when there is none."""
-    return read_folder(path)[0]
-
-
-def takes_folder(path: Path) -> bool:
-    """Whether a folder is an output folder or a checkpoint of the Trainer."""
-    return bool(_states(path))
-
-
-def read_folder(path: Path) -> list[Raw]:
-    """The one log of an output folder; raises PawlError when no state can be read."""
-    states = _states(path)
+def read_folder(path: Path) -> list[Raw] | None:
+    """The one log of an output folder, or of a checkpoint in it."""
+    states = [p for p in (path / STATE, *path.glob(f"checkpoint-*/{STATE}")) if p.is_file()]
     if not states:
-        raise PawlError(f"no {STATE} in the folder", str(path))
+        return None
     state = max(states, key=_step_of)
-    raw = read_trl.load(state)
+    raw = read_state(state)
     raw.path = path
     raw.format = f"output folder of TRL, {state.relative_to(path)}"
-    trainer = ""
     cards = {state.parent / CARD, path / CARD}
     if CHECKPOINT.match(path.name):
         cards.add(path.parent / CARD)
+    trainer = ""
     for card in sorted(cards, key=lambda card: -len(card.parts)):
         if card.is_file() and not raw.version:
             with card.open(encoding="utf-8", errors="replace") as file:
-                raw.version, trainer = trl.from_card(file.read(CARD_SIZE))
+                raw.version, trainer = from_card(file.read(CARD_SIZE))
     _add_options(raw, (state.parent / ARGS, path / ARGS))
-    events = _events(path)
-    if events is not None:
-        raw.config = {**events.config, **raw.config}
-        _add_later_steps(raw, events)
-    raw.events += [Event(float(step), "checkpoint") for step in _checkpoints(path)]
-    evaluated = _evaluated(raw)
-    trl.complete(raw, trainer)
-    add_completions(raw, path / "completions", evaluated)
+    _add_events(raw, path)
+    saved = [int(name[1]) for p in path.glob("*/") if (name := CHECKPOINT.match(p.name))]
+    raw.events += [Event(float(step), "checkpoint") for step in sorted(saved)]
+    complete(raw, trainer)
+    _add_completions(raw, path / "completions")
     return [raw]
-
-
-def _states(path: Path) -> list[Path]:
-    found = [path / STATE, *path.glob(f"checkpoint-*/{STATE}")]
-    return [p for p in found if p.is_file()]
 
 
 def _step_of(state: Path) -> tuple[int, int]:
     """The step at which a state was saved; of equal ones the folder's own comes first."""
     with state.open("rb") as file:
-        found = GLOBAL_STEP.search(file.read(read_trl.EDGE))
+        found = GLOBAL_STEP.search(file.read(EDGE))
     name = CHECKPOINT.match(state.parent.name)
     step = int(found[1]) if found else int(name[1]) if name else 0
     return step, int(name is None)
 
 
-def _checkpoints(path: Path) -> list[int]:
-    found = (CHECKPOINT.match(p.name) for p in path.glob("checkpoint-*") if p.is_dir())
-    return sorted(int(name[1]) for name in found if name)
+def from_card(text: str) -> tuple[str, str]:
+    """Version of TRL and name of the trainer by a model card; "" for what it does not say."""
+    version, trainer = CARD_VERSION.search(text), CARD_TRAINER.search(text)
+    return version[1] if version else "", trainer[1].upper() if trainer else ""
 
 
 def _add_options(raw: Raw, files: tuple[Path, ...]) -> None:
@@ -92,58 +88,146 @@ def _add_options(raw: Raw, files: tuple[Path, ...]) -> None:
     for file in files:
         if file.is_file():
             try:
-                _, config = attributes(file)
+                _, raw.config = attributes(file)
+                return
             except ValueError as error:
                 raw.notes.append(f"{file.name} was not read: {error}")
-                continue
-            raw.config = config
-            return
 
 
-def _events(path: Path) -> Raw | None:
-    """The TensorBoard log that TRL wrote into the folder, None when there is none."""
-    folders = sorted({p.parent for p in path.glob("runs/*/*tfevents*") if p.is_file()})
-    for folder in reversed(folders):
-        try:
-            raw = read_tensorboard.read_one_folder(folder)
-        except PawlError:
-            continue
-        if raw.library == "trl":
-            return raw
-    return None
-
-
-def _add_later_steps(raw: Raw, events: Raw) -> None:
-    """Add the rows of the steps that the state, saved at a checkpoint, does not have yet."""
+def _add_events(raw: Raw, path: Path) -> None:
+    """Add what the newest TensorBoard log of TRL has: options, and steps after the checkpoint."""
+    folders = {p.parent for p in path.glob("runs/*/*tfevents*") if p.is_file()}
+    found = map(read_tensorboard.read_one_folder, sorted(folders, reverse=True))
+    events = next((one for one in found if one.library == "trl"), None)
+    if events is None:
+        return
+    raw.config = {**events.config, **raw.config}
     if "step" not in raw.table.columns:
         return
-    last = float(raw.table.column("step")[1].max())
-    later = [row for row in _rows(events) if float(str(row["step"])) > last]
+    last = raw.table.column("step")[1].max()
+    rows: dict[int, dict[str, float]] = {}
+    for name in events.table.columns:
+        row_N, value_N = events.table.column(name)
+        for place, value in zip(row_N.tolist(), value_N.tolist(), strict=True):
+            rows.setdefault(place, {})[own_name(name)] = value
+    later = [row for _, row in sorted(rows.items()) if row.get("step", last) > last]
     for row in later:
-        if "train_runtime" not in row:
-            raw.table.add({trl.own_name(name): value for name, value in row.items()})
+        raw.table.add(row)
     if later:
         raw.notes.append(f"the rows after step {last:g}, the last checkpoint, are TensorBoard's")
 
 
-def _rows(raw: Raw) -> Iterator[Row]:
-    """A table's rows again, those of training before those of evaluation."""
-    rows: dict[int, Row] = {}
-    for name in raw.table.columns:
-        row_N, value_N = raw.table.column(name)
-        for place, value in zip(row_N.tolist(), value_N.tolist(), strict=True):
-            rows.setdefault(place, {})[name] = value
-    for place in sorted(rows):
-        if "step" in rows[place]:
-            yield rows[place]
+def _add_completions(raw: Raw, folder: Path) -> None:
+    """Add samples and the groups' figures of a folder of files of completions to the log."""
+    files = [(int(m[1]), p) for p in folder.glob("*.parquet") if (m := COMPLETIONS.match(p.name))]
+    samples, figures, skipped = list[Row](), dict[int, dict[str, float]](), 0
+    row_of = _rows_of_steps(raw)
+    for step, path in sorted(files, reverse=True)[:FILES]:
+        groups = _groups(_rows(path), raw.config.get("num_generations"))
+        skipped += not groups
+        if len(samples) < SAMPLES:
+            samples = [*_samples(step, groups, raw.config), *samples]
+        if step in row_of:
+            figures[row_of[step]] = _figures(groups)
+    raw.samples = tuple(samples[-SAMPLES:])
+    for name in sorted({name for row in figures.values() for name in row}):
+        rows = sorted(row for row in figures if name in figures[row])
+        values = np.array([figures[row][name] for row in rows], np.float64)
+        raw.table.put(name, np.array(rows, np.int64), values)
+    if skipped:
+        raw.notes.append(f"{skipped} parquet files could not be read and were left out")
 
 
-def _evaluated(raw: Raw) -> set[float]:
-    """The steps at which the run was evaluated too."""
+def _rows_of_steps(raw: Raw) -> dict[float, int]:
+    """The first row of each step at which the run was not evaluated too."""
     columns = raw.table.columns
     if "step" not in columns:
-        return set()
+        return {}
     row_N, step_N = raw.table.column("step")
-    at = dict(zip(row_N.tolist(), step_N.tolist(), strict=True))
+    step_of = dict(zip(row_N.tolist(), step_N.tolist(), strict=True))
     names = [name for name in columns if name.startswith("eval_")]
-    return {at[row] for name in names for row in raw.table.column(name)[0].tolist() if row in at}
+    evaluated = {step_of.get(row) for name in names for row in columns[name][0]}
+    return {step: row for row, step in reversed(step_of.items()) if step not in evaluated}
+
+
+def _rows(path: Path) -> list[Row]:
+    """The rows of a file, none when it cannot be read."""
+    import pyarrow.lib
+    import pyarrow.parquet
+
+    try:
+        if path.stat().st_size > LARGEST:
+            return []
+        rows: list[Row] = pyarrow.parquet.read_table(path).to_pylist()
+    except (OSError, ValueError, pyarrow.lib.ArrowException):
+        return []
+    return [row for row in rows if "prompt" in row and "completion" in row]
+
+
+def words(value: object) -> str:
+    """A prompt or completion as text: itself, or the contents of its messages, one a line."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Mapping):
+        return words(value.get("content", value.get("text")))
+    if isinstance(value, Sequence) and not isinstance(value, bytes):
+        return "\n".join(words(part) for part in value)
+    return "" if value is None else str(value)
+
+
+def _groups(rows: Sequence[Row], size: object) -> list[Group]:
+    """Runs of equal prompts, cut to the group size where it is known and fits."""
+    groups, before = list[Group](), ""
+    n = size if isinstance(size, int) and size > 0 and len(rows) % size == 0 else 0
+    for i, row in enumerate(rows):
+        prompt = words(row["prompt"])
+        if not groups or (i % n == 0 if n else prompt != before):
+            groups.append([])
+        groups[-1].append(row)
+        before = prompt
+    return groups
+
+
+def _components(row: Row) -> dict[str, float]:
+    """The rewards of a row by function; none where the function did not apply."""
+    found = {}
+    for name, value in row.items():
+        if name not in NO_REWARD and isinstance(value, int | float) and value == value:
+            found[name] = float(value)
+    return found
+
+
+def _samples(step: int, groups: Sequence[Group], config: Mapping[str, object]) -> Iterator[Row]:
+    """Rows as a run folder has them, as far as the file tells."""
+    unweighted = "num_generations" in config and "reward_weights" not in config
+    for number, group in enumerate(groups):
+        for member, row in enumerate(group):
+            parts = _components(row)
+            total = sum(parts.values()) if parts and (unweighted or len(parts) == 1) else None
+            yield {
+                "step": step,
+                "group": number,
+                "member": member,
+                "prompt": words(row["prompt"])[:LONGEST],
+                "text": words(row["completion"])[:LONGEST],
+                "advantage": row.get("advantage"),
+                "score": {"total": total, "components": parts},
+            }
+
+
+def _figures(groups: Sequence[Group]) -> dict[str, float]:
+    """Distinct completions in a group, and each component within and between groups."""
+    full = [group for group in groups if len(group) > 1]
+    found = dict[str, float]()
+    if full:
+        shares = [len({words(row["completion"]) for row in g}) / len(g) for g in full]
+        found[f"{COLUMN}/distinct_frac"] = fmean(shares)
+    scores = [[_components(row) for row in group] for group in full]
+    for name in {name for group in scores for row in group for name in row}:
+        values = [[row[name] for row in group if name in row] for group in scores]
+        known = [v for v in values if len(v) > 1 and all(map(math.isfinite, v))]
+        if known:
+            found[f"{COLUMN}/within/{name}"] = fmean(stdev(v) for v in known)
+        if len(known) > 1:
+            found[f"{COLUMN}/between/{name}"] = stdev(fmean(v) for v in known)
+    return found

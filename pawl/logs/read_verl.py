@@ -1,33 +1,32 @@
-"""verl: its console log (`step:N - key:value - ...`) and the JSON lines of its file logger.
+"""verl: its console log, the JSON lines of its file logger, and its rollout dumps.
 
-Ray's prefixes and lines that a terminal wrapped are mended; a config printed at the start is read.
-Where verl printed three decimals, small values are 0.000 in the log and stay so. Left out: rollout
-dumps (`read_verl_dump`), TensorBoard and W&B files, which carry the same keys.
+In the console (`step:N - key:value - ...`) Ray's prefixes and lines that a terminal wrapped are
+mended; a config printed at the start is read. Where verl printed three decimals, small values are
+0.000 in the log and stay so.
+
+A dump is a folder of STEP.jsonl, one line for each sample (input, output, score). It holds what
+verl's metrics lack: the deviation of rewards, in groups and over the batch, and the share of groups
+with equal rewards. Samples of one input in one step are a group; where inputs do not repeat nothing
+is said of groups. Left out: lengths in a dump, which are characters and not tokens; TensorBoard and
+W&B files, which carry the keys of the console.
 """
 
 from __future__ import annotations
 
+import ast
 import re
-from collections.abc import Iterator
+from collections import defaultdict, deque
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 
-from pawl.logs.console import (
-    NUMBER,
-    WRAPPED,
-    Printed,
-    first_records,
-    flat,
-    is_json,
-    lines,
-    literal,
-    opening,
-    opens_as_json,
-    records,
-    worker,
-)
+import numpy as np
+
+from pawl.logs.console import LONGEST, NUMBER, WRAPPED, Printed, lines_of_workers, opening
+from pawl.logs.json_shapes import flat
+from pawl.logs.json_stream import first_objects, lines, object_of
 from pawl.logs.log import Event, Raw
-from pawl.logs.table import Table
+from pawl.logs.table import Row, Table
 
 CONSOLE = "console log of verl"
 FILE = "JSON lines of verl's file logger"
@@ -35,6 +34,7 @@ WORDS = (
     "actor/|critic/|response_length|response/|prompt_length/|training/|timing_s/|perf/"
     "|timing_per_token_ms/|global_seqlen/|val-core/|val-aux/|val/|rollout_corr/|fully_async/"
 )
+DUMP = "rollout dump of verl"
 STEP = re.compile(r"(?:^|\s)step:(\d+)\s+-\s+(?=[A-Za-z])")
 KEYS = re.compile(rf"(?:^|\s)(?:{WORDS})")
 BETWEEN = re.compile(r"\s+-\s*(?=[A-Za-z])|\s*-\s+(?=[A-Za-z])")
@@ -43,42 +43,55 @@ PLAIN = re.compile(NUMBER, re.IGNORECASE)
 KEY = re.compile(r"[A-Za-z][\w@./ -]*(?::\S*)?")
 CONFIG = re.compile(r"\{\s*'actor_rollout_ref'\s*:")
 BROKEN = re.compile(r"grad_norm is not finite", re.IGNORECASE)
-LONGEST = 2_000  # characters of one line of a printed config
+WIDE = 2_000  # characters of one line of a printed config
 WIDEST = 512  # columns of a terminal that may have wrapped a line
 MOST = 4_000  # lines of a printed config
 TRIED, NEAR = 50, 4_000  # steps, and characters behind each, in which verl's keys must show
+SAMPLE = {"input", "output", "score", "step"}
+NO_SCORE = SAMPLE | {"gts", "uid", "request_id"}
+SAMPLES = re.compile(r"(\d+)\.jsonl")
+KEPT = 200  # samples, of the newest steps
 
 
-def looks_like(path: Path, head: str) -> bool:
-    """Whether the start of a file holds verl's step lines, config or JSON lines."""
-    if is_json(head):
-        rows = first_records(head)
-        return bool(rows) and _is_record(rows[0])
-    text = opening(path, head)
-    steps = list(islice(STEP.finditer(text), TRIED))
+def read(path: Path, head: str) -> list[Raw] | None:
+    """The steps of a log, its printed config and what broke on the way; or a dump of one step."""
+    text, first = opening(path, head), next(first_objects(head), None)
+    if not text and first and _is_record(first):
+        return [_file(path)]
+    if text and _is_console(text):
+        return [_console(path)]
+    dumped = _is_sample(first) if first else '"output"' in head and _is_dump(path)
+    return [_dump(path, [path])] if dumped else None
+
+
+def read_folder(path: Path) -> list[Raw] | None:
+    """All steps of a dump as one log."""
+    found = [(int(hit[1]), f) for f in path.glob("*.jsonl") if (hit := SAMPLES.fullmatch(f.name))]
+    files = [file for _, file in sorted(found)]
+    return [_dump(path, files)] if files and _is_dump(files[-1]) else None
+
+
+def _is_console(text: str) -> bool:
+    """Whether a console holds verl's step lines or its config."""
+    steps = islice(STEP.finditer(text), TRIED)
     if any(KEYS.search(text, step.end(), step.end() + NEAR) for step in steps):
         return True
     return CONFIG.search(text) is not None and "'rollout'" in text
 
 
-def _is_record(row: dict[str, object]) -> bool:
+def _is_record(row: Row) -> bool:
     data = row.get("data")
     if set(row) != {"step", "data"} or not isinstance(data, dict):
         return False
     return any(re.match(WORDS, str(key)) for key in data)
 
 
-def read(path: Path) -> Raw:
-    """The steps of the file, its printed config and what broke on the way."""
-    return _file(path) if opens_as_json(path) else _console(path)
-
-
 def _file(path: Path) -> Raw:
-    table, notes = Table(), list[str]()
-    for row in records(path, notes):
+    raw = Raw(path, FILE, "verl", Table())
+    for row in lines(path, raw.notes):
         if isinstance(data := row.get("data"), dict):
-            table.add({**data, "step": row.get("step")})
-    return Raw(path, FILE, "verl", table, notes=notes)
+            raw.table.add({**data, "step": row.get("step")})
+    return raw
 
 
 def _console(path: Path) -> Raw:
@@ -86,46 +99,47 @@ def _console(path: Path) -> Raw:
     step, text, width, whole = -1, "", 0, True
     for line, ended in _told(path, raw):
         start = STEP.search(line)
-        if start is None:
-            if step < 0:
-                continue
-            if width <= WIDEST and _continues(text, line):
-                text, whole = text + line, ended
-            elif BROKEN.search(line):
-                raw.events.append(Event(step, "error", line.strip()[:200]))
-            continue
-        _add(raw, printed, step, text, whole)
-        step, text, width, whole = int(start[1]), line[start.end() :], len(line), ended
+        if start is not None:
+            _add(raw, printed, step, text, whole)
+            step, text, width, whole = int(start[1]), line[start.end() :], len(line), ended
+        elif step >= 0 and width <= WIDEST and _continues(text, line):
+            text, whole = text + line, ended
+        elif step >= 0 and BROKEN.search(line):
+            raw.events.append(Event(step, "error", line.strip()[:200]))
     _add(raw, printed, step, text, whole)
-    printed.leave_out(raw.table, raw.notes, sure=False)
+    printed.leave_out(raw, rounds=False)
     return raw
 
 
 def _told(path: Path, raw: Raw) -> Iterator[tuple[str, bool]]:
-    """The lines without their workers' prefixes; the first printed config is taken out."""
-    config: list[str] = []
-    teller, depth = "", 0
-    for line, ended in lines(path):
-        who, words = worker(line)
-        if not config and not raw.config and CONFIG.search(words):
-            teller, config, depth = who, [words[words.index("{") :]], 0
-            depth = words.count("{") - words.count("}")
-        elif config and depth > 0 and who == teller and len(config) < MOST:
-            config.append(words[:LONGEST])
-            depth += words.count("{") - words.count("}")
+    """The lines; the first printed config, which one worker prints, is taken out."""
+    config, teller, depth = list[str](), "", 0
+    for who, line, ended in lines_of_workers(path):
+        if not config and not raw.config and CONFIG.search(line):
+            teller, config = who, [line[line.index("{") :]]
+            depth = config[0].count("{") - config[0].count("}")
+        elif config and who == teller and len(config) < MOST:
+            config.append(line[:WIDE])
+            depth += line.count("{") - line.count("}")
         else:
-            yield words, ended
+            yield line, ended
             continue
         if depth <= 0:
-            raw.config = _used(flat(literal("\n".join(config)) or {}))
+            raw.config = _used("\n".join(config))
             if not raw.config:
                 raw.notes.append("the printed config could not be read")
             config = []
 
 
-def _used(config: dict[str, object]) -> dict[str, object]:
-    """The config without values that stand for none, and without a KL that is switched off."""
-    found = {name: value for name, value in config.items() if value is not None}
+def _used(text: str) -> Row:
+    """A printed config without values that stand for none, and a KL that is switched off."""
+    try:
+        config = ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return {}
+    if not isinstance(config, dict):
+        return {}
+    found = {name: value for name, value in flat(config).items() if value is not None}
     warmup = "actor_rollout_ref.actor.optim.lr_warmup_steps"
     if str(found.get(warmup, "")).startswith("-"):  # the share counts instead
         del found[warmup]
@@ -134,7 +148,7 @@ def _used(config: dict[str, object]) -> dict[str, object]:
     in_reward = found.get("algorithm.use_kl_in_reward")
     if in_loss is False and in_reward is False:
         found[loss] = 0.0
-    if in_loss is False and in_reward is not False:
+    elif in_loss is False:
         found.pop(loss, None)
     if in_reward is False:
         found.pop(reward, None)
@@ -161,7 +175,7 @@ def _add(raw: Raw, printed: Printed, step: int, text: str, whole: bool) -> None:
     if not whole:
         raw.notes.append(f"the file breaks off within step {step}; its last value was left out")
         pairs = pairs[:-1]
-    row: dict[str, object] = {k: printed.number(k, value) for k, value in pairs if value}
+    row: Row = {k: printed.number(k, value) for k, value in pairs if value}
     if row:
         raw.table.add({"step": step, **row})
 
@@ -178,4 +192,60 @@ def _pairs(text: str) -> list[tuple[str, str]]:
             found.append((pair[1].strip(), pair[3]))
         else:
             found.append((part.partition(":")[0].strip(), ""))
+    return found
+
+
+def _is_sample(row: Row) -> bool:
+    return set(row) >= SAMPLE and isinstance(row["output"], str)
+
+
+def _is_dump(path: Path) -> bool:
+    """Whether a file's first line is a sample, however long it is."""
+    with path.open(encoding="utf-8", errors="replace") as file:
+        return _is_sample(object_of(file.readline(LONGEST)) or {})
+
+
+def _dump(path: Path, files: list[Path]) -> Raw:
+    raw, samples = Raw(path, DUMP, "verl", Table()), deque[Row](maxlen=KEPT)
+    for file in files:
+        scores: dict[str, list[float]] = defaultdict(list)
+        parts: dict[str, list[float]] = defaultdict(list)
+        step = None
+        for row in lines(file, raw.notes):
+            score, step = row.get("score"), row.get("step", step)
+            if isinstance(score, int | float) and np.isfinite(score):
+                scores[str(row.get("input"))].append(float(score))
+            for name, value in row.items():
+                if name not in NO_SCORE and isinstance(value, int | float):
+                    parts[name].append(float(value))
+            told = {"prompt": row.get("input"), "completion": row.get("output")}
+            samples.append({"step": step, **told, "reward": score})
+        if scores and step is not None:
+            raw.table.add({"step": step, **_figures(scores), **_means(parts)})
+    raw.samples = tuple(samples)
+    return raw
+
+
+def _means(parts: Mapping[str, list[float]]) -> dict[str, float]:
+    """Mean and deviation of what the reward function returned beside the score."""
+    found = {}
+    for name, values in parts.items():
+        found[f"dump/{name}/mean"] = float(np.mean(values))
+        if len(values) > 1:
+            found[f"dump/{name}/std"] = float(np.std(values, ddof=1))
+    return found
+
+
+def _figures(scores: Mapping[str, list[float]]) -> dict[str, float]:
+    """Figures of a step by the catalogue's formulas; groups only where inputs repeat."""
+    all_N = np.concatenate([np.array(group) for group in scores.values()])
+    found = {"dump score mean": float(all_N.mean())}
+    if len(all_N) > 1:
+        found["dump score std"] = float(all_N.std(ddof=1))
+    groups = [np.array(group) for group in scores.values() if len(group) > 1]
+    if groups and len(groups) == len(scores):
+        tied = [np.ptp(group) == 0.0 for group in groups]
+        found["dump groups tied"] = float(np.mean(tied))
+        found["dump groups std"] = float(np.mean([group.std(ddof=1) for group in groups]))
+        found["dump groups best"] = float(np.mean([group.max() for group in groups]))
     return found

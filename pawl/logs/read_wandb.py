@@ -1,77 +1,86 @@
-"""W&B's local file run-ID.wandb (offline or synced), read by itself: history, config, exit.
+"""W&B: a run's own file run-ID.wandb (offline or synced), and what leaves W&B's server.
 
-The file is a log of LevelDB (blocks of 32 KiB; records in pieces, each with CRC-32, length and
-kind) behind a head of 7 bytes; a record is a protocol buffer. A file that breaks off gives what
+The run's file is a log of LevelDB (blocks of 32 KiB; records in pieces, each with CRC-32, length
+and kind) behind a head of 7 bytes; a record is a protocol buffer. A file that breaks off gives what
 came before, with a note. Format: github.com/google/leveldb doc/log_format.md,
-wandb/proto/wandb_internal.proto (wandb 0.31). Left out: media, system statistics, console output,
-files of the server (`read_wandb_export`).
+wandb/proto/wandb_internal.proto (wandb 0.31).
+
+A chart's CSV ("Step", "run - metric", ...) holds a column for each run and metric, beside it its
+least and largest value; every run is a log. A history (`run.scan_history()`, `run.history()`) is
+JSON, JSON lines or CSV with the columns _step and _runtime or _timestamp. Built from docs.wandb.ai
+(guides/app/features/panels, ref/python/public-api/run), not tested on files from the server. Left
+out: media, system statistics, console output, reports.
 """
 
 from __future__ import annotations
 
-import json
+import csv
 import re
 import struct
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from pawl.errors import PawlError
 from pawl.logs import trackers
-from pawl.logs.log import Event, Raw, Row
-from pawl.logs.table import Table
+from pawl.logs.json_shapes import flat
+from pawl.logs.json_stream import LIST, lines, objects, value_of, whole
+from pawl.logs.log import Event, Raw
+from pawl.logs.table import Row, Table
 from pawl.logs.wire import Value, fields, real, text
 
 FORMAT = "W&B run file (.wandb)"
-HEAD = b":W&B"
+CHART = "chart exported from W&B (CSV)"
+HISTORY = "run history exported from W&B"
+HEAD = ":W&B"
 START, BLOCK, PIECE_HEAD = 7, 1 << 15, 7  # bytes
-FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4
-DEEPEST = 8  # levels of a nested option
+FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4  # kinds of pieces
 MOST = 1 << 28  # bytes; no record is longer
-HISTORY, CONFIG, ALERT, METRIC, RUN, EXIT = 2, 5, 10, 12, 17, 18  # of Record
+ROW, CONFIG, ALERT, METRIC, RUN, EXIT = 2, 5, 10, 12, 17, 18  # of Record
 RUN_CONFIG = 4  # of RunRecord
 LOOK = 1 << 20  # bytes at the start in which a run declares its step
 DECIMAL = re.compile(rb"-?\d+\.\d+(?:[eE][-+]?\d+)?")
 REQUIREMENT = re.compile(r"^trl==(\S+)$", re.MULTILINE)
+AXES = ("Step", "Relative Time (Process)", "Relative Time (Wall)", "Wall Time")
+OTHER_AXES = ("global_step", "step", "epoch")
+EXTREMES = ("__MIN", "__MAX")
+BETWEEN = " - "
+COLUMNS = re.compile(r'"_step"\s*:\s*[{\[]')
+KEYS = re.compile(r'"_step"\s*:')
+CLOCK = re.compile(r'"_(?:runtime|timestamp)"\s*:')
 
 
-def looks_like(path: Path, head: str) -> bool:
-    """Whether a file has W&B's head."""
-    return head.startswith(HEAD.decode())
+def read(path: Path, head: str) -> list[Raw] | None:
+    """The run of a file, or the runs of what was exported."""
+    if head.startswith(HEAD):
+        return [_run(path)]
+    start, raw = head.lstrip()[:1], Raw(path, HISTORY, "any", Table())
+    if start in ("{", "["):
+        if not (KEYS.search(head) and CLOCK.search(head)):
+            return None
+        if start == "[":
+            rows = objects(path, LIST, raw.notes)
+        else:
+            rows = _by_columns(path) if COLUMNS.search(head) else lines(path, raw.notes)
+        return [trackers.fill(raw, rows)]
+    names = next(csv.reader(head.lstrip().splitlines()[:1]), [])
+    if {"_runtime", "_timestamp"} & set(names) and "_step" in names:
+        return [trackers.fill(raw, _cells(path, raw.notes))]
+    return _chart(path) if _is_chart(names) else None
 
 
-def takes_folder(path: Path) -> bool:
-    """Whether a folder is a run folder of W&B."""
-    return any(p.is_file() for p in path.glob("*.wandb"))
-
-
-def read_folder(path: Path) -> list[Raw]:
+def read_folder(path: Path) -> list[Raw] | None:
     """The run files of the folder."""
-    return [_read(p) for p in sorted(path.glob("*.wandb")) if p.is_file()]
+    return [_run(p) for p in sorted(path.glob("*.wandb")) if p.is_file()] or None
 
 
-def read(path: Path) -> Raw:
-    """The run behind a file; raises PawlError when it has no history."""
-    raw = _read(path)
-    if not raw.table.n:
-        raise PawlError("the W&B file holds no history", str(path), "docs/doctor.md lists formats")
-    return raw
-
-
-def _read(path: Path) -> Raw:
+def _run(path: Path) -> Raw:
     raw = Raw(path, FORMAT, "any", Table())
     trackers.fill(raw, _rows(path, raw), own=_declared(path))
-    if raw.library == "trl":
-        raw.version = _version(path.parent / "files" / "requirements.txt")
+    packages = path.parent / "files" / "requirements.txt"
+    if raw.library == "trl" and packages.is_file():
+        found = REQUIREMENT.search(packages.read_text(encoding="utf-8", errors="replace"))
+        raw.version = found[1] if found else ""
     return raw
-
-
-def _version(path: Path) -> str:
-    """The version of TRL by the list of packages that W&B keeps beside a run."""
-    if not path.is_file():
-        return ""
-    found = REQUIREMENT.search(path.read_text(encoding="utf-8", errors="replace"))
-    return found[1] if found else ""
 
 
 def _declared(path: Path) -> str:
@@ -94,14 +103,12 @@ def _rows(path: Path, raw: Raw) -> Iterator[Row]:
     for record in _records(path, raw.notes):
         try:
             for kind, body in fields(record):
-                if not isinstance(body, bytes):
-                    continue
-                if kind == HISTORY:
-                    row = _history(body)
+                if kind == ROW and isinstance(body, bytes):
+                    row = _row(body)
                     found = row.get("_step")
                     step = float(found) if isinstance(found, int | float) else step
                     yield row
-                else:
+                elif isinstance(body, bytes):
                     _note(raw, kind, body, step)
         except ValueError:
             odd += 1
@@ -112,18 +119,57 @@ def _rows(path: Path, raw: Raw) -> Iterator[Row]:
 def _note(raw: Raw, kind: int, body: bytes, step: float) -> None:
     """Put what a record says beside the history into the log."""
     if kind == CONFIG:
-        _configure(raw, body)
+        for number, item in fields(body):
+            if number == 1 and isinstance(item, bytes):
+                name, found = _item(item)
+                if not name.startswith("_wandb"):
+                    raw.config |= flat({name: found})
     elif kind == RUN:
         for number, value in fields(body):
             if number == RUN_CONFIG and isinstance(value, bytes):
-                _configure(raw, value)
+                _note(raw, CONFIG, value, step)
     elif kind == ALERT:
         about = [text(value) for number, value in fields(body) if number in (1, 2)]
         raw.events.append(Event(step, "alert", ": ".join(about)))
-    elif kind == EXIT:
-        code = next((v for number, v in fields(body) if number == 1), 0)
-        if code:
-            raw.events.append(Event(step, "error", f"the process ended with code {code!r}"))
+    elif kind == EXIT and (code := dict(fields(body)).get(1)):
+        raw.events.append(Event(step, "error", f"the process ended with code {code!r}"))
+
+
+def _row(body: bytes) -> Row:
+    """One row; nested names are joined by a point, as W&B shows them."""
+    row: Row = {}
+    for number, value in fields(body):
+        if number == 1 and isinstance(value, bytes):
+            name, found = _item(value)
+            row[name] = found
+        elif number == 2 and isinstance(value, bytes):
+            row.setdefault("_step", dict(fields(value)).get(1, 0))
+    return row
+
+
+def _item(body: bytes) -> tuple[str, object]:
+    """(name, value) of an item of history or config."""
+    names, found = list[str](), None
+    for number, value in fields(body):
+        if number in (1, 2):
+            names.append(text(value))
+        else:
+            found = _plain(number, value)
+    return ".".join(names), found
+
+
+def _plain(number: int, value: Value) -> object:
+    """What an item's value field holds: JSON, a number, a text."""
+    if number == 5 and isinstance(value, int):
+        return value >> 1 ^ -(value & 1)  # zigzag
+    if number == 6:
+        return real(value)
+    if number == 7:
+        return text(value)
+    if number in (8, 16) and isinstance(value, bytes):
+        # Most are numbers, and this is faster.
+        return float(value) if DECIMAL.fullmatch(value) else value_of(value)
+    return None
 
 
 def _records(path: Path, notes: list[str], limit: int = MOST << 8) -> Iterator[bytes]:
@@ -171,61 +217,49 @@ def _pieces(path: Path, notes: list[str], limit: int) -> Iterator[tuple[int, byt
         notes.append(f"{damaged} damaged places: the rest of their blocks (32 KiB) was left out")
 
 
-def _history(body: bytes) -> Row:
-    """One row; nested names are joined by a point, as W&B shows them."""
-    row: Row = {}
-    for number, value in fields(body):
-        if number == 1 and isinstance(value, bytes):
-            name, found = _item(value)
-            row[name] = found
-        elif number == 2 and isinstance(value, bytes):
-            count = next((v for n, v in fields(value) if n == 1), 0)
-            row.setdefault("_step", count)
-    return row
+def _is_chart(names: list[str]) -> bool:
+    """Whether columns are those of a chart's CSV: an axis, then "run - metric" throughout."""
+    if len(names) < 2 or not all(BETWEEN in name for name in names[1:]):
+        return False
+    extremes = any(name.endswith(EXTREMES) for name in names[1:])
+    return names[0] in AXES or (extremes and ("/" in names[0] or names[0] in OTHER_AXES))
 
 
-def _item(body: bytes) -> tuple[str, object]:
-    """(name, value) of an item of history or config."""
-    names, found = list[str](), None
-    for number, value in fields(body):
-        if number in (1, 2):
-            names.append(text(value))
-        else:
-            found = _plain(number, value)
-    return ".".join(names), found
-
-
-def _plain(number: int, value: Value) -> object:
-    """What an item's value field holds: JSON, a number, a text."""
-    if number == 5 and isinstance(value, int):
-        return value >> 1 ^ -(value & 1)  # zigzag
-    if number == 6:
-        return real(value)
-    if number == 7:
-        return text(value)
-    if number in (8, 16) and isinstance(value, bytes):
+def _cells(path: Path, notes: list[str]) -> Iterator[Row]:
+    """The rows of a CSV without its empty cells."""
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
         try:
-            # Most are numbers, and this is faster.
-            return float(value) if DECIMAL.fullmatch(value) else json.loads(text(value))
-        except (ValueError, RecursionError):
-            return None
-    return None
+            for row in csv.DictReader(file):
+                yield {k: v for k, v in row.items() if k and v not in ("", None)}
+        except csv.Error as error:
+            notes.append(f"the CSV breaks off ({error}); what came before was read")
 
 
-def _configure(raw: Raw, body: bytes) -> None:
-    """Take options from a config record."""
-    for number, value in fields(body):
-        if number == 1 and isinstance(value, bytes):
-            name, found = _item(value)
-            if not name.startswith("_wandb"):
-                raw.config.update(flat(name, found))
+def _by_columns(path: Path) -> Iterator[Row]:
+    """Rows of `run.history().to_json()`: every column an object by row number, or a list."""
+    body, rows = whole(path), dict[str, Row]()
+    for name, column in body.items() if isinstance(body, dict) else ():
+        pairs = enumerate(column) if isinstance(column, list) else ()
+        for place, value in column.items() if isinstance(column, dict) else pairs:
+            rows.setdefault(str(place), {})[name] = value
+    yield from rows.values()
 
 
-def flat(name: str, value: object, depth: int = 0) -> Row:
-    """A nested option as dotted ones."""
-    if not isinstance(value, dict) or depth > DEEPEST:
-        return {name: value}
-    found: Row = {}
-    for key, inner in value.items():
-        found |= flat(f"{name}.{key}", inner, depth + 1)
-    return found
+def _chart(path: Path) -> list[Raw]:
+    """One log for each run of a chart; least and largest values keep names of their own."""
+    notes, runs = list[str](), dict[str, Raw]()
+    for row in _cells(path, notes):
+        axis, step = next(iter(row.items()), ("", None))
+        parts: dict[str, Row] = {}
+        for column, value in row.items():
+            if column != axis and BETWEEN in column:
+                run, metric = column.rsplit(BETWEEN, 1)
+                parts.setdefault(run, {})[metric] = value
+        for run, values in parts.items():
+            if run not in runs:
+                runs[run] = Raw(path, f'{CHART}, run "{run}"', "any", Table())
+            runs[run].table.add({"step": step, **values})
+    for raw in runs.values():
+        raw.notes += notes
+        trackers.finish(raw)
+    return list(runs.values())

@@ -2,10 +2,10 @@
 
 Only the start of a file decides who reads it, so that nothing large is read to learn that it is no
 log. A folder gives a log for each that stands in it. Left out: the formats themselves (one
-import_NAME.py each).
+read_NAME.py each).
 
-An importer is a module with `looks_like(path, head) -> bool` and `read(path) -> Raw or list[Raw]`;
-one of folders also has `takes_folder(path) -> bool` and `read_folder(path) -> list[Raw]`.
+A reader of files takes a path and the start of the file as text, one of folders a path. It gives
+the logs, or None where the file or folder is of another format.
 """
 
 from __future__ import annotations
@@ -14,60 +14,53 @@ import os
 import stat
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 
 from pawl.errors import PawlError
 from pawl.logs import (
+    read_frameworks,
     read_markdown,
-    read_nemo,
     read_notebook,
-    read_open_instruct,
-    read_openrlhf,
-    read_others,
     read_pawl,
     read_plain,
-    read_prime,
     read_tensorboard,
     read_text,
     read_trackio,
     read_trl,
     read_trl_console,
     read_trl_folder,
-    read_trl_lines,
     read_verl,
-    read_verl_dump,
     read_wandb,
-    read_wandb_export,
 )
 from pawl.logs.log import Log, Raw, canonical
 from pawl.metrics import CATALOGUE
 
 HEAD = 1 << 16  # bytes of a file that tell its format
-IMPORTERS = (
-    read_pawl,
-    read_trl,
-    read_trl_folder,
-    read_trl_lines,
-    read_wandb,
-    read_wandb_export,
-    read_trackio,
-    read_tensorboard,
-    read_verl,
-    read_verl_dump,
-    read_openrlhf,
-    read_prime,
-    read_nemo,
-    read_open_instruct,
-    read_others,
-    read_trl_console,
-    read_notebook,
-    read_markdown,
-    read_plain,
-    read_text,
-)  # the first one reads it
+FILES: tuple[Callable[[Path, str], list[Raw] | None], ...] = (
+    read_pawl.read,
+    read_trl.read,
+    read_wandb.read,
+    read_trackio.read,
+    read_tensorboard.read,
+    read_verl.read,
+    read_frameworks.read,
+    read_trl_console.read,
+    read_notebook.read,
+    read_markdown.read,
+    read_plain.read,
+    read_text.read,
+)  # the first one that takes a file reads it
+FOLDERS: tuple[Callable[[Path], list[Raw] | None], ...] = (
+    read_pawl.read_folder,
+    read_trl_folder.read_folder,
+    read_wandb.read_folder,
+    read_trackio.read_folder,
+    read_tensorboard.read_folder,
+    read_verl.read_folder,
+)
 HINT = "docs/doctor.md lists the formats"
 PACKED = {
     b"PK\x03\x04": "a zip archive",
@@ -158,19 +151,19 @@ def _file(path: Path, names: Mapping[str, str]) -> list[Log]:
             start = file.read(HEAD)
         head = _text(path, start)
         first: PawlError | None = None
-        for module in IMPORTERS:
-            if module.looks_like(path, head):
-                try:
-                    return _logs(path, module.read(path), names)
-                except PawlError as e:
-                    first = first or e
+        for read in FILES:
+            try:
+                if (raws := read(path, head)) is not None:
+                    return _logs(path, raws, names)
+            except PawlError as e:
+                first = first or e
     except OSError as e:
         raise PawlError(f"cannot be read: {_reason(e)}", str(path)) from e
     raise first or PawlError("no training log that Pawl knows", str(path), HINT)
 
 
 def _text(path: Path, start: bytes) -> str:
-    """The start of a file as text; raises PawlError for what no importer reads."""
+    """The start of a file as text; raises PawlError for what no reader reads."""
     if not start:
         raise PawlError("the file is empty", str(path))
     packed = next((what for magic, what in PACKED.items() if start.startswith(magic)), "")
@@ -182,30 +175,30 @@ def _text(path: Path, start: bytes) -> str:
     return start.decode("utf-8-sig", "replace")
 
 
-def _logs(path: Path, read: Raw | list[Raw], names: Mapping[str, str]) -> list[Log]:
-    """What an importer gave, in canonical terms; raises PawlError when it holds no numbers."""
-    raws = read if isinstance(read, list) else [read]
-    for raw in raws:
-        raw.names = {**raw.names, **names}
+def _logs(path: Path, raws: list[Raw], names: Mapping[str, str]) -> list[Log]:
+    """What a reader gave, in canonical terms; raises PawlError when it holds no numbers."""
     full = [raw for raw in raws if raw.table.columns or raw.library == "pawl"]
     if not full:
         notes = "; ".join(note for raw in raws for note in raw.notes)
-        raise PawlError("no records with numbers" + (f" ({notes})" if notes else ""), str(path))
+        taken = f"taken for: {raws[0].format}; " if raws else ""
+        what = "no records with numbers" + (f" ({notes})" if notes else "")
+        raise PawlError(what, str(path), taken + HINT)
+    for raw in full:
+        raw.names = names
     return [canonical(raw) for raw in full]
 
 
 def _folder(path: Path, names: Mapping[str, str], found: Found, depth: int = 0) -> None:
     """Collect the logs of a folder: as a whole if it is one log's, else of all that is in it."""
-    for module in IMPORTERS:
-        takes = getattr(module, "takes_folder", None)
-        if takes is not None and takes(path):
-            try:
-                found.logs += _logs(path, module.read_folder(path), names)
+    for read_folder in FOLDERS:
+        try:
+            if (raws := read_folder(path)) is not None:
+                found.logs += _logs(path, raws, names)
                 return
-            except PawlError as e:
-                found.skipped.append((path, e.what))
-            except OSError as e:
-                found.skipped.append((path, f"cannot be read: {_reason(e)}"))
+        except PawlError as e:
+            found.skipped.append((path, e.what))
+        except OSError as e:
+            found.skipped.append((path, f"cannot be read: {_reason(e)}"))
     for entry in _entries(path, found):
         if len(found.logs) + len(found.skipped) >= MANY:
             found.skipped.append((path, f"only the first {MANY} files were looked at"))
@@ -246,7 +239,7 @@ def _says_something(log: Log) -> bool:
 
 
 def _standard_input(names: Mapping[str, str]) -> list[Log]:
-    """The logs on standard input, by way of a file, since importers read files."""
+    """The logs on standard input, by way of a file, since readers take files."""
     with tempfile.NamedTemporaryFile() as file:
         while piece := sys.stdin.buffer.read(1 << 20):
             file.write(piece)

@@ -92,7 +92,7 @@ class Table:
         try:
             column[1].extend(array("d", values))
         except OverflowError:
-            column[1].extend(x for x in map(number, values) if x is not None)
+            column[1].extend(number(value) or 0.0 for value in values)
 
     def _look_into(self, name: str, rows: list[int], values: list[Any], depth: int) -> None:
         """Take the values of nested mappings under `outer/inner`."""

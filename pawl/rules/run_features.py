@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pawl.logs.log import Row
+from pawl.logs.table import Row
 from pawl.rules.signals import BEYOND, Signals, numbers
 from pawl.rules.statistics import Floats, Mean, Trend, mean_of, trend
 
