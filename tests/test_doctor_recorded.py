@@ -11,8 +11,7 @@ from pathlib import Path
 
 import digest_findings
 import pytest
-from test_doctor_rules_a import REAL as PUBLIC_A
-from test_doctor_rules_b import REAL as PUBLIC_B
+from doctor_cases import REAL
 
 from bench import doctor_faults as bench
 from bench import packed
@@ -114,7 +113,7 @@ def test_preflight_names_what_the_numbers_cannot(runs: Path) -> None:
 
 def test_rules_marked_real_are_proved_by_recorded_or_public_runs() -> None:
     marked = {rule.code for rule in RULES if rule.proof == "real"}
-    assert marked == set(RECORDED) | set(PUBLIC_A) | set(PUBLIC_B)
+    assert marked == set(RECORDED) | set(REAL)
     assert len(marked) >= 30
 
 

@@ -1,6 +1,6 @@
 """Facts that several rules share: stages, payments, expected ties, the best window.
 
-Left out: the rules that use them (test_doctor_rules_a.py).
+Left out: the rules that use them (test_doctor_rules.py).
 """
 
 from __future__ import annotations

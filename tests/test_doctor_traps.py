@@ -1,7 +1,7 @@
 """Thirty traps: what looks broken and is normal, and what looks fine and is broken.
 
 One generated log for each. The first fifteen may not be called a fault or an invalid run; each of
-the others must raise the finding that sees through it. Left out: real runs (test_doctor_rules_a).
+the others must raise the finding that sees through it. Left out: real runs (test_doctor_rules).
 """
 
 from __future__ import annotations
