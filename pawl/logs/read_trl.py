@@ -87,7 +87,8 @@ def _lines(path: Path, raw: Raw) -> Iterator[Row]:
     for row in lines(path, raw.notes):
         step, sign, total = str(row.get(RATIO, "")).partition("/")
         total = total if sign else str(row.get("total_steps"))
-        row = {name: value for name, value in row.items() if name not in NO_METRICS}
+        for name in NO_METRICS:
+            row.pop(name, None)
         if total.isdecimal():
             raw.config["max_steps"] = int(total)
         yield {"step": int(step), **row} if sign and step.isdecimal() else row

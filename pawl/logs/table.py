@@ -1,4 +1,4 @@
-"""Rows of named numbers as columns: what every importer fills, in the order of the file.
+"""Rows of named numbers as columns: what every reader fills, in the order of the file.
 
 A column keeps, for each of its values, the row that held it; a name that a row lacks costs nothing
 there. Numbers in strings and "nan", "inf" are numbers; null, texts, booleans and lists are not.
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -71,11 +71,12 @@ class Table:
     def _settle(self) -> None:
         """Turn what waits into columns."""
         for keys, (rows, waiting) in self._waiting.items():
+            places = array("q", rows)
             for j, key in enumerate(keys):
-                self._take(str(key), rows, waiting[j :: len(keys)])
+                self._take(str(key), places, waiting[j :: len(keys)])
         self._waiting, self._held = {}, 0
 
-    def _take(self, name: str, rows: list[int], values: list[Any], depth: int = 0) -> None:
+    def _take(self, name: str, rows: Sequence[int], values: list[Any], depth: int = 0) -> None:
         """Append the numbers among some values to the column of their name."""
         if not set(map(type, values)) <= {int, float}:
             self._look_into(name, rows, values, depth)
@@ -94,7 +95,7 @@ class Table:
         except OverflowError:
             column[1].extend(number(value) or 0.0 for value in values)
 
-    def _look_into(self, name: str, rows: list[int], values: list[Any], depth: int) -> None:
+    def _look_into(self, name: str, rows: Sequence[int], values: list[Any], depth: int) -> None:
         """Take the values of nested mappings under `outer/inner`."""
         inner: dict[str, tuple[list[int], list[Any]]] = {}
         for row, value in zip(rows, values, strict=True):
