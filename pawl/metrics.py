@@ -69,6 +69,11 @@ CATALOGUE: dict[str, Metric] = {name: metric for name, (metric, _) in _ALL.items
 """Canonical name -> definition."""
 
 
+def catalogued(name: str) -> Metric | None:
+    """The metric of a name, or of its family: `component/*` for `component/tests`."""
+    return CATALOGUE.get(name) or CATALOGUE.get(f"{name.split('/')[0]}/*" if "/" in name else "")
+
+
 @cache
 def words() -> dict[str, Words]:
     """Canonical name -> words, for every catalogued metric."""

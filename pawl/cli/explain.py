@@ -17,7 +17,7 @@ from dataclasses import asdict
 
 from pawl import renamed
 from pawl.errors import PawlError
-from pawl.metrics import CATALOGUE, HealthyRun, Metric, healthy_runs, words
+from pawl.metrics import CATALOGUE, HealthyRun, Metric, catalogued, healthy_runs, words
 
 WIDTH, PAGE_WIDTH = 88, 100
 DIRECTIONS = {"up": "higher is better", "down": "lower is better", "none": "neither way is better"}
@@ -42,7 +42,7 @@ TITLES = {
 
 def explanation(name: str) -> tuple[list[str], dict[str, object]]:
     """What is known of a metric or a rule (by code or name), as lines and for programs."""
-    if _known(name) is None:
+    if catalogued(name) is None:
         from pawl.rules import page as rules_page
 
         rule = rules_page.find(name)
@@ -56,15 +56,9 @@ def explanation(name: str) -> tuple[list[str], dict[str, object]]:
     return list(lines(found)), as_dict(found)
 
 
-def _known(name: str) -> Metric | None:
-    """The catalogued metric of that name, or of its family."""
-    family = CATALOGUE.get(f"{name.split('/')[0]}/*") if "/" in name else None
-    return CATALOGUE.get(name) or family
-
-
 def find(name: str) -> Metric:
     """The catalogued metric of that name; raises PawlError with the nearest names."""
-    known = _known(name)
+    known = catalogued(name)
     if known is not None:
         return known
     if name in renamed.METRICS:

@@ -17,7 +17,7 @@ from pawl.dash.sampling import extremes
 from pawl.doctor.diagnose import Diagnosis
 from pawl.doctor.report_text import ahead
 from pawl.logs.log import Log, Series
-from pawl.metrics import CATALOGUE
+from pawl.metrics import CATALOGUE, catalogued
 from pawl.rules.signals import Signals
 
 VERSION = 1
@@ -84,7 +84,7 @@ def _chart(s: Signals, log: Log, one: Series) -> dict[str, Any]:
     fine = np.isfinite(one.value_N)
     steps_N = log.step_N[one.row_N]
     x_N, y_N = extremes(steps_N[fine], one.value_N[fine])
-    known = CATALOGUE.get(one.name) or CATALOGUE.get(f"{one.name.split('/')[0]}/*")
+    known = catalogued(one.name)
     means = None
     if fine.sum() >= TEST_FROM and one.name in log.series:
         trend, k = s.trend(one.name), int(fine.sum()) // 4

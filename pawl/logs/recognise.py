@@ -36,7 +36,7 @@ from pawl.logs import (
     read_wandb,
 )
 from pawl.logs.log import Log, Raw, canonical
-from pawl.metrics import CATALOGUE
+from pawl.metrics import CATALOGUE, catalogued
 
 HEAD = 1 << 16  # bytes of a file that tell its format
 FILES: tuple[Callable[[Path, str], list[Raw] | None], ...] = (
@@ -122,7 +122,7 @@ def column_map(pairs: Sequence[str]) -> dict[str, str]:
         source, sign, name = pair.rpartition("=")
         if not sign or not source:
             raise PawlError("a column map is SOURCE=NAME", f"--map {pair}")
-        if name not in CATALOGUE and f"{name.split('/')[0]}/*" not in CATALOGUE:
+        if catalogued(name) is None:
             near = get_close_matches(name, CATALOGUE, 1)
             hint = f"did you mean `{near[0]}`?" if near else "docs/metrics.md lists the metrics"
             raise PawlError(f"no metric is called `{name}`", f"--map {pair}", hint)

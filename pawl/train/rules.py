@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pawl import renamed
 from pawl.config.options import RuleConfig, TargetConfig
 from pawl.errors import PawlError
-from pawl.metrics import CATALOGUE
+from pawl.metrics import CATALOGUE, catalogued
 from pawl.store.read import count, number
 
 _COMPARE: dict[str, Callable[[float, float], bool]] = {
@@ -44,7 +44,7 @@ def check_names(rules: Sequence[RuleConfig], target: TargetConfig | None) -> Non
     if target is not None:
         named.append(("target.metric", target.metric))
     for where, name in named:
-        if name not in CATALOGUE and f"{name.split('/')[0]}/*" not in CATALOGUE:
+        if catalogued(name) is None:
             if name in renamed.METRICS:
                 hint = f"write `{renamed.METRICS[name]}`"
                 raise PawlError(f"metric `{name}` has a new name", where, hint)
