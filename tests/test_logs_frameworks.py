@@ -79,6 +79,13 @@ def test_prime_console(tmp_path: Path) -> None:
     assert list(log.unknown["Trainable"].value_N) == [75.0] * 3
 
 
+def test_a_damaged_number_of_seconds_is_left_out(tmp_path: Path) -> None:
+    lines = [f"Step {i} | {s}s | Loss 0.5 | Entropy 0.4" for i, s in enumerate(("1.2.0", "1.25"))]
+    log = log_of(tmp_path, "\n".join(lines) + "\n")
+    assert log.format == "console log of prime-rl"
+    assert (len(log.step_N), len(log.series["loss/total"].value_N)) == (2, 2)
+
+
 def test_prime_metrics_file_merges_the_records_of_a_step(tmp_path: Path) -> None:
     rows = [row for i in range(4) for row in prime_rows(i)]
     del rows[5]["optim/grad_norm"]  # not finite: dropped by prime-rl

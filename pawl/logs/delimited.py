@@ -11,16 +11,15 @@ import csv
 import re
 from collections.abc import Iterator, Mapping
 from itertools import chain, islice
-from pathlib import Path
 from typing import TextIO
 
-from pawl.errors import PawlError
+from pawl.logs.log import Raw
 from pawl.logs.read_markdown import by_columns
-from pawl.logs.table import Table
+from pawl.logs.table import Row
 from pawl.logs.table import number as plain_number
 
-SIGNS = (",", "\t", ";", "|")
 KINDS = {
+    ",": "CSV",
     "\t": "TSV",
     ";": "CSV with semicolons",
     "|": "CSV with bars",
@@ -38,7 +37,7 @@ def sign(head: str) -> str:
     The header is words, and the first rows under it have as many cells, some of them numbers.
     """
     rows = [x for x in head.lstrip("\ufeff").splitlines()[:20] if x.strip() and x[0] != "#"]
-    for one in SIGNS:
+    for one in (",", "\t", ";", "|"):
         cells = [next(csv.reader([line], delimiter=one), []) for line in rows[:6]]
         if len(cells) < 2 or len(cells[0]) < 2 or not _is_header(cells[0]):
             continue
@@ -76,29 +75,26 @@ def number(cell: str) -> float | None:
     return plain_number(cell)
 
 
-def fill(path: Path, between: str, table: Table, notes: list[str]) -> str:
-    """Fill a table from a file: what kind it was; raises PawlError when it cannot be read."""
-    odd = 0
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+def fill(raw: Raw, between: str) -> None:
+    """Fill a log from its file, whose cells have such a sign between them."""
+    raw.format, odd = KINDS[between], 0
+    with raw.path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
         rows = _rows(file, between)
         try:
             header = [name.strip() for name in next(rows, [])]
             for row in _records(header, rows):
-                table.add(row)
+                raw.table.add(row)
                 odd += not row
         except csv.Error as e:
-            if not table.n:
-                raise PawlError(f"no table that can be read ({e})", str(path)) from e
-            notes.append(f"the file cannot be read to its end ({e})")
+            raw.notes.append(f"the file cannot be read to its end ({e})")
     if odd:
-        notes.append(f"{odd} lines have no cell under any name")
-    return KINDS.get(between, "CSV")
+        raw.notes.append(f"{odd} lines have no cell under any name")
 
 
 def _rows(file: TextIO, between: str) -> Iterator[list[str]]:
     """The cells of every line, the header's first."""
     if between != " ":
-        yield from csv.reader(_lines(file), delimiter=between or ",")
+        yield from csv.reader(_lines(file), delimiter=between)
         return
     names: list[str] = []
     for line in _lines(file):
@@ -125,7 +121,7 @@ def _lines(file: TextIO) -> Iterator[str]:
             yield line
 
 
-def _wide(header: list[str], rows: Iterator[list[str]]) -> Iterator[Mapping[str, object]]:
+def _wide(header: list[str], rows: Iterator[list[str]]) -> Iterator[Row]:
     for row in rows:
         cells = ((k, v) for k, v in zip(header, row, strict=False) if k and v.strip() not in EMPTY)
         yield {k: v if (x := number(v)) is None else x for k, v in cells}
@@ -137,9 +133,9 @@ def _is_long(header: list[str]) -> bool:
     return "value" in low and "step" in low and any(name in low for name in NAMES)
 
 
-def _from_long(rows: Iterator[Mapping[str, object]]) -> Iterator[dict[str, object]]:
+def _from_long(rows: Iterator[Row]) -> Iterator[Row]:
     """Rows of a long table by their step; values of one step that follow each other are a row."""
-    now: dict[str, object] = {}
+    now = Row()
     for row in chain(rows, [{}]):
         low = {key.lower(): value for key, value in row.items()}
         name = next((str(low[key]) for key in NAMES if key in low), "")

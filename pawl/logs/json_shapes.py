@@ -32,8 +32,8 @@ def fill(body: Body, table: Table) -> tuple[str, Row]:
     while (only := _only_part(rest)) is not None:
         rest = dict(only)
     lists = {k: v for k, v in rest.items() if isinstance(v, list)}
-    records = {k: found for k, v in lists.items() if (found := _records(v))}
-    if records:
+    records = {k: [row for row in v if isinstance(row, Mapping)] for k, v in lists.items()}
+    if any(records.values()):
         _merge(records, table)
         return "JSON object with a list of records", config
     rows = _by_place(rest) or _columns_by_place(rest) or _columns(lists)
@@ -65,10 +65,6 @@ def _only_part(body: Body) -> Body | None:
     return parts[0] if len(parts) == 1 and not others else None
 
 
-def _records(value: Iterable[object]) -> list[Body]:
-    return [row for row in value if isinstance(row, Mapping)]
-
-
 def _merge(records: Mapping[str, list[Body]], table: Table) -> None:
     """Rows of the longest list, then those of held-out lists under the list's name."""
     main = max(records, key=lambda name: (not _is_held_out(name), len(records[name])))
@@ -89,12 +85,11 @@ def _is_held_out(name: str) -> bool:
 def _places(names: Iterable[str]) -> tuple[str, dict[str, int]]:
     """Axis and place of names such as `epoch_3` or `3`; nothing unless all are, on one axis."""
     found = {name: PLACE.fullmatch(name.strip()) for name in names}
-    matches = [match for match in found.values() if match is not None]
-    axes = {(match.group(1) or "step").lower() for match in matches}
-    if len(found) < 2 or len(matches) < len(found) or len(axes) > 1:
+    axes = {(match[1] or "step").lower() for match in found.values() if match}
+    if len(found) < 2 or not all(found.values()) or len(axes) > 1:
         return "", {}
     axis = "epoch" if axes == {"epoch"} else "step"
-    return axis, {name: int(match.group(2)[:18]) for name, match in found.items() if match}
+    return axis, {name: int(match[2][:18]) for name, match in found.items() if match}
 
 
 def _by_place(body: Body) -> list[Row]:
@@ -131,8 +126,7 @@ def _is_pair(value: object) -> bool:
 
 def _columns(lists: Mapping[str, list[object]]) -> list[Row]:
     """Rows of lists of numbers, the n-th values together."""
-    flat_ones = {
-        k: v for k, v in lists.items() if not any(isinstance(x, Mapping | list | str) for x in v)
-    }
-    longest = max(map(len, flat_ones.values()), default=0)
-    return [{k: v[i] for k, v in flat_ones.items() if i < len(v)} for i in range(longest)]
+    odd = {k for k, v in lists.items() if any(isinstance(x, Mapping | list | str) for x in v)}
+    columns = {k: v for k, v in lists.items() if k not in odd}
+    longest = max(map(len, columns.values()), default=0)
+    return [{k: v[i] for k, v in columns.items() if i < len(v)} for i in range(longest)]

@@ -21,7 +21,6 @@ PIECE = 1 << 18  # bytes; smaller than a cache, larger than most records
 MOST = 1 << 26  # bytes; what no object of a log reaches
 HOPELESS = 1_000  # unreadable lines without one record: no file of JSON lines
 BOM = b"\xef\xbb\xbf"
-TOO_LONG = b"(too long)\n"
 BLANK = b" \t\r\n,"
 BETWEEN = re.compile(rb"\}\s*,\s*\{")
 LIST = re.compile(r"^\s*\[")
@@ -65,14 +64,14 @@ def lines(path: Path, notes: list[str], live: bool = False) -> Iterator[Row]:
     """
     odd, rows, torn = 0, 0, False
     with path.open("rb") as file:
-        for line in _bounded(file):
-            row = value_of(line)
+        for line in iter(lambda: file.readline(MOST), b""):
+            row = value_of(line) if len(line) < MOST else None
             if isinstance(row, dict):
                 rows += 1
                 yield row
             elif line.strip(BLANK + BOM):
                 odd, torn = odd + 1, not line.endswith(b"\n")
-                if (odd >= HOPELESS or line == TOO_LONG) and not rows:
+                if (odd >= HOPELESS or len(line) == MOST) and not rows:
                     break
     if torn:
         odd -= 1
@@ -86,17 +85,6 @@ def note_odd(notes: list[str], odd: int, what: str) -> None:
         notes.append(f"1 {what} is no JSON object and was left out")
     elif odd:
         notes.append(f"{odd} {what}s are no JSON objects and were left out")
-
-
-def _bounded(file: BinaryIO) -> Iterator[bytes]:
-    """Lines; TOO_LONG stands for one that is longer than any record."""
-    while line := file.readline(MOST):
-        if len(line) < MOST or line.endswith(b"\n"):
-            yield line
-            continue
-        yield TOO_LONG
-        while (rest := file.readline(MOST)) and not rest.endswith(b"\n"):
-            pass
 
 
 def whole(path: Path) -> object:

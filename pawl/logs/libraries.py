@@ -37,16 +37,13 @@ def _signatures() -> dict[str, tuple[str, ...]]:
 def library_of(columns: Iterable[str]) -> str:
     """The library whose signature most columns fit, at least two; "any" when there is none."""
     names = set(columns)
-    hits = {lib: sum(_present(p, names) for p in own) for lib, own in _signatures().items() if own}
-    best = max(hits, key=lambda lib: hits[lib], default="any")
-    tied = [lib for lib, n in hits.items() if n == hits.get(best)]
-    return best if hits.get(best, 0) >= SURE and len(tied) == 1 else "any"
+    hits = {lib: sum(_present(p, names) for p in own) for lib, own in _signatures().items()}
+    (best, most), (_, next_most) = sorted(hits.items(), key=lambda pair: -pair[1])[:2]
+    return best if most >= SURE and most > next_most else "any"
 
 
 def _present(pattern: str, names: set[str]) -> bool:
-    if "*" not in pattern:
-        return pattern in names
-    return any(fnmatch.fnmatchcase(name, pattern) for name in names)
+    return pattern in names or ("*" in pattern and bool(fnmatch.filter(names, pattern)))
 
 
 def own_name(library: str, column: str) -> str:

@@ -1,6 +1,6 @@
-"""A training log of any library as canonical series: what importers give and the doctor reads.
+"""A training log of any library as canonical series: what readers give and the doctor reads.
 
-Importers fill a `Raw`: the table as the file has it, and what is known of its source. `canonical`
+Readers fill a `Raw`: the table as the file has it, and what is known of its source. `canonical`
 gives each column its canonical name, unit, aggregation and version-dependent meaning by the tables
 of `names_LIBRARY.toml`, which cite where it was read. Columns without a meaning are kept under
 their own names. Left out: judging (`pawl.doctor`).
@@ -21,7 +21,7 @@ import numpy as np
 from pawl.logs.libraries import add_derived, library_of, names_of, own_name
 from pawl.logs.spelling import STEP_FORMS, plain
 from pawl.logs.table import Floats, Places, Row, Table, in_order, last_of_each
-from pawl.metrics import CATALOGUE
+from pawl.metrics import catalogued
 
 STEPS = ("step", "_step", "global_step", "train/global_step", "current_steps", "training_step")
 
@@ -37,7 +37,7 @@ class Event:
 
 @dataclass(slots=True)
 class Raw:
-    """What an importer read. format: what the file was taken for, in words; version: "" unknown.
+    """What a reader took in. format: what the file was taken for, in words; version: "" unknown.
 
     names: the user's own column map, source name -> canonical name. defaults: options of the
     library that the file does not state. kind: as Log.kind, where only the source can tell.
@@ -121,9 +121,7 @@ def _names(library: str) -> dict[str, Any]:
         table = names_of(name)
         default = {"aggregation": table.get("aggregation", "")}
         own["metric"] += [default | row for row in table.get("metric", [])]
-        own["option"] |= {
-            k: v for k, v in table.get("option", {}).items() if k not in own["option"]
-        }
+        own["option"] = table.get("option", {}) | own["option"]
     return own
 
 
@@ -146,7 +144,7 @@ def canonical(raw: Raw) -> Log:
     present = {own_name(raw.library, name) for name in raw.table.columns}
     meanings = {name: _meaning(name, rows, raw, present) for name in raw.table.columns}
     rank = {id(row): i for i, row in enumerate(rows)}  # a row that stands first wins its name
-    for source in sorted(meanings, key=lambda s: rank.get(id((meanings[s] or ("", 0))[1]), -1)):
+    for source in sorted(meanings, key=lambda source: rank.get(id(meanings[source][1]), -1)):
         if source == step_name:
             continue
         row_N, value_N = raw.table.column(source)
@@ -154,21 +152,20 @@ def canonical(raw: Raw) -> Log:
             before = len(row_N)
             row_N, value_N = last_of_each(place[row_N], value_N)
             lost += before - len(row_N)
-        meaning = meanings[source]
-        if meaning is None or not meaning[0]:  # "": known, but nothing of Pawl's is like it
-            note = str(meaning[1].get("note", "")) if meaning else ""
+        name, row = meanings[source]
+        note = str(row.get("note", ""))
+        if not name:
             unknown[source] = Series(source, source, row_N, value_N, note=note)
             continue
-        name, row = meaning
         scale, offset = float(row.get("scale", 1.0)), float(row.get("offset", 0.0))
         series = Series(
             name,
             source,
             row_N,
             value_N * scale + offset if (scale, offset) != (1.0, 0.0) else value_N,
-            str(row.get("unit", _unit(name))),
+            str(row.get("unit", known.unit if (known := catalogued(name)) else "1")),
             str(row.get("aggregation", "")),
-            str(row.get("note", "")),
+            note,
         )
         if name in found:  # two columns of one meaning
             unknown[source] = series
@@ -206,10 +203,8 @@ def _steps(raw: Raw) -> tuple[Floats, str]:
     """
     table = raw.table
     mapped = [source for source, name in raw.names.items() if name == "step"]
-    loose = [
-        source for source in table.columns if _is_loose(raw.library) and plain(source) in STEP_FORMS
-    ]
-    for name in (*mapped, *STEPS, *loose):
+    loose = table.columns if _is_loose(raw.library) else ()
+    for name in (*mapped, *STEPS, *(name for name in loose if plain(name) in STEP_FORMS)):
         if name in table.columns:
             row_N, value_N = table.column(name)
             if len(row_N) * 2 >= table.n:
@@ -223,21 +218,19 @@ def _steps(raw: Raw) -> tuple[Floats, str]:
     return np.arange(1, table.n + 1, dtype=np.float64), ""
 
 
-@cache
 def _is_loose(library: str) -> bool:
     """Whether columns are taken by plain spelling: no library says what they are called."""
-    known = Path(__file__).with_name(f"names_{library}.toml").is_file()
-    return library == "any" or not known
+    return library == "any" or not names_of(library)
 
 
 def _meaning(
     source: str, rows: Sequence[Mapping[str, Any]], raw: Raw, present: set[str]
-) -> tuple[str, Mapping[str, Any]] | None:
-    """Canonical name of a column and the table's row that gave it."""
+) -> tuple[str, Mapping[str, Any]]:
+    """Canonical name of a column, "" when it has none, and the table's row that says so."""
     if source in raw.names:
         return raw.names[source], {"note": "your column map"}
     own = source.removeprefix("host/")
-    if _is_loose(raw.library) and (own in CATALOGUE or f"{own.split('/')[0]}/*" in CATALOGUE):
+    if _is_loose(raw.library) and catalogued(own):
         return own, {}
     spelled = own_name(raw.library, source)
     for row in rows:
@@ -249,7 +242,7 @@ def _meaning(
             same = any(plain(name) == plain(source) for name in row["source"])
             if same and _applies(row, raw, present):
                 return str(row["name"]), row
-    return None
+    return "", {}
 
 
 def _match(source: str, row: Mapping[str, Any]) -> str | None:
@@ -288,21 +281,14 @@ def number_of(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
 
 
-def _unit(name: str) -> str:
-    family = f"{name.split('/')[0]}/*"
-    known = CATALOGUE.get(name) or CATALOGUE.get(family)
-    return known.unit if known else "1"
-
-
 def _config(raw: Raw) -> tuple[Row, dict[str, str], Row]:
     """Options under Pawl's names, the names they have in the source, and the rest."""
     if raw.library == "pawl":
         return dict(raw.config), {name: name for name in raw.config}, {}
     table = _names(raw.library)["option"]
     config, names, other = {}, {}, {}
-    loose = (
-        {plain(source): name for source, name in table.items()} if _is_loose(raw.library) else {}
-    )
+    spelled = table.items() if _is_loose(raw.library) else ()
+    loose = {plain(source): name for source, name in spelled}
     for source, value in raw.config.items():
         name = table.get(source) or loose.get(plain(source.rsplit(".", 1)[-1]))
         if name and name not in config:
@@ -327,8 +313,8 @@ def option_name(library: str, name: str) -> str:
     """What the library calls an option of Pawl; "" when it has no such option."""
     if library in ("pawl", ""):
         return name
-    rows = names_of(library).get("option", {})
-    return next((source for source, own in rows.items() if own == name), "")
+    options = names_of(library).get("option", {})
+    return next((source for source, own in options.items() if own == name), "")
 
 
 def _kind(found: Mapping[str, Series]) -> str:

@@ -29,16 +29,15 @@ SCALES = {"%": 100.0, "k": 1e-3, "m": 1e-6}  # what a number is divided by
 DASHES = str.maketrans({"\u2212": "-", "\u2013": "-", "\u2014": "-", "\u2192": "->", "\u00a0": " "})
 
 
+Rows = Mapping[float, Mapping[str, float]]
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """What one table says. axis: epoch or step; rows: place on the axis -> name -> value."""
 
     axis: str
-    rows: Mapping[float, Mapping[str, float]]
-
-    def size(self) -> int:
-        """Numbers in it."""
-        return sum(map(len, self.rows.values()))
+    rows: Rows
 
 
 def read(path: Path, head: str) -> list[Raw] | None:
@@ -52,41 +51,36 @@ def read(path: Path, head: str) -> list[Raw] | None:
         return None
     with path.open(encoding="utf-8-sig", errors="replace") as file:
         text = file.read(LONGEST)
-    found = sorted(parts(text), key=Part.size, reverse=True)
+    found = sorted(parts(text), key=lambda part: -sum(map(len, part.rows.values())))
     if not found:
         hint = "a table needs a row, or a column, for each epoch or step"
         raise PawlError("no table of metrics by epoch or step", str(path), hint)
-    first, rows, notes = found[0], dict[float, dict[str, float]](), list[str]()
-    others = 0
+    axis, rows, others = found[0].axis, dict[float, dict[str, float]](), 0
     for part in found:
-        if part.axis != first.axis or _contradict(part.rows, rows):
+        if part.axis != axis or _contradict(part.rows, rows):
             others += 1
             continue
         for place, values in part.rows.items():
-            rows[place] = {**rows.get(place, {}), **values}
+            rows.setdefault(place, {}).update(values)
+    raw = Raw(path, f"Markdown table by {axis}", "any", Table())
     if others:
-        notes.append(f"{others} other tables by epoch or step are of other runs and were left out")
-    table = Table()
+        raw.notes.append(
+            f"{others} other tables by epoch or step are of other runs and were left out"
+        )
     for place, values in rows.items():
-        table.add({first.axis: place, **values})
-    return [Raw(path, f"Markdown table by {first.axis}", "any", table, notes=notes)]
+        raw.table.add({axis: place, **values})
+    return [raw]
 
 
-def _contradict(
-    a: Mapping[float, Mapping[str, float]], b: Mapping[float, Mapping[str, float]]
-) -> bool:
+def _contradict(a: Rows, b: Rows) -> bool:
     """Whether two tables give different values to one name at one place."""
     return any(b.get(at, {}).get(k, v) != v for at, row in a.items() for k, v in row.items())
 
 
 def parts(text: str) -> list[Part]:
     """Every table of a page that holds metrics by epoch or step."""
-    found = []
-    for header, rows in _tables(text):
-        part = by_columns(header, rows) or _by_rows(header, rows)
-        if part is not None and part.rows:
-            found.append(part)
-    return found
+    found = (by_columns(header, rows) or _by_rows(header, rows) for header, rows in _tables(text))
+    return [part for part in found if part is not None and part.rows]
 
 
 def _tables(text: str) -> Iterator[tuple[list[str], list[list[str]]]]:
@@ -147,11 +141,10 @@ def _by_rows(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Part | Non
         place = _place(row[column]) if column < len(row) else None
         at = place[1] if place else value(row[column]) if column < len(row) and heads else None
         axis = axis or (place[0] if place else "")
-        cells = {k: value(v) for i, (k, v) in enumerate(zip(header, row, strict=False))
-                 if i != column and k}  # fmt: skip
-        known = {k: v for k, v in cells.items() if v is not None}
+        known = {k: x for i, (k, v) in enumerate(zip(header, row, strict=False))
+                 if i != column and k and (x := value(v)) is not None}  # fmt: skip
         if at is not None and known:
-            found[at] = {**found.get(at, {}), **known}
+            found.setdefault(at, {}).update(known)
     return Part(axis or "step", found)
 
 

@@ -3,7 +3,7 @@
 Column names are taken as they are; a map given by the user, or a plain spelling, says what they
 mean. An object may hold its numbers under one more name ("metrics"), its config beside them, its
 records in a list, or a list of numbers for each name. Left out: formats of particular libraries,
-which have importers of their own; what stands in JSON without any number.
+which have readers of their own; what stands in JSON without any number.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pawl.logs.table import Row, Table
 LIST_WITHIN = re.compile(r'"[^"\\]*"\s*:\s*\[(?=\s*\{)')
 EARLY = 1 << 22  # bytes in which the list of a large object has to begin
 WITHOUT = 10_000  # rows without a number, after which none is expected
+LINES = re.compile(r"\s*\{[^\n]*\}[ \t\r]*\n\s*\{")  # an object, closed, before another one
 OPENS = re.compile(r'\s*(?:\[\s*(?:\{|$)|\{\s*(?:"|$))')
 
 
@@ -31,38 +32,28 @@ def read(path: Path, head: str) -> list[Raw] | None:
         return None
     raw = Raw(path, "JSON list of records", "any", Table())
     if between:
-        raw.format = delimited.fill(path, between, raw.table, raw.notes)
+        delimited.fill(raw, between)
     elif start == "[":
-        _fill(raw.table, objects(path, LIST, raw.notes))
+        _fill(raw, objects(path, LIST, raw.notes))
+    elif not LINES.match(head) and isinstance(body := whole(path), Mapping):
+        raw.format, raw.config = json_shapes.fill(body, raw.table)
     else:
-        raw.format, raw.config = _object(path, head, raw.table, raw.notes)
+        said = list[str]()
+        _fill(raw, lines(path, said))
+        if raw.table.n:
+            raw.format = "JSON lines"
+            raw.notes += said
+        else:
+            raw.format = "JSON object with a list of records"
+            _fill(raw, objects(path, LIST_WITHIN, raw.notes, EARLY))
     if raw.table.dropped:
         raw.notes.append("the file has too many columns; the first 2000 were read")
     return [raw]
 
 
-def _object(path: Path, head: str, table: Table, notes: list[str]) -> tuple[str, Row]:
-    """Fill the table from JSON lines or from one object: what it was, and its config."""
-    body = whole(path) if not _is_lines(head) else None
-    if isinstance(body, Mapping):
-        return json_shapes.fill(body, table)
-    said = list[str]()
-    _fill(table, lines(path, said))
-    if table.n:
-        notes += said
-        return "JSON lines", {}
-    _fill(table, objects(path, LIST_WITHIN, notes, EARLY))
-    return "JSON object with a list of records", {}
-
-
-def _fill(table: Table, rows: Iterable[Row]) -> None:
+def _fill(raw: Raw, rows: Iterable[Row]) -> None:
     """Add rows; many without a single number are a data set and no log."""
     for row in rows:
-        table.add(row)
-        if table.n == WITHOUT and not table.columns:
+        raw.table.add(row)
+        if raw.table.n == WITHOUT and not raw.table.columns:
             return
-
-
-def _is_lines(head: str) -> bool:
-    """Whether a first line that is closed is followed by another object."""
-    return bool(re.match(r"\s*\{[^\n]*\}[ \t\r]*\n\s*\{", head))

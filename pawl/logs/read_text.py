@@ -3,7 +3,7 @@
 
 A line with two numbers or more is a row; a line with a step or epoch alone opens one, and lines
 with one number each join it. Names that come only once are left out. Left out: the consoles of
-particular libraries, which have importers of their own; numbers without a name.
+particular libraries, which have readers of their own; numbers without a name.
 """
 
 from __future__ import annotations

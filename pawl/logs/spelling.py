@@ -13,18 +13,9 @@ from functools import lru_cache
 FILLERS = frozenset({"train", "training", "mean", "avg", "average", "metrics", "metric", "the"})
 HELD_OUT = frozenset({"eval", "evaluation", "val", "validation", "heldout", "dev"})
 FIRST_ONLY = frozenset({"test", "valid"})  # elsewhere they name a component of the reward
-STEP_FORMS = (
-    "step",
-    "global_step",
-    "iteration",
-    "iter",
-    "update",
-    "training_step",
-    "steps",
-    "it",
-    "timesteps",
-    "total_timesteps",
-    "time_total_timesteps",
+STEP_FORMS = frozenset(
+    "step steps global_step training_step iteration iter it update timesteps total_timesteps "
+    "time_total_timesteps".split()
 )
 
 
