@@ -11,7 +11,6 @@ import numpy as np
 
 from pawl.rules.completions import words
 from pawl.rules.finding import Finding
-from pawl.rules.prescribe import advice
 from pawl.rules.rule import found, rule
 from pawl.rules.signals import Signals
 from pawl.rules.statistics import Floats, rank_correlation, t_p
@@ -37,7 +36,7 @@ def order_shows(s: Signals) -> Iterator[Finding]:
     Traps: one fixed random order shows too: harmless, but curves must be read epoch by epoch.
     Fix: shuffle with another order in each epoch; compare whole epochs.
     Source: sawtooth of problems sorted by difficulty or length.
-    Causes: data-order.
+    Causes: data-order (problems come in one order, sorted it seems).
     """
     hits = []
     for name in ("reward/mean", "length/mean"):
@@ -54,23 +53,15 @@ def order_shows(s: Signals) -> Iterator[Finding]:
         return
     ordered = [name for name, _, slope, _ in hits if abs(slope) > 0.8]
     yield found(
-        "warning",
-        "fault" if ordered else "unusual",
-        ", ".join(name for name, *_ in hits),
+        "warning fault" if ordered else "warning unusual",
         "the curve repeats itself with every epoch"
         + (f": {' and '.join(ordered)} goes one way within each" if ordered else ""),
         *(
             f"{name}: profiles of {k} epochs correlate by {r:+.2f}, with the place by {slope:+.2f}"
             for name, r, slope, k in hits
         ),
-        causes=(("data-order", 0.8, "problems come in one order, sorted it seems"),)
-        if ordered
-        else (("data-order", 0.4, "the same order in every epoch"),),
-        fix=advice(
-            "a constant order trains on one kind of problem at a time",
-            "profiles of two epochs no longer correlate",
-            "the drawn ids of two epochs differ in order",
-        ),
+        causes={"data-order": 0.8} if ordered else {"data-order": 0.4},
+        fix="the drawn ids of two epochs differ in order",
         series=tuple(name for name, *_ in hits),
     )
 
@@ -112,7 +103,7 @@ def problems_again(s: Signals) -> Iterator[Finding]:
     design: critical only where neither is used (Pawl without a mix).
     Fix: more problems instead of more epochs; a sampler without replacement.
     Source: gains of repeated data fade after about four epochs (Muennighoff et al. 2023).
-    Causes: data-order.
+    Causes: data-order (problems are repeated before all were drawn).
     """
     epoch = s.values("epoch")
     drawn, distinct = s.paired("sampled_prompts", "prompts_seen")
@@ -123,26 +114,18 @@ def problems_again(s: Signals) -> Iterator[Finding]:
         if first.any() and float(distinct[first][-1]) < 0.9 * float(drawn[first][-1]):
             plain = s.log.library == "pawl" and not s.family("mix_share/")
             yield found(
-                "critical" if plain and not s.staged else "warning",
-                "fault",
-                "prompts_seen, sampled_prompts",
+                "critical fault" if plain and not s.staged else "warning fault",
                 f"{drawn[first][-1]:g} draws of the first epoch hit {distinct[first][-1]:g} "
                 f"distinct problems of {size:g}",
-                causes=(("data-order", 0.8, "problems are repeated before all were drawn"),),
-                fix=advice(
-                    "the sampler repeats problems",
-                    "as many distinct problems as draws within an epoch",
-                    "the ids of the first epoch are all different",
-                ),
+                causes={"data-order": 0.8},
+                fix="the ids of the first epoch are all different",
                 series=("prompts_seen", "sampled_prompts"),
                 early=True,
             )
     gained = bool(s.held_out) and s.trend(s.held_out).direction == "up"
     if len(epoch) and float(epoch.max()) > 3.0 and not gained and s.log.kind == "policy":
         yield found(
-            "info",
-            "nothing",
-            "epoch",
+            "info nothing",
             f"every problem was trained on {epoch.max():.1f} times"
             + ("" if s.held_out else ", and no held-out measure says what that gained"),
             series=("epoch",),
@@ -159,21 +142,15 @@ def evaluated_on_trained(s: Signals) -> Iterator[Finding]:
     Traps: a trailing window of training samples misses problems that were drawn before it.
     Fix: split by problem before training; score the first and the last checkpoint on a new set.
     Source: definition of held-out.
-    Causes: leakage.
+    Causes: leakage (evaluation problems stand in the training set).
     """
     share = float(s.values("eval/trained_frac")[-1])
     if share > 0.0:
         yield found(
-            "critical",
-            "fault",
-            "eval/trained_frac",
+            "critical fault",
             f"{share:.0%} of the evaluated problems are trained on",
-            causes=(("leakage", 0.95, "evaluation problems stand in the training set"),),
-            fix=advice(
-                "the evaluation measures memory",
-                "no common problem",
-                "ids and normalised texts of both sets have nothing in common",
-            ),
+            causes={"leakage": 0.95},
+            fix="ids and normalised texts of both sets have nothing in common",
             early=True,
         )
 
@@ -193,28 +170,23 @@ def prompts_sorted(s: Signals) -> Iterator[Finding]:
     Fix: shuffle the problems, with another order in each epoch.
     Source: a shuffled list rises in half of its steps, with variance n / 12; the rank correlation
     of n shuffled values has a deviation of 1 / sqrt(n - 1).
-    Causes: data-order.
+    Causes: data-order (problems come sorted by length).
     """
     words_ = _by_epoch(s) or _by_sample(s)
     if not words_:
         return
     meant = s.staged
     yield found(
-        "warning" if meant else "critical",
-        "unusual" if meant else "fault",
+        "warning unusual" if meant else "critical fault",
         *words_,
-        causes=(("data-order", 0.9, "problems come sorted by length"),),
-        fix=advice(
-            "sorted problems train on one kind at a time",
-            "no correlation of place and length",
-            "the drawn ids of two epochs differ in order",
-        ),
+        causes={"data-order": 0.9},
+        fix="the drawn ids of two epochs differ in order",
         early=not meant,
     )
 
 
 def _by_epoch(s: Signals) -> tuple[str, ...]:
-    """Place, summary and evidence where every epoch goes by length; () where one does not."""
+    """Summary and evidence where every epoch goes by length; () where one does not."""
     epoch, length = s.paired("epoch", "length/prompt_mean")
     inside = np.ceil(epoch) if len(epoch) else epoch
     parts = [(epoch[inside == k], length[inside == k]) for k in np.unique(inside)[:MOST]]
@@ -225,7 +197,6 @@ def _by_epoch(s: Signals) -> tuple[str, ...]:
         return ()
     way = "longer" if found_[0] > 0 else "shorter"
     return (
-        "length/prompt_mean, epoch",
         f"prompts get {way} through {'the' if len(found_) == 1 else 'every'} epoch",
         "rank correlation of place and length: " + ", ".join(f"{r:+.2f}" for r in found_[:4]),
         f"mean lengths of {length.min():.4g} to {length.max():.4g} tokens",
@@ -253,7 +224,6 @@ def _by_sample(s: Signals) -> tuple[str, ...]:
     if 1 - SORTED < up < SORTED:
         return ()
     return (
-        "samples",
         f"the newest {len(lengths)} problems were drawn by length: {max(up, 1 - up):.0%} of the "
         f"prompts are {'longer' if up > 0.5 else 'shorter'} than the one before",
         f"prompts of {lengths.min():g} to {lengths.max():g} characters",

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 import numpy as np
 
 from pawl.rules.finding import Finding
-from pawl.rules.prescribe import advice
 from pawl.rules.rule import found, rule
 from pawl.rules.signals import Signals
 from pawl.rules.statistics import Floats, trend
@@ -59,7 +58,8 @@ def train_minus_probe(s: Signals) -> Iterator[Finding]:
     first; evaluation at another temperature shifts the gap without widening it.
     Fix: keep the best held-out checkpoint; more problems instead of more epochs; audit the reward.
     Source: generalisation gap; Gao et al. 2022 for rewards that part from the truth.
-    Causes: data-order, regression-after-peak, reward-bug.
+    Causes: data-order (few problems seen many times are learned by heart), regression-after-peak
+    (the best held-out state was passed), reward-bug (training may be paid for something else).
     """
     train, held = pair_of(s)
     a_N, b_N = beside(s, train, held) if train else (np.zeros(0), np.zeros(0))
@@ -72,25 +72,19 @@ def train_minus_probe(s: Signals) -> Iterator[Finding]:
     if own.direction == "none" and own.high > 0.5 * s.trend(train).difference:
         return  # too few evaluations to say that it does not follow
     yield found(
-        "critical" if falls else "info" if own.direction == "up" else "warning",
-        "nothing" if own.direction == "up" else "fault",
-        f"{train}, {held}",
+        "critical fault" if falls else "info nothing" if own.direction == "up" else "warning fault",
         f"{train} gains {s.trend(train).difference:+.3g} and {held} "
         + ("falls" if falls else "gains less" if own.direction == "up" else "does not follow"),
         f"gap: {gap.words}",
         f"{held}: {own.words}",
-        causes=(
-            ("regression-after-peak", 0.7 if falls else 0.3, "the best held-out state was passed"),
-            ("reward-bug", 0.6, "training may be paid for something else"),
-            ("data-order", 0.2, "few problems seen many times are learned by heart"),
-        )
+        causes={
+            "regression-after-peak": 0.7 if falls else 0.3,
+            "reward-bug": 0.6,
+            "data-order": 0.2,
+        }
         if own.direction != "up"
-        else (),
-        fix=advice(
-            "training gains do not carry over",
-            "the held-out measure is at its best at the kept checkpoint",
-            "hidden tests on training problems: passing them is memory, failing them a reward bug",
-        ),
+        else {},
+        fix="hidden tests on training problems: passing them is memory, failing them a reward bug",
         series=(train, held),
     )
 
@@ -107,7 +101,8 @@ def held_out_regression(s: Signals) -> Iterator[Finding]:
     from the best is another matter (D215).
     Fix: go back to the best checkpoint; audit the reward; change one thing.
     Source: early stopping; Gao et al. 2022 for rewards that part from the truth.
-    Causes: lr-too-high, regression-after-peak, reward-bug.
+    Causes: lr-too-high (updates undo what was learned), regression-after-peak (the best was
+    passed), reward-bug (a reward that rises while the truth falls).
     """
     held = s.held_out
     x_N, own = s.values(held), s.trend(held)
@@ -115,22 +110,16 @@ def held_out_regression(s: Signals) -> Iterator[Finding]:
         return
     up = s.goal not in ("", held) and s.better
     yield found(
-        "critical",
-        "fault",
-        held,
+        "critical fault",
         f"{held} falls, {own.first:.3g} to {own.last:.3g}"
         + (f", while {s.goal} rises" if up else ""),
         own.words,
-        causes=(
-            ("regression-after-peak", 0.7, "the best was passed"),
-            ("reward-bug", 0.75 if up else 0.2, "a reward that rises while the truth falls"),
-            ("lr-too-high", 0.2 if up else 0.4, "updates undo what was learned"),
-        ),
-        fix=advice(
-            "the policy gets worse at what it is for",
-            "the held-out measure of the best checkpoint",
-            "evaluate the best and the last checkpoint on the same problems, paired",
-        ),
+        causes={
+            "regression-after-peak": 0.7,
+            "reward-bug": 0.75 if up else 0.2,
+            "lr-too-high": 0.2 if up else 0.4,
+        },
+        fix="evaluate the best and the last checkpoint on the same problems, paired",
         series=(held, s.goal),
     )
 
@@ -147,7 +136,7 @@ def above_train(s: Signals) -> Iterator[Finding]:
     training lowers its pass rate, in health.
     Fix: compare hashes and 13-word runs of both sets; evaluate both at one temperature.
     Source: contamination checks by n-gram overlap (GPT-3, Brown et al. 2020).
-    Causes: leakage.
+    Causes: leakage (held-out problems may be among the trained ones).
     """
     a_N, b_N = beside(s, "verifier/pass_frac", "eval/pass_at_1")
     if len(b_N) < 6:
@@ -155,18 +144,11 @@ def above_train(s: Signals) -> Iterator[Finding]:
     gap = trend(b_N - a_N)
     if gap.direction == "up" and gap.last > 0.1:
         yield found(
-            "warning",
-            "fault",
-            "eval/pass_at_1, verifier/pass_frac",
+            "warning fault",
             f"held-out problems are solved more often than trained ones, by {gap.last:.0%} now",
             f"held-out minus training: {gap.words}",
-            causes=(("leakage", 0.6, "held-out problems may be among the trained ones"),),
-            fix=advice(
-                "held-out problems cannot gain more than trained ones",
-                "a gap that closes once both are sampled alike",
-                "no equal prompt hash and no shared run of 13 words between the sets",
-            ),
-            series=("eval/pass_at_1", "verifier/pass_frac"),
+            causes={"leakage": 0.6},
+            fix="no equal prompt hash and no shared run of 13 words between the sets",
         )
 
 
@@ -188,15 +170,10 @@ def no_held_out(s: Signals) -> Iterator[Finding]:
     """
     if s.n >= 30 and not s.held_out and not s.has("eval/loss"):
         yield found(
-            "info",
-            "nothing",
-            s.goal,
+            "info nothing",
             "no held-out measure: overfitting and a gamed reward could not be seen here",
-            fix=advice(
-                "training metrics cannot tell learning from memory",
-                "a held-out measure with its error at every tenth of the run",
-                "the last checkpoint beats the first one on problems that were never trained on",
-            ),
+            fix="the last checkpoint beats the first one on problems that were never trained on",
+            series=(s.goal,),
         )
 
 
@@ -226,9 +203,7 @@ def too_small(s: Signals) -> Iterator[Finding]:
         return
     needed = math.ceil(n * (seen / max(abs(change), 0.01)) ** 2)
     yield found(
-        "info",
-        "nothing",
-        "eval/pass_at_1",
+        "info nothing",
         f"a change of {change:+.1%} on {n:g} problems: nothing below {seen:.1%} can be seen there",
         f"about {needed} problems would show this change",
         series=("eval/pass_at_1",),
@@ -251,11 +226,8 @@ def one_seed(s: Signals) -> Iterator[Finding]:
     t = s.trend("eval/pass_at_1")
     if t.direction == "up" and t.difference < SEEDS:
         yield found(
-            "info",
-            "nothing",
-            "eval/pass_at_1",
+            "info nothing",
             f"a gain of {t.difference:+.1%} is less than seeds differ by: it says nothing of other "
             "configurations yet",
             t.words,
-            series=("eval/pass_at_1",),
         )

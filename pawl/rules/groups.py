@@ -12,8 +12,7 @@ import numpy as np
 
 from pawl.rules import prescribe
 from pawl.rules.finding import Finding, Prescription
-from pawl.rules.prescribe import advice
-from pawl.rules.rule import found, rule
+from pawl.rules.rule import Grade, found, rule
 from pawl.rules.run_features import at_best, came_later, full_mark, gains, high, tied
 from pawl.rules.signals import Signals
 
@@ -27,7 +26,6 @@ def larger_groups(s: Signals) -> Prescription | None:
         s,
         "rollout.group_size",
         2.0,
-        why="more samples a problem make a group less likely to tie",
         expected="share of tied groups lower from the first step on, by the amount that the pass "
         "rates allow",
         risk="twice the cost of generation",
@@ -62,7 +60,8 @@ def groups_all_wrong(s: Signals) -> Iterator[Finding]:
     way are what a destroyed policy leaves behind, and not the cause.
     Fix: easier problems by measured pass rate, partial credit, larger groups.
     Source: DAPO (Yu et al. 2025), section 3.2.
-    Causes: reward-floor, zero-signal-groups.
+    Causes: reward-floor (the problems are out of reach, or the reward never pays),
+    zero-signal-groups (groups came to tie at the bottom on the way).
     """
     exact = s.has("group/tied_wrong_frac")
     name = "group/tied_wrong_frac" if exact else "group/all_wrong_frac"
@@ -74,18 +73,13 @@ def groups_all_wrong(s: Signals) -> Iterator[Finding]:
     critical = critical and (exact or (s.has(any_tie) and s.late(any_tie).value >= NEARLY_ALL))
     later = came_later(s, name)
     yield found(
-        "critical" if critical else "warning",
-        "fault" if not gains(s) else "nothing",
-        name,
+        "critical fault" if critical else "warning fault" if not gains(s) else "warning nothing",
         f"{now.value:.0%} of the groups fail as a whole: nothing to learn from",
         _expected(s),
         f"mean of the last {now.n} points; of the first three {s.values(name)[:3].mean():.0%}",
-        causes=(("zero-signal-groups", 0.3, "groups came to tie at the bottom on the way"),)
+        causes={"zero-signal-groups": 0.3}
         if later
-        else (
-            ("zero-signal-groups", 0.9, "groups tie at the bottom"),
-            ("reward-floor", 0.5, "the problems are out of reach, or the reward never pays"),
-        ),
+        else {"zero-signal-groups": 0.9, "reward-floor": 0.5},
         fix=None if later else larger_groups(s),
         series=(name, "reward/mean"),
     )
@@ -102,7 +96,7 @@ def groups_all_right(s: Signals) -> Iterator[Finding]:
     Traps: a high share of tied groups alone does not say whether they are right or wrong.
     Fix: leave out what was solved twice, take harder problems, or stop. No higher temperature.
     Source: public run with 60% tied groups and a rising held-out score.
-    Causes: converged.
+    Causes: converged (nearly every group is right).
     """
     exact = s.has("group/tied_right_frac")
     name = "group/tied_right_frac" if exact else "group/all_right_frac"
@@ -111,18 +105,12 @@ def groups_all_right(s: Signals) -> Iterator[Finding]:
         return
     done = now.value >= NEARLY_ALL and now.n >= 5
     yield found(
-        "warning" if done else "info",
-        "converged" if done else "unusual",
-        name,
+        "warning converged" if done else "info unusual",
         f"{now.value:.0%} of the groups are right as a whole: "
         + ("the problems are solved" if done else "solved problems, no fault"),
         f"at the start {s.early(name).value:.0%}",
-        causes=(("converged", 0.9, "nearly every group is right"),) if done else (),
-        fix=advice(
-            "solved problems give no gradient",
-            "more mixed groups",
-            "share of mixed groups above 0.3",
-        ),
+        causes={"converged": 0.9} if done else {},
+        fix="share of mixed groups above 0.3",
         series=(name, "reward/mean"),
     )
 
@@ -140,7 +128,8 @@ def zero_variance(s: Signals) -> Iterator[Finding]:
     solved groups is health.
     Fix: count groups that all pass and that all fail, apart; then see D301 and D302.
     Source: tinker's frac_all_good, frac_mixed and frac_all_bad.
-    Causes: converged, group-integrity, reward-bug, reward-floor, zero-signal-groups.
+    Causes: converged (ties at a high reward), group-integrity, reward-bug, reward-floor (a reward
+    that hardly varies), zero-signal-groups (no advantage).
     """
     if s.has("group/tied_wrong_frac") or s.has("group/all_wrong_frac"):
         yield from _all_tie(s)
@@ -155,23 +144,18 @@ def zero_variance(s: Signals) -> Iterator[Finding]:
         return
     stuck = now >= 0.95 and len(s.values(name)) >= 2 * POINTS and not gains(s)
     done = stuck and at_best(s)
+    grade: Grade = "info unusual" if gains(s) else "info nothing"
+    if stuck:
+        grade = "warning converged" if done else "critical fault"
     yield found(
-        "critical" if stuck and not done else "warning" if done else "info",
-        "converged" if done else "fault" if stuck else "unusual" if gains(s) else "nothing",
-        name,
+        grade,
         f"{now:.0%} of the groups tie"
         + (" and the reward does not rise" if stuck and not done else ""),
         _expected(s),
         "whether they are all right or all wrong is not in the log",
-        causes=(
-            ("converged", 0.8, "ties at a high reward"),
-            ("zero-signal-groups", 0.4, "no advantage"),
-        )
+        causes={"converged": 0.8, "zero-signal-groups": 0.4}
         if done
-        else (
-            ("zero-signal-groups", 0.8, "groups tie and nothing rises"),
-            ("reward-floor", 0.4, "a reward that hardly varies"),
-        ),
+        else {"zero-signal-groups": 0.8, "reward-floor": 0.4},
         fix=None if done or not stuck else larger_groups(s),
         series=(name, "reward/mean"),
     )
@@ -187,17 +171,11 @@ def _all_tie(s: Signals) -> Iterator[Finding]:
     if share.value < 0.95 or max(kinds) >= NEARLY_ALL:
         return
     yield found(
-        "critical",
-        "fault",
-        "group/zero_std_frac",
+        "critical fault",
         f"{share.value:.0%} of the groups tie, each at a reward of its own: members of a group "
         "are paid alike",
         f"at nothing {kinds[0]:.0%}, in between {kinds[1]:.0%}, at full marks {kinds[2]:.0%}",
-        causes=(
-            ("zero-signal-groups", 0.9, "no member of a group has an advantage"),
-            ("group-integrity", 0.6, "one score may stand for the whole group"),
-            ("reward-bug", 0.3, "a reward that looks at the problem, not at the answer"),
-        ),
+        causes={"zero-signal-groups": 0.9, "group-integrity": 0.6, "reward-bug": 0.3},
         series=("group/zero_std_frac", "reward/mean"),
     )
 
@@ -214,21 +192,16 @@ def zero_variance_partial(s: Signals) -> Iterator[Finding]:
     Traps: coarse stages (two tests, three error counts) tie often by design.
     Fix: grade within the branch, or pay less for it; read ten completions of such a group.
     Source: preflight's reward-distribution; staged rewards.
-    Causes: reward-bug, zero-signal-groups.
+    Causes: reward-bug (one branch pays all of them alike), zero-signal-groups (no advantage).
     """
     now = s.late("group/tied_partial_frac")
     many = len(s.values("group/tied_partial_frac")) >= POINTS and now.value >= NEARLY_ALL
     if now.value > 0.3:
         yield found(
-            "critical" if many and not gains(s) else "warning",
-            "fault" if not gains(s) else "nothing",
-            "group/tied_partial_frac",
+            "warning nothing" if gains(s) else "critical fault" if many else "warning fault",
             f"{now.value:.0%} of the groups tie at partial credit",
             f"mean of the last {now.n} points",
-            causes=(
-                ("reward-bug", 0.5, "one branch pays all of them alike"),
-                ("zero-signal-groups", 0.5, "no advantage"),
-            ),
+            causes={"reward-bug": 0.5, "zero-signal-groups": 0.5},
             series=("group/tied_partial_frac", "reward/mean"),
         )
 
@@ -249,7 +222,7 @@ def tiny_differences(s: Signals) -> Iterator[Finding]:
     tiny by definition the scale is too.
     Fix: no division by the standard deviation (or a floor under it); round the rewards.
     Source: Dr. GRPO (Liu et al. 2025); Lite PPO (Liu et al. 2025).
-    Causes: zero-signal-groups.
+    Causes: zero-signal-groups (jitter is trained on as if it were success).
     """
     x_N, spread = s.values("reward/mean"), s.values(s.spread)
     if len(spread) < POINTS or not len(x_N) or gains(s):
@@ -260,19 +233,17 @@ def tiny_differences(s: Signals) -> Iterator[Finding]:
     if share <= 0.2 or not divided or s.log.other_config.get("scale_rewards") in (False, "none"):
         return
     yield found(
-        "warning",
-        "fault",
-        s.spread,
+        "warning fault",
         f"at {share:.0%} of the points groups differ by less than {TINY:.0%} of the reward's scale",
         f"scale {scale:.3g}, median of these spreads "
         f"{np.median(spread[(spread > 0) & (spread < TINY * scale)]):.2g}",
-        causes=(("zero-signal-groups", 0.5, "jitter is trained on as if it were success"),),
+        causes={"zero-signal-groups": 0.5},
         fix=_no_division(s, TINY * scale),
         series=(s.spread, "reward/mean"),
     )
 
 
-def _no_division(s: Signals, floor: float) -> Prescription | None:
+def _no_division(s: Signals, floor: float) -> Prescription | str | None:
     """A floor under the standard deviation where the library has one, else no division by it."""
     if s.log.library == "pawl":
         return prescribe.at(
@@ -280,18 +251,11 @@ def _no_division(s: Signals, floor: float) -> Prescription | None:
             "algo.std_floor",
             floor,
             "up",
-            why="no spread below it is worth a full advantage",
             expected="advantages of such groups near 0 at once",
             risk="small true differences count less",
             verify="reward not below that of an unchanged fork",
         )
-    return advice(
-        "do not divide by the group's standard deviation (TRL: scale_rewards none; verl: "
-        "algorithm.norm_adv_by_std_in_grpo false)",
-        "advantages of such groups near 0 at once",
-        "reward not below that of an unchanged fork",
-        "a fork of 50 steps",
-    )
+    return "advantages of such groups near 0 at once, reward not below that of an unchanged fork"
 
 
 @rule("D306", "group-too-small", "reward/mean")
@@ -305,18 +269,16 @@ def group_too_small(s: Signals) -> Iterator[Finding]:
     Traps: leave-one-out keeps the size of the difference.
     Fix: four to eight samples a problem, with fewer problems a step at the same cost.
     Source: standardisation of two numbers.
-    Causes: zero-signal-groups.
+    Causes: zero-signal-groups (small groups tie often).
     """
     size = s.option("rollout.group_size")
     if size and size <= 2 and s.log.config.get("algo.advantage") != "rloo":
         yield found(
-            "warning",
-            "nothing",
-            "rollout.group_size",
+            "warning nothing",
             f"groups of {size:g}: advantages keep the sign of a difference and lose its size",
-            causes=(("zero-signal-groups", 0.3, "small groups tie often"),),
+            causes={"zero-signal-groups": 0.3},
             fix=larger_groups(s),
-            early=True,
+            at="rollout.group_size",
         )
 
 
@@ -333,7 +295,7 @@ def zero_variance_over_the_batch(s: Signals) -> Iterator[Finding]:
     Fix: log the spread within groups; count ties from the samples.
     Source: TRL 1.16, grpo_trainer.py: with scale_rewards="batch" (or normalize_then_sum) the
     deviation is taken over the batch.
-    Causes: zero-signal-groups.
+    Causes: zero-signal-groups (ties cannot be seen).
     """
     x_N = s.values("group/zero_std_frac")
     options = s.log.other_config
@@ -344,16 +306,12 @@ def zero_variance_over_the_batch(s: Signals) -> Iterator[Finding]:
     coarse = len(x_N) >= POINTS and set(np.unique(x_N)) == {0.0, 1.0}
     if batch or coarse:
         yield found(
-            "warning" if batch else "info",
-            "nothing",
-            "group/zero_std_frac",
+            "warning nothing" if batch else "info nothing",
             "the share of tied groups is taken over the whole batch: it cannot see ties"
             if batch
             else "the share of tied groups is 0 or 1: one group a step, or taken over the batch",
             f"mean {x_N.mean():.2f} over {len(x_N)} points",
-            causes=(("zero-signal-groups", 0.2, "ties cannot be seen"),) if batch else (),
-            series=("group/zero_std_frac",),
-            early=True,
+            causes={"zero-signal-groups": 0.2} if batch else {},
         )
 
 
@@ -367,7 +325,7 @@ def nothing_to_train_on(s: Signals) -> Iterator[Finding]:
     Traps: with groups skipped when they tie, a solved set ends so in health.
     Fix: lower the filter's threshold to what the present policy earns; harder or easier problems.
     Source: reward thresholds above what a policy earns; observed in a teacher-scored run.
-    Causes: zero-signal-groups.
+    Causes: zero-signal-groups (no sample reaches the loss).
     """
     if s.has("filter/emptied"):
         name, empty = "filter/emptied", s.values("filter/emptied") > 0
@@ -380,18 +338,12 @@ def nothing_to_train_on(s: Signals) -> Iterator[Finding]:
         return
     critical = share > 0.8 and len(empty) >= 5 and not high(s) and not gains(s)
     yield found(
-        "critical" if critical else "warning",
-        "fault",
-        name,
+        "critical fault" if critical else "warning fault",
         f"{share:.0%} of the recent {'epochs' if name.startswith('epoch') else 'steps'} had nothing"
         " to train on",
         f"over the run: {float(np.mean(empty)):.0%} of {len(empty)}",
-        causes=(("zero-signal-groups", 0.9, "no sample reaches the loss"),),
-        fix=advice(
-            "the filter asks for more than the policy earns",
-            "every step trains on some groups",
-            "group/trained above 0",
-        ),
+        causes={"zero-signal-groups": 0.9},
+        fix="group/trained above 0",
         series=(name, "reward/mean"),
         early=True,
     )
@@ -415,7 +367,8 @@ def collapse_within_a_prompt(s: Signals) -> Iterator[Finding]:
     between different prompts, and ties of rewards, say nothing about it.
     Fix: back to the last checkpoint with spread; a lower learning rate, or a higher temperature.
     Source: DAPO (Yu et al. 2025), section 3.1; Cui et al. 2025 (entropy is spent for reward).
-    Causes: policy-collapsed, premature-convergence.
+    Causes: policy-collapsed (one completion for a prompt), premature-convergence (and the reward
+    does not rise).
     """
     names = ("group/distinct_norm_frac", "group/distinct_frac")
     name = next(n for n in names if s.has(n))
@@ -425,9 +378,13 @@ def collapse_within_a_prompt(s: Signals) -> Iterator[Finding]:
     won = gains(s) or high(s)
     critical = now.value < HARDLY and not won
     yield found(
-        "critical" if critical else "info" if won else "warning",
-        "fault" if not won else "unusual" if now.value < HARDLY else "nothing",
-        name,
+        "critical fault"
+        if critical
+        else "warning fault"
+        if not won
+        else "info unusual"
+        if now.value < HARDLY
+        else "info nothing",
         f"{now.value:.0%} of a group's completions are distinct, {t.first:.0%} at first"
         + (": sharpening, with a reward that rises" if won else ""),
         *(
@@ -435,21 +392,12 @@ def collapse_within_a_prompt(s: Signals) -> Iterator[Finding]:
             if s.has("group/edit_distance")
             else []
         ),
-        causes=()
-        if won
-        else (
-            ("policy-collapsed", 0.85, "one completion for a prompt"),
-            ("premature-convergence", 0.4, "and the reward does not rise"),
-        ),
+        causes={} if won else {"policy-collapsed": 0.85, "premature-convergence": 0.4},
         fix=None
         if won
-        else prescribe.scaled(
+        else prescribe.slower(
             s,
-            "optim.lr",
-            1 / 3,
-            why="the policy became deterministic before it was good",
-            expected="distinct share no longer falling within 30 steps",
-            risk="slower learning",
+            "distinct share no longer falling within 30 steps",
             verify="distinct share above 0.7, held-out result not lower",
         ),
         series=(name, "group/edit_distance", "reward/mean"),
@@ -468,7 +416,7 @@ def group_integrity(s: Signals) -> Iterator[Finding]:
     Traps: greedy sampling repeats itself by design; very short answers coincide by chance.
     Fix: keep the rows of a prompt together through shuffling; a seed for each row.
     Source: TRL, RepeatSampler; GRPO (Shao et al. 2024), section 4.1.
-    Causes: group-integrity.
+    Causes: group-integrity (rows of several prompts share a baseline).
     """
     groups = defaultdict[tuple[str, str, str], set[str]](set)
     for row in s.log.samples:
@@ -479,13 +427,11 @@ def group_integrity(s: Signals) -> Iterator[Finding]:
     if mixed:
         _, step, group = mixed[0]
         yield found(
-            "critical",
-            "invalid",
-            f"samples, step {step}, group {group}",
+            "critical invalid",
             f"{len(mixed)} of {len(groups)} groups hold completions of several problems",
             f"in the first: {', '.join(sorted(groups[mixed[0]])[:4])}",
-            causes=(("group-integrity", 0.95, "rows of several prompts share a baseline"),),
-            early=True,
+            causes={"group-integrity": 0.95},
+            at=f"step {step}, group {group}",
         )
     name = "group/distinct_frac"
     size = s.option("rollout.group_size")
@@ -493,12 +439,9 @@ def group_integrity(s: Signals) -> Iterator[Finding]:
     same = 1.0 / size + 1e-9 if size else 0.26
     if len(x_N) >= 5 and x_N.max() <= same and np.median(h_N) > 0.1 and (size or 4.0) > 1:
         yield found(
-            "critical",
-            "invalid",
-            name,
+            "critical invalid",
             "all completions of a group are one and the same from the start",
             f"distinct share at most {x_N.max():.2f}, entropy {np.median(h_N):.2f} nat a token",
-            causes=(("group-integrity", 0.9, "one seed for all rows"),),
+            causes={"group-integrity": 0.9},
             series=(name, "policy/entropy"),
-            early=True,
         )

@@ -11,7 +11,6 @@ import numpy as np
 
 from pawl.rules import prescribe
 from pawl.rules.finding import Finding
-from pawl.rules.prescribe import advice
 from pawl.rules.rule import found, rule
 from pawl.rules.run_features import gains, never_updated
 from pawl.rules.signals import Signals
@@ -36,7 +35,7 @@ def kl_blow_up(s: Signals) -> Iterator[Finding]:
     per completion the same numbers are small.
     Fix: back to a checkpoint before the rise; a third of the learning rate, or a KL term.
     Source: public runs with rewards rising at 1 to 4 nat; Gao et al. 2022.
-    Causes: lr-too-high, random-walk.
+    Causes: lr-too-high (updates that nothing holds), random-walk (distance without gain).
     """
     x_N = s.values("policy/kl_ref")
     if len(x_N) < 30:
@@ -47,35 +46,18 @@ def kl_blow_up(s: Signals) -> Iterator[Finding]:
     falls = s.trend("reward/mean").direction == "down"
     if gains(s):
         yield found(
-            "info",
-            "unusual",
-            "policy/kl_ref",
+            "info unusual",
             f"the KL grew from {before:.2g} to {now:.2g} nat a token, and the reward rises",
             "distance is no fault while it buys reward; watch held-out results",
-            series=("policy/kl_ref", "reward/mean"),
         )
         return
     critical = falls or now > LOST
     yield found(
-        "critical" if critical else "warning",
-        "fault",
-        "policy/kl_ref",
+        "critical fault" if critical else "warning fault",
         f"the KL ran from {before:.2g} to {now:.2g} nat a token without any gain",
         f"median of the first half and of the last {SUSTAINED} points",
-        causes=(
-            ("lr-too-high", 0.8, "updates that nothing holds"),
-            ("random-walk", 0.6, "distance without gain"),
-        ),
-        fix=prescribe.scaled(
-            s,
-            "optim.lr",
-            1 / 3,
-            why="the policy moves far without gain",
-            expected="KL below 1 nat a token after 50 steps from an earlier checkpoint",
-            risk="slower learning",
-            verify="reward not below that of an unchanged fork",
-        ),
-        series=("policy/kl_ref", "reward/mean"),
+        causes={"lr-too-high": 0.8, "random-walk": 0.6},
+        fix=prescribe.slower(s, "KL below 1 nat a token after 50 steps from an earlier checkpoint"),
     )
 
 
@@ -106,13 +88,11 @@ def kl_spikes(s: Signals) -> Iterator[Finding]:
     if hits:
         top = max(hits, key=lambda i: x_N[i])
         yield found(
-            "info",
-            "unusual",
-            f"policy/kl_ref, step {s.steps('policy/kl_ref')[top]:g}",
+            "info unusual",
             f"{len(hits)} spike{'s' if len(hits) > 1 else ''} of the KL, up to {x_N[top]:.3g} nat, "
             "gone within five points",
             f"median of the run {np.median(x_N):.3g}",
-            series=("policy/kl_ref",),
+            at=f"step {s.steps('policy/kl_ref')[top]:g}",
         )
 
 
@@ -128,7 +108,8 @@ def kl_rests_at_zero(s: Signals) -> Iterator[Finding]:
     Traps: without a KL term many libraries log 0 or nothing.
     Fix: keep a frozen copy (or switch the adapter off) for the reference, never the module itself.
     Source: KL(p, p) = 0; reference bugs of public projects.
-    Causes: optimiser-detached, reference-mismatch.
+    Causes: optimiser-detached (or the policy does not move), reference-mismatch (the reference is
+    the policy itself).
     """
     name = "policy/kl_ref" if s.has("policy/kl_ref") else "policy/kl_ref_sequence"
     x_N, lr, coef = s.values(name), s.values("optim/lr"), s.values("policy/kl_coef")
@@ -137,32 +118,18 @@ def kl_rests_at_zero(s: Signals) -> Iterator[Finding]:
     weight = float(coef.max()) if len(coef) else s.option("algo.kl_coef")
     if weight == 0:
         yield found(
-            "info",
-            "nothing",
-            name,
-            "the KL is 0 because there is no KL term: normal",
-            series=(name,),
+            "info nothing", "the KL is 0 because there is no KL term: normal", series=(name,)
         )
         return
     sure = weight is not None
     yield found(
-        "critical" if sure else "warning",
-        "invalid" if sure else "nothing",
-        name,
+        "critical invalid" if sure else "warning nothing",
         "the KL to the reference is exactly 0 after updates",
         f"{len(x_N)} points"
         + (f", coefficient {weight:g}" if sure else "; the coefficient is not known"),
-        causes=(
-            ("reference-mismatch", 0.85, "the reference is the policy itself"),
-            ("optimiser-detached", 0.5, "or the policy does not move"),
-        ),
-        fix=advice(
-            "the reference must be frozen at the start",
-            "a KL above 0 after the first update",
-            "two updates at the normal learning rate",
-        ),
+        causes={"reference-mismatch": 0.85, "optimiser-detached": 0.5},
+        fix="two updates at the normal learning rate",
         series=(name,),
-        early=sure,
     )
 
 
@@ -179,7 +146,7 @@ def held_by_the_kl(s: Signals) -> Iterator[Finding]:
     with a long completion may weigh more than a large one.
     Fix: a third of the coefficient, after the KL has been seen to start at 0.
     Source: RLHF's objective (Ziegler et al. 2019): score minus coefficient times KL.
-    Causes: lr-too-low.
+    Causes: lr-too-low (the penalty takes what the reward gives).
     """
     series = s.values("policy/kl_coef")
     coef = float(series[-1]) if len(series) else s.option("algo.kl_coef")
@@ -199,17 +166,14 @@ def held_by_the_kl(s: Signals) -> Iterator[Finding]:
     if share < BOUND or s.trend(name).direction == "up":  # what moves on is not held
         return
     yield found(
-        "warning",
-        "fault",
-        "policy/kl_coef, policy/kl_ref",
+        "warning fault",
         f"the KL penalty is {share:.0%} of the rewards' spread: the policy is held where it is",
         f"{coef:g} x {distance:.3g} nat a completion, spread of rewards {spread:.3g}",
-        causes=(("lr-too-low", 0.3, "the penalty takes what the reward gives"),),
+        causes={"lr-too-low": 0.3},
         fix=prescribe.scaled(
             s,
             "algo.kl_coef",
             1 / 3,
-            why="the penalty weighs as much as the rewards differ",
             expected="KL up to three times as large, reward above its noise within 50 steps",
             risk="a policy that drifts further from its start",
             verify="held-out result not below that of an unchanged fork",

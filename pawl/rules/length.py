@@ -35,7 +35,7 @@ def truncation_bound(s: Signals) -> Iterator[Finding]:
     reward says so. Without the share, the mean length against the limit is only a hint.
     Fix: raise the limit to 1.25 times the length of right answers, or stop thinking mode.
     Source: DAPO (Yu et al. 2025), section 3.4.
-    Causes: completion-cap.
+    Causes: completion-cap (the limit decides the reward).
     """
     share_N, how = s.truncated()
     if not how or len(share_N) < 5:
@@ -52,9 +52,7 @@ def truncation_bound(s: Signals) -> Iterator[Finding]:
     )
     if trend.direction == "up":
         yield found(
-            "info",
-            "unusual",
-            "length/truncated_frac",
+            "info unusual",
             f"{now:.0%} of the completions are cut and the reward rises all the same: the answer "
             "fits before the limit",
             *evidence,
@@ -63,12 +61,10 @@ def truncation_bound(s: Signals) -> Iterator[Finding]:
         return
     begins = trend.difference > 0 and min(trend.p, trend.confirm_p) < BEGINS
     yield found(
-        "warning" if begins else "critical",
-        "fault",
-        "length/truncated_frac" if how == "measured" else "length/mean",
+        "warning fault" if begins else "critical fault",
         f"{now:.0%} of the completions are cut at the limit and the reward does not rise",
         *evidence,
-        causes=(("completion-cap", 0.9, "the limit decides the reward"),),
+        causes={"completion-cap": 0.9},
         fix=_double(s),
         series=("length/truncated_frac", "length/mean", "reward/mean"),
     )
@@ -86,7 +82,7 @@ def cut_answers_fail(s: Signals) -> Iterator[Finding]:
     Traps: long reasoning starts cut too and learns to fit, in health: its held-out result gains.
     Fix: raise the limit to 1.25 times the length of right answers.
     Source: DAPO (Yu et al. 2025), section 3.4.
-    Causes: completion-cap.
+    Causes: completion-cap (the limit decides who passes).
     """
     rows = s.log.first_samples or s.log.samples
     cut, ended = [0, 0], [0, 0]  # passed, all
@@ -101,14 +97,12 @@ def cut_answers_fail(s: Signals) -> Iterator[Finding]:
     held = s.values("eval/gain_low")
     flat = len(held) > 1 and float(held[-1]) <= 0.0
     yield found(
-        "critical" if flat else "info",
-        "fault" if flat else "unusual",
-        "samples, length/truncated_frac",
+        "critical fault" if flat else "info unusual",
         f"{cut[1] / (cut[1] + ended[1]):.0%} of the first completions were cut and {cut[0]} of "
         f"{cut[1]} passed; of those that ended {ended[0]} of {ended[1]}",
         f"cut now: {s.late('length/truncated_frac').value:.0%}",
         *((f"held-out gain at least {held[-1]:+.3g}, at 95%",) if len(held) else ()),
-        causes=(("completion-cap", 0.9, "the limit decides who passes"),),
+        causes={"completion-cap": 0.9},
         fix=_double(s),
         series=("length/truncated_frac", "verifier/pass_frac"),
     )
@@ -121,7 +115,6 @@ def _double(s: Signals) -> Prescription | None:
         s,
         "rollout.max_tokens",
         2.0,
-        why="the limit ends completions before their answers",
         expected="truncated share below 20% within 5 steps",
         risk="up to twice the time and memory of generation",
         verify="truncated share falls and the reward is higher than in an unchanged fork",
@@ -139,7 +132,8 @@ def truncation_returns(s: Signals) -> Iterator[Finding]:
     Traps: a lower limit or harder problems from some step on do it too: look for an event there.
     Fix: go back to the checkpoint before the rise; read the cut completions.
     Source: truncation and reward of public GRPO runs move together (rank correlation -0.7 to -0.9).
-    Causes: completion-cap, regression-after-peak.
+    Causes: completion-cap (the limit decides the reward again), regression-after-peak (endings were
+    learned and lost).
     """
     x_N = s.values("length/truncated_frac")
     if len(x_N) < 40:
@@ -156,16 +150,11 @@ def truncation_returns(s: Signals) -> Iterator[Finding]:
     before = s.around("reward/mean", int(s.series("length/truncated_frac").row_N[at + width]))
     lost = before is not None and fell(before[0], s.late("reward/mean")) and not s.staged
     yield found(
-        "critical" if lost else "warning",
-        "fault",
-        "length/truncated_frac",
+        "critical fault" if lost else "warning fault",
         f"the cut share fell from {first.value:.0%} to {low.value:.0%} and is {now.value:.0%} again"
         + (", and the reward fell with it" if lost else ""),
         f"lowest around point {at + width // 2} of {len(x_N)}; now {now.words}",
-        causes=(
-            ("regression-after-peak", 0.7, "endings were learned and lost"),
-            ("completion-cap", 0.5, "the limit decides the reward again"),
-        ),
+        causes={"regression-after-peak": 0.7, "completion-cap": 0.5},
         series=("length/truncated_frac", "reward/mean"),
     )
 
@@ -180,7 +169,7 @@ def length_grows(s: Signals) -> Iterator[Finding]:
     Traps: longer reasoning that solves more is health: the held-out measure then rises too.
     Fix: compare rewards at equal length; take a loss that does not divide by a text's own length.
     Source: Singhal et al. 2023 (length in RLHF); Dr. GRPO (Liu et al. 2025).
-    Causes: reward-bug.
+    Causes: reward-bug (length may be what is paid).
     """
     length, reward = s.trend("length/mean"), s.trend("reward/mean")
     if length.direction != "up" or reward.direction != "up" or length.last < GROWN * length.first:
@@ -190,20 +179,13 @@ def length_grows(s: Signals) -> Iterator[Finding]:
         return
     known = held is not None and held.n >= 6 and held.high < 0.2 * abs(held.first)
     yield found(
-        "warning" if known else "info",
-        "fault" if known else "unusual",
-        "length/mean, reward/mean",
+        "warning fault" if known else "info unusual",
         f"the length grows by {length.last / length.first - 1:.0%} with the reward"
         + (", and the held-out measure does not rise" if known else ""),
         f"length: {length.words}",
         f"reward: {reward.words}",
-        causes=(("reward-bug", 0.5, "length may be what is paid"),),
-        fix=prescribe.advice(
-            "rewards can pay for words instead of answers",
-            "the rise of the reward remains when lengths are held equal",
-            "mean reward within length quarters of the samples, early against late",
-        ),
-        series=("length/mean", "reward/mean"),
+        causes={"reward-bug": 0.5},
+        fix="mean reward within length quarters of the samples, early against late",
     )
 
 
@@ -217,7 +199,8 @@ def length_collapse(s: Signals) -> Iterator[Finding]:
     Traps: a rising reward with shorter texts is health: fewer are cut, or they come to the point.
     Fix: weaken penalties on length; see that short wrong answers earn no more than long ones.
     Source: per-sequence loss means favour short right answers (Dr. GRPO, Liu et al. 2025).
-    Causes: policy-collapsed, reward-bug.
+    Causes: policy-collapsed (short answers of one kind), reward-bug (short answers may earn more
+    than they should).
     """
     length = s.trend("length/mean")
     if length.direction != "down" or length.last > SHRUNK * length.first:
@@ -225,9 +208,7 @@ def length_collapse(s: Signals) -> Iterator[Finding]:
     text = f"length: {length.words}"
     if s.better:
         yield found(
-            "info",
-            "unusual",
-            "length/mean",
+            "info unusual",
             f"completions shrink to {length.last / length.first:.0%} while {s.goal} gets better: "
             "shorter is no fault then",
             text,
@@ -235,16 +216,11 @@ def length_collapse(s: Signals) -> Iterator[Finding]:
         )
         return
     yield found(
-        "critical" if s.worse else "warning",
-        "fault",
-        "length/mean",
+        "critical fault" if s.worse else "warning fault",
         f"completions shrink to {length.last / length.first:.0%} of their length and {s.goal} "
         + ("falls" if s.worse else "does not gain"),
         text,
-        causes=(
-            ("policy-collapsed", 0.5, "short answers of one kind"),
-            ("reward-bug", 0.4, "short answers may earn more than they should"),
-        ),
+        causes={"policy-collapsed": 0.5, "reward-bug": 0.4},
         series=("length/mean", s.goal),
     )
 
@@ -260,7 +236,9 @@ def empty_answers(s: Signals) -> Iterator[Finding]:
     Traps: tasks answered by a letter have lengths of 2 to 5 from the start, in health.
     Fix: see what an empty answer earns; look for an end token in the prompt's template.
     Source: a template that ends the turn itself leaves nothing to write.
-    Causes: policy-collapsed, reward-bug, template-or-eos.
+    Causes: policy-collapsed (ending at once became the strategy), reward-bug (an empty answer may
+    earn more than a wrong one), template-or-eos (a template that ends the turn leaves nothing to
+    write).
     """
     rows = texts(s)[-100:]
     blank = sum(not row.text.strip() for row in rows)
@@ -271,18 +249,12 @@ def empty_answers(s: Signals) -> Iterator[Finding]:
         return
     critical = not s.better and (gone or share >= 0.5)
     yield found(
-        "critical" if critical else "warning",
-        "fault",
-        "length/mean" if gone else "samples",
+        "critical fault" if critical else "warning fault",
         f"completions are {s.late('length/mean').value:.2g} tokens long by now"
         if gone
         else f"{blank} of {len(rows)} sampled completions are blank",
         *((f"{s.early('length/mean').value:.3g} tokens at the start",) if gone else ()),
-        causes=(
-            ("policy-collapsed", 0.6, "ending at once became the strategy"),
-            ("template-or-eos", 0.5, "a template that ends the turn leaves nothing to write"),
-            ("reward-bug", 0.3, "an empty answer may earn more than a wrong one"),
-        ),
+        causes={"policy-collapsed": 0.6, "template-or-eos": 0.5, "reward-bug": 0.3},
         series=("length/mean", "length/min"),
         early=True,
     )

@@ -31,12 +31,7 @@ def steps_out_of_order(s: Signals) -> Iterator[Finding]:
     odd = [n for n in s.log.notes if "repeated steps" in n or "steps go back" in n]
     if odd:
         yield found(
-            "info",
-            "nothing",
-            "step",
-            f"the steps of the log are not in order: {odd[0]}",
-            *odd[1:],
-            early=True,
+            "info nothing", f"the steps of the log are not in order: {odd[0]}", *odd[1:], at="step"
         )
 
 
@@ -56,11 +51,8 @@ def few_points(s: Signals) -> Iterator[Finding]:
     if 0 < s.n < FEW:
         t = s.trend(s.goal)
         yield found(
-            "info",
-            "nothing",
-            s.goal,
+            "info nothing",
             f"{s.n} points of {s.goal}: no change smaller than {t.detectable:.3g} could be seen",
             f"noise of one point: {t.noise:.3g}",
             series=(s.goal,),
-            early=True,
         )

@@ -37,40 +37,31 @@ def loss_instability(s: Signals) -> Iterator[Finding]:
     few batches differ by more than their size.
     Fix: for preference and supervised losses a lower learning rate; for a policy none by the loss.
     Source: policy gradient theorem: the loss's gradient has a meaning, its value has none.
-    Causes: lr-too-high.
+    Causes: lr-too-high (updates grow out of proportion).
     """
     x_N, t = s.values("loss/total"), s.trend("loss/total")
     if s.log.kind != "policy":
         if t.direction == "up" and t.first > 0:
             yield found(
-                "critical"
+                "critical fault"
                 if t.sure and (s.worse or not s.has("preference/accuracy"))
-                else "warning",
-                "fault",
-                "loss/total",
+                else "warning fault",
                 f"the loss rises: {t.words}",
-                causes=(("lr-too-high", 0.7, "a loss that is minimised must not rise"),),
-                fix=prescribe.scaled(
+                causes={"lr-too-high": 0.7},
+                fix=prescribe.slower(
                     s,
-                    "optim.lr",
-                    1 / 3,
-                    why="the loss that is minimised rises",
-                    expected="a falling loss within 50 steps",
-                    risk="slower learning",
+                    "a falling loss within 50 steps",
                     verify="the loss is below that of an unchanged fork",
                 ),
-                series=("loss/total",),
             )
         return
     quarter = max(2, len(x_N) // 4)
     wider = _spread(x_N[-quarter:]) / max(_spread(x_N[:quarter]), 1e-9)
     if len(x_N) >= 40 and wider > WIDER and s.worse:
         yield found(
-            "warning",
-            "fault",
-            "loss/total, reward/mean",
+            "warning fault",
             f"the loss scatters {wider:.0f} times as much as at the start and the reward falls",
-            causes=(("lr-too-high", 0.6, "updates grow out of proportion"),),
+            causes={"lr-too-high": 0.6},
             series=("loss/total", "reward/mean"),
         )
         return
@@ -79,9 +70,7 @@ def loss_instability(s: Signals) -> Iterator[Finding]:
         first, last = (t.first, t.last) if t.significant else (x_N[0], x_N[-1])
         kl = rank_correlation(*s.paired("loss/total", "policy/kl_ref"))
         yield found(
-            "info",
-            "nothing",
-            "loss/total",
+            "info nothing",
             f"the policy loss goes from {first:.3g} to {last:.3g}: no instability, it has no level "
             "that means anything",
             *((f"rank correlation with the KL: {kl:+.2f}",) if kl > 0.5 else ()),
@@ -113,9 +102,7 @@ def loss_near_zero(s: Signals) -> Iterator[Finding]:
     below = float(np.mean(x_N < 0.0)) > 0.2
     if small or below:
         yield found(
-            "info",
-            "nothing",
-            "loss/total",
+            "info nothing",
             "a policy loss near 0 is exact algebra, not a sign that nothing is learned"
             if small
             else f"{np.mean(x_N < 0):.0%} of the policy losses are negative, which means nothing",
@@ -139,7 +126,9 @@ def loss_identity(s: Signals) -> Iterator[Finding]:
     disagree (D108).
     Fix: sum the loss's mask: it must equal the sampled tokens.
     Source: GRPO (Shao et al. 2024), eq. 3 at equal policies; docs/algorithms.md.
-    Causes: algebraic-identity, loss-covers-prompt, reference-mismatch.
+    Causes: algebraic-identity (or advantages cancel where they must not), loss-covers-prompt
+    (tokens that were not sampled stand in the loss), reference-mismatch (the KL pushes away from
+    the reference).
     """
     if s.log.library != "pawl" or not _plain_loss(s):
         return
@@ -164,21 +153,16 @@ def loss_identity(s: Signals) -> Iterator[Finding]:
         return
     turned = coef > 0.0 and all(entry[4] for entry in bad)
     yield found(
-        "critical",
-        "invalid",
-        f"loss/total, steps {bad[0][1]:g} to {bad[-1][1]:g}",
+        "critical invalid",
         "the KL enters the loss with the wrong sign: distance from the reference is paid"
         if turned
         else "the loss is not that of its samples: other tokens take part in it",
         *(f"step {step:g}: logged {a:.4g}, by the samples {b:.4g}" for _, step, a, b, _ in bad[:3]),
-        causes=(("reference-mismatch", 0.99, "the KL pushes away from the reference"),)
+        causes={"reference-mismatch": 0.99}
         if turned
-        else (
-            ("loss-covers-prompt", 0.99, "tokens that were not sampled stand in the loss"),
-            ("algebraic-identity", 0.2, "or advantages cancel where they must not"),
-        ),
+        else {"loss-covers-prompt": 0.99, "algebraic-identity": 0.2},
         series=("loss/total",),
-        early=True,
+        at=f"steps {bad[0][1]:g} to {bad[-1][1]:g}",
     )
 
 

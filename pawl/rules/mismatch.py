@@ -10,7 +10,6 @@ from collections.abc import Iterator
 import numpy as np
 
 from pawl.rules.finding import Finding
-from pawl.rules.prescribe import advice
 from pawl.rules.rule import found, rule
 from pawl.rules.run_features import from_the_start, single_precision
 from pawl.rules.signals import Signals
@@ -38,7 +37,8 @@ def sampler_difference(s: Signals) -> Iterator[Finding]:
     Fix: equal temperature, top-p, top-k and penalties; sync the weights; the head in fp32; weights
     for the ratio, cut at 2.
     Source: verl, docs/algo/rollout_corr.md (ESS 0.3 and above); arXiv 2510.26788.
-    Causes: sampler-mismatch, stale-weights.
+    Causes: sampler-mismatch (there from the first step), stale-weights (it grows with every
+    update).
     """
     x_N, ess = s.values("policy/sampler_diff_mean"), s.values("policy/mismatch_ess")
     now = float(np.median(x_N[-20:])) if len(x_N) >= 2 else 0.0
@@ -51,17 +51,15 @@ def sampler_difference(s: Signals) -> Iterator[Finding]:
     grows = len(x_N) >= 8 and float(np.median(x_N[-4:])) > 5.0 * max(float(x_N[0]), 1e-7)
     critical = now > far or share < ESS_FAILS
     yield found(
-        "critical" if critical else "warning",
-        "fault" if stale or not critical else "invalid",
-        "policy/sampler_diff_mean" if len(x_N) else "policy/mismatch_ess",
+        "warning fault" if not critical else "critical fault" if stale else "critical invalid",
         "sampler and trainer disagree"
         + (f" by {now:.3g} nat a token" if len(x_N) else f": effective sample size {share:.2f}"),
         *([f"at the first point {x_N[0]:.3g}, now {now:.3g}"] if len(x_N) else []),
         *([f"effective share of the samples: {share:.2f}"] if len(ess) else []),
-        causes=(
-            ("stale-weights", 0.85 if grows or stale else 0.4, "it grows with every update"),
-            ("sampler-mismatch", 0.5 if grows else 0.85, "there from the first step"),
-        ),
+        causes={
+            "stale-weights": 0.85 if grows or stale else 0.4,
+            "sampler-mismatch": 0.5 if grows else 0.85,
+        },
         series=("policy/sampler_diff_mean", "policy/mismatch_ess"),
         early=critical,
     )
@@ -84,7 +82,8 @@ def mismatch_without_updates(s: Signals) -> Iterator[Finding]:
     Fix: score one batch before any update by both passes: the ratio must be 1; then compare
     temperature, warpers and padding.
     Source: PPO (Schulman et al. 2017), eq. 6; seen in public PPO runs.
-    Causes: padding-side, sampler-mismatch.
+    Causes: padding-side (rows scored beside other neighbours), sampler-mismatch (a distance that no
+    update makes).
     """
     for name, least in (("policy/kl_old", 0.003), ("policy/clip_frac", 0.01)):
         x_N, lr_N = s.paired(name, "optim/lr")
@@ -100,16 +99,14 @@ def mismatch_without_updates(s: Signals) -> Iterator[Finding]:
             continue
         critical = name == "policy/kl_old" or levels[0] >= 0.05
         yield found(
-            "critical" if critical else "warning",
-            "invalid" if critical else "fault",
-            f"{name}, optim/lr",
+            "critical invalid" if critical else "warning fault",
             f"{name} is {levels[0]:.3g} at learning rates around {rates[0]:.2g} and {levels[1]:.3g}"
             f" around {rates[1]:.2g}: it does not come from updates",
             f"{len(x_N)} points; medians of the lowest and highest third of the rates",
-            causes=(
-                ("sampler-mismatch", 0.95 if critical else 0.3, "a distance that no update makes"),
-                ("padding-side", 0.3 if critical else 0.1, "rows scored beside other neighbours"),
-            ),
+            causes={
+                "sampler-mismatch": 0.95 if critical else 0.3,
+                "padding-side": 0.3 if critical else 0.1,
+            },
             series=(name, "optim/lr"),
             early=critical,
         )
@@ -128,7 +125,8 @@ def clipped_at_first(s: Signals) -> Iterator[Finding]:
     Fix: score one batch before any update by both passes; compare temperature and top-p.
     Source: PPO (Schulman et al. 2017), eq. 6; a public run sampled at 1.3 and scored at 1.0 had
     0.56 at its first step.
-    Causes: sampler-mismatch, stale-weights.
+    Causes: sampler-mismatch (the ratio is not 1 before an update), stale-weights (another policy
+    wrote the samples).
     """
     x_N = s.values("policy/clip_frac")[:3]
     lr = s.values("optim/lr")
@@ -137,17 +135,11 @@ def clipped_at_first(s: Signals) -> Iterator[Finding]:
     if not early or float(x_N.min()) <= (0.05 if cold else 0.3):
         return
     yield found(
-        "critical",
-        "invalid",
-        "policy/clip_frac, first points",
+        "critical invalid",
         f"{x_N[0]:.0%} of the tokens are clipped before the policy can have moved",
         f"first values: {', '.join(f'{v:.3g}' for v in x_N)}",
-        causes=(
-            ("sampler-mismatch", 0.9, "the ratio is not 1 before an update"),
-            ("stale-weights", 0.3, "another policy wrote the samples"),
-        ),
-        series=("policy/clip_frac",),
-        early=True,
+        causes={"sampler-mismatch": 0.9, "stale-weights": 0.3},
+        at="first points",
     )
 
 
@@ -162,21 +154,18 @@ def clip_rests(s: Signals) -> Iterator[Finding]:
     Traps: with several passes, a warm learning rate and differing rewards it is no longer normal.
     Fix: none; with several passes compare the log-probs before and after an update.
     Source: PPO (Schulman et al. 2017), eq. 7; TRL documents num_iterations.
-    Causes: lr-too-low.
+    Causes: lr-too-low (the ratio stays at 1 over several updates).
     """
     if len(s.values("policy/clip_frac")) < 10 or s.values("policy/clip_frac").any():
         return
     passes = (s.option("algo.epochs") or 1.0) * (s.option("algo.minibatches") or 1.0)
     many = passes > 1 and not s.values("policy/kl_old").any()
     yield found(
-        "warning" if many else "info",
-        "fault" if many else "nothing",
-        "policy/clip_frac",
+        "warning fault" if many else "info nothing",
         f"nothing is clipped in {passes:g} updates a batch"
         if many
         else "nothing is ever clipped, as it must be with one update a batch",
-        causes=(("lr-too-low", 0.4, "the ratio stays at 1 over several updates"),) if many else (),
-        series=("policy/clip_frac",),
+        causes={"lr-too-low": 0.4} if many else {},
     )
 
 
@@ -191,7 +180,7 @@ def stale_samples(s: Signals) -> Iterator[Finding]:
     Traps: asynchronous runs have a lag of a few updates by design.
     Fix: compare the sampler's weights with the trainer's after a sync; fewer updates a batch.
     Source: AReaL (Fu et al. 2025), section on staleness; verl's trajectory_staleness metrics.
-    Causes: stale-weights.
+    Causes: stale-weights (old weights write the samples).
     """
     x_N = s.values("policy/staleness")
     now = float(np.median(x_N[-5:]))
@@ -200,16 +189,13 @@ def stale_samples(s: Signals) -> Iterator[Finding]:
     if not never and now <= LAGS:
         return
     yield found(
-        "critical" if never else "warning",
-        "invalid" if never else "fault",
-        "policy/staleness",
+        "critical invalid" if never else "warning fault",
         "the sampler never gets the trained weights"
         if never
         else f"samples are {now:g} updates old",
         f"from {x_N[0]:g} to {x_N[-1]:g} over {len(x_N)} points",
-        causes=(("stale-weights", 0.95 if never else 0.6, "old weights write the samples"),),
-        fix=advice("sampler and trainer must share their weights", "a lag of 0", "the lag falls"),
-        series=("policy/staleness",),
+        causes={"stale-weights": 0.95 if never else 0.6},
+        fix="the lag falls",
         early=never,
     )
 
@@ -225,7 +211,8 @@ def negative_kl(s: Signals) -> Iterator[Finding]:
     Traps: single batches of the plain estimate (k1) are negative by chance while the KL is small.
     Fix: score one batch by sampler and trainer and compare token by token.
     Source: J. Schulman, "Approximating KL divergence" (2020).
-    Causes: loss-covers-prompt, sampler-mismatch.
+    Causes: loss-covers-prompt (tokens that nobody sampled enter the mean), sampler-mismatch (the
+    samples are not the scored policy's).
     """
     for name in ("policy/kl_ref", "policy/kl_ref_sequence"):
         x_N = s.values(name)
@@ -234,16 +221,10 @@ def negative_kl(s: Signals) -> Iterator[Finding]:
         now = s.late(name)
         if now.high < 0 and now.value < (-0.01 if name == "policy/kl_ref" else -0.5):
             yield found(
-                "critical",
-                "invalid",
-                name,
+                "critical invalid",
                 f"the KL is {now.value:.3g} nat, below 0",
                 f"95% interval {now.low:.3g} to {now.high:.3g} over {now.n} points",
-                causes=(
-                    ("sampler-mismatch", 0.8, "the samples are not the scored policy's"),
-                    ("loss-covers-prompt", 0.3, "tokens that nobody sampled enter the mean"),
-                ),
+                causes={"sampler-mismatch": 0.8, "loss-covers-prompt": 0.3},
                 series=(name,),
-                early=True,
             )
             return

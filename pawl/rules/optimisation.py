@@ -11,7 +11,6 @@ import numpy as np
 
 from pawl.rules import prescribe
 from pawl.rules.finding import Finding, Prescription
-from pawl.rules.prescribe import advice
 from pawl.rules.rule import found, rule
 from pawl.rules.signals import Signals
 from pawl.rules.statistics import Floats, fell, mean_of, moving_mean, robust_z, trend
@@ -36,7 +35,8 @@ def never_warm(s: Signals) -> Iterator[Finding]:
     that is written with few digits reads 0.
     Fix: a warm-up of 5 to 10 optimiser steps, or under a tenth of the run.
     Source: linear warm-up; observed where batches were counted instead of updates.
-    Causes: lr-too-low, schedule-never-warm.
+    Causes: lr-too-low (nothing is learned at a rate of 0), schedule-never-warm (the schedule gives
+    0).
     """
     x_N = s.values("optim/lr")
     target, planned = s.option("optim.lr"), s.option("train.steps")
@@ -48,42 +48,28 @@ def never_warm(s: Signals) -> Iterator[Finding]:
         moved = [s.values(n) for n in ("optim/update_ratio", "optim/update_norm") if s.has(n)]
         still = bool(moved) and not any(x.any() for x in moved)
         yield found(
-            "critical" if still else "warning",
-            "fault",
-            "optim/lr",
+            "critical fault" if still else "warning fault",
             f"the learning rate is 0 at all {len(x_N)} points",
             "the weights do not move" if still else "no size of an update is logged beside it",
-            causes=(
-                ("schedule-never-warm", 0.9, "the schedule gives 0"),
-                ("lr-too-low", 0.6, "nothing is learned at a rate of 0"),
-            ),
+            causes={"schedule-never-warm": 0.9, "lr-too-low": 0.6},
             series=("optim/lr", "optim/update_ratio"),
             early=still,
         )
     elif never or short:
         of = f", {top / target:.0%} of the {target:.3g} that was set" if target else ""
         yield found(
-            "critical" if never and not s.better else "warning",
-            "fault",
-            "optim/lr",
+            "critical fault" if never and not s.better else "warning fault",
             f"the learning rate reached {top:.3g}{of}"
             + (f": the warm-up of {warmup:g} steps outlasts the run" if never else ""),
             f"{x_N[0]:.3g} at the first point, {x_N[-1]:.3g} at the last of {len(x_N)}",
-            causes=(
-                ("schedule-never-warm", 0.9, "the peak is never reached"),
-                ("lr-too-low", 0.4, "what was used is far below what was set"),
-            ),
+            causes={"schedule-never-warm": 0.9, "lr-too-low": 0.4},
             fix=_shorter(s, planned),
-            series=("optim/lr",),
         )
     elif rises and len(x_N) >= 30:
         yield found(
-            "info",
-            "nothing",
-            "optim/lr",
+            "info nothing",
             f"the learning rate still rises at the last point ({x_N[0]:.3g} to {x_N[-1]:.3g}): "
             "a flat curve may be its warm-up",
-            series=("optim/lr",),
         )
 
 
@@ -101,7 +87,6 @@ def _shorter(s: Signals, planned: float | None) -> Prescription | None:
         "optim.warmup",
         max(2.0, min(10.0, (planned or 100.0) // 10)),
         "down",
-        why="the learning rate spends the run below its setting",
         expected="the peak is reached within a tenth of the run",
         risk="larger early updates",
         verify="optim/lr equals its setting by then",
@@ -128,9 +113,7 @@ def used_up(s: Signals) -> Iterator[Finding]:
     if len(rest) < POINTS or trend(rest).significant:
         return
     yield found(
-        "info",
-        "nothing",
-        f"optim/lr, {s.goal}",
+        "info nothing",
         f"the learning rate ran below {COOL:.0%} of its peak for the last {len(rest)} points: "
         f"{s.goal} is flat because nothing moves it any more",
         series=("optim/lr", s.goal),
@@ -165,7 +148,8 @@ def nothing_moves(s: Signals) -> Iterator[Finding]:
     held-out measures have risen at tiny rates while the training reward was flat.
     Fix: fork at three times the learning rate.
     Source: LoRA needs about ten times the rate of full training (LoRA without regret, 2025).
-    Causes: lr-too-low, optimiser-detached.
+    Causes: lr-too-low (the policy stays where it was), optimiser-detached (an optimiser without
+    these weights does the same).
     """
     reward = s.trend("reward/mean")
     tied = s.has("group/zero_std_frac") and s.late("group/zero_std_frac").value > 0.7
@@ -181,23 +165,17 @@ def nothing_moves(s: Signals) -> Iterator[Finding]:
         return
     held = bool(s.held_out) and s.trend(s.held_out).direction == "up"
     yield found(
-        "critical" if small and not held else "warning",
-        "nothing" if held else "fault",
-        "optim/update_ratio" if small else "policy/kl_ref",
+        "warning nothing" if held else "critical fault" if small else "warning fault",
         f"a step changes the weights by {np.median(ratio):.1g} of their size, all {len(ratio)} "
         f"together by {ratio.sum():.1g} at most"
         if small
         else f"the KL is {np.median(kl[-30:]):.1g} nat a token after {len(kl)} points",
         f"reward: {reward.words}; {reward.detectable:.3g} would have been seen",
-        causes=(
-            ("lr-too-low", 0.8, "the policy stays where it was"),
-            ("optimiser-detached", 0.3, "an optimiser without these weights does the same"),
-        ),
+        causes={"lr-too-low": 0.8, "optimiser-detached": 0.3},
         fix=prescribe.scaled(
             s,
             "optim.lr",
             3.0,
-            why="updates are too small to be seen in the policy",
             expected="a KL above 1e-3 nat a token after 50 steps",
             risk="larger updates may be unstable",
             verify="the KL grows and the reward is not lower than in an unchanged fork",
@@ -233,7 +211,7 @@ def too_large(s: Signals) -> Iterator[Finding]:
     learning rate is a mismatch of log-probs and not an update.
     Fix: a third of the learning rate with 5 to 10 steps of warm-up, from the last good checkpoint.
     Source: learning rates of 5e-4 and above destroyed public LoRA runs within 2 to 70 steps.
-    Causes: lr-too-high.
+    Causes: lr-too-high (single updates of that size).
     """
     signs = _signs(s)
     x_N = s.values("reward/mean")
@@ -247,19 +225,13 @@ def too_large(s: Signals) -> Iterator[Finding]:
     sudden = x_N[0] - now.value > 6.0 * max(float(np.std(x_N[-20:])), 1e-6)
     lost = (fell(best, now, 4.0) and (s.worse or fell(first, now, 2.0))) or sudden
     yield found(
-        "critical" if lost and not s.staged else "warning",
-        "fault",
-        ", ".join(name for name, _ in signs),
+        "critical fault" if lost and not s.staged else "warning fault",
         "updates are too large: " + "; ".join(text for _, text in signs),
         f"reward: best {best.words} around point {at + width // 2}, now {now.words}",
-        causes=(("lr-too-high", 0.9 if lost else 0.6, "single updates of that size"),),
-        fix=prescribe.scaled(
+        causes={"lr-too-high": 0.9 if lost else 0.6},
+        fix=prescribe.slower(
             s,
-            "optim.lr",
-            1 / 3,
-            why="single updates move the policy too far",
-            expected="a KL of one update below 0.01 nat a token within 5 steps",
-            risk="slower learning",
+            "a KL of one update below 0.01 nat a token within 5 steps",
             verify="the reward is above that of an unchanged fork after 50 steps",
         ),
         series=("reward/mean", *(name for name, _ in signs)),
@@ -305,7 +277,8 @@ def rounded_away(s: Signals) -> Iterator[Finding]:
     without a gradient. Where every number stays as it was no update arrives at all (D112).
     Fix: keep trained weights in float32 (or master copies of them).
     Source: bfloat16 has 8 bits of precision.
-    Causes: lr-too-low, optimiser-detached.
+    Causes: lr-too-low (updates below the last bit), optimiser-detached (a part that no update
+    reaches).
     """
     x_N, lr = s.values("optim/unchanged_frac"), s.values("optim/lr")
     if s.has("optim/grad_norm"):  # steps without a gradient leave every number alone
@@ -316,20 +289,14 @@ def rounded_away(s: Signals) -> Iterator[Finding]:
     if (now < ROUNDED and not frozen) or now >= 1.0 or (len(lr) and lr[-20:].max() <= 0.0):
         return
     yield found(
-        "critical" if frozen or (now >= 0.99 and not s.better) else "warning",
-        "fault",
-        "optim/unchanged_frac",
+        "critical fault" if frozen or (now >= 0.99 and not s.better) else "warning fault",
         f"{now:.1%} of the trained numbers keep their exact value in a step"
         + (", always the same share" if frozen else ""),
-        causes=(
-            ("optimiser-detached", 0.8 if frozen else 0.3, "a part that no update reaches"),
-            ("lr-too-low", 0.3 if frozen and now < ROUNDED else 0.6, "updates below the last bit"),
-        ),
-        fix=advice(
-            "updates are lost in rounding",
-            "a share of unchanged numbers below 10%",
-            "train a float32 copy: optim/unchanged_frac falls, optim/update_ratio rises",
-        ),
+        causes={
+            "optimiser-detached": 0.8 if frozen else 0.3,
+            "lr-too-low": 0.3 if frozen and now < ROUNDED else 0.6,
+        },
+        fix="train a float32 copy: optim/unchanged_frac falls, optim/update_ratio rises",
         series=("optim/unchanged_frac", "optim/update_ratio"),
     )
 
@@ -350,7 +317,8 @@ def gradient_spikes(s: Signals) -> Iterator[Finding]:
     times the level ended among the best.
     Fix: go back before the burst and skip its batches; look at their lengths and largest ratios.
     Source: PaLM (Chowdhery et al. 2022), section 5.1.
-    Causes: lr-too-high, regression-after-peak.
+    Causes: lr-too-high (a burst of large updates), regression-after-peak (what was learned before
+    it is lost).
     """
     x_N = s.values("optim/grad_norm")
     places = spikes(x_N)
@@ -368,22 +336,16 @@ def gradient_spikes(s: Signals) -> Iterator[Finding]:
         return  # two levels that alternate, as steps with and without tied groups do
     if hurt:
         yield found(
-            "critical",
-            "fault",
-            f"optim/grad_norm, {s.goal}",
+            "critical fault",
             f"a burst of gradients ({len(places)} spikes over a level of {level:.2g}), and "
             f"{s.goal} is worse from there on",
             shown,
-            causes=(
-                ("lr-too-high", 0.7, "a burst of large updates"),
-                ("regression-after-peak", 0.5, "what was learned before it is lost"),
-            ),
+            causes={"lr-too-high": 0.7, "regression-after-peak": 0.5},
             fix=prescribe.at(
                 s,
                 "optim.max_grad_norm",
                 max(level, 1e-3),
                 "down",
-                why="the clip lies above the usual gradient and lets bursts through",
                 expected="bursts cut to the usual size",
                 risk="none to speak of: Adam hardly sees a constant factor",
                 verify="no fall of the goal metric after the next spike",
@@ -393,13 +355,10 @@ def gradient_spikes(s: Signals) -> Iterator[Finding]:
     else:
         far = float(x_N[places].max()) > 10.0 * level
         yield found(
-            "info",
-            "unusual" if far else "nothing",
-            "optim/grad_norm",
+            "info unusual" if far else "info nothing",
             f"{len(places)} lone spike{'s' if len(places) > 1 else ''} of the gradient norm over "
             f"{level:.2g} did no harm",
             shown,
-            series=("optim/grad_norm",),
         )
 
 
@@ -431,14 +390,11 @@ def always_clipped(s: Signals) -> Iterator[Finding]:
     equal = float(np.mean(np.abs(x_N - clip) <= 1e-3 * clip))
     if above > 0.95 or (equal > 0.5 and above == 0.0):
         yield found(
-            "info",
-            "nothing",
-            "optim/grad_norm",
+            "info nothing",
             f"{above:.0%} of the gradient norms lie above the clip of {clip:g}: it only scales them"
             if above > 0.95
             else f"{equal:.0%} of the gradient norms equal the clip of {clip:g}: they were taken "
             "after it and say nothing of the gradient",
-            series=("optim/grad_norm",),
         )
 
 
@@ -454,7 +410,8 @@ def zero_gradient(s: Signals) -> Iterator[Finding]:
     Steps with groups that differ are another matter (D111).
     Fix: log the share of tied groups; see that trained parameters take part in the loss.
     Source: equal rewards give advantages of 0 (GRPO, Shao et al. 2024).
-    Causes: optimiser-detached, zero-signal-groups.
+    Causes: optimiser-detached (no gradient reaches the weights), zero-signal-groups (groups of
+    equal rewards).
     """
     x_N = s.values("optim/grad_norm")
     zero = x_N == 0.0
@@ -469,20 +426,15 @@ def zero_gradient(s: Signals) -> Iterator[Finding]:
         return
     place = f"{int(zero.sum())} of {len(x_N)} gradient norms are exactly 0"
     yield found(
-        "info" if known else "warning",
-        "unusual" if known else "fault",
-        "optim/grad_norm" + (", group/zero_std_frac" if known else ""),
+        "info unusual" if known else "warning fault",
         place
         + (
             ": every group ties at those steps, so there is nothing to learn from"
             if known
             else f", {longest} in a row: all groups tie there, or no gradient arrives"
         ),
-        causes=(("zero-signal-groups", 0.6, "groups of equal rewards"),)
+        causes={"zero-signal-groups": 0.6}
         if known
-        else (
-            ("zero-signal-groups", 0.5, "groups of equal rewards have no gradient"),
-            ("optimiser-detached", 0.5, "no gradient reaches the weights"),
-        ),
+        else {"zero-signal-groups": 0.5, "optimiser-detached": 0.5},
         series=("optim/grad_norm", "group/zero_std_frac"),
     )

@@ -41,21 +41,18 @@ def kl_at_start(s: Signals) -> Iterator[Finding]:
     of half precision gives up to 0.01 a token, quantised weights or caches up to about 0.3.
     Fix: measure the KL before any update: the same weights must give 0.
     Source: KL(p, p) = 0.
-    Causes: reference-mismatch, sampler-mismatch.
+    Causes: reference-mismatch (the reference is not the starting point), sampler-mismatch.
     """
     name = "policy/kl_ref" if s.has("policy/kl_ref") else "policy/kl_ref_sequence"
     x_N, first_step = s.values(name)[:5], s.steps(name)[0]
     middle = float(np.median(x_N))
     if exact(s, name):
         yield found(
-            "critical",
-            "invalid",
-            f"{name}, step 1",
+            "critical invalid",
             f"the KL is {x_N[0]:.2g} nat a token in the first log-prob pass, before any update",
             f"in fp32 policy and reference agree within {EXACT:g} where they are one",
-            causes=(("reference-mismatch", 0.95, "the reference is not the starting point"),),
+            causes={"reference-mismatch": 0.95},
             series=(name,),
-            early=True,
         )
         return
     limit, beyond = OFFSET, BEYOND_PRECISION
@@ -68,14 +65,15 @@ def kl_at_start(s: Signals) -> Iterator[Finding]:
         return
     far = middle > beyond
     yield found(
-        "critical",
-        "invalid" if far else "fault",
-        f"{name}, step {first_step:g}",
+        "critical invalid" if far else "critical fault",
         f"the KL is {x_N[0]:.3g} nat before the policy can have moved",
         f"first values: {', '.join(f'{v:.3g}' for v in x_N)}",
         *([] if far else ["of a size that quantised weights or another precision can explain"]),
-        causes=_why(name, middle),
+        causes={"reference-mismatch": 0.75, "sampler-mismatch": 0.45}
+        if name == "policy/kl_ref" and middle > UNLIKE
+        else {"sampler-mismatch": 0.6, "reference-mismatch": 0.5},
         series=(name,),
+        at=f"step {first_step:g}",
         early=True,
     )
 
@@ -91,24 +89,6 @@ def exact(s: Signals, name: str) -> bool:
     return name == "policy/kl_ref" and single_precision(s) and began and at_one and first > EXACT
 
 
-def _why(name: str, level: float) -> tuple[tuple[str, float, str], ...]:
-    """What such an offset speaks for: which passes enter the metric, and how large it is."""
-    if name != "policy/kl_ref":  # the sampler's own log-probs enter it in PPO trainers
-        return (
-            ("sampler-mismatch", 0.6, "log-probs of two passes that should agree do not"),
-            ("reference-mismatch", 0.5, "the reference is not the start"),
-        )
-    if level > UNLIKE:
-        return (
-            ("reference-mismatch", 0.75, "more than any precision explains: other weights"),
-            ("sampler-mismatch", 0.45, "another template or temperature in one of the passes"),
-        )
-    return (
-        ("sampler-mismatch", 0.6, "of the size of another precision in one of the passes"),
-        ("reference-mismatch", 0.5, "or the reference is not the start"),
-    )
-
-
 @rule("D402", "kl-grows-alone", "policy/kl_ref", "reward/mean", proof="real")
 def kl_grows_alone(s: Signals) -> Iterator[Finding]:
     """The policy moves away from its reference and the reward does not move.
@@ -121,20 +101,17 @@ def kl_grows_alone(s: Signals) -> Iterator[Finding]:
     looks the same.
     Fix: read samples of the last steps; lower the learning rate; wait for more points.
     Source: KL as distance travelled (Gao et al. 2022).
-    Causes: random-walk.
+    Causes: random-walk (distance without gain).
     """
     kl, reward = s.trend("policy/kl_ref"), s.trend("reward/mean")
     tiny = kl.last < WALK or kl.last < 4.0 * max(kl.first, 1e-6)
     if kl.n < 30 or kl.direction != "up" or tiny or reward.significant:
         return
     yield found(
-        "warning",
-        "nothing",
-        "policy/kl_ref, reward/mean",
+        "warning nothing",
         f"the KL grows from {kl.first:.2g} to {kl.last:.2g} and the reward shows no trend",
         f"a change of the reward below {reward.detectable:.3g} could not have been seen",
-        causes=(("random-walk", 0.5, "distance without gain"),),
-        series=("policy/kl_ref", "reward/mean"),
+        causes={"random-walk": 0.5},
     )
 
 
@@ -149,7 +126,7 @@ def destroyed(s: Signals) -> Iterator[Finding]:
     Traps: single spikes of KL or gradient that recover are harmless (five of five public ones did).
     Fix: start again, not on, at a tenth of the learning rate with warm-up.
     Source: observed at learning rates of 5e-4 and above with LoRA.
-    Causes: lr-too-high, policy-collapsed.
+    Causes: lr-too-high (an update of that size), policy-collapsed (nothing is explored any more).
     """
     x_N = s.values("reward/mean")
     late = s.late("reward/mean")
@@ -161,23 +138,15 @@ def destroyed(s: Signals) -> Iterator[Finding]:
     if not fallen and (len(x_N) < 12 or trend(x_N[len(x_N) // 2 :]).direction == "up"):
         return
     yield found(
-        "critical",
-        "fault",
-        "policy/kl_ref" if huge else "policy/entropy",
+        "critical fault",
         "the policy is destroyed: "
         + (f"KL {np.median(kl[len(kl) // 2 :]):.3g} nat a token" if huge else "entropy near 0")
         + f" and the reward at {late.value:.3g}",
-        causes=(
-            ("lr-too-high", 0.9, "an update of that size"),
-            ("policy-collapsed", 0.5, "nothing is explored any more"),
-        ),
-        fix=prescribe.scaled(
+        causes={"lr-too-high": 0.9, "policy-collapsed": 0.5},
+        fix=prescribe.slower(
             s,
-            "optim.lr",
+            "KL below 0.1 nat a token after 20 steps",
             0.1,
-            why="the first updates were far too large",
-            expected="KL below 0.1 nat a token after 20 steps",
-            risk="slower learning",
             verify="reward above its start after 50 steps",
             cost="a new start: the weights cannot be saved",
         ),
@@ -205,7 +174,7 @@ def entropy_collapse(s: Signals) -> Iterator[Finding]:
     Fix: back to a checkpoint with entropy; a third of the learning rate; an upper clip of 0.28
     where clips act; harder problems only if these are solved.
     Source: Cui et al. 2025 (R = -a exp(H) + b); DAPO (Yu et al. 2025), section 3.1.
-    Causes: lr-too-high, policy-collapsed.
+    Causes: lr-too-high, policy-collapsed (exploration is gone).
     """
     x_N = s.values("policy/entropy")
     if len(x_N) < 20:
@@ -223,34 +192,21 @@ def entropy_collapse(s: Signals) -> Iterator[Finding]:
     )
     if at_best(s) or (gains(s) and not silent(s)):
         yield found(
-            "info",
-            "unusual",
-            "policy/entropy",
+            "info unusual",
             f"the entropy fell to {now / start:.0%} of its start while the reward rose: sharpening",
             *evidence,
-            series=("policy/entropy", "reward/mean"),
         )
         return
     yield found(
-        "critical",
-        "fault",
-        "policy/entropy",
+        "critical fault",
         f"the entropy fell to {now / start:.0%} of its start without a gain",
         *evidence,
-        causes=(
-            ("policy-collapsed", 0.85, "exploration is gone"),
-            ("lr-too-high", 0.8 if fast else 0.4, "within twenty updates" if fast else ""),
-        ),
-        fix=prescribe.scaled(
+        causes={"policy-collapsed": 0.85, "lr-too-high": 0.8 if fast else 0.4},
+        fix=prescribe.slower(
             s,
-            "optim.lr",
-            1 / 3,
-            why="the policy became deterministic before it was good",
-            expected="entropy no longer falling within 50 steps from an earlier checkpoint",
-            risk="slower learning",
+            "entropy no longer falling within 50 steps from an earlier checkpoint",
             verify="slope of the entropy within its noise, held-out result not lower",
         ),
-        series=("policy/entropy", "reward/mean"),
     )
 
 
@@ -265,34 +221,26 @@ def entropy_explosion(s: Signals) -> Iterator[Finding]:
     Traps: answers that grow into new territory raise it for a while in health.
     Fix: no entropy bonus; check temperature in sampling and scoring; a third of the learning rate.
     Source: verl issue 1051; a public run whose bonus made 95% of the gradient.
-    Causes: lr-too-high, sampler-mismatch.
+    Causes: lr-too-high (updates that scatter the policy), sampler-mismatch (another temperature in
+    sampling than in scoring).
     """
     t = s.trend("policy/entropy")
     if t.direction != "up" or t.last < EXPLODED * t.first or t.first <= 0 or gains(s):
         return
     falls = s.trend("reward/mean").direction == "down"
     bonus = s.option("algo.entropy_coef") or 0.0
-    change = {
-        "why": "the bonus pays for noise" if bonus else "updates push the policy into noise",
-        "expected": "entropy back to its start within 50 steps from an earlier checkpoint",
-        "risk": "less exploration" if bonus else "slower learning",
-        "verify": "reward not below that of an unchanged fork",
-    }
+    back = "entropy back to its start within 50 steps from an earlier checkpoint"
     yield found(
-        "critical" if falls else "warning",
-        "fault",
-        "policy/entropy",
+        "critical fault" if falls else "warning fault",
         f"the entropy rose from {t.first:.3g} to {t.last:.3g} nat"
         + (" and the reward fell" if falls else " without a gain"),
         f"reward: {s.trend('reward/mean').first:.3g} to {s.trend('reward/mean').last:.3g}",
-        causes=(
-            ("lr-too-high", 0.7, "updates that scatter the policy"),
-            ("sampler-mismatch", 0.4, "another temperature in sampling than in scoring"),
-        ),
-        fix=prescribe.at(s, "algo.entropy_coef", 0.0, "down", **change)
+        causes={"lr-too-high": 0.7, "sampler-mismatch": 0.4},
+        fix=prescribe.at(
+            s, "algo.entropy_coef", 0.0, "down", expected=back, risk="less exploration"
+        )
         if bonus
-        else prescribe.scaled(s, "optim.lr", 1 / 3, **change),
-        series=("policy/entropy", "reward/mean"),
+        else prescribe.slower(s, back),
     )
 
 
@@ -307,7 +255,7 @@ def entropy_unstable(s: Signals) -> Iterator[Finding]:
     Traps: entropy scales with how open the prompts are: another prompt, another entropy.
     Fix: none for noise; for growing unrest a lower learning rate.
     Source: variance of a mean over few prompts.
-    Causes: lr-too-high.
+    Causes: lr-too-high (updates that overshoot).
     """
     x_N = s.values("policy/entropy")
     if len(x_N) < 4 or x_N.mean() <= 0:
@@ -322,17 +270,13 @@ def entropy_unstable(s: Signals) -> Iterator[Finding]:
     if noise <= 0.2 and not grows:
         return
     yield found(
-        "warning" if grows else "info",
-        "nothing",
-        "policy/entropy",
+        "warning nothing" if grows else "info nothing",
         "the entropy grows restless: its noise tripled"
         if grows
         else f"the entropy jumps by {noise:.0%} from point to point: noise of few "
         "prompts, no instability",
         f"noise of one point {noise_of(x_N):.3g} at a level of {x_N.mean():.3g}",
-        causes=(("lr-too-high", 0.3, "updates that overshoot"),) if grows else (),
-        series=("policy/entropy",),
-        early=True,
+        causes={"lr-too-high": 0.3} if grows else {},
     )
 
 
@@ -352,11 +296,8 @@ def entropy_negative(s: Signals) -> Iterator[Finding]:
         x_N = s.values(name)
         if len(x_N) and float(np.mean(x_N < 0)) > 0.1:
             yield found(
-                "info",
-                "unusual",
-                name,
+                "info unusual",
                 f"the entropy reads {np.median(x_N):.3g}: padding, not the policy",
                 f"below 0 at {int((x_N < 0).sum())} of {len(x_N)} points",
                 series=(name,),
-                early=True,
             )

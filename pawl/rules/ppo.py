@@ -11,7 +11,6 @@ import numpy as np
 
 from pawl.rules import prescribe
 from pawl.rules.finding import Finding
-from pawl.rules.prescribe import advice
 from pawl.rules.rule import found, rule
 from pawl.rules.signals import Signals
 
@@ -30,7 +29,7 @@ def value_useless(s: Signals) -> Iterator[Finding]:
     Fix: train the critic alone for 10 to 50 steps first, mend the reward's scale, or do without a
     critic (group baselines).
     Source: explained variance 1 - Var(R - V) / Var(R); VC-PPO (Yuan et al. 2025).
-    Causes: value-useless.
+    Causes: value-useless (worse than a constant).
     """
     if len(s.values("value/explained_variance")) < WARM_UP:
         return
@@ -38,17 +37,11 @@ def value_useless(s: Signals) -> Iterator[Finding]:
     if now.high >= 0.0 or now.value > -0.05:
         return
     yield found(
-        "warning" if s.better else "critical",
-        "nothing" if s.better else "fault",
-        "value/explained_variance",
+        "warning nothing" if s.better else "critical fault",
         f"the critic explains {now.value:.2f} of the returns' variance: worse than their mean",
         f"last {now.n} points: {now.words}",
-        causes=(("value-useless", 0.9, "worse than a constant"),),
-        fix=advice(
-            "a critic below a constant adds noise to every advantage",
-            "explained variance above 0 within 50 steps, or no critic",
-            "a fork with group baselines in the critic's place is not worse",
-        ),
+        causes={"value-useless": 0.9},
+        fix="a fork with group baselines in the critic's place is not worse",
         series=("value/explained_variance", "value/loss"),
     )
 
@@ -64,7 +57,7 @@ def off_scale(s: Signals) -> Iterator[Finding]:
     Traps: means over a batch hide the largest returns: without their spread this is a warning.
     Fix: scale rewards to a standard deviation of 1 (running), clip at 10; start the critic at 0.
     Source: Secrets of RLHF (Zheng et al. 2023), reward scaling; a constant's error is Var(R).
-    Causes: value-useless.
+    Causes: value-useless (the critic errs by more than returns are large).
     """
     loss, x_N = s.values("value/loss"), s.values("reward/mean")
     if len(loss) < 20 or s.late("value/loss").value < 0.5 * s.early("value/loss").value:
@@ -79,18 +72,11 @@ def off_scale(s: Signals) -> Iterator[Finding]:
         return
     critical = bool(spread) and not huge and not s.better and now.low > 10.0 * size**2
     yield found(
-        "critical" if critical else "warning",
-        "fault" if spread or huge else "nothing",
-        "value/loss, reward/mean",
+        "critical fault" if critical else "warning fault" if spread or huge else "warning nothing",
         f"the value loss is {now.value:.3g} where returns are at most about {size:.3g} in size",
         f"a constant would have a loss of {size**2:.3g} or less; last {now.n} points: {now.words}",
-        causes=(("value-useless", 0.8, "the critic errs by more than returns are large"),),
-        fix=advice(
-            "the critic does not learn the scale of the returns",
-            "a value loss below the returns' variance",
-            "explained variance above 0 after 50 steps",
-        ),
-        series=("value/loss", "reward/mean"),
+        causes={"value-useless": 0.8},
+        fix="explained variance above 0 after 50 steps",
     )
 
 
@@ -104,20 +90,14 @@ def value_clipped(s: Signals) -> Iterator[Finding]:
     Traps: high shares in the first steps are a warm-up. Value clipping has no proven benefit.
     Fix: widen the value clip or turn it off.
     Source: Engstrom et al. 2020; Secrets of RLHF (Zheng et al. 2023).
-    Causes: value-useless.
+    Causes: value-useless (the clip decides what the critic learns).
     """
     if len(s.values("value/clip_frac")) >= 20 and s.late("value/clip_frac").low > 0.5:
         yield found(
-            "warning",
-            "nothing" if s.better else "fault",
-            "value/clip_frac",
+            "warning nothing" if s.better else "warning fault",
             f"{s.late('value/clip_frac').value:.0%} of the value predictions are clipped",
-            causes=(("value-useless", 0.6, "the clip decides what the critic learns"),),
-            fix=advice(
-                "the critic cannot follow the returns",
-                "a clipped share below 10% and a falling value loss",
-                "explained variance rises within 20 steps without the clip",
-            ),
+            causes={"value-useless": 0.6},
+            fix="explained variance rises within 20 steps without the clip",
             series=("value/clip_frac", "value/loss"),
         )
 
@@ -133,24 +113,17 @@ def too_good(s: Signals) -> Iterator[Finding]:
     Traps: a reward that hardly varies, or dense rewards, are predictable in health.
     Fix: see that the value of a position is computed before its token and reward are known.
     Source: definition of the advantage.
-    Causes: leakage.
+    Causes: leakage (the reward may reach the critic's input).
     """
     if len(s.values("value/explained_variance")) < WARM_UP or s.better:
         return
     now = s.late("value/explained_variance", 40)
     if now.low > 0.98:
         yield found(
-            "warning",
-            "nothing",
-            "value/explained_variance",
+            "warning nothing",
             f"the critic explains {now.value:.1%} of the returns' variance and the reward is flat",
-            causes=(("leakage", 0.3, "the reward may reach the critic's input"),),
-            fix=prescribe.advice(
-                "a return that is known in advance leaves no advantage",
-                "explained variance below 0.9 once the reward is hidden",
-                "values do not change when the reward of a text is changed",
-            ),
-            series=("value/explained_variance", "reward/mean"),
+            causes={"leakage": 0.3},
+            fix="values do not change when the reward of a text is changed",
         )
 
 
@@ -171,7 +144,8 @@ def not_updating(s: Signals) -> Iterator[Finding]:
     says nothing: whitened advantages make it 0.
     Fix: compare a trained parameter before and after a step; take old log-probs before the update.
     Source: PPO (Schulman et al. 2017), eq. 6.
-    Causes: algebraic-identity, optimiser-detached.
+    Causes: algebraic-identity (old log-probs may be those of the new pass), optimiser-detached (or
+    no update reaches the policy).
     """
     ratio, old = s.values("policy/ratio_mean"), s.values("policy/kl_old")
     clip, lr = s.values("policy/clip_frac"), s.values("optim/lr")
@@ -195,20 +169,11 @@ def not_updating(s: Signals) -> Iterator[Finding]:
         return
     critical = updates > 1.0 or len(still) == 3
     yield found(
-        "critical" if critical else "warning",
-        "fault",
-        "policy/ratio_mean, policy/kl_old",
+        "critical fault" if critical else "warning fault",
         "the policy is not updated: " + ", ".join(still) + " at every point",
         f"{updates:g} updates a batch" if updates > 1 else "a critic is trained beside it",
-        causes=(
-            ("algebraic-identity", 0.7, "old log-probs may be those of the new pass"),
-            ("optimiser-detached", 0.7, "or no update reaches the policy"),
-        ),
-        fix=advice(
-            "several updates a batch must move the ratio away from 1",
-            "a KL of old and new above 0 in the second pass",
-            "a trained parameter differs before and after one step",
-        ),
+        causes={"algebraic-identity": 0.7, "optimiser-detached": 0.7},
+        fix="a trained parameter differs before and after one step",
         series=("policy/ratio_mean", "policy/kl_old", "policy/clip_frac"),
         early=updates > 1.0,
     )
@@ -232,7 +197,8 @@ def penalty_beats_score(s: Signals) -> Iterator[Finding]:
     log-probs disagree, and the coefficient must not be touched before that is mended.
     Fix: a fifth of the coefficient, after the KL at the start is 0.
     Source: KL-regularised optimum (Ziegler et al. 2019).
-    Causes: lr-too-low, reference-mismatch, sampler-mismatch.
+    Causes: lr-too-low (the penalty holds the policy in place), reference-mismatch (a penalty from
+    the first point on), sampler-mismatch (a penalty from the first point on).
     """
     size = np.abs(s.values("reward/kl_penalty"))
     if len(size) < 20 or s.better:
@@ -244,30 +210,23 @@ def penalty_beats_score(s: Signals) -> Iterator[Finding]:
         return
     wrong = start > 0.5 * now
     yield found(
-        "warning",
-        "fault" if spread or wrong else "nothing",
-        "reward/kl_penalty, reward/mean",
+        "warning fault" if spread or wrong else "warning nothing",
         f"the KL penalty is {now:.3g} a completion where scores "
         + (f"spread by {score:.3g}" if spread else f"are {score:.3g} in size"),
         *((f"it was {start:.3g} at the first points, before anything moved",) if wrong else ()),
-        causes=(
-            ("sampler-mismatch", 0.4, "a penalty from the first point on"),
-            ("reference-mismatch", 0.4, "a penalty from the first point on"),
-        )
+        causes={"sampler-mismatch": 0.4, "reference-mismatch": 0.4}
         if wrong
-        else (("lr-too-low", 0.2, "the penalty holds the policy in place"),),
+        else {"lr-too-low": 0.2},
         fix=None
         if wrong
         else prescribe.scaled(
             s,
             "algo.kl_coef",
             0.2,
-            why="staying at the reference pays more than solving the task",
             expected="a penalty below a fifth of the scores' spread",
             risk="the policy may leave the reference for what the reward overrates",
             verify="the score is above that of an unchanged fork, held-out too",
         ),
-        series=("reward/kl_penalty", "reward/mean"),
     )
 
 
@@ -284,20 +243,16 @@ def ratio_to_itself(s: Signals) -> Iterator[Finding]:
     only exactly 1, at ten points or more, is no measurement.
     Fix: keep the log-probs of the log-prob pass, and do not detach the new ones in their place.
     Source: PPO (Schulman et al. 2017), eq. 6.
-    Causes: algebraic-identity.
+    Causes: algebraic-identity (old log-probs are those of the new pass).
     """
     ratio, old = s.paired("policy/ratio_mean", "policy/kl_old")
     moved = old > 1e-6
     if int(moved.sum()) < 10 or (np.abs(ratio[moved] - 1.0) > EXACT).any():
         return
     yield found(
-        "critical",
-        "invalid",
-        "policy/ratio_mean, policy/kl_old",
+        "critical invalid",
         "the ratio of the loss is exactly 1 while the policy moves within the batch",
         f"KL of old and new {float(np.median(old[moved])):.2g} nat a token at {int(moved.sum())} "
         "points",
-        causes=(("algebraic-identity", 0.95, "old log-probs are those of the new pass"),),
-        series=("policy/ratio_mean", "policy/kl_old"),
-        early=True,
+        causes={"algebraic-identity": 0.95},
     )

@@ -12,7 +12,6 @@ import numpy as np
 
 from pawl.rules import prescribe, statistics
 from pawl.rules.finding import Finding
-from pawl.rules.prescribe import advice
 from pawl.rules.rule import found, rule
 from pawl.rules.signals import Signals
 from pawl.rules.statistics import fell, wilson
@@ -38,7 +37,8 @@ def loss_at_start(s: Signals) -> Iterator[Finding]:
     log-probs and rewards near 0. A mean over the first steps may have moved by a few hundredths.
     Fix: evaluate the loss before the first update, with dropout off.
     Source: DPO (Rafailov et al. 2023), eq. 7 at equal policies.
-    Causes: reference-mismatch, sampler-mismatch.
+    Causes: reference-mismatch (margins of several nats before any update), sampler-mismatch
+    (log-probs of other texts give the same).
     """
     loss, accuracy = s.values("loss/total"), s.values("preference/accuracy")
     if not len(loss) or not len(accuracy) or loss[0] < 1.0 or abs(accuracy[0] - 0.5) > 0.15:
@@ -47,22 +47,12 @@ def loss_at_start(s: Signals) -> Iterator[Finding]:
     if small and max(abs(float(s.values(n)[0])) for n in small) < 1.0:
         return  # margins near 0: the rest of the loss is a likelihood term
     yield found(
-        "critical",
-        "invalid",
-        "loss/total, first point",
+        "critical invalid",
         f"the loss starts at {loss[0]:.3g} instead of ln 2 = {LN2:.3f}",
         f"accuracy there: {accuracy[0]:.2f}",
-        causes=(
-            ("reference-mismatch", 0.9, "margins of several nats before any update"),
-            ("sampler-mismatch", 0.3, "log-probs of other texts give the same"),
-        ),
-        fix=advice(
-            "policy and reference disagree before the first update",
-            f"a first loss of {LN2:.3f}",
-            "the loss of the untrained policy is ln 2 within 0.02",
-        ),
-        series=("loss/total", "preference/accuracy"),
-        early=True,
+        causes={"reference-mismatch": 0.9, "sampler-mismatch": 0.3},
+        fix="the loss of the untrained policy is ln 2 within 0.02",
+        at="first point",
     )
 
 
@@ -78,7 +68,7 @@ def preference_fails(s: Signals) -> Iterator[Finding]:
     errors press the accuracy down while the mean margin is positive.
     Fix: check the direction of the labels, then ties and identical pairs.
     Source: Bradley and Terry 1952; Wilson 1927.
-    Causes: preference-fails.
+    Causes: preference-fails (the model prefers what it should reject).
     """
     x_N = s.values("preference/accuracy")
     if len(x_N) < 10:
@@ -89,13 +79,11 @@ def preference_fails(s: Signals) -> Iterator[Finding]:
     loss = s.trend("loss/total") if s.has("loss/total") else None
     falls = loss is not None and loss.direction == "down"
     yield found(
-        "critical",
-        "fault",
-        "preference/accuracy",
+        "critical fault",
         f"preference accuracy is {now.value:.2f}, below chance"
         + (", while the loss falls" if falls else ""),
         f"95% interval {now.low:.2f} to {now.high:.2f}",
-        causes=(("preference-fails", 0.9, "the model prefers what it should reject"),),
+        causes={"preference-fails": 0.9},
         series=("preference/accuracy", "loss/total"),
         early=True,
     )
@@ -120,7 +108,7 @@ def accuracy_against_margin(s: Signals) -> Iterator[Finding]:
     this alone is a question to the data, and proof beside another broken invariant.
     Fix: count pairs with equal token ids after parsing and truncation.
     Source: definition of the Bradley-Terry margin.
-    Causes: degenerate-pairs.
+    Causes: degenerate-pairs (ties count as errors).
     """
     for *names, n_pairs in SAME_PAIRS:
         if not all(map(s.has, names)):
@@ -135,12 +123,10 @@ def accuracy_against_margin(s: Signals) -> Iterator[Finding]:
             low, high = statistics.wilson(accuracy * n, n)
             text += f" over {n:g} pairs (95% interval of the accuracy {low:.2f} to {high:.2f})"
         yield found(
-            "warning",
-            "fault",
-            ", ".join(names),
+            "warning fault",
             "accuracy below one half at a positive margin: ties or equal pairs",
             text,
-            causes=(("degenerate-pairs", 0.7, "ties count as errors"),),
+            causes={"degenerate-pairs": 0.7},
             series=tuple(names),
             early=True,
         )
@@ -164,7 +150,8 @@ def at_chance(s: Signals) -> Iterator[Finding]:
     nor "below" can be said. A warm-up has not begun to learn.
     Fix: count equal pairs and ties; check which end truncation keeps; then the learning rate.
     Source: Wilson 1927; Bradley and Terry 1952.
-    Causes: degenerate-pairs, lr-too-low, preference-fails.
+    Causes: degenerate-pairs (equal pairs cannot be told apart), lr-too-low (nothing may have
+    moved), preference-fails (no preference was learned).
     """
     for name, pairs in PAIRS:
         yield from _few(s, name, pairs)
@@ -175,21 +162,11 @@ def at_chance(s: Signals) -> Iterator[Finding]:
     if not now.low < 0.5 < now.high or now.high >= NEAR or s.better:
         return
     yield found(
-        "critical",
-        "fault",
-        TRAIN,
+        "critical fault",
         f"after {len(x_N)} points the accuracy is {now.value:.2f}: a coin does as well",
         f"last {now.n} points: {now.words}",
-        causes=(
-            ("preference-fails", 0.8, "no preference was learned"),
-            ("degenerate-pairs", 0.4, "equal pairs cannot be told apart"),
-            ("lr-too-low", 0.3, "nothing may have moved"),
-        ),
-        fix=advice(
-            "nothing tells chosen from rejected",
-            "an accuracy above 0.6 within 100 steps on mended pairs",
-            "a bag-of-words model of the same pairs reaches more than 0.5",
-        ),
+        causes={"preference-fails": 0.8, "degenerate-pairs": 0.4, "lr-too-low": 0.3},
+        fix="a bag-of-words model of the same pairs reaches more than 0.5",
         series=(TRAIN, "loss/total"),
     )
 
@@ -203,9 +180,7 @@ def _few(s: Signals, name: str, pairs: str) -> Iterator[Finding]:
     if low < 0.5 < high:
         needed = math.ceil((2.8 * 0.5 / max(abs(float(x_N[-1]) - 0.5), 0.05)) ** 2)
         yield found(
-            "info",
-            "nothing",
-            name,
+            "info nothing",
             f"an accuracy of {x_N[-1]:.2f} on {n:g} pairs cannot be told from chance",
             f"95% interval {low:.2f} to {high:.2f}; about {needed} pairs would decide it",
             series=(name,),
@@ -236,15 +211,9 @@ def perfect(s: Signals) -> Iterator[Finding]:
     now = s.late(TRAIN)
     if now.value >= 0.9:
         yield found(
-            "info",
-            "unusual",
-            TRAIN,
+            "info unusual",
             f"{now.value:.1%} of the training pairs are right and no held-out accuracy is known",
-            fix=advice(
-                "accuracy on training pairs can be memory",
-                "a held-out accuracy above 0.6",
-                "accuracy on pairs of prompts that were held out",
-            ),
+            fix="accuracy on pairs of prompts that were held out",
             series=(TRAIN,),
         )
 
@@ -260,7 +229,8 @@ def overfit(s: Signals) -> Iterator[Finding]:
     Traps: a gap while both rise is usual; held-out pairs from elsewhere are harder.
     Fix: stop at the best held-out point; one epoch, weight decay, more prompts.
     Source: generalisation gap; TRL RewardTrainer's advice of one epoch.
-    Causes: preference-fails, regression-after-peak.
+    Causes: preference-fails (nothing carries over to new pairs), regression-after-peak (held-out
+    pairs had been better).
     """
     if len(s.values(HELD)) < 4 or len(s.values(TRAIN)) < 10:
         return
@@ -273,23 +243,17 @@ def overfit(s: Signals) -> Iterator[Finding]:
     if held.value < 0.5 and held.high < 0.5 and train.value > 0.6:
         return  # D807
     yield found(
-        "critical" if falls or chance else "warning",
-        "fault" if falls or chance else "nothing",
-        f"{TRAIN}, {HELD}",
+        "critical fault" if falls or chance else "warning nothing",
         f"accuracy {train.value:.2f} on training pairs, {held.value:.2f} on held-out ones"
         + (f", which had {best:.2f}" if falls else ""),
         f"held-out: {s.trend(HELD).words}",
-        causes=(
-            ("regression-after-peak", 0.7 if falls else 0.2, "held-out pairs had been better"),
-            ("preference-fails", 0.7 if chance else 0.2, "nothing carries over to new pairs"),
-        ),
-        fix=prescribe.scaled(
+        causes={
+            "regression-after-peak": 0.7 if falls else 0.2,
+            "preference-fails": 0.7 if chance else 0.2,
+        },
+        fix=prescribe.slower(
             s,
-            "optim.lr",
-            1 / 3,
-            why="training pairs are memorised",
-            expected="a gap below 0.1 at the same held-out accuracy",
-            risk="slower learning",
+            "a gap below 0.1 at the same held-out accuracy",
             verify="the held-out accuracy is not lower than the best so far",
         ),
         series=(TRAIN, HELD),
@@ -306,7 +270,7 @@ def swapped(s: Signals) -> Iterator[Finding]:
     Traps: chance does it with few pairs: intervals decide.
     Fix: compare one held-out pair with its source; chosen must be chosen.
     Source: antisymmetry of the Bradley-Terry margin.
-    Causes: preference-fails.
+    Causes: preference-fails (labels point both ways).
     """
     x_N, held = s.values(TRAIN), s.values(HELD)
     if len(x_N) < 10 or s.late(TRAIN).low < 0.55:
@@ -318,13 +282,11 @@ def swapped(s: Signals) -> Iterator[Finding]:
     if high >= 0.45:
         return
     yield found(
-        "critical",
-        "fault",
-        HELD,
+        "critical fault",
         f"held-out accuracy {held[-1]:.2f} beside {s.late(TRAIN).value:.2f} in training: the "
         "held-out columns are swapped",
         f"upper end of its interval: {high:.2f}",
-        causes=(("preference-fails", 0.9, "labels point both ways"),),
+        causes={"preference-fails": 0.9},
         series=(TRAIN, HELD),
     )
 
@@ -357,16 +319,10 @@ def displacement(s: Signals) -> Iterator[Finding]:
     if kind == "logp" and chosen.difference > -20.0 or kind == "reward" and chosen.last > -0.5:
         return
     yield found(
-        "warning",
-        "unusual",
-        ", ".join(names),
+        "warning unusual",
         f"the margin grows while the chosen answers lose: {chosen.first:.3g} to {chosen.last:.3g}",
         f"rejected: {rejected.first:.3g} to {rejected.last:.3g}",
-        fix=advice(
-            "likelihood moves away from both answers",
-            "chosen answers at or above their start",
-            "sampled answers of the trained model are not worse than those of the reference",
-        ),
+        fix="sampled answers of the trained model are not worse than those of the reference",
         series=(*names, "preference/margin"),
     )
 
@@ -382,7 +338,8 @@ def rests(s: Signals) -> Iterator[Finding]:
     Traps: the first steps, and a warm-up, lie there in health.
     Fix: count equal pairs; see that the optimiser has the trained weights; then a higher rate.
     Source: -log sigmoid(0) = ln 2.
-    Causes: degenerate-pairs, lr-too-low, optimiser-detached.
+    Causes: degenerate-pairs (equal pairs have this loss for ever), lr-too-low (nothing moves),
+    optimiser-detached (or no update reaches the weights).
     """
     x_N, lr = s.values("loss/total"), s.values("optim/lr")
     if len(x_N) < 50 or abs(float(np.median(x_N[:5])) - LN2) > 0.02 or s.better:
@@ -396,20 +353,13 @@ def rests(s: Signals) -> Iterator[Finding]:
     if abs(now.value - LN2) > 0.01 or rising:
         return
     yield found(
-        "critical",
-        "fault",
-        "loss/total",
+        "critical fault",
         f"the loss is {now.value:.4f} after {len(x_N)} points: ln 2, as before the first",
-        causes=(
-            ("lr-too-low", 0.6, "nothing moves"),
-            ("degenerate-pairs", 0.6, "equal pairs have this loss for ever"),
-            ("optimiser-detached", 0.4, "or no update reaches the weights"),
-        ),
+        causes={"lr-too-low": 0.6, "degenerate-pairs": 0.6, "optimiser-detached": 0.4},
         fix=prescribe.scaled(
             s,
             "optim.lr",
             3.0,
-            why="the loss has not left its start",
             expected="a loss below 0.68 within 50 steps",
             risk="larger updates may be unstable",
             verify="margins leave 0; where they do not, pairs are equal or weights detached",
@@ -429,24 +379,18 @@ def explodes(s: Signals) -> Iterator[Finding]:
     Traps: reward models have no scale: compare with the spread of scores before worrying.
     Fix: stop earlier, a larger coefficient or label smoothing, a third of the learning rate.
     Source: -log sigmoid(15) = 3e-7.
-    Causes: lr-too-high.
+    Causes: lr-too-high (updates go on although pairs are decided).
     """
     t = s.trend("preference/margin")
     if t.direction == "up" and t.last > WIDE and t.last > 5.0 * max(t.first, 0.1):
         yield found(
-            "warning",
-            "nothing",
-            "preference/margin",
+            "warning nothing",
             f"the mean margin grows to {t.last:.3g}: the loss of such a pair is below 1e-6",
             t.words,
-            causes=(("lr-too-high", 0.4, "updates go on although pairs are decided"),),
-            fix=prescribe.scaled(
+            causes={"lr-too-high": 0.4},
+            fix=prescribe.slower(
                 s,
-                "optim.lr",
-                1 / 3,
-                why="margins grow beyond what the loss can see",
-                expected="margins below 10 at the same accuracy",
-                risk="slower learning",
+                "margins below 10 at the same accuracy",
                 verify="held-out accuracy not lower, chosen answers not less likely",
             ),
             series=("preference/margin", "preference/accuracy"),
@@ -464,7 +408,7 @@ def tied(s: Signals) -> Iterator[Finding]:
     Traps: scores in half precision tie by rounding; before training every pair may tie.
     Fix: compare token ids of both sides after truncation; drop equal pairs; keep the texts' ends.
     Source: definition of the Bradley-Terry loss at equal scores.
-    Causes: degenerate-pairs.
+    Causes: degenerate-pairs (both sides are the same).
     """
     now = s.late("preference/tie_frac")
     x_N = s.values("preference/tie_frac")
@@ -473,17 +417,11 @@ def tied(s: Signals) -> Iterator[Finding]:
         return
     critical = share > 0.2
     yield found(
-        "critical" if critical else "warning",
-        "fault" if critical else "nothing",
-        "preference/tie_frac",
+        "critical fault" if critical else "warning nothing",
         f"{share:.1%} of the pairs tie",
         f"last {now.n} points: {now.words}" if now.n > 1 else "one value",
-        causes=(("degenerate-pairs", 0.9, "both sides are the same"),),
-        fix=advice(
-            "equal pairs teach nothing",
-            "no pair with equal token ids",
-            "count pairs whose token ids are equal after truncation",
-        ),
+        causes={"degenerate-pairs": 0.9},
+        fix="count pairs whose token ids are equal after truncation",
         series=("preference/tie_frac", "preference/accuracy"),
         early=critical,
     )

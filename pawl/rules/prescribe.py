@@ -1,8 +1,8 @@
 """One change of one option, within its range, in the words of the run's own library.
 
 A prescription that says "lower" can only lower: a value that would not move, or that the option's
-range does not allow, gives none. Data, reward and evaluation are never changed, only advised on.
-Left out: trying a change (a measured fork decides).
+range does not allow, gives none. Data, reward and evaluation are never changed, only advised on
+(`found`). Why a change is made says the rule. Left out: trying it (a measured fork decides).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pawl.rules.finding import Prescription
 from pawl.rules.signals import Signals
 
 NO_OPTION = "(no name known in"  # before the name of an option that only Pawl is known to have
+NOT_LOWER = "reward not below that of an unchanged fork"
 LIVE = frozenset({"optim.lr", "algo.kl_coef", "optim.max_grad_norm"})
 
 
@@ -66,12 +67,14 @@ def at(s: Signals, option: str, value: float, way: str, **words: str) -> Prescri
     return _made(s, option, "" if now is None else f"{now:g}", f"{value:.4g}", words)
 
 
-def advice(why: str, expected: str, verify: str, cost: str = "an hour of reading") -> Prescription:
-    """What to do where no option helps: data, reward, evaluation, code."""
-    return Prescription("", "", "", "", why, expected, "none to the run", verify, cost)
+def slower(s: Signals, expected: str, factor: float = 1 / 3, **words: str) -> Prescription | None:
+    """Lower the learning rate."""
+    words = {"expected": expected, "risk": "slower learning"} | words
+    return scaled(s, "optim.lr", factor, **words)
 
 
 def _made(s: Signals, option: str, before: str, after: str, words: dict[str, str]) -> Prescription:
     own = option_name(s.log.library, option)
     name = s.log.config_names.get(option) or own or f"{NO_OPTION} {s.log.library}) {option}"
-    return Prescription(option, name, before, after, **words, live=option in LIVE)
+    words = {"verify": NOT_LOWER} | words
+    return Prescription(option, name, before, after, "", **words, live=option in LIVE)

@@ -51,23 +51,19 @@ def slow_convergence(s: Signals) -> Iterator[Finding]:
     rest = f"; {total - last:g} steps are left" if total and total > last else ""
     still = s.has("policy/kl_ref") and s.late("policy/kl_ref").value < 0.005
     yield found(
-        "info",
-        "nothing",
-        "reward/mean",
+        "info nothing",
         f"the reward rises slowly: {t.difference:+.3g} over {t.n} points",
         f"noise of one point {t.noise:.3g}; {pace:.2g} a point{rest}",
         fix=prescribe.scaled(
             s,
             "optim.lr",
             3.0,
-            why="the rise is real and the policy has hardly moved",
             expected="two to three times the pace within 50 steps",
             risk="instability",
             verify="held-out reward above that of an unchanged fork",
         )
         if still
         else None,
-        series=("reward/mean",),
     )
 
 
@@ -108,13 +104,12 @@ def plateau(s: Signals) -> Iterator[Finding]:
     if s.has("group/zero_std_frac") and s.late("group/zero_std_frac").value > 0.6:
         why.append("most groups tie")
     yield found(
-        "info" if s.better or (why and "cooled" in why[0]) else "warning",
-        "nothing",
-        f"reward/mean, second half ({t.n} points)",
+        "info nothing" if s.better or (why and "cooled" in why[0]) else "warning nothing",
         f"the reward rests at {t.last:.3g}: over the second half nothing moves",
         f"a change of {t.detectable:.3g} would have been seen",
         *(why or ["no other signal says why"]),
         series=("reward/mean", "optim/lr"),
+        at=f"second half ({t.n} points)",
     )
 
 
@@ -132,7 +127,8 @@ def jump_at_event(s: Signals) -> Iterator[Finding]:
     Fix: after a resume compare weights, optimiser state, data order and sampler; compare levels
     within a stage only.
     Source: coincidence of change points with events; docs/run-folder.md.
-    Causes: data-order, optimiser-detached.
+    Causes: data-order (the problems may repeat or be skipped), optimiser-detached (a state that was
+    not restored).
     """
     series = s.series("reward/mean")
     known = numbers(series.value_N)
@@ -152,18 +148,11 @@ def jump_at_event(s: Signals) -> Iterator[Finding]:
             continue
         stage = kind == "new stage"
         yield found(
-            "info" if stage else "warning",
-            "unusual" if stage else "fault",
-            f"reward/mean, step {s.log.step_N[min(row, len(s.log.step_N) - 1)]:g}",
+            "info unusual" if stage else "warning fault",
             f"the reward jumps from {before:.3g} to {after:.3g} at a {kind}",
             "means of the five points on either side; within two rows of the event",
-            causes=()
-            if stage
-            else (
-                ("optimiser-detached", 0.5, "a state that was not restored"),
-                ("data-order", 0.4, "the problems may repeat or be skipped"),
-            ),
-            series=("reward/mean",),
+            causes={} if stage else {"optimiser-detached": 0.5, "data-order": 0.4},
+            at=f"step {s.log.step_N[min(row, len(s.log.step_N) - 1)]:g}",
         )
 
 
@@ -192,32 +181,24 @@ def reward_regression(s: Signals) -> Iterator[Finding]:
     any change of the policy; batches of few prompts differ by chance.
     Fix: go back to the best checkpoint and find what changed there.
     Source: two-sample test with effective sample size.
-    Causes: lr-too-high, regression-after-peak.
+    Causes: lr-too-high (updates that are too large end so), regression-after-peak (significantly
+    below its start).
     """
     t = within_stages(s, "reward/mean")
     whole = s.trend("reward/mean")
     if whole.direction == "down" and t.direction != "down":
         yield found(
-            "info",
-            "unusual",
-            "reward/mean",
+            "info unusual",
             f"the reward falls from {whole.first:.3g} to {whole.last:.3g} where another stage "
             "begins, not within a stage",
             f"stages begin at rows {', '.join(map(str, boundaries(s)))}",
-            series=("reward/mean",),
         )
     elif t.direction == "down" and whole.direction != "up":
         yield found(
-            "critical",
-            "fault",
-            "reward/mean",
+            "critical fault",
             f"the reward falls from {t.first:.3g} to {t.last:.3g}",
             f"change {t.difference:+.3g}, 95% interval {t.low:+.3g} to {t.high:+.3g}, p {t.p:.2g}",
-            causes=(
-                ("regression-after-peak", 0.6, "significantly below its start"),
-                ("lr-too-high", 0.3, "updates that are too large end so"),
-            ),
-            series=("reward/mean",),
+            causes={"regression-after-peak": 0.6, "lr-too-high": 0.3},
         )
 
 
@@ -231,7 +212,8 @@ def held_out_regression(s: Signals) -> Iterator[Finding]:
     Traps: the best of many is lucky; evaluations of other problems or temperatures do not compare.
     Fix: go back to the best checkpoint; change one thing.
     Source: paired comparison of evaluations; Gao et al. 2022.
-    Causes: regression-after-peak, reward-bug.
+    Causes: regression-after-peak (twice below the best by more than its error), reward-bug
+    (training is paid for something else).
     """
     name = "eval/pass_at_1" if s.has("eval/pass_at_1") else "eval/reward_mean"
     x_N, problems = s.values(name), s.paired(name, "eval/problems")[1]
@@ -253,15 +235,10 @@ def held_out_regression(s: Signals) -> Iterator[Finding]:
     if not se > 0 or lost <= 3.0 * math.sqrt(2.0) * se:
         return
     yield found(
-        "critical",
-        "fault",
-        name,
+        "critical fault",
         f"the held-out result fell from {best:.3g} to {x_N[-1]:.3g}",
         f"the last two evaluations: {x_N[-2]:.3g}, {x_N[-1]:.3g}; standard error {se:.2g}",
-        causes=(
-            ("regression-after-peak", 0.9, "twice below the best by more than its error"),
-            ("reward-bug", 0.3, "training is paid for something else"),
-        ),
+        causes={"regression-after-peak": 0.9, "reward-bug": 0.3},
         series=(name, "reward/mean"),
     )
 
@@ -278,7 +255,8 @@ def peak_passed(s: Signals) -> Iterator[Finding]:
     or harder problems lower the level without any harm.
     Fix: go back to the checkpoint at the peak and change one thing.
     Source: Gao et al. 2022 (gold reward peaks while training goes on).
-    Causes: completion-cap, lr-too-high, regression-after-peak.
+    Causes: completion-cap (completions run into the limit again), lr-too-high (updates that are too
+    large end so), regression-after-peak (the best was passed).
     """
     x_N = max(pieces(s, "reward/mean"), key=len)
     if len(x_N) < 40 or within_stages(s, "reward/mean").direction == "down":
@@ -293,27 +271,19 @@ def peak_passed(s: Signals) -> Iterator[Finding]:
         return
     longer = _runs_into_the_limit(s)
     yield found(
-        "critical",
-        "fault",
-        f"reward/mean, around point {place} of {len(x_N)}",
+        "critical fault",
         f"the reward passed its best, {best.value:.3g}, and fell to {t.last:.3g}",
         f"after the peak: change {t.difference:+.3g}, p {t.p:.2g}",
         *([longer] if longer else []),
-        causes=(
-            ("regression-after-peak", 0.8, "the best was passed"),
-            *([("completion-cap", 0.4, longer)] if longer else []),
-            ("lr-too-high", 0.3, "updates that are too large end so"),
-        ),
-        fix=prescribe.scaled(
+        causes={"regression-after-peak": 0.8}
+        | ({"completion-cap": 0.4} if longer else {})
+        | {"lr-too-high": 0.3},
+        fix=prescribe.slower(
             s,
-            "optim.lr",
-            1 / 3,
-            why="from the peak on updates did harm",
-            expected="from the checkpoint at the peak, no fall within 50 steps",
-            risk="slower learning",
+            "from the checkpoint at the peak, no fall within 50 steps",
             verify="held-out score not below that of the checkpoint at the peak",
         ),
-        series=("reward/mean",),
+        at=f"around point {place} of {len(x_N)}",
     )
 
 
@@ -351,14 +321,11 @@ def reward_variance(s: Signals) -> Iterator[Finding]:
         return
     usual = all_or_nothing(mean)
     yield found(
-        "info",
-        "nothing",
-        "reward/std",
+        "info nothing",
         f"the rewards' spread is {spread / mean:.0%} of their mean, which is no fault",
         f"passes and failures alone would have {usual / mean:.0%} at this mean",
         f"noise of one step's mean: {noise_of(s.values('reward/mean')):.3g}",
         series=("reward/mean", "reward/std"),
-        early=True,
     )
 
 
@@ -382,15 +349,11 @@ def best_of_n_gap(s: Signals) -> Iterator[Finding]:
     factor = BEST_OF.get(int(size), math.sqrt(2.0 * math.log(max(size, 2.0)))) if size else None
     gap = best - mean
     yield found(
-        "info",
-        "nothing",
-        "reward/best_of_n, reward/mean",
+        "info nothing",
         f"the best of a group lies {gap[-1]:.3g} above the mean: spread within groups, not ability",
         f"gap at first {gap[0]:.3g}, at last {gap[-1]:.3g}"
         + (f"; implied spread {gap[0] / factor:.3g}, {gap[-1] / factor:.3g}" if factor else ""),
         "the mean does not rise",
-        series=("reward/best_of_n", "reward/mean"),
-        early=True,
     )
 
 
@@ -415,11 +378,8 @@ def levels_do_not_compare(s: Signals) -> Iterator[Finding]:
     ]
     if hits:
         yield found(
-            "info",
-            "nothing",
-            f"step {hits[0].step:g}",
+            "info nothing",
             f"rewards before and after step {hits[0].step:g} do not compare: {hits[0].kind}",
             *(f"step {e.step:g}: {e.kind} {e.text[:80]}" for e in hits[1:4]),
-            series=("reward/mean",),
-            early=True,
+            at=f"step {hits[0].step:g}",
         )

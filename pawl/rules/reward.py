@@ -12,7 +12,6 @@ import numpy as np
 
 from pawl.rules import prescribe
 from pawl.rules.finding import Finding
-from pawl.rules.prescribe import advice
 from pawl.rules.rule import found, rule
 from pawl.rules.run_features import best_window, silent
 from pawl.rules.signals import Signals
@@ -36,7 +35,8 @@ def reward_floor(s: Signals) -> Iterator[Finding]:
     Fix: sample the base model many times on these problems; without one success take easier ones,
     partial credit or a longer limit.
     Source: pass@k of the base bounds what this training can amplify (Yue et al. 2025).
-    Causes: completion-cap, reward-floor, zero-signal-groups.
+    Causes: completion-cap (a limit below the answers gives such a floor), reward-floor (the reward
+    does not vary), zero-signal-groups (groups of equal rewards give no gradient).
     """
     x_N = s.values("reward/mean")
     if len(x_N) < FLOOR_POINTS:
@@ -48,17 +48,14 @@ def reward_floor(s: Signals) -> Iterator[Finding]:
     if spread > FLAT * scale or float(np.median(x_N)) >= 0.95 * _best(x_N):
         return
     yield found(
-        "critical",
-        "fault",
-        "reward/mean",
+        "critical fault",
         f"the reward rests at {np.median(x_N):.4g} from first to last",
         f"standard deviation {spread:.3g} over {len(x_N)} points",
-        causes=(
-            ("reward-floor", 0.5 if silent(s) else 0.9, "the reward does not vary"),
-            ("zero-signal-groups", 0.4, "groups of equal rewards give no gradient"),
-            ("completion-cap", 0.3, "a limit below the answers gives such a floor"),
-        ),
-        series=("reward/mean",),
+        causes={
+            "reward-floor": 0.5 if silent(s) else 0.9,
+            "zero-signal-groups": 0.4,
+            "completion-cap": 0.3,
+        },
         early=True,
     )
 
@@ -80,7 +77,9 @@ def exploration_gone(s: Signals) -> Iterator[Finding]:
     Fix: go back to the best checkpoint; raise the temperature or lower the learning rate, one at a
     time; where the problems are solved, take harder ones.
     Source: DAPO (Yu et al. 2025), section 3.2.
-    Causes: converged, policy-collapsed, premature-convergence, regression-after-peak.
+    Causes: converged (no spread within groups), policy-collapsed (no spread is left within groups),
+    premature-convergence (one strategy, worse than an earlier one), regression-after-peak (the best
+    was passed).
     """
     name = s.spread
     before, after = s.early(name), s.late(name)
@@ -97,40 +96,29 @@ def exploration_gone(s: Signals) -> Iterator[Finding]:
     rise = s.trend("reward/mean").direction == "up"
     if fell:
         yield found(
-            "critical",
-            "fault",
-            f"{name}, reward/mean",
+            "critical fault",
             f"groups agree (spread {before.value:.3g} to {after.value:.3g}) and the reward fell "
             f"from {best.value:.3g} to {now.value:.3g}",
             f"best window around point {place} of {len(x_N)}",
-            causes=(
-                ("premature-convergence", 0.9, "one strategy, worse than an earlier one"),
-                ("policy-collapsed", 0.6, "no spread is left within groups"),
-                ("regression-after-peak", 0.5, "the best was passed"),
-            ),
-            fix=prescribe.scaled(
+            causes={
+                "premature-convergence": 0.9,
+                "policy-collapsed": 0.6,
+                "regression-after-peak": 0.5,
+            },
+            fix=prescribe.slower(
                 s,
-                "optim.lr",
-                1 / 3,
-                why="the policy became deterministic before it was good",
-                expected="spread within groups back above half of its start within 30 steps",
-                risk="slower learning",
+                "spread within groups back above half of its start within 30 steps",
                 verify="held-out reward not lower, spread higher than in an unchanged fork",
             ),
             series=(name, "reward/mean"),
         )
     else:
         yield found(
-            "warning",
-            "converged",
-            f"{name}, reward/mean",
+            "warning converged",
             f"groups agree (spread {before.value:.3g} to {after.value:.3g}): no signal is left"
             + (" after a rise" if rise else ""),
             f"the last {after.n} points have {after.value:.3g}",
-            causes=(
-                ("converged", 0.8, "no spread within groups"),
-                ("premature-convergence", 0.4, "a plateau below what is reachable looks the same"),
-            ),
+            causes={"converged": 0.8, "premature-convergence": 0.4},
             series=(name, "reward/mean"),
         )
 
@@ -147,30 +135,20 @@ def perfect_from_start(s: Signals) -> Iterator[Finding]:
     Traps: an easy set that the model has mastered looks the same: known-broken answers decide.
     Fix: score ten broken answers (empty, the prompt again, a syntax error): none may earn 1.
     Source: seen in public logs (reward of exactly 1 from the first step).
-    Causes: converged, reward-bug.
+    Causes: converged (the problems are solved), reward-bug (no sampled answer ever fails).
     """
     x_N = s.values("reward/mean")
     if len(x_N) < PERFECT_POINTS or x_N.max() > 1.0 or min(x_N[:5].mean(), x_N.mean()) < 0.95:
         return
     exact = bool((x_N == 1.0).all()) and len(x_N) >= FLOOR_POINTS
     yield found(
-        "critical" if exact else "warning",
-        "fault" if exact else "converged",
-        "reward/mean",
+        "critical fault" if exact else "warning converged",
         "the reward is "
         + ("exactly 1 at every point" if x_N.min() == 1.0 else f"{x_N[:5].mean():.3g} at the start")
         + ": solved before training, or a reward that pays everything",
         f"mean {x_N.mean():.4g} over {len(x_N)} points, lowest {x_N.min():.4g}",
-        causes=(
-            ("reward-bug", 0.7 if exact else 0.3, "no sampled answer ever fails"),
-            ("converged", 0.5 if exact else 0.7, "the problems are solved"),
-        ),
-        fix=advice(
-            "only broken answers can tell a solved set from a broken check",
-            "known-broken answers earn less than 1",
-            "score ten of them by hand",
-        ),
-        series=("reward/mean",),
+        causes={"reward-bug": 0.7 if exact else 0.3, "converged": 0.5 if exact else 0.7},
+        fix="score ten of them by hand",
     )
 
 
@@ -185,25 +163,18 @@ def off_scale(s: Signals) -> Iterator[Finding]:
     Traps: components of one's own may have any scale: only the known stages alone are judged.
     Fix: pay shares of 1, not percentages; look for a factor that is applied twice.
     Source: reward scale among the details that decide PPO (Huang et al. 2022).
-    Causes: reward-bug.
+    Causes: reward-bug (totals are not the sum of their stages).
     """
     x_N = s.values("reward/mean")
     top = float(x_N.max())
     if s.log.library != "pawl" or top <= 1.05 or s.family("component/"):
         return
     yield found(
-        "critical",
-        "fault",
-        "reward/mean",
+        "critical fault",
         f"the mean reward reaches {top:.3g}; its stages add up to 1",
         f"median {np.median(x_N):.3g}; tests alone {s.late('reward/tests').value:.3g}",
-        causes=(("reward-bug", 0.95, "totals are not the sum of their stages"),),
-        fix=advice(
-            "totals are on another scale than their parts",
-            "rewards between 0 and 1",
-            "the total of ten samples, computed by hand from their components",
-        ),
-        series=("reward/mean", "reward/tests"),
+        causes={"reward-bug": 0.95},
+        fix="the total of ten samples, computed by hand from their components",
         early=True,
     )
 
@@ -228,7 +199,8 @@ def dead_component(s: Signals) -> Iterator[Finding]:
     must vary. What pays late rests at first: under 40 points it is a warning only.
     Fix: score reference solutions; where the component stays constant, mend its parser.
     Source: zero variance means zero gradient for that component.
-    Causes: dead-component, reward-bug.
+    Causes: dead-component (constant from first to last), reward-bug (the reward contradicts the
+    verifier).
     """
     names = s.family("component/") or [n for n in OWN if s.has(n)]
     still = [n for n in names if len(s.values(n)) >= DEAD_POINTS and np.ptp(s.values(n)) == 0.0]
@@ -237,9 +209,7 @@ def dead_component(s: Signals) -> Iterator[Finding]:
     given = [n for n in still if n not in dead]
     if given and len(given) < len(names):
         yield found(
-            "warning",
-            "nothing",
-            ", ".join(given),
+            "warning nothing",
             f"{len(given)} of {len(names)} reward components always pay the same: "
             + ", ".join(n.split("/", 1)[1] for n in given),
             *(f"{n}: {s.values(n)[0]:g} at all {len(s.values(n))} points" for n in given),
@@ -252,22 +222,14 @@ def dead_component(s: Signals) -> Iterator[Finding]:
     unpaid = "reward/tests" in dead and len(passed) > 0 and float(passed.mean()) > 0.01
     shown = ", ".join(n.split("/", 1)[1] for n in dead)
     yield found(
-        "critical" if critical or unpaid else "warning",
-        "fault",
-        shown,
+        "critical fault" if critical or unpaid else "warning fault",
         f"the tests pay nothing though {passed.mean():.0%} of the samples pass them"
         if unpaid
         else f"{len(dead)} of {len(names)} reward components never change: {shown}",
         *(f"{n}: {s.values(n)[0]:g} at all {len(s.values(n))} points" for n in dead),
-        causes=(
-            ("reward-bug", 0.9, "the reward contradicts the verifier"),
-            ("dead-component", 0.8, "constant from first to last"),
-        )
+        causes={"reward-bug": 0.9, "dead-component": 0.8}
         if unpaid
-        else (
-            ("dead-component", 0.9, "constant from first to last"),
-            ("reward-bug", 0.4, "a parser that never matches gives this"),
-        ),
+        else {"dead-component": 0.9, "reward-bug": 0.4},
         series=tuple(dead[:3]),
     )
 
@@ -288,7 +250,8 @@ def format_only(s: Signals) -> Iterator[Finding]:
     Traps: form often comes first and the task follows: only runs of 120 points and more count.
     Fix: pay form only beside the task, or warm up with supervised examples.
     Source: reward decomposition; observed in public notebooks.
-    Causes: dead-component, format-only.
+    Causes: dead-component (the task's component hardly pays), format-only (form rises, the task
+    does not).
     """
     total = s.trend("reward/mean")
     names = [n for n in s.family("component/") if len(s.values(n)) >= FLOOR_POINTS]
@@ -304,15 +267,10 @@ def format_only(s: Signals) -> Iterator[Finding]:
     if share < 0.6 or most <= low or (ends - low) > 0.15 * (most - low):
         return
     yield found(
-        "critical",
-        "fault",
-        ", ".join(n.split("/", 1)[1] for n in task),
+        "critical fault",
         f"{share:.0%} of the rise of the reward is form; the task's reward ends at {ends:.3g}",
         *(f"{n}: change {risen[n]:+.3g}, ends at {s.late(n).value:.3g}" for n in names),
-        causes=(
-            ("format-only", 0.9, "form rises, the task does not"),
-            ("dead-component", 0.3, "the task's component hardly pays"),
-        ),
+        causes={"format-only": 0.9, "dead-component": 0.3},
         series=(*task[:2], *form[:2]),
     )
 
@@ -327,7 +285,7 @@ def component_is_all(s: Signals) -> Iterator[Finding]:
     Traps: it is right where that component is the task; weights are not in most logs.
     Fix: standardise each component before the sum, or weigh them anew.
     Source: GDPO (normalise each reward, then sum); TRL, multi_objective_aggregation.
-    Causes: format-only.
+    Causes: format-only (what varies is form).
     """
     names = s.family("component_std/")
     if len(names) >= 3:
@@ -344,12 +302,10 @@ def component_is_all(s: Signals) -> Iterator[Finding]:
         return
     form = _is_form(name)
     yield found(
-        "warning" if form else "info",
-        "nothing",
-        f"component/{name}",
+        "warning nothing" if form else "info nothing",
         f"{name} makes up {share:.0%} of the variance of the reward",
         *(f"{n}: {v / total:.1%}" for n, v in sorted(parts.items(), key=lambda p: -p[1])),
-        causes=(("format-only", 0.4, "what varies is form"),) if form else (),
+        causes={"format-only": 0.4} if form else {},
         series=(f"component/{name}",),
     )
 
@@ -371,9 +327,7 @@ def components_conflict(s: Signals) -> Iterator[Finding]:
     down = [n for n in names if s.trend(n).direction == "down"]
     if up and down:
         yield found(
-            "warning",
-            "nothing",
-            f"{up[0]}, {down[0]}",
+            "warning nothing",
             f"{up[0].split('/', 1)[1]} rises while {down[0].split('/', 1)[1]} falls",
             *(f"{n}: {s.trend(n).first:.3g} to {s.trend(n).last:.3g}" for n in (*up, *down)),
             series=(up[0], down[0]),

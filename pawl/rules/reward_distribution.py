@@ -12,7 +12,6 @@ from collections.abc import Iterator
 import numpy as np
 
 from pawl.rules.finding import Finding
-from pawl.rules.prescribe import advice
 from pawl.rules.rule import found, rule
 from pawl.rules.run_features import Paid, all_or_nothing, full_mark, gains, paid, shares
 from pawl.rules.signals import Signals
@@ -21,11 +20,7 @@ from pawl.rules.statistics import Floats, rank_correlation
 ENOUGH = 30  # scored samples
 WARNS, FAILS = 0.3, 0.6  # share of one value between the extremes
 CUT_OFF = ("timeout", "memory", "output")
-AUDIT = advice(
-    "the same small payments carry the mean: one branch of the reward may pay what it should not",
-    "a list of totals with counts and branches; broken answers earn least",
-    "score a syntax error, an empty answer, the prompt again and a right solution: in that order",
-)
+AUDIT = "a syntax error, an empty answer, the prompt again and a right solution earn more in turn"
 
 
 @rule("D206", "reward-distribution", "reward/mean", proof="real")
@@ -42,7 +37,7 @@ def reward_distribution(s: Signals) -> Iterator[Finding]:
     proof; a spread within groups says nothing here, because problems differ.
     Fix: list totals with counts and branches; score known-good and known-broken answers.
     Source: variance of a reward of 0 or 1 with mean p is p (1 - p); Markov's inequality.
-    Causes: reward-bug.
+    Causes: reward-bug (partial payments carry the mean).
     """
     totals = [p.total for p in paid(s.log.samples) if p.total is not None]
     if len(totals) >= ENOUGH:
@@ -52,14 +47,12 @@ def reward_distribution(s: Signals) -> Iterator[Finding]:
             value, share = inner[0]
             critical = share > FAILS and not gains(s)
             yield found(
-                "critical" if critical else "warning",
-                "fault",
-                "samples, total",
+                "critical fault" if critical else "warning fault",
                 f"{share:.0%} of the samples are paid exactly {value:g}",
                 "totals: " + ", ".join(f"{v:g} ({n:.0%})" for v, n in shares(totals)),
-                causes=(("reward-bug", 0.7, "one partial payment carries the mean"),),
+                causes={"reward-bug": 0.7},
                 fix=AUDIT,
-                series=("reward/mean",),
+                at="total",
             )
         return
     mean, spread = _level(s)
@@ -67,18 +60,15 @@ def reward_distribution(s: Signals) -> Iterator[Finding]:
         return
     most = min(1.0, (spread**2 + mean**2) / 0.25)
     yield found(
-        "warning",
-        "nothing",
-        "reward/mean",
+        "warning nothing",
         f"at most {most:.0%} of the samples can earn half marks: small partial payments "
         f"carry the mean of {mean:.3g}",
         f"spread over the batch {spread:.3g}; passes and failures of that mean would have "
         f"{all_or_nothing(mean):.3g}",
         "which branches pay them? audit the reward before touching any option",
-        causes=(("reward-bug", 0.5, "partial payments carry the mean"),),
+        causes={"reward-bug": 0.5},
         fix=AUDIT,
         series=("reward/mean", "reward/std"),
-        early=True,
     )
 
 
@@ -107,7 +97,8 @@ def failures_paid(s: Signals) -> Iterator[Finding]:
     Traps: partial credit for tests that passed before a timeout is no error's pay.
     Fix: a missing score is None and enters neither baseline nor loss; retry, then leave it out.
     Source: NeMo-Gym issue 2552; TRL, reward functions may return None.
-    Causes: error-as-reward, reward-bug.
+    Causes: error-as-reward (an error earns more than a wrong answer), reward-bug (the reward
+    credits what it should not).
     """
     rows = paid([*s.log.first_samples, *s.log.samples])
     failed = [p for p in rows if p.status == "missing" or p.verdict == "infra_error"]
@@ -118,19 +109,10 @@ def failures_paid(s: Signals) -> Iterator[Finding]:
         seen = _rises_with_missing(s)
     if seen:
         yield found(
-            "critical",
-            "fault",
-            "samples, total" if rows else "reward/mean, verifier/missing_frac",
+            "critical fault",
             f"failures are paid as scores: {seen}",
-            causes=(
-                ("error-as-reward", 0.95, "an error earns more than a wrong answer"),
-                ("reward-bug", 0.4, "the reward credits what it should not"),
-            ),
-            fix=advice(
-                "what could not be judged must not count",
-                "no failure with a number",
-                "let the judge fail once: the sample's score is missing",
-            ),
+            causes={"error-as-reward": 0.95, "reward-bug": 0.4},
+            fix="let the judge fail once: the sample's score is missing",
             series=("reward/mean", "verifier/missing_frac"),
         )
 
@@ -173,7 +155,8 @@ def stuck_in_a_branch(s: Signals) -> Iterator[Finding]:
     Traps: an early model fails mostly at one stage in health: a rising reward says so.
     Fix: read samples of that branch; grade within the branch; easier problems or examples first.
     Source: reward staging; DAPO (Yu et al. 2025), section 3.2, on groups that tie.
-    Causes: reward-floor, zero-signal-groups.
+    Causes: reward-floor (one branch pays nearly all), zero-signal-groups (equal payments give no
+    advantage).
     """
     if gains(s):
         return
@@ -190,15 +173,10 @@ def stuck_in_a_branch(s: Signals) -> Iterator[Finding]:
     if share <= FAILS:
         return
     yield found(
-        "warning",
-        "fault",
-        "reward/mean",
+        "warning fault",
         f"{share:.0%} of the samples end in one low branch: {place}",
         f"reward {s.late('reward/mean').value:.3g}, without a rise",
-        causes=(
-            ("reward-floor", 0.5, "one branch pays nearly all"),
-            ("zero-signal-groups", 0.4, "equal payments give no advantage"),
-        ),
+        causes={"reward-floor": 0.5, "zero-signal-groups": 0.4},
         fix=AUDIT,
         series=("reward/mean", "verifier/compile_frac"),
     )

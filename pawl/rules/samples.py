@@ -13,7 +13,6 @@ from itertools import pairwise
 import numpy as np
 
 from pawl.rules.finding import Finding
-from pawl.rules.prescribe import advice
 from pawl.rules.rule import found, rule
 from pawl.rules.signals import Signals
 
@@ -60,7 +59,8 @@ def advantages_against_rewards(s: Signals) -> Iterator[Finding]:
     Traps: a KL in the reward moves advantages a little; a length normaliser does not turn an order.
     Fix: follow one sample from its score to its advantage.
     Source: the advantage is the reward above a baseline (Shao et al. 2024, section 4.1).
-    Causes: group-integrity, reward-bug.
+    Causes: group-integrity (advantages do not follow rewards), reward-bug (scores that stand at
+    other rows give the same).
     """
     turned = seen = 0
     for group in _by_group(s):
@@ -71,16 +71,11 @@ def advantages_against_rewards(s: Signals) -> Iterator[Finding]:
                 seen, turned = seen + 1, turned + (above < below)
     if seen >= PAIRS and turned > 0.05 * seen:
         yield found(
-            "critical",
-            "invalid",
-            "samples, advantage",
+            "critical invalid",
             f"the better sample has the lower advantage in {turned} of {seen} pairs",
-            causes=(
-                ("group-integrity", 0.95, "advantages do not follow rewards"),
-                ("reward-bug", 0.2, "scores that stand at other rows give the same"),
-            ),
+            causes={"group-integrity": 0.95, "reward-bug": 0.2},
             series=("reward/mean",),
-            early=True,
+            at="advantage",
         )
 
 
@@ -96,7 +91,8 @@ def same_answer_other_pay(s: Signals) -> Iterator[Finding]:
     machine flip a verdict now and then.
     Fix: score one completion twice; then follow the order of rows from sampling to scores.
     Source: a function gives one value for one argument.
-    Causes: group-integrity, reward-bug.
+    Causes: group-integrity (scores stand at other rows), reward-bug (the reward is not a function
+    of the answer).
     """
     equal, differ = 0, 0
     for group in _by_group(s):
@@ -110,20 +106,11 @@ def same_answer_other_pay(s: Signals) -> Iterator[Finding]:
             differ += sum(abs(a - totals[0]) > 1e-6 for a in totals[1:])
     if differ >= 2 and differ > 0.1 * equal:
         yield found(
-            "critical",
-            "invalid",
-            "samples, total",
+            "critical invalid",
             f"{differ} of {equal} repeated answers were paid differently from their first copy",
-            causes=(
-                ("group-integrity", 0.8, "scores stand at other rows"),
-                ("reward-bug", 0.6, "the reward is not a function of the answer"),
-            ),
-            fix=advice(
-                "equal answers must earn equal rewards",
-                "no difference between copies",
-                "score twelve samples twice and compare with the record",
-            ),
-            early=True,
+            causes={"group-integrity": 0.8, "reward-bug": 0.6},
+            fix="score twelve samples twice and compare with the record",
+            at="total",
         )
 
 
@@ -140,7 +127,7 @@ def pay_ignores_tests(s: Signals) -> Iterator[Finding]:
     Traps: a reward may pay passes only: then failures earn the least, and this is silent.
     Fix: compute the total from its components; score answers that pass 1, 2 and 3 tests.
     Source: a staged reward is the weighted sum of its stages.
-    Causes: reward-bug.
+    Causes: reward-bug (the total does not follow its components).
     """
     rows = [r["score"] for r in _rows(s) if isinstance(r.get("score"), Mapping)]
     bodies = [b for b in rows if isinstance(b, Mapping) and b.get("status") == "scored"]
@@ -159,12 +146,11 @@ def pay_ignores_tests(s: Signals) -> Iterator[Finding]:
     partial = s.log.library == "pawl" or float(value[top]) > min(totals) + 1e-9
     if share > 0.9 and partial:
         yield found(
-            "critical",
-            "fault",
-            "samples, total",
+            "critical fault",
             f"{share:.0%} of {len(seen)} failing answers earn {value[top]:g}, whatever they pass",
             f"their share of tests passed: {min(t for t, _ in seen):.2f} to "
             f"{max(t for t, _ in seen):.2f}",
-            causes=(("reward-bug", 0.9, "the total does not follow its components"),),
+            causes={"reward-bug": 0.9},
+            at="total",
             early=True,
         )

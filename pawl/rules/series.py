@@ -11,7 +11,6 @@ from collections.abc import Iterator
 import numpy as np
 
 from pawl.rules.finding import Finding
-from pawl.rules.prescribe import advice
 from pawl.rules.rule import found, rule
 from pawl.rules.run_features import never_updated
 from pawl.rules.signals import Signals, numbers
@@ -56,7 +55,8 @@ def non_finite(s: Signals) -> Iterator[Finding]:
     Fix: find the first non-finite metric in the order reward, log-probs, loss, gradient; lower the
     learning rate only when the gradient came first.
     Source: transformers Trainer `logging_nan_inf_filter`; TRL grpo_trainer `nan_to_num`.
-    Causes: lr-too-high, non-finite.
+    Causes: lr-too-high (an update of that size can overflow), non-finite (a number that is not
+    finite stopped the run).
     """
     watched = ("reward/mean", "loss/total", "optim/grad_norm", "policy/kl_ref", "policy/entropy")
     hits = []
@@ -69,27 +69,22 @@ def non_finite(s: Signals) -> Iterator[Finding]:
     said = [e for e in s.log.events if e.kind in ("stopped", "error") and NOT_FINITE.search(e.text)]
     if said and not hits:
         yield found(
-            "critical",
-            "fault",
-            f"step {said[0].step:g}",
+            "critical fault",
             f"the run stopped: {said[0].text}",
-            causes=(("non-finite", 0.95, "a number that is not finite stopped the run"),),
+            causes={"non-finite": 0.95},
+            at=f"step {said[0].step:g}",
             early=True,
         )
     if hits:
         row, name, k, n = min(hits)
         steps = s.log.step_N
         yield found(
-            "critical",
-            "invalid" if never_updated(s) else "fault",
-            f"{name}, step {steps[row]:g}",
+            "critical invalid" if never_updated(s) else "critical fault",
             f"{name} is not finite at {k} of {n} points",
             *(f"{m}: {c} of {of} points, first at step {steps[r]:g}" for r, m, c, of in hits),
-            causes=(
-                ("non-finite", 0.6 if _far(s) else 0.95, f"{name} is not finite"),
-                ("lr-too-high", 0.9 if _far(s) else 0.3, "an update of that size can overflow"),
-            ),
+            causes={"non-finite": 0.6 if _far(s) else 0.95, "lr-too-high": 0.9 if _far(s) else 0.3},
             series=(name,),
+            at=f"step {steps[row]:g}",
             early=True,
         )
 
@@ -114,7 +109,7 @@ def zero_by_algebra(s: Signals) -> Iterator[Finding]:
     Fix: look for a tensor compared with itself: old log-probs taken from the same pass, a
     placeholder metric, a reference that is the policy.
     Source: PPO's ratio (Schulman et al. 2017, eq. 6) at equal policies.
-    Causes: algebraic-identity.
+    Causes: algebraic-identity (zero by algebra, not by training).
     """
     zero = [n for n in NEVER_ZERO if s.has(n) and not s.values(n).any()]
     if "policy/kl_ref" in zero and s.option("algo.kl_coef") == 0:
@@ -127,19 +122,12 @@ def zero_by_algebra(s: Signals) -> Iterator[Finding]:
         return
     if len(zero) >= 2 and "loss/total" in zero and moved:
         yield found(
-            "critical",
-            "invalid",
-            ", ".join(zero),
+            "critical invalid",
             f"{len(zero)} metrics are exactly 0 at every point: {', '.join(zero)}",
             *(f"{n}: 0 at {len(s.values(n))} points" for n in zero),
-            causes=(("algebraic-identity", 0.95, "zero by algebra, not by training"),),
-            fix=advice(
-                "the ratio is 1 and the advantages cancel, or a tensor is compared with itself",
-                "loss and KL leave 0 with the first update",
-                "a non-zero KL after one update at the normal learning rate",
-            ),
+            causes={"algebraic-identity": 0.95},
+            fix="a non-zero KL after one update at the normal learning rate",
             series=tuple(zero),
-            early=True,
         )
 
 
@@ -163,7 +151,7 @@ def constant_metric(s: Signals) -> Iterator[Finding]:
     judged by D102 and D111.
     Fix: find where the value is computed, and recompute it by hand for two batches.
     Source: TrainCheck (Jiang et al., OSDI 2025): invariants of training.
-    Causes: algebraic-identity.
+    Causes: algebraic-identity (a constant stands where a measurement should).
     """
     still = []
     for name in CONTINUOUS:
@@ -172,19 +160,12 @@ def constant_metric(s: Signals) -> Iterator[Finding]:
             still.append(name)
     if still:
         yield found(
-            "critical",
-            "invalid",
-            ", ".join(still),
+            "critical invalid",
             f"{', '.join(still)} never changes by a single bit",
             *(f"{n}: {s.values(n)[0]:.8g} at all {len(s.values(n))} points" for n in still),
-            causes=(("algebraic-identity", 0.9, "a constant stands where a measurement should"),),
-            fix=advice(
-                "a placeholder, or a tensor compared with itself",
-                "the metric differs from batch to batch",
-                "two batches, computed by hand, give two values",
-            ),
+            causes={"algebraic-identity": 0.9},
+            fix="two batches, computed by hand, give two values",
             series=tuple(still),
-            early=True,
         )
 
 
@@ -205,7 +186,8 @@ def twin_metrics(s: Signals) -> Iterator[Finding]:
     are no such pair.
     Fix: find where the second is computed; for chosen and rejected compare token ids of pairs.
     Source: TrainCheck (Jiang et al., OSDI 2025): invariants of training.
-    Causes: algebraic-identity, degenerate-pairs.
+    Causes: algebraic-identity (one of the two is a copy of the other, or a placeholder),
+    degenerate-pairs (chosen and rejected are one text).
     """
     for a, b in TWINS:
         x_N, y_N = s.paired(a, b)
@@ -213,17 +195,11 @@ def twin_metrics(s: Signals) -> Iterator[Finding]:
             continue
         pairs = a.startswith("preference/")
         yield found(
-            "critical",
-            "invalid",
-            f"{a}, {b}",
+            "critical invalid",
             f"{a} and {b} are the same number at every point",
             f"{len(x_N)} points, from {x_N.min():.4g} to {x_N.max():.4g}",
-            causes=(
-                ("degenerate-pairs", 0.9, "chosen and rejected are one text")
-                if pairs
-                else ("algebraic-identity", 0.9, "one of the two is a copy of the other"),
-                ("algebraic-identity", 0.4, "a placeholder gives the same"),
-            )[: 2 if pairs else 1],
+            causes={"degenerate-pairs": 0.9, "algebraic-identity": 0.4}
+            if pairs
+            else {"algebraic-identity": 0.9},
             series=(a, b),
-            early=True,
         )

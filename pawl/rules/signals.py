@@ -56,6 +56,10 @@ class Signals:
             return any(len(self.values(n)) for n in self.log.series if n.startswith(name[:-1]))
         return len(self.values(name)) > 0
 
+    def first(self, *names: str) -> str:
+        """The first of several metrics that was logged, `a|b` being two; "" when none was."""
+        return next((one for name in names for one in name.split("|") if self.has(one)), "")
+
     def series(self, name: str) -> Series:
         """The metric's series; raises KeyError when it was not logged."""
         return self.log.series[name]
@@ -113,7 +117,7 @@ class Signals:
     @property
     def goal(self) -> str:
         """The metric that says whether the run gets anywhere; "" when there is none."""
-        return next((name for name in GOALS if self.has(name)), "")
+        return self.first(*GOALS)
 
     @property
     def n(self) -> int:
@@ -142,14 +146,12 @@ class Signals:
     @property
     def held_out(self) -> str:
         """The metric measured on data that is not trained on; "" when there is none."""
-        names = ("eval/pass_at_1", "eval/reward_mean", "eval/preference_accuracy")
-        return next((name for name in names if self.has(name)), "")
+        return self.first("eval/pass_at_1", "eval/reward_mean", "eval/preference_accuracy")
 
     @property
     def spread(self) -> str:
         """The metric that tells how rewards differ within groups, or may; "" when there is none."""
-        names = ("reward/within_std", "reward/spread")
-        return next((name for name in names if self.has(name)), "")
+        return self.first("reward/within_std", "reward/spread")
 
     def rows(self, name: str) -> Places:
         """The rows of the log of `values(name)`."""

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 import numpy as np
 
 from pawl.rules.finding import Finding
-from pawl.rules.prescribe import advice
 from pawl.rules.rule import found, rule
 from pawl.rules.signals import Signals
 from pawl.rules.statistics import fell, robust_z
@@ -82,7 +81,9 @@ def resume_jump(s: Signals) -> Iterator[Finding]:
     Fix: restore all of weights, optimiser, schedule, random states, place in the data, and the
     sampler's weights.
     Source: an exactly resumed run continues bit for bit.
-    Causes: data-order, optimiser-detached, schedule-never-warm, stale-weights.
+    Causes: data-order (data may have begun anew), optimiser-detached (optimiser or schedule were
+    not restored), schedule-never-warm (the schedule began anew), stale-weights (the sampler may
+    hold other weights).
     """
     for row, text in _rows(s, RESTARTS)[:MOST]:
         hits = [(name, both) for name in WATCHED if (both := _jumps(s, name, row)) is not None]
@@ -91,22 +92,12 @@ def resume_jump(s: Signals) -> Iterator[Finding]:
         lr = any(name == "optim/lr" for name, _ in hits)
         lost = any(name == s.goal and b < a and name != "loss/total" for name, (a, b) in hits)
         yield found(
-            "critical" if len(hits) >= 2 and lost and not s.better else "warning",
-            "fault",
-            ", ".join(name for name, _ in hits),
+            "critical fault" if len(hits) >= 2 and lost and not s.better else "warning fault",
             f"{len(hits)} metric{'s' if len(hits) > 1 else ''} jump at the {text}",
             *(f"{name}: {a:.3g} before, {b:.3g} after" for name, (a, b) in hits),
-            causes=(
-                ("optimiser-detached", 0.6, "optimiser or schedule were not restored"),
-                ("stale-weights", 0.4, "the sampler may hold other weights"),
-                ("data-order", 0.3, "data may have begun anew"),
-                *((("schedule-never-warm", 0.3, "the schedule began anew"),) if lr else ()),
-            ),
-            fix=advice(
-                "not everything was restored",
-                "no jump at the next resume",
-                "resume from a checkpoint and compare the next step with that of the first run",
-            ),
+            causes={"optimiser-detached": 0.6, "stale-weights": 0.4, "data-order": 0.3}
+            | ({"schedule-never-warm": 0.3} if lr else {}),
+            fix="resume from a checkpoint and compare the next step with that of the first run",
             series=tuple(name for name, _ in hits),
         )
 
@@ -138,17 +129,10 @@ def memory_grows(s: Signals) -> Iterator[Finding]:
     if slope < LEAK * t.first or (s.has("length/mean") and longer > t.last / t.first):
         return
     yield found(
-        "warning",
-        "nothing",
-        name,
+        "warning nothing",
         f"memory grows by {slope:.3g} MiB a step, from {t.first:.4g} to {t.last:.4g} MiB",
         f"at this rate it doubles in {t.last / slope:.0f} steps",
-        fix=advice(
-            "something is kept from step to step",
-            "memory that wavers around a level",
-            "a slope below 0.01% a step over 50 steps",
-            cost="20 steps with a memory profile",
-        ),
+        fix="a slope below 0.01% a step over 50 steps",
         series=(name, "length/mean"),
     )
 
@@ -173,9 +157,7 @@ def slower(s: Signals) -> Iterator[Finding]:
     more = s.trend(work).last / max(s.trend(work).first, 1e-9) if s.has(work) else 1.0
     if t.direction == "up" and t.last > 1.5 * t.first and t.last / t.first > 1.2 * more:
         yield found(
-            "warning",
-            "nothing",
-            "time/step_s",
+            "warning nothing",
             f"steps take {t.last:.3g} s, {t.first:.3g} s at the start",
             *((f"{work} grew by {more - 1:+.0%}",) if s.has(work) else ()),
             series=("time/step_s", work),
@@ -185,12 +167,9 @@ def slower(s: Signals) -> Iterator[Finding]:
     far = far[robust_z(x_N)[far] > 8.0] if len(far) >= 2 else far
     if len(far) >= 2:
         yield found(
-            "info",
-            "nothing",
-            "time/step_s",
+            "info nothing",
             f"{len(far)} steps took over three times the usual {level:.3g} s, "
             f"the longest {x_N[far].max():.3g} s",
-            series=("time/step_s",),
         )
 
 
@@ -212,11 +191,7 @@ def scores_take_longest(s: Signals) -> Iterator[Finding]:
         share = float(part[-20:].sum() / whole[-20:].sum())
         if share > 0.5:
             yield found(
-                "info",
-                "nothing",
-                "time/score_wait_s, time/step_s",
-                f"{share:.0%} of the time of recent steps is waiting for scores",
-                series=("time/score_wait_s", "time/step_s"),
+                "info nothing", f"{share:.0%} of the time of recent steps is waiting for scores"
             )
 
 
@@ -231,7 +206,8 @@ def limits_decide(s: Signals) -> Iterator[Finding]:
     share by itself: score the same completions again on an idle machine.
     Fix: limit CPU time instead of wall time; fewer workers than cores.
     Source: share of checks against host load.
-    Causes: error-as-reward, judge-outage.
+    Causes: error-as-reward (failures of the machine are paid as wrong answers), judge-outage (the
+    machine may decide what counts as right).
     """
     name = "verifier/limit_frac"
     for row in s.change_points(name):
@@ -240,15 +216,11 @@ def limits_decide(s: Signals) -> Iterator[Finding]:
             continue
         if fell(share[1], share[0], 4.0) and fell(*reward):
             yield found(
-                "warning",
-                "fault",
-                f"{name}, step {s.log.step_N[row]:g}",
+                "warning fault",
                 f"checks cut off at a limit jump from {share[0].value:.1%} to {share[1].value:.1%} "
                 f"and the reward falls from {reward[0].value:.3g} to {reward[1].value:.3g}",
-                causes=(
-                    ("judge-outage", 0.6, "the machine may decide what counts as right"),
-                    ("error-as-reward", 0.4, "failures of the machine are paid as wrong answers"),
-                ),
+                causes={"judge-outage": 0.6, "error-as-reward": 0.4},
                 series=(name, "reward/mean"),
+                at=f"step {s.log.step_N[row]:g}",
             )
             return

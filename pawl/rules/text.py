@@ -11,7 +11,6 @@ import numpy as np
 
 from pawl.rules.completions import circles, gibberish, texts
 from pawl.rules.finding import Finding
-from pawl.rules.prescribe import advice
 from pawl.rules.rule import found, rule
 from pawl.rules.signals import Signals
 
@@ -33,7 +32,8 @@ def endings_missing(s: Signals) -> Iterator[Finding]:
     one is health. Stop strings end texts without an end token.
     Fix: see that padding is not the end token and that the end token is part of the loss.
     Source: padding with the end token masks it (N+ details, Huang et al. 2024).
-    Causes: completion-cap, template-or-eos.
+    Causes: completion-cap (a limit below the answers leaves no room), template-or-eos (the end
+    token is not learned, or unlearned).
     """
     x_N = s.values("length/eos_frac")
     if len(x_N) < 10:
@@ -48,29 +48,18 @@ def endings_missing(s: Signals) -> Iterator[Finding]:
         return  # stop strings end them
     if s.better:
         yield found(
-            "info",
-            "unusual",
-            "length/eos_frac",
+            "info unusual",
             f"{now.value:.0%} of the completions end by themselves and {s.goal} gets better: the "
             "answer comes before the limit",
             series=("length/eos_frac", s.goal),
         )
         return
     yield found(
-        "critical" if fell else "warning",
-        "fault",
-        "length/eos_frac",
+        "critical fault" if fell else "warning fault",
         f"{now.value:.0%} of the completions end by themselves"
         + (f", {first.value:.0%} did at the start" if fell else ", from the first step on"),
-        causes=(
-            ("template-or-eos", 0.7 if fell else 0.6, "the end token is not learned, or unlearned"),
-            ("completion-cap", 0.2 if fell else 0.5, "a limit below the answers leaves no room"),
-        ),
-        fix=advice(
-            "the end token may be masked as padding, or not be among the stop tokens",
-            "the share that ends rises above one half within 20 steps",
-            "the end token stands in the loss mask of a finished completion exactly once",
-        ),
+        causes={"template-or-eos": 0.7 if fell else 0.6, "completion-cap": 0.2 if fell else 0.5},
+        fix="the end token stands in the loss mask of a finished completion exactly once",
         series=("length/eos_frac", "length/truncated_frac"),
     )
 
@@ -87,7 +76,8 @@ def repetition(s: Signals) -> Iterator[Finding]:
     Traps: tables and lists of data repeat in health: a rising goal metric makes this a note.
     Fix: go back before the rise; pay runaway texts nothing; see that texts can end.
     Source: degeneration (Holtzman et al. 2020).
-    Causes: policy-collapsed, reward-bug, template-or-eos.
+    Causes: policy-collapsed (one phrase over and over), reward-bug (a runaway text may still be
+    paid), template-or-eos (texts that cannot end repeat themselves).
     """
     rows = texts(s)[-READ:]
     hits = [row for row in rows if circles(row.text)]
@@ -99,18 +89,12 @@ def repetition(s: Signals) -> Iterator[Finding]:
     grew = logged and s.trend("length/repetition_frac").direction == "up"
     critical = not s.better and (s.worse or grew or max(seen, now) > 0.5)
     yield found(
-        "info" if s.better else "critical" if critical else "warning",
-        "unusual" if s.better else "fault",
-        "samples" if seen > now else "length/repetition_frac",
+        "info unusual" if s.better else "critical fault" if critical else "warning fault",
         f"{max(seen, now):.0%} of the recent completions run in circles"
         + (f" while {s.goal} gets better" if s.better else ""),
         *((f"share: {s.trend('length/repetition_frac').words}",) if logged else ()),
         *((f"one of them ends: {hits[-1].text[-60:]!a}",) if hits else ()),
-        causes=(
-            ("policy-collapsed", 0.6, "one phrase over and over"),
-            ("template-or-eos", 0.4, "texts that cannot end repeat themselves"),
-            ("reward-bug", 0.3, "a runaway text may still be paid"),
-        ),
+        causes={"policy-collapsed": 0.6, "template-or-eos": 0.4, "reward-bug": 0.3},
         series=("length/repetition_frac", "length/truncated_frac"),
     )
 
@@ -126,7 +110,8 @@ def nonsense(s: Signals) -> Iterator[Finding]:
     Traps: a base model at temperature 1 starts near -1; other languages than English are no noise.
     Fix: lower the entropy bonus and the learning rate, go back before the change.
     Source: entropy and gradients surge before such a crash (verl issue 1051).
-    Causes: lr-too-high, sampler-mismatch.
+    Causes: lr-too-high (updates of that size leave no language), sampler-mismatch (log-probs of
+    another distribution train towards noise).
     """
     rows = texts(s)[-READ:]
     hits = [row for row in rows if gibberish(row.text)]
@@ -136,18 +121,13 @@ def nonsense(s: Signals) -> Iterator[Finding]:
     if share <= SOME and not noise:
         return
     yield found(
-        "warning" if s.better else "critical",
-        "fault",
-        "samples" if share > SOME else name,
+        "warning fault" if s.better else "critical fault",
         f"{len(hits)} of {len(rows)} sampled completions are no text"
         if share > SOME
         else f"the tokens' mean log-prob fell from {s.early(name).value:.2f} to "
         f"{s.late(name).value:.2f}",
         *((f"one of them: {hits[-1].text[:60]!a}",) if hits else ()),
-        causes=(
-            ("lr-too-high", 0.6, "updates of that size leave no language"),
-            ("sampler-mismatch", 0.4, "log-probs of another distribution train towards noise"),
-        ),
+        causes={"lr-too-high": 0.6, "sampler-mismatch": 0.4},
         series=(name, "policy/entropy"),
     )
 
@@ -175,21 +155,14 @@ def length_unit(s: Signals) -> Iterator[Finding]:
     fits = tokens > 0 and abs(now - letters) < 0.15 * letters and now > 1.5 * tokens
     if over or fits:
         yield found(
-            "warning",
-            "nothing",
-            "length/mean",
+            "warning nothing",
             f"a length of {now:.4g} is no count of tokens: "
             + (
                 f"samples have {tokens:.4g} tokens and {letters:.4g} characters"
                 if fits
                 else f"the limit is {limit:g} tokens"
             ),
-            fix=advice(
-                "limits, penalties and lengths must count the same thing",
-                "lengths at most the limit",
-                "the longest completion of a step has as many tokens as the limit allows, or fewer",
-            ),
-            series=("length/mean",),
+            fix="the longest completion of a step has as many tokens as the limit allows, or fewer",
         )
 
 
@@ -204,25 +177,18 @@ def end_token_cut(s: Signals) -> Iterator[Finding]:
     Traps: stop strings end texts without it, in health: where they may be set this is a note.
     Fix: keep the sampled end token in the sample, its log-prob and its mask.
     Source: missing-EOS details of N+ (Huang et al. 2024).
-    Causes: template-or-eos.
+    Causes: template-or-eos (the end token is cut off and never trained).
     """
     ends, cut = s.values("length/eos_frac"), s.values("length/truncated_frac")
     if len(ends) < 3 or float(ends.max()) > 0.02 or float(cut.mean()) > 0.2:
         return
     told = s.log.library == "pawl" and bool(s.log.config) and not s.log.config.get("rollout.stop")
     yield found(
-        "critical" if told else "warning",
-        "fault" if told else "nothing",
-        "length/eos_frac, length/truncated_frac",
+        "critical fault" if told else "warning nothing",
         f"{1 - cut.mean():.0%} of the completions end before the limit, {ends.mean():.0%} with an "
         "end token" + ("" if told else ": stop strings do this, or the end token is cut off"),
-        causes=(("template-or-eos", 0.9, "the end token is cut off and never trained"),),
-        fix=advice(
-            "the end token is not part of the samples",
-            "completions that stop end with an end token",
-            "the last token of a finished sample is among the model's end tokens",
-        ),
-        series=("length/eos_frac", "length/truncated_frac"),
+        causes={"template-or-eos": 0.9},
+        fix="the last token of a finished sample is among the model's end tokens",
         early=told,
     )
 
@@ -239,22 +205,16 @@ def prompts_closed(s: Signals) -> Iterator[Finding]:
     follows it, and is the prompt's last.
     Fix: tokenise prompts without special tokens at their end, or add the generation prompt.
     Source: add_generation_prompt of chat templates; tokenizers that append an end token.
-    Causes: template-or-eos.
+    Causes: template-or-eos (the prompt is closed before the answer begins).
     """
     now = s.late("length/prompt_eos_frac")
     if now.value <= 0.01:
         return
     yield found(
-        "critical",
-        "fault",
-        "length/prompt_eos_frac",
+        "critical fault",
         f"{now.value:.0%} of the prompts end with a token that ends completions",
-        causes=(("template-or-eos", 0.95, "the prompt is closed before the answer begins"),),
-        fix=advice(
-            "answers begin after the end of the text",
-            "a share of 0, and the base model's pass rate outside of training",
-            "the last token of ten encoded prompts is no end token",
-        ),
+        causes={"template-or-eos": 0.95},
+        fix="the last token of ten encoded prompts is no end token",
         series=("length/prompt_eos_frac", "reward/mean"),
         early=True,
     )

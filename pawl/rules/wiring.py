@@ -12,7 +12,6 @@ import numpy as np
 
 from pawl.checks import CAUSES
 from pawl.rules.finding import Finding
-from pawl.rules.prescribe import advice
 from pawl.rules.rule import found, rule
 from pawl.rules.run_features import single_precision
 from pawl.rules.signals import Signals
@@ -51,20 +50,14 @@ def preflight_failed(s: Signals) -> Iterator[Finding]:
         cause = str(row.get("cause", "none"))
         known = cause in CAUSES and cause != "none"
         yield found(
-            "critical" if refuses else "warning",
-            "invalid" if refuses else "nothing",
-            f"preflight, {name}",
+            "critical invalid" if refuses else "warning nothing",
             f"the check {name} failed before the first step"
             + (" and was overridden" if row.get("overridden") else ""),
             f"expected {row.get('expected', '?')}, observed {row.get('observed', '?')}",
             *([f"on {len(rows)} problems"] if len(rows) > 1 else []),
-            causes=((cause, 0.95 if refuses else 0.4, f"check {name}"),) if known else (),
-            fix=advice(
-                str(row.get("meaning", "")) or "an invariant of training does not hold",
-                "the check holds at the next start",
-                "`pawl check` on the same config",
-            ),
-            early=True,
+            causes={cause: 0.95 if refuses else 0.4} if known else {},
+            fix="`pawl check` on the same config",
+            at=f"preflight, {name}",
         )
 
 
@@ -80,7 +73,8 @@ def first_pass_ratio(s: Signals) -> Iterator[Finding]:
     Traps: half precision moves single rare tokens by up to half a nat.
     Fix: turn dropout off; score one batch twice, alone and padded; compare token by token.
     Source: PPO (Schulman et al. 2017), eq. 6 at equal policies.
-    Causes: padding-side, sampler-mismatch.
+    Causes: padding-side (neighbours in the batch change a row), sampler-mismatch (two passes of
+    equal weights disagree).
     """
     x_N = s.values("policy/ratio_max_first_pass")
     middle = float(np.median(x_N))
@@ -88,17 +82,10 @@ def first_pass_ratio(s: Signals) -> Iterator[Finding]:
     if len(x_N) < 2 or middle <= limit:
         return
     yield found(
-        "critical",
-        "invalid",
-        "policy/ratio_max_first_pass",
+        "critical invalid",
         f"before any update of the batch the ratio already reaches {middle:.4g}",
         f"median over {len(x_N)} points; {limit:g} is what rounding explains",
-        causes=(
-            ("sampler-mismatch", 0.8, "two passes of equal weights disagree"),
-            ("padding-side", 0.4, "neighbours in the batch change a row"),
-        ),
-        series=("policy/ratio_max_first_pass",),
-        early=True,
+        causes={"sampler-mismatch": 0.8, "padding-side": 0.4},
     )
 
 
@@ -118,7 +105,7 @@ def nll_off_entropy(s: Signals) -> Iterator[Finding]:
     Groups that are chosen for their mixed results hold rarer tokens than all draws do.
     Fix: give sampler and scoring the same temperature, top-p and top-k; check the shift by one.
     Source: definition of entropy; measured on injected faults.
-    Causes: sampler-mismatch, stale-weights.
+    Causes: sampler-mismatch, stale-weights (another policy wrote them).
     """
     z_N = s.values("policy/nll_minus_entropy_z")
     if len(z_N) >= 3:
@@ -140,19 +127,13 @@ def nll_off_entropy(s: Signals) -> Iterator[Finding]:
         return
     sharper = middle < 0
     yield found(
-        "critical",
-        "invalid",
-        "policy/nll_minus_entropy",
+        "critical invalid",
         "the tokens are "
         + ("likelier than draws" if sharper else "more surprising than draws")
         + " of the scored distribution",
         seen,
-        causes=(
-            ("sampler-mismatch", 0.9, "another temperature or truncation" if sharper else ""),
-            ("stale-weights", 0.2 if sharper else 0.5, "another policy wrote them"),
-        ),
+        causes={"sampler-mismatch": 0.9, "stale-weights": 0.2 if sharper else 0.5},
         series=("policy/nll_minus_entropy", "policy/nll_minus_entropy_z", "policy/entropy"),
-        early=True,
     )
 
 
@@ -180,7 +161,8 @@ def gradient_zero(s: Signals) -> Iterator[Finding]:
     moves all the same, and then the rule is silent.
     Fix: list the tensors with a gradient after one backward pass; look for a detached graph.
     Source: AllZero and UnchangedTensor of the SageMaker Debugger rules, for what is trained.
-    Causes: algebraic-identity, optimiser-detached.
+    Causes: algebraic-identity (advantages cancel by construction), optimiser-detached (no gradient
+    arrives at the weights).
     """
     name = next((n for n in ("reward/within_std", "group/mixed_frac") if s.has(n)), "")
     spread, norm = s.paired(name or "group/zero_std_frac", "optim/grad_norm")
@@ -191,18 +173,12 @@ def gradient_zero(s: Signals) -> Iterator[Finding]:
         return
     lr = s.values("optim/lr")
     yield found(
-        "critical",
-        "invalid",
-        "optim/grad_norm",
+        "critical invalid",
         "the gradient is exactly 0 at steps whose rewards differ within groups",
         f"{int(np.sum(live == 0.0))} of {len(live)} such steps"
         + (f"; learning rate up to {lr.max():.2g}" if len(lr) else ""),
-        causes=(
-            ("optimiser-detached", 0.9, "no gradient arrives at the weights"),
-            ("algebraic-identity", 0.4, "advantages cancel by construction"),
-        ),
+        causes={"optimiser-detached": 0.9, "algebraic-identity": 0.4},
         series=("optim/grad_norm", name or "group/zero_std_frac"),
-        early=True,
     )
 
 
@@ -223,7 +199,7 @@ def weights_rest(s: Signals) -> Iterator[Finding]:
     Traps: a step without a group to train on, and a warm-up that starts at 0, move nothing.
     Fix: compare the optimiser's tensors with the model's by identity, after every load.
     Source: UnchangedTensor of the SageMaker Debugger rules; weights in fp32 for small steps.
-    Causes: optimiser-detached.
+    Causes: optimiser-detached (a gradient, a learning rate, and no movement).
     """
     name = next(n for n in ("optim/update_ratio", "optim/update_norm", "") if not n or s.has(n))
     moved, norm = s.paired(name or "optim/unchanged_frac", "optim/grad_norm")
@@ -235,14 +211,11 @@ def weights_rest(s: Signals) -> Iterator[Finding]:
     if int(usable.sum()) < RESTING or float(np.mean(rests[usable])) < 0.9:
         return
     yield found(
-        "critical",
-        "invalid",
-        name or "optim/unchanged_frac",
+        "critical invalid",
         "updates do not move the weights",
         f"{int(rests[usable].sum())} of {int(usable.sum())} updates changed nothing",
-        causes=(("optimiser-detached", 0.95, "a gradient, a learning rate, and no movement"),),
+        causes={"optimiser-detached": 0.95},
         series=(name or "optim/unchanged_frac", "optim/grad_norm"),
-        early=True,
     )
 
 
@@ -258,7 +231,7 @@ def scores_missing(s: Signals) -> Iterator[Finding]:
     Traps: a single bad step is an outage that is over; completions that time out are verdicts.
     Fix: look at the reasons in the samples; retry, never substitute a number.
     Source: NeMo-Gym issue 2552 (session failures entered training as zeros).
-    Causes: judge-outage.
+    Causes: judge-outage (sandbox, judge or reward fails).
     """
     now, course = s.late("verifier/missing_frac"), s.trend("verifier/missing_frac")
     rises = now.value > MISSING_RISES and course.direction == "up"
@@ -266,12 +239,9 @@ def scores_missing(s: Signals) -> Iterator[Finding]:
         return
     fails = now.value > MISSING_FAILS and now.low > MISSING_WARNS
     yield found(
-        "critical" if fails else "warning",
-        "fault",
-        "verifier/missing_frac",
+        "critical fault" if fails else "warning fault",
         f"{now.value:.1%} of the recent samples have no score" + (", and more do" if rises else ""),
         f"mean of {now.n} points; over the run {s.values('verifier/missing_frac').mean():.1%}",
-        causes=(("judge-outage", 0.9, "sandbox, judge or reward fails"),),
-        fix=advice("a missing score is no zero", "under 1% missing", "the reasons in the samples"),
-        series=("verifier/missing_frac",),
+        causes={"judge-outage": 0.9},
+        fix="the reasons in the samples",
     )
