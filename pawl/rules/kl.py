@@ -5,13 +5,10 @@ Codes D404 to D407. Left out: the KL at the start (`policy`), below 0 (`mismatch
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from pawl.rules import prescribe
-from pawl.rules.finding import Finding
-from pawl.rules.rule import found, rule
+from pawl.rules.rule import Findings, found, rule
 from pawl.rules.run_features import gains, never_updated
 from pawl.rules.signals import Signals
 from pawl.rules.statistics import robust_z
@@ -24,7 +21,7 @@ TO_REFERENCE = ("policy/kl_ref", "policy/kl_ref_sequence")
 
 
 @rule("D404", "kl-blow-up", "policy/kl_ref", "reward/mean", proof="real")
-def kl_blow_up(s: Signals) -> Iterator[Finding]:
+def kl_blow_up(s: Signals) -> Findings:
     """The policy runs away from its reference and does not come back.
 
     What: over the last ten points the median KL is above 3 nat a token (above 1 where the reward
@@ -62,7 +59,7 @@ def kl_blow_up(s: Signals) -> Iterator[Finding]:
 
 
 @rule("D405", "kl-spikes", "policy/kl_ref", proof="real")
-def kl_spikes(s: Signals) -> Iterator[Finding]:
+def kl_spikes(s: Signals) -> Findings:
     """Single steps have a very large KL, and the next ones do not: harmless.
 
     What: points ten times above the median before them, followed by a return to below three times
@@ -97,7 +94,7 @@ def kl_spikes(s: Signals) -> Iterator[Finding]:
 
 
 @rule("D406", "kl-rests-at-zero", "policy/kl_ref|policy/kl_ref_sequence", proof="real")
-def kl_rests_at_zero(s: Signals) -> Iterator[Finding]:
+def kl_rests_at_zero(s: Signals) -> Findings:
     """The KL to the reference is exactly 0 at every point.
 
     What: ten points or more of exactly 0. With a KL coefficient above 0 the run is invalid; without
@@ -134,7 +131,7 @@ def kl_rests_at_zero(s: Signals) -> Iterator[Finding]:
 
 
 @rule("D407", "held-by-the-kl", "policy/kl_ref|policy/kl_ref_sequence", "reward/mean")
-def held_by_the_kl(s: Signals) -> Iterator[Finding]:
+def held_by_the_kl(s: Signals) -> Findings:
     """The KL penalty weighs as much as the rewards differ: an over-conservative policy.
 
     What: coefficient times KL per completion reaches 30% of the rewards' spread, and neither the

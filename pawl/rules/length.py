@@ -5,14 +5,12 @@ Codes D501 to D505 and D512. Left out: endings and texts (`text`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from pawl.rules import prescribe
 from pawl.rules.completions import texts
-from pawl.rules.finding import Finding, Prescription
-from pawl.rules.rule import found, rule
+from pawl.rules.finding import Prescription
+from pawl.rules.rule import Findings, found, rule
 from pawl.rules.run_features import paid
 from pawl.rules.signals import Signals
 from pawl.rules.statistics import fell, mean_of, moving_mean, rank_correlation, wilson
@@ -24,7 +22,7 @@ GROWN, SHRUNK = 1.3, 0.5  # last over first length
 
 
 @rule("D501", "truncation-bound", "length/truncated_frac|length/mean", "reward/mean", proof="real")
-def truncation_bound(s: Signals) -> Iterator[Finding]:
+def truncation_bound(s: Signals) -> Findings:
     """Most completions are cut at the token limit, and the reward does not rise.
 
     What: over half of the recent completions end at the limit (or the mean length lies within 15%
@@ -71,7 +69,7 @@ def truncation_bound(s: Signals) -> Iterator[Finding]:
 
 
 @rule("D512", "cut-answers-fail", "length/truncated_frac", "samples", proof="real")
-def cut_answers_fail(s: Signals) -> Iterator[Finding]:
+def cut_answers_fail(s: Signals) -> Findings:
     """From the first step on the limit cut most completions, and what it cut failed.
 
     What: over half of the first samples were cut, those that ended passed significantly more often,
@@ -123,7 +121,7 @@ def _double(s: Signals) -> Prescription | None:
 
 
 @rule("D502", "truncation-returns", "length/truncated_frac")
-def truncation_returns(s: Signals) -> Iterator[Finding]:
+def truncation_returns(s: Signals) -> Findings:
     """Completions had learned to end before the limit, and run into it again.
 
     What: the cut share fell by 0.15 or more, and rose by as much again beyond noise.
@@ -160,7 +158,7 @@ def truncation_returns(s: Signals) -> Iterator[Finding]:
 
 
 @rule("D503", "length-grows-with-reward", "length/mean", "reward/mean", kinds=("policy",))
-def length_grows(s: Signals) -> Iterator[Finding]:
+def length_grows(s: Signals) -> Findings:
     """Reward and length rise together: longer answers may be what is paid.
 
     What: the length rises by over 30% and the reward rises, both beyond noise.
@@ -190,7 +188,7 @@ def length_grows(s: Signals) -> Iterator[Finding]:
 
 
 @rule("D504", "length-collapse", "length/mean", kinds=("policy",))
-def length_collapse(s: Signals) -> Iterator[Finding]:
+def length_collapse(s: Signals) -> Findings:
     """Completions became less than half as long.
 
     What: the length falls to under half of what it was, beyond noise.
@@ -226,7 +224,7 @@ def length_collapse(s: Signals) -> Iterator[Finding]:
 
 
 @rule("D505", "empty-answers", "length/mean|samples", kinds=("policy",))
-def empty_answers(s: Signals) -> Iterator[Finding]:
+def empty_answers(s: Signals) -> Findings:
     """Completions are empty, or end with their first tokens.
 
     What: the recent mean length is 3 tokens or less after 10 or more, or over a fifth of the

@@ -5,13 +5,10 @@ Codes D609 to D611. Left out: where a preference loss starts (`preference`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from pawl.rules import prescribe
-from pawl.rules.finding import Finding
-from pawl.rules.rule import found, rule
+from pawl.rules.rule import Findings, found, rule
 from pawl.rules.run_features import single_precision
 from pawl.rules.signals import Signals
 from pawl.rules.statistics import Floats, rank_correlation
@@ -23,7 +20,7 @@ KL_TERM = ("policy/kl_ref", "k3", "token")  # the KL whose mean stands in the lo
 
 
 @rule("D609", "loss-instability", "loss/total", proof="real")
-def loss_instability(s: Signals) -> Iterator[Finding]:
+def loss_instability(s: Signals) -> Findings:
     """The loss rises or scatters.
 
     What: of a preference or supervised loss, a rise beyond noise. Of a policy loss a rise or a
@@ -85,7 +82,7 @@ def _spread(x_N: Floats) -> float:
 
 
 @rule("D610", "loss-near-zero", "loss/total", "reward/mean", kinds=("policy",), proof="real")
-def loss_near_zero(s: Signals) -> Iterator[Finding]:
+def loss_near_zero(s: Signals) -> Findings:
     """The policy loss is 0, tiny or negative: so it must be.
 
     What: half of the first ten losses are below 0.001 in size, or a fifth of all are negative.
@@ -111,7 +108,7 @@ def loss_near_zero(s: Signals) -> Iterator[Finding]:
 
 
 @rule("D611", "loss-identity", "loss/total", "samples", kinds=("policy",), proof="real")
-def loss_identity(s: Signals) -> Iterator[Finding]:
+def loss_identity(s: Signals) -> Findings:
     """The logged loss is not the one that advantages and lengths of its own samples give.
 
     What: with one update a batch and no entropy bonus the ratio is 1, and the loss is minus the

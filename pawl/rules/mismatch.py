@@ -5,12 +5,9 @@ Codes D110, D412 to D416. Left out: what holds before any update (`wiring`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
-from pawl.rules.finding import Finding
-from pawl.rules.rule import found, rule
+from pawl.rules.rule import Findings, found, rule
 from pawl.rules.run_features import from_the_start, single_precision
 from pawl.rules.signals import Signals
 
@@ -25,7 +22,7 @@ LAGS, NEVER = 4.0, 10.0  # optimiser steps
     "policy/sampler_diff_mean|policy/mismatch_ess",
     proof="real",
 )
-def sampler_difference(s: Signals) -> Iterator[Finding]:
+def sampler_difference(s: Signals) -> Findings:
     """Sampler and trainer give the same tokens different log-probs.
 
     What: they differ by 0.2 nat a token in the median recent step (0.001 in single precision), or
@@ -68,7 +65,7 @@ def sampler_difference(s: Signals) -> Iterator[Finding]:
 @rule(
     "D412", "mismatch-without-updates", "policy/kl_old|policy/clip_frac", "optim/lr", proof="real"
 )
-def mismatch_without_updates(s: Signals) -> Iterator[Finding]:
+def mismatch_without_updates(s: Signals) -> Findings:
     """The distance between old and new policy does not follow the learning rate.
 
     What: the learning rate varies fourfold or more, and KL to the old policy (or the clip fraction)
@@ -114,7 +111,7 @@ def mismatch_without_updates(s: Signals) -> Iterator[Finding]:
 
 
 @rule("D413", "clipped-at-first", "policy/clip_frac")
-def clipped_at_first(s: Signals) -> Iterator[Finding]:
+def clipped_at_first(s: Signals) -> Findings:
     """A large share of the tokens is clipped before the policy can have moved.
 
     What: the first point's clip fraction is above 0.3, or above 0.05 at a learning rate below 5% of
@@ -144,7 +141,7 @@ def clipped_at_first(s: Signals) -> Iterator[Finding]:
 
 
 @rule("D414", "clip-rests-at-zero", "policy/clip_frac", proof="real")
-def clip_rests(s: Signals) -> Iterator[Finding]:
+def clip_rests(s: Signals) -> Findings:
     """Nothing was ever clipped: normal with one update a batch.
 
     What: the clip fraction is 0 at every point.
@@ -170,7 +167,7 @@ def clip_rests(s: Signals) -> Iterator[Finding]:
 
 
 @rule("D415", "stale-samples", "policy/staleness")
-def stale_samples(s: Signals) -> Iterator[Finding]:
+def stale_samples(s: Signals) -> Findings:
     """The samples come from weights of many updates ago.
 
     What: the lag grows by about one with every update and never falls (fault), or lies above 4
@@ -201,7 +198,7 @@ def stale_samples(s: Signals) -> Iterator[Finding]:
 
 
 @rule("D416", "negative-kl", "policy/kl_ref|policy/kl_ref_sequence")
-def negative_kl(s: Signals) -> Iterator[Finding]:
+def negative_kl(s: Signals) -> Findings:
     """The KL to the reference is below 0, by more than its noise.
 
     What: the mean of the recent KL, with its whole interval, lies below 0.

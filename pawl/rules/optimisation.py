@@ -5,13 +5,11 @@ Codes D601 to D611. Left out: what updates do to the policy (`policy`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from pawl.rules import prescribe
-from pawl.rules.finding import Finding, Prescription
-from pawl.rules.rule import found, rule
+from pawl.rules.finding import Prescription
+from pawl.rules.rule import Findings, found, rule
 from pawl.rules.signals import Signals
 from pawl.rules.statistics import Floats, fell, mean_of, moving_mean, robust_z, trend
 
@@ -21,7 +19,7 @@ POINTS = 20
 
 
 @rule("D601", "schedule-never-warm", "optim/lr", proof="real")
-def never_warm(s: Signals) -> Iterator[Finding]:
+def never_warm(s: Signals) -> Findings:
     """The learning rate never reaches the value that was set.
 
     What: the planned warm-up is at least as long as the planned run; or the learning rate rises
@@ -94,7 +92,7 @@ def _shorter(s: Signals, planned: float | None) -> Prescription | None:
 
 
 @rule("D602", "schedule-used-up", "optim/lr")
-def used_up(s: Signals) -> Iterator[Finding]:
+def used_up(s: Signals) -> Findings:
     """The learning rate has decayed to next to nothing; what is flat now is cooled, not at its end.
 
     What: the last 20 points or more ran below 5% of the peak, and the goal metric is flat in them.
@@ -136,7 +134,7 @@ ROUNDED = 0.9  # share of numbers that an update leaves as they were
     kinds=("policy",),
     proof="real",
 )
-def nothing_moves(s: Signals) -> Iterator[Finding]:
+def nothing_moves(s: Signals) -> Findings:
     """The policy stays where it was although there is a signal to follow.
 
     What: after 30 warm steps or more all updates together are below 0.5% of the weights' size, each
@@ -199,7 +197,7 @@ def _warm(s: Signals) -> bool:
     kinds=("policy",),
     proof="real",
 )
-def too_large(s: Signals) -> Iterator[Finding]:
+def too_large(s: Signals) -> Findings:
     """Single updates move the policy too far, and the reward suffers.
 
     What: a step changes the weights by over 1%, or the policy by over 0.05 nat a token, or over
@@ -266,7 +264,7 @@ def _offset(s: Signals, name: str) -> bool:
 
 
 @rule("D605", "updates-rounded-away", "optim/unchanged_frac", proof="real")
-def rounded_away(s: Signals) -> Iterator[Finding]:
+def rounded_away(s: Signals) -> Findings:
     """Most trained numbers keep their exact value: updates are smaller than their last bit.
 
     What: over 90% of the trained numbers are the same after a step at a learning rate above 0; or
@@ -306,7 +304,7 @@ IDLE = 5  # exact zeros in a row
 
 
 @rule("D606", "gradient-spikes", "optim/grad_norm", proof="real")
-def gradient_spikes(s: Signals) -> Iterator[Finding]:
+def gradient_spikes(s: Signals) -> Findings:
     """The gradient norm jumps far above its level.
 
     What: points over six robust deviations and three times above the 50 before them; a fault when
@@ -371,7 +369,7 @@ def spikes(x_N: Floats) -> list[int]:
 
 
 @rule("D607", "always-clipped", "optim/grad_norm")
-def always_clipped(s: Signals) -> Iterator[Finding]:
+def always_clipped(s: Signals) -> Findings:
     """The gradient norm lies above the clip at nearly every step, or was logged after it.
 
     What: 95% of the norms exceed the clip; or most of them equal the clip and none exceeds it.
@@ -399,7 +397,7 @@ def always_clipped(s: Signals) -> Iterator[Finding]:
 
 
 @rule("D608", "zero-gradient", "optim/grad_norm", kinds=("policy",))
-def zero_gradient(s: Signals) -> Iterator[Finding]:
+def zero_gradient(s: Signals) -> Findings:
     """The gradient is exactly 0 at some steps, and ties explain it or nothing is known of them.
 
     What: five points in a row, or a fifth of all, have a gradient norm of exactly 0.

@@ -6,13 +6,10 @@ from 0.02 to 1.3 nat a token. Left out: the KL over a run (`kl`), the sampler (`
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from pawl.rules import prescribe
-from pawl.rules.finding import Finding
-from pawl.rules.rule import found, rule
+from pawl.rules.rule import Findings, found, rule
 from pawl.rules.run_features import at_best, from_the_start, gains, silent, single_precision
 from pawl.rules.signals import Signals
 from pawl.rules.statistics import noise_of, trend
@@ -27,7 +24,7 @@ BEYOND_PRECISION = 0.3  # nat a token: more than weights or caches in 8 or 4 bit
 
 
 @rule("D401", "kl-at-start", "policy/kl_ref|policy/kl_ref_sequence", proof="real")
-def kl_at_start(s: Signals) -> Iterator[Finding]:
+def kl_at_start(s: Signals) -> Findings:
     """The KL to the reference is not 0 before the policy moved.
 
     What: the first KL is above 0.05 nat a token (1 nat a completion; 0.3 where the first row is
@@ -90,7 +87,7 @@ def exact(s: Signals, name: str) -> bool:
 
 
 @rule("D402", "kl-grows-alone", "policy/kl_ref", "reward/mean", proof="real")
-def kl_grows_alone(s: Signals) -> Iterator[Finding]:
+def kl_grows_alone(s: Signals) -> Findings:
     """The policy moves away from its reference and the reward does not move.
 
     What: the KL rises significantly, by more than fourfold and to 0.01 nat a token or more, while
@@ -116,7 +113,7 @@ def kl_grows_alone(s: Signals) -> Iterator[Finding]:
 
 
 @rule("D403", "destroyed", "reward/mean", "policy/kl_ref|policy/entropy|optim/grad_norm")
-def destroyed(s: Signals) -> Iterator[Finding]:
+def destroyed(s: Signals) -> Findings:
     """A few updates destroyed the policy.
 
     What: over the run's second half the KL is above 10 nat a token, or the entropy below 1% of its
@@ -161,7 +158,7 @@ FAST = 20  # points
 
 
 @rule("D408", "entropy-collapse", "policy/entropy", "reward/mean", proof="real")
-def entropy_collapse(s: Signals) -> Iterator[Finding]:
+def entropy_collapse(s: Signals) -> Findings:
     """The entropy is spent and nothing was bought for it.
 
     What: the entropy falls to below a quarter of its first ten points, and stays low, while neither
@@ -211,7 +208,7 @@ def entropy_collapse(s: Signals) -> Iterator[Finding]:
 
 
 @rule("D409", "entropy-explosion", "policy/entropy", "reward/mean", proof="real")
-def entropy_explosion(s: Signals) -> Iterator[Finding]:
+def entropy_explosion(s: Signals) -> Findings:
     """The entropy grows and the reward does not: the policy turns to noise.
 
     What: the entropy rises significantly to over twice its start while the reward falls (fault) or
@@ -245,7 +242,7 @@ def entropy_explosion(s: Signals) -> Iterator[Finding]:
 
 
 @rule("D410", "entropy-unstable", "policy/entropy", proof="real")
-def entropy_unstable(s: Signals) -> Iterator[Finding]:
+def entropy_unstable(s: Signals) -> Findings:
     """The entropy jumps from step to step: noise of small batches, or growing unrest.
 
     What: noise of one point above 20% of the level. If the noise of the second half is over three
@@ -281,7 +278,7 @@ def entropy_unstable(s: Signals) -> Iterator[Finding]:
 
 
 @rule("D411", "entropy-negative", "policy/entropy")
-def entropy_negative(s: Signals) -> Iterator[Finding]:
+def entropy_negative(s: Signals) -> Findings:
     """The entropy is below 0, which no distribution over tokens has: an artefact of padding.
 
     What: entropies below 0.

@@ -5,20 +5,17 @@ Codes D7. Left out: the KL to the reference (`kl`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from pawl.rules import prescribe
-from pawl.rules.finding import Finding
-from pawl.rules.rule import found, rule
+from pawl.rules.rule import Findings, found, rule
 from pawl.rules.signals import Signals
 
 WARM_UP = 50  # points that a critic may need
 
 
 @rule("D701", "value-useless", "value/explained_variance")
-def value_useless(s: Signals) -> Iterator[Finding]:
+def value_useless(s: Signals) -> Findings:
     """The critic predicts returns worse than their mean would.
 
     What: after 50 points the explained variance's whole interval lies below 0.
@@ -47,7 +44,7 @@ def value_useless(s: Signals) -> Iterator[Finding]:
 
 
 @rule("D702", "value-loss-off-scale", "value/loss", "reward/mean", proof="real")
-def off_scale(s: Signals) -> Iterator[Finding]:
+def off_scale(s: Signals) -> Findings:
     """The critic errs by more than returns are large.
 
     What: the recent value loss exceeds twice the square of the largest return that reward and KL
@@ -81,7 +78,7 @@ def off_scale(s: Signals) -> Iterator[Finding]:
 
 
 @rule("D703", "value-clipped", "value/clip_frac")
-def value_clipped(s: Signals) -> Iterator[Finding]:
+def value_clipped(s: Signals) -> Findings:
     """Most value predictions are held back by their clip.
 
     What: over half of the recent values were clipped.
@@ -103,7 +100,7 @@ def value_clipped(s: Signals) -> Iterator[Finding]:
 
 
 @rule("D704", "value-too-good", "value/explained_variance", "reward/mean")
-def too_good(s: Signals) -> Iterator[Finding]:
+def too_good(s: Signals) -> Findings:
     """The critic predicts nearly every return and the policy does not learn.
 
     What: explained variance above 0.98 over the last 40 of 50 points while the reward is flat.
@@ -131,7 +128,7 @@ EXACT = 1e-9
 
 
 @rule("D705", "ppo-not-updating", "policy/kl_old|policy/ratio_mean", kinds=("policy",))
-def not_updating(s: Signals) -> Iterator[Finding]:
+def not_updating(s: Signals) -> Findings:
     """New and old policy are the same after several passes over a batch.
 
     What: ratio exactly 1, KL between old and new exactly 0 and no token clipped (two of them at
@@ -186,7 +183,7 @@ def _moves(s: Signals) -> bool:
 
 
 @rule("D706", "penalty-beats-score", "reward/kl_penalty", "reward/mean", proof="real")
-def penalty_beats_score(s: Signals) -> Iterator[Finding]:
+def penalty_beats_score(s: Signals) -> Findings:
     """The KL penalty takes away as much as scores differ by.
 
     What: the recent penalty of a completion is at least half of the scores' spread (their size
@@ -231,7 +228,7 @@ def penalty_beats_score(s: Signals) -> Iterator[Finding]:
 
 
 @rule("D707", "ratio-to-itself", "policy/ratio_mean", "policy/kl_old", proof="real")
-def ratio_to_itself(s: Signals) -> Iterator[Finding]:
+def ratio_to_itself(s: Signals) -> Findings:
     """The loss compares the policy with itself: its ratio is 1 though the policy moved.
 
     What: with several updates a batch, the mean ratio is exactly 1 at every point while the KL

@@ -7,13 +7,12 @@ dumps may. Left out: how often a total occurs (`reward_distribution`), how texts
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from itertools import pairwise
 
 import numpy as np
 
-from pawl.rules.finding import Finding
-from pawl.rules.rule import found, rule
+from pawl.rules.rule import Findings, found, rule
 from pawl.rules.signals import Signals
 
 PAIRS = 20  # comparisons from which on a share of them means something
@@ -48,7 +47,7 @@ def _by_group(s: Signals) -> list[list[Row]]:
 
 
 @rule("D117", "advantages-against-rewards", "samples", proof="real")
-def advantages_against_rewards(s: Signals) -> Iterator[Finding]:
+def advantages_against_rewards(s: Signals) -> Findings:
     """Within groups, better samples get lower advantages.
 
     What: of two neighbours in reward within a group, the better one has the lower advantage in over
@@ -80,7 +79,7 @@ def advantages_against_rewards(s: Signals) -> Iterator[Finding]:
 
 
 @rule("D118", "same-answer-other-pay", "samples", proof="real")
-def same_answer_other_pay(s: Signals) -> Iterator[Finding]:
+def same_answer_other_pay(s: Signals) -> Findings:
     """The same answer to the same problem is paid differently in one step.
 
     What: of equal texts in one group, at least two pairs and over a tenth differ in reward.
@@ -115,7 +114,7 @@ def same_answer_other_pay(s: Signals) -> Iterator[Finding]:
 
 
 @rule("D119", "pay-ignores-tests", "samples", proof="real")
-def pay_ignores_tests(s: Signals) -> Iterator[Finding]:
+def pay_ignores_tests(s: Signals) -> Findings:
     """Failing answers are paid one amount, whatever share of the tests they pass.
 
     What: among samples that fail, the tests' component takes three values or more and over 90% of

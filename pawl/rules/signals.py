@@ -6,6 +6,7 @@ numbers, so that a log counted in tens says the same. Left out: judging (the oth
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TypeVar, cast
 
@@ -102,6 +103,11 @@ class Signals:
 
         return self._once(f"early{n}", name, make)
 
+    def level(self, name: str, n: int = RECENT) -> float:
+        """Median of a metric's last n points; nan when it was not logged."""
+        x_N = self.values(name)[-n:]
+        return float(np.median(x_N)) if len(x_N) else math.nan
+
     def family(self, prefix: str) -> list[str]:
         """Names of a family that were logged: `component/` gives every reward component."""
         return [name for name in self.log.series if name.startswith(prefix) and self.has(name)]
@@ -113,6 +119,11 @@ class Signals:
             return float(str(value)) if value is not None else None
         except ValueError:
             return None
+
+    @property
+    def updates(self) -> float:
+        """Optimiser steps on one batch, 1 where nothing is known."""
+        return (self.option("algo.epochs") or 1.0) * (self.option("algo.minibatches") or 1.0)
 
     @property
     def goal(self) -> str:
