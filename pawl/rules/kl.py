@@ -13,14 +13,10 @@ from pawl.rules.run_features import gains, never_updated
 from pawl.rules.signals import Signals
 from pawl.rules.statistics import robust_z
 
-SUSTAINED = 10  # points
-FAR, LOST = 1.0, 3.0  # nat a token
-BOUND = 0.3  # of the rewards' spread
-
-TO_REFERENCE = ("policy/kl_ref", "policy/kl_ref_sequence")
+TO_REFERENCE = "policy/kl_ref|policy/kl_ref_sequence"
 
 
-@rule("D404", "kl-blow-up", "policy/kl_ref", "reward/mean", proof="real")
+@rule("D404", "kl-blow-up", "policy/kl_ref", "reward/mean", points=30, proof="real")
 def kl_blow_up(s: Signals) -> Findings:
     """The policy runs away from its reference and does not come back.
 
@@ -35,12 +31,9 @@ def kl_blow_up(s: Signals) -> Findings:
     Causes: lr-too-high (updates that nothing holds), random-walk (distance without gain).
     """
     x_N = s.values("policy/kl_ref")
-    if len(x_N) < 30:
+    before, now = float(np.median(x_N[: len(x_N) // 2])), s.level("policy/kl_ref", 10)
+    if now <= 1.0 or now <= 10.0 * before:
         return
-    before, now = float(np.median(x_N[: len(x_N) // 2])), float(np.median(x_N[-SUSTAINED:]))
-    if now <= FAR or now <= 10.0 * before:
-        return
-    falls = s.trend("reward/mean").direction == "down"
     if gains(s):
         yield found(
             "info unusual",
@@ -48,17 +41,17 @@ def kl_blow_up(s: Signals) -> Findings:
             "distance is no fault while it buys reward; watch held-out results",
         )
         return
-    critical = falls or now > LOST
+    falls = s.trend("reward/mean").direction == "down"
     yield found(
-        "critical fault" if critical else "warning fault",
+        "critical fault" if falls or now > 3.0 else "warning fault",
         f"the KL ran from {before:.2g} to {now:.2g} nat a token without any gain",
-        f"median of the first half and of the last {SUSTAINED} points",
+        "median of the first half and of the last 10 points",
         causes={"lr-too-high": 0.8, "random-walk": 0.6},
         fix=prescribe.slower(s, "KL below 1 nat a token after 50 steps from an earlier checkpoint"),
     )
 
 
-@rule("D405", "kl-spikes", "policy/kl_ref", proof="real")
+@rule("D405", "kl-spikes", "policy/kl_ref", points=20, proof="real")
 def kl_spikes(s: Signals) -> Findings:
     """Single steps have a very large KL, and the next ones do not: harmless.
 
@@ -72,14 +65,9 @@ def kl_spikes(s: Signals) -> Findings:
     Source: five public runs whose spikes all recovered.
     Causes: none.
     """
-    x_N = s.values("policy/kl_ref")
-    if len(x_N) < 20:
-        return
-    z_N = robust_z(x_N)
-    hits = []
-    for i in np.flatnonzero(z_N > 8.0):
-        usual = float(np.median(x_N[max(0, i - 50) : i]))
-        after = x_N[i + 1 : i + 6]
+    x_N, hits = s.values("policy/kl_ref"), list[int]()
+    for i in np.flatnonzero(robust_z(x_N) > 8.0):
+        usual, after = float(np.median(x_N[max(0, i - 50) : i])), x_N[i + 1 : i + 6]
         if x_N[i] > max(10.0 * usual, 0.05) and len(after) and after.min() < 3.0 * max(usual, 1e-9):
             hits.append(int(i))
     if hits:
@@ -93,7 +81,7 @@ def kl_spikes(s: Signals) -> Findings:
         )
 
 
-@rule("D406", "kl-rests-at-zero", "policy/kl_ref|policy/kl_ref_sequence", proof="real")
+@rule("D406", "kl-rests-at-zero", TO_REFERENCE, points=10, proof="real")
 def kl_rests_at_zero(s: Signals) -> Findings:
     """The KL to the reference is exactly 0 at every point.
 
@@ -108,29 +96,25 @@ def kl_rests_at_zero(s: Signals) -> Findings:
     Causes: optimiser-detached (or the policy does not move), reference-mismatch (the reference is
     the policy itself).
     """
-    name = "policy/kl_ref" if s.has("policy/kl_ref") else "policy/kl_ref_sequence"
-    x_N, lr, coef = s.values(name), s.values("optim/lr"), s.values("policy/kl_coef")
-    if len(x_N) < 10 or x_N.any() or (len(lr) and lr.max() <= 0) or never_updated(s):
+    x_N, coef = s.values(s.first(TO_REFERENCE)), s.values("policy/kl_coef")
+    lr = s.values("optim/lr")
+    if x_N.any() or (len(lr) and lr.max() <= 0) or never_updated(s):
         return
     weight = float(coef.max()) if len(coef) else s.option("algo.kl_coef")
     if weight == 0:
-        yield found(
-            "info nothing", "the KL is 0 because there is no KL term: normal", series=(name,)
-        )
+        yield found("info nothing", "the KL is 0 because there is no KL term: normal")
         return
-    sure = weight is not None
+    known = "; the coefficient is not known" if weight is None else f", coefficient {weight:g}"
     yield found(
-        "critical invalid" if sure else "warning nothing",
+        "warning nothing" if weight is None else "critical invalid",
         "the KL to the reference is exactly 0 after updates",
-        f"{len(x_N)} points"
-        + (f", coefficient {weight:g}" if sure else "; the coefficient is not known"),
+        f"{len(x_N)} points{known}",
         causes={"reference-mismatch": 0.85, "optimiser-detached": 0.5},
-        fix="two updates at the normal learning rate",
-        series=(name,),
+        fix="a KL above 0 after two updates at the normal learning rate",
     )
 
 
-@rule("D407", "held-by-the-kl", "policy/kl_ref|policy/kl_ref_sequence", "reward/mean")
+@rule("D407", "held-by-the-kl", TO_REFERENCE, "reward/mean")
 def held_by_the_kl(s: Signals) -> Findings:
     """The KL penalty weighs as much as the rewards differ: an over-conservative policy.
 
@@ -145,22 +129,19 @@ def held_by_the_kl(s: Signals) -> Findings:
     Source: RLHF's objective (Ziegler et al. 2019): score minus coefficient times KL.
     Causes: lr-too-low (the penalty takes what the reward gives).
     """
-    series = s.values("policy/kl_coef")
-    coef = float(series[-1]) if len(series) else s.option("algo.kl_coef")
-    spread = next(
-        (s.late(n).value for n in ("reward/std", "reward/within_std", "reward/spread") if s.has(n)),
-        0.0,
-    )
+    coefs, name = s.values("policy/kl_coef"), s.first(TO_REFERENCE)
+    coef = float(coefs[-1]) if len(coefs) else s.option("algo.kl_coef")
+    spreads = s.first("reward/std", "reward/within_std", "reward/spread")
+    spread = s.late(spreads).value if spreads else 0.0
     if not coef or spread <= 0 or gains(s) or s.n < 20:
         return
+    distance = 0.0
     if s.has("policy/kl_ref_sequence"):
         distance = s.late("policy/kl_ref_sequence").value
-    else:
-        distance = s.late("policy/kl_ref").value * (
-            s.late("length/mean").value if s.has("length/mean") else 0.0
-        )
-    share, name = coef * distance / spread, next(n for n in TO_REFERENCE if s.has(n))
-    if share < BOUND or s.trend(name).direction == "up":  # what moves on is not held
+    elif s.has("length/mean"):
+        distance = s.late("policy/kl_ref").value * s.late("length/mean").value
+    share = coef * distance / spread
+    if share < 0.3 or s.trend(name).direction == "up":  # what moves on is not held
         return
     yield found(
         "warning fault",
@@ -175,5 +156,4 @@ def held_by_the_kl(s: Signals) -> Findings:
             risk="a policy that drifts further from its start",
             verify="held-out result not below that of an unchanged fork",
         ),
-        series=("policy/kl_ref", "reward/mean"),
     )

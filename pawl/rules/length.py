@@ -11,17 +11,14 @@ from pawl.rules import prescribe
 from pawl.rules.completions import texts
 from pawl.rules.finding import Prescription
 from pawl.rules.rule import Findings, found, rule
-from pawl.rules.run_features import paid
+from pawl.rules.run_features import best_window, paid
 from pawl.rules.signals import Signals
-from pawl.rules.statistics import fell, mean_of, moving_mean, rank_correlation, wilson
+from pawl.rules.statistics import fell, mean_of, rank_correlation, wilson
 
-TRUNCATED = 0.5
-BEGINS = 0.1  # p of a rise that may be beginning
-RETURNED = 0.15  # share of completions that are cut again
-GROWN, SHRUNK = 1.3, 0.5  # last over first length
+CUT = "length/truncated_frac"
 
 
-@rule("D501", "truncation-bound", "length/truncated_frac|length/mean", "reward/mean", proof="real")
+@rule("D501", "truncation-bound", f"{CUT}|length/mean", "reward/mean", proof="real")
 def truncation_bound(s: Signals) -> Findings:
     """Most completions are cut at the token limit, and the reward does not rise.
 
@@ -36,39 +33,34 @@ def truncation_bound(s: Signals) -> Findings:
     Causes: completion-cap (the limit decides the reward).
     """
     share_N, how = s.truncated()
-    if not how or len(share_N) < 5:
+    now = float(np.mean(share_N[-20:])) if len(share_N) >= 5 else 0.0
+    if now < 0.5:
         return
-    now = float(np.mean(share_N[-20:]))
-    trend = s.trend("reward/mean")
-    if now < TRUNCATED:
-        return
+    reward = s.trend("reward/mean")
     rho = rank_correlation(*s.paired("length/mean", "reward/mean"))
     evidence = (
         f"truncated share of the last {min(20, len(share_N))} points: {now:.0%} ({how})",
         f"rank correlation of length and reward over steps: {rho:+.2f}",
-        f"reward: {trend.first:.3g} to {trend.last:.3g}, p {trend.p:.2g}",
+        f"reward: {reward.first:.3g} to {reward.last:.3g}, p {reward.p:.2g}",
     )
-    if trend.direction == "up":
-        yield found(
-            "info unusual",
-            f"{now:.0%} of the completions are cut and the reward rises all the same: the answer "
-            "fits before the limit",
-            *evidence,
-            series=("length/truncated_frac", "reward/mean"),
-        )
+    series = [name for name in (CUT, "length/mean", "reward/mean") if s.has(name)]
+    text = f"{now:.0%} of the completions are cut "
+    if reward.direction == "up":
+        text += "and the reward rises all the same: the answer fits before the limit"
+        yield found("info unusual", text, *evidence, series=series)
         return
-    begins = trend.difference > 0 and min(trend.p, trend.confirm_p) < BEGINS
+    begins = reward.difference > 0 and min(reward.p, reward.confirm_p) < 0.1
     yield found(
         "warning fault" if begins else "critical fault",
-        f"{now:.0%} of the completions are cut at the limit and the reward does not rise",
+        text + "at the limit and the reward does not rise",
         *evidence,
         causes={"completion-cap": 0.9},
         fix=_double(s),
-        series=("length/truncated_frac", "length/mean", "reward/mean"),
+        series=series,
     )
 
 
-@rule("D512", "cut-answers-fail", "length/truncated_frac", "samples", proof="real")
+@rule("D512", "cut-answers-fail", CUT, "samples", proof="real")
 def cut_answers_fail(s: Signals) -> Findings:
     """From the first step on the limit cut most completions, and what it cut failed.
 
@@ -83,26 +75,24 @@ def cut_answers_fail(s: Signals) -> Findings:
     Causes: completion-cap (the limit decides who passes).
     """
     rows = s.log.first_samples or s.log.samples
-    cut, ended = [0, 0], [0, 0]  # passed, all
-    for row, paid_ in zip(rows, paid(rows), strict=True):
-        if row.get("finish") in ("length", "stop") and paid_.status == "scored":
-            side = cut if row["finish"] == "length" else ended
-            side[0], side[1] = side[0] + (paid_.verdict == "pass"), side[1] + 1
-    if min(cut[1], ended[1]) < 8 or cut[1] <= TRUNCATED * (cut[1] + ended[1]):
-        return
-    if wilson(*cut)[1] >= wilson(*ended)[0]:
+    passes: dict[object, list[bool]] = {"length": [], "stop": []}
+    for row, sample in zip(rows, paid(rows), strict=True):
+        if row.get("finish") in passes and sample.status == "scored":
+            passes[row["finish"]].append(sample.verdict == "pass")
+    cut, ended = ((sum(side), len(side)) for side in passes.values())
+    share = cut[1] / max(cut[1] + ended[1], 1)
+    if min(cut[1], ended[1]) < 8 or share <= 0.5 or wilson(*cut)[1] >= wilson(*ended)[0]:
         return
     held = s.values("eval/gain_low")
-    flat = len(held) > 1 and float(held[-1]) <= 0.0
     yield found(
-        "critical fault" if flat else "info unusual",
-        f"{cut[1] / (cut[1] + ended[1]):.0%} of the first completions were cut and {cut[0]} of "
-        f"{cut[1]} passed; of those that ended {ended[0]} of {ended[1]}",
-        f"cut now: {s.late('length/truncated_frac').value:.0%}",
-        *((f"held-out gain at least {held[-1]:+.3g}, at 95%",) if len(held) else ()),
+        "critical fault" if len(held) > 1 and held[-1] <= 0.0 else "info unusual",
+        f"{share:.0%} of the first completions were cut and {cut[0]} of {cut[1]} passed; of those "
+        f"that ended {ended[0]} of {ended[1]}",
+        f"cut now: {s.late(CUT).value:.0%}",
+        *([f"held-out gain at least {held[-1]:+.3g}, at 95%"] if len(held) else []),
         causes={"completion-cap": 0.9},
         fix=_double(s),
-        series=("length/truncated_frac", "verifier/pass_frac"),
+        series=("samples", CUT, "verifier/pass_frac"),
     )
 
 
@@ -120,7 +110,7 @@ def _double(s: Signals) -> Prescription | None:
     )
 
 
-@rule("D502", "truncation-returns", "length/truncated_frac")
+@rule("D502", "truncation-returns", CUT, points=40)
 def truncation_returns(s: Signals) -> Findings:
     """Completions had learned to end before the limit, and run into it again.
 
@@ -133,27 +123,24 @@ def truncation_returns(s: Signals) -> Findings:
     Causes: completion-cap (the limit decides the reward again), regression-after-peak (endings were
     learned and lost).
     """
-    x_N = s.values("length/truncated_frac")
-    if len(x_N) < 40:
-        return
+    x_N, now = s.values(CUT), s.late(CUT)
     width = max(10, len(x_N) // 10)
-    means = moving_mean(x_N, width)
-    at = int(np.argmin(means))
+    _, middle = best_window(-x_N, width)
+    at = middle - width // 2
     low, first = mean_of(x_N[at : at + width]), mean_of(x_N[:width])
-    now = s.late("length/truncated_frac")
-    if first.value - low.value < RETURNED or now.value - low.value < RETURNED:
+    if min(first.value, now.value) - low.value < 0.15 or not fell(now, low):
         return
-    if not fell(now, low) or at + 2 * width > len(x_N):
+    if at + 2 * width > len(x_N):
         return
-    before = s.around("reward/mean", int(s.series("length/truncated_frac").row_N[at + width]))
+    before = s.around("reward/mean", int(s.rows(CUT)[at + width]))
     lost = before is not None and fell(before[0], s.late("reward/mean")) and not s.staged
     yield found(
         "critical fault" if lost else "warning fault",
         f"the cut share fell from {first.value:.0%} to {low.value:.0%} and is {now.value:.0%} again"
         + (", and the reward fell with it" if lost else ""),
-        f"lowest around point {at + width // 2} of {len(x_N)}; now {now.words}",
+        f"lowest around point {middle} of {len(x_N)}; now {now.words}",
         causes={"regression-after-peak": 0.7, "completion-cap": 0.5},
-        series=("length/truncated_frac", "reward/mean"),
+        series=(CUT, "reward/mean"),
     )
 
 
@@ -170,12 +157,12 @@ def length_grows(s: Signals) -> Findings:
     Causes: reward-bug (length may be what is paid).
     """
     length, reward = s.trend("length/mean"), s.trend("reward/mean")
-    if length.direction != "up" or reward.direction != "up" or length.last < GROWN * length.first:
+    if length.direction != "up" or reward.direction != "up" or length.last < 1.3 * length.first:
         return
-    held = s.trend(s.held_out) if s.held_out else None
-    if held is not None and held.direction == "up":
+    held = s.trend(s.held_out)
+    if held.direction == "up":
         return
-    known = held is not None and held.n >= 6 and held.high < 0.2 * abs(held.first)
+    known = held.n >= 6 and held.high < 0.2 * abs(held.first)
     yield found(
         "warning fault" if known else "info unusual",
         f"the length grows by {length.last / length.first - 1:.0%} with the reward"
@@ -183,7 +170,7 @@ def length_grows(s: Signals) -> Findings:
         f"length: {length.words}",
         f"reward: {reward.words}",
         causes={"reward-bug": 0.5},
-        fix="mean reward within length quarters of the samples, early against late",
+        fix="mean reward within length quarters of the samples rises too, early against late",
     )
 
 
@@ -200,27 +187,21 @@ def length_collapse(s: Signals) -> Findings:
     Causes: policy-collapsed (short answers of one kind), reward-bug (short answers may earn more
     than they should).
     """
-    length = s.trend("length/mean")
-    if length.direction != "down" or length.last > SHRUNK * length.first:
+    length, goal = s.trend("length/mean"), s.goal
+    if length.direction != "down" or length.last > 0.5 * length.first:
         return
-    text = f"length: {length.words}"
+    text = f"completions shrink to {length.last / length.first:.0%} of their length and {goal} "
+    evidence, series = f"length: {length.words}", ("length/mean", goal)
     if s.better:
+        yield found("info unusual", text + "gets better: no fault then", evidence, series=series)
+    else:
         yield found(
-            "info unusual",
-            f"completions shrink to {length.last / length.first:.0%} while {s.goal} gets better: "
-            "shorter is no fault then",
-            text,
-            series=("length/mean", s.goal),
+            "critical fault" if s.worse else "warning fault",
+            text + ("falls" if s.worse else "does not gain"),
+            evidence,
+            causes={"policy-collapsed": 0.5, "reward-bug": 0.4},
+            series=series,
         )
-        return
-    yield found(
-        "critical fault" if s.worse else "warning fault",
-        f"completions shrink to {length.last / length.first:.0%} of their length and {s.goal} "
-        + ("falls" if s.worse else "does not gain"),
-        text,
-        causes={"policy-collapsed": 0.5, "reward-bug": 0.4},
-        series=("length/mean", s.goal),
-    )
 
 
 @rule("D505", "empty-answers", "length/mean|samples", kinds=("policy",))
@@ -241,18 +222,17 @@ def empty_answers(s: Signals) -> Findings:
     rows = texts(s)[-100:]
     blank = sum(not row.text.strip() for row in rows)
     share = blank / len(rows) if len(rows) >= 10 else 0.0
-    gone = s.has("length/mean") and s.early("length/mean").value >= 10.0
-    gone = gone and s.late("length/mean").value <= 3.0
+    lengths = (s.early("length/mean"), s.late("length/mean")) if s.has("length/mean") else ()
+    gone = bool(lengths) and lengths[0].value >= 10.0 and lengths[1].value <= 3.0
     if not gone and share <= 0.2:
         return
-    critical = not s.better and (gone or share >= 0.5)
     yield found(
-        "critical fault" if critical else "warning fault",
-        f"completions are {s.late('length/mean').value:.2g} tokens long by now"
+        "critical fault" if not s.better and (gone or share >= 0.5) else "warning fault",
+        f"completions are {lengths[1].value:.2g} tokens long by now"
         if gone
         else f"{blank} of {len(rows)} sampled completions are blank",
-        *((f"{s.early('length/mean').value:.3g} tokens at the start",) if gone else ()),
+        *([f"{lengths[0].value:.3g} tokens at the start"] if gone else []),
         causes={"policy-collapsed": 0.6, "template-or-eos": 0.5, "reward-bug": 0.3},
-        series=("length/mean", "length/min"),
+        series=("length/mean", "length/min") if gone else ("samples", "length/min"),
         early=True,
     )

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pawl.logs.log import Event
-from pawl.logs.table import Row
+from pawl.logs.table import Row, number
 from pawl.rules.signals import BEYOND, Signals, numbers
 from pawl.rules.statistics import Floats, Mean, Trend, mean_of, trend
 
@@ -143,23 +143,12 @@ def paid(rows: Sequence[Row]) -> list[Paid]:
     for row in rows:
         score = row.get("score")
         body: Mapping[str, object] = score if isinstance(score, Mapping) else row
-        value = next((body[k] for k in ("total", "reward") if _number(body.get(k))), None)
+        values = (number(body.get(key)) for key in ("total", "reward"))
+        total = next((x for x in values if x is not None and abs(x) < BEYOND), None)
+        branch, verdict, status = (str(body.get(k) or "") for k in ("branch", "verdict", "status"))
         passed = body.get("passed_cases")
-        found.append(
-            Paid(
-                float(str(value)) if value is not None else None,
-                str(body.get("branch") or ""),
-                str(body.get("verdict") or ""),
-                str(body.get("status") or ""),
-                passed if isinstance(passed, int) else 0,
-            )
-        )
+        found.append(Paid(total, branch, verdict, status, passed if isinstance(passed, int) else 0))
     return found
-
-
-def _number(value: object) -> bool:
-    plain = isinstance(value, int | float) and not isinstance(value, bool)
-    return plain and -BEYOND < float(str(value)) < BEYOND
 
 
 def shares(totals: list[float]) -> list[tuple[float, float]]:
