@@ -10,10 +10,8 @@ import numpy as np
 from pawl.rules import prescribe
 from pawl.rules.rule import Findings, found, rule
 from pawl.rules.run_features import gains, never_updated
-from pawl.rules.signals import Signals
+from pawl.rules.signals import TO_REFERENCE, Signals
 from pawl.rules.statistics import robust_z
-
-TO_REFERENCE = "policy/kl_ref|policy/kl_ref_sequence"
 
 
 @rule("D404", "kl-blow-up", "policy/kl_ref", "reward/mean", points=30, proof="real")

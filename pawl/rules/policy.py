@@ -11,19 +11,13 @@ import numpy as np
 from pawl.rules import prescribe
 from pawl.rules.rule import Findings, found, rule
 from pawl.rules.run_features import at_best, from_the_start, gains, silent, single_precision
-from pawl.rules.signals import Signals
+from pawl.rules.signals import TO_REFERENCE, Signals
 from pawl.rules.statistics import noise_of, trend
 
-OFFSET = 0.05  # nat a token of KL at the first point, above what a first update can give
 EXACT = 1e-4  # nat a token that rounding in fp32 leaves, as in preflight
-UNLIKE = 0.8  # nat a token: the reference is another model
-WALK = 0.01  # nat a token: less is no distance
-SEQUENCE_OFFSET = 1.0  # nat a completion
-SEQUENCE_REST = 0.3  # the same where it rests there from the very first step on
-BEYOND_PRECISION = 0.3  # nat a token: more than weights or caches in 8 or 4 bits explain
 
 
-@rule("D401", "kl-at-start", "policy/kl_ref|policy/kl_ref_sequence", proof="real")
+@rule("D401", "kl-at-start", TO_REFERENCE, proof="real")
 def kl_at_start(s: Signals) -> Findings:
     """The KL to the reference is not 0 before the policy moved.
 
@@ -38,55 +32,49 @@ def kl_at_start(s: Signals) -> Findings:
     of half precision gives up to 0.01 a token, quantised weights or caches up to about 0.3.
     Fix: measure the KL before any update: the same weights must give 0.
     Source: KL(p, p) = 0.
-    Causes: reference-mismatch (the reference is not the starting point), sampler-mismatch.
+    Causes: reference-mismatch (another reference than the start; over 0.8 nat a token, other
+    weights), sampler-mismatch (two passes that should agree do not: another precision, template or
+    temperature in one).
     """
-    name = "policy/kl_ref" if s.has("policy/kl_ref") else "policy/kl_ref_sequence"
-    x_N, first_step = s.values(name)[:5], s.steps(name)[0]
-    middle = float(np.median(x_N))
-    if exact(s, name):
+    name = s.first(TO_REFERENCE)
+    x_N, first_step = s.values(name)[:5], float(s.steps(name)[0])
+    middle, a_token = float(np.median(x_N)), name == "policy/kl_ref"
+    if a_token and first_step <= 1 and x_N[0] > EXACT and _exact(s):
         yield found(
             "critical invalid",
             f"the KL is {x_N[0]:.2g} nat a token in the first log-prob pass, before any update",
             f"in fp32 policy and reference agree within {EXACT:g} where they are one",
             causes={"reference-mismatch": 0.95},
-            series=(name,),
+            at="step 1",
         )
         return
-    limit, beyond = OFFSET, BEYOND_PRECISION
-    if name != "policy/kl_ref":
+    limit, beyond = 0.05, 0.3
+    if not a_token:
         rests = first_step <= 1 and len(s.values(name)) >= 10 and x_N[0] >= 0.8 * middle
-        limit, beyond = SEQUENCE_REST if rests else SEQUENCE_OFFSET, SEQUENCE_OFFSET
-    if len(x_N) < 3 or min(x_N[0], middle) <= limit or not from_the_start(s, name):
-        return
-    if x_N[0] < 0.2 * middle:
+        limit, beyond = 0.3 if rests else 1.0, 1.0
+    if len(x_N) < 3 or min(x_N[0], middle) <= limit or x_N[0] < 0.2 * middle:
         return
     far = middle > beyond
-    yield found(
-        "critical invalid" if far else "critical fault",
-        f"the KL is {x_N[0]:.3g} nat before the policy can have moved",
-        f"first values: {', '.join(f'{v:.3g}' for v in x_N)}",
-        *([] if far else ["of a size that quantised weights or another precision can explain"]),
-        causes={"reference-mismatch": 0.75, "sampler-mismatch": 0.45}
-        if name == "policy/kl_ref" and middle > UNLIKE
-        else {"sampler-mismatch": 0.6, "reference-mismatch": 0.5},
-        series=(name,),
-        at=f"step {first_step:g}",
-        early=True,
-    )
+    if from_the_start(s, name):
+        yield found(
+            "critical invalid" if far else "critical fault",
+            f"the KL is {x_N[0]:.3g} nat before the policy can have moved",
+            f"first values: {', '.join(f'{v:.3g}' for v in x_N)}",
+            *([] if far else ["of a size that quantised weights or another precision can explain"]),
+            causes={"reference-mismatch": 0.75, "sampler-mismatch": 0.45}
+            if a_token and middle > 0.8  # more than any precision explains
+            else {"sampler-mismatch": 0.6, "reference-mismatch": 0.5},
+            at=f"step {first_step:g}",
+            early=True,
+        )
 
 
-def exact(s: Signals, name: str) -> bool:
-    """Whether a run of Pawl in fp32 that began anew has a first KL that is not 0.
-
-    Its KL is taken in the log-prob pass, before the step's updates.
-    """
-    began = not any(e.kind in ("fork", "resume") for e in s.log.events)
-    first = float(s.values(name)[0])
-    at_one = float(s.steps(name)[0]) <= 1
-    return name == "policy/kl_ref" and single_precision(s) and began and at_one and first > EXACT
+def _exact(s: Signals) -> bool:
+    """Whether a run of Pawl in fp32 began anew: its KL is taken before the step's updates."""
+    return single_precision(s) and not any(e.kind in ("fork", "resume") for e in s.log.events)
 
 
-@rule("D402", "kl-grows-alone", "policy/kl_ref", "reward/mean", proof="real")
+@rule("D402", "kl-grows-alone", "policy/kl_ref", "reward/mean", points=30, proof="real")
 def kl_grows_alone(s: Signals) -> Findings:
     """The policy moves away from its reference and the reward does not move.
 
@@ -101,15 +89,14 @@ def kl_grows_alone(s: Signals) -> Findings:
     Causes: random-walk (distance without gain).
     """
     kl, reward = s.trend("policy/kl_ref"), s.trend("reward/mean")
-    tiny = kl.last < WALK or kl.last < 4.0 * max(kl.first, 1e-6)
-    if kl.n < 30 or kl.direction != "up" or tiny or reward.significant:
-        return
-    yield found(
-        "warning nothing",
-        f"the KL grows from {kl.first:.2g} to {kl.last:.2g} and the reward shows no trend",
-        f"a change of the reward below {reward.detectable:.3g} could not have been seen",
-        causes={"random-walk": 0.5},
-    )
+    tiny = kl.last < 0.01 or kl.last < 4.0 * max(kl.first, 1e-6)
+    if kl.direction == "up" and not tiny and not reward.significant:
+        yield found(
+            "warning nothing",
+            f"the KL grows from {kl.first:.2g} to {kl.last:.2g} and the reward shows no trend",
+            f"a change of the reward below {reward.detectable:.3g} could not have been seen",
+            causes={"random-walk": 0.5},
+        )
 
 
 @rule("D403", "destroyed", "reward/mean", "policy/kl_ref|policy/entropy|optim/grad_norm")
@@ -125,20 +112,17 @@ def destroyed(s: Signals) -> Findings:
     Source: observed at learning rates of 5e-4 and above with LoRA.
     Causes: lr-too-high (an update of that size), policy-collapsed (nothing is explored any more).
     """
-    x_N = s.values("reward/mean")
-    late = s.late("reward/mean")
-    kl = s.values("policy/kl_ref")
-    huge = len(kl) > 4 and float(np.median(kl[len(kl) // 2 :])) > 10.0
-    if len(x_N) < 5 or not (huge or silent(s)) or at_best(s):
+    x_N, kl, late = s.values("reward/mean"), s.values("policy/kl_ref"), s.late("reward/mean")
+    level = float(np.median(kl[len(kl) // 2 :])) if len(kl) > 4 else 0.0
+    if len(x_N) < 5 or not (level > 10.0 or silent(s)) or at_best(s):
         return
     fallen = late.value <= float(x_N.min() + 0.2 * np.ptp(x_N))
     if not fallen and (len(x_N) < 12 or trend(x_N[len(x_N) // 2 :]).direction == "up"):
         return
+    seen = f"KL {level:.3g} nat a token" if level > 10.0 else "entropy near 0"
     yield found(
         "critical fault",
-        "the policy is destroyed: "
-        + (f"KL {np.median(kl[len(kl) // 2 :]):.3g} nat a token" if huge else "entropy near 0")
-        + f" and the reward at {late.value:.3g}",
+        f"the policy is destroyed: {seen} and the reward at {late.value:.3g}",
         causes={"lr-too-high": 0.9, "policy-collapsed": 0.5},
         fix=prescribe.slower(
             s,
@@ -152,12 +136,7 @@ def destroyed(s: Signals) -> Findings:
     )
 
 
-COLLAPSED = 0.25  # of its own start
-EXPLODED = 2.0  # times its own start
-FAST = 20  # points
-
-
-@rule("D408", "entropy-collapse", "policy/entropy", "reward/mean", proof="real")
+@rule("D408", "entropy-collapse", "policy/entropy", "reward/mean", points=20, proof="real")
 def entropy_collapse(s: Signals) -> Findings:
     """The entropy is spent and nothing was bought for it.
 
@@ -171,32 +150,29 @@ def entropy_collapse(s: Signals) -> Findings:
     Fix: back to a checkpoint with entropy; a third of the learning rate; an upper clip of 0.28
     where clips act; harder problems only if these are solved.
     Source: Cui et al. 2025 (R = -a exp(H) + b); DAPO (Yu et al. 2025), section 3.1.
-    Causes: lr-too-high, policy-collapsed (exploration is gone).
+    Causes: lr-too-high (likelier where it fell within twenty updates), policy-collapsed
+    (exploration is gone).
     """
     x_N = s.values("policy/entropy")
-    if len(x_N) < 20:
-        return
-    start, now = float(np.median(x_N[:10])), float(np.median(x_N[-FAST:]))
-    fast = float(np.median(x_N[10:FAST])) < COLLAPSED * float(x_N[0])
+    start, now = float(np.median(x_N[:10])), s.level("policy/entropy")
+    fast = float(np.median(x_N[10:20])) < 0.25 * float(x_N[0])
     start = max(start, float(x_N[0])) if fast else start
     # A decay is no line, so no slope is asked for: the last quarter has to stay low.
     stays = float(np.mean(x_N[-(len(x_N) // 4) :] < 0.5 * start)) > 0.9
-    if start <= 0 or now < 0 or now >= COLLAPSED * start or not stays:
+    if start <= 0 or not 0 <= now < 0.25 * start or not stays:
         return
+    reward = s.trend("reward/mean")
+    fell = f"the entropy fell to {now / start:.0%} of its start "
     evidence = (
-        f"median of the first ten points {start:.3g}, of the last {min(FAST, len(x_N))} {now:.3g}",
-        f"reward: {s.trend('reward/mean').first:.3g} to {s.trend('reward/mean').last:.3g}",
+        f"median of the first ten points {start:.3g}, of the last 20 {now:.3g}",
+        f"reward: {reward.first:.3g} to {reward.last:.3g}",
     )
     if at_best(s) or (gains(s) and not silent(s)):
-        yield found(
-            "info unusual",
-            f"the entropy fell to {now / start:.0%} of its start while the reward rose: sharpening",
-            *evidence,
-        )
+        yield found("info unusual", f"{fell}while the reward rose: sharpening", *evidence)
         return
     yield found(
         "critical fault",
-        f"the entropy fell to {now / start:.0%} of its start without a gain",
+        f"{fell}without a gain",
         *evidence,
         causes={"policy-collapsed": 0.85, "lr-too-high": 0.8 if fast else 0.4},
         fix=prescribe.slower(
@@ -221,27 +197,26 @@ def entropy_explosion(s: Signals) -> Findings:
     Causes: lr-too-high (updates that scatter the policy), sampler-mismatch (another temperature in
     sampling than in scoring).
     """
-    t = s.trend("policy/entropy")
-    if t.direction != "up" or t.last < EXPLODED * t.first or t.first <= 0 or gains(s):
+    t, reward = s.trend("policy/entropy"), s.trend("reward/mean")
+    if t.direction != "up" or t.last < 2.0 * t.first or t.first <= 0 or gains(s):
         return
-    falls = s.trend("reward/mean").direction == "down"
-    bonus = s.option("algo.entropy_coef") or 0.0
+    falls = reward.direction == "down"
     back = "entropy back to its start within 50 steps from an earlier checkpoint"
+    fix = prescribe.slower(s, back)
+    if s.option("algo.entropy_coef"):
+        risk = "less exploration"
+        fix = prescribe.at(s, "algo.entropy_coef", 0.0, "down", expected=back, risk=risk)
     yield found(
         "critical fault" if falls else "warning fault",
         f"the entropy rose from {t.first:.3g} to {t.last:.3g} nat"
         + (" and the reward fell" if falls else " without a gain"),
-        f"reward: {s.trend('reward/mean').first:.3g} to {s.trend('reward/mean').last:.3g}",
+        f"reward: {reward.first:.3g} to {reward.last:.3g}",
         causes={"lr-too-high": 0.7, "sampler-mismatch": 0.4},
-        fix=prescribe.at(
-            s, "algo.entropy_coef", 0.0, "down", expected=back, risk="less exploration"
-        )
-        if bonus
-        else prescribe.slower(s, back),
+        fix=fix,
     )
 
 
-@rule("D410", "entropy-unstable", "policy/entropy", proof="real")
+@rule("D410", "entropy-unstable", "policy/entropy", points=4, proof="real")
 def entropy_unstable(s: Signals) -> Findings:
     """The entropy jumps from step to step: noise of small batches, or growing unrest.
 
@@ -255,26 +230,21 @@ def entropy_unstable(s: Signals) -> Findings:
     Causes: lr-too-high (updates that overshoot).
     """
     x_N = s.values("policy/entropy")
-    if len(x_N) < 4 or x_N.mean() <= 0:
+    level, noise, half = float(x_N.mean()), noise_of(x_N), len(x_N) // 2
+    if level <= 0:
         return
-    noise = noise_of(x_N) / float(x_N.mean())
-    half = len(x_N) // 2
-    grows = (
-        len(x_N) >= 40
-        and noise_of(x_N[half:]) > 3.0 * noise_of(x_N[:half]) > 0
-        and not s.trend("policy/entropy").significant
-    )
-    if noise <= 0.2 and not grows:
-        return
-    yield found(
-        "warning nothing" if grows else "info nothing",
-        "the entropy grows restless: its noise tripled"
-        if grows
-        else f"the entropy jumps by {noise:.0%} from point to point: noise of few "
-        "prompts, no instability",
-        f"noise of one point {noise_of(x_N):.3g} at a level of {x_N.mean():.3g}",
-        causes={"lr-too-high": 0.3} if grows else {},
-    )
+    grows = noise_of(x_N[half:]) > 3.0 * noise_of(x_N[:half]) > 0
+    seen = f"noise of one point {noise:.3g} at a level of {level:.3g}"
+    if len(x_N) >= 40 and grows and not s.trend("policy/entropy").significant:
+        text = "the entropy grows restless: its noise tripled"
+        yield found("warning nothing", text, seen, causes={"lr-too-high": 0.3})
+    elif noise / level > 0.2:
+        yield found(
+            "info nothing",
+            f"the entropy jumps by {noise / level:.0%} from point to point: noise of few prompts, "
+            "no instability",
+            seen,
+        )
 
 
 @rule("D411", "entropy-negative", "policy/entropy")
@@ -289,12 +259,8 @@ def entropy_negative(s: Signals) -> Findings:
     Source: TRL's PPOTrainer up to 1.12 (INVALID_LOGPROB = 1.0 in padded places).
     Causes: none.
     """
-    for name in ("policy/entropy",):
-        x_N = s.values(name)
-        if len(x_N) and float(np.mean(x_N < 0)) > 0.1:
-            yield found(
-                "info unusual",
-                f"the entropy reads {np.median(x_N):.3g}: padding, not the policy",
-                f"below 0 at {int((x_N < 0).sum())} of {len(x_N)} points",
-                series=(name,),
-            )
+    x_N = s.values("policy/entropy")
+    below = x_N < 0
+    if below.mean() > 0.1:
+        text = f"the entropy reads {np.median(x_N):.3g}: padding, not the policy"
+        yield found("info unusual", text, f"below 0 at {below.sum()} of {len(x_N)} points")

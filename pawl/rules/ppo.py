@@ -8,13 +8,20 @@ from __future__ import annotations
 import numpy as np
 
 from pawl.rules import prescribe
-from pawl.rules.rule import Findings, found, rule
-from pawl.rules.signals import Signals
+from pawl.rules.rule import Findings, Grade, found, rule
+from pawl.rules.signals import TO_REFERENCE, Signals
 
-WARM_UP = 50  # points that a critic may need
+EXPLAINED = "value/explained_variance"
+EXACT = 1e-9
+RESTING = (
+    ("policy/ratio_mean", 1.0, "ratio exactly 1"),
+    ("policy/kl_old", 0.0, "KL of old and new exactly 0"),
+    ("policy/clip_frac", 0.0, "no token clipped"),
+)
+"""What a policy that is not updated shows: metric, its value, in words."""
 
 
-@rule("D701", "value-useless", "value/explained_variance")
+@rule("D701", "value-useless", EXPLAINED, points=50)
 def value_useless(s: Signals) -> Findings:
     """The critic predicts returns worse than their mean would.
 
@@ -28,22 +35,19 @@ def value_useless(s: Signals) -> Findings:
     Source: explained variance 1 - Var(R - V) / Var(R); VC-PPO (Yuan et al. 2025).
     Causes: value-useless (worse than a constant).
     """
-    if len(s.values("value/explained_variance")) < WARM_UP:
-        return
-    now = s.late("value/explained_variance", 40)
-    if now.high >= 0.0 or now.value > -0.05:
-        return
-    yield found(
-        "warning nothing" if s.better else "critical fault",
-        f"the critic explains {now.value:.2f} of the returns' variance: worse than their mean",
-        f"last {now.n} points: {now.words}",
-        causes={"value-useless": 0.9},
-        fix="a fork with group baselines in the critic's place is not worse",
-        series=("value/explained_variance", "value/loss"),
-    )
+    now = s.late(EXPLAINED, 40)
+    if now.high < 0.0 and now.value <= -0.05:
+        yield found(
+            "warning nothing" if s.better else "critical fault",
+            f"the critic explains {now.value:.2f} of the returns' variance: worse than their mean",
+            f"last {now.n} points: {now.words}",
+            causes={"value-useless": 0.9},
+            fix="a fork with group baselines in the critic's place is not worse",
+            series=(EXPLAINED, "value/loss"),
+        )
 
 
-@rule("D702", "value-loss-off-scale", "value/loss", "reward/mean", proof="real")
+@rule("D702", "value-loss-off-scale", "value/loss", "reward/mean", points=20, proof="real")
 def off_scale(s: Signals) -> Findings:
     """The critic errs by more than returns are large.
 
@@ -56,28 +60,27 @@ def off_scale(s: Signals) -> Findings:
     Source: Secrets of RLHF (Zheng et al. 2023), reward scaling; a constant's error is Var(R).
     Causes: value-useless (the critic errs by more than returns are large).
     """
-    loss, x_N = s.values("value/loss"), s.values("reward/mean")
-    if len(loss) < 20 or s.late("value/loss").value < 0.5 * s.early("value/loss").value:
+    now, spread = s.late("value/loss"), s.first("reward/std|reward/spread")
+    if now.value < 0.5 * s.early("value/loss").value:
         return  # it is on its way down
-    spread = next((n for n in ("reward/std", "reward/spread") if s.has(n)), "")
-    parts = [float(np.abs(x_N).max()), 3.0 * float(s.values(spread).max()) if spread else 0.0]
-    penalty = s.values("reward/kl_penalty")
-    size = max(parts) + (float(np.abs(penalty).max()) if len(penalty) else 0.0)
-    now = s.late("value/loss")
+    x_N, spreads, penalty = map(s.values, ("reward/mean", spread, "reward/kl_penalty"))
+    size = max(float(np.abs(x_N).max()), 3.0 * float(max(spreads, default=0.0)))
+    size += float(max(np.abs(penalty), default=0.0))
     huge = size > 10.0 and now.low > 100.0
     if now.low <= 2.0 * size**2 and not huge:
         return
     critical = bool(spread) and not huge and not s.better and now.low > 10.0 * size**2
+    sure: Grade = "warning fault" if spread or huge else "warning nothing"
     yield found(
-        "critical fault" if critical else "warning fault" if spread or huge else "warning nothing",
+        "critical fault" if critical else sure,
         f"the value loss is {now.value:.3g} where returns are at most about {size:.3g} in size",
         f"a constant would have a loss of {size**2:.3g} or less; last {now.n} points: {now.words}",
         causes={"value-useless": 0.8},
-        fix="explained variance above 0 after 50 steps",
+        fix="a value loss below the returns' variance, explained variance above 0 after 50 steps",
     )
 
 
-@rule("D703", "value-clipped", "value/clip_frac")
+@rule("D703", "value-clipped", "value/clip_frac", points=20)
 def value_clipped(s: Signals) -> Findings:
     """Most value predictions are held back by their clip.
 
@@ -89,17 +92,18 @@ def value_clipped(s: Signals) -> Findings:
     Source: Engstrom et al. 2020; Secrets of RLHF (Zheng et al. 2023).
     Causes: value-useless (the clip decides what the critic learns).
     """
-    if len(s.values("value/clip_frac")) >= 20 and s.late("value/clip_frac").low > 0.5:
+    now = s.late("value/clip_frac")
+    if now.low > 0.5:
         yield found(
             "warning nothing" if s.better else "warning fault",
-            f"{s.late('value/clip_frac').value:.0%} of the value predictions are clipped",
+            f"{now.value:.0%} of the value predictions are clipped",
             causes={"value-useless": 0.6},
-            fix="explained variance rises within 20 steps without the clip",
+            fix="without the clip explained variance rises and value loss falls in 20 steps",
             series=("value/clip_frac", "value/loss"),
         )
 
 
-@rule("D704", "value-too-good", "value/explained_variance", "reward/mean")
+@rule("D704", "value-too-good", EXPLAINED, "reward/mean", points=50)
 def too_good(s: Signals) -> Findings:
     """The critic predicts nearly every return and the policy does not learn.
 
@@ -112,19 +116,14 @@ def too_good(s: Signals) -> Findings:
     Source: definition of the advantage.
     Causes: leakage (the reward may reach the critic's input).
     """
-    if len(s.values("value/explained_variance")) < WARM_UP or s.better:
-        return
-    now = s.late("value/explained_variance", 40)
-    if now.low > 0.98:
+    now = s.late(EXPLAINED, 40)
+    if now.low > 0.98 and not s.better:
         yield found(
             "warning nothing",
             f"the critic explains {now.value:.1%} of the returns' variance and the reward is flat",
             causes={"leakage": 0.3},
             fix="values do not change when the reward of a text is changed",
         )
-
-
-EXACT = 1e-9
 
 
 @rule("D705", "ppo-not-updating", "policy/kl_old|policy/ratio_mean", kinds=("policy",))
@@ -144,45 +143,29 @@ def not_updating(s: Signals) -> Findings:
     Causes: algebraic-identity (old log-probs may be those of the new pass), optimiser-detached (or
     no update reaches the policy).
     """
-    ratio, old = s.values("policy/ratio_mean"), s.values("policy/kl_old")
-    clip, lr = s.values("policy/clip_frac"), s.values("optim/lr")
-    still = [
-        text
-        for x_N, at, text in (
-            (ratio, 1.0, "ratio exactly 1"),
-            (old, 0.0, "KL of old and new exactly 0"),
-            (clip, 0.0, "no token clipped"),
-        )
-        if len(x_N) >= 5 and bool((np.abs(x_N - at) <= EXACT).all())
-    ]
-    logged = sum(len(x_N) >= 5 for x_N in (ratio, old, clip))
-    if len(still) < max(2, logged) or (len(lr) and float(lr.max()) <= 0.0):
+    lr, distance = s.values("optim/lr"), s.first(TO_REFERENCE)
+    logged = [row for row in RESTING if len(s.values(row[0])) >= 5]
+    still = [told for n, at, told in logged if (np.abs(s.values(n) - at) <= EXACT).all()]
+    if len(still) < max(2, len(logged)) or (len(lr) and float(lr.max()) <= 0.0):
         return
-    updates = (s.option("algo.epochs") or 1.0) * (s.option("algo.minibatches") or 1.0)
     told = "algo.epochs" in s.log.config or "algo.minibatches" in s.log.config
-    if updates <= 1.0 and (told or not s.has("value/loss")):
+    if s.updates <= 1.0 and (told or not s.has("value/loss")):
         return
-    if s.better or _moves(s):
+    if s.better or s.trend(distance).direction == "up":  # something does update the policy
         return
-    critical = updates > 1.0 or len(still) == 3
+    many = s.updates > 1.0
     yield found(
-        "critical fault" if critical else "warning fault",
-        "the policy is not updated: " + ", ".join(still) + " at every point",
-        f"{updates:g} updates a batch" if updates > 1 else "a critic is trained beside it",
+        "critical fault" if many or len(still) == 3 else "warning fault",
+        f"the policy is not updated: {', '.join(still)} at every point",
+        f"{s.updates:g} updates a batch" if many else "a critic is trained beside it",
         causes={"algebraic-identity": 0.7, "optimiser-detached": 0.7},
-        fix="a trained parameter differs before and after one step",
-        series=("policy/ratio_mean", "policy/kl_old", "policy/clip_frac"),
-        early=updates > 1.0,
+        fix="a trained parameter, and the ratio, differ before and after one step",
+        series=[name for name, _, _ in RESTING],
+        early=many,
     )
 
 
-def _moves(s: Signals) -> bool:
-    """Whether the KL to the reference grows: then something does update the policy."""
-    name = "policy/kl_ref" if s.has("policy/kl_ref") else "policy/kl_ref_sequence"
-    return s.has(name) and s.trend(name).direction == "up"
-
-
-@rule("D706", "penalty-beats-score", "reward/kl_penalty", "reward/mean", proof="real")
+@rule("D706", "penalty-beats-score", "reward/kl_penalty", "reward/mean", points=20, proof="real")
 def penalty_beats_score(s: Signals) -> Findings:
     """The KL penalty takes away as much as scores differ by.
 
@@ -197,20 +180,17 @@ def penalty_beats_score(s: Signals) -> Findings:
     Causes: lr-too-low (the penalty holds the policy in place), reference-mismatch (a penalty from
     the first point on), sampler-mismatch (a penalty from the first point on).
     """
-    size = np.abs(s.values("reward/kl_penalty"))
-    if len(size) < 20 or s.better:
-        return
-    spread = next((n for n in ("reward/std", "reward/spread") if s.has(n)), "")
-    score = float(s.late(spread).value) if spread else abs(s.late("reward/mean").value)
+    size, spread = np.abs(s.values("reward/kl_penalty")), s.first("reward/std|reward/spread")
+    score = s.late(spread).value if spread else abs(s.late("reward/mean").value)
     now, start = float(np.median(size[-20:])), float(np.median(size[:3]))
-    if now < 0.5 * score or now <= EXACT:
+    if s.better or now < 0.5 * score or now <= EXACT:
         return
     wrong = start > 0.5 * now
+    scores = f"spread by {score:.3g}" if spread else f"are {score:.3g} in size"
     yield found(
         "warning fault" if spread or wrong else "warning nothing",
-        f"the KL penalty is {now:.3g} a completion where scores "
-        + (f"spread by {score:.3g}" if spread else f"are {score:.3g} in size"),
-        *((f"it was {start:.3g} at the first points, before anything moved",) if wrong else ()),
+        f"the KL penalty is {now:.3g} a completion where scores {scores}",
+        *([f"it was {start:.3g} at the first points, before anything moved"] if wrong else []),
         causes={"sampler-mismatch": 0.4, "reference-mismatch": 0.4}
         if wrong
         else {"lr-too-low": 0.2},
@@ -244,12 +224,10 @@ def ratio_to_itself(s: Signals) -> Findings:
     """
     ratio, old = s.paired("policy/ratio_mean", "policy/kl_old")
     moved = old > 1e-6
-    if int(moved.sum()) < 10 or (np.abs(ratio[moved] - 1.0) > EXACT).any():
-        return
-    yield found(
-        "critical invalid",
-        "the ratio of the loss is exactly 1 while the policy moves within the batch",
-        f"KL of old and new {float(np.median(old[moved])):.2g} nat a token at {int(moved.sum())} "
-        "points",
-        causes={"algebraic-identity": 0.95},
-    )
+    if moved.sum() >= 10 and (np.abs(ratio[moved] - 1.0) <= EXACT).all():
+        yield found(
+            "critical invalid",
+            "the ratio of the loss is exactly 1 while the policy moves within the batch",
+            f"KL of old and new {np.median(old[moved]):.2g} nat a token at {moved.sum()} points",
+            causes={"algebraic-identity": 0.95},
+        )

@@ -19,6 +19,7 @@ from pawl.rules import statistics
 from pawl.rules.statistics import Floats, Mean, Trend
 
 GOALS = ("reward/mean", "preference/accuracy", "eval/pass_at_1", "preference/margin", "loss/total")
+TO_REFERENCE = "policy/kl_ref|policy/kl_ref_sequence"  # nat a token, nat a completion
 RECENT = 20  # points that "now" means
 CAP_SHARE = 0.8  # of the rows reach the same longest length: a cap
 BEYOND = 1e100  # what is larger counts as infinite: its square and sum would overflow
