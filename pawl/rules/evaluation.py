@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from pawl.rules.finding import Finding
-from pawl.rules.rule import found, rule
+from pawl.rules.rule import Grade, found, rule
 from pawl.rules.signals import Signals
 from pawl.rules.statistics import Floats, trend
 
@@ -20,32 +20,20 @@ PAIRS = (
     ("reward/mean", "eval/reward_mean"),
     ("preference/accuracy", "eval/preference_accuracy"),
 )
-BEFORE = 10  # training points that stand beside one evaluation
+TRAIN, HELD = ("|".join(names) for names in zip(*PAIRS, strict=True))
 
 
 def beside(s: Signals, train: str, held: str) -> tuple[Floats, Floats]:
-    """For each evaluation the mean of the training points before it, and its own value."""
-    if not (s.has(train) and s.has(held)):
-        return np.zeros(0), np.zeros(0)
+    """For each evaluation the mean of the 3 to 10 training points before it, and its own value."""
     sums = np.concatenate([[0.0], np.cumsum(s.values(train))])
     ends = np.searchsorted(s.rows(train), s.rows(held), side="right")
     good = ends >= 3
     ends = ends[good]
-    starts = np.maximum(ends - BEFORE, 0)
+    starts = np.maximum(ends - 10, 0)
     return (sums[ends] - sums[starts]) / (ends - starts), s.values(held)[good]
 
 
-def pair_of(s: Signals) -> tuple[str, str]:
-    """The training metric and the held-out one of the same scale that were both logged."""
-    return next(((a, b) for a, b in PAIRS if s.has(a) and s.has(b)), ("", ""))
-
-
-@rule(
-    "D901",
-    "train-minus-probe",
-    "verifier/pass_frac|reward/mean|preference/accuracy",
-    "eval/pass_at_1|eval/reward_mean|eval/preference_accuracy",
-)
+@rule("D901", "train-minus-probe", TRAIN, HELD)
 def train_minus_probe(s: Signals) -> Iterator[Finding]:
     """Training gains that the held-out measure does not share.
 
@@ -61,35 +49,31 @@ def train_minus_probe(s: Signals) -> Iterator[Finding]:
     Causes: data-order (few problems seen many times are learned by heart), regression-after-peak
     (the best held-out state was passed), reward-bug (training may be paid for something else).
     """
-    train, held = pair_of(s)
-    a_N, b_N = beside(s, train, held) if train else (np.zeros(0), np.zeros(0))
-    if len(b_N) < 6:
+    train, held = next(((a, b) for a, b in PAIRS if s.has(a) and s.has(b)), ("", ""))
+    a_N, b_N = beside(s, train, held)
+    gap, up, own = trend(a_N - b_N), s.trend(train), s.trend(held)
+    if len(b_N) < 6 or gap.direction != "up" or up.direction != "up":
         return
-    gap, own = trend(a_N - b_N), s.trend(held)
-    if gap.direction != "up" or s.trend(train).direction != "up":
-        return
-    falls = own.direction == "down" and own.sure
-    if own.direction == "none" and own.high > 0.5 * s.trend(train).difference:
+    if own.direction == "none" and own.high > 0.5 * up.difference:
         return  # too few evaluations to say that it does not follow
+    falls = own.direction == "down" and own.sure
+    grade: Grade = "critical fault" if falls else "warning fault"
+    does = "falls" if falls else "does not follow"
+    causes = {"regression-after-peak": 0.7 if falls else 0.3, "reward-bug": 0.6, "data-order": 0.2}
+    if own.direction == "up":
+        grade, does, causes = "info nothing", "gains less", {}
     yield found(
-        "critical fault" if falls else "info nothing" if own.direction == "up" else "warning fault",
-        f"{train} gains {s.trend(train).difference:+.3g} and {held} "
-        + ("falls" if falls else "gains less" if own.direction == "up" else "does not follow"),
+        grade,
+        f"{train} gains {up.difference:+.3g} and {held} {does}",
         f"gap: {gap.words}",
         f"{held}: {own.words}",
-        causes={
-            "regression-after-peak": 0.7 if falls else 0.3,
-            "reward-bug": 0.6,
-            "data-order": 0.2,
-        }
-        if own.direction != "up"
-        else {},
+        causes=causes,
         fix="hidden tests on training problems: passing them is memory, failing them a reward bug",
         series=(train, held),
     )
 
 
-@rule("D902", "held-out-falls", "eval/pass_at_1|eval/reward_mean|eval/preference_accuracy")
+@rule("D902", "held-out-falls", HELD, points=6)
 def held_out_regression(s: Signals) -> Iterator[Finding]:
     """The held-out measure falls over the run, whatever the training metric does.
 
@@ -105,8 +89,8 @@ def held_out_regression(s: Signals) -> Iterator[Finding]:
     passed), reward-bug (a reward that rises while the truth falls).
     """
     held = s.held_out
-    x_N, own = s.values(held), s.trend(held)
-    if len(x_N) < 6 or own.direction != "down" or not own.sure:
+    own = s.trend(held)
+    if own.direction != "down" or not own.sure:
         return
     up = s.goal not in ("", held) and s.better
     yield found(
@@ -139,10 +123,8 @@ def above_train(s: Signals) -> Iterator[Finding]:
     Causes: leakage (held-out problems may be among the trained ones).
     """
     a_N, b_N = beside(s, "verifier/pass_frac", "eval/pass_at_1")
-    if len(b_N) < 6:
-        return
     gap = trend(b_N - a_N)
-    if gap.direction == "up" and gap.last > 0.1:
+    if len(b_N) >= 6 and gap.direction == "up" and gap.last > 0.1:
         yield found(
             "warning fault",
             f"held-out problems are solved more often than trained ones, by {gap.last:.0%} now",
@@ -150,10 +132,6 @@ def above_train(s: Signals) -> Iterator[Finding]:
             causes={"leakage": 0.6},
             fix="no equal prompt hash and no shared run of 13 words between the sets",
         )
-
-
-DISCORDANT = 0.2  # share of problems whose verdict differs between two evaluations
-SEEDS = 0.06  # by which pass rates of small runs differ between seeds
 
 
 @rule("D903", "no-held-out", "reward/mean|preference/accuracy", proof="real")
@@ -194,10 +172,9 @@ def too_small(s: Signals) -> Iterator[Finding]:
     n = float(s.values("eval/problems")[-1])
     if len(x_N) < 2 or n <= 0:
         return
-    change = float(x_N[-1] - x_N[0])
-    seen = 2.8 * math.sqrt(DISCORDANT / n)
+    change, seen = float(x_N[-1] - x_N[0]), 2.8 * math.sqrt(0.2 / n)
     if s.has("eval/gain_low") and s.has("eval/gain_high"):
-        low, high = float(s.values("eval/gain_low")[-1]), float(s.values("eval/gain_high")[-1])
+        low, high = (float(s.values(f"eval/gain_{end}")[-1]) for end in ("low", "high"))
         seen = (high - low) / 2.0 * 2.8 / 1.96
     if s.trend("eval/pass_at_1").significant or abs(change) >= seen:
         return
@@ -224,7 +201,7 @@ def one_seed(s: Signals) -> Iterator[Finding]:
     Causes: none.
     """
     t = s.trend("eval/pass_at_1")
-    if t.direction == "up" and t.difference < SEEDS:
+    if t.direction == "up" and t.difference < 0.06:
         yield found(
             "info nothing",
             f"a gain of {t.difference:+.1%} is less than seeds differ by: it says nothing of other "

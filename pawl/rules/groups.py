@@ -18,6 +18,9 @@ from pawl.rules.signals import Signals
 
 MANY, NEARLY_ALL = 0.5, 0.9  # share of groups
 POINTS = 20
+TINY = 0.05  # of the reward's scale
+NO_DIVISION = (False, "none")
+BATCH = {"scale_rewards": "batch", "multi_objective_aggregation": "normalize_then_sum"}
 
 
 def larger_groups(s: Signals) -> Prescription | None:
@@ -37,14 +40,22 @@ def larger_groups(s: Signals) -> Prescription | None:
 def _expected(s: Signals) -> str:
     """The least share of ties that the mean pass rate makes likely; "" where it is not known."""
     size = s.option("rollout.group_size")
-    name = "verifier/pass_frac" if s.has("verifier/pass_frac") else "reward/mean"
-    if not size or (name == "reward/mean" and full_mark(s) is None):
+    name = s.first("verifier/pass_frac|reward/mean")
+    if not size or (name != "verifier/pass_frac" and full_mark(s) is None):
         return "the group size or a pass rate is not known, so no expected share can be given"
     p = min(max(s.late(name).value, 0.0), 1.0)
     return (
         f"problems that all pass at {p:.2f} would tie in {tied(p, int(size)):.0%} of groups of "
         f"{size:g}; unlike problems tie more often"
     )
+
+
+def _grade(s: Signals, name: str, sure: bool = True) -> Grade:
+    """A fault where the share of groups without a signal is above 90% and the run gains nothing."""
+    if gains(s):
+        return "warning nothing"
+    sure = sure and s.late(name).value >= NEARLY_ALL and len(s.values(name)) >= POINTS
+    return "critical fault" if sure else "warning fault"
 
 
 @rule("D301", "groups-all-wrong", "group/tied_wrong_frac|group/all_wrong_frac", proof="real")
@@ -63,23 +74,18 @@ def groups_all_wrong(s: Signals) -> Iterator[Finding]:
     Causes: reward-floor (the problems are out of reach, or the reward never pays),
     zero-signal-groups (groups came to tie at the bottom on the way).
     """
-    exact = s.has("group/tied_wrong_frac")
-    name = "group/tied_wrong_frac" if exact else "group/all_wrong_frac"
-    now = s.late(name)
+    name, of_all = s.first("group/tied_wrong_frac|group/all_wrong_frac"), "group/zero_std_frac"
+    now, later = s.late(name), came_later(s, name)
     if now.value <= MANY:
         return
-    critical = now.value >= NEARLY_ALL and len(s.values(name)) >= POINTS and not gains(s)
-    any_tie = "group/zero_std_frac"
-    critical = critical and (exact or (s.has(any_tie) and s.late(any_tie).value >= NEARLY_ALL))
-    later = came_later(s, name)
+    exact = name == "group/tied_wrong_frac"
     yield found(
-        "critical fault" if critical else "warning fault" if not gains(s) else "warning nothing",
+        _grade(s, name, exact or (s.has(of_all) and s.late(of_all).value >= NEARLY_ALL)),
         f"{now.value:.0%} of the groups fail as a whole: nothing to learn from",
         _expected(s),
         f"mean of the last {now.n} points; of the first three {s.values(name)[:3].mean():.0%}",
-        causes={"zero-signal-groups": 0.3}
-        if later
-        else {"zero-signal-groups": 0.9, "reward-floor": 0.5},
+        causes={"zero-signal-groups": 0.3 if later else 0.9}
+        | ({} if later else {"reward-floor": 0.5}),
         fix=None if later else larger_groups(s),
         series=(name, "reward/mean"),
     )
@@ -98,8 +104,7 @@ def groups_all_right(s: Signals) -> Iterator[Finding]:
     Source: public run with 60% tied groups and a rising held-out score.
     Causes: converged (nearly every group is right).
     """
-    exact = s.has("group/tied_right_frac")
-    name = "group/tied_right_frac" if exact else "group/all_right_frac"
+    name = s.first("group/tied_right_frac|group/all_right_frac")
     now = s.late(name)
     if now.value <= MANY:
         return
@@ -131,38 +136,36 @@ def zero_variance(s: Signals) -> Iterator[Finding]:
     Causes: converged (ties at a high reward), group-integrity, reward-bug, reward-floor (a reward
     that hardly varies), zero-signal-groups (no advantage).
     """
-    if s.has("group/tied_wrong_frac") or s.has("group/all_wrong_frac"):
-        yield from _all_tie(s)
+    if s.first("group/tied_wrong_frac|group/all_wrong_frac"):
+        yield from _all_equal(s)
         return
-    if s.has("group/zero_std_frac"):
-        name, now = "group/zero_std_frac", s.late("group/zero_std_frac").value
-        limit = MANY
-    else:
-        name, limit = s.spread, NEARLY_ALL
-        now = float(np.mean(s.values(name)[-POINTS:] == 0.0))
-    if len(s.values(name)) < 10 or now <= limit:
+    name, limit = s.first("group/zero_std_frac", s.spread), MANY
+    x_N, now = s.values(name), s.late(name).value
+    if name == s.spread:
+        now, limit = float(np.mean(x_N[-POINTS:] == 0.0)), NEARLY_ALL
+    if len(x_N) < 10 or now <= limit:
         return
-    stuck = now >= 0.95 and len(s.values(name)) >= 2 * POINTS and not gains(s)
+    stuck = now >= 0.95 and len(x_N) >= 2 * POINTS and not gains(s)
     done = stuck and at_best(s)
     grade: Grade = "info unusual" if gains(s) else "info nothing"
     if stuck:
         grade = "warning converged" if done else "critical fault"
     yield found(
         grade,
-        f"{now:.0%} of the groups tie"
+        f"{now:.0%} of the groups have equal rewards"
         + (" and the reward does not rise" if stuck and not done else ""),
         _expected(s),
         "whether they are all right or all wrong is not in the log",
         causes={"converged": 0.8, "zero-signal-groups": 0.4}
         if done
         else {"zero-signal-groups": 0.8, "reward-floor": 0.4},
-        fix=None if done or not stuck else larger_groups(s),
+        fix=larger_groups(s) if stuck and not done else None,
         series=(name, "reward/mean"),
     )
 
 
-def _all_tie(s: Signals) -> Iterator[Finding]:
-    """Nearly every group ties, some at nothing, some in between, some at full marks."""
+def _all_equal(s: Signals) -> Iterator[Finding]:
+    """Nearly every group has equal rewards, some at nothing, some in between, some at the top."""
     names = [f"group/tied_{kind}_frac" for kind in ("wrong", "partial", "right")]
     few = len(s.values("group/zero_std_frac")) < POINTS
     if few or not all(map(s.has, names)) or gains(s) or high(s):
@@ -194,22 +197,19 @@ def zero_variance_partial(s: Signals) -> Iterator[Finding]:
     Source: preflight's reward-distribution; staged rewards.
     Causes: reward-bug (one branch pays all of them alike), zero-signal-groups (no advantage).
     """
-    now = s.late("group/tied_partial_frac")
-    many = len(s.values("group/tied_partial_frac")) >= POINTS and now.value >= NEARLY_ALL
+    name = "group/tied_partial_frac"
+    now = s.late(name)
     if now.value > 0.3:
         yield found(
-            "warning nothing" if gains(s) else "critical fault" if many else "warning fault",
-            f"{now.value:.0%} of the groups tie at partial credit",
+            _grade(s, name),
+            f"{now.value:.0%} of the groups have equal rewards at partial credit",
             f"mean of the last {now.n} points",
             causes={"reward-bug": 0.5, "zero-signal-groups": 0.5},
-            series=("group/tied_partial_frac", "reward/mean"),
+            series=(name, "reward/mean"),
         )
 
 
-TINY = 0.05  # of the reward's scale
-
-
-@rule("D304", "tiny-differences", "reward/within_std|reward/spread", proof="real")
+@rule("D304", "tiny-differences", "reward/within_std|reward/spread", points=POINTS, proof="real")
 def tiny_differences(s: Signals) -> Iterator[Finding]:
     """Differences too small to mean anything are blown up to full advantages.
 
@@ -225,37 +225,26 @@ def tiny_differences(s: Signals) -> Iterator[Finding]:
     Causes: zero-signal-groups (jitter is trained on as if it were success).
     """
     x_N, spread = s.values("reward/mean"), s.values(s.spread)
-    if len(spread) < POINTS or not len(x_N) or gains(s):
+    if not len(x_N) or gains(s):
         return
-    scale = max(float(np.abs(x_N).max()), float(np.ptp(x_N)))
-    share = float(np.mean((spread > 0) & (spread < TINY * scale)))
+    floor = TINY * max(float(np.abs(x_N).max()), float(np.ptp(x_N)))
+    tiny = (spread > 0) & (spread < floor)
     divided = s.log.config.get("algo.advantage") in (None, "grpo")
-    if share <= 0.2 or not divided or s.log.other_config.get("scale_rewards") in (False, "none"):
+    if tiny.mean() <= 0.2 or not divided or s.log.other_config.get("scale_rewards") in NO_DIVISION:
         return
+    expected = "advantages of such groups near 0 at once"
+    low = "small true differences count less"
     yield found(
         "warning fault",
-        f"at {share:.0%} of the points groups differ by less than {TINY:.0%} of the reward's scale",
-        f"scale {scale:.3g}, median of these spreads "
-        f"{np.median(spread[(spread > 0) & (spread < TINY * scale)]):.2g}",
+        f"at {tiny.mean():.0%} of the points groups differ by less than {TINY:.0%} of the reward's "
+        "scale",
+        f"scale {floor / TINY:.3g}, median of these spreads {np.median(spread[tiny]):.2g}",
         causes={"zero-signal-groups": 0.5},
-        fix=_no_division(s, TINY * scale),
+        fix=prescribe.at(s, "algo.std_floor", floor, "up", expected=expected, risk=low)
+        if s.log.library == "pawl"
+        else f"{expected}, {prescribe.NOT_LOWER}",
         series=(s.spread, "reward/mean"),
     )
-
-
-def _no_division(s: Signals, floor: float) -> Prescription | str | None:
-    """A floor under the standard deviation where the library has one, else no division by it."""
-    if s.log.library == "pawl":
-        return prescribe.at(
-            s,
-            "algo.std_floor",
-            floor,
-            "up",
-            expected="advantages of such groups near 0 at once",
-            risk="small true differences count less",
-            verify="reward not below that of an unchanged fork",
-        )
-    return "advantages of such groups near 0 at once, reward not below that of an unchanged fork"
 
 
 @rule("D306", "group-too-small", "reward/mean")
@@ -298,11 +287,7 @@ def zero_variance_over_the_batch(s: Signals) -> Iterator[Finding]:
     Causes: zero-signal-groups (ties cannot be seen).
     """
     x_N = s.values("group/zero_std_frac")
-    options = s.log.other_config
-    batch = (
-        options.get("scale_rewards") == "batch"
-        or options.get("multi_objective_aggregation") == "normalize_then_sum"
-    )
+    batch = any(s.log.other_config.get(option) == value for option, value in BATCH.items())
     coarse = len(x_N) >= POINTS and set(np.unique(x_N)) == {0.0, 1.0}
     if batch or coarse:
         yield found(
@@ -327,12 +312,8 @@ def nothing_to_train_on(s: Signals) -> Iterator[Finding]:
     Source: reward thresholds above what a policy earns; observed in a teacher-scored run.
     Causes: zero-signal-groups (no sample reaches the loss).
     """
-    if s.has("filter/emptied"):
-        name, empty = "filter/emptied", s.values("filter/emptied") > 0
-    elif s.has("group/trained"):
-        name, empty = "group/trained", s.values("group/trained") == 0
-    else:
-        name, empty = "epoch/emptied_steps", s.values("epoch/emptied_steps") > 0
+    name = s.first("filter/emptied|group/trained|epoch/emptied_steps")
+    empty = s.values(name) == 0 if name == "group/trained" else s.values(name) > 0
     share = float(np.mean(empty[-POINTS:]))
     if share <= 0.2:
         return
@@ -347,10 +328,6 @@ def nothing_to_train_on(s: Signals) -> Iterator[Finding]:
         series=(name, "reward/mean"),
         early=True,
     )
-
-
-FEW, HARDLY = 0.5, 0.3  # distinct completions of a group, as a share
-FALLEN = 0.75  # of the share at first: less is a collapse
 
 
 @rule(
@@ -370,37 +347,28 @@ def collapse_within_a_prompt(s: Signals) -> Iterator[Finding]:
     Causes: policy-collapsed (one completion for a prompt), premature-convergence (and the reward
     does not rise).
     """
-    names = ("group/distinct_norm_frac", "group/distinct_frac")
-    name = next(n for n in names if s.has(n))
+    name, edits = s.first("group/distinct_norm_frac|group/distinct_frac"), "group/edit_distance"
     t, now = s.trend(name), s.late(name)
-    if t.direction != "down" or now.value >= FEW or now.value > FALLEN * t.first:
+    if t.direction != "down" or now.value >= 0.5 or now.value > 0.75 * t.first:
         return
-    won = gains(s) or high(s)
-    critical = now.value < HARDLY and not won
+    hardly, gained = now.value < 0.3, gains(s) or high(s)
+    grade: Grade = "critical fault" if hardly else "warning fault"
+    if gained:
+        grade = "info unusual" if hardly else "info nothing"
     yield found(
-        "critical fault"
-        if critical
-        else "warning fault"
-        if not won
-        else "info unusual"
-        if now.value < HARDLY
-        else "info nothing",
+        grade,
         f"{now.value:.0%} of a group's completions are distinct, {t.first:.0%} at first"
-        + (": sharpening, with a reward that rises" if won else ""),
-        *(
-            [f"token edits between members: {s.late('group/edit_distance').value:.2f}"]
-            if s.has("group/edit_distance")
-            else []
-        ),
-        causes={} if won else {"policy-collapsed": 0.85, "premature-convergence": 0.4},
+        + (": sharpening, with a reward that rises" if gained else ""),
+        *([f"token edits between members: {s.late(edits).value:.2f}"] if s.has(edits) else []),
+        causes={} if gained else {"policy-collapsed": 0.85, "premature-convergence": 0.4},
         fix=None
-        if won
+        if gained
         else prescribe.slower(
             s,
             "distinct share no longer falling within 30 steps",
             verify="distinct share above 0.7, held-out result not lower",
         ),
-        series=(name, "group/edit_distance", "reward/mean"),
+        series=(name, edits, "reward/mean"),
     )
 
 
@@ -423,13 +391,13 @@ def group_integrity(s: Signals) -> Iterator[Finding]:
         if row.get("group") is not None and row.get("problem_id"):
             key = (str(row.get("set", "")), str(row.get("step")), str(row["group"]))
             groups[key].add(str(row["problem_id"]))
-    mixed = [key for key, problems in groups.items() if len(problems) > 1]
+    mixed = {key: problems for key, problems in groups.items() if len(problems) > 1}
     if mixed:
-        _, step, group = mixed[0]
+        (_, step, group), problems = next(iter(mixed.items()))
         yield found(
             "critical invalid",
             f"{len(mixed)} of {len(groups)} groups hold completions of several problems",
-            f"in the first: {', '.join(sorted(groups[mixed[0]])[:4])}",
+            f"in the first: {', '.join(sorted(problems)[:4])}",
             causes={"group-integrity": 0.95},
             at=f"step {step}, group {group}",
         )

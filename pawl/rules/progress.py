@@ -19,13 +19,16 @@ from pawl.rules.run_features import (
     best_window,
     boundaries,
     full_mark,
+    happened,
     high,
     pieces,
+    spread_of_batch,
     within_stages,
 )
-from pawl.rules.signals import Signals, numbers
-from pawl.rules.statistics import Floats, change_points, noise_of, rank_correlation, trend
+from pawl.rules.signals import Signals
+from pawl.rules.statistics import Floats, noise_of, rank_correlation, trend
 
+EQUAL = "group/zero_std_frac"
 HARMS = ("resume", "cut", "repaired", "rollback", "crash")
 SEAM = 2  # rows between an event and what it may have caused
 
@@ -46,9 +49,8 @@ def slow_convergence(s: Signals) -> Iterator[Finding]:
     if t.direction != "up" or t.difference >= t.noise or high(s):
         return
     pace = t.difference / (0.75 * t.n)
-    total = s.option("train.steps")
-    last = float(s.log.step_N[-1])
-    rest = f"; {total - last:g} steps are left" if total and total > last else ""
+    left = (s.option("train.steps") or 0.0) - float(s.log.step_N[-1])
+    rest = f"; {left:g} steps are left" if left > 0 else ""
     still = s.has("policy/kl_ref") and s.late("policy/kl_ref").value < 0.005
     yield found(
         "info nothing",
@@ -67,7 +69,7 @@ def slow_convergence(s: Signals) -> Iterator[Finding]:
     )
 
 
-@rule("D213", "plateau", "reward/mean", proof="real")
+@rule("D213", "plateau", "reward/mean", points=60, proof="real")
 def plateau(s: Signals) -> Iterator[Finding]:
     """The second half of the run is flat, and a change would have been seen.
 
@@ -82,38 +84,29 @@ def plateau(s: Signals) -> Iterator[Finding]:
     Causes: none.
     """
     x_N = s.values("reward/mean")
-    if len(x_N) < 60 or high(s):
-        return
     t = trend(x_N[len(x_N) // 2 :])
     span = max(full_mark(s) or 0.0, float(np.ptp(x_N)))
-    if (
-        t.significant
-        or t.detectable > 0.15 * span
-        or any(
-            s.has(n) and s.trend(n).direction == "up"
-            for n in ("eval/pass_at_1", "eval/reward_mean")
-        )
-    ):
+    held = any(s.trend(f"eval/{name}").direction == "up" for name in ("pass_at_1", "reward_mean"))
+    if high(s) or held or t.significant or t.detectable > 0.15 * span:
         return
-    lr, why = s.values("optim/lr"), []
-    if len(lr) and float(lr[-1]) < 0.1 * float(lr.max()):
-        why.append("the learning rate is below a tenth of its peak: cooled, no plateau")
-    share, _ = s.truncated()
-    if len(share) and float(np.mean(share[-20:])) > 0.3:
-        why.append("completions are cut at the limit")
-    if s.has("group/zero_std_frac") and s.late("group/zero_std_frac").value > 0.6:
-        why.append("most groups tie")
+    lr_N, (cut_N, _) = s.values("optim/lr"), s.truncated()
+    cooled = len(lr_N) > 0 and float(lr_N[-1]) < 0.1 * float(lr_N.max())
+    signs = {
+        "the learning rate is below a tenth of its peak: cooled, no plateau": cooled,
+        "completions are cut at the limit": len(cut_N) and float(np.mean(cut_N[-20:])) > 0.3,
+        "most groups have equal rewards": s.has(EQUAL) and s.late(EQUAL).value > 0.6,
+    }
     yield found(
-        "info nothing" if s.better or (why and "cooled" in why[0]) else "warning nothing",
+        "info nothing" if s.better or cooled else "warning nothing",
         f"the reward rests at {t.last:.3g}: over the second half nothing moves",
         f"a change of {t.detectable:.3g} would have been seen",
-        *(why or ["no other signal says why"]),
+        *([sign for sign, there in signs.items() if there] or ["no other signal says why"]),
         series=("reward/mean", "optim/lr"),
         at=f"second half ({t.n} points)",
     )
 
 
-@rule("D217", "jump-at-event", "reward/mean")
+@rule("D217", "jump-at-event", "reward/mean", points=30)
 def jump_at_event(s: Signals) -> Iterator[Finding]:
     """The reward jumps where something happened: a resume, a rollback, a new stage.
 
@@ -130,34 +123,27 @@ def jump_at_event(s: Signals) -> Iterator[Finding]:
     Causes: data-order (the problems may repeat or be skipped), optimiser-detached (a state that was
     not restored).
     """
-    series = s.series("reward/mean")
-    known = numbers(series.value_N)
-    x_N, rows = series.value_N[known], series.row_N[known]
-    if len(x_N) < 30:
-        return
+    x_N, rows = s.values("reward/mean"), s.rows("reward/mean")
     places = dict.fromkeys(boundaries(s), "new stage")
-    for e in s.log.events:
-        if e.kind in HARMS:
-            places.setdefault(int(np.searchsorted(s.log.step_N, e.step, "right")), e.kind)
-    points = [int(rows[p]) for p in change_points(x_N)]
+    for row, event in happened(s, HARMS):
+        places.setdefault(row, event.kind)
     for row, kind in sorted(places.items()):
-        if not any(abs(row - point) <= SEAM for point in points):
-            continue
-        before, after, jumps = _jump(x_N, int(np.searchsorted(rows, row)))
-        if not jumps:
+        near = any(abs(row - point) <= SEAM for point in s.change_points("reward/mean"))
+        jump = _jump(x_N, int(np.searchsorted(rows, row))) if near else None
+        if jump is None:
             continue
         stage = kind == "new stage"
         yield found(
             "info unusual" if stage else "warning fault",
-            f"the reward jumps from {before:.3g} to {after:.3g} at a {kind}",
+            f"the reward jumps from {jump[0]:.3g} to {jump[1]:.3g} at a {kind}",
             "means of the five points on either side; within two rows of the event",
             causes={} if stage else {"optimiser-detached": 0.5, "data-order": 0.4},
-            at=f"step {s.log.step_N[min(row, len(s.log.step_N) - 1)]:g}",
+            at=f"step {s.log.step_N[row]:g}",
         )
 
 
-def _jump(x_N: Floats, place: int) -> tuple[float, float, bool]:
-    """Means of five points before and after a place, and whether their step stands out."""
+def _jump(x_N: Floats, place: int) -> tuple[float, float] | None:
+    """Means of five points before and after a place, None where their step does not stand out."""
     sums = np.convolve(x_N, np.ones(5) / 5.0, "valid")
     steps = sums[5:] - sums[:-5]  # at i: the five from i + 5 on, less the five before
     usual = float(np.median(steps))
@@ -165,9 +151,9 @@ def _jump(x_N: Floats, place: int) -> tuple[float, float, bool]:
     near = range(max(5, place - SEAM), min(len(x_N) - 5, place + SEAM) + 1)
     best = max(near, key=lambda i: abs(steps[i - 5] - usual), default=0)
     if not best:
-        return 0.0, 0.0, False
+        return None
     before, after = float(x_N[best - 5 : best].mean()), float(x_N[best : best + 5].mean())
-    return before, after, abs(after - before - usual) > 4.0 * max(spread, 1e-12)
+    return (before, after) if abs(after - before - usual) > 4.0 * max(spread, 1e-12) else None
 
 
 @rule("D205", "reward-falls", "reward/mean", proof="real")
@@ -184,8 +170,7 @@ def reward_regression(s: Signals) -> Iterator[Finding]:
     Causes: lr-too-high (updates that are too large end so), regression-after-peak (significantly
     below its start).
     """
-    t = within_stages(s, "reward/mean")
-    whole = s.trend("reward/mean")
+    t, whole = within_stages(s, "reward/mean"), s.trend("reward/mean")
     if whole.direction == "down" and t.direction != "down":
         yield found(
             "info unusual",
@@ -215,24 +200,18 @@ def held_out_regression(s: Signals) -> Iterator[Finding]:
     Causes: regression-after-peak (twice below the best by more than its error), reward-bug
     (training is paid for something else).
     """
-    name = "eval/pass_at_1" if s.has("eval/pass_at_1") else "eval/reward_mean"
-    x_N, problems = s.values(name), s.paired(name, "eval/problems")[1]
-    if len(problems) == len(x_N):  # only evaluations over equally many problems compare
-        x_N, problems = x_N[problems == problems[-1]], problems[problems == problems[-1]]
+    name = s.first("eval/pass_at_1|eval/reward_mean")
+    x_N, n_N = s.values(name), s.paired(name, "eval/problems")[1]
+    if len(n_N) == len(x_N):  # only evaluations over equally many problems compare
+        x_N, n_N = x_N[n_N == n_N[-1]], n_N[n_N == n_N[-1]]
     if len(x_N) < 4:
         return
-    best = float(x_N[:-1].max())
-    errors = s.values("eval/pass_at_1_se")
-    if name == "eval/pass_at_1" and (len(errors) or len(problems)):
-        se = (
-            float(errors[-1])
-            if len(errors)
-            else all_or_nothing(best) / math.sqrt(max(problems[-1], 1.0))
-        )
-    else:
-        se = noise_of(x_N)
-    lost = best - max(float(x_N[-1]), float(x_N[-2]))
-    if not se > 0 or lost <= 3.0 * math.sqrt(2.0) * se:
+    best, errors, se = float(x_N[:-1].max()), s.values("eval/pass_at_1_se"), noise_of(x_N)
+    if name == "eval/pass_at_1" and len(errors):
+        se = float(errors[-1])
+    elif name == "eval/pass_at_1" and len(n_N):
+        se = all_or_nothing(best) / math.sqrt(max(n_N[-1], 1.0))
+    if not se > 0 or best - max(x_N[-2:]) <= 3.0 * math.sqrt(2.0) * se:
         return
     yield found(
         "critical fault",
@@ -312,11 +291,8 @@ def reward_variance(s: Signals) -> Iterator[Finding]:
     Source: variance of a reward of 0 or 1 is p (1 - p).
     Causes: none.
     """
-    names = s.family("component_std/")
-    if not s.has("reward/std") and len(names) != 1:
-        return
-    spread = s.late("reward/std" if s.has("reward/std") else names[0]).value
-    mean = s.late("reward/mean").value
+    name, mean = spread_of_batch(s), s.late("reward/mean").value
+    spread = s.late(name).value if name else 0.0
     if full_mark(s) is None or mean <= 0 or spread / mean <= 0.3:
         return
     usual = all_or_nothing(mean)

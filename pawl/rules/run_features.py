@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pawl.logs.log import Event
 from pawl.logs.table import Row
 from pawl.rules.signals import BEYOND, Signals, numbers
 from pawl.rules.statistics import Floats, Mean, Trend, mean_of, trend
@@ -96,17 +97,21 @@ def came_later(s: Signals, name: str) -> bool:
     return len(x_N) >= 10 and float(np.mean(x_N[:3])) < s.late(name).value / 3.0
 
 
+def happened(s: Signals, kinds: Sequence[str]) -> list[tuple[int, Event]]:
+    """Events of these kinds within the log, with the rows that follow them."""
+    events = [e for e in s.log.events if e.kind in kinds]
+    rows = np.searchsorted(s.log.step_N, [e.step for e in events], "right")
+    return [(int(r), e) for r, e in zip(rows, events, strict=True) if 0 < r < len(s.log.step_N)]
+
+
 def boundaries(s: Signals) -> list[int]:
     """Rows at which another stage of problems begins, in order."""
-    rows = {
-        int(np.searchsorted(s.log.step_N, event.step, "right"))
-        for event in s.log.events
-        if event.kind in STAGES
-    }
+    rows = {row for row, _ in happened(s, STAGES)}
     stage = s.log.series.get("curriculum/stage")
     if stage is not None:
-        rows |= {int(r) for r in stage.row_N[1:][np.diff(stage.value_N) != 0.0]}
-    return sorted(r for r in rows if 0 < r < len(s.log.step_N))
+        changes = stage.row_N[1:][np.diff(stage.value_N) != 0.0]
+        rows |= {int(r) for r in changes if 0 < r < len(s.log.step_N)}
+    return sorted(rows)
 
 
 def pieces(s: Signals, name: str) -> list[Floats]:
@@ -123,6 +128,13 @@ def within_stages(s: Signals, name: str) -> Trend:
     """The trend within the longest stage; of the whole series where there is one stage."""
     parts = pieces(s, name)
     return s.trend(name) if len(parts) < 2 else trend(max(parts, key=len))
+
+
+def spread_of_batch(s: Signals) -> str:
+    """The metric that tells how rewards differ over the whole batch; "" when there is none."""
+    parts = s.family("component_std/")
+    one = len(parts) == 1 and len(s.family("component/")) <= 1
+    return "reward/std" if s.has("reward/std") else parts[0] if one else ""
 
 
 def paid(rows: Sequence[Row]) -> list[Paid]:
