@@ -21,7 +21,6 @@ SORTED = 0.93  # of their steps go one way
 MOST = 200  # epochs that are compared
 EPOCH_STEPS, ORDERED = 12, 0.6  # steps of an epoch; rank correlation of place and length in each
 CHANCE = 1e-6  # p of the clearest of them
-WAVE = 0.7  # correlation of one epoch's profile with the next one's
 
 
 @rule("D906", "order-shows", "epoch", "reward/mean|length/mean")
@@ -38,31 +37,30 @@ def order_shows(s: Signals) -> Iterator[Finding]:
     Source: sawtooth of problems sorted by difficulty or length.
     Causes: data-order (problems come in one order, sorted it seems).
     """
-    hits = []
+    hits, ordered = {}, []
     for name in ("reward/mean", "length/mean"):
-        epoch, x_N = s.paired("epoch", name)
-        profiles = _profiles(epoch, x_N)
+        profiles = _profiles(*s.paired("epoch", name))
         if len(profiles) < 2:
             continue
         first, rest = profiles[0], np.mean(profiles[1:], axis=0)
         r = float(np.corrcoef(first, rest)[0, 1]) if first.std() and rest.std() else 0.0
-        if r > WAVE and _chance(r, BINS) < 1e-3:
-            slope = rank_correlation(np.arange(BINS, dtype=np.float64), np.mean(profiles, axis=0))
-            hits.append((name, r, slope, len(profiles)))
+        slope = rank_correlation(np.arange(BINS, dtype=np.float64), np.mean(profiles, axis=0))
+        if r > 0.7 and _chance(r, BINS) < 1e-3:
+            ordered += [name] if abs(slope) > 0.8 else []
+            hits[name] = (
+                f"{name}: profiles of {len(profiles)} epochs correlate by {r:+.2f}, with the "
+                f"place by {slope:+.2f}"
+            )
     if not hits:
         return
-    ordered = [name for name, _, slope, _ in hits if abs(slope) > 0.8]
     yield found(
         "warning fault" if ordered else "warning unusual",
         "the curve repeats itself with every epoch"
         + (f": {' and '.join(ordered)} goes one way within each" if ordered else ""),
-        *(
-            f"{name}: profiles of {k} epochs correlate by {r:+.2f}, with the place by {slope:+.2f}"
-            for name, r, slope, k in hits
-        ),
-        causes={"data-order": 0.8} if ordered else {"data-order": 0.4},
+        *hits.values(),
+        causes={"data-order": 0.8 if ordered else 0.4},
         fix="the drawn ids of two epochs differ in order",
-        series=tuple(name for name, *_ in hits),
+        series=hits,
     )
 
 
@@ -71,23 +69,20 @@ def _profiles(epoch: Floats, x_N: Floats) -> list[Floats]:
 
     A run that rises steadily would else repeat its rise in every epoch.
     """
-    whole, means, levels = list[int](), list[Floats](), list[float]()
-    for k in range(int(np.clip(np.ceil(epoch.max()), 0, MOST)) if len(epoch) else 0):
+    whole, means = list[int](), list[Floats]()
+    for k in range(int(np.clip(np.ceil(epoch.max(initial=0.0)), 0, MOST))):
         inside = (epoch > k) & (epoch <= k + 1)
-        if int(inside.sum()) < 2 * BINS or epoch[inside].max() < k + 0.95:
-            continue
         place = np.minimum(((epoch[inside] - k) * BINS).astype(int), BINS - 1)
         counts = np.bincount(place, minlength=BINS)
-        if counts.min() > 0:
+        if len(place) >= 2 * BINS and counts.min() > 0 and epoch[inside].max() >= k + 0.95:
             whole.append(k)
             means.append(np.bincount(place, x_N[inside], minlength=BINS) / counts)
-            levels.append(float(means[-1].mean()))
     if len(whole) < 2:
         return []
-    at, level = np.array(whole) + 0.5, np.array(levels)
-    slopes = np.gradient(level, at)
+    levels = np.mean(means, axis=1)
     inner = (np.arange(BINS) + 0.5) / BINS - 0.5
-    return [y - level[i] - slopes[i] * inner for i, y in enumerate(means)]
+    drifts = np.outer(np.gradient(levels, whole), inner)
+    return list(np.array(means) - levels[:, None] - drifts)
 
 
 @rule("D907", "problems-again", "epoch|prompts_seen", proof="real")
@@ -108,7 +103,7 @@ def problems_again(s: Signals) -> Iterator[Finding]:
     epoch = s.values("epoch")
     drawn, distinct = s.paired("sampled_prompts", "prompts_seen")
     if len(drawn) and len(epoch):
-        of, seen = s.paired("epoch", "prompts_seen")
+        of = s.paired("epoch", "prompts_seen")[0]
         size = float(drawn[-1] / of[-1]) if len(of) and of[-1] > 0 else 0.0
         first = (drawn >= 20) & (drawn <= size)
         if first.any() and float(distinct[first][-1]) < 0.9 * float(drawn[first][-1]):
@@ -172,33 +167,33 @@ def prompts_sorted(s: Signals) -> Iterator[Finding]:
     of n shuffled values has a deviation of 1 / sqrt(n - 1).
     Causes: data-order (problems come sorted by length).
     """
-    words_ = _by_epoch(s) or _by_sample(s)
-    if not words_:
+    said = _by_epoch(s) or _by_sample(s)
+    if not said:
         return
-    meant = s.staged
     yield found(
-        "warning unusual" if meant else "critical fault",
-        *words_,
+        "warning unusual" if s.staged else "critical fault",
+        *said,
         causes={"data-order": 0.9},
         fix="the drawn ids of two epochs differ in order",
-        early=not meant,
+        early=True,
     )
 
 
 def _by_epoch(s: Signals) -> tuple[str, ...]:
     """Summary and evidence where every epoch goes by length; () where one does not."""
     epoch, length = s.paired("epoch", "length/prompt_mean")
-    inside = np.ceil(epoch) if len(epoch) else epoch
+    inside = np.ceil(epoch)
     parts = [(epoch[inside == k], length[inside == k]) for k in np.unique(inside)[:MOST]]
     parts = [part for part in parts if len(part[0]) >= EPOCH_STEPS]
-    found_ = [rank_correlation(*part) for part in parts]
-    one_way = bool(found_) and (min(found_) > ORDERED or max(found_) < -ORDERED)
-    if not one_way or min(map(_chance, found_, map(len, (p[0] for p in parts)))) > CHANCE:
+    rho = np.array([rank_correlation(*part) for part in parts])
+    if not len(rho) or min(np.sign(rho[0]) * rho) <= ORDERED:
         return ()
-    way = "longer" if found_[0] > 0 else "shorter"
+    if min(_chance(r, len(part[0])) for r, part in zip(rho, parts, strict=True)) > CHANCE:
+        return ()
     return (
-        f"prompts get {way} through {'the' if len(found_) == 1 else 'every'} epoch",
-        "rank correlation of place and length: " + ", ".join(f"{r:+.2f}" for r in found_[:4]),
+        f"prompts get {'longer' if rho[0] > 0 else 'shorter'} through "
+        f"{'the' if len(rho) == 1 else 'every'} epoch",
+        "rank correlation of place and length: " + ", ".join(f"{r:+.2f}" for r in rho[:4]),
         f"mean lengths of {length.min():.4g} to {length.max():.4g} tokens",
     )
 
@@ -210,12 +205,8 @@ def _chance(r: float, n: int) -> float:
 
 def _by_sample(s: Signals) -> tuple[str, ...]:
     """The same of the newest samples' prompts, each against the one before."""
-    prompts: dict[str, float] = {}
-    for row in s.log.samples:
-        prompt = words(row.get("prompt"))
-        if prompt:
-            prompts.setdefault(prompt, float(len(prompt)))
-    lengths = np.array(list(prompts.values()))
+    prompts = dict.fromkeys(filter(None, (words(row.get("prompt")) for row in s.log.samples)))
+    lengths = np.array([float(len(prompt)) for prompt in prompts])
     steps = np.diff(lengths)
     steps = steps[steps != 0.0]
     if len(steps) < PROBLEMS - 4:

@@ -11,8 +11,6 @@ from pawl.rules.finding import Finding
 from pawl.rules.rule import found, rule
 from pawl.rules.signals import Signals
 
-FEW = 30
-
 
 @rule("D105", "steps-out-of-order")
 def steps_out_of_order(s: Signals) -> Iterator[Finding]:
@@ -48,7 +46,7 @@ def few_points(s: Signals) -> Iterator[Finding]:
     Source: two-sample test: a change of two standard deviations needs about 20 points.
     Causes: none.
     """
-    if 0 < s.n < FEW:
+    if 0 < s.n < 30:
         t = s.trend(s.goal)
         yield found(
             "info nothing",

@@ -6,24 +6,36 @@ samples are paid (`reward_distribution`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
 from pawl.rules import prescribe
 from pawl.rules.finding import Finding
 from pawl.rules.rule import found, rule
-from pawl.rules.run_features import best_window, silent
+from pawl.rules.run_features import best_window, full_mark, silent
 from pawl.rules.signals import Signals
-from pawl.rules.statistics import LEVEL, Floats
+from pawl.rules.statistics import LEVEL, fell
 
-FLOOR_POINTS = 20
-PERFECT_POINTS = 8
-FLAT = 0.02  # spread of a floor, as a share of the reward's scale
-COLLAPSED = 0.15  # of the first spread within groups
+FORM = ("format", "xml", "tag", "marker", "style", "lang", "length", "int_")
+OWN = ("reward/tests", "reward/compile", "reward/types")  # parts of Pawl's code reward
 
 
-@rule("D201", "reward-floor", "reward/mean", proof="real")
+def _components(s: Signals, points: int = 20) -> list[str]:
+    """Components of the reward with that many points."""
+    return [name for name in s.family("component/") if len(s.values(name)) >= points]
+
+
+def _is_form(name: str) -> bool:
+    """Whether a component's name speaks of form rather than of the task."""
+    return any(word in name.lower() for word in FORM)
+
+
+def _short(names: Iterable[str]) -> str:
+    return ", ".join(name.split("/", 1)[1] for name in names)
+
+
+@rule("D201", "reward-floor", "reward/mean", points=20, proof="real")
 def reward_floor(s: Signals) -> Iterator[Finding]:
     """The reward does not vary: nothing can be learned from it.
 
@@ -39,17 +51,14 @@ def reward_floor(s: Signals) -> Iterator[Finding]:
     does not vary), zero-signal-groups (groups of equal rewards give no gradient).
     """
     x_N = s.values("reward/mean")
-    if len(x_N) < FLOOR_POINTS:
-        return
-    scale = max(abs(float(np.median(x_N))), *(float(np.ptp(x_N[:5])), 1e-9))
-    parts = [s.values(name) for name in s.family("component/")]
-    scale = max([scale, *(float(np.abs(p).max()) for p in parts if len(p))])
-    spread = float(np.std(x_N))
-    if spread > FLAT * scale or float(np.median(x_N)) >= 0.95 * _best(x_N):
+    middle, spread = float(np.median(x_N)), float(np.std(x_N))
+    parts = [float(np.abs(s.values(name)).max()) for name in s.family("component/")]
+    scale = max(abs(middle), float(np.ptp(x_N[:5])), 1e-9, *parts)
+    if spread > 0.02 * scale or (full_mark(s) is not None and middle >= 0.95):
         return
     yield found(
         "critical fault",
-        f"the reward rests at {np.median(x_N):.4g} from first to last",
+        f"the reward rests at {middle:.4g} from first to last",
         f"standard deviation {spread:.3g} over {len(x_N)} points",
         causes={
             "reward-floor": 0.5 if silent(s) else 0.9,
@@ -58,11 +67,6 @@ def reward_floor(s: Signals) -> Iterator[Finding]:
         },
         early=True,
     )
-
-
-def _best(x_N: Floats) -> float:
-    """The likely full mark: 1 for rewards in 0..1, else infinitely far."""
-    return 1.0 if 0.0 <= float(x_N.min()) and float(x_N.max()) <= 1.0 else np.inf
 
 
 @rule("D204", "exploration-gone", "reward/within_std|reward/spread", "reward/mean", proof="real")
@@ -82,23 +86,18 @@ def exploration_gone(s: Signals) -> Iterator[Finding]:
     was passed).
     """
     name = s.spread
-    before, after = s.early(name), s.late(name)
-    x_N = s.values("reward/mean")
-    if len(s.values(name)) < 20 or before.value <= 0 or after.value > COLLAPSED * before.value:
+    before, after, t = s.early(name).value, s.late(name), s.trend(name)
+    if len(s.values(name)) < 20 or before <= 0 or after.value > 0.15 * before:
         return
-    t = s.trend(name)
     if t.difference >= 0 or min(t.p, t.confirm_p) >= LEVEL:
-        return  # few groups a step: ten points with ties are soon there by chance
+        return  # few groups a step: ten points of equal rewards are soon there by chance
+    x_N, now = s.values("reward/mean"), s.late("reward/mean")
     best, place = best_window(x_N)
-    now = s.late("reward/mean")
-    lost = best.value - now.value
-    fell = lost > 2.0 * np.hypot(best.se, now.se) and now.value < s.early("reward/mean").value
-    rise = s.trend("reward/mean").direction == "up"
-    if fell:
+    agree = f"rewards agree within groups (spread {before:.3g} to {after.value:.3g})"
+    if now.value < s.early("reward/mean").value and fell(best, now, 2.0):
         yield found(
             "critical fault",
-            f"groups agree (spread {before.value:.3g} to {after.value:.3g}) and the reward fell "
-            f"from {best.value:.3g} to {now.value:.3g}",
+            f"{agree} and the reward fell from {best.value:.3g} to {now.value:.3g}",
             f"best window around point {place} of {len(x_N)}",
             causes={
                 "premature-convergence": 0.9,
@@ -113,17 +112,17 @@ def exploration_gone(s: Signals) -> Iterator[Finding]:
             series=(name, "reward/mean"),
         )
     else:
+        rise = s.trend("reward/mean").direction == "up"
         yield found(
             "warning converged",
-            f"groups agree (spread {before.value:.3g} to {after.value:.3g}): no signal is left"
-            + (" after a rise" if rise else ""),
+            f"{agree}: no signal is left" + (" after a rise" if rise else ""),
             f"the last {after.n} points have {after.value:.3g}",
             causes={"converged": 0.8, "premature-convergence": 0.4},
             series=(name, "reward/mean"),
         )
 
 
-@rule("D214", "perfect-from-start", "reward/mean", proof="real")
+@rule("D214", "perfect-from-start", "reward/mean", points=8, proof="real")
 def perfect_from_start(s: Signals) -> Iterator[Finding]:
     """The reward is perfect from the first step on: solved before, or it pays everything.
 
@@ -138,9 +137,9 @@ def perfect_from_start(s: Signals) -> Iterator[Finding]:
     Causes: converged (the problems are solved), reward-bug (no sampled answer ever fails).
     """
     x_N = s.values("reward/mean")
-    if len(x_N) < PERFECT_POINTS or x_N.max() > 1.0 or min(x_N[:5].mean(), x_N.mean()) < 0.95:
+    if x_N.max() > 1.0 or min(x_N[:5].mean(), x_N.mean()) < 0.95:
         return
-    exact = bool((x_N == 1.0).all()) and len(x_N) >= FLOOR_POINTS
+    exact = x_N.min() == 1.0 and len(x_N) >= 20
     yield found(
         "critical fault" if exact else "warning converged",
         "the reward is "
@@ -166,23 +165,16 @@ def off_scale(s: Signals) -> Iterator[Finding]:
     Causes: reward-bug (totals are not the sum of their stages).
     """
     x_N = s.values("reward/mean")
-    top = float(x_N.max())
-    if s.log.library != "pawl" or top <= 1.05 or s.family("component/"):
+    if s.log.library != "pawl" or x_N.max() <= 1.05 or s.family("component/"):
         return
     yield found(
         "critical fault",
-        f"the mean reward reaches {top:.3g}; its stages add up to 1",
+        f"the mean reward reaches {x_N.max():.3g}; its stages add up to 1",
         f"median {np.median(x_N):.3g}; tests alone {s.late('reward/tests').value:.3g}",
         causes={"reward-bug": 0.95},
         fix="the total of ten samples, computed by hand from their components",
         early=True,
     )
-
-
-DEAD_POINTS, CRITICAL_POINTS = 20, 40  # of a component that rests; of a run in which it counts
-FORM_POINTS = 120  # form comes first, in health: how long the task may take to follow
-FORM = ("format", "xml", "tag", "marker", "style", "lang", "length", "int_")
-OWN = ("reward/tests", "reward/compile", "reward/types")  # parts of Pawl's code reward
 
 
 @rule("D202", "dead-component", "component/*|reward/tests", proof="real")
@@ -203,40 +195,33 @@ def dead_component(s: Signals) -> Iterator[Finding]:
     verifier).
     """
     names = s.family("component/") or [n for n in OWN if s.has(n)]
-    still = [n for n in names if len(s.values(n)) >= DEAD_POINTS and np.ptp(s.values(n)) == 0.0]
+    still = [n for n in names if len(s.values(n)) >= 20 and np.ptp(s.values(n)) == 0.0]
+    rests = {n: f"{n}: {s.values(n)[0]:g} at all {len(s.values(n))} points" for n in still}
     dead = [n for n in still if s.values(n)[0] <= 0.0]
-    task = [n for n in dead if not _is_form(n)]
     given = [n for n in still if n not in dead]
     if given and len(given) < len(names):
         yield found(
             "warning nothing",
-            f"{len(given)} of {len(names)} reward components always pay the same: "
-            + ", ".join(n.split("/", 1)[1] for n in given),
-            *(f"{n}: {s.values(n)[0]:g} at all {len(s.values(n))} points" for n in given),
-            series=tuple(given[:3]),
+            f"{len(given)} of {len(names)} reward components never change above 0: {_short(given)}",
+            *(rests[n] for n in given),
+            series=given[:3],
         )
     if not dead:
         return
-    critical = bool(task) and len(dead) * 2 >= len(names) and s.n >= CRITICAL_POINTS
+    critical = len(dead) * 2 >= len(names) and s.n >= 40 and not all(map(_is_form, dead))
     passed = s.values("verifier/pass_frac")
-    unpaid = "reward/tests" in dead and len(passed) > 0 and float(passed.mean()) > 0.01
-    shown = ", ".join(n.split("/", 1)[1] for n in dead)
+    summary = f"{len(dead)} of {len(names)} reward components never change: {_short(dead)}"
+    causes = {"dead-component": 0.9, "reward-bug": 0.4}
+    if "reward/tests" in dead and len(passed) and float(passed.mean()) > 0.01:
+        critical, causes = True, {"reward-bug": 0.9, "dead-component": 0.8}
+        summary = f"tests give no reward though {passed.mean():.0%} of the samples pass them"
     yield found(
-        "critical fault" if critical or unpaid else "warning fault",
-        f"the tests pay nothing though {passed.mean():.0%} of the samples pass them"
-        if unpaid
-        else f"{len(dead)} of {len(names)} reward components never change: {shown}",
-        *(f"{n}: {s.values(n)[0]:g} at all {len(s.values(n))} points" for n in dead),
-        causes={"reward-bug": 0.9, "dead-component": 0.8}
-        if unpaid
-        else {"dead-component": 0.9, "reward-bug": 0.4},
-        series=tuple(dead[:3]),
+        "critical fault" if critical else "warning fault",
+        summary,
+        *(rests[n] for n in dead),
+        causes=causes,
+        series=dead[:3],
     )
-
-
-def _is_form(name: str) -> bool:
-    """Whether a component's name speaks of form rather than of the task."""
-    return any(word in name.lower() for word in FORM)
 
 
 @rule("D203", "format-only", "component/*", "reward/mean", proof="real")
@@ -254,10 +239,10 @@ def format_only(s: Signals) -> Iterator[Finding]:
     does not).
     """
     total = s.trend("reward/mean")
-    names = [n for n in s.family("component/") if len(s.values(n)) >= FLOOR_POINTS]
-    task = [n for n in names if not _is_form(n)]
+    names = _components(s)
     form = [n for n in names if _is_form(n)]
-    if total.direction != "up" or not task or not form or s.n < FORM_POINTS:
+    task = [n for n in names if n not in form]
+    if total.direction != "up" or not task or not form or s.n < 120:
         return
     risen = {n: s.trend(n).difference for n in names}
     share = sum(max(0.0, risen[n]) for n in form) / max(total.difference, 1e-9)
@@ -287,24 +272,18 @@ def component_is_all(s: Signals) -> Iterator[Finding]:
     Source: GDPO (normalise each reward, then sum); TRL, multi_objective_aggregation.
     Causes: format-only (what varies is form).
     """
-    names = s.family("component_std/")
-    if len(names) >= 3:
-        parts = {n.split("/", 1)[1]: float(np.mean(s.values(n) ** 2)) for n in names}
-    else:
-        names = [n for n in s.family("component/") if len(s.values(n)) >= FLOOR_POINTS]
-        parts = {n.split("/", 1)[1]: float(np.var(s.values(n))) for n in names}
-    total = sum(parts.values())
-    if len(parts) < 3 or total <= 0:
+    parts = {name: float(np.mean(s.values(name) ** 2)) for name in s.family("component_std/")}
+    if len(parts) < 3:
+        parts = {name: float(np.var(s.values(name))) for name in _components(s)}
+    total, ranked = sum(parts.values()), sorted(parts, key=lambda name: -parts[name])
+    if len(parts) < 3 or total <= 0 or parts[ranked[0]] < 0.9 * total:
         return
-    name = max(parts, key=lambda n: parts[n])
-    share = parts[name] / total
-    if share < 0.9:
-        return
+    name = _short(ranked[:1])
     form = _is_form(name)
     yield found(
         "warning nothing" if form else "info nothing",
-        f"{name} makes up {share:.0%} of the variance of the reward",
-        *(f"{n}: {v / total:.1%}" for n, v in sorted(parts.items(), key=lambda p: -p[1])),
+        f"{name} makes up {parts[ranked[0]] / total:.0%} of the variance of the reward",
+        *(f"{_short([n])}: {parts[n] / total:.1%}" for n in ranked),
         causes={"format-only": 0.4} if form else {},
         series=(f"component/{name}",),
     )
@@ -322,13 +301,13 @@ def components_conflict(s: Signals) -> Iterator[Finding]:
     Source: reward decomposition; TRL, reward_weights.
     Causes: none.
     """
-    names = [n for n in s.family("component/") if len(s.values(n)) >= 40]
+    names = _components(s, 40)
     up = [n for n in names if s.trend(n).direction == "up"]
     down = [n for n in names if s.trend(n).direction == "down"]
     if up and down:
         yield found(
             "warning nothing",
-            f"{up[0].split('/', 1)[1]} rises while {down[0].split('/', 1)[1]} falls",
+            f"{_short(up[:1])} rises while {_short(down[:1])} falls",
             *(f"{n}: {s.trend(n).first:.3g} to {s.trend(n).last:.3g}" for n in (*up, *down)),
             series=(up[0], down[0]),
         )

@@ -13,13 +13,20 @@ import numpy as np
 
 from pawl.rules.finding import Finding
 from pawl.rules.rule import found, rule
-from pawl.rules.run_features import Paid, all_or_nothing, full_mark, gains, paid, shares
+from pawl.rules.run_features import (
+    Paid,
+    all_or_nothing,
+    full_mark,
+    gains,
+    paid,
+    shares,
+    spread_of_batch,
+)
 from pawl.rules.signals import Signals
-from pawl.rules.statistics import Floats, rank_correlation
+from pawl.rules.statistics import rank_correlation
 
 ENOUGH = 30  # scored samples
 WARNS, FAILS = 0.3, 0.6  # share of one value between the extremes
-CUT_OFF = ("timeout", "memory", "output")
 AUDIT = "a syntax error, an empty answer, the prompt again and a right solution earn more in turn"
 
 
@@ -55,7 +62,10 @@ def reward_distribution(s: Signals) -> Iterator[Finding]:
                 at="total",
             )
         return
-    mean, spread = _level(s)
+    name, x_N = spread_of_batch(s), s.values("reward/mean")
+    if not name or full_mark(s) is None or len(x_N) < 4:
+        return
+    mean, spread = float(np.mean(x_N[-20:])), float(np.mean(s.values(name)[-20:]))
     if not 0.0 < mean < 0.3 or spread > 0.5 * all_or_nothing(mean):
         return
     most = min(1.0, (spread**2 + mean**2) / 0.25)
@@ -70,18 +80,6 @@ def reward_distribution(s: Signals) -> Iterator[Finding]:
         fix=AUDIT,
         series=("reward/mean", "reward/std"),
     )
-
-
-def _level(s: Signals) -> tuple[float, float]:
-    """Mean reward and its spread over the whole batch; (0, 0) where the spread is not known."""
-    x_N = s.values("reward/mean")
-    name = "reward/std"
-    if not s.has(name):
-        parts = s.family("component_std/")
-        name = parts[0] if len(parts) == 1 and len(s.family("component/")) <= 1 else ""
-    if not name or full_mark(s) is None or len(x_N) < 4:
-        return 0.0, 0.0
-    return float(np.mean(x_N[-20:])), float(np.mean(s.values(name)[-20:]))
 
 
 @rule("D207", "failures-paid", "reward/mean", proof="real")
@@ -104,9 +102,7 @@ def failures_paid(s: Signals) -> Iterator[Finding]:
     failed = [p for p in rows if p.status == "missing" or p.verdict == "infra_error"]
     ghosts = [p for p in failed if p.total is not None]
     seen = f"{len(ghosts)} samples without a score were paid {ghosts[0].total:g}" if ghosts else ""
-    seen = seen or _paid_above(rows, CUT_OFF, ("wrong", "exception"))
-    if not seen:
-        seen = _rises_with_missing(s)
+    seen = seen or _paid_above(rows) or _rises_with_missing(s)
     if seen:
         yield found(
             "critical fault",
@@ -117,10 +113,12 @@ def failures_paid(s: Signals) -> Iterator[Finding]:
         )
 
 
-def _paid_above(rows: list[Paid], failed: tuple[str, ...], wrong: tuple[str, ...]) -> str:
+def _paid_above(rows: list[Paid]) -> str:
     """Whether failures without a passed test mostly earn one amount above that of wrong answers."""
-    broken = [p.total or 0.0 for p in rows if p.verdict in failed and not p.passed]
-    usual = [p.total for p in rows if p.verdict in wrong and p.total is not None]
+    late = [p for p in rows if p.verdict in ("timeout", "memory", "output") and not p.passed]
+    broken = [p.total or 0.0 for p in late]
+    wrong = [p.total for p in rows if p.verdict in ("wrong", "exception")]
+    usual = [total for total in wrong if total is not None]
     if len(broken) < 5 or len(usual) < 5:
         return ""
     value, share = shares(broken)[0]
@@ -133,15 +131,10 @@ def _rises_with_missing(s: Signals) -> str:
     share, reward = s.paired("verifier/missing_frac", "reward/mean")
     if len(share) < 20 or np.ptp(share) < 0.1:
         return ""
-    rho, local = rank_correlation(share, reward), rank_correlation(_steps(share), _steps(reward))
+    rho, local = rank_correlation(share, reward), rank_correlation(np.diff(share), np.diff(reward))
     if min(rho, local) < 0.7:
         return ""
     return f"the reward follows the share of missing scores (rank correlation {rho:+.2f})"
-
-
-def _steps(x_N: Floats) -> Floats:
-    """Changes from point to point: two trends alone do not make these agree."""
-    return np.diff(x_N)
 
 
 @rule("D210", "stuck-in-a-branch", "reward/mean")

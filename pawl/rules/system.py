@@ -11,6 +11,7 @@ import numpy as np
 
 from pawl.rules.finding import Finding
 from pawl.rules.rule import found, rule
+from pawl.rules.run_features import happened
 from pawl.rules.signals import Signals
 from pawl.rules.statistics import fell, robust_z
 
@@ -26,7 +27,6 @@ WATCHED = (
     "length/mean",
     "length/truncated_frac",
 )
-CLOSE = 2  # points between an event and the jump
 SIDE = 15  # points on either side that a jump is judged by
 SURE = 6.0  # standard errors; neighbours are alike, so that five happen by chance
 MOST = 50  # events that are looked at
@@ -40,7 +40,7 @@ def _jumps(s: Signals, name: str, row: int) -> tuple[float, float] | None:
     """
     x_N, at = s.values(name), int(np.searchsorted(s.rows(name), row))
     best = (SURE, 0.0, 0.0)
-    for place in range(at - 1, at + CLOSE + 1):
+    for place in range(at - 1, at + 3):
         y_N = x_N[max(0, place - SIDE) : place + SIDE]
         left = min(place, SIDE)
         if left < 6 or len(y_N) - left < 6:
@@ -54,17 +54,6 @@ def _jumps(s: Signals, name: str, row: int) -> tuple[float, float] | None:
         if step > best[0] * np.sqrt(var) and step > 0.5 * float(np.std(x_N)) > 0.0:
             best = (step / max(np.sqrt(var), 1e-300), float(fit[0]), float(fit[0] + fit[2]))
     return best[1:] if best[0] > SURE else None
-
-
-def _rows(s: Signals, kinds: tuple[str, ...]) -> list[tuple[int, str]]:
-    """Rows of the log at which events of these kinds happened, and what they were."""
-    rows = []
-    for event in s.log.events:
-        if any(word in event.kind for word in kinds):
-            row = int(np.searchsorted(s.log.step_N, event.step, side="right"))
-            if 0 < row < len(s.log.step_N):
-                rows.append((row, f"{event.kind} at step {event.step:g}"))
-    return sorted(set(rows))
 
 
 @rule("D908", "resume-jump", "events")
@@ -85,27 +74,25 @@ def resume_jump(s: Signals) -> Iterator[Finding]:
     not restored), schedule-never-warm (the schedule began anew), stale-weights (the sampler may
     hold other weights).
     """
-    for row, text in _rows(s, RESTARTS)[:MOST]:
-        hits = [(name, both) for name in WATCHED if (both := _jumps(s, name, row)) is not None]
-        if not any(name != s.goal for name, _ in hits):
+    restarts = {(row, f"{e.kind} at step {e.step:g}") for row, e in happened(s, RESTARTS)}
+    for row, text in sorted(restarts)[:MOST]:
+        both = {name: jump for name in WATCHED if (jump := _jumps(s, name, row)) is not None}
+        if not set(both) - {s.goal}:
             continue
-        lr = any(name == "optim/lr" for name, _ in hits)
-        lost = any(name == s.goal and b < a and name != "loss/total" for name, (a, b) in hits)
+        before, after = both.get(s.goal, (0.0, 0.0))
+        lost = s.goal != "loss/total" and after < before
         yield found(
-            "critical fault" if len(hits) >= 2 and lost and not s.better else "warning fault",
-            f"{len(hits)} metric{'s' if len(hits) > 1 else ''} jump at the {text}",
-            *(f"{name}: {a:.3g} before, {b:.3g} after" for name, (a, b) in hits),
+            "critical fault" if len(both) >= 2 and lost and not s.better else "warning fault",
+            f"{len(both)} metric{'s' if len(both) > 1 else ''} jump at the {text}",
+            *(f"{name}: {a:.3g} before, {b:.3g} after" for name, (a, b) in both.items()),
             causes={"optimiser-detached": 0.6, "stale-weights": 0.4, "data-order": 0.3}
-            | ({"schedule-never-warm": 0.3} if lr else {}),
+            | ({"schedule-never-warm": 0.3} if "optim/lr" in both else {}),
             fix="resume from a checkpoint and compare the next step with that of the first run",
-            series=tuple(name for name, _ in hits),
+            series=both,
         )
 
 
-LEAK = 1e-4  # of the memory, per step: 1% in 100 steps
-
-
-@rule("D909", "memory-grows", "memory/resident_mb|memory/peak_mb")
+@rule("D909", "memory-grows", "memory/resident_mb|memory/peak_mb", points=60)
 def memory_grows(s: Signals) -> Iterator[Finding]:
     """Memory grows from step to step.
 
@@ -119,14 +106,13 @@ def memory_grows(s: Signals) -> Iterator[Finding]:
     Source: a leak is linear in steps.
     Causes: none.
     """
-    name = "memory/resident_mb" if s.has("memory/resident_mb") else "memory/peak_mb"
-    x_N, t = s.values(name), s.trend(name)
-    if len(x_N) < 60 or t.direction != "up" or t.first <= 0:
+    name = s.first("memory/resident_mb|memory/peak_mb")
+    t, longer = s.trend(name), s.trend("length/mean")
+    half = s.values(name)[len(s.values(name)) // 2 :]
+    slope = float(half[-5:].mean() - half[:5].mean()) / (len(half) - 5)
+    if t.direction != "up" or t.first <= 0 or slope < 1e-4 * t.first:
         return
-    half = x_N[len(x_N) // 2 :]
-    slope = (half[-5:].mean() - half[:5].mean()) / max(len(half) - 5, 1)
-    longer = s.trend("length/mean").last / max(s.trend("length/mean").first, 1e-9)
-    if slope < LEAK * t.first or (s.has("length/mean") and longer > t.last / t.first):
+    if longer.last / max(longer.first, 1e-9) > t.last / t.first:
         return
     yield found(
         "warning nothing",
@@ -137,7 +123,7 @@ def memory_grows(s: Signals) -> Iterator[Finding]:
     )
 
 
-@rule("D910", "steps-slow-down", "time/step_s")
+@rule("D910", "steps-slow-down", "time/step_s", points=40)
 def slower(s: Signals) -> Iterator[Finding]:
     """Steps take longer and longer, or some take many times as long.
 
@@ -151,15 +137,13 @@ def slower(s: Signals) -> Iterator[Finding]:
     Causes: none.
     """
     x_N, t = s.values("time/step_s"), s.trend("time/step_s")
-    if len(x_N) < 40:
-        return
-    work = "batch_tokens" if s.has("batch_tokens") else "length/mean"
-    more = s.trend(work).last / max(s.trend(work).first, 1e-9) if s.has(work) else 1.0
+    work = s.first("batch_tokens|length/mean")
+    more = s.trend(work).last / max(s.trend(work).first, 1e-9) if work else 1.0
     if t.direction == "up" and t.last > 1.5 * t.first and t.last / t.first > 1.2 * more:
         yield found(
             "warning nothing",
             f"steps take {t.last:.3g} s, {t.first:.3g} s at the start",
-            *((f"{work} grew by {more - 1:+.0%}",) if s.has(work) else ()),
+            *((f"{work} grew by {more - 1:+.0%}",) if work else ()),
             series=("time/step_s", work),
         )
     level = float(np.median(x_N))
@@ -186,13 +170,12 @@ def scores_take_longest(s: Signals) -> Iterator[Finding]:
     Source: arithmetic of phases.
     Causes: none.
     """
-    part, whole = s.paired("time/score_wait_s", "time/step_s")
-    if len(part) >= 10 and whole[-20:].sum() > 0:
-        share = float(part[-20:].sum() / whole[-20:].sum())
-        if share > 0.5:
-            yield found(
-                "info nothing", f"{share:.0%} of the time of recent steps is waiting for scores"
-            )
+    wait_N, step_N = (x_N[-20:] for x_N in s.paired("time/score_wait_s", "time/step_s"))
+    if len(wait_N) >= 10 and wait_N.sum() > 0.5 * step_N.sum() > 0:
+        share = wait_N.sum() / step_N.sum()
+        yield found(
+            "info nothing", f"{share:.0%} of the time of recent steps is waiting for scores"
+        )
 
 
 @rule("D913", "limits-decide", "verifier/limit_frac", "reward/mean")

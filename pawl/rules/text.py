@@ -5,21 +5,27 @@ Codes D506 to D511. Left out: lengths over time (`length`), rewards.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from pawl.rules.completions import circles, gibberish, texts
+from pawl.rules.completions import Text, circles, gibberish, texts
 from pawl.rules.finding import Finding
 from pawl.rules.rule import found, rule
 from pawl.rules.signals import Signals
 
-FEW_ENDINGS = 0.2  # share of completions that end by themselves
 SOME = 0.2  # share of samples that makes a finding
 READ = 200  # newest samples that are read
 
 
-@rule("D506", "endings-missing", "length/eos_frac", kinds=("policy",))
+def _judged(s: Signals, judge: Callable[[str], bool]) -> tuple[list[Text], float]:
+    """The newest completions that are judged so, and their share; 0 of fewer than ten."""
+    rows = texts(s)[-READ:]
+    hits = [row for row in rows if judge(row.text)]
+    return hits, len(hits) / len(rows) if len(rows) >= 10 else 0.0
+
+
+@rule("D506", "endings-missing", "length/eos_frac", points=10, kinds=("policy",))
 def endings_missing(s: Signals) -> Iterator[Finding]:
     """Completions do not end by themselves.
 
@@ -35,17 +41,13 @@ def endings_missing(s: Signals) -> Iterator[Finding]:
     Causes: completion-cap (a limit below the answers leaves no room), template-or-eos (the end
     token is not learned, or unlearned).
     """
-    x_N = s.values("length/eos_frac")
-    if len(x_N) < 10:
-        return
     first, now = s.early("length/eos_frac"), s.late("length/eos_frac")
-    fell = first.value > 0.5 and now.value < FEW_ENDINGS
-    never = float(x_N.max()) <= 0.02
-    if not fell and not never:
-        return
+    fell = first.value > 0.5 and now.value < 0.2
+    never = float(s.values("length/eos_frac").max()) <= 0.02
     cut_N = s.values("length/truncated_frac")
-    if never and len(cut_N) and float(np.mean(cut_N[-20:])) < 0.5:
-        return  # stop strings end them
+    stopped = never and len(cut_N) and float(np.mean(cut_N[-20:])) < 0.5  # by stop strings
+    if stopped or not (fell or never):
+        return
     if s.better:
         yield found(
             "info unusual",
@@ -79,23 +81,21 @@ def repetition(s: Signals) -> Iterator[Finding]:
     Causes: policy-collapsed (one phrase over and over), reward-bug (a runaway text may still be
     paid), template-or-eos (texts that cannot end repeat themselves).
     """
-    rows = texts(s)[-READ:]
-    hits = [row for row in rows if circles(row.text)]
-    seen = len(hits) / len(rows) if len(rows) >= 10 else 0.0
-    logged = s.has("length/repetition_frac")
-    now = s.late("length/repetition_frac").value if logged else 0.0
-    if max(seen, now) <= SOME:
+    hits, seen = _judged(s, circles)
+    name = "length/repetition_frac"
+    logged, t = s.has(name), s.trend(name)
+    share = max(seen, s.late(name).value) if logged else seen
+    if share <= SOME:
         return
-    grew = logged and s.trend("length/repetition_frac").direction == "up"
-    critical = not s.better and (s.worse or grew or max(seen, now) > 0.5)
+    critical = s.worse or t.direction == "up" or share > 0.5
     yield found(
         "info unusual" if s.better else "critical fault" if critical else "warning fault",
-        f"{max(seen, now):.0%} of the recent completions run in circles"
+        f"{share:.0%} of the recent completions repeat themselves"
         + (f" while {s.goal} gets better" if s.better else ""),
-        *((f"share: {s.trend('length/repetition_frac').words}",) if logged else ()),
+        *((f"share: {t.words}",) if logged else ()),
         *((f"one of them ends: {hits[-1].text[-60:]!a}",) if hits else ()),
         causes={"policy-collapsed": 0.6, "template-or-eos": 0.4, "reward-bug": 0.3},
-        series=("length/repetition_frac", "length/truncated_frac"),
+        series=(name, "length/truncated_frac"),
     )
 
 
@@ -113,19 +113,16 @@ def nonsense(s: Signals) -> Iterator[Finding]:
     Causes: lr-too-high (updates of that size leave no language), sampler-mismatch (log-probs of
     another distribution train towards noise).
     """
-    rows = texts(s)[-READ:]
-    hits = [row for row in rows if gibberish(row.text)]
-    share = len(hits) / len(rows) if len(rows) >= 10 else 0.0
+    hits, share = _judged(s, gibberish)
     name = "policy/trainer_logp_mean"
-    noise = s.has(name) and s.early(name).value > -1.5 and s.late(name).value < -2.5
-    if share <= SOME and not noise:
+    first, now = (s.early(name).value, s.late(name).value) if s.has(name) else (0.0, 0.0)
+    if share <= SOME and not (first > -1.5 and now < -2.5):
         return
     yield found(
         "warning fault" if s.better else "critical fault",
-        f"{len(hits)} of {len(rows)} sampled completions are no text"
+        f"{share:.0%} of the sampled completions are no text"
         if share > SOME
-        else f"the tokens' mean log-prob fell from {s.early(name).value:.2f} to "
-        f"{s.late(name).value:.2f}",
+        else f"the tokens' mean log-prob fell from {first:.2f} to {now:.2f}",
         *((f"one of them: {hits[-1].text[:60]!a}",) if hits else ()),
         causes={"lr-too-high": 0.6, "sampler-mismatch": 0.4},
         series=(name, "policy/entropy"),
@@ -148,25 +145,20 @@ def length_unit(s: Signals) -> Iterator[Finding]:
     """
     now = s.late("length/mean").value
     limit = s.option("rollout.max_tokens")
-    rows = [row for row in texts(s)[-READ:] if row.tokens]
-    letters = float(np.mean([len(row.text) for row in rows])) if len(rows) >= 10 else 0.0
-    tokens = float(np.mean([row.tokens or 0 for row in rows])) if len(rows) >= 10 else 0.0
-    over = limit is not None and limit > 0 and now > 1.05 * limit
+    pairs = [(len(row.text), row.tokens) for row in texts(s)[-READ:] if row.tokens]
+    letters, tokens = np.mean(pairs, axis=0) if len(pairs) >= 10 else (0.0, 0.0)
     fits = tokens > 0 and abs(now - letters) < 0.15 * letters and now > 1.5 * tokens
-    if over or fits:
+    over = f"the limit is {limit or 0:g} tokens"
+    if fits or (limit is not None and 0 < 1.05 * limit < now):
         yield found(
             "warning nothing",
             f"a length of {now:.4g} is no count of tokens: "
-            + (
-                f"samples have {tokens:.4g} tokens and {letters:.4g} characters"
-                if fits
-                else f"the limit is {limit:g} tokens"
-            ),
+            + (f"samples have {tokens:.4g} tokens and {letters:.4g} characters" if fits else over),
             fix="the longest completion of a step has as many tokens as the limit allows, or fewer",
         )
 
 
-@rule("D510", "end-token-cut", "length/eos_frac", "length/truncated_frac", proof="real")
+@rule("D510", "end-token-cut", "length/eos_frac", "length/truncated_frac", points=3, proof="real")
 def end_token_cut(s: Signals) -> Iterator[Finding]:
     """Completions end before the limit, and none of them with its end token.
 
@@ -180,7 +172,7 @@ def end_token_cut(s: Signals) -> Iterator[Finding]:
     Causes: template-or-eos (the end token is cut off and never trained).
     """
     ends, cut = s.values("length/eos_frac"), s.values("length/truncated_frac")
-    if len(ends) < 3 or float(ends.max()) > 0.02 or float(cut.mean()) > 0.2:
+    if float(ends.max()) > 0.02 or float(cut.mean()) > 0.2:
         return
     told = s.log.library == "pawl" and bool(s.log.config) and not s.log.config.get("rollout.stop")
     yield found(

@@ -6,6 +6,7 @@ the reference (`policy`) and how far the sampler is from the trainer (`mismatch`
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 
 import numpy as np
@@ -21,8 +22,6 @@ RATIO_FP32, RATIO_HALF = 1.001, 2.0  # largest ratio before an update that round
 SURPRISE = 2.0  # standard errors, of the median step
 CHOSEN = 6.0  # of the median step, where mixed groups alone are looked at
 POOLED = 10.0  # the same over a run, beside a mean of half as many a step
-MISSING_WARNS, MISSING_FAILS = 0.05, 0.2
-MISSING_RISES = 0.01  # of the samples, where the share rises
 RESTING = 5  # updates without any effect
 
 
@@ -40,12 +39,11 @@ def preflight_failed(s: Signals) -> Iterator[Finding]:
     Causes: any.
     """
     last = {(str(c.get("name")), str(c.get("problem", ""))): c for c in s.log.checks}
-    failed: dict[str, list[dict[str, object]]] = {}
+    failed = defaultdict[str, list[dict[str, object]]](list)
     for (name, _), row in last.items():
         if row.get("passed") is False:
-            failed.setdefault(name, []).append(row)
-    for name, rows in failed.items():
-        row = rows[0]
+            failed[name].append(row)
+    for name, (row, *others) in failed.items():
         refuses = row.get("refuses") is not False
         cause = str(row.get("cause", "none"))
         known = cause in CAUSES and cause != "none"
@@ -54,14 +52,14 @@ def preflight_failed(s: Signals) -> Iterator[Finding]:
             f"the check {name} failed before the first step"
             + (" and was overridden" if row.get("overridden") else ""),
             f"expected {row.get('expected', '?')}, observed {row.get('observed', '?')}",
-            *([f"on {len(rows)} problems"] if len(rows) > 1 else []),
+            *([f"on {1 + len(others)} problems"] if others else []),
             causes={cause: 0.95 if refuses else 0.4} if known else {},
             fix="`pawl check` on the same config",
             at=f"preflight, {name}",
         )
 
 
-@rule("D108", "first-pass-ratio", "policy/ratio_max_first_pass", proof="real")
+@rule("D108", "first-pass-ratio", "policy/ratio_max_first_pass", points=2, proof="real")
 def first_pass_ratio(s: Signals) -> Iterator[Finding]:
     """The ratio of new to old policy is not 1 before the first update of a batch.
 
@@ -79,7 +77,7 @@ def first_pass_ratio(s: Signals) -> Iterator[Finding]:
     x_N = s.values("policy/ratio_max_first_pass")
     middle = float(np.median(x_N))
     limit = RATIO_FP32 if single_precision(s) else RATIO_HALF
-    if len(x_N) < 2 or middle <= limit:
+    if middle <= limit:
         return
     yield found(
         "critical invalid",
@@ -128,9 +126,8 @@ def nll_off_entropy(s: Signals) -> Iterator[Finding]:
     sharper = middle < 0
     yield found(
         "critical invalid",
-        "the tokens are "
-        + ("likelier than draws" if sharper else "more surprising than draws")
-        + " of the scored distribution",
+        f"the tokens are {'likelier' if sharper else 'more surprising'} than draws of the scored "
+        "distribution",
         seen,
         causes={"sampler-mismatch": 0.9, "stale-weights": 0.2 if sharper else 0.5},
         series=("policy/nll_minus_entropy", "policy/nll_minus_entropy_z", "policy/entropy"),
@@ -139,10 +136,8 @@ def nll_off_entropy(s: Signals) -> Iterator[Finding]:
 
 def _selected(s: Signals) -> bool:
     """Whether groups are trained on, and looked at, only where their rewards differ."""
-    config = s.log.config
-    return config.get("algo.zero_variance_groups") in ("resample", "drop") or bool(
-        config.get("algo.filter")
-    )
+    groups = s.log.config.get("algo.zero_variance_groups")
+    return groups in ("resample", "drop") or bool(s.log.config.get("algo.filter"))
 
 
 def _same_side(x_N: Floats, share: float) -> bool:
@@ -164,9 +159,10 @@ def gradient_zero(s: Signals) -> Iterator[Finding]:
     Causes: algebraic-identity (advantages cancel by construction), optimiser-detached (no gradient
     arrives at the weights).
     """
-    name = next((n for n in ("reward/within_std", "group/mixed_frac") if s.has(n)), "")
-    spread, norm = s.paired(name or "group/zero_std_frac", "optim/grad_norm")
-    live = norm[spread > 0 if name else spread < 1]
+    equal = "group/zero_std_frac"
+    name = s.first("reward/within_std|group/mixed_frac") or equal
+    spread, norm = s.paired(name, "optim/grad_norm")
+    live = norm[spread < 1 if name == equal else spread > 0]
     moved = s.has("policy/kl_ref") and float(s.values("policy/kl_ref")[-1]) > 1e-4
     rests = len(live) >= RESTING and float(np.mean(live == 0.0)) >= 0.9
     if not rests or moved or s.trend(s.goal or "optim/grad_norm").direction == "up":
@@ -178,7 +174,7 @@ def gradient_zero(s: Signals) -> Iterator[Finding]:
         f"{int(np.sum(live == 0.0))} of {len(live)} such steps"
         + (f"; learning rate up to {lr.max():.2g}" if len(lr) else ""),
         causes={"optimiser-detached": 0.9, "algebraic-identity": 0.4},
-        series=("optim/grad_norm", name or "group/zero_std_frac"),
+        series=("optim/grad_norm", name),
     )
 
 
@@ -201,10 +197,10 @@ def weights_rest(s: Signals) -> Iterator[Finding]:
     Source: UnchangedTensor of the SageMaker Debugger rules; weights in fp32 for small steps.
     Causes: optimiser-detached (a gradient, a learning rate, and no movement).
     """
-    name = next(n for n in ("optim/update_ratio", "optim/update_norm", "") if not n or s.has(n))
-    moved, norm = s.paired(name or "optim/unchanged_frac", "optim/grad_norm")
-    rate = s.paired(name or "optim/unchanged_frac", "optim/lr")[1]
-    rests = moved == 0.0 if name else moved >= 1.0
+    name = s.first("optim/update_ratio|optim/update_norm|optim/unchanged_frac")
+    moved, norm = s.paired(name, "optim/grad_norm")
+    rate = s.paired(name, "optim/lr")[1]
+    rests = moved >= 1.0 if name == "optim/unchanged_frac" else moved == 0.0
     usable = norm > 0 if len(norm) else np.ones(len(moved), bool)
     if len(rate) == len(usable):
         usable = usable & (rate > 0)
@@ -215,7 +211,7 @@ def weights_rest(s: Signals) -> Iterator[Finding]:
         "updates do not move the weights",
         f"{int(rests[usable].sum())} of {int(usable.sum())} updates changed nothing",
         causes={"optimiser-detached": 0.95},
-        series=(name or "optim/unchanged_frac", "optim/grad_norm"),
+        series=(name, "optim/grad_norm"),
     )
 
 
@@ -233,11 +229,11 @@ def scores_missing(s: Signals) -> Iterator[Finding]:
     Source: NeMo-Gym issue 2552 (session failures entered training as zeros).
     Causes: judge-outage (sandbox, judge or reward fails).
     """
-    now, course = s.late("verifier/missing_frac"), s.trend("verifier/missing_frac")
-    rises = now.value > MISSING_RISES and course.direction == "up"
-    if now.value <= MISSING_WARNS and not rises:
+    now = s.late("verifier/missing_frac")
+    rises = now.value > 0.01 and s.trend("verifier/missing_frac").direction == "up"
+    if now.value <= 0.05 and not rises:
         return
-    fails = now.value > MISSING_FAILS and now.low > MISSING_WARNS
+    fails = now.value > 0.2 and now.low > 0.05
     yield found(
         "critical fault" if fails else "warning fault",
         f"{now.value:.1%} of the recent samples have no score" + (", and more do" if rises else ""),
