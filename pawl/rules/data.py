@@ -5,13 +5,10 @@ Codes D906, D907, D914 and D915. Left out: held-out results (`evaluation`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from pawl.rules.completions import words
-from pawl.rules.finding import Finding
-from pawl.rules.rule import found, rule
+from pawl.rules.rule import Findings, found, rule
 from pawl.rules.signals import Signals
 from pawl.rules.statistics import Floats, rank_correlation, t_p
 
@@ -24,7 +21,7 @@ CHANCE = 1e-6  # p of the clearest of them
 
 
 @rule("D906", "order-shows", "epoch", "reward/mean|length/mean")
-def order_shows(s: Signals) -> Iterator[Finding]:
+def order_shows(s: Signals) -> Findings:
     """The curve repeats itself with every epoch: it shows the order of the data.
 
     What: reward or length, by place in the epoch, has the same profile in each of two epochs or
@@ -86,7 +83,7 @@ def _profiles(epoch: Floats, x_N: Floats) -> list[Floats]:
 
 
 @rule("D907", "problems-again", "epoch|prompts_seen", proof="real")
-def problems_again(s: Signals) -> Iterator[Finding]:
+def problems_again(s: Signals) -> Findings:
     """The same problems come again and again.
 
     What: more than three epochs without a held-out gain; or problems drawn twice before all were
@@ -128,7 +125,7 @@ def problems_again(s: Signals) -> Iterator[Finding]:
 
 
 @rule("D914", "evaluated-on-trained", "eval/trained_frac", proof="real")
-def evaluated_on_trained(s: Signals) -> Iterator[Finding]:
+def evaluated_on_trained(s: Signals) -> Findings:
     """Problems of the evaluation are among those that are trained on.
 
     What: one problem or more of the newest evaluation also has training samples.
@@ -151,7 +148,7 @@ def evaluated_on_trained(s: Signals) -> Iterator[Finding]:
 
 
 @rule("D915", "prompts-sorted", "length/prompt_mean|samples", proof="real")
-def prompts_sorted(s: Signals) -> Iterator[Finding]:
+def prompts_sorted(s: Signals) -> Findings:
     """Problems are drawn in the order of their length.
 
     What: prompts get longer (or shorter) through every epoch: the mean length follows the place in

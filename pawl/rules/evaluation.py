@@ -6,12 +6,10 @@ Codes D901 to D905 and D916. Left out: the order of the data (`data`).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 import numpy as np
 
-from pawl.rules.finding import Finding
-from pawl.rules.rule import Grade, found, rule
+from pawl.rules.rule import Findings, Grade, found, rule
 from pawl.rules.signals import Signals
 from pawl.rules.statistics import Floats, trend
 
@@ -34,7 +32,7 @@ def beside(s: Signals, train: str, held: str) -> tuple[Floats, Floats]:
 
 
 @rule("D901", "train-minus-probe", TRAIN, HELD)
-def train_minus_probe(s: Signals) -> Iterator[Finding]:
+def train_minus_probe(s: Signals) -> Findings:
     """Training gains that the held-out measure does not share.
 
     What: the training metric minus the held-out one of the same scale widens beyond noise; a fault
@@ -74,7 +72,7 @@ def train_minus_probe(s: Signals) -> Iterator[Finding]:
 
 
 @rule("D902", "held-out-falls", HELD, points=6)
-def held_out_regression(s: Signals) -> Iterator[Finding]:
+def held_out_regression(s: Signals) -> Findings:
     """The held-out measure falls over the run, whatever the training metric does.
 
     What: it falls over six evaluations or more, by both trend tests at 1%.
@@ -93,23 +91,20 @@ def held_out_regression(s: Signals) -> Iterator[Finding]:
     if own.direction != "down" or not own.sure:
         return
     up = s.goal not in ("", held) and s.better
+    bug, lr = (0.75, 0.2) if up else (0.2, 0.4)
     yield found(
         "critical fault",
         f"{held} falls, {own.first:.3g} to {own.last:.3g}"
         + (f", while {s.goal} rises" if up else ""),
         own.words,
-        causes={
-            "regression-after-peak": 0.7,
-            "reward-bug": 0.75 if up else 0.2,
-            "lr-too-high": 0.2 if up else 0.4,
-        },
+        causes={"regression-after-peak": 0.7, "reward-bug": bug, "lr-too-high": lr},
         fix="evaluate the best and the last checkpoint on the same problems, paired",
         series=(held, s.goal),
     )
 
 
 @rule("D905", "held-out-above-train", "verifier/pass_frac", "eval/pass_at_1")
-def above_train(s: Signals) -> Iterator[Finding]:
+def above_train(s: Signals) -> Findings:
     """The policy does better on held-out problems than on those it trains on, and ever more so.
 
     What: held-out minus training pass rate grows beyond noise and ends above 0.1.
@@ -135,7 +130,7 @@ def above_train(s: Signals) -> Iterator[Finding]:
 
 
 @rule("D903", "no-held-out", "reward/mean|preference/accuracy", proof="real")
-def no_held_out(s: Signals) -> Iterator[Finding]:
+def no_held_out(s: Signals) -> Findings:
     """Nothing was measured on data that is not trained on.
 
     What: 30 points or more of training and no held-out measure.
@@ -156,7 +151,7 @@ def no_held_out(s: Signals) -> Iterator[Finding]:
 
 
 @rule("D904", "evaluation-too-small", "eval/pass_at_1", "eval/problems")
-def too_small(s: Signals) -> Iterator[Finding]:
+def too_small(s: Signals) -> Findings:
     """The evaluation has too few problems to show the gain that it shows.
 
     What: the change of the pass rate is below what a paired comparison on this many problems sees
@@ -188,7 +183,7 @@ def too_small(s: Signals) -> Iterator[Finding]:
 
 
 @rule("D916", "one-seed", "eval/pass_at_1", kinds=("policy",))
-def one_seed(s: Signals) -> Iterator[Finding]:
+def one_seed(s: Signals) -> Findings:
     """The gain is real for this run, and within what another seed changes.
 
     What: the held-out pass rate rises beyond noise, by less than 0.06.

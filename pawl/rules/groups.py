@@ -6,16 +6,19 @@ Codes D3. Left out: the level of the reward (`reward`), entropy (`policy`).
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
 
 import numpy as np
 
 from pawl.rules import prescribe
-from pawl.rules.finding import Finding, Prescription
-from pawl.rules.rule import Grade, found, rule
+from pawl.rules.finding import Prescription
+from pawl.rules.rule import Findings, Grade, found, rule
 from pawl.rules.run_features import at_best, came_later, full_mark, gains, high, tied
 from pawl.rules.signals import Signals
 
+EQUAL = "group/zero_std_frac"  # share of groups of equal rewards
+WRONG = "group/tied_wrong_frac|group/all_wrong_frac"
+RIGHT = "group/tied_right_frac|group/all_right_frac"
+DISTINCT = "group/distinct_norm_frac|group/distinct_frac"
 MANY, NEARLY_ALL = 0.5, 0.9  # share of groups
 POINTS = 20
 TINY = 0.05  # of the reward's scale
@@ -29,8 +32,7 @@ def larger_groups(s: Signals) -> Prescription | None:
         s,
         "rollout.group_size",
         2.0,
-        expected="share of tied groups lower from the first step on, by the amount that the pass "
-        "rates allow",
+        expected="fewer zero-variance groups from the first step on, as far as pass rates allow",
         risk="twice the cost of generation",
         verify="share of mixed groups above 0.3",
         cost="5 steps",
@@ -45,8 +47,8 @@ def _expected(s: Signals) -> str:
         return "the group size or a pass rate is not known, so no expected share can be given"
     p = min(max(s.late(name).value, 0.0), 1.0)
     return (
-        f"problems that all pass at {p:.2f} would tie in {tied(p, int(size)):.0%} of groups of "
-        f"{size:g}; unlike problems tie more often"
+        f"with a pass rate of {p:.2f} on every problem {tied(p, int(size)):.0%} of groups of "
+        f"{size:g} have equal rewards; where problems differ more do"
     )
 
 
@@ -58,8 +60,8 @@ def _grade(s: Signals, name: str, sure: bool = True) -> Grade:
     return "critical fault" if sure else "warning fault"
 
 
-@rule("D301", "groups-all-wrong", "group/tied_wrong_frac|group/all_wrong_frac", proof="real")
-def groups_all_wrong(s: Signals) -> Iterator[Finding]:
+@rule("D301", "groups-all-wrong", WRONG, proof="real")
+def groups_all_wrong(s: Signals) -> Findings:
     """In most groups every sample fails alike: no advantage, nothing to learn from.
 
     What: over half (warning) or 90% without any rise of the reward (fault) of the recent groups tie
@@ -74,25 +76,25 @@ def groups_all_wrong(s: Signals) -> Iterator[Finding]:
     Causes: reward-floor (the problems are out of reach, or the reward never pays),
     zero-signal-groups (groups came to tie at the bottom on the way).
     """
-    name, of_all = s.first("group/tied_wrong_frac|group/all_wrong_frac"), "group/zero_std_frac"
+    name = s.first(WRONG)
     now, later = s.late(name), came_later(s, name)
     if now.value <= MANY:
         return
-    exact = name == "group/tied_wrong_frac"
+    causes = {"zero-signal-groups": 0.9, "reward-floor": 0.5}
+    alike = name == "group/tied_wrong_frac" or (s.has(EQUAL) and s.late(EQUAL).value >= NEARLY_ALL)
     yield found(
-        _grade(s, name, exact or (s.has(of_all) and s.late(of_all).value >= NEARLY_ALL)),
+        _grade(s, name, alike),
         f"{now.value:.0%} of the groups fail as a whole: nothing to learn from",
         _expected(s),
         f"mean of the last {now.n} points; of the first three {s.values(name)[:3].mean():.0%}",
-        causes={"zero-signal-groups": 0.3 if later else 0.9}
-        | ({} if later else {"reward-floor": 0.5}),
+        causes={"zero-signal-groups": 0.3} if later else causes,
         fix=None if later else larger_groups(s),
         series=(name, "reward/mean"),
     )
 
 
-@rule("D302", "groups-all-right", "group/tied_right_frac|group/all_right_frac", proof="real")
-def groups_all_right(s: Signals) -> Iterator[Finding]:
+@rule("D302", "groups-all-right", RIGHT, proof="real")
+def groups_all_right(s: Signals) -> Findings:
     """In most groups every sample is right: solved problems, no fault.
 
     What: over half of the recent groups tie at the top; from 90% on the run has converged.
@@ -104,11 +106,11 @@ def groups_all_right(s: Signals) -> Iterator[Finding]:
     Source: public run with 60% tied groups and a rising held-out score.
     Causes: converged (nearly every group is right).
     """
-    name = s.first("group/tied_right_frac|group/all_right_frac")
+    name = s.first(RIGHT)
     now = s.late(name)
+    done = now.value >= NEARLY_ALL and now.n >= 5
     if now.value <= MANY:
         return
-    done = now.value >= NEARLY_ALL and now.n >= 5
     yield found(
         "warning converged" if done else "info unusual",
         f"{now.value:.0%} of the groups are right as a whole: "
@@ -121,7 +123,7 @@ def groups_all_right(s: Signals) -> Iterator[Finding]:
 
 
 @rule("D303", "groups-tied", "group/zero_std_frac|reward/within_std|reward/spread", proof="real")
-def zero_variance(s: Signals) -> Iterator[Finding]:
+def zero_variance(s: Signals) -> Findings:
     """Most groups tie, and the log does not say at what; or nearly all do, at any reward.
 
     What: over half of the recent groups have equal rewards (where the share is missing: over 90% of
@@ -136,10 +138,10 @@ def zero_variance(s: Signals) -> Iterator[Finding]:
     Causes: converged (ties at a high reward), group-integrity, reward-bug, reward-floor (a reward
     that hardly varies), zero-signal-groups (no advantage).
     """
-    if s.first("group/tied_wrong_frac|group/all_wrong_frac"):
+    if s.first(WRONG):
         yield from _all_equal(s)
         return
-    name, limit = s.first("group/zero_std_frac", s.spread), MANY
+    name, limit = s.first(EQUAL, s.spread), MANY
     x_N, now = s.values(name), s.late(name).value
     if name == s.spread:
         now, limit = float(np.mean(x_N[-POINTS:] == 0.0)), NEARLY_ALL
@@ -164,27 +166,25 @@ def zero_variance(s: Signals) -> Iterator[Finding]:
     )
 
 
-def _all_equal(s: Signals) -> Iterator[Finding]:
+def _all_equal(s: Signals) -> Findings:
     """Nearly every group has equal rewards, some at nothing, some in between, some at the top."""
     names = [f"group/tied_{kind}_frac" for kind in ("wrong", "partial", "right")]
-    few = len(s.values("group/zero_std_frac")) < POINTS
-    if few or not all(map(s.has, names)) or gains(s) or high(s):
+    if len(s.values(EQUAL)) < POINTS or not all(map(s.has, names)) or gains(s) or high(s):
         return
-    share, kinds = s.late("group/zero_std_frac"), [s.late(name).value for name in names]
-    if share.value < 0.95 or max(kinds) >= NEARLY_ALL:
+    share, kinds = s.late(EQUAL).value, [s.late(name).value for name in names]
+    if share < 0.95 or max(kinds) >= NEARLY_ALL:
         return
     yield found(
         "critical fault",
-        f"{share.value:.0%} of the groups tie, each at a reward of its own: members of a group "
-        "are paid alike",
-        f"at nothing {kinds[0]:.0%}, in between {kinds[1]:.0%}, at full marks {kinds[2]:.0%}",
+        f"{share:.0%} of the groups have equal rewards, each group at a level of its own",
+        f"at nothing {kinds[0]:.0%}, in between {kinds[1]:.0%}, at full score {kinds[2]:.0%}",
         causes={"zero-signal-groups": 0.9, "group-integrity": 0.6, "reward-bug": 0.3},
-        series=("group/zero_std_frac", "reward/mean"),
+        series=(EQUAL, "reward/mean"),
     )
 
 
 @rule("D310", "groups-tied-partial", "group/tied_partial_frac", proof="real")
-def zero_variance_partial(s: Signals) -> Iterator[Finding]:
+def zero_variance_partial(s: Signals) -> Findings:
     """Groups tie at partial credit: one branch of the reward holds them.
 
     What: over 30% of the recent groups have equal rewards between nothing and full marks; 90%
@@ -210,7 +210,7 @@ def zero_variance_partial(s: Signals) -> Iterator[Finding]:
 
 
 @rule("D304", "tiny-differences", "reward/within_std|reward/spread", points=POINTS, proof="real")
-def tiny_differences(s: Signals) -> Iterator[Finding]:
+def tiny_differences(s: Signals) -> Findings:
     """Differences too small to mean anything are blown up to full advantages.
 
     What: at over 20% of the points the spread within groups is above 0 and below 5% of the reward's
@@ -232,15 +232,13 @@ def tiny_differences(s: Signals) -> Iterator[Finding]:
     divided = s.log.config.get("algo.advantage") in (None, "grpo")
     if tiny.mean() <= 0.2 or not divided or s.log.other_config.get("scale_rewards") in NO_DIVISION:
         return
-    expected = "advantages of such groups near 0 at once"
-    low = "small true differences count less"
+    expected, risk = "advantages of such groups near 0", "small true differences count less"
     yield found(
         "warning fault",
-        f"at {tiny.mean():.0%} of the points groups differ by less than {TINY:.0%} of the reward's "
-        "scale",
+        f"at {tiny.mean():.0%} of the points groups differ by under {TINY:.0%} of the full scale",
         f"scale {floor / TINY:.3g}, median of these spreads {np.median(spread[tiny]):.2g}",
         causes={"zero-signal-groups": 0.5},
-        fix=prescribe.at(s, "algo.std_floor", floor, "up", expected=expected, risk=low)
+        fix=prescribe.at(s, "algo.std_floor", floor, "up", expected=expected, risk=risk)
         if s.log.library == "pawl"
         else f"{expected}, {prescribe.NOT_LOWER}",
         series=(s.spread, "reward/mean"),
@@ -248,7 +246,7 @@ def tiny_differences(s: Signals) -> Iterator[Finding]:
 
 
 @rule("D306", "group-too-small", "reward/mean")
-def group_too_small(s: Signals) -> Iterator[Finding]:
+def group_too_small(s: Signals) -> Findings:
     """Groups of two: an advantage is a sign, never a size.
 
     What: the group size is 2, or 1.
@@ -271,8 +269,8 @@ def group_too_small(s: Signals) -> Iterator[Finding]:
         )
 
 
-@rule("D307", "ties-over-the-batch", "group/zero_std_frac", proof="real")
-def zero_variance_over_the_batch(s: Signals) -> Iterator[Finding]:
+@rule("D307", "ties-over-the-batch", EQUAL, proof="real")
+def zero_variance_over_the_batch(s: Signals) -> Findings:
     """The share of tied groups speaks of the whole batch, so it reads 0 or 1.
 
     What: the options take the standard deviation over the batch, or the share is 0 or 1 at each of
@@ -286,22 +284,22 @@ def zero_variance_over_the_batch(s: Signals) -> Iterator[Finding]:
     deviation is taken over the batch.
     Causes: zero-signal-groups (ties cannot be seen).
     """
-    x_N = s.values("group/zero_std_frac")
+    x_N = s.values(EQUAL)
     batch = any(s.log.other_config.get(option) == value for option, value in BATCH.items())
     coarse = len(x_N) >= POINTS and set(np.unique(x_N)) == {0.0, 1.0}
     if batch or coarse:
         yield found(
             "warning nothing" if batch else "info nothing",
-            "the share of tied groups is taken over the whole batch: it cannot see ties"
-            if batch
-            else "the share of tied groups is 0 or 1: one group a step, or taken over the batch",
+            "the share of zero-variance groups is "
+            + ("" if batch else "0 or 1: one group a step, or ")
+            + "taken over the whole batch",
             f"mean {x_N.mean():.2f} over {len(x_N)} points",
             causes={"zero-signal-groups": 0.2} if batch else {},
         )
 
 
 @rule("D308", "nothing-to-train-on", "filter/emptied|group/trained|epoch/emptied_steps")
-def nothing_to_train_on(s: Signals) -> Iterator[Finding]:
+def nothing_to_train_on(s: Signals) -> Findings:
     """Steps, or whole epochs, without any sample to train on.
 
     What: over 20% (warning) or 80% (fault) of the recent steps trained on no group.
@@ -314,14 +312,13 @@ def nothing_to_train_on(s: Signals) -> Iterator[Finding]:
     """
     name = s.first("filter/emptied|group/trained|epoch/emptied_steps")
     empty = s.values(name) == 0 if name == "group/trained" else s.values(name) > 0
-    share = float(np.mean(empty[-POINTS:]))
+    share, what = float(np.mean(empty[-POINTS:])), "epochs" if "epoch" in name else "steps"
     if share <= 0.2:
         return
     critical = share > 0.8 and len(empty) >= 5 and not high(s) and not gains(s)
     yield found(
         "critical fault" if critical else "warning fault",
-        f"{share:.0%} of the recent {'epochs' if name.startswith('epoch') else 'steps'} had nothing"
-        " to train on",
+        f"{share:.0%} of the recent {what} had nothing to train on",
         f"over the run: {float(np.mean(empty)):.0%} of {len(empty)}",
         causes={"zero-signal-groups": 0.9},
         fix="group/trained above 0",
@@ -330,10 +327,8 @@ def nothing_to_train_on(s: Signals) -> Iterator[Finding]:
     )
 
 
-@rule(
-    "D305", "collapse-within-a-prompt", "group/distinct_norm_frac|group/distinct_frac", proof="real"
-)
-def collapse_within_a_prompt(s: Signals) -> Iterator[Finding]:
+@rule("D305", "collapse-within-a-prompt", DISTINCT, proof="real")
+def collapse_within_a_prompt(s: Signals) -> Findings:
     """The completions of one prompt became the same.
 
     What: distinct completions in a group fell significantly and by a quarter, to below half; with
@@ -347,7 +342,7 @@ def collapse_within_a_prompt(s: Signals) -> Iterator[Finding]:
     Causes: policy-collapsed (one completion for a prompt), premature-convergence (and the reward
     does not rise).
     """
-    name, edits = s.first("group/distinct_norm_frac|group/distinct_frac"), "group/edit_distance"
+    name, edits = s.first(DISTINCT), "group/edit_distance"
     t, now = s.trend(name), s.late(name)
     if t.direction != "down" or now.value >= 0.5 or now.value > 0.75 * t.first:
         return
@@ -373,7 +368,7 @@ def collapse_within_a_prompt(s: Signals) -> Iterator[Finding]:
 
 
 @rule("D309", "group-integrity", proof="real")
-def group_integrity(s: Signals) -> Iterator[Finding]:
+def group_integrity(s: Signals) -> Findings:
     """Rows of a group are not independent completions of one prompt.
 
     What: rows of one group and step name different problems; or every completion of every group is

@@ -5,15 +5,12 @@ Codes D105 and D106. Left out: what the numbers say (`series`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from pawl.rules.finding import Finding
-from pawl.rules.rule import found, rule
+from pawl.rules.rule import Findings, found, rule
 from pawl.rules.signals import Signals
 
 
 @rule("D105", "steps-out-of-order")
-def steps_out_of_order(s: Signals) -> Iterator[Finding]:
+def steps_out_of_order(s: Signals) -> Findings:
     """Step numbers repeat or go back.
 
     What: rows of one step stand twice in the file, or steps decrease.
@@ -34,7 +31,7 @@ def steps_out_of_order(s: Signals) -> Iterator[Finding]:
 
 
 @rule("D106", "few-points", "reward/mean|preference/accuracy|loss/total", proof="real")
-def few_points(s: Signals) -> Iterator[Finding]:
+def few_points(s: Signals) -> Findings:
     """Too few points for any statement about a trend.
 
     What: the log has fewer than 30 points of its goal metric.

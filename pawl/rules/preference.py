@@ -6,18 +6,17 @@ Codes D8. Left out: lengths and texts of answers (`length`, `text`).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 import numpy as np
 
 from pawl.rules import prescribe
-from pawl.rules.finding import Finding
-from pawl.rules.rule import found, rule
+from pawl.rules.rule import Findings, found, rule
 from pawl.rules.signals import Signals
 from pawl.rules.statistics import fell, wilson
 
 LN2 = math.log(2.0)
 TRAIN, HELD = "preference/accuracy", "eval/preference_accuracy"
+MARGIN = "preference/margin|eval/preference_margin"
 PAIRS = {TRAIN: "preference/pairs", HELD: "eval/preference_pairs"}
 
 
@@ -35,7 +34,7 @@ def _warming(s: Signals) -> bool:
 
 
 @rule("D801", "preference-loss-at-start", "loss/total", TRAIN, proof="real")
-def loss_at_start(s: Signals) -> Iterator[Finding]:
+def loss_at_start(s: Signals) -> Findings:
     """The first preference loss is far from ln 2.
 
     What: the first logged loss lies above 1 while the accuracy is near chance.
@@ -67,7 +66,7 @@ def loss_at_start(s: Signals) -> Iterator[Finding]:
 
 
 @rule("D802", "preference-fails", TRAIN, points=10, proof="real")
-def preference_fails(s: Signals) -> Iterator[Finding]:
+def preference_fails(s: Signals) -> Findings:
     """Preference accuracy lies below chance.
 
     What: the recent accuracy's whole interval lies below one half.
@@ -80,13 +79,13 @@ def preference_fails(s: Signals) -> Iterator[Finding]:
     Source: Bradley and Terry 1952; Wilson 1927.
     Causes: preference-fails (the model prefers what it should reject).
     """
-    now, falls = s.late(TRAIN), s.trend("loss/total").direction == "down"
+    now = s.late(TRAIN)
     if now.high >= 0.5:
         return
+    falls = ", while the loss falls" if s.trend("loss/total").direction == "down" else ""
     yield found(
         "critical fault",
-        f"preference accuracy is {now.value:.2f}, below chance"
-        + (", while the loss falls" if falls else ""),
+        f"preference accuracy is {now.value:.2f}, below chance{falls}",
         f"95% interval {now.low:.2f} to {now.high:.2f}",
         causes={"preference-fails": 0.9},
         series=(TRAIN, "loss/total"),
@@ -94,14 +93,8 @@ def preference_fails(s: Signals) -> Iterator[Finding]:
     )
 
 
-@rule(
-    "D803",
-    "accuracy-against-margin",
-    f"{TRAIN}|{HELD}",
-    "preference/margin|eval/preference_margin",
-    proof="real",
-)
-def accuracy_against_margin(s: Signals) -> Iterator[Finding]:
+@rule("D803", "accuracy-against-margin", f"{TRAIN}|{HELD}", MARGIN, proof="real")
+def accuracy_against_margin(s: Signals) -> Findings:
     """Accuracy below one half at a positive mean margin: equal scores, or pairs, count as errors.
 
     What: the accuracy's estimate lies below one half while the mean margin of the same pairs, of
@@ -135,7 +128,7 @@ def accuracy_against_margin(s: Signals) -> Iterator[Finding]:
 
 
 @rule("D804", "accuracy-at-chance", f"{TRAIN}|{HELD}", proof="real")
-def at_chance(s: Signals) -> Iterator[Finding]:
+def at_chance(s: Signals) -> Findings:
     """Preference accuracy cannot be told from a coin.
 
     What: one half lies within the interval of the recent accuracy; a fault when 30 points or 400
@@ -168,7 +161,7 @@ def at_chance(s: Signals) -> Iterator[Finding]:
     )
 
 
-def _few(s: Signals, name: str) -> Iterator[Finding]:
+def _few(s: Signals, name: str) -> Findings:
     """A question about one or few accuracies of a known number of pairs with chance in reach."""
     last = float(s.values(name)[-1]) if s.has(name) else math.nan
     n, low, high = _interval(s, name, last)
@@ -183,7 +176,7 @@ def _few(s: Signals, name: str) -> Iterator[Finding]:
 
 
 @rule("D805", "accuracy-perfect", TRAIN, points=30, proof="real")
-def perfect(s: Signals) -> Iterator[Finding]:
+def perfect(s: Signals) -> Findings:
     """Nearly all training pairs are right, and nothing says how held-out pairs fare.
 
     What: the recent accuracy on training pairs is 0.9 or more, without a held-out accuracy.
@@ -205,7 +198,7 @@ def perfect(s: Signals) -> Iterator[Finding]:
 
 
 @rule("D806", "preference-overfit", TRAIN, HELD, points=10)
-def overfit(s: Signals) -> Iterator[Finding]:
+def overfit(s: Signals) -> Findings:
     """Training pairs are learned, held-out pairs are not.
 
     What: the accuracy on training pairs exceeds the held-out one by over 0.1 and three standard
@@ -225,26 +218,22 @@ def overfit(s: Signals) -> Iterator[Finding]:
     if not fell(train, held):
         return
     falls = s.trend(HELD).direction == "down"
+    passed = 0.7 if falls else 0.2
     chance = held.value <= 0.55 and train.value >= 0.75
     yield found(
         "critical fault" if falls or chance else "warning nothing",
         f"accuracy {train.value:.2f} on training pairs, {held.value:.2f} on held-out ones"
         + (f", which had {s.values(HELD).max():.2f}" if falls else ""),
         f"held-out: {s.trend(HELD).words}",
-        causes={
-            "regression-after-peak": 0.7 if falls else 0.2,
-            "preference-fails": 0.7 if chance else 0.2,
-        },
+        causes={"regression-after-peak": passed, "preference-fails": 0.7 if chance else 0.2},
         fix=prescribe.slower(
-            s,
-            "a gap below 0.1 at the same held-out accuracy",
-            verify="the held-out accuracy is not lower than the best so far",
+            s, "a gap below 0.1", verify="held-out accuracy not lower than the best so far"
         ),
     )
 
 
 @rule("D807", "labels-swapped", TRAIN, HELD, points=10)
-def swapped(s: Signals) -> Iterator[Finding]:
+def swapped(s: Signals) -> Findings:
     """Held-out accuracy is below chance while training accuracy is above: columns are swapped.
 
     What: the training accuracy's interval lies above 0.55 and the held-out one's below 0.45.
@@ -269,7 +258,7 @@ def swapped(s: Signals) -> Iterator[Finding]:
 
 
 @rule("D808", "likelihood-displacement", "preference/margin", kinds=("preference",))
-def displacement(s: Signals) -> Iterator[Finding]:
+def displacement(s: Signals) -> Findings:
     """The margin grows because both answers become less likely.
 
     What: chosen and rejected answers both fall beyond noise (their rewards against the reference,
@@ -299,7 +288,7 @@ def displacement(s: Signals) -> Iterator[Finding]:
 
 
 @rule("D809", "loss-rests-at-ln2", "loss/total", f"{TRAIN}|preference/margin", points=50)
-def rests(s: Signals) -> Iterator[Finding]:
+def rests(s: Signals) -> Findings:
     """The preference loss never leaves ln 2.
 
     What: after 50 points the loss still lies within 0.01 of 0.693, and neither the accuracy's
@@ -336,7 +325,7 @@ def rests(s: Signals) -> Iterator[Finding]:
 
 
 @rule("D810", "margin-explodes", "preference/margin")
-def explodes(s: Signals) -> Iterator[Finding]:
+def explodes(s: Signals) -> Findings:
     """Margins grow far beyond what the loss can still see.
 
     What: the recent mean margin is above 15, five times its early level or more, and still rises.
@@ -356,16 +345,14 @@ def explodes(s: Signals) -> Iterator[Finding]:
             t.words,
             causes={"lr-too-high": 0.4},
             fix=prescribe.slower(
-                s,
-                "margins below 10 at the same accuracy",
-                verify="held-out accuracy not lower, chosen answers not less likely",
+                s, "margins below 10", verify="held-out accuracy and chosen log-probs not lower"
             ),
             series=("preference/margin", "preference/accuracy"),
         )
 
 
 @rule("D811", "tied-pairs", "preference/tie_frac")
-def tied(s: Signals) -> Iterator[Finding]:
+def tied(s: Signals) -> Findings:
     """Pairs score exactly the same on both sides.
 
     What: over 1% of the pairs have equal scores; a fault from a fifth on.

@@ -6,25 +6,13 @@ Codes D211 to D219. Left out: its level (`reward`), its distribution (`reward_di
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import re
 
 import numpy as np
 
 from pawl.rules import prescribe
-from pawl.rules.finding import Finding
-from pawl.rules.rule import found, rule
-from pawl.rules.run_features import (
-    STAGES,
-    all_or_nothing,
-    best_window,
-    boundaries,
-    full_mark,
-    happened,
-    high,
-    pieces,
-    spread_of_batch,
-    within_stages,
-)
+from pawl.rules import run_features as run
+from pawl.rules.rule import Findings, found, rule
 from pawl.rules.signals import Signals
 from pawl.rules.statistics import Floats, noise_of, rank_correlation, trend
 
@@ -34,7 +22,7 @@ SEAM = 2  # rows between an event and what it may have caused
 
 
 @rule("D212", "slow-convergence", "reward/mean", proof="real")
-def slow_convergence(s: Signals) -> Iterator[Finding]:
+def slow_convergence(s: Signals) -> Findings:
     """The reward rises, but by less over the whole run than one point's noise.
 
     What: the rise is significant and smaller than the standard deviation of a single point.
@@ -46,7 +34,7 @@ def slow_convergence(s: Signals) -> Iterator[Finding]:
     Causes: none.
     """
     t = s.trend("reward/mean")
-    if t.direction != "up" or t.difference >= t.noise or high(s):
+    if t.direction != "up" or t.difference >= t.noise or run.high(s):
         return
     pace = t.difference / (0.75 * t.n)
     left = (s.option("train.steps") or 0.0) - float(s.log.step_N[-1])
@@ -70,7 +58,7 @@ def slow_convergence(s: Signals) -> Iterator[Finding]:
 
 
 @rule("D213", "plateau", "reward/mean", points=60, proof="real")
-def plateau(s: Signals) -> Iterator[Finding]:
+def plateau(s: Signals) -> Findings:
     """The second half of the run is flat, and a change would have been seen.
 
     What: no trend over the second half, in which a change of a tenth of the reward's range would
@@ -85,9 +73,9 @@ def plateau(s: Signals) -> Iterator[Finding]:
     """
     x_N = s.values("reward/mean")
     t = trend(x_N[len(x_N) // 2 :])
-    span = max(full_mark(s) or 0.0, float(np.ptp(x_N)))
+    span = max(run.full_mark(s) or 0.0, float(np.ptp(x_N)))
     held = any(s.trend(f"eval/{name}").direction == "up" for name in ("pass_at_1", "reward_mean"))
-    if high(s) or held or t.significant or t.detectable > 0.15 * span:
+    if run.high(s) or held or t.significant or t.detectable > 0.15 * span:
         return
     lr_N, (cut_N, _) = s.values("optim/lr"), s.truncated()
     cooled = len(lr_N) > 0 and float(lr_N[-1]) < 0.1 * float(lr_N.max())
@@ -107,7 +95,7 @@ def plateau(s: Signals) -> Iterator[Finding]:
 
 
 @rule("D217", "jump-at-event", "reward/mean", points=30)
-def jump_at_event(s: Signals) -> Iterator[Finding]:
+def jump_at_event(s: Signals) -> Findings:
     """The reward jumps where something happened: a resume, a rollback, a new stage.
 
     What: a change point of the reward lies within two rows of an event, and its step is over four
@@ -124,8 +112,8 @@ def jump_at_event(s: Signals) -> Iterator[Finding]:
     not restored).
     """
     x_N, rows = s.values("reward/mean"), s.rows("reward/mean")
-    places = dict.fromkeys(boundaries(s), "new stage")
-    for row, event in happened(s, HARMS):
+    places = dict.fromkeys(run.boundaries(s), "new stage")
+    for row, event in run.happened(s, HARMS):
         places.setdefault(row, event.kind)
     for row, kind in sorted(places.items()):
         near = any(abs(row - point) <= SEAM for point in s.change_points("reward/mean"))
@@ -157,7 +145,7 @@ def _jump(x_N: Floats, place: int) -> tuple[float, float] | None:
 
 
 @rule("D205", "reward-falls", "reward/mean", proof="real")
-def reward_regression(s: Signals) -> Iterator[Finding]:
+def reward_regression(s: Signals) -> Findings:
     """The reward falls, by more than its noise.
 
     What: the last quarter lies below the first, significantly, confirmed over block means.
@@ -170,13 +158,13 @@ def reward_regression(s: Signals) -> Iterator[Finding]:
     Causes: lr-too-high (updates that are too large end so), regression-after-peak (significantly
     below its start).
     """
-    t, whole = within_stages(s, "reward/mean"), s.trend("reward/mean")
+    t, whole = run.within_stages(s, "reward/mean"), s.trend("reward/mean")
     if whole.direction == "down" and t.direction != "down":
         yield found(
             "info unusual",
             f"the reward falls from {whole.first:.3g} to {whole.last:.3g} where another stage "
             "begins, not within a stage",
-            f"stages begin at rows {', '.join(map(str, boundaries(s)))}",
+            f"stages begin at rows {', '.join(map(str, run.boundaries(s)))}",
         )
     elif t.direction == "down" and whole.direction != "up":
         yield found(
@@ -188,7 +176,7 @@ def reward_regression(s: Signals) -> Iterator[Finding]:
 
 
 @rule("D215", "held-out-regression", "eval/pass_at_1|eval/reward_mean")
-def held_out_regression(s: Signals) -> Iterator[Finding]:
+def held_out_regression(s: Signals) -> Findings:
     """The held-out result fell below its best, twice in a row, by more than its error.
 
     What: both last evaluations lie more than 3 standard errors below the best one.
@@ -210,7 +198,7 @@ def held_out_regression(s: Signals) -> Iterator[Finding]:
     if name == "eval/pass_at_1" and len(errors):
         se = float(errors[-1])
     elif name == "eval/pass_at_1" and len(n_N):
-        se = all_or_nothing(best) / math.sqrt(max(n_N[-1], 1.0))
+        se = run.all_or_nothing(best) / math.sqrt(max(n_N[-1], 1.0))
     if not se > 0 or best - max(x_N[-2:]) <= 3.0 * math.sqrt(2.0) * se:
         return
     yield found(
@@ -223,7 +211,7 @@ def held_out_regression(s: Signals) -> Iterator[Finding]:
 
 
 @rule("D219", "peak-passed", "reward/mean")
-def peak_passed(s: Signals) -> Iterator[Finding]:
+def peak_passed(s: Signals) -> Findings:
     """The reward rose, passed its best, and fell back by more than its noise.
 
     What: after the best window the reward falls significantly (p below 0.001, confirmed over block
@@ -237,10 +225,10 @@ def peak_passed(s: Signals) -> Iterator[Finding]:
     Causes: completion-cap (completions run into the limit again), lr-too-high (updates that are too
     large end so), regression-after-peak (the best was passed).
     """
-    x_N = max(pieces(s, "reward/mean"), key=len)
-    if len(x_N) < 40 or within_stages(s, "reward/mean").direction == "down":
+    x_N = max(run.pieces(s, "reward/mean"), key=len)
+    if len(x_N) < 40 or run.within_stages(s, "reward/mean").direction == "down":
         return
-    best, place = best_window(x_N, max(10, len(x_N) // 10))
+    best, place = run.best_window(x_N, max(10, len(x_N) // 10))
     after = x_N[place:]
     if len(after) < len(x_N) // 3:
         return
@@ -279,7 +267,7 @@ BEST_OF = {2: 0.564, 4: 1.029, 6: 1.267, 8: 1.424, 16: 1.766}  # E[max of n], no
 
 
 @rule("D211", "reward-variance", "reward/mean", "reward/std|component_std/*", proof="real")
-def reward_variance(s: Signals) -> Iterator[Finding]:
+def reward_variance(s: Signals) -> Findings:
     """The rewards vary a lot: how much of that is what such a reward must have.
 
     What: the rewards' coefficient of variation is above 0.3.
@@ -291,11 +279,11 @@ def reward_variance(s: Signals) -> Iterator[Finding]:
     Source: variance of a reward of 0 or 1 is p (1 - p).
     Causes: none.
     """
-    name, mean = spread_of_batch(s), s.late("reward/mean").value
+    name, mean = run.spread_of_batch(s), s.late("reward/mean").value
     spread = s.late(name).value if name else 0.0
-    if full_mark(s) is None or mean <= 0 or spread / mean <= 0.3:
+    if run.full_mark(s) is None or mean <= 0 or spread / mean <= 0.3:
         return
-    usual = all_or_nothing(mean)
+    usual = run.all_or_nothing(mean)
     yield found(
         "info nothing",
         f"the rewards' spread is {spread / mean:.0%} of their mean, which is no fault",
@@ -306,7 +294,7 @@ def reward_variance(s: Signals) -> Iterator[Finding]:
 
 
 @rule("D216", "best-of-n-gap", "reward/best_of_n", "reward/mean", proof="real")
-def best_of_n_gap(s: Signals) -> Iterator[Finding]:
+def best_of_n_gap(s: Signals) -> Findings:
     """The best of n lies above the mean: that is spread within groups, not ability.
 
     What: the best of a group rises, or stands far above the mean, while the mean does not rise.
@@ -334,7 +322,7 @@ def best_of_n_gap(s: Signals) -> Iterator[Finding]:
 
 
 @rule("D218", "levels-do-not-compare", "reward/mean")
-def levels_do_not_compare(s: Signals) -> Iterator[Finding]:
+def levels_do_not_compare(s: Signals) -> Findings:
     """Something that sets the reward's level changed within the run.
 
     What: a fork, a stage, or a patch of reward, problems or temperature stands among the events.
@@ -346,12 +334,9 @@ def levels_do_not_compare(s: Signals) -> Iterator[Finding]:
     Source: docs/run-folder.md, events.
     Causes: none.
     """
-    words = ("reward.", "problems.", "temperature", "curriculum")
-    hits = [
-        e
-        for e in s.log.events
-        if e.kind in STAGES or (e.kind in ("command", "patch") and any(w in e.text for w in words))
-    ]
+    levels = re.compile(r"reward\.|problems\.|temperature|curriculum")
+    changes = [e for e in s.log.events if e.kind in ("command", "patch") and levels.search(e.text)]
+    hits = [e for e in s.log.events if e.kind in run.STAGES or e in changes]
     if hits:
         yield found(
             "info nothing",

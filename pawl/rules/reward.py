@@ -6,13 +6,12 @@ samples are paid (`reward_distribution`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import numpy as np
 
 from pawl.rules import prescribe
-from pawl.rules.finding import Finding
-from pawl.rules.rule import found, rule
+from pawl.rules.rule import Findings, found, rule
 from pawl.rules.run_features import best_window, full_mark, silent
 from pawl.rules.signals import Signals
 from pawl.rules.statistics import LEVEL, fell
@@ -36,7 +35,7 @@ def _short(names: Iterable[str]) -> str:
 
 
 @rule("D201", "reward-floor", "reward/mean", points=20, proof="real")
-def reward_floor(s: Signals) -> Iterator[Finding]:
+def reward_floor(s: Signals) -> Findings:
     """The reward does not vary: nothing can be learned from it.
 
     What: the reward's values lie within 2% of its scale of each other over the whole run.
@@ -56,21 +55,18 @@ def reward_floor(s: Signals) -> Iterator[Finding]:
     scale = max(abs(middle), float(np.ptp(x_N[:5])), 1e-9, *parts)
     if spread > 0.02 * scale or (full_mark(s) is not None and middle >= 0.95):
         return
+    floor = 0.5 if silent(s) else 0.9
     yield found(
         "critical fault",
         f"the reward rests at {middle:.4g} from first to last",
         f"standard deviation {spread:.3g} over {len(x_N)} points",
-        causes={
-            "reward-floor": 0.5 if silent(s) else 0.9,
-            "zero-signal-groups": 0.4,
-            "completion-cap": 0.3,
-        },
+        causes={"reward-floor": floor, "zero-signal-groups": 0.4, "completion-cap": 0.3},
         early=True,
     )
 
 
 @rule("D204", "exploration-gone", "reward/within_std|reward/spread", "reward/mean", proof="real")
-def exploration_gone(s: Signals) -> Iterator[Finding]:
+def exploration_gone(s: Signals) -> Findings:
     """Rewards stopped differing within groups: no signal is left.
 
     What: the spread of rewards falls significantly, to below 15% of what it was at the start.
@@ -94,36 +90,34 @@ def exploration_gone(s: Signals) -> Iterator[Finding]:
     x_N, now = s.values("reward/mean"), s.late("reward/mean")
     best, place = best_window(x_N)
     agree = f"rewards agree within groups (spread {before:.3g} to {after.value:.3g})"
-    if now.value < s.early("reward/mean").value and fell(best, now, 2.0):
-        yield found(
-            "critical fault",
-            f"{agree} and the reward fell from {best.value:.3g} to {now.value:.3g}",
-            f"best window around point {place} of {len(x_N)}",
-            causes={
-                "premature-convergence": 0.9,
-                "policy-collapsed": 0.6,
-                "regression-after-peak": 0.5,
-            },
-            fix=prescribe.slower(
-                s,
-                "spread within groups back above half of its start within 30 steps",
-                verify="held-out reward not lower, spread higher than in an unchanged fork",
-            ),
-            series=(name, "reward/mean"),
-        )
-    else:
+    if now.value >= s.early("reward/mean").value or not fell(best, now, 2.0):
         rise = s.trend("reward/mean").direction == "up"
         yield found(
             "warning converged",
             f"{agree}: no signal is left" + (" after a rise" if rise else ""),
             f"the last {after.n} points have {after.value:.3g}",
             causes={"converged": 0.8, "premature-convergence": 0.4},
-            series=(name, "reward/mean"),
         )
+        return
+    yield found(
+        "critical fault",
+        f"{agree} and the reward fell from {best.value:.3g} to {now.value:.3g}",
+        f"best window around point {place} of {len(x_N)}",
+        causes={
+            "premature-convergence": 0.9,
+            "policy-collapsed": 0.6,
+            "regression-after-peak": 0.5,
+        },
+        fix=prescribe.slower(
+            s,
+            "spread within groups back above half of its start within 30 steps",
+            verify="held-out reward not lower, spread higher than in an unchanged fork",
+        ),
+    )
 
 
 @rule("D214", "perfect-from-start", "reward/mean", points=8, proof="real")
-def perfect_from_start(s: Signals) -> Iterator[Finding]:
+def perfect_from_start(s: Signals) -> Findings:
     """The reward is perfect from the first step on: solved before, or it pays everything.
 
     What: rewards within 0..1 lie at 0.95 or more over the first points and the whole run; exactly
@@ -139,12 +133,12 @@ def perfect_from_start(s: Signals) -> Iterator[Finding]:
     x_N = s.values("reward/mean")
     if x_N.max() > 1.0 or min(x_N[:5].mean(), x_N.mean()) < 0.95:
         return
-    exact = x_N.min() == 1.0 and len(x_N) >= 20
+    ones = x_N.min() == 1.0
+    exact = ones and len(x_N) >= 20
+    level = "exactly 1 at every point" if ones else f"{x_N[:5].mean():.3g} at the start"
     yield found(
         "critical fault" if exact else "warning converged",
-        "the reward is "
-        + ("exactly 1 at every point" if x_N.min() == 1.0 else f"{x_N[:5].mean():.3g} at the start")
-        + ": solved before training, or a reward that pays everything",
+        f"the reward is {level}: solved before training, or a reward that passes everything",
         f"mean {x_N.mean():.4g} over {len(x_N)} points, lowest {x_N.min():.4g}",
         causes={"reward-bug": 0.7 if exact else 0.3, "converged": 0.5 if exact else 0.7},
         fix="score ten of them by hand",
@@ -152,7 +146,7 @@ def perfect_from_start(s: Signals) -> Iterator[Finding]:
 
 
 @rule("D220", "reward-off-scale", "reward/mean", "reward/tests", proof="real")
-def off_scale(s: Signals) -> Iterator[Finding]:
+def off_scale(s: Signals) -> Findings:
     """Rewards lie above what their components can add up to.
 
     What: the mean reward of a step exceeds 1, while the code reward's stages pay shares of 1.
@@ -178,7 +172,7 @@ def off_scale(s: Signals) -> Iterator[Finding]:
 
 
 @rule("D202", "dead-component", "component/*|reward/tests", proof="real")
-def dead_component(s: Signals) -> Iterator[Finding]:
+def dead_component(s: Signals) -> Findings:
     """A component of the reward never changes.
 
     What: a named component has one value at every point, in 20 points or more. A value of 0 or
@@ -202,7 +196,7 @@ def dead_component(s: Signals) -> Iterator[Finding]:
     if given and len(given) < len(names):
         yield found(
             "warning nothing",
-            f"{len(given)} of {len(names)} reward components never change above 0: {_short(given)}",
+            f"{len(given)} of {len(names)} reward components are constant above 0: {_short(given)}",
             *(rests[n] for n in given),
             series=given[:3],
         )
@@ -225,7 +219,7 @@ def dead_component(s: Signals) -> Iterator[Finding]:
 
 
 @rule("D203", "format-only", "component/*", "reward/mean", proof="real")
-def format_only(s: Signals) -> Iterator[Finding]:
+def format_only(s: Signals) -> Findings:
     """The total rises by form alone; the task's own component stays where it was.
 
     What: form components carry over 60% of a significant rise, and the task's components end below
@@ -261,7 +255,7 @@ def format_only(s: Signals) -> Iterator[Finding]:
 
 
 @rule("D208", "component-is-all", "component_std/*|component/*", proof="real")
-def component_is_all(s: Signals) -> Iterator[Finding]:
+def component_is_all(s: Signals) -> Findings:
     """One component makes up nearly all of the reward's variance.
 
     What: of three or more components, one has over 90% of the summed variance.
@@ -290,7 +284,7 @@ def component_is_all(s: Signals) -> Iterator[Finding]:
 
 
 @rule("D209", "components-conflict", "component/*")
-def components_conflict(s: Signals) -> Iterator[Finding]:
+def components_conflict(s: Signals) -> Findings:
     """One component rises while another falls.
 
     What: of two components one rises and one falls, both significantly.

@@ -7,21 +7,11 @@ rewards still bounds how many samples can have earned much. Left out: reading sa
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 
 import numpy as np
 
-from pawl.rules.finding import Finding
-from pawl.rules.rule import found, rule
-from pawl.rules.run_features import (
-    Paid,
-    all_or_nothing,
-    full_mark,
-    gains,
-    paid,
-    shares,
-    spread_of_batch,
-)
+from pawl.rules import run_features as run
+from pawl.rules.rule import Findings, found, rule
 from pawl.rules.signals import Signals
 from pawl.rules.statistics import rank_correlation
 
@@ -31,7 +21,7 @@ AUDIT = "a syntax error, an empty answer, the prompt again and a right solution 
 
 
 @rule("D206", "reward-distribution", "reward/mean", proof="real")
-def reward_distribution(s: Signals) -> Iterator[Finding]:
+def reward_distribution(s: Signals) -> Findings:
     """A few fixed payments between nothing and full marks carry the reward.
 
     What: with samples: over 30% of them have one total between the lowest and the highest. Without:
@@ -46,27 +36,27 @@ def reward_distribution(s: Signals) -> Iterator[Finding]:
     Source: variance of a reward of 0 or 1 with mean p is p (1 - p); Markov's inequality.
     Causes: reward-bug (partial payments carry the mean).
     """
-    totals = [p.total for p in paid(s.log.samples) if p.total is not None]
+    totals = [p.total for p in run.paid(s.log.samples) if p.total is not None]
     if len(totals) >= ENOUGH:
         low, top = min(totals), max(totals)
-        inner = [(v, share) for v, share in shares(totals) if low < v < top]
+        inner = [(v, share) for v, share in run.shares(totals) if low < v < top]
         if inner and inner[0][1] > WARNS:
             value, share = inner[0]
-            critical = share > FAILS and not gains(s)
+            critical = share > FAILS and not run.gains(s)
             yield found(
                 "critical fault" if critical else "warning fault",
                 f"{share:.0%} of the samples are paid exactly {value:g}",
-                "totals: " + ", ".join(f"{v:g} ({n:.0%})" for v, n in shares(totals)),
+                "totals: " + ", ".join(f"{v:g} ({n:.0%})" for v, n in run.shares(totals)),
                 causes={"reward-bug": 0.7},
                 fix=AUDIT,
                 at="total",
             )
         return
-    name, x_N = spread_of_batch(s), s.values("reward/mean")
-    if not name or full_mark(s) is None or len(x_N) < 4:
+    name, x_N = run.spread_of_batch(s), s.values("reward/mean")
+    if not name or run.full_mark(s) is None or len(x_N) < 4:
         return
     mean, spread = float(np.mean(x_N[-20:])), float(np.mean(s.values(name)[-20:]))
-    if not 0.0 < mean < 0.3 or spread > 0.5 * all_or_nothing(mean):
+    if not 0.0 < mean < 0.3 or spread > 0.5 * run.all_or_nothing(mean):
         return
     most = min(1.0, (spread**2 + mean**2) / 0.25)
     yield found(
@@ -74,7 +64,7 @@ def reward_distribution(s: Signals) -> Iterator[Finding]:
         f"at most {most:.0%} of the samples can earn half marks: small partial payments "
         f"carry the mean of {mean:.3g}",
         f"spread over the batch {spread:.3g}; passes and failures of that mean would have "
-        f"{all_or_nothing(mean):.3g}",
+        f"{run.all_or_nothing(mean):.3g}",
         "which branches pay them? audit the reward before touching any option",
         causes={"reward-bug": 0.5},
         fix=AUDIT,
@@ -83,7 +73,7 @@ def reward_distribution(s: Signals) -> Iterator[Finding]:
 
 
 @rule("D207", "failures-paid", "reward/mean", proof="real")
-def failures_paid(s: Signals) -> Iterator[Finding]:
+def failures_paid(s: Signals) -> Findings:
     """Failures of the machinery earn more than wrong answers.
 
     What: a sample that could not be scored has a number all the same; or samples that ended in a
@@ -98,7 +88,7 @@ def failures_paid(s: Signals) -> Iterator[Finding]:
     Causes: error-as-reward (an error earns more than a wrong answer), reward-bug (the reward
     credits what it should not).
     """
-    rows = paid([*s.log.first_samples, *s.log.samples])
+    rows = run.paid([*s.log.first_samples, *s.log.samples])
     failed = [p for p in rows if p.status == "missing" or p.verdict == "infra_error"]
     ghosts = [p for p in failed if p.total is not None]
     seen = f"{len(ghosts)} samples without a score were paid {ghosts[0].total:g}" if ghosts else ""
@@ -113,7 +103,7 @@ def failures_paid(s: Signals) -> Iterator[Finding]:
         )
 
 
-def _paid_above(rows: list[Paid]) -> str:
+def _paid_above(rows: list[run.Paid]) -> str:
     """Whether failures without a passed test mostly earn one amount above that of wrong answers."""
     late = [p for p in rows if p.verdict in ("timeout", "memory", "output") and not p.passed]
     broken = [p.total or 0.0 for p in late]
@@ -121,7 +111,7 @@ def _paid_above(rows: list[Paid]) -> str:
     usual = [total for total in wrong if total is not None]
     if len(broken) < 5 or len(usual) < 5:
         return ""
-    value, share = shares(broken)[0]
+    value, share = run.shares(broken)[0]
     if share < 0.6 or value < max(0.25, float(np.mean(usual)) + 0.1):
         return ""
     return f"{len(broken)} failures were paid {value:g}, wrong answers {np.mean(usual):.3g}"
@@ -138,7 +128,7 @@ def _rises_with_missing(s: Signals) -> str:
 
 
 @rule("D210", "stuck-in-a-branch", "reward/mean")
-def stuck_in_a_branch(s: Signals) -> Iterator[Finding]:
+def stuck_in_a_branch(s: Signals) -> Findings:
     """Most samples end in one low branch of the reward, and nothing rises.
 
     What: over 60% of the samples are paid by one branch that is not the best, at less than half of
@@ -151,9 +141,9 @@ def stuck_in_a_branch(s: Signals) -> Iterator[Finding]:
     Causes: reward-floor (one branch pays nearly all), zero-signal-groups (equal payments give no
     advantage).
     """
-    if gains(s):
+    if run.gains(s):
         return
-    rows = [p for p in paid(s.log.samples) if p.total is not None and p.branch]
+    rows = [p for p in run.paid(s.log.samples) if p.total is not None and p.branch]
     place, share = "", 0.0
     if len(rows) >= ENOUGH:
         name, n = Counter(p.branch for p in rows).most_common(1)[0]

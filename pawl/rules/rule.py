@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal, cast
@@ -19,7 +19,8 @@ from pawl.rules.signals import Signals
 
 SECTIONS = ("What", "Why it matters", "Evidence needed", "Traps", "Fix", "Source", "Causes")
 Proof = Literal["real", "unproven"]
-Check = Callable[[Signals], Iterable[Finding]]
+Findings = Iterator[Finding]
+Check = Callable[[Signals], Findings]
 Grade = Literal[
     "critical invalid",
     "critical fault",

@@ -5,12 +5,9 @@ Codes D908 to D913. Left out: the log as a file (`log`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
-from pawl.rules.finding import Finding
-from pawl.rules.rule import found, rule
+from pawl.rules.rule import Findings, found, rule
 from pawl.rules.run_features import happened
 from pawl.rules.signals import Signals
 from pawl.rules.statistics import fell, robust_z
@@ -57,7 +54,7 @@ def _jumps(s: Signals, name: str, row: int) -> tuple[float, float] | None:
 
 
 @rule("D908", "resume-jump", "events")
-def resume_jump(s: Signals) -> Iterator[Finding]:
+def resume_jump(s: Signals) -> Findings:
     """Metrics jump where the run was resumed or rolled back.
 
     What: a training metric steps within two points of a restart, by over six standard errors and
@@ -93,7 +90,7 @@ def resume_jump(s: Signals) -> Iterator[Finding]:
 
 
 @rule("D909", "memory-grows", "memory/resident_mb|memory/peak_mb", points=60)
-def memory_grows(s: Signals) -> Iterator[Finding]:
+def memory_grows(s: Signals) -> Findings:
     """Memory grows from step to step.
 
     What: resident (else peak) memory rises beyond noise by over 1% in 100 steps, in the second half
@@ -124,7 +121,7 @@ def memory_grows(s: Signals) -> Iterator[Finding]:
 
 
 @rule("D910", "steps-slow-down", "time/step_s", points=40)
-def slower(s: Signals) -> Iterator[Finding]:
+def slower(s: Signals) -> Findings:
     """Steps take longer and longer, or some take many times as long.
 
     What: the step time rises by half beyond noise, and tokens do not; or several steps took over
@@ -158,7 +155,7 @@ def slower(s: Signals) -> Iterator[Finding]:
 
 
 @rule("D911", "scores-take-longest", "time/score_wait_s", "time/step_s")
-def scores_take_longest(s: Signals) -> Iterator[Finding]:
+def scores_take_longest(s: Signals) -> Findings:
     """Most of a step is waiting for scores.
 
     What: over half of the recent step time is scoring.
@@ -179,7 +176,7 @@ def scores_take_longest(s: Signals) -> Iterator[Finding]:
 
 
 @rule("D913", "limits-decide", "verifier/limit_frac", "reward/mean")
-def limits_decide(s: Signals) -> Iterator[Finding]:
+def limits_decide(s: Signals) -> Findings:
     """Many checks end at a limit of time, memory or output, and the reward fell when that began.
 
     What: the share cut off jumps up to over 5%, and the reward falls at the same place.

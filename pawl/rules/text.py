@@ -5,13 +5,12 @@ Codes D506 to D511. Left out: lengths over time (`length`), rewards.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 
 from pawl.rules.completions import Text, circles, gibberish, texts
-from pawl.rules.finding import Finding
-from pawl.rules.rule import found, rule
+from pawl.rules.rule import Findings, found, rule
 from pawl.rules.signals import Signals
 
 SOME = 0.2  # share of samples that makes a finding
@@ -26,7 +25,7 @@ def _judged(s: Signals, judge: Callable[[str], bool]) -> tuple[list[Text], float
 
 
 @rule("D506", "endings-missing", "length/eos_frac", points=10, kinds=("policy",))
-def endings_missing(s: Signals) -> Iterator[Finding]:
+def endings_missing(s: Signals) -> Findings:
     """Completions do not end by themselves.
 
     What: the share that ends with an end token falls from above one half to below a fifth, or is
@@ -67,7 +66,7 @@ def endings_missing(s: Signals) -> Iterator[Finding]:
 
 
 @rule("D507", "repetition", "length/repetition_frac|samples", kinds=("policy",))
-def repetition(s: Signals) -> Iterator[Finding]:
+def repetition(s: Signals) -> Findings:
     """Completions run in circles.
 
     What: over a fifth of the recent completions repeat themselves, by the log's own measure or in
@@ -100,7 +99,7 @@ def repetition(s: Signals) -> Iterator[Finding]:
 
 
 @rule("D508", "gibberish", "samples|policy/trainer_logp_mean", kinds=("policy",))
-def nonsense(s: Signals) -> Iterator[Finding]:
+def nonsense(s: Signals) -> Findings:
     """Completions are no text any more.
 
     What: over a fifth of the sampled texts hold broken characters, four or more scripts, or words
@@ -130,7 +129,7 @@ def nonsense(s: Signals) -> Iterator[Finding]:
 
 
 @rule("D509", "length-unit", "length/mean")
-def length_unit(s: Signals) -> Iterator[Finding]:
+def length_unit(s: Signals) -> Findings:
     """Lengths are not counted in tokens, although limits are.
 
     What: the logged length exceeds the limit in tokens, or fits the characters of the samples and
@@ -159,7 +158,7 @@ def length_unit(s: Signals) -> Iterator[Finding]:
 
 
 @rule("D510", "end-token-cut", "length/eos_frac", "length/truncated_frac", points=3, proof="real")
-def end_token_cut(s: Signals) -> Iterator[Finding]:
+def end_token_cut(s: Signals) -> Findings:
     """Completions end before the limit, and none of them with its end token.
 
     What: the cut share is below a fifth and at most 2% of the completions end with an end token.
@@ -186,7 +185,7 @@ def end_token_cut(s: Signals) -> Iterator[Finding]:
 
 
 @rule("D511", "prompts-end-like-answers", "length/prompt_eos_frac", proof="real")
-def prompts_closed(s: Signals) -> Iterator[Finding]:
+def prompts_closed(s: Signals) -> Findings:
     """Prompts end with a token that ends completions.
 
     What: over 1% of the recent prompts have an end token as their last one.

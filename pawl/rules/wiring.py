@@ -7,17 +7,17 @@ the reference (`policy`) and how far the sampler is from the trainer (`mismatch`
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
 
 import numpy as np
 
 from pawl.checks import CAUSES
-from pawl.rules.finding import Finding
-from pawl.rules.rule import found, rule
+from pawl.rules.rule import Findings, found, rule
 from pawl.rules.run_features import single_precision
 from pawl.rules.signals import Signals
 from pawl.rules.statistics import Floats
 
+NLL = "policy/nll_minus_entropy"
+MOVED = "optim/update_ratio|optim/update_norm|optim/unchanged_frac"
 RATIO_FP32, RATIO_HALF = 1.001, 2.0  # largest ratio before an update that rounding explains
 SURPRISE = 2.0  # standard errors, of the median step
 CHOSEN = 6.0  # of the median step, where mixed groups alone are looked at
@@ -26,7 +26,7 @@ RESTING = 5  # updates without any effect
 
 
 @rule("D107", "preflight-failed", proof="real")
-def preflight_failed(s: Signals) -> Iterator[Finding]:
+def preflight_failed(s: Signals) -> Findings:
     """A check before the first step failed, and the run started all the same.
 
     What: the last row of a check in preflight.jsonl says that it did not hold.
@@ -60,7 +60,7 @@ def preflight_failed(s: Signals) -> Iterator[Finding]:
 
 
 @rule("D108", "first-pass-ratio", "policy/ratio_max_first_pass", points=2, proof="real")
-def first_pass_ratio(s: Signals) -> Iterator[Finding]:
+def first_pass_ratio(s: Signals) -> Findings:
     """The ratio of new to old policy is not 1 before the first update of a batch.
 
     What: the largest ratio before an update lies above 1.001 in single precision, or above 2 in
@@ -87,10 +87,8 @@ def first_pass_ratio(s: Signals) -> Iterator[Finding]:
     )
 
 
-@rule(
-    "D109", "nll-off-entropy", "policy/nll_minus_entropy_z|policy/nll_minus_entropy", proof="real"
-)
-def nll_off_entropy(s: Signals) -> Iterator[Finding]:
+@rule("D109", "nll-off-entropy", f"{NLL}_z|{NLL}", proof="real")
+def nll_off_entropy(s: Signals) -> Findings:
     """The samples are not draws of the distribution that the trainer scores them by.
 
     What: the mean surprise of the tokens differs from the mean entropy, on the same side in nearly
@@ -105,7 +103,7 @@ def nll_off_entropy(s: Signals) -> Iterator[Finding]:
     Source: definition of entropy; measured on injected faults.
     Causes: sampler-mismatch, stale-weights (another policy wrote them).
     """
-    z_N = s.values("policy/nll_minus_entropy_z")
+    z_N = s.values(f"{NLL}_z")
     if len(z_N) >= 3:
         middle, mean = float(np.median(z_N)), float(z_N.mean())
         pooled = abs(mean) * np.sqrt(len(z_N))
@@ -114,7 +112,7 @@ def nll_off_entropy(s: Signals) -> Iterator[Finding]:
         broken = steady or (abs(middle) > SURPRISE and _same_side(z_N, 0.9))
         broken = broken and (middle < 0 or not _selected(s) or middle > CHOSEN)
     else:
-        x_N, h_N = s.paired("policy/nll_minus_entropy", "policy/entropy")
+        x_N, h_N = s.paired(NLL, "policy/entropy")
         if len(x_N) < 5:
             return
         middle = float(x_N.mean())
@@ -130,7 +128,7 @@ def nll_off_entropy(s: Signals) -> Iterator[Finding]:
         "distribution",
         seen,
         causes={"sampler-mismatch": 0.9, "stale-weights": 0.2 if sharper else 0.5},
-        series=("policy/nll_minus_entropy", "policy/nll_minus_entropy_z", "policy/entropy"),
+        series=(NLL, f"{NLL}_z", "policy/entropy"),
     )
 
 
@@ -145,7 +143,7 @@ def _same_side(x_N: Floats, share: float) -> bool:
 
 
 @rule("D111", "gradient-zero", "optim/grad_norm", proof="real")
-def gradient_zero(s: Signals) -> Iterator[Finding]:
+def gradient_zero(s: Signals) -> Findings:
     """The gradient is exactly 0 although rewards differ within groups.
 
     What: at five or more steps with a spread of rewards the gradient norm is exactly 0, and so it
@@ -178,13 +176,8 @@ def gradient_zero(s: Signals) -> Iterator[Finding]:
     )
 
 
-@rule(
-    "D112",
-    "weights-rest",
-    "optim/update_ratio|optim/update_norm|optim/unchanged_frac",
-    proof="real",
-)
-def weights_rest(s: Signals) -> Iterator[Finding]:
+@rule("D112", "weights-rest", MOVED, proof="real")
+def weights_rest(s: Signals) -> Findings:
     """Updates with a gradient and a learning rate leave every weight where it was.
 
     What: at five or more steps with a learning rate above 0 and a gradient above 0 the update is
@@ -197,7 +190,7 @@ def weights_rest(s: Signals) -> Iterator[Finding]:
     Source: UnchangedTensor of the SageMaker Debugger rules; weights in fp32 for small steps.
     Causes: optimiser-detached (a gradient, a learning rate, and no movement).
     """
-    name = s.first("optim/update_ratio|optim/update_norm|optim/unchanged_frac")
+    name = s.first(MOVED)
     moved, norm = s.paired(name, "optim/grad_norm")
     rate = s.paired(name, "optim/lr")[1]
     rests = moved >= 1.0 if name == "optim/unchanged_frac" else moved == 0.0
@@ -216,7 +209,7 @@ def weights_rest(s: Signals) -> Iterator[Finding]:
 
 
 @rule("D113", "scores-missing", "verifier/missing_frac")
-def scores_missing(s: Signals) -> Iterator[Finding]:
+def scores_missing(s: Signals) -> Findings:
     """Scores cannot be had for a share of the samples.
 
     What: over 5% (warning) or 20% (fault) of the recent samples have no score; or over 1%, and the
