@@ -1,4 +1,4 @@
-"""Rules about which problems are drawn: their order, problems that come again or are held out.
+"""Rules about which problems are sampled: their order, problems that repeat or are held out.
 
 Codes D906, D907, D914 and D915. Left out: held-out results (`evaluation`).
 """
@@ -56,7 +56,7 @@ def order_shows(s: Signals) -> Findings:
         + (f": {' and '.join(ordered)} goes one way within each" if ordered else ""),
         *hits.values(),
         causes={"data-order": 0.8 if ordered else 0.4},
-        fix="the drawn ids of two epochs differ in order",
+        fix="the sampled ids of two epochs differ in order",
         series=hits,
     )
 
@@ -86,16 +86,16 @@ def _profiles(epoch: Floats, x_N: Floats) -> list[Floats]:
 def problems_again(s: Signals) -> Findings:
     """The same problems come again and again.
 
-    What: more than three epochs without a held-out gain; or problems drawn twice before all were
-    drawn once (a tenth fewer distinct ones than draws in the first epoch).
-    Why it matters: after a few visits answers are remembered; draws that repeat early mean that
-    sampling does not go through the set as it should.
-    Evidence needed: epochs, or the counts of draws and of distinct problems.
-    Traps: a mix with weights, and sampling with replacement, draw some problems more often by
-    design: critical only where neither is used (Pawl without a mix).
+    What: more than three epochs without a held-out gain; or problems sampled twice before all were
+    sampled once (a tenth fewer distinct problems than samples in the first epoch).
+    Why it matters: after a few epochs answers are memorised; early repeats mean that sampling does
+    not go through the set as it should.
+    Evidence needed: epochs, or the counts of sampled and of distinct prompts.
+    Traps: a weighted mix, and sampling with replacement, repeat some problems by design: critical
+    only where neither is used (Pawl without a mix).
     Fix: more problems instead of more epochs; a sampler without replacement.
     Source: gains of repeated data fade after about four epochs (Muennighoff et al. 2023).
-    Causes: data-order (problems are repeated before all were drawn).
+    Causes: data-order (problems are repeated before all were sampled).
     """
     epoch = s.values("epoch")
     drawn, distinct = s.paired("sampled_prompts", "prompts_seen")
@@ -107,7 +107,7 @@ def problems_again(s: Signals) -> Findings:
             plain = s.log.library == "pawl" and not s.family("mix_share/")
             yield found(
                 "critical fault" if plain and not s.staged else "warning fault",
-                f"{drawn[first][-1]:g} draws of the first epoch hit {distinct[first][-1]:g} "
+                f"{drawn[first][-1]:g} prompts of the first epoch hold {distinct[first][-1]:g} "
                 f"distinct problems of {size:g}",
                 causes={"data-order": 0.8},
                 fix="the ids of the first epoch are all different",
@@ -131,7 +131,7 @@ def evaluated_on_trained(s: Signals) -> Findings:
     What: one problem or more of the newest evaluation also has training samples.
     Why it matters: the held-out measure is then a training measure; nothing says what was learned.
     Evidence needed: ids of problems in the samples of training and of evaluation.
-    Traps: a trailing window of training samples misses problems that were drawn before it.
+    Traps: a trailing window of training samples misses problems that were sampled before it.
     Fix: split by problem before training; score the first and the last checkpoint on a new set.
     Source: definition of held-out.
     Causes: leakage (evaluation problems stand in the training set).
@@ -149,16 +149,16 @@ def evaluated_on_trained(s: Signals) -> Findings:
 
 @rule("D915", "prompts-sorted", "length/prompt_mean|samples", proof="real")
 def prompts_sorted(s: Signals) -> Findings:
-    """Problems are drawn in the order of their length.
+    """Problems are sampled in order of length.
 
     What: prompts get longer (or shorter) through every epoch: the mean length follows the place in
     it (rank correlation over 0.6 in each, p below 1e-6 in one); or, among the newest samples of 16
     problems or more, 93% of the prompts are longer (shorter) than the one before.
     Why it matters: each stretch of training sees one kind of problem; curves show the order.
     Evidence needed: length/prompt_mean with the epoch as a fraction, or samples with their prompts
-    in the order in which they were drawn.
-    Traps: a curriculum sorts on purpose; samples that a file lists by length are no order of draws;
-    agents whose prompts hold their own earlier turns grow with the policy, over epochs.
+    in the order in which they were sampled.
+    Traps: a curriculum sorts on purpose; a file may list samples by length, whatever the order of
+    sampling; agents whose prompts hold their own earlier turns grow with the policy, over epochs.
     Fix: shuffle the problems, with another order in each epoch.
     Source: a shuffled list rises in half of its steps, with variance n / 12; the rank correlation
     of n shuffled values has a deviation of 1 / sqrt(n - 1).
@@ -171,7 +171,7 @@ def prompts_sorted(s: Signals) -> Findings:
         "warning unusual" if s.staged else "critical fault",
         *said,
         causes={"data-order": 0.9},
-        fix="the drawn ids of two epochs differ in order",
+        fix="the sampled ids of two epochs differ in order",
         early=True,
     )
 
@@ -212,7 +212,7 @@ def _by_sample(s: Signals) -> tuple[str, ...]:
     if 1 - SORTED < up < SORTED:
         return ()
     return (
-        f"the newest {len(lengths)} problems were drawn by length: {max(up, 1 - up):.0%} of the "
+        f"the newest {len(lengths)} problems were sampled by length: {max(up, 1 - up):.0%} of the "
         f"prompts are {'longer' if up > 0.5 else 'shorter'} than the one before",
         f"prompts of {lengths.min():g} to {lengths.max():g} characters",
     )

@@ -37,15 +37,15 @@ def train_minus_probe(s: Signals) -> Findings:
 
     What: the training metric minus the held-out one of the same scale widens beyond noise; a fault
     when the held-out one does not rise (overfitting), a critical one when it falls.
-    Why it matters: what is learned is the training problems, or a way to be paid for something
-    else; only the held-out measure tells what the policy is worth.
+    Why it matters: what is learned is the training problems, or a way to earn reward for something
+    else; only the held-out measure tells how good the policy is.
     Evidence needed: both measures at six evaluations or more.
     Traps: a gap that widens while both rise is usual; a training rise alone is what training does
     first; evaluation at another temperature shifts the gap without widening it.
     Fix: keep the best held-out checkpoint; more problems instead of more epochs; audit the reward.
     Source: generalisation gap; Gao et al. 2022 for rewards that part from the truth.
     Causes: data-order (few problems seen many times are learned by heart), regression-after-peak
-    (the best held-out state was passed), reward-bug (training may be paid for something else).
+    (the best held-out state was passed), reward-bug (training may reward something else).
     """
     train, held = next(((a, b) for a, b in PAIRS if s.has(a) and s.has(b)), ("", ""))
     a_N, b_N = beside(s, train, held)
@@ -77,7 +77,7 @@ def held_out_regression(s: Signals) -> Findings:
 
     What: it falls over six evaluations or more, by both trend tests at 1%.
     Why it matters: the run makes the policy worse at what it is for; where the training metric
-    rises meanwhile, training is paid for something else.
+    rises meanwhile, training rewards something else.
     Evidence needed: six evaluations.
     Traps: another problem set or sampling in the middle of a run breaks the series. A single drop
     from the best is another matter (D215).
@@ -112,7 +112,7 @@ def above_train(s: Signals) -> Findings:
     problems may stand in the training set, or be easier and answered at a lower temperature.
     Evidence needed: both pass rates at six evaluations.
     Traps: greedy evaluation beats sampling from the start; a filter that leaves hard problems in
-    training lowers its pass rate, in health.
+    training lowers its pass rate in healthy runs.
     Fix: compare hashes and 13-word runs of both sets; evaluate both at one temperature.
     Source: contamination checks by n-gram overlap (GPT-3, Brown et al. 2020).
     Causes: leakage (held-out problems may be among the trained ones).

@@ -64,17 +64,17 @@ def _grade(s: Signals, name: str, sure: bool = True) -> Grade:
 def groups_all_wrong(s: Signals) -> Findings:
     """In most groups every sample fails alike: no advantage, nothing to learn from.
 
-    What: over half (warning) or 90% without any rise of the reward (fault) of the recent groups tie
-    at the bottom.
+    What: over half (warning) or 90% without any rise of the reward (fault) of the recent groups
+    have equal, lowest rewards.
     Why it matters: a group of equal rewards has advantage 0.
-    Evidence needed: the share of groups that tie wrong, or in which all fail, over 20 points.
-    Traps: hard problems tie by chance: the expected share stands beside the seen one. Much more
-    than expected means duplicates, a coarse reward, or a judge that fails. Ties that came on the
-    way are what a destroyed policy leaves behind, and not the cause.
+    Evidence needed: the share of groups in which all samples fail, over 20 points.
+    Traps: on hard problems all samples fail by chance: the expected share stands beside the
+    observed one. Much more than expected means duplicates, a coarse reward, or a judge that fails.
+    A share that grew during the run is what a destroyed policy leaves behind, and not the cause.
     Fix: easier problems by measured pass rate, partial credit, larger groups.
     Source: DAPO (Yu et al. 2025), section 3.2.
-    Causes: reward-floor (the problems are out of reach, or the reward never pays),
-    zero-signal-groups (groups came to tie at the bottom on the way).
+    Causes: reward-floor (the problems are out of reach, or the reward is never earned),
+    zero-signal-groups (every sample of a group fails).
     """
     name = s.first(WRONG)
     now, later = s.late(name), came_later(s, name)
@@ -97,13 +97,14 @@ def groups_all_wrong(s: Signals) -> Findings:
 def groups_all_right(s: Signals) -> Findings:
     """In most groups every sample is right: solved problems, no fault.
 
-    What: over half of the recent groups tie at the top; from 90% on the run has converged.
+    What: in over half of the recent groups every sample is right; from 90% on the run has
+    converged.
     Why it matters: solved problems give no gradient; a growing share is success, and what is left
     of the run is spent on few groups.
     Evidence needed: the share of groups in which all pass.
-    Traps: a high share of tied groups alone does not say whether they are right or wrong.
+    Traps: a high share of zero-variance groups alone does not say whether they are right or wrong.
     Fix: leave out what was solved twice, take harder problems, or stop. No higher temperature.
-    Source: public run with 60% tied groups and a rising held-out score.
+    Source: public run with 60% zero-variance groups and a rising held-out score.
     Causes: converged (nearly every group is right).
     """
     name = s.first(RIGHT)
@@ -124,19 +125,20 @@ def groups_all_right(s: Signals) -> Findings:
 
 @rule("D303", "groups-tied", "group/zero_std_frac|reward/within_std|reward/spread", proof="real")
 def zero_variance(s: Signals) -> Findings:
-    """Most groups tie, and the log does not say at what; or nearly all do, at any reward.
+    """Most groups have equal rewards, and the log does not say which; or nearly all, at any level.
 
     What: over half of the recent groups have equal rewards (where the share is missing: over 90% of
     the recent points have a spread of exactly 0). With 95% and no gain it is a fault, at a high
-    reward convergence. Where the kinds of ties are known: 95%, no gain, and no kind near all.
+    reward convergence. Where the levels of such groups are known: 95%, no gain, and no level near
+    all.
     Why it matters: all right is success, all wrong is a dead end, and both read the same.
-    Evidence needed: the share of tied groups, or the spread within groups.
+    Evidence needed: the share of zero-variance groups, or the spread within groups.
     Traps: equal rewards are not equal completions; the share moves in steps of 1 / groups; 60% of
-    solved groups is health.
+    solved groups is healthy.
     Fix: count groups that all pass and that all fail, apart; then see D301 and D302.
     Source: tinker's frac_all_good, frac_mixed and frac_all_bad.
-    Causes: converged (ties at a high reward), group-integrity, reward-bug, reward-floor (a reward
-    that hardly varies), zero-signal-groups (no advantage).
+    Causes: converged (equal rewards at a high level), group-integrity, reward-bug, reward-floor (a
+    reward that hardly varies), zero-signal-groups (no advantage).
     """
     if s.first(WRONG):
         yield from _all_equal(s)
@@ -185,17 +187,17 @@ def _all_equal(s: Signals) -> Findings:
 
 @rule("D310", "groups-tied-partial", "group/tied_partial_frac", proof="real")
 def zero_variance_partial(s: Signals) -> Findings:
-    """Groups tie at partial credit: one branch of the reward holds them.
+    """Groups have equal rewards at partial credit: one branch of the reward holds them.
 
-    What: over 30% of the recent groups have equal rewards between nothing and full marks; 90%
+    What: over 30% of the recent groups have equal rewards between nothing and full score; 90%
     without a rise of the reward are a fault.
-    Why it matters: different completions that are all paid the same partial amount have found a
-    branch of the reward that does not tell them apart.
+    Why it matters: different completions that all get the same partial credit have found a branch
+    of the reward that does not tell them apart.
     Evidence needed: group/tied_partial_frac.
-    Traps: coarse stages (two tests, three error counts) tie often by design.
-    Fix: grade within the branch, or pay less for it; read ten completions of such a group.
+    Traps: coarse stages (two tests, three error counts) often give equal rewards by design.
+    Fix: grade within the branch, or reward it less; read ten completions of such a group.
     Source: preflight's reward-distribution; staged rewards.
-    Causes: reward-bug (one branch pays all of them alike), zero-signal-groups (no advantage).
+    Causes: reward-bug (one branch rewards all of them alike), zero-signal-groups (no advantage).
     """
     name = "group/tied_partial_frac"
     now = s.late(name)
@@ -218,8 +220,8 @@ def tiny_differences(s: Signals) -> Findings:
     Why it matters: division by the group's standard deviation makes an advantage of 1 of a
     thousandth of a point: noise gets the weight of success.
     Evidence needed: the spread within groups, 20 points.
-    Traps: such groups count as non-zero in the share of tied groups. Where the reward's range is
-    tiny by definition the scale is too.
+    Traps: such groups do not count as zero-variance groups. Where the reward's range is tiny by
+    definition the scale is too.
     Fix: no division by the standard deviation (or a floor under it); round the rewards.
     Source: Dr. GRPO (Liu et al. 2025); Lite PPO (Liu et al. 2025).
     Causes: zero-signal-groups (jitter is trained on as if it were success).
@@ -256,7 +258,7 @@ def group_too_small(s: Signals) -> Findings:
     Traps: leave-one-out keeps the size of the difference.
     Fix: four to eight samples a problem, with fewer problems a step at the same cost.
     Source: standardisation of two numbers.
-    Causes: zero-signal-groups (small groups tie often).
+    Causes: zero-signal-groups (small groups often have equal rewards).
     """
     size = s.option("rollout.group_size")
     if size and size <= 2 and s.log.config.get("algo.advantage") != "rloo":
@@ -271,18 +273,18 @@ def group_too_small(s: Signals) -> Findings:
 
 @rule("D307", "ties-over-the-batch", EQUAL, proof="real")
 def zero_variance_over_the_batch(s: Signals) -> Findings:
-    """The share of tied groups speaks of the whole batch, so it reads 0 or 1.
+    """The share of zero-variance groups is taken over the whole batch, so it reads 0 or 1.
 
     What: the options take the standard deviation over the batch, or the share is 0 or 1 at each of
     20 points.
-    Why it matters: read over the batch it says 0 even when every group ties: the metric that should
-    warn is blind. With one group a step it is coarse.
+    Why it matters: read over the batch it says 0 even when every group has equal rewards: the
+    metric that should warn is blind. With one group a step it is coarse.
     Evidence needed: the share, and scale_rewards where the library has it.
-    Traps: 0 at every point is right where no group ever ties.
-    Fix: log the spread within groups; count ties from the samples.
+    Traps: 0 at every point is right where no group ever has equal rewards.
+    Fix: log the spread within groups; count zero-variance groups from the samples.
     Source: TRL 1.16, grpo_trainer.py: with scale_rewards="batch" (or normalize_then_sum) the
     deviation is taken over the batch.
-    Causes: zero-signal-groups (ties cannot be seen).
+    Causes: zero-signal-groups (zero-variance groups cannot be seen).
     """
     x_N = s.values(EQUAL)
     batch = any(s.log.other_config.get(option) == value for option, value in BATCH.items())
@@ -305,7 +307,7 @@ def nothing_to_train_on(s: Signals) -> Findings:
     What: over 20% (warning) or 80% (fault) of the recent steps trained on no group.
     Why it matters: an epoch without an update leaves the model as it was, and its curves are noise.
     Evidence needed: filter/emptied or group/trained.
-    Traps: with groups skipped when they tie, a solved set ends so in health.
+    Traps: where zero-variance groups are skipped, a solved set ends so in healthy runs.
     Fix: lower the filter's threshold to what the present policy earns; harder or easier problems.
     Source: reward thresholds above what a policy earns; observed in a teacher-scored run.
     Causes: zero-signal-groups (no sample reaches the loss).
@@ -333,10 +335,10 @@ def collapse_within_a_prompt(s: Signals) -> Findings:
 
     What: distinct completions in a group fell significantly and by a quarter, to below half; with
     fewer than 30% distinct and no gain it is a fault, beside a gain it is sharpening.
-    Why it matters: equal completions explore nothing and tie.
+    Why it matters: equal completions explore nothing and have equal rewards.
     Evidence needed: the share of distinct completions of the same prompt.
-    Traps: short answers repeat in health; solved problems have few ways to be right; similarity
-    between different prompts, and ties of rewards, say nothing about it.
+    Traps: short answers repeat in healthy runs; solved problems have few ways to be right;
+    similarity between different prompts, and equal rewards, say nothing about it.
     Fix: back to the last checkpoint with spread; a lower learning rate, or a higher temperature.
     Source: DAPO (Yu et al. 2025), section 3.1; Cui et al. 2025 (entropy is spent for reward).
     Causes: policy-collapsed (one completion for a prompt), premature-convergence (and the reward

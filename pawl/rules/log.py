@@ -17,8 +17,8 @@ def steps_out_of_order(s: Signals) -> Findings:
     Why it matters: a log continued after a resume holds some steps twice; means over it count them
     twice and a trend may be a seam. The diagnosis took the later value of each step.
     Evidence needed: the step column.
-    Traps: logs that write one step in several rows (training, evaluation) repeat steps in health;
-    only values that were replaced count.
+    Traps: logs that write one step in several rows (training, evaluation) repeat steps in healthy
+    runs; only values that were replaced count.
     Fix: after a resume, cut the log back to the checkpoint.
     Source: observed in public logs (files named `with_duplicates`).
     Causes: none.

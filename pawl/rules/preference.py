@@ -180,10 +180,10 @@ def perfect(s: Signals) -> Findings:
     """Nearly all training pairs are right, and nothing says how held-out pairs fare.
 
     What: the recent accuracy on training pairs is 0.9 or more, without a held-out accuracy.
-    Why it matters: people agree on 60 to 75% of such pairs; more than that is memory, or pairs
-    that differ in form.
+    Why it matters: people agree on 60 to 75% of such pairs; more than that is memory, or pairs that
+    differ in form.
     Evidence needed: accuracy over 30 points and no held-out one.
-    Traps: easy pairs (another model's bad answers) are told apart perfectly in health.
+    Traps: easy pairs (another model's bad answers) are told apart perfectly in healthy runs.
     Fix: hold out pairs by prompt and evaluate them; one epoch.
     Source: agreement of annotators in InstructGPT (Ouyang et al. 2022), about 73%.
     Causes: none.
@@ -295,7 +295,7 @@ def rests(s: Signals) -> Findings:
     interval lies above one half nor the margin's above 0.
     Why it matters: ln 2 is the loss of a model without a preference.
     Evidence needed: the loss over 50 points; the learning rate, to know a warm-up.
-    Traps: the first steps, and a warm-up, lie there in health.
+    Traps: the first steps, and a warm-up, lie there in healthy runs.
     Fix: count equal pairs; see that the optimiser has the trained weights; then a higher rate.
     Source: -log sigmoid(0) = ln 2.
     Causes: degenerate-pairs (equal pairs have this loss for ever), lr-too-low (nothing moves),

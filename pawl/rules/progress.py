@@ -26,7 +26,7 @@ def slow_convergence(s: Signals) -> Findings:
     """The reward rises, but by less over the whole run than one point's noise.
 
     What: the rise is significant and smaller than the standard deviation of a single point.
-    Why it matters: real, and slow: what is left of the run decides whether it pays.
+    Why it matters: real, and slow: what is left of the run decides whether it is worth it.
     Evidence needed: 30 points.
     Traps: a noisy curve of few prompts a step hides a good pace; pace says nothing near the top.
     Fix: a fork at three times the learning rate, if the KL is small; more prompts a step.
@@ -62,12 +62,12 @@ def plateau(s: Signals) -> Findings:
     """The second half of the run is flat, and a change would have been seen.
 
     What: no trend over the second half, in which a change of a tenth of the reward's range would
-    have been significant; the run's best is not full marks. After a rise it is a remark.
-    Why it matters: more of the same steps is money for nothing.
+    have been significant; the run's best is not the full score. After a rise it is a note.
+    Why it matters: more of the same steps cost compute for nothing.
     Evidence needed: 60 points.
     Traps: without power a flat curve says nothing; a learning rate near its end cools any run;
     training reward may be flat while held-out results rise.
-    Fix: what the other findings name: a decayed rate, cut completions, groups that tie.
+    Fix: what the other findings name: a decayed rate, cut completions, zero-variance groups.
     Source: power of the two-sample test.
     Causes: none.
     """
@@ -149,7 +149,7 @@ def reward_regression(s: Signals) -> Findings:
     """The reward falls, by more than its noise.
 
     What: the last quarter lies below the first, significantly, confirmed over block means.
-    Why it matters: the policy gets worse at what it is paid for.
+    Why it matters: the policy gets worse at what it is rewarded for.
     Evidence needed: 30 points.
     Traps: another mix of problems, a new stage or a new reward definition shifts the level without
     any change of the policy; batches of few prompts differ by chance.
@@ -186,7 +186,7 @@ def held_out_regression(s: Signals) -> Findings:
     Fix: go back to the best checkpoint; change one thing.
     Source: paired comparison of evaluations; Gao et al. 2022.
     Causes: regression-after-peak (twice below the best by more than its error), reward-bug
-    (training is paid for something else).
+    (training rewards something else).
     """
     name = s.first("eval/pass_at_1|eval/reward_mean")
     x_N, n_N = s.values(name), s.paired(name, "eval/problems")[1]
@@ -216,7 +216,7 @@ def peak_passed(s: Signals) -> Findings:
 
     What: after the best window the reward falls significantly (p below 0.001, confirmed over block
     means), by half or more of what it had gained.
-    Why it matters: the best weights lie behind; every further step is paid for and loses.
+    Why it matters: the best weights lie behind; every further step costs compute and loses.
     Evidence needed: 40 points, a third of them after the peak, within one stage of problems.
     Traps: the best of many windows is high by chance, so a small fall proves nothing; a new stage
     or harder problems lower the level without any harm.

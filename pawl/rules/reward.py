@@ -1,7 +1,7 @@
 """Rules about the level of the reward and its components: dead, capped, or paying for form.
 
 Codes D201 to D204, D208, D209, D214 and D220. Left out: where it goes (`progress`), what single
-samples are paid (`reward_distribution`).
+samples score (`reward_distribution`).
 """
 
 from __future__ import annotations
@@ -72,8 +72,8 @@ def exploration_gone(s: Signals) -> Findings:
     What: the spread of rewards falls significantly, to below 15% of what it was at the start.
     Why it matters: with groups of equal rewards the advantage is 0 and training stands still.
     Evidence needed: the spread within groups (or, where a source does not say, over the batch).
-    Traps: solved problems end so too, in health: the level of the reward decides. A spread that was
-    tiny from the start is another matter (D201).
+    Traps: healthy runs on solved problems end so too: the level of the reward decides. A spread
+    that was tiny from the start is another matter (D201).
     Fix: go back to the best checkpoint; raise the temperature or lower the learning rate, one at a
     time; where the problems are solved, take harder ones.
     Source: DAPO (Yu et al. 2025), section 3.2.
@@ -118,10 +118,10 @@ def exploration_gone(s: Signals) -> Findings:
 
 @rule("D214", "perfect-from-start", "reward/mean", points=8, proof="real")
 def perfect_from_start(s: Signals) -> Findings:
-    """The reward is perfect from the first step on: solved before, or it pays everything.
+    """The reward is perfect from the first step on: solved before, or everything passes.
 
-    What: rewards within 0..1 lie at 0.95 or more over the first points and the whole run; exactly
-    1 at every point is a fault, less is a question.
+    What: rewards within 0..1 lie at 0.95 or more over the first points and the whole run; exactly 1
+    at every point is a fault, less is a question.
     Why it matters: equal rewards give no gradient. A reward that never fails a sampled completion
     is more often a checker that passes everything than a model that knows everything.
     Evidence needed: 8 points of rewards in 0..1; 20 for a fault.
@@ -149,12 +149,12 @@ def perfect_from_start(s: Signals) -> Findings:
 def off_scale(s: Signals) -> Findings:
     """Rewards lie above what their components can add up to.
 
-    What: the mean reward of a step exceeds 1, while the code reward's stages pay shares of 1.
+    What: the mean reward of a step exceeds 1, while the code reward's stages are shares of 1.
     Why it matters: where advantages are not divided by their spread the gradient grows with the
     scale, and a KL coefficient or a penalty weighs next to nothing beside it.
     Evidence needed: Pawl's code reward with its components.
     Traps: components of one's own may have any scale: only the known stages alone are judged.
-    Fix: pay shares of 1, not percentages; look for a factor that is applied twice.
+    Fix: give shares of 1, not percentages; look for a factor that is applied twice.
     Source: reward scale among the details that decide PPO (Huang et al. 2022).
     Causes: reward-bug (totals are not the sum of their stages).
     """
@@ -175,14 +175,14 @@ def off_scale(s: Signals) -> Findings:
 def dead_component(s: Signals) -> Findings:
     """A component of the reward never changes.
 
-    What: a named component has one value at every point, in 20 points or more. A value of 0 or
-    less never pays; a constant above 0 always pays, which is a question only. Where the tests pay
-    nothing though samples pass them, the reward contradicts the verifier.
+    What: a named component has one value at every point, in 20 points or more. A value of 0 or less
+    is never earned; a constant above 0 is always earned, which is a question only. Where the tests
+    give no reward though samples pass them, the reward contradicts the verifier.
     Why it matters: it is not measured, not reachable, or always given; the total then speaks for
     the others alone.
     Evidence needed: components of their own columns; the pass rate beside that of the tests.
     Traps: a component may be constant at its best because the model does it always: then others
-    must vary. What pays late rests at first: under 40 points it is a warning only.
+    must vary. What is earned late rests at first: under 40 points it is a warning only.
     Fix: score reference solutions; where the component stays constant, mend its parser.
     Source: zero variance means zero gradient for that component.
     Causes: dead-component (constant from first to last), reward-bug (the reward contradicts the
@@ -223,14 +223,14 @@ def format_only(s: Signals) -> Findings:
     """The total rises by form alone; the task's own component stays where it was.
 
     What: form components carry over 60% of a significant rise, and the task's components end below
-    15% of the largest value that was seen or is payable.
+    15% of the largest value that was seen or can be earned.
     Why it matters: such a curve looks like learning and is not.
     Evidence needed: components with names; the split into form and task goes by the names.
     Traps: form often comes first and the task follows: only runs of 120 points and more count.
-    Fix: pay form only beside the task, or warm up with supervised examples.
+    Fix: reward form only beside the task, or warm up with supervised examples.
     Source: reward decomposition; observed in public notebooks.
-    Causes: dead-component (the task's component hardly pays), format-only (form rises, the task
-    does not).
+    Causes: dead-component (the task's component is hardly earned), format-only (form rises, the
+    task does not).
     """
     total = s.trend("reward/mean")
     names = _components(s)
@@ -291,7 +291,7 @@ def components_conflict(s: Signals) -> Findings:
     Why it matters: the total then tells of the trade between them and of neither.
     Evidence needed: 40 points of both.
     Traps: a penalty on length falls when answers grow, as it should.
-    Fix: pay the second only where the first is met, or lower its weight.
+    Fix: reward the second only where the first is met, or lower its weight.
     Source: reward decomposition; TRL, reward_weights.
     Causes: none.
     """

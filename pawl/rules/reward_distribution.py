@@ -1,4 +1,4 @@
-"""Rules about what single samples were paid: fixed totals, branches, failures that earn.
+"""Rules about the scores of single samples: fixed totals, branches, failures that earn.
 
 Codes D206, D207 and D210. The samples of a log are its newest; without them the spread of the
 rewards still bounds how many samples can have earned much. Left out: reading samples aloud.
@@ -22,19 +22,19 @@ AUDIT = "a syntax error, an empty answer, the prompt again and a right solution 
 
 @rule("D206", "reward-distribution", "reward/mean", proof="real")
 def reward_distribution(s: Signals) -> Findings:
-    """A few fixed payments between nothing and full marks carry the reward.
+    """A few fixed scores between nothing and full score carry the reward.
 
     What: with samples: over 30% of them have one total between the lowest and the highest. Without:
     rewards within 0..1 have a spread below half of what passes and failures of that mean would
     have, so that nearly all samples earn small partial amounts.
-    Why it matters: a policy settles on a branch that pays for little; and a constant partial reward
+    Why it matters: a policy settles on a branch that is easy to earn; and a constant partial reward
     is the commonest sign of a reward that credits what it should not.
     Evidence needed: 30 scored samples, or reward and its spread over the whole batch.
-    Traps: staged rewards pay partial credit by design, so this is a question to the reward, not
+    Traps: staged rewards give partial credit by design, so this is a question to the reward, not
     proof; a spread within groups says nothing here, because problems differ.
     Fix: list totals with counts and branches; score known-good and known-broken answers.
     Source: variance of a reward of 0 or 1 with mean p is p (1 - p); Markov's inequality.
-    Causes: reward-bug (partial payments carry the mean).
+    Causes: reward-bug (partial credit carries the mean).
     """
     totals = [p.total for p in run.paid(s.log.samples) if p.total is not None]
     if len(totals) >= ENOUGH:
@@ -45,7 +45,7 @@ def reward_distribution(s: Signals) -> Findings:
             critical = share > FAILS and not run.gains(s)
             yield found(
                 "critical fault" if critical else "warning fault",
-                f"{share:.0%} of the samples are paid exactly {value:g}",
+                f"{share:.0%} of the samples score exactly {value:g}",
                 "totals: " + ", ".join(f"{v:g} ({n:.0%})" for v, n in run.shares(totals)),
                 causes={"reward-bug": 0.7},
                 fix=AUDIT,
@@ -61,11 +61,11 @@ def reward_distribution(s: Signals) -> Findings:
     most = min(1.0, (spread**2 + mean**2) / 0.25)
     yield found(
         "warning nothing",
-        f"at most {most:.0%} of the samples can earn half marks: small partial payments "
-        f"carry the mean of {mean:.3g}",
+        f"at most {most:.0%} of the samples can earn half of the full score: partial credit "
+        f"carries the mean of {mean:.3g}",
         f"spread over the batch {spread:.3g}; passes and failures of that mean would have "
         f"{run.all_or_nothing(mean):.3g}",
-        "which branches pay them? audit the reward before touching any option",
+        "which branches give it? audit the reward before touching any option",
         causes={"reward-bug": 0.5},
         fix=AUDIT,
         series=("reward/mean", "reward/std"),
@@ -78,11 +78,11 @@ def failures_paid(s: Signals) -> Findings:
 
     What: a sample that could not be scored has a number all the same; or samples that ended in a
     timeout or the like, without a test passed, mostly earn one fixed amount of 0.25 or more and
-    above the mean of wrong answers; or the reward rises and falls with the share of
-    missing scores (rank correlation above 0.7).
+    above the mean of wrong answers; or the reward rises and falls with the share of missing scores
+    (rank correlation above 0.7).
     Why it matters: the policy learns to break its judge.
     Evidence needed: samples with verdicts, or the share of missing scores over 20 steps.
-    Traps: partial credit for tests that passed before a timeout is no error's pay.
+    Traps: partial credit for tests that passed before a timeout is no reward for an error.
     Fix: a missing score is None and enters neither baseline nor loss; retry, then leave it out.
     Source: NeMo-Gym issue 2552; TRL, reward functions may return None.
     Causes: error-as-reward (an error earns more than a wrong answer), reward-bug (the reward
@@ -91,12 +91,12 @@ def failures_paid(s: Signals) -> Findings:
     rows = run.paid([*s.log.first_samples, *s.log.samples])
     failed = [p for p in rows if p.status == "missing" or p.verdict == "infra_error"]
     ghosts = [p for p in failed if p.total is not None]
-    seen = f"{len(ghosts)} samples without a score were paid {ghosts[0].total:g}" if ghosts else ""
+    seen = f"{len(ghosts)} samples that were not judged score {ghosts[0].total:g}" if ghosts else ""
     seen = seen or _paid_above(rows) or _rises_with_missing(s)
     if seen:
         yield found(
             "critical fault",
-            f"failures are paid as scores: {seen}",
+            f"failures are scored: {seen}",
             causes={"error-as-reward": 0.95, "reward-bug": 0.4},
             fix="let the judge fail once: the sample's score is missing",
             series=("reward/mean", "verifier/missing_frac"),
@@ -114,7 +114,7 @@ def _paid_above(rows: list[run.Paid]) -> str:
     value, share = run.shares(broken)[0]
     if share < 0.6 or value < max(0.25, float(np.mean(usual)) + 0.1):
         return ""
-    return f"{len(broken)} failures were paid {value:g}, wrong answers {np.mean(usual):.3g}"
+    return f"{len(broken)} failures score {value:g}, wrong answers {np.mean(usual):.3g}"
 
 
 def _rises_with_missing(s: Signals) -> str:
@@ -131,14 +131,15 @@ def _rises_with_missing(s: Signals) -> str:
 def stuck_in_a_branch(s: Signals) -> Findings:
     """Most samples end in one low branch of the reward, and nothing rises.
 
-    What: over 60% of the samples are paid by one branch that is not the best, at less than half of
-    the highest total; or over 60% of them end before their tests run. The reward does not rise.
-    Why it matters: within such a branch rewards are equal, so groups tie and the policy stays.
+    What: over 60% of the samples are scored by one branch that is not the best, at less than half
+    of the highest total; or over 60% of them end before their tests run. The reward does not rise.
+    Why it matters: within such a branch rewards are equal, so groups have no variance and the
+    policy stays.
     Evidence needed: 30 samples with branches, or verifier figures; 30 points of the reward.
-    Traps: an early model fails mostly at one stage in health: a rising reward says so.
+    Traps: early in healthy runs most samples fail at one stage: a rising reward says so.
     Fix: read samples of that branch; grade within the branch; easier problems or examples first.
-    Source: reward staging; DAPO (Yu et al. 2025), section 3.2, on groups that tie.
-    Causes: reward-floor (one branch pays nearly all), zero-signal-groups (equal payments give no
+    Source: reward staging; DAPO (Yu et al. 2025), section 3.2, on zero-variance groups.
+    Causes: reward-floor (one branch scores nearly all), zero-signal-groups (equal rewards give no
     advantage).
     """
     if run.gains(s):

@@ -97,8 +97,8 @@ def memory_grows(s: Signals) -> Findings:
     too, while lengths do not grow as much.
     Why it matters: the run ends when the machine's memory does.
     Evidence needed: memory over 60 points.
-    Traps: longer completions need more; allocators keep what was freed, so that the first steps
-    rise in health; a peak can only grow.
+    Traps: longer completions need more; allocators keep what was freed, so that it rises over the
+    first steps of healthy runs; a peak can only grow.
     Fix: count live tensors at two steps; detach what is kept for metrics.
     Source: a leak is linear in steps.
     Causes: none.
@@ -186,7 +186,7 @@ def limits_decide(s: Signals) -> Findings:
     share by itself: score the same completions again on an idle machine.
     Fix: limit CPU time instead of wall time; fewer workers than cores.
     Source: share of checks against host load.
-    Causes: error-as-reward (failures of the machine are paid as wrong answers), judge-outage (the
+    Causes: error-as-reward (failures of the machine are scored as wrong answers), judge-outage (the
     machine may decide what counts as right).
     """
     name = "verifier/limit_frac"

@@ -67,18 +67,18 @@ def endings_missing(s: Signals) -> Findings:
 
 @rule("D507", "repetition", "length/repetition_frac|samples", kinds=("policy",))
 def repetition(s: Signals) -> Findings:
-    """Completions run in circles.
+    """Completions repeat themselves.
 
     What: over a fifth of the recent completions repeat themselves, by the log's own measure or in
     its samples (they compress to a fifth, and over half of their four-word runs came before).
-    Why it matters: runaway texts fill the limit and the batch; rewards that pay a share of a
-    positive score for them teach more of it.
+    Why it matters: runaway texts fill the limit and the batch; rewards that leave them part of a
+    positive score teach more of it.
     Evidence needed: a repetition metric, or samples.
-    Traps: tables and lists of data repeat in health: a rising goal metric makes this a note.
-    Fix: go back before the rise; pay runaway texts nothing; see that texts can end.
+    Traps: tables and lists of data repeat in healthy runs: a rising goal metric makes this a note.
+    Fix: go back before the rise; give runaway texts no reward; see that texts can end.
     Source: degeneration (Holtzman et al. 2020).
     Causes: policy-collapsed (one phrase over and over), reward-bug (a runaway text may still be
-    paid), template-or-eos (texts that cannot end repeat themselves).
+    rewarded), template-or-eos (texts that cannot end repeat themselves).
     """
     hits, seen = _judged(s, circles)
     name = "length/repetition_frac"
@@ -165,7 +165,7 @@ def end_token_cut(s: Signals) -> Findings:
     Why it matters: an end token that is not part of a sample is never trained: the policy unlearns
     to stop.
     Evidence needed: the shares of cut completions and of those that end with an end token.
-    Traps: stop strings end texts without it, in health: where they may be set this is a note.
+    Traps: stop strings end texts without it in healthy runs: where they may be set this is a note.
     Fix: keep the sampled end token in the sample, its log-prob and its mask.
     Source: missing-EOS details of N+ (Huang et al. 2024).
     Causes: template-or-eos (the end token is cut off and never trained).
@@ -173,14 +173,14 @@ def end_token_cut(s: Signals) -> Findings:
     ends, cut = s.values("length/eos_frac"), s.values("length/truncated_frac")
     if float(ends.max()) > 0.02 or float(cut.mean()) > 0.2:
         return
-    told = s.log.library == "pawl" and bool(s.log.config) and not s.log.config.get("rollout.stop")
+    known = s.log.library == "pawl" and bool(s.log.config) and not s.log.config.get("rollout.stop")
     yield found(
-        "critical fault" if told else "warning nothing",
+        "critical fault" if known else "warning nothing",
         f"{1 - cut.mean():.0%} of the completions end before the limit, {ends.mean():.0%} with an "
-        "end token" + ("" if told else ": stop strings do this, or the end token is cut off"),
+        "end token" + ("" if known else ": stop strings do this, or the end token is cut off"),
         causes={"template-or-eos": 0.9},
         fix="the last token of a finished sample is among the model's end tokens",
-        early=told,
+        early=known,
     )
 
 

@@ -89,16 +89,16 @@ def first_pass_ratio(s: Signals) -> Findings:
 
 @rule("D109", "nll-off-entropy", f"{NLL}_z|{NLL}", proof="real")
 def nll_off_entropy(s: Signals) -> Findings:
-    """The samples are not draws of the distribution that the trainer scores them by.
+    """The samples are not drawn from the distribution that the trainer scores them by.
 
-    What: the mean surprise of the tokens differs from the mean entropy, on the same side in nearly
-    all steps: by more than 2 standard errors in the median step (1 in the mean step and 10 over the
+    What: the mean NLL of the tokens differs from the mean entropy, on the same side in nearly all
+    steps: by more than 2 standard errors in the median step (1 in the mean step and 10 over the
     run), or, without them, by 10% of the entropy with six standard errors over the run.
-    Why it matters: for draws of a policy the mean of -log p is its entropy. Less surprise means a
+    Why it matters: for samples of a policy the mean of -log p is its entropy. A lower NLL means a
     sharper sampler (temperature below 1, top-k); more means other weights or shifted tokens.
-    Evidence needed: surprise and entropy of the same tokens, over all tokens.
+    Evidence needed: NLL and entropy of the same tokens, over all tokens.
     Traps: an entropy of a subset of the tokens, or of the untruncated distribution under top-p.
-    Groups that are chosen for their mixed results hold rarer tokens than all draws do.
+    Groups that are chosen for their mixed results hold rarer tokens than all samples do.
     Fix: give sampler and scoring the same temperature, top-p and top-k; check the shift by one.
     Source: definition of entropy; measured on injected faults.
     Causes: sampler-mismatch, stale-weights (another policy wrote them).
@@ -124,7 +124,7 @@ def nll_off_entropy(s: Signals) -> Findings:
     sharper = middle < 0
     yield found(
         "critical invalid",
-        f"the tokens are {'likelier' if sharper else 'more surprising'} than draws of the scored "
+        f"the tokens are {'likelier' if sharper else 'more surprising'} than samples of the scored "
         "distribution",
         seen,
         causes={"sampler-mismatch": 0.9, "stale-weights": 0.2 if sharper else 0.5},
@@ -149,9 +149,10 @@ def gradient_zero(s: Signals) -> Findings:
     What: at five or more steps with a spread of rewards the gradient norm is exactly 0, and so it
     is at nine of ten such steps.
     Why it matters: advantages that differ give a gradient, unless it does not reach the weights.
-    Evidence needed: the gradient norm, and the spread within groups or the share of tied groups.
-    Traps: groups that all tie give 0 in health; a norm written with few digits reads 0 and the KL
-    moves all the same, and then the rule is silent.
+    Evidence needed: the gradient norm, and the spread within groups or the share of zero-variance
+    groups.
+    Traps: zero-variance groups alone give 0 in healthy runs; a norm written with few digits reads 0
+    and the KL moves all the same, and then the rule is silent.
     Fix: list the tensors with a gradient after one backward pass; look for a detached graph.
     Source: AllZero and UnchangedTensor of the SageMaker Debugger rules, for what is trained.
     Causes: algebraic-identity (advantages cancel by construction), optimiser-detached (no gradient
@@ -214,7 +215,7 @@ def scores_missing(s: Signals) -> Findings:
 
     What: over 5% (warning) or 20% (fault) of the recent samples have no score; or over 1%, and the
     share rises beyond noise (warning).
-    Why it matters: what is left is a selection, by chance or by length; and where errors are paid
+    Why it matters: what is left is a selection, by chance or by length; and where errors are scored
     as zeros they count as wrong answers. A share that rises is an outage that builds up.
     Evidence needed: verifier/missing_frac.
     Traps: a single bad step is an outage that is over; completions that time out are verdicts.
