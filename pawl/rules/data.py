@@ -109,7 +109,7 @@ def problems_again(s: Signals) -> Findings:
                 series=("prompts_seen", "sampled_prompts"),
                 early=True,
             )
-    gained = bool(s.held_out) and s.trend(s.held_out).direction == "up"
+    gained = s.trend(s.held_out).direction == "up"
     if len(epoch) and float(epoch.max()) > 3.0 and not gained and s.log.kind == "policy":
         yield found(
             "info nothing",
