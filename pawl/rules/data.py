@@ -13,11 +13,7 @@ from pawl.rules.signals import Signals
 from pawl.rules.statistics import Floats, rank_correlation, t_p
 
 BINS = 12
-PROBLEMS = 16  # distinct ones whose order is looked at
-SORTED = 0.93  # of their steps go one way
 MOST = 200  # epochs that are compared
-EPOCH_STEPS, ORDERED = 12, 0.6  # steps of an epoch; rank correlation of place and length in each
-CHANCE = 1e-6  # p of the clearest of them
 
 
 @rule("D906", "order-shows", "epoch", "reward/mean|length/mean")
@@ -48,17 +44,16 @@ def order_shows(s: Signals) -> Findings:
                 f"{name}: profiles of {len(profiles)} epochs correlate by {r:+.2f}, with the "
                 f"place by {slope:+.2f}"
             )
-    if not hits:
-        return
-    yield found(
-        "warning fault" if ordered else "warning unusual",
-        "the curve repeats itself with every epoch"
-        + (f": {' and '.join(ordered)} goes one way within each" if ordered else ""),
-        *hits.values(),
-        causes={"data-order": 0.8 if ordered else 0.4},
-        fix="the sampled ids of two epochs differ in order",
-        series=hits,
-    )
+    if hits:
+        yield found(
+            "warning fault" if ordered else "warning unusual",
+            "the curve repeats itself with every epoch"
+            + (f": {' and '.join(ordered)} goes one way within each" if ordered else ""),
+            *hits.values(),
+            causes={"data-order": 0.8 if ordered else 0.4},
+            fix="the sampled ids of two epochs differ in order",
+            series=hits,
+        )
 
 
 def _profiles(epoch: Floats, x_N: Floats) -> list[Floats]:
@@ -114,7 +109,7 @@ def problems_again(s: Signals) -> Findings:
                 series=("prompts_seen", "sampled_prompts"),
                 early=True,
             )
-    gained = bool(s.held_out) and s.trend(s.held_out).direction == "up"
+    gained = s.trend(s.held_out).direction == "up"
     if len(epoch) and float(epoch.max()) > 3.0 and not gained and s.log.kind == "policy":
         yield found(
             "info nothing",
@@ -165,15 +160,14 @@ def prompts_sorted(s: Signals) -> Findings:
     Causes: data-order (problems come sorted by length).
     """
     said = _by_epoch(s) or _by_sample(s)
-    if not said:
-        return
-    yield found(
-        "warning unusual" if s.staged else "critical fault",
-        *said,
-        causes={"data-order": 0.9},
-        fix="the sampled ids of two epochs differ in order",
-        early=True,
-    )
+    if said:
+        yield found(
+            "warning unusual" if s.staged else "critical fault",
+            *said,
+            causes={"data-order": 0.9},
+            fix="the sampled ids of two epochs differ in order",
+            early=True,
+        )
 
 
 def _by_epoch(s: Signals) -> tuple[str, ...]:
@@ -181,11 +175,11 @@ def _by_epoch(s: Signals) -> tuple[str, ...]:
     epoch, length = s.paired("epoch", "length/prompt_mean")
     inside = np.ceil(epoch)
     parts = [(epoch[inside == k], length[inside == k]) for k in np.unique(inside)[:MOST]]
-    parts = [part for part in parts if len(part[0]) >= EPOCH_STEPS]
+    parts = [part for part in parts if len(part[0]) >= 12]
     rho = np.array([rank_correlation(*part) for part in parts])
-    if not len(rho) or min(np.sign(rho[0]) * rho) <= ORDERED:
+    if not len(rho) or min(np.sign(rho[0]) * rho) <= 0.6:
         return ()
-    if min(_chance(r, len(part[0])) for r, part in zip(rho, parts, strict=True)) > CHANCE:
+    if min(_chance(r, len(part[0])) for r, part in zip(rho, parts, strict=True)) > 1e-6:
         return ()
     return (
         f"prompts get {'longer' if rho[0] > 0 else 'shorter'} through "
@@ -206,10 +200,8 @@ def _by_sample(s: Signals) -> tuple[str, ...]:
     lengths = np.array([float(len(prompt)) for prompt in prompts])
     steps = np.diff(lengths)
     steps = steps[steps != 0.0]
-    if len(steps) < PROBLEMS - 4:
-        return ()
-    up = float(np.mean(steps > 0.0))  # about one half when shuffled; a new epoch costs one step
-    if 1 - SORTED < up < SORTED:
+    up = float(np.mean(steps > 0.0)) if len(steps) >= 12 else 0.5  # of shuffled prompts: one half
+    if max(up, 1 - up) < 0.93:
         return ()
     return (
         f"the newest {len(lengths)} problems were sampled by length: {max(up, 1 - up):.0%} of the "

@@ -110,17 +110,16 @@ def groups_all_right(s: Signals) -> Findings:
     name = s.first(RIGHT)
     now = s.late(name)
     done = now.value >= NEARLY_ALL and now.n >= 5
-    if now.value <= MANY:
-        return
-    yield found(
-        "warning converged" if done else "info unusual",
-        f"{now.value:.0%} of the groups are right as a whole: "
-        + ("the problems are solved" if done else "solved problems, no fault"),
-        f"at the start {s.early(name).value:.0%}",
-        causes={"converged": 0.9} if done else {},
-        fix="share of mixed groups above 0.3",
-        series=(name, "reward/mean"),
-    )
+    if now.value > MANY:
+        yield found(
+            "warning converged" if done else "info unusual",
+            f"{now.value:.0%} of the groups are right as a whole: "
+            + ("the problems are solved" if done else "solved problems, no fault"),
+            f"at the start {s.early(name).value:.0%}",
+            causes={"converged": 0.9} if done else {},
+            fix="share of mixed groups above 0.3",
+            series=(name, "reward/mean"),
+        )
 
 
 @rule("D303", "groups-tied", "group/zero_std_frac|reward/within_std|reward/spread", proof="real")

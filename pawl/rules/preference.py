@@ -367,14 +367,13 @@ def tied(s: Signals) -> Findings:
     now = s.late("preference/tie_frac")
     share = float(np.median(s.values("preference/tie_frac")[-20:]))
     critical = share > 0.2
-    if share <= 0.01:
-        return
-    yield found(
-        "critical fault" if critical else "warning nothing",
-        f"{share:.1%} of the pairs have equal scores",
-        f"last {now.n} points: {now.words}" if now.n > 1 else "one value",
-        causes={"degenerate-pairs": 0.9},
-        fix="count pairs whose token ids are equal after truncation",
-        series=("preference/tie_frac", "preference/accuracy"),
-        early=critical,
-    )
+    if share > 0.01:
+        yield found(
+            "critical fault" if critical else "warning nothing",
+            f"{share:.1%} of the pairs have equal scores",
+            f"last {now.n} points: {now.words}" if now.n > 1 else "one value",
+            causes={"degenerate-pairs": 0.9},
+            fix="count pairs whose token ids are equal after truncation",
+            series=("preference/tie_frac", "preference/accuracy"),
+            early=critical,
+        )

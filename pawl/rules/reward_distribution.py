@@ -16,7 +16,7 @@ from pawl.rules.signals import Signals
 from pawl.rules.statistics import rank_correlation
 
 ENOUGH = 30  # scored samples
-WARNS, FAILS = 0.3, 0.6  # share of one value between the extremes
+FAILS = 0.6  # share of samples of one low score
 AUDIT = "a syntax error, an empty answer, the prompt again and a right solution earn more in turn"
 
 
@@ -39,9 +39,9 @@ def reward_distribution(s: Signals) -> Findings:
     totals = [p.total for p in run.paid(s.log.samples) if p.total is not None]
     if len(totals) >= ENOUGH:
         low, top = min(totals), max(totals)
-        inner = [(v, share) for v, share in run.shares(totals) if low < v < top]
-        if inner and inner[0][1] > WARNS:
-            value, share = inner[0]
+        inner = ((v, share) for v, share in run.shares(totals) if low < v < top)
+        value, share = next(inner, (0.0, 0.0))
+        if share > 0.3:
             critical = share > FAILS and not run.gains(s)
             yield found(
                 "critical fault" if critical else "warning fault",
@@ -154,13 +154,12 @@ def stuck_in_a_branch(s: Signals) -> Findings:
             place, share = name, n / len(rows)
     elif s.has("verifier/compile_frac"):
         place, share = "does not compile", 1.0 - s.late("verifier/compile_frac").value
-    if share <= FAILS:
-        return
-    yield found(
-        "warning fault",
-        f"{share:.0%} of the samples end in one low branch: {place}",
-        f"reward {s.late('reward/mean').value:.3g}, without a rise",
-        causes={"reward-floor": 0.5, "zero-signal-groups": 0.4},
-        fix=AUDIT,
-        series=("reward/mean", "verifier/compile_frac"),
-    )
+    if share > FAILS:
+        yield found(
+            "warning fault",
+            f"{share:.0%} of the samples end in one low branch: {place}",
+            f"reward {s.late('reward/mean').value:.3g}, without a rise",
+            causes={"reward-floor": 0.5, "zero-signal-groups": 0.4},
+            fix=AUDIT,
+            series=("reward/mean", "verifier/compile_frac"),
+        )

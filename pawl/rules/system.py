@@ -26,7 +26,6 @@ WATCHED = (
 )
 SIDE = 15  # points on either side that a jump is judged by
 SURE = 6.0  # standard errors; neighbours are alike, so that five happen by chance
-MOST = 50  # events that are looked at
 
 
 def _jumps(s: Signals, name: str, row: int) -> tuple[float, float] | None:
@@ -72,7 +71,7 @@ def resume_jump(s: Signals) -> Findings:
     hold other weights).
     """
     restarts = {(row, f"{e.kind} at step {e.step:g}") for row, e in happened(s, RESTARTS)}
-    for row, text in sorted(restarts)[:MOST]:
+    for row, text in sorted(restarts)[:50]:
         both = {name: jump for name in WATCHED if (jump := _jumps(s, name, row)) is not None}
         if not set(both) - {s.goal}:
             continue

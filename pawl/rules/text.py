@@ -199,13 +199,12 @@ def prompts_closed(s: Signals) -> Findings:
     Causes: template-or-eos (the prompt is closed before the answer begins).
     """
     now = s.late("length/prompt_eos_frac")
-    if now.value <= 0.01:
-        return
-    yield found(
-        "critical fault",
-        f"{now.value:.0%} of the prompts end with a token that ends completions",
-        causes={"template-or-eos": 0.95},
-        fix="the last token of ten encoded prompts is no end token",
-        series=("length/prompt_eos_frac", "reward/mean"),
-        early=True,
-    )
+    if now.value > 0.01:
+        yield found(
+            "critical fault",
+            f"{now.value:.0%} of the prompts end with a token that ends completions",
+            causes={"template-or-eos": 0.95},
+            fix="the last token of ten encoded prompts is no end token",
+            series=("length/prompt_eos_frac", "reward/mean"),
+            early=True,
+        )

@@ -19,9 +19,6 @@ from pawl.rules.statistics import Floats
 NLL = "policy/nll_minus_entropy"
 MOVED = "optim/update_ratio|optim/update_norm|optim/unchanged_frac"
 RATIO_FP32, RATIO_HALF = 1.001, 2.0  # largest ratio before an update that rounding explains
-SURPRISE = 2.0  # standard errors, of the median step
-CHOSEN = 6.0  # of the median step, where mixed groups alone are looked at
-POOLED = 10.0  # the same over a run, beside a mean of half as many a step
 RESTING = 5  # updates without any effect
 
 
@@ -77,14 +74,13 @@ def first_pass_ratio(s: Signals) -> Findings:
     x_N = s.values("policy/ratio_max_first_pass")
     middle = float(np.median(x_N))
     limit = RATIO_FP32 if single_precision(s) else RATIO_HALF
-    if middle <= limit:
-        return
-    yield found(
-        "critical invalid",
-        f"before any update of the batch the ratio already reaches {middle:.4g}",
-        f"median over {len(x_N)} points; {limit:g} is what rounding explains",
-        causes={"sampler-mismatch": 0.8, "padding-side": 0.4},
-    )
+    if middle > limit:
+        yield found(
+            "critical invalid",
+            f"before any update of the batch the ratio already reaches {middle:.4g}",
+            f"median over {len(x_N)} points; {limit:g} is what rounding explains",
+            causes={"sampler-mismatch": 0.8, "padding-side": 0.4},
+        )
 
 
 @rule("D109", "nll-off-entropy", f"{NLL}_z|{NLL}", proof="real")
@@ -108,9 +104,9 @@ def nll_off_entropy(s: Signals) -> Findings:
         middle, mean = float(np.median(z_N)), float(z_N.mean())
         pooled = abs(mean) * np.sqrt(len(z_N))
         seen = f"median {middle:+.1f} standard errors a step, {pooled:.0f} over the run"
-        steady = abs(mean) > SURPRISE / 2 and pooled > POOLED and _same_side(z_N, 0.8)
-        broken = steady or (abs(middle) > SURPRISE and _same_side(z_N, 0.9))
-        broken = broken and (middle < 0 or not _selected(s) or middle > CHOSEN)
+        steady = abs(mean) > 1.0 and pooled > 10.0 and _same_side(z_N, 0.8)
+        broken = steady or (abs(middle) > 2.0 and _same_side(z_N, 0.9))
+        broken = broken and (middle < 0 or not _selected(s) or middle > 6.0)
     else:
         x_N, h_N = s.paired(NLL, "policy/entropy")
         if len(x_N) < 5:
