@@ -130,16 +130,7 @@ def found(
     severity, supports = cast(tuple[Severity, Supports], grade.split())
     if isinstance(fix, str):
         fix = Prescription("", "", "", "", "", "", "none to the run", fix, "an hour of reading")
-    return Finding(
-        "",
-        "",
-        severity,
-        supports,
-        at,
-        summary,
-        evidence,
-        tuple((cause, weight, "") for cause, weight in (causes or {}).items()),
-        fix,
-        tuple(series),
-        early or supports not in ("fault", "converged"),
-    )
+    weights = tuple((cause, weight, "") for cause, weight in (causes or {}).items())
+    early = early or supports not in ("fault", "converged")
+    said = at, summary, evidence, weights, fix, tuple(series), early
+    return Finding("", "", severity, supports, *said)

@@ -116,12 +116,7 @@ def boundaries(s: Signals) -> list[int]:
 
 def pieces(s: Signals, name: str) -> list[Floats]:
     """A metric's values, cut where another stage begins."""
-    found = s.log.series.get(name)
-    if found is None:
-        return []
-    known = numbers(found.value_N)
-    places = np.searchsorted(found.row_N[known], boundaries(s))
-    return np.split(found.value_N[known], places)
+    return np.split(s.values(name), np.searchsorted(s.rows(name), boundaries(s)))
 
 
 def within_stages(s: Signals, name: str) -> Trend:

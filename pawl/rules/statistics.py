@@ -224,14 +224,6 @@ def wilson(k: float, n: float, level: float = LEVEL) -> tuple[float, float]:
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def quantum(x_N: Floats) -> float:
-    """Smallest gap between distinct values when few values repeat (4 groups: 0.25), else 0."""
-    values = np.unique(np.round(x_N, 9))
-    if len(values) < 2 or len(values) * 2 > len(x_N):
-        return 0.0
-    return float(np.min(np.diff(values)))
-
-
 def robust_z(x_N: Floats, window: int = 50, skip: int = 3) -> Floats:
     """How far each point lies from the median of the `window` points before the last `skip`.
 
@@ -303,12 +295,6 @@ def _best_split(y_K: Floats, shortest: int = 3) -> tuple[float, int]:
     gain = left**2 / size + (total - left) ** 2 / (n - size) - total * total / n
     best = int(np.argmax(gain))
     return float(gain[best]), best + shortest
-
-
-def moving_mean(x_N: Floats, width: int) -> Floats:
-    """Means of `width` consecutive points, one for each place that has them."""
-    sums = np.concatenate([[0.0], np.cumsum(x_N)])
-    return np.asarray((sums[width:] - sums[:-width]) / width)
 
 
 def fell(before: Mean, after: Mean, errors: float = 3.0) -> bool:
