@@ -236,7 +236,7 @@ def tiny_differences(s: Signals) -> Findings:
     expected, risk = "advantages of such groups near 0", "small true differences count less"
     yield found(
         "warning fault",
-        f"at {tiny.mean():.0%} of the points groups differ by under {TINY:.0%} of the full scale",
+        f"at {tiny.mean():.0%} of the points groups differ by under {TINY:.0%} of the scale",
         f"scale {floor / TINY:.3g}, median of these spreads {np.median(spread[tiny]):.2g}",
         causes={"zero-signal-groups": 0.5},
         fix=prescribe.at(s, "algo.std_floor", floor, "up", expected=expected, risk=risk)

@@ -365,7 +365,7 @@ def tied(s: Signals) -> Findings:
     Causes: degenerate-pairs (both sides are the same).
     """
     now = s.late("preference/tie_frac")
-    share = float(np.median(s.values("preference/tie_frac")[-20:]))
+    share = s.level("preference/tie_frac")
     critical = share > 0.2
     if share > 0.01:
         yield found(
