@@ -136,8 +136,9 @@ def zero_variance(s: Signals) -> Findings:
     solved groups is healthy.
     Fix: count groups that all pass and that all fail, apart; then see D301 and D302.
     Source: tinker's frac_all_good, frac_mixed and frac_all_bad.
-    Causes: converged (equal rewards at a high level), group-integrity, reward-bug, reward-floor (a
-    reward that hardly varies), zero-signal-groups (no advantage).
+    Causes: converged (equal rewards at a high level), group-integrity (one score may stand for the
+    whole group), reward-bug (a reward that looks at the problem, not at the answer), reward-floor
+    (a reward that hardly varies), zero-signal-groups (no advantage).
     """
     if s.first(WRONG):
         yield from _all_equal(s)
@@ -380,7 +381,7 @@ def group_integrity(s: Signals) -> Findings:
     Traps: greedy sampling repeats itself by design; very short answers coincide by chance.
     Fix: keep the rows of a prompt together through shuffling; a seed for each row.
     Source: TRL, RepeatSampler; GRPO (Shao et al. 2024), section 4.1.
-    Causes: group-integrity (rows of several prompts share a baseline).
+    Causes: group-integrity (several prompts share a baseline, or all rows share a seed).
     """
     groups = defaultdict[tuple[str, str, str], set[str]](set)
     for row in s.log.samples:

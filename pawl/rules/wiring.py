@@ -97,7 +97,8 @@ def nll_off_entropy(s: Signals) -> Findings:
     Groups that are chosen for their mixed results hold rarer tokens than all samples do.
     Fix: give sampler and scoring the same temperature, top-p and top-k; check the shift by one.
     Source: definition of entropy; measured on injected faults.
-    Causes: sampler-mismatch, stale-weights (another policy wrote them).
+    Causes: sampler-mismatch (sampler and trainer differ in temperature, truncation or token shift),
+    stale-weights (another policy wrote them).
     """
     z_N = s.values(f"{NLL}_z")
     if len(z_N) >= 3:
