@@ -134,7 +134,8 @@ def zero_variance(s: Signals) -> Findings:
     Evidence needed: the share of zero-variance groups, or the spread within groups.
     Traps: equal rewards are not equal completions; the share moves in steps of 1 / groups; 60% of
     solved groups is healthy.
-    Fix: count groups that all pass and that all fail, apart; then see D301 and D302.
+    Fix: larger groups; log groups that all pass apart from groups that all fail, then see D301 and
+    D302.
     Source: tinker's frac_all_good, frac_mixed and frac_all_bad.
     Causes: converged (equal rewards at a high level), group-integrity (one score may stand for the
     whole group), reward-bug (a reward that looks at the problem, not at the answer), reward-floor
@@ -222,7 +223,8 @@ def tiny_differences(s: Signals) -> Findings:
     Evidence needed: the spread within groups, 20 points.
     Traps: such groups do not count as zero-variance groups. Where the reward's range is tiny by
     definition the scale is too.
-    Fix: no division by the standard deviation (or a floor under it); round the rewards.
+    Fix: no division by the group's standard deviation (TRL: scale_rewards none; verl:
+    algorithm.norm_adv_by_std_in_grpo false), or a floor under it; round the rewards.
     Source: Dr. GRPO (Liu et al. 2025); Lite PPO (Liu et al. 2025).
     Causes: zero-signal-groups (jitter is trained on as if it were success).
     """

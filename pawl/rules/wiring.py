@@ -50,6 +50,7 @@ def preflight_failed(s: Signals) -> Findings:
             + (" and was overridden" if row.get("overridden") else ""),
             f"expected {row.get('expected', '?')}, observed {row.get('observed', '?')}",
             *([f"on {1 + len(others)} problems"] if others else []),
+            *([str(row["meaning"])] if row.get("meaning") else []),
             causes={cause: 0.95 if refuses else 0.4} if known else {},
             fix="`pawl check` on the same config",
             at=f"preflight, {name}",
@@ -230,5 +231,5 @@ def scores_missing(s: Signals) -> Findings:
         f"{now.value:.1%} of the recent samples have no score" + (", and more do" if rises else ""),
         f"mean of {now.n} points; over the run {s.values('verifier/missing_frac').mean():.1%}",
         causes={"judge-outage": 0.9},
-        fix="the reasons in the samples",
+        fix="under 1% of the samples without a score",
     )
