@@ -28,7 +28,7 @@ def order_shows(s: Signals) -> Findings:
     Traps: one fixed random order shows too: harmless, but curves must be read epoch by epoch.
     Fix: shuffle with another order in each epoch; compare whole epochs.
     Source: sawtooth of problems sorted by difficulty or length.
-    Causes: data-order (problems come in one order, sorted it seems).
+    Causes: data-order (problems come in the same order in every epoch).
     """
     hits, ordered = {}, []
     for name in ("reward/mean", "length/mean"):

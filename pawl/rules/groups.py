@@ -134,10 +134,12 @@ def zero_variance(s: Signals) -> Findings:
     Evidence needed: the share of zero-variance groups, or the spread within groups.
     Traps: equal rewards are not equal completions; the share moves in steps of 1 / groups; 60% of
     solved groups is healthy.
-    Fix: count groups that all pass and that all fail, apart; then see D301 and D302.
+    Fix: larger groups; log groups that all pass apart from groups that all fail, then see D301 and
+    D302.
     Source: tinker's frac_all_good, frac_mixed and frac_all_bad.
-    Causes: converged (equal rewards at a high level), group-integrity, reward-bug, reward-floor (a
-    reward that hardly varies), zero-signal-groups (no advantage).
+    Causes: converged (equal rewards at a high level), group-integrity (one score may stand for the
+    whole group), reward-bug (a reward that looks at the problem, not at the answer), reward-floor
+    (a reward that hardly varies), zero-signal-groups (no advantage).
     """
     if s.first(WRONG):
         yield from _all_equal(s)
@@ -221,7 +223,8 @@ def tiny_differences(s: Signals) -> Findings:
     Evidence needed: the spread within groups, 20 points.
     Traps: such groups do not count as zero-variance groups. Where the reward's range is tiny by
     definition the scale is too.
-    Fix: no division by the standard deviation (or a floor under it); round the rewards.
+    Fix: no division by the group's standard deviation (TRL: scale_rewards none; verl:
+    algorithm.norm_adv_by_std_in_grpo false), or a floor under it; round the rewards.
     Source: Dr. GRPO (Liu et al. 2025); Lite PPO (Liu et al. 2025).
     Causes: zero-signal-groups (jitter is trained on as if it were success).
     """
@@ -236,7 +239,7 @@ def tiny_differences(s: Signals) -> Findings:
     expected, risk = "advantages of such groups near 0", "small true differences count less"
     yield found(
         "warning fault",
-        f"at {tiny.mean():.0%} of the points groups differ by under {TINY:.0%} of the full scale",
+        f"at {tiny.mean():.0%} of the points groups differ by under {TINY:.0%} of the scale",
         f"scale {floor / TINY:.3g}, median of these spreads {np.median(spread[tiny]):.2g}",
         causes={"zero-signal-groups": 0.5},
         fix=prescribe.at(s, "algo.std_floor", floor, "up", expected=expected, risk=risk)
@@ -380,7 +383,7 @@ def group_integrity(s: Signals) -> Findings:
     Traps: greedy sampling repeats itself by design; very short answers coincide by chance.
     Fix: keep the rows of a prompt together through shuffling; a seed for each row.
     Source: TRL, RepeatSampler; GRPO (Shao et al. 2024), section 4.1.
-    Causes: group-integrity (rows of several prompts share a baseline).
+    Causes: group-integrity (several prompts share a baseline, or all rows share a seed).
     """
     groups = defaultdict[tuple[str, str, str], set[str]](set)
     for row in s.log.samples:

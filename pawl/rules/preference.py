@@ -206,7 +206,8 @@ def overfit(s: Signals) -> Findings:
     Why it matters: the reward that a policy will see is the held-out one.
     Evidence needed: both accuracies, the held-out one at four points or more.
     Traps: a gap while both rise is usual; held-out pairs from elsewhere are harder.
-    Fix: stop at the best held-out point; one epoch, weight decay, more prompts.
+    Fix: stop at the best held-out point; a lower learning rate, one epoch, weight decay or more
+    prompts.
     Source: generalisation gap; TRL RewardTrainer's advice of one epoch.
     Causes: preference-fails (nothing carries over to new pairs), regression-after-peak (held-out
     pairs had been better).
@@ -365,7 +366,7 @@ def tied(s: Signals) -> Findings:
     Causes: degenerate-pairs (both sides are the same).
     """
     now = s.late("preference/tie_frac")
-    share = float(np.median(s.values("preference/tie_frac")[-20:]))
+    share = s.level("preference/tie_frac")
     critical = share > 0.2
     if share > 0.01:
         yield found(
@@ -373,7 +374,7 @@ def tied(s: Signals) -> Findings:
             f"{share:.1%} of the pairs have equal scores",
             f"last {now.n} points: {now.words}" if now.n > 1 else "one value",
             causes={"degenerate-pairs": 0.9},
-            fix="count pairs whose token ids are equal after truncation",
+            fix="no pair has equal token ids after truncation",
             series=("preference/tie_frac", "preference/accuracy"),
             early=critical,
         )

@@ -220,7 +220,7 @@ def peak_passed(s: Signals) -> Findings:
     Evidence needed: 40 points, a third of them after the peak, within one stage of problems.
     Traps: the best of many windows is high by chance, so a small fall proves nothing; a new stage
     or harder problems lower the level without any harm.
-    Fix: go back to the checkpoint at the peak and change one thing.
+    Fix: go back to the checkpoint at the peak and change one thing, the learning rate first.
     Source: Gao et al. 2022 (gold reward peaks while training goes on).
     Causes: completion-cap (completions run into the limit again), lr-too-high (updates that are too
     large end so), regression-after-peak (the best was passed).

@@ -77,9 +77,9 @@ def exploration_gone(s: Signals) -> Findings:
     Fix: go back to the best checkpoint; raise the temperature or lower the learning rate, one at a
     time; where the problems are solved, take harder ones.
     Source: DAPO (Yu et al. 2025), section 3.2.
-    Causes: converged (no spread within groups), policy-collapsed (no spread is left within groups),
-    premature-convergence (one strategy, worse than an earlier one), regression-after-peak (the best
-    was passed).
+    Causes: converged (no spread within groups), policy-collapsed (no variance is left within
+    groups), premature-convergence (one strategy, below what is reachable), regression-after-peak
+    (the best was passed).
     """
     name = s.spread
     before, after, t = s.early(name).value, s.late(name), s.trend(name)
@@ -141,7 +141,7 @@ def perfect_from_start(s: Signals) -> Findings:
         f"the reward is {level}: solved before training, or a reward that passes everything",
         f"mean {x_N.mean():.4g} over {len(x_N)} points, lowest {x_N.min():.4g}",
         causes={"reward-bug": 0.7 if exact else 0.3, "converged": 0.5 if exact else 0.7},
-        fix="score ten of them by hand",
+        fix="ten known-broken answers score less than 1",
     )
 
 
@@ -185,8 +185,8 @@ def dead_component(s: Signals) -> Findings:
     must vary. What is earned late rests at first: under 40 points it is a warning only.
     Fix: score reference solutions; where the component stays constant, mend its parser.
     Source: zero variance means zero gradient for that component.
-    Causes: dead-component (constant from first to last), reward-bug (the reward contradicts the
-    verifier).
+    Causes: dead-component (constant from first to last), reward-bug (a parser that never matches,
+    or a reward that contradicts the verifier).
     """
     names = s.family("component/") or [n for n in OWN if s.has(n)]
     still = [n for n in names if len(s.values(n)) >= 20 and np.ptp(s.values(n)) == 0.0]

@@ -17,7 +17,7 @@ from pawl.rules.statistics import rank_correlation
 
 ENOUGH = 30  # scored samples
 FAILS = 0.6  # share of samples of one low score
-AUDIT = "a syntax error, an empty answer, the prompt again and a right solution earn more in turn"
+AUDIT = "a syntax error, an empty answer and the prompt again score less than a right solution"
 
 
 @rule("D206", "reward-distribution", "reward/mean", proof="real")

@@ -50,6 +50,7 @@ def preflight_failed(s: Signals) -> Findings:
             + (" and was overridden" if row.get("overridden") else ""),
             f"expected {row.get('expected', '?')}, observed {row.get('observed', '?')}",
             *([f"on {1 + len(others)} problems"] if others else []),
+            *([str(row["meaning"])] if row.get("meaning") else []),
             causes={cause: 0.95 if refuses else 0.4} if known else {},
             fix="`pawl check` on the same config",
             at=f"preflight, {name}",
@@ -97,7 +98,8 @@ def nll_off_entropy(s: Signals) -> Findings:
     Groups that are chosen for their mixed results hold rarer tokens than all samples do.
     Fix: give sampler and scoring the same temperature, top-p and top-k; check the shift by one.
     Source: definition of entropy; measured on injected faults.
-    Causes: sampler-mismatch, stale-weights (another policy wrote them).
+    Causes: sampler-mismatch (sampler and trainer differ in temperature, truncation or token shift),
+    stale-weights (another policy wrote them).
     """
     z_N = s.values(f"{NLL}_z")
     if len(z_N) >= 3:
@@ -229,5 +231,5 @@ def scores_missing(s: Signals) -> Findings:
         f"{now.value:.1%} of the recent samples have no score" + (", and more do" if rises else ""),
         f"mean of {now.n} points; over the run {s.values('verifier/missing_frac').mean():.1%}",
         causes={"judge-outage": 0.9},
-        fix="the reasons in the samples",
+        fix="under 1% of the samples without a score",
     )
