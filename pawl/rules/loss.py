@@ -34,7 +34,8 @@ def loss_instability(s: Signals) -> Findings:
     few batches differ by more than their size.
     Fix: for preference and supervised losses a lower learning rate; for a policy none by the loss.
     Source: policy gradient theorem: the loss's gradient has a meaning, its value has none.
-    Causes: lr-too-high (updates grow out of proportion).
+    Causes: lr-too-high (a loss that is minimised must not rise; of a policy, updates grow out of
+    proportion).
     """
     x_N, t = s.values("loss/total"), s.trend("loss/total")
     if s.log.kind != "policy":

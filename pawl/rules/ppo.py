@@ -42,7 +42,7 @@ def value_useless(s: Signals) -> Findings:
             f"the critic explains {now.value:.2f} of the returns' variance: worse than their mean",
             f"last {now.n} points: {now.words}",
             causes={"value-useless": 0.9},
-            fix="a fork with group baselines in the critic's place is not worse",
+            fix="explained variance above 0 within 50 steps, or a fork without a critic is not worse",
             series=(EXPLAINED, "value/loss"),
         )
 

@@ -66,7 +66,7 @@ class Rule:
         assert free or named <= set(causes), f"{self.code} names {named} beside {set(causes)}"
         if fix is not None:
             gone = fix.expected or f"{self.code} {self.name} is found no more"
-            fix = replace(fix, why=self.sections()["Fix"], expected=gone)
+            fix = replace(fix, why=self.sections()["Fix"].rstrip("."), expected=gone)
         return replace(
             hit,
             code=self.code,
