@@ -42,7 +42,7 @@ def value_useless(s: Signals) -> Findings:
             f"the critic explains {now.value:.2f} of the returns' variance: worse than their mean",
             f"last {now.n} points: {now.words}",
             causes={"value-useless": 0.9},
-            fix="explained variance above 0 within 50 steps, or a fork without a critic is not worse",
+            fix="explained variance above 0 within 50 steps, or a fork without critic is no worse",
             series=(EXPLAINED, "value/loss"),
         )
 
