@@ -368,7 +368,7 @@ def test_rules_are_documented_and_their_codes_unique() -> None:
         assert re.fullmatch(r"D[1-9]\d\d", rule.code), rule.code
         assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", rule.name), rule.name
         parts = rule.sections()
-        assert rule.causes <= set(CAUSES), rule.code
+        assert set(rule.causes) <= set(CAUSES), rule.code
         assert parts["Summary"] and set(parts) == {"Summary", *SECTIONS}, rule.code
         assert all(parts.values()), rule.code
         for need in rule.needs:

@@ -38,6 +38,7 @@ from pawl.doctor.diagnose import Diagnosis, diagnose
 from pawl.logs.log import Log, Series
 from pawl.logs.read_pawl import trained_frac
 from pawl.logs.recognise import read_logs
+from pawl.rules import prescribe
 from pawl.rules.catalogue import RULES
 from pawl.rules.completions import circles, gibberish
 from pawl.rules.rule import SECTIONS
@@ -432,6 +433,13 @@ def test_a_prescription_only_moves_one_way():
                 assert p.before != p.after
                 raises = "raise" in p.why or float(p.after) > float(p.before)
                 assert raises == (float(p.after) > float(p.before))
+
+
+def test_a_change_is_live_where_a_running_trainer_takes_it():
+    s, words = Signals(log(good())), {"expected": "-", "risk": "-"}
+    named = ("optim.lr", "algo.kl_coef", "optim.max_grad_norm")
+    changes = [prescribe.scaled(s, option, 0.5, **words) for option in named]
+    assert [c.live for c in changes if c] == [True, False, True]
 
 
 @pytest.mark.parametrize("text", [PROSE, CODE, "", "42", "x = 1\n" * 3])

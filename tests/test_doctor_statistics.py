@@ -89,7 +89,6 @@ def test_nothing_raises_and_nothing_is_nan_where_it_counts(x):
     assert 0.0 <= s.lag1(x) <= 0.95
     assert len(s.robust_z(x)) == len(x)
     assert all(0 < i < len(x) for i in s.change_points(x))
-    assert s.quantum(x) >= 0.0
     if len(x):
         m = s.mean_of(x)
         assert m.low <= m.value <= m.high
@@ -126,11 +125,6 @@ def test_a_spike_stands_out_by_its_robust_z_and_does_not_hide_the_next():
     z = s.robust_z(x)
     assert z[100] > 20 and z[102] > 20
     assert (z[130:] < 12).all()
-
-
-def test_fractions_of_few_groups_have_a_quantum():
-    assert s.quantum(np.tile([0.0, 0.25, 0.5, 0.25, 1.0], 8)) == pytest.approx(0.25)
-    assert s.quantum(noise(0, 40)) == 0.0
 
 
 def test_points_needed_and_detectable_are_each_others_inverse():

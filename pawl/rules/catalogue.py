@@ -6,52 +6,18 @@ what a diagnosis makes of their findings (`pawl.doctor.diagnose`).
 
 from __future__ import annotations
 
-from pawl.rules import (
-    data,
-    evaluation,
-    groups,
-    kl,
-    length,
-    log,
-    loss,
-    mismatch,
-    optimisation,
-    policy,
-    ppo,
-    preference,
-    progress,
-    reward,
-    reward_distribution,
-    samples,
-    series,
-    system,
-    text,
-    wiring,
-)
+from importlib import import_module
+from pkgutil import iter_modules
+
+import pawl.rules
 from pawl.rules.rule import Rule
 
-MODULES = (
-    series,
-    log,
-    wiring,
-    samples,
-    reward,
-    reward_distribution,
-    progress,
-    groups,
-    policy,
-    kl,
-    mismatch,
-    length,
-    text,
-    loss,
-    optimisation,
-    ppo,
-    preference,
-    data,
-    evaluation,
-    system,
-)
+APART = ("catalogue", "page")  # the files that read this list
+MODULES = [
+    import_module(f"pawl.rules.{file.name}")
+    for file in iter_modules(pawl.rules.__path__)
+    if file.name not in APART
+]
 RULES: tuple[Rule, ...] = tuple(
     sorted(
         (value for module in MODULES for value in vars(module).values() if isinstance(value, Rule)),

@@ -5,11 +5,13 @@ Works on the sample rows of any library. Left out: whether an answer is right.
 
 from __future__ import annotations
 
+import math
 import unicodedata
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from pawl.logs.table import number
 from pawl.rules.signals import Signals
 
 KEYS = ("text", "completion", "completions", "response", "output")
@@ -54,11 +56,8 @@ def _count(row: Mapping[str, object]) -> int | None:
     tokens = row.get("tokens")
     if isinstance(tokens, list | tuple):
         return len(tokens)
-    for key in COUNTS:
-        value = row.get(key)
-        if isinstance(value, int | float) and not isinstance(value, bool) and value == value:
-            return int(value)
-    return None
+    counts = (number(row.get(key)) for key in COUNTS)
+    return next((int(n) for n in counts if n is not None and math.isfinite(n)), None)
 
 
 def circles(text: str) -> bool:

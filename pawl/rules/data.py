@@ -1,32 +1,23 @@
-"""Rules about which problems are drawn: their order, problems that come again or are held out.
+"""Rules about which problems are sampled: their order, problems that repeat or are held out.
 
 Codes D906, D907, D914 and D915. Left out: held-out results (`evaluation`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from pawl.rules.completions import words
-from pawl.rules.finding import Finding
-from pawl.rules.prescribe import advice
-from pawl.rules.rule import found, rule
+from pawl.rules.rule import Findings, found, rule
 from pawl.rules.signals import Signals
 from pawl.rules.statistics import Floats, rank_correlation, t_p
 
 BINS = 12
-PROBLEMS = 16  # distinct ones whose order is looked at
-SORTED = 0.93  # of their steps go one way
 MOST = 200  # epochs that are compared
-EPOCH_STEPS, ORDERED = 12, 0.6  # steps of an epoch; rank correlation of place and length in each
-CHANCE = 1e-6  # p of the clearest of them
-WAVE = 0.7  # correlation of one epoch's profile with the next one's
 
 
 @rule("D906", "order-shows", "epoch", "reward/mean|length/mean")
-def order_shows(s: Signals) -> Iterator[Finding]:
+def order_shows(s: Signals) -> Findings:
     """The curve repeats itself with every epoch: it shows the order of the data.
 
     What: reward or length, by place in the epoch, has the same profile in each of two epochs or
@@ -37,42 +28,32 @@ def order_shows(s: Signals) -> Iterator[Finding]:
     Traps: one fixed random order shows too: harmless, but curves must be read epoch by epoch.
     Fix: shuffle with another order in each epoch; compare whole epochs.
     Source: sawtooth of problems sorted by difficulty or length.
-    Causes: data-order.
+    Causes: data-order (problems come in the same order in every epoch).
     """
-    hits = []
+    hits, ordered = {}, []
     for name in ("reward/mean", "length/mean"):
-        epoch, x_N = s.paired("epoch", name)
-        profiles = _profiles(epoch, x_N)
+        profiles = _profiles(*s.paired("epoch", name))
         if len(profiles) < 2:
             continue
         first, rest = profiles[0], np.mean(profiles[1:], axis=0)
         r = float(np.corrcoef(first, rest)[0, 1]) if first.std() and rest.std() else 0.0
-        if r > WAVE and _chance(r, BINS) < 1e-3:
-            slope = rank_correlation(np.arange(BINS, dtype=np.float64), np.mean(profiles, axis=0))
-            hits.append((name, r, slope, len(profiles)))
-    if not hits:
-        return
-    ordered = [name for name, _, slope, _ in hits if abs(slope) > 0.8]
-    yield found(
-        "warning",
-        "fault" if ordered else "unusual",
-        ", ".join(name for name, *_ in hits),
-        "the curve repeats itself with every epoch"
-        + (f": {' and '.join(ordered)} goes one way within each" if ordered else ""),
-        *(
-            f"{name}: profiles of {k} epochs correlate by {r:+.2f}, with the place by {slope:+.2f}"
-            for name, r, slope, k in hits
-        ),
-        causes=(("data-order", 0.8, "problems come in one order, sorted it seems"),)
-        if ordered
-        else (("data-order", 0.4, "the same order in every epoch"),),
-        fix=advice(
-            "a constant order trains on one kind of problem at a time",
-            "profiles of two epochs no longer correlate",
-            "the drawn ids of two epochs differ in order",
-        ),
-        series=tuple(name for name, *_ in hits),
-    )
+        slope = rank_correlation(np.arange(BINS, dtype=np.float64), np.mean(profiles, axis=0))
+        if r > 0.7 and _chance(r, BINS) < 1e-3:
+            ordered += [name] if abs(slope) > 0.8 else []
+            hits[name] = (
+                f"{name}: profiles of {len(profiles)} epochs correlate by {r:+.2f}, with the "
+                f"place by {slope:+.2f}"
+            )
+    if hits:
+        yield found(
+            "warning fault" if ordered else "warning unusual",
+            "the curve repeats itself with every epoch"
+            + (f": {' and '.join(ordered)} goes one way within each" if ordered else ""),
+            *hits.values(),
+            causes={"data-order": 0.8 if ordered else 0.4},
+            fix="the sampled ids of two epochs differ in order",
+            series=hits,
+        )
 
 
 def _profiles(epoch: Floats, x_N: Floats) -> list[Floats]:
@@ -80,69 +61,58 @@ def _profiles(epoch: Floats, x_N: Floats) -> list[Floats]:
 
     A run that rises steadily would else repeat its rise in every epoch.
     """
-    whole, means, levels = list[int](), list[Floats](), list[float]()
-    for k in range(int(np.clip(np.ceil(epoch.max()), 0, MOST)) if len(epoch) else 0):
+    whole, means = list[int](), list[Floats]()
+    for k in range(int(np.clip(np.ceil(epoch.max(initial=0.0)), 0, MOST))):
         inside = (epoch > k) & (epoch <= k + 1)
-        if int(inside.sum()) < 2 * BINS or epoch[inside].max() < k + 0.95:
-            continue
         place = np.minimum(((epoch[inside] - k) * BINS).astype(int), BINS - 1)
         counts = np.bincount(place, minlength=BINS)
-        if counts.min() > 0:
+        if len(place) >= 2 * BINS and counts.min() > 0 and epoch[inside].max() >= k + 0.95:
             whole.append(k)
             means.append(np.bincount(place, x_N[inside], minlength=BINS) / counts)
-            levels.append(float(means[-1].mean()))
     if len(whole) < 2:
         return []
-    at, level = np.array(whole) + 0.5, np.array(levels)
-    slopes = np.gradient(level, at)
+    levels = np.mean(means, axis=1)
     inner = (np.arange(BINS) + 0.5) / BINS - 0.5
-    return [y - level[i] - slopes[i] * inner for i, y in enumerate(means)]
+    drifts = np.outer(np.gradient(levels, whole), inner)
+    return list(np.array(means) - levels[:, None] - drifts)
 
 
 @rule("D907", "problems-again", "epoch|prompts_seen", proof="real")
-def problems_again(s: Signals) -> Iterator[Finding]:
+def problems_again(s: Signals) -> Findings:
     """The same problems come again and again.
 
-    What: more than three epochs without a held-out gain; or problems drawn twice before all were
-    drawn once (a tenth fewer distinct ones than draws in the first epoch).
-    Why it matters: after a few visits answers are remembered; draws that repeat early mean that
-    sampling does not go through the set as it should.
-    Evidence needed: epochs, or the counts of draws and of distinct problems.
-    Traps: a mix with weights, and sampling with replacement, draw some problems more often by
-    design: critical only where neither is used (Pawl without a mix).
+    What: more than three epochs without a held-out gain; or problems sampled twice before all were
+    sampled once (a tenth fewer distinct problems than samples in the first epoch).
+    Why it matters: after a few epochs answers are memorised; early repeats mean that sampling does
+    not go through the set as it should.
+    Evidence needed: epochs, or the counts of sampled and of distinct prompts.
+    Traps: a weighted mix, and sampling with replacement, repeat some problems by design: critical
+    only where neither is used (Pawl without a mix).
     Fix: more problems instead of more epochs; a sampler without replacement.
     Source: gains of repeated data fade after about four epochs (Muennighoff et al. 2023).
-    Causes: data-order.
+    Causes: data-order (problems are repeated before all were sampled).
     """
     epoch = s.values("epoch")
     drawn, distinct = s.paired("sampled_prompts", "prompts_seen")
     if len(drawn) and len(epoch):
-        of, seen = s.paired("epoch", "prompts_seen")
+        of = s.paired("epoch", "prompts_seen")[0]
         size = float(drawn[-1] / of[-1]) if len(of) and of[-1] > 0 else 0.0
         first = (drawn >= 20) & (drawn <= size)
         if first.any() and float(distinct[first][-1]) < 0.9 * float(drawn[first][-1]):
             plain = s.log.library == "pawl" and not s.family("mix_share/")
             yield found(
-                "critical" if plain and not s.staged else "warning",
-                "fault",
-                "prompts_seen, sampled_prompts",
-                f"{drawn[first][-1]:g} draws of the first epoch hit {distinct[first][-1]:g} "
+                "critical fault" if plain and not s.staged else "warning fault",
+                f"{drawn[first][-1]:g} prompts of the first epoch hold {distinct[first][-1]:g} "
                 f"distinct problems of {size:g}",
-                causes=(("data-order", 0.8, "problems are repeated before all were drawn"),),
-                fix=advice(
-                    "the sampler repeats problems",
-                    "as many distinct problems as draws within an epoch",
-                    "the ids of the first epoch are all different",
-                ),
+                causes={"data-order": 0.8},
+                fix="the ids of the first epoch are all different",
                 series=("prompts_seen", "sampled_prompts"),
                 early=True,
             )
-    gained = bool(s.held_out) and s.trend(s.held_out).direction == "up"
+    gained = s.trend(s.held_out).direction == "up"
     if len(epoch) and float(epoch.max()) > 3.0 and not gained and s.log.kind == "policy":
         yield found(
-            "info",
-            "nothing",
-            "epoch",
+            "info nothing",
             f"every problem was trained on {epoch.max():.1f} times"
             + ("" if s.held_out else ", and no held-out measure says what that gained"),
             series=("epoch",),
@@ -150,84 +120,71 @@ def problems_again(s: Signals) -> Iterator[Finding]:
 
 
 @rule("D914", "evaluated-on-trained", "eval/trained_frac", proof="real")
-def evaluated_on_trained(s: Signals) -> Iterator[Finding]:
+def evaluated_on_trained(s: Signals) -> Findings:
     """Problems of the evaluation are among those that are trained on.
 
     What: one problem or more of the newest evaluation also has training samples.
     Why it matters: the held-out measure is then a training measure; nothing says what was learned.
     Evidence needed: ids of problems in the samples of training and of evaluation.
-    Traps: a trailing window of training samples misses problems that were drawn before it.
+    Traps: a trailing window of training samples misses problems that were sampled before it.
     Fix: split by problem before training; score the first and the last checkpoint on a new set.
     Source: definition of held-out.
-    Causes: leakage.
+    Causes: leakage (evaluation problems stand in the training set).
     """
     share = float(s.values("eval/trained_frac")[-1])
     if share > 0.0:
         yield found(
-            "critical",
-            "fault",
-            "eval/trained_frac",
+            "critical fault",
             f"{share:.0%} of the evaluated problems are trained on",
-            causes=(("leakage", 0.95, "evaluation problems stand in the training set"),),
-            fix=advice(
-                "the evaluation measures memory",
-                "no common problem",
-                "ids and normalised texts of both sets have nothing in common",
-            ),
+            causes={"leakage": 0.95},
+            fix="ids and normalised texts of both sets have nothing in common",
             early=True,
         )
 
 
 @rule("D915", "prompts-sorted", "length/prompt_mean|samples", proof="real")
-def prompts_sorted(s: Signals) -> Iterator[Finding]:
-    """Problems are drawn in the order of their length.
+def prompts_sorted(s: Signals) -> Findings:
+    """Problems are sampled in order of length.
 
     What: prompts get longer (or shorter) through every epoch: the mean length follows the place in
     it (rank correlation over 0.6 in each, p below 1e-6 in one); or, among the newest samples of 16
     problems or more, 93% of the prompts are longer (shorter) than the one before.
     Why it matters: each stretch of training sees one kind of problem; curves show the order.
     Evidence needed: length/prompt_mean with the epoch as a fraction, or samples with their prompts
-    in the order in which they were drawn.
-    Traps: a curriculum sorts on purpose; samples that a file lists by length are no order of draws;
-    agents whose prompts hold their own earlier turns grow with the policy, over epochs.
+    in the order in which they were sampled.
+    Traps: a curriculum sorts on purpose; a file may list samples by length, whatever the order of
+    sampling; agents whose prompts hold their own earlier turns grow with the policy, over epochs.
     Fix: shuffle the problems, with another order in each epoch.
     Source: a shuffled list rises in half of its steps, with variance n / 12; the rank correlation
     of n shuffled values has a deviation of 1 / sqrt(n - 1).
-    Causes: data-order.
+    Causes: data-order (problems come sorted by length).
     """
-    words_ = _by_epoch(s) or _by_sample(s)
-    if not words_:
-        return
-    meant = s.staged
-    yield found(
-        "warning" if meant else "critical",
-        "unusual" if meant else "fault",
-        *words_,
-        causes=(("data-order", 0.9, "problems come sorted by length"),),
-        fix=advice(
-            "sorted problems train on one kind at a time",
-            "no correlation of place and length",
-            "the drawn ids of two epochs differ in order",
-        ),
-        early=not meant,
-    )
+    said = _by_epoch(s) or _by_sample(s)
+    if said:
+        yield found(
+            "warning unusual" if s.staged else "critical fault",
+            *said,
+            causes={"data-order": 0.9},
+            fix="the sampled ids of two epochs differ in order",
+            early=True,
+        )
 
 
 def _by_epoch(s: Signals) -> tuple[str, ...]:
-    """Place, summary and evidence where every epoch goes by length; () where one does not."""
+    """Summary and evidence where every epoch goes by length; () where one does not."""
     epoch, length = s.paired("epoch", "length/prompt_mean")
-    inside = np.ceil(epoch) if len(epoch) else epoch
+    inside = np.ceil(epoch)
     parts = [(epoch[inside == k], length[inside == k]) for k in np.unique(inside)[:MOST]]
-    parts = [part for part in parts if len(part[0]) >= EPOCH_STEPS]
-    found_ = [rank_correlation(*part) for part in parts]
-    one_way = bool(found_) and (min(found_) > ORDERED or max(found_) < -ORDERED)
-    if not one_way or min(map(_chance, found_, map(len, (p[0] for p in parts)))) > CHANCE:
+    parts = [part for part in parts if len(part[0]) >= 12]
+    rho = np.array([rank_correlation(*part) for part in parts])
+    if not len(rho) or min(np.sign(rho[0]) * rho) <= 0.6:
         return ()
-    way = "longer" if found_[0] > 0 else "shorter"
+    if min(_chance(r, len(part[0])) for r, part in zip(rho, parts, strict=True)) > 1e-6:
+        return ()
     return (
-        "length/prompt_mean, epoch",
-        f"prompts get {way} through {'the' if len(found_) == 1 else 'every'} epoch",
-        "rank correlation of place and length: " + ", ".join(f"{r:+.2f}" for r in found_[:4]),
+        f"prompts get {'longer' if rho[0] > 0 else 'shorter'} through "
+        f"{'the' if len(rho) == 1 else 'every'} epoch",
+        "rank correlation of place and length: " + ", ".join(f"{r:+.2f}" for r in rho[:4]),
         f"mean lengths of {length.min():.4g} to {length.max():.4g} tokens",
     )
 
@@ -239,22 +196,15 @@ def _chance(r: float, n: int) -> float:
 
 def _by_sample(s: Signals) -> tuple[str, ...]:
     """The same of the newest samples' prompts, each against the one before."""
-    prompts: dict[str, float] = {}
-    for row in s.log.samples:
-        prompt = words(row.get("prompt"))
-        if prompt:
-            prompts.setdefault(prompt, float(len(prompt)))
-    lengths = np.array(list(prompts.values()))
+    prompts = dict.fromkeys(filter(None, (words(row.get("prompt")) for row in s.log.samples)))
+    lengths = np.array([float(len(prompt)) for prompt in prompts])
     steps = np.diff(lengths)
     steps = steps[steps != 0.0]
-    if len(steps) < PROBLEMS - 4:
-        return ()
-    up = float(np.mean(steps > 0.0))  # about one half when shuffled; a new epoch costs one step
-    if 1 - SORTED < up < SORTED:
+    up = float(np.mean(steps > 0.0)) if len(steps) >= 12 else 0.5  # of shuffled prompts: one half
+    if max(up, 1 - up) < 0.93:
         return ()
     return (
-        "samples",
-        f"the newest {len(lengths)} problems were drawn by length: {max(up, 1 - up):.0%} of the "
+        f"the newest {len(lengths)} problems were sampled by length: {max(up, 1 - up):.0%} of the "
         f"prompts are {'longer' if up > 0.5 else 'shorter'} than the one before",
         f"prompts of {lengths.min():g} to {lengths.max():g} characters",
     )

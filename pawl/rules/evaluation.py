@@ -6,13 +6,10 @@ Codes D901 to D905 and D916. Left out: the order of the data (`data`).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 import numpy as np
 
-from pawl.rules.finding import Finding
-from pawl.rules.prescribe import advice
-from pawl.rules.rule import found, rule
+from pawl.rules.rule import Findings, Grade, found, rule
 from pawl.rules.signals import Signals
 from pawl.rules.statistics import Floats, trend
 
@@ -21,122 +18,93 @@ PAIRS = (
     ("reward/mean", "eval/reward_mean"),
     ("preference/accuracy", "eval/preference_accuracy"),
 )
-BEFORE = 10  # training points that stand beside one evaluation
+TRAIN, HELD = ("|".join(names) for names in zip(*PAIRS, strict=True))
 
 
 def beside(s: Signals, train: str, held: str) -> tuple[Floats, Floats]:
-    """For each evaluation the mean of the training points before it, and its own value."""
-    if not (s.has(train) and s.has(held)):
-        return np.zeros(0), np.zeros(0)
+    """For each evaluation the mean of the 3 to 10 training points before it, and its own value."""
     sums = np.concatenate([[0.0], np.cumsum(s.values(train))])
     ends = np.searchsorted(s.rows(train), s.rows(held), side="right")
     good = ends >= 3
     ends = ends[good]
-    starts = np.maximum(ends - BEFORE, 0)
+    starts = np.maximum(ends - 10, 0)
     return (sums[ends] - sums[starts]) / (ends - starts), s.values(held)[good]
 
 
-def pair_of(s: Signals) -> tuple[str, str]:
-    """The training metric and the held-out one of the same scale that were both logged."""
-    return next(((a, b) for a, b in PAIRS if s.has(a) and s.has(b)), ("", ""))
-
-
-@rule(
-    "D901",
-    "train-minus-probe",
-    "verifier/pass_frac|reward/mean|preference/accuracy",
-    "eval/pass_at_1|eval/reward_mean|eval/preference_accuracy",
-)
-def train_minus_probe(s: Signals) -> Iterator[Finding]:
+@rule("D901", "train-minus-probe", TRAIN, HELD)
+def train_minus_probe(s: Signals) -> Findings:
     """Training gains that the held-out measure does not share.
 
     What: the training metric minus the held-out one of the same scale widens beyond noise; a fault
     when the held-out one does not rise (overfitting), a critical one when it falls.
-    Why it matters: what is learned is the training problems, or a way to be paid for something
-    else; only the held-out measure tells what the policy is worth.
+    Why it matters: what is learned is the training problems, or a way to earn reward for something
+    else; only the held-out measure tells how good the policy is.
     Evidence needed: both measures at six evaluations or more.
     Traps: a gap that widens while both rise is usual; a training rise alone is what training does
     first; evaluation at another temperature shifts the gap without widening it.
     Fix: keep the best held-out checkpoint; more problems instead of more epochs; audit the reward.
     Source: generalisation gap; Gao et al. 2022 for rewards that part from the truth.
-    Causes: data-order, regression-after-peak, reward-bug.
+    Causes: data-order (few problems seen many times are learned by heart), regression-after-peak
+    (the best held-out state was passed), reward-bug (training may reward something else).
     """
-    train, held = pair_of(s)
-    a_N, b_N = beside(s, train, held) if train else (np.zeros(0), np.zeros(0))
-    if len(b_N) < 6:
+    train, held = next(((a, b) for a, b in PAIRS if s.has(a) and s.has(b)), ("", ""))
+    a_N, b_N = beside(s, train, held)
+    gap, up, own = trend(a_N - b_N), s.trend(train), s.trend(held)
+    if len(b_N) < 6 or gap.direction != "up" or up.direction != "up":
         return
-    gap, own = trend(a_N - b_N), s.trend(held)
-    if gap.direction != "up" or s.trend(train).direction != "up":
-        return
-    falls = own.direction == "down" and own.sure
-    if own.direction == "none" and own.high > 0.5 * s.trend(train).difference:
+    if own.direction == "none" and own.high > 0.5 * up.difference:
         return  # too few evaluations to say that it does not follow
+    falls = own.direction == "down" and own.sure
+    grade: Grade = "critical fault" if falls else "warning fault"
+    does = "falls" if falls else "does not follow"
+    causes = {"regression-after-peak": 0.7 if falls else 0.3, "reward-bug": 0.6, "data-order": 0.2}
+    if own.direction == "up":
+        grade, does, causes = "info nothing", "gains less", {}
     yield found(
-        "critical" if falls else "info" if own.direction == "up" else "warning",
-        "nothing" if own.direction == "up" else "fault",
-        f"{train}, {held}",
-        f"{train} gains {s.trend(train).difference:+.3g} and {held} "
-        + ("falls" if falls else "gains less" if own.direction == "up" else "does not follow"),
+        grade,
+        f"{train} gains {up.difference:+.3g} and {held} {does}",
         f"gap: {gap.words}",
         f"{held}: {own.words}",
-        causes=(
-            ("regression-after-peak", 0.7 if falls else 0.3, "the best held-out state was passed"),
-            ("reward-bug", 0.6, "training may be paid for something else"),
-            ("data-order", 0.2, "few problems seen many times are learned by heart"),
-        )
-        if own.direction != "up"
-        else (),
-        fix=advice(
-            "training gains do not carry over",
-            "the held-out measure is at its best at the kept checkpoint",
-            "hidden tests on training problems: passing them is memory, failing them a reward bug",
-        ),
+        causes=causes,
+        fix="hidden tests on training problems: passing them is memory, failing them a reward bug",
         series=(train, held),
     )
 
 
-@rule("D902", "held-out-falls", "eval/pass_at_1|eval/reward_mean|eval/preference_accuracy")
-def held_out_regression(s: Signals) -> Iterator[Finding]:
+@rule("D902", "held-out-falls", HELD, points=6)
+def held_out_regression(s: Signals) -> Findings:
     """The held-out measure falls over the run, whatever the training metric does.
 
     What: it falls over six evaluations or more, by both trend tests at 1%.
     Why it matters: the run makes the policy worse at what it is for; where the training metric
-    rises meanwhile, training is paid for something else.
+    rises meanwhile, training rewards something else.
     Evidence needed: six evaluations.
     Traps: another problem set or sampling in the middle of a run breaks the series. A single drop
     from the best is another matter (D215).
     Fix: go back to the best checkpoint; audit the reward; change one thing.
     Source: early stopping; Gao et al. 2022 for rewards that part from the truth.
-    Causes: lr-too-high, regression-after-peak, reward-bug.
+    Causes: lr-too-high (updates undo what was learned), regression-after-peak (the best was
+    passed), reward-bug (a reward that rises while the truth falls).
     """
     held = s.held_out
-    x_N, own = s.values(held), s.trend(held)
-    if len(x_N) < 6 or own.direction != "down" or not own.sure:
+    own = s.trend(held)
+    if own.direction != "down" or not own.sure:
         return
     up = s.goal not in ("", held) and s.better
+    bug, lr = (0.75, 0.2) if up else (0.2, 0.4)
     yield found(
-        "critical",
-        "fault",
-        held,
+        "critical fault",
         f"{held} falls, {own.first:.3g} to {own.last:.3g}"
         + (f", while {s.goal} rises" if up else ""),
         own.words,
-        causes=(
-            ("regression-after-peak", 0.7, "the best was passed"),
-            ("reward-bug", 0.75 if up else 0.2, "a reward that rises while the truth falls"),
-            ("lr-too-high", 0.2 if up else 0.4, "updates undo what was learned"),
-        ),
-        fix=advice(
-            "the policy gets worse at what it is for",
-            "the held-out measure of the best checkpoint",
-            "evaluate the best and the last checkpoint on the same problems, paired",
-        ),
+        causes={"regression-after-peak": 0.7, "reward-bug": bug, "lr-too-high": lr},
+        fix="evaluate the best and the last checkpoint on the same problems, paired",
         series=(held, s.goal),
     )
 
 
 @rule("D905", "held-out-above-train", "verifier/pass_frac", "eval/pass_at_1")
-def above_train(s: Signals) -> Iterator[Finding]:
+def above_train(s: Signals) -> Findings:
     """The policy does better on held-out problems than on those it trains on, and ever more so.
 
     What: held-out minus training pass rate grows beyond noise and ends above 0.1.
@@ -144,38 +112,25 @@ def above_train(s: Signals) -> Iterator[Finding]:
     problems may stand in the training set, or be easier and answered at a lower temperature.
     Evidence needed: both pass rates at six evaluations.
     Traps: greedy evaluation beats sampling from the start; a filter that leaves hard problems in
-    training lowers its pass rate, in health.
+    training lowers its pass rate in healthy runs.
     Fix: compare hashes and 13-word runs of both sets; evaluate both at one temperature.
     Source: contamination checks by n-gram overlap (GPT-3, Brown et al. 2020).
-    Causes: leakage.
+    Causes: leakage (held-out problems may be among the trained ones).
     """
     a_N, b_N = beside(s, "verifier/pass_frac", "eval/pass_at_1")
-    if len(b_N) < 6:
-        return
     gap = trend(b_N - a_N)
-    if gap.direction == "up" and gap.last > 0.1:
+    if len(b_N) >= 6 and gap.direction == "up" and gap.last > 0.1:
         yield found(
-            "warning",
-            "fault",
-            "eval/pass_at_1, verifier/pass_frac",
+            "warning fault",
             f"held-out problems are solved more often than trained ones, by {gap.last:.0%} now",
             f"held-out minus training: {gap.words}",
-            causes=(("leakage", 0.6, "held-out problems may be among the trained ones"),),
-            fix=advice(
-                "held-out problems cannot gain more than trained ones",
-                "a gap that closes once both are sampled alike",
-                "no equal prompt hash and no shared run of 13 words between the sets",
-            ),
-            series=("eval/pass_at_1", "verifier/pass_frac"),
+            causes={"leakage": 0.6},
+            fix="no equal prompt hash and no shared run of 13 words between the sets",
         )
 
 
-DISCORDANT = 0.2  # share of problems whose verdict differs between two evaluations
-SEEDS = 0.06  # by which pass rates of small runs differ between seeds
-
-
 @rule("D903", "no-held-out", "reward/mean|preference/accuracy", proof="real")
-def no_held_out(s: Signals) -> Iterator[Finding]:
+def no_held_out(s: Signals) -> Findings:
     """Nothing was measured on data that is not trained on.
 
     What: 30 points or more of training and no held-out measure.
@@ -188,20 +143,15 @@ def no_held_out(s: Signals) -> Iterator[Finding]:
     """
     if s.n >= 30 and not s.held_out and not s.has("eval/loss"):
         yield found(
-            "info",
-            "nothing",
-            s.goal,
+            "info nothing",
             "no held-out measure: overfitting and a gamed reward could not be seen here",
-            fix=advice(
-                "training metrics cannot tell learning from memory",
-                "a held-out measure with its error at every tenth of the run",
-                "the last checkpoint beats the first one on problems that were never trained on",
-            ),
+            fix="the last checkpoint beats the first one on problems that were never trained on",
+            series=(s.goal,),
         )
 
 
 @rule("D904", "evaluation-too-small", "eval/pass_at_1", "eval/problems")
-def too_small(s: Signals) -> Iterator[Finding]:
+def too_small(s: Signals) -> Findings:
     """The evaluation has too few problems to show the gain that it shows.
 
     What: the change of the pass rate is below what a paired comparison on this many problems sees
@@ -217,18 +167,15 @@ def too_small(s: Signals) -> Iterator[Finding]:
     n = float(s.values("eval/problems")[-1])
     if len(x_N) < 2 or n <= 0:
         return
-    change = float(x_N[-1] - x_N[0])
-    seen = 2.8 * math.sqrt(DISCORDANT / n)
+    change, seen = float(x_N[-1] - x_N[0]), 2.8 * math.sqrt(0.2 / n)
     if s.has("eval/gain_low") and s.has("eval/gain_high"):
-        low, high = float(s.values("eval/gain_low")[-1]), float(s.values("eval/gain_high")[-1])
+        low, high = (float(s.values(f"eval/gain_{end}")[-1]) for end in ("low", "high"))
         seen = (high - low) / 2.0 * 2.8 / 1.96
     if s.trend("eval/pass_at_1").significant or abs(change) >= seen:
         return
     needed = math.ceil(n * (seen / max(abs(change), 0.01)) ** 2)
     yield found(
-        "info",
-        "nothing",
-        "eval/pass_at_1",
+        "info nothing",
         f"a change of {change:+.1%} on {n:g} problems: nothing below {seen:.1%} can be seen there",
         f"about {needed} problems would show this change",
         series=("eval/pass_at_1",),
@@ -236,7 +183,7 @@ def too_small(s: Signals) -> Iterator[Finding]:
 
 
 @rule("D916", "one-seed", "eval/pass_at_1", kinds=("policy",))
-def one_seed(s: Signals) -> Iterator[Finding]:
+def one_seed(s: Signals) -> Findings:
     """The gain is real for this run, and within what another seed changes.
 
     What: the held-out pass rate rises beyond noise, by less than 0.06.
@@ -249,13 +196,10 @@ def one_seed(s: Signals) -> Iterator[Finding]:
     Causes: none.
     """
     t = s.trend("eval/pass_at_1")
-    if t.direction == "up" and t.difference < SEEDS:
+    if t.direction == "up" and t.difference < 0.06:
         yield found(
-            "info",
-            "nothing",
-            "eval/pass_at_1",
+            "info nothing",
             f"a gain of {t.difference:+.1%} is less than seeds differ by: it says nothing of other "
             "configurations yet",
             t.words,
-            series=("eval/pass_at_1",),
         )

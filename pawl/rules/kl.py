@@ -5,27 +5,17 @@ Codes D404 to D407. Left out: the KL at the start (`policy`), below 0 (`mismatch
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from pawl.rules import prescribe
-from pawl.rules.finding import Finding
-from pawl.rules.prescribe import advice
-from pawl.rules.rule import found, rule
+from pawl.rules.rule import Findings, found, rule
 from pawl.rules.run_features import gains, never_updated
-from pawl.rules.signals import Signals
+from pawl.rules.signals import TO_REFERENCE, Signals
 from pawl.rules.statistics import robust_z
 
-SUSTAINED = 10  # points
-FAR, LOST = 1.0, 3.0  # nat a token
-BOUND = 0.3  # of the rewards' spread
 
-TO_REFERENCE = ("policy/kl_ref", "policy/kl_ref_sequence")
-
-
-@rule("D404", "kl-blow-up", "policy/kl_ref", "reward/mean", proof="real")
-def kl_blow_up(s: Signals) -> Iterator[Finding]:
+@rule("D404", "kl-blow-up", "policy/kl_ref", "reward/mean", points=30, proof="real")
+def kl_blow_up(s: Signals) -> Findings:
     """The policy runs away from its reference and does not come back.
 
     What: over the last ten points the median KL is above 3 nat a token (above 1 where the reward
@@ -36,51 +26,31 @@ def kl_blow_up(s: Signals) -> Iterator[Finding]:
     per completion the same numbers are small.
     Fix: back to a checkpoint before the rise; a third of the learning rate, or a KL term.
     Source: public runs with rewards rising at 1 to 4 nat; Gao et al. 2022.
-    Causes: lr-too-high, random-walk.
+    Causes: lr-too-high (updates that nothing holds), random-walk (distance without gain).
     """
     x_N = s.values("policy/kl_ref")
-    if len(x_N) < 30:
+    before, now = float(np.median(x_N[: len(x_N) // 2])), s.level("policy/kl_ref", 10)
+    if now <= 1.0 or now <= 10.0 * before:
         return
-    before, now = float(np.median(x_N[: len(x_N) // 2])), float(np.median(x_N[-SUSTAINED:]))
-    if now <= FAR or now <= 10.0 * before:
-        return
-    falls = s.trend("reward/mean").direction == "down"
     if gains(s):
         yield found(
-            "info",
-            "unusual",
-            "policy/kl_ref",
+            "info unusual",
             f"the KL grew from {before:.2g} to {now:.2g} nat a token, and the reward rises",
             "distance is no fault while it buys reward; watch held-out results",
-            series=("policy/kl_ref", "reward/mean"),
         )
         return
-    critical = falls or now > LOST
+    falls = s.trend("reward/mean").direction == "down"
     yield found(
-        "critical" if critical else "warning",
-        "fault",
-        "policy/kl_ref",
+        "critical fault" if falls or now > 3.0 else "warning fault",
         f"the KL ran from {before:.2g} to {now:.2g} nat a token without any gain",
-        f"median of the first half and of the last {SUSTAINED} points",
-        causes=(
-            ("lr-too-high", 0.8, "updates that nothing holds"),
-            ("random-walk", 0.6, "distance without gain"),
-        ),
-        fix=prescribe.scaled(
-            s,
-            "optim.lr",
-            1 / 3,
-            why="the policy moves far without gain",
-            expected="KL below 1 nat a token after 50 steps from an earlier checkpoint",
-            risk="slower learning",
-            verify="reward not below that of an unchanged fork",
-        ),
-        series=("policy/kl_ref", "reward/mean"),
+        "median of the first half and of the last 10 points",
+        causes={"lr-too-high": 0.8, "random-walk": 0.6},
+        fix=prescribe.slower(s, "KL below 1 nat a token after 50 steps from an earlier checkpoint"),
     )
 
 
-@rule("D405", "kl-spikes", "policy/kl_ref", proof="real")
-def kl_spikes(s: Signals) -> Iterator[Finding]:
+@rule("D405", "kl-spikes", "policy/kl_ref", points=20, proof="real")
+def kl_spikes(s: Signals) -> Findings:
     """Single steps have a very large KL, and the next ones do not: harmless.
 
     What: points ten times above the median before them, followed by a return to below three times
@@ -93,31 +63,24 @@ def kl_spikes(s: Signals) -> Iterator[Finding]:
     Source: five public runs whose spikes all recovered.
     Causes: none.
     """
-    x_N = s.values("policy/kl_ref")
-    if len(x_N) < 20:
-        return
-    z_N = robust_z(x_N)
-    hits = []
-    for i in np.flatnonzero(z_N > 8.0):
-        usual = float(np.median(x_N[max(0, i - 50) : i]))
-        after = x_N[i + 1 : i + 6]
+    x_N, hits = s.values("policy/kl_ref"), list[int]()
+    for i in np.flatnonzero(robust_z(x_N) > 8.0):
+        usual, after = float(np.median(x_N[max(0, i - 50) : i])), x_N[i + 1 : i + 6]
         if x_N[i] > max(10.0 * usual, 0.05) and len(after) and after.min() < 3.0 * max(usual, 1e-9):
             hits.append(int(i))
     if hits:
         top = max(hits, key=lambda i: x_N[i])
         yield found(
-            "info",
-            "unusual",
-            f"policy/kl_ref, step {s.steps('policy/kl_ref')[top]:g}",
+            "info unusual",
             f"{len(hits)} spike{'s' if len(hits) > 1 else ''} of the KL, up to {x_N[top]:.3g} nat, "
             "gone within five points",
             f"median of the run {np.median(x_N):.3g}",
-            series=("policy/kl_ref",),
+            at=f"step {s.steps('policy/kl_ref')[top]:g}",
         )
 
 
-@rule("D406", "kl-rests-at-zero", "policy/kl_ref|policy/kl_ref_sequence", proof="real")
-def kl_rests_at_zero(s: Signals) -> Iterator[Finding]:
+@rule("D406", "kl-rests-at-zero", TO_REFERENCE, points=10, proof="real")
+def kl_rests_at_zero(s: Signals) -> Findings:
     """The KL to the reference is exactly 0 at every point.
 
     What: ten points or more of exactly 0. With a KL coefficient above 0 the run is invalid; without
@@ -128,46 +91,29 @@ def kl_rests_at_zero(s: Signals) -> Iterator[Finding]:
     Traps: without a KL term many libraries log 0 or nothing.
     Fix: keep a frozen copy (or switch the adapter off) for the reference, never the module itself.
     Source: KL(p, p) = 0; reference bugs of public projects.
-    Causes: optimiser-detached, reference-mismatch.
+    Causes: optimiser-detached (or the policy does not move), reference-mismatch (the reference is
+    the policy itself).
     """
-    name = "policy/kl_ref" if s.has("policy/kl_ref") else "policy/kl_ref_sequence"
-    x_N, lr, coef = s.values(name), s.values("optim/lr"), s.values("policy/kl_coef")
-    if len(x_N) < 10 or x_N.any() or (len(lr) and lr.max() <= 0) or never_updated(s):
+    x_N, coef = s.values(s.first(TO_REFERENCE)), s.values("policy/kl_coef")
+    lr = s.values("optim/lr")
+    if x_N.any() or (len(lr) and lr.max() <= 0) or never_updated(s):
         return
     weight = float(coef.max()) if len(coef) else s.option("algo.kl_coef")
     if weight == 0:
-        yield found(
-            "info",
-            "nothing",
-            name,
-            "the KL is 0 because there is no KL term: normal",
-            series=(name,),
-        )
+        yield found("info nothing", "the KL is 0 because there is no KL term: normal")
         return
-    sure = weight is not None
+    known = "; the coefficient is not known" if weight is None else f", coefficient {weight:g}"
     yield found(
-        "critical" if sure else "warning",
-        "invalid" if sure else "nothing",
-        name,
+        "warning nothing" if weight is None else "critical invalid",
         "the KL to the reference is exactly 0 after updates",
-        f"{len(x_N)} points"
-        + (f", coefficient {weight:g}" if sure else "; the coefficient is not known"),
-        causes=(
-            ("reference-mismatch", 0.85, "the reference is the policy itself"),
-            ("optimiser-detached", 0.5, "or the policy does not move"),
-        ),
-        fix=advice(
-            "the reference must be frozen at the start",
-            "a KL above 0 after the first update",
-            "two updates at the normal learning rate",
-        ),
-        series=(name,),
-        early=sure,
+        f"{len(x_N)} points{known}",
+        causes={"reference-mismatch": 0.85, "optimiser-detached": 0.5},
+        fix="a KL above 0 after two updates at the normal learning rate",
     )
 
 
-@rule("D407", "held-by-the-kl", "policy/kl_ref|policy/kl_ref_sequence", "reward/mean")
-def held_by_the_kl(s: Signals) -> Iterator[Finding]:
+@rule("D407", "held-by-the-kl", TO_REFERENCE, "reward/mean")
+def held_by_the_kl(s: Signals) -> Findings:
     """The KL penalty weighs as much as the rewards differ: an over-conservative policy.
 
     What: coefficient times KL per completion reaches 30% of the rewards' spread, and neither the
@@ -179,40 +125,33 @@ def held_by_the_kl(s: Signals) -> Iterator[Finding]:
     with a long completion may weigh more than a large one.
     Fix: a third of the coefficient, after the KL has been seen to start at 0.
     Source: RLHF's objective (Ziegler et al. 2019): score minus coefficient times KL.
-    Causes: lr-too-low.
+    Causes: lr-too-low (the penalty takes what the reward gives).
     """
-    series = s.values("policy/kl_coef")
-    coef = float(series[-1]) if len(series) else s.option("algo.kl_coef")
-    spread = next(
-        (s.late(n).value for n in ("reward/std", "reward/within_std", "reward/spread") if s.has(n)),
-        0.0,
-    )
+    coefs, name = s.values("policy/kl_coef"), s.first(TO_REFERENCE)
+    coef = float(coefs[-1]) if len(coefs) else s.option("algo.kl_coef")
+    spreads = s.first("reward/std", "reward/within_std", "reward/spread")
+    spread = s.late(spreads).value if spreads else 0.0
     if not coef or spread <= 0 or gains(s) or s.n < 20:
         return
+    distance = 0.0
     if s.has("policy/kl_ref_sequence"):
         distance = s.late("policy/kl_ref_sequence").value
-    else:
-        distance = s.late("policy/kl_ref").value * (
-            s.late("length/mean").value if s.has("length/mean") else 0.0
-        )
-    share, name = coef * distance / spread, next(n for n in TO_REFERENCE if s.has(n))
-    if share < BOUND or s.trend(name).direction == "up":  # what moves on is not held
+    elif s.has("length/mean"):
+        distance = s.late("policy/kl_ref").value * s.late("length/mean").value
+    share = coef * distance / spread
+    if share < 0.3 or s.trend(name).direction == "up":  # what moves on is not held
         return
     yield found(
-        "warning",
-        "fault",
-        "policy/kl_coef, policy/kl_ref",
+        "warning fault",
         f"the KL penalty is {share:.0%} of the rewards' spread: the policy is held where it is",
         f"{coef:g} x {distance:.3g} nat a completion, spread of rewards {spread:.3g}",
-        causes=(("lr-too-low", 0.3, "the penalty takes what the reward gives"),),
+        causes={"lr-too-low": 0.3},
         fix=prescribe.scaled(
             s,
             "algo.kl_coef",
             1 / 3,
-            why="the penalty weighs as much as the rewards differ",
             expected="KL up to three times as large, reward above its noise within 50 steps",
             risk="a policy that drifts further from its start",
             verify="held-out result not below that of an unchanged fork",
         ),
-        series=("policy/kl_ref", "reward/mean"),
     )

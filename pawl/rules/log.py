@@ -5,25 +5,20 @@ Codes D105 and D106. Left out: what the numbers say (`series`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from pawl.rules.finding import Finding
-from pawl.rules.rule import found, rule
+from pawl.rules.rule import Findings, found, rule
 from pawl.rules.signals import Signals
-
-FEW = 30
 
 
 @rule("D105", "steps-out-of-order")
-def steps_out_of_order(s: Signals) -> Iterator[Finding]:
+def steps_out_of_order(s: Signals) -> Findings:
     """Step numbers repeat or go back.
 
     What: rows of one step stand twice in the file, or steps decrease.
     Why it matters: a log continued after a resume holds some steps twice; means over it count them
     twice and a trend may be a seam. The diagnosis took the later value of each step.
     Evidence needed: the step column.
-    Traps: logs that write one step in several rows (training, evaluation) repeat steps in health;
-    only values that were replaced count.
+    Traps: logs that write one step in several rows (training, evaluation) repeat steps in healthy
+    runs; only values that were replaced count.
     Fix: after a resume, cut the log back to the checkpoint.
     Source: observed in public logs (files named `with_duplicates`).
     Causes: none.
@@ -31,17 +26,12 @@ def steps_out_of_order(s: Signals) -> Iterator[Finding]:
     odd = [n for n in s.log.notes if "repeated steps" in n or "steps go back" in n]
     if odd:
         yield found(
-            "info",
-            "nothing",
-            "step",
-            f"the steps of the log are not in order: {odd[0]}",
-            *odd[1:],
-            early=True,
+            "info nothing", f"the steps of the log are not in order: {odd[0]}", *odd[1:], at="step"
         )
 
 
 @rule("D106", "few-points", "reward/mean|preference/accuracy|loss/total", proof="real")
-def few_points(s: Signals) -> Iterator[Finding]:
+def few_points(s: Signals) -> Findings:
     """Too few points for any statement about a trend.
 
     What: the log has fewer than 30 points of its goal metric.
@@ -53,14 +43,11 @@ def few_points(s: Signals) -> Iterator[Finding]:
     Source: two-sample test: a change of two standard deviations needs about 20 points.
     Causes: none.
     """
-    if 0 < s.n < FEW:
+    if 0 < s.n < 30:
         t = s.trend(s.goal)
         yield found(
-            "info",
-            "nothing",
-            s.goal,
+            "info nothing",
             f"{s.n} points of {s.goal}: no change smaller than {t.detectable:.3g} could be seen",
             f"noise of one point: {t.noise:.3g}",
             series=(s.goal,),
-            early=True,
         )

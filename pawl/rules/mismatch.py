@@ -5,28 +5,18 @@ Codes D110, D412 to D416. Left out: what holds before any update (`wiring`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
-from pawl.rules.finding import Finding
-from pawl.rules.prescribe import advice
-from pawl.rules.rule import found, rule
+from pawl.rules.rule import Findings, found, rule
 from pawl.rules.run_features import from_the_start, single_precision
 from pawl.rules.signals import Signals
 
-FAR_FP32, FAR, OFF = 1e-3, 0.2, 0.05  # nat a token: mean difference of two log-probs
-ESS_FAILS, ESS_WARNS = 0.3, 0.5
-LAGS, NEVER = 4.0, 10.0  # optimiser steps
+DIFFERENCE, ESS = "policy/sampler_diff_mean", "policy/mismatch_ess"
+CLIPPED = "policy/clip_frac"
 
 
-@rule(
-    "D110",
-    "sampler-trainer-difference",
-    "policy/sampler_diff_mean|policy/mismatch_ess",
-    proof="real",
-)
-def sampler_difference(s: Signals) -> Iterator[Finding]:
+@rule("D110", "sampler-trainer-difference", f"{DIFFERENCE}|{ESS}", proof="real")
+def sampler_difference(s: Signals) -> Findings:
     """Sampler and trainer give the same tokens different log-probs.
 
     What: they differ by 0.2 nat a token in the median recent step (0.001 in single precision), or
@@ -38,39 +28,35 @@ def sampler_difference(s: Signals) -> Iterator[Finding]:
     Fix: equal temperature, top-p, top-k and penalties; sync the weights; the head in fp32; weights
     for the ratio, cut at 2.
     Source: verl, docs/algo/rollout_corr.md (ESS 0.3 and above); arXiv 2510.26788.
-    Causes: sampler-mismatch, stale-weights.
+    Causes: sampler-mismatch (there from the first step), stale-weights (it grows with every
+    update).
     """
-    x_N, ess = s.values("policy/sampler_diff_mean"), s.values("policy/mismatch_ess")
-    now = float(np.median(x_N[-20:])) if len(x_N) >= 2 else 0.0
-    share = float(np.median(ess[-20:])) if len(ess) >= 2 else 1.0
-    lag = s.values("policy/staleness")
-    stale = len(lag) > 0 and float(np.median(lag[-20:])) > 0
-    far = FAR_FP32 if single_precision(s) and not stale else FAR
-    if now <= min(far, OFF) and share >= ESS_WARNS:
+    x_N, ess = s.values(DIFFERENCE), s.values(ESS)
+    now = s.level(DIFFERENCE) if len(x_N) >= 2 else 0.0
+    share = s.level(ESS) if len(ess) >= 2 else 1.0
+    stale = s.level("policy/staleness") > 0
+    far = 1e-3 if single_precision(s) and not stale else 0.2
+    if now <= min(far, 0.05) and share >= 0.5:
         return
-    grows = len(x_N) >= 8 and float(np.median(x_N[-4:])) > 5.0 * max(float(x_N[0]), 1e-7)
-    critical = now > far or share < ESS_FAILS
+    grows = len(x_N) >= 8 and s.level(DIFFERENCE, 4) > 5.0 * max(float(x_N[0]), 1e-7)
+    critical = now > far or share < 0.3
+    by = f" by {now:.3g} nat a token" if len(x_N) else f": effective sample size {share:.2f}"
     yield found(
-        "critical" if critical else "warning",
-        "fault" if stale or not critical else "invalid",
-        "policy/sampler_diff_mean" if len(x_N) else "policy/mismatch_ess",
-        "sampler and trainer disagree"
-        + (f" by {now:.3g} nat a token" if len(x_N) else f": effective sample size {share:.2f}"),
+        "warning fault" if not critical else "critical fault" if stale else "critical invalid",
+        "sampler and trainer disagree" + by,
         *([f"at the first point {x_N[0]:.3g}, now {now:.3g}"] if len(x_N) else []),
         *([f"effective share of the samples: {share:.2f}"] if len(ess) else []),
-        causes=(
-            ("stale-weights", 0.85 if grows or stale else 0.4, "it grows with every update"),
-            ("sampler-mismatch", 0.5 if grows else 0.85, "there from the first step"),
-        ),
-        series=("policy/sampler_diff_mean", "policy/mismatch_ess"),
+        causes={
+            "stale-weights": 0.85 if grows or stale else 0.4,
+            "sampler-mismatch": 0.5 if grows else 0.85,
+        },
+        series=filter(s.has, (DIFFERENCE, ESS)),
         early=critical,
     )
 
 
-@rule(
-    "D412", "mismatch-without-updates", "policy/kl_old|policy/clip_frac", "optim/lr", proof="real"
-)
-def mismatch_without_updates(s: Signals) -> Iterator[Finding]:
+@rule("D412", "mismatch-without-updates", f"policy/kl_old|{CLIPPED}", "optim/lr", proof="real")
+def mismatch_without_updates(s: Signals) -> Findings:
     """The distance between old and new policy does not follow the learning rate.
 
     What: the learning rate varies fourfold or more, and KL to the old policy (or the clip fraction)
@@ -84,40 +70,36 @@ def mismatch_without_updates(s: Signals) -> Iterator[Finding]:
     Fix: score one batch before any update by both passes: the ratio must be 1; then compare
     temperature, warpers and padding.
     Source: PPO (Schulman et al. 2017), eq. 6; seen in public PPO runs.
-    Causes: padding-side, sampler-mismatch.
+    Causes: padding-side (rows scored beside other neighbours), sampler-mismatch (a distance that no
+    update makes).
     """
-    for name, least in (("policy/kl_old", 0.003), ("policy/clip_frac", 0.01)):
+    if s.values("policy/staleness").any():
+        return
+    for name, least in (("policy/kl_old", 0.003), (CLIPPED, 0.01)):
         x_N, lr_N = s.paired(name, "optim/lr")
-        lag = s.values("policy/staleness")
-        if len(x_N) < 20 or lr_N.max() <= 0 or (len(lag) and lag.max() > 0):
+        if len(x_N) < 20 or lr_N.max() <= 0:
             continue
-        order = np.argsort(lr_N, kind="stable")
-        third = len(x_N) // 3
-        low, top = order[:third], order[-third:]
-        rates = float(np.median(lr_N[low])), float(np.median(lr_N[top]))
-        levels = float(np.median(x_N[low])), float(np.median(x_N[top]))
-        if rates[1] < 4.0 * rates[0] or levels[0] < least or levels[0] < 0.5 * levels[1]:
+        order, third = np.argsort(lr_N, kind="stable"), len(x_N) // 3
+        slow, fast = (float(np.median(lr_N[rows])) for rows in (order[:third], order[-third:]))
+        low, top = (float(np.median(x_N[rows])) for rows in (order[:third], order[-third:]))
+        if fast < 4.0 * slow or low < least or low < 0.5 * top:
             continue
-        critical = name == "policy/kl_old" or levels[0] >= 0.05
+        sure = name == "policy/kl_old" or low >= 0.05
         yield found(
-            "critical" if critical else "warning",
-            "invalid" if critical else "fault",
-            f"{name}, optim/lr",
-            f"{name} is {levels[0]:.3g} at learning rates around {rates[0]:.2g} and {levels[1]:.3g}"
-            f" around {rates[1]:.2g}: it does not come from updates",
+            "critical invalid" if sure else "warning fault",
+            f"{name} is {low:.3g} at learning rates around {slow:.2g} and {top:.3g} around "
+            f"{fast:.2g}: it does not come from updates",
             f"{len(x_N)} points; medians of the lowest and highest third of the rates",
-            causes=(
-                ("sampler-mismatch", 0.95 if critical else 0.3, "a distance that no update makes"),
-                ("padding-side", 0.3 if critical else 0.1, "rows scored beside other neighbours"),
-            ),
+            causes={"sampler-mismatch": 0.95, "padding-side": 0.3}
+            if sure
+            else {"sampler-mismatch": 0.3, "padding-side": 0.1},
             series=(name, "optim/lr"),
-            early=critical,
         )
         return
 
 
-@rule("D413", "clipped-at-first", "policy/clip_frac")
-def clipped_at_first(s: Signals) -> Iterator[Finding]:
+@rule("D413", "clipped-at-first", CLIPPED)
+def clipped_at_first(s: Signals) -> Findings:
     """A large share of the tokens is clipped before the policy can have moved.
 
     What: the first point's clip fraction is above 0.3, or above 0.05 at a learning rate below 5% of
@@ -128,31 +110,23 @@ def clipped_at_first(s: Signals) -> Iterator[Finding]:
     Fix: score one batch before any update by both passes; compare temperature and top-p.
     Source: PPO (Schulman et al. 2017), eq. 6; a public run sampled at 1.3 and scored at 1.0 had
     0.56 at its first step.
-    Causes: sampler-mismatch, stale-weights.
+    Causes: sampler-mismatch (the ratio is not 1 before an update), stale-weights (another policy
+    wrote the samples).
     """
-    x_N = s.values("policy/clip_frac")[:3]
-    lr = s.values("optim/lr")
+    x_N, lr = s.values(CLIPPED)[:3], s.values("optim/lr")
     cold = len(lr) > 3 and float(lr[0]) < 0.05 * float(lr.max())
-    early = from_the_start(s, "policy/clip_frac")
-    if not early or float(x_N.min()) <= (0.05 if cold else 0.3):
-        return
-    yield found(
-        "critical",
-        "invalid",
-        "policy/clip_frac, first points",
-        f"{x_N[0]:.0%} of the tokens are clipped before the policy can have moved",
-        f"first values: {', '.join(f'{v:.3g}' for v in x_N)}",
-        causes=(
-            ("sampler-mismatch", 0.9, "the ratio is not 1 before an update"),
-            ("stale-weights", 0.3, "another policy wrote the samples"),
-        ),
-        series=("policy/clip_frac",),
-        early=True,
-    )
+    if from_the_start(s, CLIPPED) and float(x_N.min()) > (0.05 if cold else 0.3):
+        yield found(
+            "critical invalid",
+            f"{x_N[0]:.0%} of the tokens are clipped before the policy can have moved",
+            f"first values: {', '.join(f'{v:.3g}' for v in x_N)}",
+            causes={"sampler-mismatch": 0.9, "stale-weights": 0.3},
+            at="first points",
+        )
 
 
-@rule("D414", "clip-rests-at-zero", "policy/clip_frac", proof="real")
-def clip_rests(s: Signals) -> Iterator[Finding]:
+@rule("D414", "clip-rests-at-zero", CLIPPED, points=10, proof="real")
+def clip_rests(s: Signals) -> Findings:
     """Nothing was ever clipped: normal with one update a batch.
 
     What: the clip fraction is 0 at every point.
@@ -162,26 +136,20 @@ def clip_rests(s: Signals) -> Iterator[Finding]:
     Traps: with several passes, a warm learning rate and differing rewards it is no longer normal.
     Fix: none; with several passes compare the log-probs before and after an update.
     Source: PPO (Schulman et al. 2017), eq. 7; TRL documents num_iterations.
-    Causes: lr-too-low.
+    Causes: lr-too-low (the ratio stays at 1 over several updates).
     """
-    if len(s.values("policy/clip_frac")) < 10 or s.values("policy/clip_frac").any():
+    if s.values(CLIPPED).any():
         return
-    passes = (s.option("algo.epochs") or 1.0) * (s.option("algo.minibatches") or 1.0)
-    many = passes > 1 and not s.values("policy/kl_old").any()
-    yield found(
-        "warning" if many else "info",
-        "fault" if many else "nothing",
-        "policy/clip_frac",
-        f"nothing is clipped in {passes:g} updates a batch"
-        if many
-        else "nothing is ever clipped, as it must be with one update a batch",
-        causes=(("lr-too-low", 0.4, "the ratio stays at 1 over several updates"),) if many else (),
-        series=("policy/clip_frac",),
-    )
+    if s.updates > 1 and not s.values("policy/kl_old").any():
+        text = f"nothing is clipped in {s.updates:g} updates a batch"
+        yield found("warning fault", text, causes={"lr-too-low": 0.4})
+    else:
+        text = "nothing is ever clipped, as it must be with one update a batch"
+        yield found("info nothing", text)
 
 
 @rule("D415", "stale-samples", "policy/staleness")
-def stale_samples(s: Signals) -> Iterator[Finding]:
+def stale_samples(s: Signals) -> Findings:
     """The samples come from weights of many updates ago.
 
     What: the lag grows by about one with every update and never falls (fault), or lies above 4
@@ -191,31 +159,25 @@ def stale_samples(s: Signals) -> Iterator[Finding]:
     Traps: asynchronous runs have a lag of a few updates by design.
     Fix: compare the sampler's weights with the trainer's after a sync; fewer updates a batch.
     Source: AReaL (Fu et al. 2025), section on staleness; verl's trajectory_staleness metrics.
-    Causes: stale-weights.
+    Causes: stale-weights (old weights write the samples).
     """
-    x_N = s.values("policy/staleness")
-    now = float(np.median(x_N[-5:]))
+    x_N, now = s.values("policy/staleness"), s.level("policy/staleness", 5)
     grows = len(x_N) >= 8 and bool((np.diff(x_N) >= 0).all())
-    never = grows and float(x_N[-1] - x_N[0]) >= max(NEVER, 0.5 * len(x_N))
-    if not never and now <= LAGS:
-        return
-    yield found(
-        "critical" if never else "warning",
-        "invalid" if never else "fault",
-        "policy/staleness",
-        "the sampler never gets the trained weights"
-        if never
-        else f"samples are {now:g} updates old",
-        f"from {x_N[0]:g} to {x_N[-1]:g} over {len(x_N)} points",
-        causes=(("stale-weights", 0.95 if never else 0.6, "old weights write the samples"),),
-        fix=advice("sampler and trainer must share their weights", "a lag of 0", "the lag falls"),
-        series=("policy/staleness",),
-        early=never,
-    )
+    never = grows and float(x_N[-1] - x_N[0]) >= max(10.0, 0.5 * len(x_N))
+    if never or now > 4.0:
+        yield found(
+            "critical invalid" if never else "warning fault",
+            "the sampler never gets the trained weights"
+            if never
+            else f"samples are {now:g} updates old",
+            f"from {x_N[0]:g} to {x_N[-1]:g} over {len(x_N)} points",
+            causes={"stale-weights": 0.95 if never else 0.6},
+            fix="the lag falls, to 0 where sampler and trainer share their weights",
+        )
 
 
 @rule("D416", "negative-kl", "policy/kl_ref|policy/kl_ref_sequence")
-def negative_kl(s: Signals) -> Iterator[Finding]:
+def negative_kl(s: Signals) -> Findings:
     """The KL to the reference is below 0, by more than its noise.
 
     What: the mean of the recent KL, with its whole interval, lies below 0.
@@ -225,25 +187,19 @@ def negative_kl(s: Signals) -> Iterator[Finding]:
     Traps: single batches of the plain estimate (k1) are negative by chance while the KL is small.
     Fix: score one batch by sampler and trainer and compare token by token.
     Source: J. Schulman, "Approximating KL divergence" (2020).
-    Causes: loss-covers-prompt, sampler-mismatch.
+    Causes: loss-covers-prompt (tokens that nobody sampled enter the mean), sampler-mismatch (the
+    samples are not the scored policy's).
     """
-    for name in ("policy/kl_ref", "policy/kl_ref_sequence"):
-        x_N = s.values(name)
-        if len(x_N) < 10:
+    for name, least in (("policy/kl_ref", -0.01), ("policy/kl_ref_sequence", -0.5)):
+        if len(s.values(name)) < 10:
             continue
         now = s.late(name)
-        if now.high < 0 and now.value < (-0.01 if name == "policy/kl_ref" else -0.5):
+        if now.high < 0 and now.value < least:
             yield found(
-                "critical",
-                "invalid",
-                name,
+                "critical invalid",
                 f"the KL is {now.value:.3g} nat, below 0",
                 f"95% interval {now.low:.3g} to {now.high:.3g} over {now.n} points",
-                causes=(
-                    ("sampler-mismatch", 0.8, "the samples are not the scored policy's"),
-                    ("loss-covers-prompt", 0.3, "tokens that nobody sampled enter the mean"),
-                ),
+                causes={"sampler-mismatch": 0.8, "loss-covers-prompt": 0.3},
                 series=(name,),
-                early=True,
             )
             return

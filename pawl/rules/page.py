@@ -16,10 +16,7 @@ from pawl.rules.catalogue import RULES
 from pawl.rules.rule import SECTIONS, Rule
 
 WIDTH, PAGE_WIDTH = 88, 100
-PROOFS = {
-    "real": "seen in real runs",
-    "unproven": "unproven: seen in generated runs only",
-}
+PROOFS = {"real": "seen in real runs", "unproven": "unproven: seen in generated runs only"}
 GROUPS = {
     "D1": "The log itself",
     "D2": "Reward",
@@ -62,20 +59,15 @@ def lines(rule: Rule) -> Iterator[str]:
     parts = rule.sections()
     yield from textwrap.wrap(parts["Summary"], WIDTH, initial_indent="  ", subsequent_indent="  ")
     for title in SECTIONS:
-        yield from _block(title, parts.get(title, "not stated"))
+        yield from _block(title, parts[title])
     yield from _block("Metrics", needs(rule))
     yield from _block("Proof", PROOFS[rule.proof])
 
 
 def _block(label: str, text: str) -> list[str]:
     start = f"  {label:<17}"
-    return textwrap.wrap(
-        text,
-        WIDTH,
-        initial_indent=start,
-        subsequent_indent=" " * len(start),
-        break_on_hyphens=False,
-    )
+    wrap = textwrap.TextWrapper(WIDTH, start, " " * len(start), break_on_hyphens=False)
+    return wrap.wrap(text)
 
 
 def as_dict(rule: Rule) -> dict[str, object]:
@@ -98,24 +90,18 @@ def page() -> str:
         members = [rule for rule in RULES if rule.code.startswith(start)]
         if members:
             out.append(f"## {title}\n")
-            out += ["\n".join(_entry(rule)) + "\n" for rule in members]
+            out += map(_entry, members)
     return "\n".join(out)
 
 
-def _entry(rule: Rule) -> list[str]:
+def _entry(rule: Rule) -> str:
     parts = rule.sections()
     wrap = textwrap.TextWrapper(PAGE_WIDTH, subsequent_indent="  ", break_on_hyphens=False)
-    facts = [f"- {title}: {_plain(parts.get(title, 'not stated'))}" for title in SECTIONS]
-    facts.append(f"- Needs: {_plain(needs(rule))}.")
-    facts.append(f"- Proof: {PROOFS[rule.proof]}.")
-    head = textwrap.wrap(_plain(parts["Summary"]), PAGE_WIDTH, break_on_hyphens=False)
-    return [
-        f"### {rule.code} {rule.name}",
-        "",
-        *head,
-        "",
-        *(x for f in facts for x in wrap.wrap(f)),
-    ]
+    facts = {title: parts[title] for title in SECTIONS}
+    facts |= {"Needs": f"{needs(rule)}.", "Proof": f"{PROOFS[rule.proof]}."}
+    rows = [wrap.fill(f"- {title}: {_plain(text)}") for title, text in facts.items()]
+    head = textwrap.fill(_plain(parts["Summary"]), PAGE_WIDTH, break_on_hyphens=False)
+    return "\n".join([f"### {rule.code} {rule.name}", "", head, "", *rows, ""])
 
 
 def _plain(text: str) -> str:

@@ -6,28 +6,19 @@ from 0.02 to 1.3 nat a token. Left out: the KL over a run (`kl`), the sampler (`
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from pawl.rules import prescribe
-from pawl.rules.finding import Finding
-from pawl.rules.rule import found, rule
+from pawl.rules.rule import Findings, found, rule
 from pawl.rules.run_features import at_best, from_the_start, gains, silent, single_precision
-from pawl.rules.signals import Signals
+from pawl.rules.signals import TO_REFERENCE, Signals
 from pawl.rules.statistics import noise_of, trend
 
-OFFSET = 0.05  # nat a token of KL at the first point, above what a first update can give
 EXACT = 1e-4  # nat a token that rounding in fp32 leaves, as in preflight
-UNLIKE = 0.8  # nat a token: the reference is another model
-WALK = 0.01  # nat a token: less is no distance
-SEQUENCE_OFFSET = 1.0  # nat a completion
-SEQUENCE_REST = 0.3  # the same where it rests there from the very first step on
-BEYOND_PRECISION = 0.3  # nat a token: more than weights or caches in 8 or 4 bits explain
 
 
-@rule("D401", "kl-at-start", "policy/kl_ref|policy/kl_ref_sequence", proof="real")
-def kl_at_start(s: Signals) -> Iterator[Finding]:
+@rule("D401", "kl-at-start", TO_REFERENCE, proof="real")
+def kl_at_start(s: Signals) -> Findings:
     """The KL to the reference is not 0 before the policy moved.
 
     What: the first KL is above 0.05 nat a token (1 nat a completion; 0.3 where the first row is
@@ -41,76 +32,50 @@ def kl_at_start(s: Signals) -> Iterator[Finding]:
     of half precision gives up to 0.01 a token, quantised weights or caches up to about 0.3.
     Fix: measure the KL before any update: the same weights must give 0.
     Source: KL(p, p) = 0.
-    Causes: reference-mismatch, sampler-mismatch.
+    Causes: reference-mismatch (another reference than the start; over 0.8 nat a token, other
+    weights), sampler-mismatch (two passes that should agree do not: another precision, template or
+    temperature in one).
     """
-    name = "policy/kl_ref" if s.has("policy/kl_ref") else "policy/kl_ref_sequence"
-    x_N, first_step = s.values(name)[:5], s.steps(name)[0]
-    middle = float(np.median(x_N))
-    if exact(s, name):
+    name = s.first(TO_REFERENCE)
+    x_N, first_step = s.values(name)[:5], float(s.steps(name)[0])
+    middle, a_token = float(np.median(x_N)), name == "policy/kl_ref"
+    if a_token and first_step <= 1 and x_N[0] > EXACT and _exact(s):
         yield found(
-            "critical",
-            "invalid",
-            f"{name}, step 1",
+            "critical invalid",
             f"the KL is {x_N[0]:.2g} nat a token in the first log-prob pass, before any update",
             f"in fp32 policy and reference agree within {EXACT:g} where they are one",
-            causes=(("reference-mismatch", 0.95, "the reference is not the starting point"),),
-            series=(name,),
-            early=True,
+            causes={"reference-mismatch": 0.95},
+            at="step 1",
         )
         return
-    limit, beyond = OFFSET, BEYOND_PRECISION
-    if name != "policy/kl_ref":
+    limit, beyond = 0.05, 0.3
+    if not a_token:
         rests = first_step <= 1 and len(s.values(name)) >= 10 and x_N[0] >= 0.8 * middle
-        limit, beyond = SEQUENCE_REST if rests else SEQUENCE_OFFSET, SEQUENCE_OFFSET
-    if len(x_N) < 3 or min(x_N[0], middle) <= limit or not from_the_start(s, name):
-        return
-    if x_N[0] < 0.2 * middle:
+        limit, beyond = 0.3 if rests else 1.0, 1.0
+    if len(x_N) < 3 or min(x_N[0], middle) <= limit or x_N[0] < 0.2 * middle:
         return
     far = middle > beyond
-    yield found(
-        "critical",
-        "invalid" if far else "fault",
-        f"{name}, step {first_step:g}",
-        f"the KL is {x_N[0]:.3g} nat before the policy can have moved",
-        f"first values: {', '.join(f'{v:.3g}' for v in x_N)}",
-        *([] if far else ["of a size that quantised weights or another precision can explain"]),
-        causes=_why(name, middle),
-        series=(name,),
-        early=True,
-    )
-
-
-def exact(s: Signals, name: str) -> bool:
-    """Whether a run of Pawl in fp32 that began anew has a first KL that is not 0.
-
-    Its KL is taken in the log-prob pass, before the step's updates.
-    """
-    began = not any(e.kind in ("fork", "resume") for e in s.log.events)
-    first = float(s.values(name)[0])
-    at_one = float(s.steps(name)[0]) <= 1
-    return name == "policy/kl_ref" and single_precision(s) and began and at_one and first > EXACT
-
-
-def _why(name: str, level: float) -> tuple[tuple[str, float, str], ...]:
-    """What such an offset speaks for: which passes enter the metric, and how large it is."""
-    if name != "policy/kl_ref":  # the sampler's own log-probs enter it in PPO trainers
-        return (
-            ("sampler-mismatch", 0.6, "log-probs of two passes that should agree do not"),
-            ("reference-mismatch", 0.5, "the reference is not the start"),
+    if from_the_start(s, name):
+        yield found(
+            "critical invalid" if far else "critical fault",
+            f"the KL is {x_N[0]:.3g} nat before the policy can have moved",
+            f"first values: {', '.join(f'{v:.3g}' for v in x_N)}",
+            *([] if far else ["of a size that quantised weights or another precision can explain"]),
+            causes={"reference-mismatch": 0.75, "sampler-mismatch": 0.45}
+            if a_token and middle > 0.8  # more than any precision explains
+            else {"sampler-mismatch": 0.6, "reference-mismatch": 0.5},
+            at=f"step {first_step:g}",
+            early=True,
         )
-    if level > UNLIKE:
-        return (
-            ("reference-mismatch", 0.75, "more than any precision explains: other weights"),
-            ("sampler-mismatch", 0.45, "another template or temperature in one of the passes"),
-        )
-    return (
-        ("sampler-mismatch", 0.6, "of the size of another precision in one of the passes"),
-        ("reference-mismatch", 0.5, "or the reference is not the start"),
-    )
 
 
-@rule("D402", "kl-grows-alone", "policy/kl_ref", "reward/mean", proof="real")
-def kl_grows_alone(s: Signals) -> Iterator[Finding]:
+def _exact(s: Signals) -> bool:
+    """Whether a run of Pawl in fp32 began anew: its KL is taken before the step's updates."""
+    return single_precision(s) and not any(e.kind in ("fork", "resume") for e in s.log.events)
+
+
+@rule("D402", "kl-grows-alone", "policy/kl_ref", "reward/mean", points=30, proof="real")
+def kl_grows_alone(s: Signals) -> Findings:
     """The policy moves away from its reference and the reward does not move.
 
     What: the KL rises significantly, by more than fourfold and to 0.01 nat a token or more, while
@@ -121,25 +86,21 @@ def kl_grows_alone(s: Signals) -> Iterator[Finding]:
     looks the same.
     Fix: read samples of the last steps; lower the learning rate; wait for more points.
     Source: KL as distance travelled (Gao et al. 2022).
-    Causes: random-walk.
+    Causes: random-walk (distance without gain).
     """
     kl, reward = s.trend("policy/kl_ref"), s.trend("reward/mean")
-    tiny = kl.last < WALK or kl.last < 4.0 * max(kl.first, 1e-6)
-    if kl.n < 30 or kl.direction != "up" or tiny or reward.significant:
-        return
-    yield found(
-        "warning",
-        "nothing",
-        "policy/kl_ref, reward/mean",
-        f"the KL grows from {kl.first:.2g} to {kl.last:.2g} and the reward shows no trend",
-        f"a change of the reward below {reward.detectable:.3g} could not have been seen",
-        causes=(("random-walk", 0.5, "distance without gain"),),
-        series=("policy/kl_ref", "reward/mean"),
-    )
+    tiny = kl.last < 0.01 or kl.last < 4.0 * max(kl.first, 1e-6)
+    if kl.direction == "up" and not tiny and not reward.significant:
+        yield found(
+            "warning nothing",
+            f"the KL grows from {kl.first:.2g} to {kl.last:.2g} and the reward shows no trend",
+            f"a change of the reward below {reward.detectable:.3g} could not have been seen",
+            causes={"random-walk": 0.5},
+        )
 
 
 @rule("D403", "destroyed", "reward/mean", "policy/kl_ref|policy/entropy|optim/grad_norm")
-def destroyed(s: Signals) -> Iterator[Finding]:
+def destroyed(s: Signals) -> Findings:
     """A few updates destroyed the policy.
 
     What: over the run's second half the KL is above 10 nat a token, or the entropy below 1% of its
@@ -149,35 +110,24 @@ def destroyed(s: Signals) -> Iterator[Finding]:
     Traps: single spikes of KL or gradient that recover are harmless (five of five public ones did).
     Fix: start again, not on, at a tenth of the learning rate with warm-up.
     Source: observed at learning rates of 5e-4 and above with LoRA.
-    Causes: lr-too-high, policy-collapsed.
+    Causes: lr-too-high (an update of that size), policy-collapsed (nothing is explored any more).
     """
-    x_N = s.values("reward/mean")
-    late = s.late("reward/mean")
-    kl = s.values("policy/kl_ref")
-    huge = len(kl) > 4 and float(np.median(kl[len(kl) // 2 :])) > 10.0
-    if len(x_N) < 5 or not (huge or silent(s)) or at_best(s):
+    x_N, kl, late = s.values("reward/mean"), s.values("policy/kl_ref"), s.late("reward/mean")
+    level = float(np.median(kl[len(kl) // 2 :])) if len(kl) > 4 else 0.0
+    if len(x_N) < 5 or not (level > 10.0 or silent(s)) or at_best(s):
         return
     fallen = late.value <= float(x_N.min() + 0.2 * np.ptp(x_N))
     if not fallen and (len(x_N) < 12 or trend(x_N[len(x_N) // 2 :]).direction == "up"):
         return
+    seen = f"KL {level:.3g} nat a token" if level > 10.0 else "entropy near 0"
     yield found(
-        "critical",
-        "fault",
-        "policy/kl_ref" if huge else "policy/entropy",
-        "the policy is destroyed: "
-        + (f"KL {np.median(kl[len(kl) // 2 :]):.3g} nat a token" if huge else "entropy near 0")
-        + f" and the reward at {late.value:.3g}",
-        causes=(
-            ("lr-too-high", 0.9, "an update of that size"),
-            ("policy-collapsed", 0.5, "nothing is explored any more"),
-        ),
-        fix=prescribe.scaled(
+        "critical fault",
+        f"the policy is destroyed: {seen} and the reward at {late.value:.3g}",
+        causes={"lr-too-high": 0.9, "policy-collapsed": 0.5},
+        fix=prescribe.slower(
             s,
-            "optim.lr",
+            "KL below 0.1 nat a token after 20 steps",
             0.1,
-            why="the first updates were far too large",
-            expected="KL below 0.1 nat a token after 20 steps",
-            risk="slower learning",
             verify="reward above its start after 50 steps",
             cost="a new start: the weights cannot be saved",
         ),
@@ -186,13 +136,8 @@ def destroyed(s: Signals) -> Iterator[Finding]:
     )
 
 
-COLLAPSED = 0.25  # of its own start
-EXPLODED = 2.0  # times its own start
-FAST = 20  # points
-
-
-@rule("D408", "entropy-collapse", "policy/entropy", "reward/mean", proof="real")
-def entropy_collapse(s: Signals) -> Iterator[Finding]:
+@rule("D408", "entropy-collapse", "policy/entropy", "reward/mean", points=20, proof="real")
+def entropy_collapse(s: Signals) -> Findings:
     """The entropy is spent and nothing was bought for it.
 
     What: the entropy falls to below a quarter of its first ten points, and stays low, while neither
@@ -205,57 +150,41 @@ def entropy_collapse(s: Signals) -> Iterator[Finding]:
     Fix: back to a checkpoint with entropy; a third of the learning rate; an upper clip of 0.28
     where clips act; harder problems only if these are solved.
     Source: Cui et al. 2025 (R = -a exp(H) + b); DAPO (Yu et al. 2025), section 3.1.
-    Causes: lr-too-high, policy-collapsed.
+    Causes: lr-too-high (likelier where it fell within twenty updates), policy-collapsed
+    (exploration is gone).
     """
     x_N = s.values("policy/entropy")
-    if len(x_N) < 20:
-        return
-    start, now = float(np.median(x_N[:10])), float(np.median(x_N[-FAST:]))
-    fast = float(np.median(x_N[10:FAST])) < COLLAPSED * float(x_N[0])
+    start, now = float(np.median(x_N[:10])), s.level("policy/entropy")
+    fast = float(np.median(x_N[10:20])) < 0.25 * float(x_N[0])
     start = max(start, float(x_N[0])) if fast else start
     # A decay is no line, so no slope is asked for: the last quarter has to stay low.
     stays = float(np.mean(x_N[-(len(x_N) // 4) :] < 0.5 * start)) > 0.9
-    if start <= 0 or now < 0 or now >= COLLAPSED * start or not stays:
+    if start <= 0 or not 0 <= now < 0.25 * start or not stays:
         return
+    reward = s.trend("reward/mean")
+    fell = f"the entropy fell to {now / start:.0%} of its start "
     evidence = (
-        f"median of the first ten points {start:.3g}, of the last {min(FAST, len(x_N))} {now:.3g}",
-        f"reward: {s.trend('reward/mean').first:.3g} to {s.trend('reward/mean').last:.3g}",
+        f"median of the first ten points {start:.3g}, of the last 20 {now:.3g}",
+        f"reward: {reward.first:.3g} to {reward.last:.3g}",
     )
     if at_best(s) or (gains(s) and not silent(s)):
-        yield found(
-            "info",
-            "unusual",
-            "policy/entropy",
-            f"the entropy fell to {now / start:.0%} of its start while the reward rose: sharpening",
-            *evidence,
-            series=("policy/entropy", "reward/mean"),
-        )
+        yield found("info unusual", f"{fell}while the reward rose: sharpening", *evidence)
         return
     yield found(
-        "critical",
-        "fault",
-        "policy/entropy",
-        f"the entropy fell to {now / start:.0%} of its start without a gain",
+        "critical fault",
+        f"{fell}without a gain",
         *evidence,
-        causes=(
-            ("policy-collapsed", 0.85, "exploration is gone"),
-            ("lr-too-high", 0.8 if fast else 0.4, "within twenty updates" if fast else ""),
-        ),
-        fix=prescribe.scaled(
+        causes={"policy-collapsed": 0.85, "lr-too-high": 0.8 if fast else 0.4},
+        fix=prescribe.slower(
             s,
-            "optim.lr",
-            1 / 3,
-            why="the policy became deterministic before it was good",
-            expected="entropy no longer falling within 50 steps from an earlier checkpoint",
-            risk="slower learning",
+            "entropy no longer falling within 50 steps from an earlier checkpoint",
             verify="slope of the entropy within its noise, held-out result not lower",
         ),
-        series=("policy/entropy", "reward/mean"),
     )
 
 
 @rule("D409", "entropy-explosion", "policy/entropy", "reward/mean", proof="real")
-def entropy_explosion(s: Signals) -> Iterator[Finding]:
+def entropy_explosion(s: Signals) -> Findings:
     """The entropy grows and the reward does not: the policy turns to noise.
 
     What: the entropy rises significantly to over twice its start while the reward falls (fault) or
@@ -265,39 +194,30 @@ def entropy_explosion(s: Signals) -> Iterator[Finding]:
     Traps: answers that grow into new territory raise it for a while in health.
     Fix: no entropy bonus; check temperature in sampling and scoring; a third of the learning rate.
     Source: verl issue 1051; a public run whose bonus made 95% of the gradient.
-    Causes: lr-too-high, sampler-mismatch.
+    Causes: lr-too-high (updates that scatter the policy), sampler-mismatch (another temperature in
+    sampling than in scoring).
     """
-    t = s.trend("policy/entropy")
-    if t.direction != "up" or t.last < EXPLODED * t.first or t.first <= 0 or gains(s):
+    t, reward = s.trend("policy/entropy"), s.trend("reward/mean")
+    if t.direction != "up" or t.last < 2.0 * t.first or t.first <= 0 or gains(s):
         return
-    falls = s.trend("reward/mean").direction == "down"
-    bonus = s.option("algo.entropy_coef") or 0.0
-    change = {
-        "why": "the bonus pays for noise" if bonus else "updates push the policy into noise",
-        "expected": "entropy back to its start within 50 steps from an earlier checkpoint",
-        "risk": "less exploration" if bonus else "slower learning",
-        "verify": "reward not below that of an unchanged fork",
-    }
+    falls = reward.direction == "down"
+    back = "entropy back to its start within 50 steps from an earlier checkpoint"
+    fix = prescribe.slower(s, back)
+    if s.option("algo.entropy_coef"):
+        risk = "less exploration"
+        fix = prescribe.at(s, "algo.entropy_coef", 0.0, "down", expected=back, risk=risk)
     yield found(
-        "critical" if falls else "warning",
-        "fault",
-        "policy/entropy",
+        "critical fault" if falls else "warning fault",
         f"the entropy rose from {t.first:.3g} to {t.last:.3g} nat"
         + (" and the reward fell" if falls else " without a gain"),
-        f"reward: {s.trend('reward/mean').first:.3g} to {s.trend('reward/mean').last:.3g}",
-        causes=(
-            ("lr-too-high", 0.7, "updates that scatter the policy"),
-            ("sampler-mismatch", 0.4, "another temperature in sampling than in scoring"),
-        ),
-        fix=prescribe.at(s, "algo.entropy_coef", 0.0, "down", **change)
-        if bonus
-        else prescribe.scaled(s, "optim.lr", 1 / 3, **change),
-        series=("policy/entropy", "reward/mean"),
+        f"reward: {reward.first:.3g} to {reward.last:.3g}",
+        causes={"lr-too-high": 0.7, "sampler-mismatch": 0.4},
+        fix=fix,
     )
 
 
-@rule("D410", "entropy-unstable", "policy/entropy", proof="real")
-def entropy_unstable(s: Signals) -> Iterator[Finding]:
+@rule("D410", "entropy-unstable", "policy/entropy", points=4, proof="real")
+def entropy_unstable(s: Signals) -> Findings:
     """The entropy jumps from step to step: noise of small batches, or growing unrest.
 
     What: noise of one point above 20% of the level. If the noise of the second half is over three
@@ -307,37 +227,28 @@ def entropy_unstable(s: Signals) -> Iterator[Finding]:
     Traps: entropy scales with how open the prompts are: another prompt, another entropy.
     Fix: none for noise; for growing unrest a lower learning rate.
     Source: variance of a mean over few prompts.
-    Causes: lr-too-high.
+    Causes: lr-too-high (updates that overshoot).
     """
     x_N = s.values("policy/entropy")
-    if len(x_N) < 4 or x_N.mean() <= 0:
+    level, noise, half = float(x_N.mean()), noise_of(x_N), len(x_N) // 2
+    if level <= 0:
         return
-    noise = noise_of(x_N) / float(x_N.mean())
-    half = len(x_N) // 2
-    grows = (
-        len(x_N) >= 40
-        and noise_of(x_N[half:]) > 3.0 * noise_of(x_N[:half]) > 0
-        and not s.trend("policy/entropy").significant
-    )
-    if noise <= 0.2 and not grows:
-        return
-    yield found(
-        "warning" if grows else "info",
-        "nothing",
-        "policy/entropy",
-        "the entropy grows restless: its noise tripled"
-        if grows
-        else f"the entropy jumps by {noise:.0%} from point to point: noise of few "
-        "prompts, no instability",
-        f"noise of one point {noise_of(x_N):.3g} at a level of {x_N.mean():.3g}",
-        causes=(("lr-too-high", 0.3, "updates that overshoot"),) if grows else (),
-        series=("policy/entropy",),
-        early=True,
-    )
+    grows = noise_of(x_N[half:]) > 3.0 * noise_of(x_N[:half]) > 0
+    seen = f"noise of one point {noise:.3g} at a level of {level:.3g}"
+    if len(x_N) >= 40 and grows and not s.trend("policy/entropy").significant:
+        text = "the entropy grows restless: its noise tripled"
+        yield found("warning nothing", text, seen, causes={"lr-too-high": 0.3})
+    elif noise / level > 0.2:
+        yield found(
+            "info nothing",
+            f"the entropy jumps by {noise / level:.0%} from point to point: noise of few prompts, "
+            "no instability",
+            seen,
+        )
 
 
 @rule("D411", "entropy-negative", "policy/entropy")
-def entropy_negative(s: Signals) -> Iterator[Finding]:
+def entropy_negative(s: Signals) -> Findings:
     """The entropy is below 0, which no distribution over tokens has: an artefact of padding.
 
     What: entropies below 0.
@@ -348,15 +259,8 @@ def entropy_negative(s: Signals) -> Iterator[Finding]:
     Source: TRL's PPOTrainer up to 1.12 (INVALID_LOGPROB = 1.0 in padded places).
     Causes: none.
     """
-    for name in ("policy/entropy",):
-        x_N = s.values(name)
-        if len(x_N) and float(np.mean(x_N < 0)) > 0.1:
-            yield found(
-                "info",
-                "unusual",
-                name,
-                f"the entropy reads {np.median(x_N):.3g}: padding, not the policy",
-                f"below 0 at {int((x_N < 0).sum())} of {len(x_N)} points",
-                series=(name,),
-                early=True,
-            )
+    x_N = s.values("policy/entropy")
+    below = x_N < 0
+    if below.mean() > 0.1:
+        text = f"the entropy reads {np.median(x_N):.3g}: padding, not the policy"
+        yield found("info unusual", text, f"below 0 at {below.sum()} of {len(x_N)} points")

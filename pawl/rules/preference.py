@@ -6,27 +6,35 @@ Codes D8. Left out: lengths and texts of answers (`length`, `text`).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 import numpy as np
 
-from pawl.rules import prescribe, statistics
-from pawl.rules.finding import Finding
-from pawl.rules.prescribe import advice
-from pawl.rules.rule import found, rule
+from pawl.rules import prescribe
+from pawl.rules.rule import Findings, found, rule
 from pawl.rules.signals import Signals
 from pawl.rules.statistics import fell, wilson
 
 LN2 = math.log(2.0)
-CHANCE = 0.5
-SAME_PAIRS = (  # accuracy, margin and number of the same pairs
-    ("preference/accuracy", "preference/margin", "preference/pairs"),
-    ("eval/preference_accuracy", "eval/preference_margin", "eval/preference_pairs"),
-)
+TRAIN, HELD = "preference/accuracy", "eval/preference_accuracy"
+MARGIN = "preference/margin|eval/preference_margin"
+PAIRS = {TRAIN: "preference/pairs", HELD: "eval/preference_pairs"}
 
 
-@rule("D801", "preference-loss-at-start", "loss/total", "preference/accuracy", proof="real")
-def loss_at_start(s: Signals) -> Iterator[Finding]:
+def _interval(s: Signals, name: str, accuracy: float) -> tuple[float, float, float]:
+    """Pairs that an accuracy is of, and its 95% interval; 0, 0 and 1 where they are not known."""
+    pairs = s.values(PAIRS[name])
+    n = float(pairs[-1]) if len(pairs) and pairs[-1] >= 1 and 0.0 <= accuracy <= 1.0 else 0.0
+    return n, *wilson(accuracy * n, n)
+
+
+def _warming(s: Signals) -> bool:
+    """Whether the learning rate still rises at the end of the log."""
+    lr = s.values("optim/lr")
+    return len(lr) >= 5 and lr[-1] >= lr.max() and bool(lr[-1] > 1.05 * lr[len(lr) // 2])
+
+
+@rule("D801", "preference-loss-at-start", "loss/total", TRAIN, proof="real")
+def loss_at_start(s: Signals) -> Findings:
     """The first preference loss is far from ln 2.
 
     What: the first logged loss lies above 1 while the accuracy is near chance.
@@ -38,78 +46,56 @@ def loss_at_start(s: Signals) -> Iterator[Finding]:
     log-probs and rewards near 0. A mean over the first steps may have moved by a few hundredths.
     Fix: evaluate the loss before the first update, with dropout off.
     Source: DPO (Rafailov et al. 2023), eq. 7 at equal policies.
-    Causes: reference-mismatch, sampler-mismatch.
+    Causes: reference-mismatch (margins of several nats before any update), sampler-mismatch
+    (log-probs of other texts give the same).
     """
-    loss, accuracy = s.values("loss/total"), s.values("preference/accuracy")
-    if not len(loss) or not len(accuracy) or loss[0] < 1.0 or abs(accuracy[0] - 0.5) > 0.15:
+    loss, accuracy = s.values("loss/total"), s.values(TRAIN)
+    if loss[0] < 1.0 or abs(accuracy[0] - 0.5) > 0.15:
         return
-    small = [n for n in s.family("preference/") if n.endswith("_reward") and len(s.values(n))]
-    if small and max(abs(float(s.values(n)[0])) for n in small) < 1.0:
+    rewards = [s.values(n)[0] for n in s.family("preference/") if n.endswith("_reward")]
+    if rewards and max(map(abs, rewards)) < 1.0:
         return  # margins near 0: the rest of the loss is a likelihood term
     yield found(
-        "critical",
-        "invalid",
-        "loss/total, first point",
+        "critical invalid",
         f"the loss starts at {loss[0]:.3g} instead of ln 2 = {LN2:.3f}",
         f"accuracy there: {accuracy[0]:.2f}",
-        causes=(
-            ("reference-mismatch", 0.9, "margins of several nats before any update"),
-            ("sampler-mismatch", 0.3, "log-probs of other texts give the same"),
-        ),
-        fix=advice(
-            "policy and reference disagree before the first update",
-            f"a first loss of {LN2:.3f}",
-            "the loss of the untrained policy is ln 2 within 0.02",
-        ),
-        series=("loss/total", "preference/accuracy"),
-        early=True,
+        causes={"reference-mismatch": 0.9, "sampler-mismatch": 0.3},
+        fix="the loss of the untrained policy is ln 2 within 0.02",
+        at="first point",
     )
 
 
-@rule("D802", "preference-fails", "preference/accuracy", proof="real")
-def preference_fails(s: Signals) -> Iterator[Finding]:
+@rule("D802", "preference-fails", TRAIN, points=10, proof="real")
+def preference_fails(s: Signals) -> Findings:
     """Preference accuracy lies below chance.
 
     What: the recent accuracy's whole interval lies below one half.
     Why it matters: the model prefers what it should reject; a falling loss then comes from another
     term.
     Evidence needed: accuracy over 20 points, or with the number of pairs.
-    Traps: a small evaluation set: 6 of 20 right still has one half in its reach. Ties counted as
-    errors press the accuracy down while the mean margin is positive.
-    Fix: check the direction of the labels, then ties and identical pairs.
+    Traps: a small evaluation set: 6 of 20 right still has one half in its reach. Equal scores
+    counted as errors press the accuracy down while the mean margin is positive.
+    Fix: check the direction of the labels, then equal scores and identical pairs.
     Source: Bradley and Terry 1952; Wilson 1927.
-    Causes: preference-fails.
+    Causes: preference-fails (the model prefers what it should reject).
     """
-    x_N = s.values("preference/accuracy")
-    if len(x_N) < 10:
+    now = s.late(TRAIN)
+    if now.high >= 0.5:
         return
-    now = s.late("preference/accuracy")
-    if now.high >= CHANCE:
-        return
-    loss = s.trend("loss/total") if s.has("loss/total") else None
-    falls = loss is not None and loss.direction == "down"
+    falls = ", while the loss falls" if s.trend("loss/total").direction == "down" else ""
     yield found(
-        "critical",
-        "fault",
-        "preference/accuracy",
-        f"preference accuracy is {now.value:.2f}, below chance"
-        + (", while the loss falls" if falls else ""),
+        "critical fault",
+        f"preference accuracy is {now.value:.2f}, below chance{falls}",
         f"95% interval {now.low:.2f} to {now.high:.2f}",
-        causes=(("preference-fails", 0.9, "the model prefers what it should reject"),),
-        series=("preference/accuracy", "loss/total"),
+        causes={"preference-fails": 0.9},
+        series=(TRAIN, "loss/total"),
         early=True,
     )
 
 
-@rule(
-    "D803",
-    "accuracy-against-margin",
-    "preference/accuracy|eval/preference_accuracy",
-    "preference/margin|eval/preference_margin",
-    proof="real",
-)
-def accuracy_against_margin(s: Signals) -> Iterator[Finding]:
-    """Accuracy below one half at a positive mean margin: ties count as errors, or pairs are equal.
+@rule("D803", "accuracy-against-margin", f"{TRAIN}|{HELD}", MARGIN, proof="real")
+def accuracy_against_margin(s: Signals) -> Findings:
+    """Accuracy below one half at a positive mean margin: equal scores, or pairs, count as errors.
 
     What: the accuracy's estimate lies below one half while the mean margin of the same pairs, of
     training or held out, is positive.
@@ -120,40 +106,29 @@ def accuracy_against_margin(s: Signals) -> Iterator[Finding]:
     this alone is a question to the data, and proof beside another broken invariant.
     Fix: count pairs with equal token ids after parsing and truncation.
     Source: definition of the Bradley-Terry margin.
-    Causes: degenerate-pairs.
+    Causes: degenerate-pairs (equal scores count as errors).
     """
-    for *names, n_pairs in SAME_PAIRS:
+    for name in PAIRS:
+        names = (name, name.replace("accuracy", "margin"))
         if not all(map(s.has, names)):
             continue
         accuracy, margin = (float(np.mean(s.values(name)[-20:])) for name in names)
-        if accuracy >= CHANCE or margin <= 0:
+        if accuracy >= 0.5 or margin <= 0:
             continue
-        text = f"accuracy {accuracy:.2f}, mean margin {margin:+.3g}"
-        pairs = s.values(n_pairs)
-        if len(pairs) and pairs[-1] >= 1:
-            n = float(pairs[-1])
-            low, high = statistics.wilson(accuracy * n, n)
-            text += f" over {n:g} pairs (95% interval of the accuracy {low:.2f} to {high:.2f})"
+        n, low, high = _interval(s, name, accuracy)
+        of = f" over {n:g} pairs (95% interval of the accuracy {low:.2f} to {high:.2f})"
         yield found(
-            "warning",
-            "fault",
-            ", ".join(names),
-            "accuracy below one half at a positive margin: ties or equal pairs",
-            text,
-            causes=(("degenerate-pairs", 0.7, "ties count as errors"),),
-            series=tuple(names),
+            "warning fault",
+            "accuracy below one half at a positive margin: equal scores or equal pairs",
+            f"accuracy {accuracy:.2f}, mean margin {margin:+.3g}" + (of if n else ""),
+            causes={"degenerate-pairs": 0.7},
+            series=names,
             early=True,
         )
 
 
-TRAIN, HELD = "preference/accuracy", "eval/preference_accuracy"
-PAIRS = ((TRAIN, "preference/pairs"), (HELD, "eval/preference_pairs"))
-NEAR = 0.56  # an accuracy that nobody wants
-GAP = 0.1
-
-
 @rule("D804", "accuracy-at-chance", f"{TRAIN}|{HELD}", proof="real")
-def at_chance(s: Signals) -> Iterator[Finding]:
+def at_chance(s: Signals) -> Findings:
     """Preference accuracy cannot be told from a coin.
 
     What: one half lies within the interval of the recent accuracy; a fault when 30 points or 400
@@ -162,95 +137,68 @@ def at_chance(s: Signals) -> Iterator[Finding]:
     Evidence needed: accuracy over 30 points, or with its number of pairs.
     Traps: 20 pairs leave 0.3 to 0.7 within reach of chance: neither "barely better than random"
     nor "below" can be said. A warm-up has not begun to learn.
-    Fix: count equal pairs and ties; check which end truncation keeps; then the learning rate.
+    Fix: count equal pairs and equal scores; check which end truncation keeps; then the learning
+    rate.
     Source: Wilson 1927; Bradley and Terry 1952.
-    Causes: degenerate-pairs, lr-too-low, preference-fails.
+    Causes: degenerate-pairs (equal pairs cannot be told apart), lr-too-low (nothing may have
+    moved), preference-fails (no preference was learned).
     """
-    for name, pairs in PAIRS:
-        yield from _few(s, name, pairs)
+    for name in PAIRS:
+        yield from _few(s, name)
     x_N = s.values(TRAIN)
     if len(x_N) < 30 or _warming(s):
         return
     now = s.late(TRAIN, 40)
-    if not now.low < 0.5 < now.high or now.high >= NEAR or s.better:
+    if not now.low < 0.5 < now.high or now.high >= 0.56 or s.better:
         return
     yield found(
-        "critical",
-        "fault",
-        TRAIN,
+        "critical fault",
         f"after {len(x_N)} points the accuracy is {now.value:.2f}: a coin does as well",
         f"last {now.n} points: {now.words}",
-        causes=(
-            ("preference-fails", 0.8, "no preference was learned"),
-            ("degenerate-pairs", 0.4, "equal pairs cannot be told apart"),
-            ("lr-too-low", 0.3, "nothing may have moved"),
-        ),
-        fix=advice(
-            "nothing tells chosen from rejected",
-            "an accuracy above 0.6 within 100 steps on mended pairs",
-            "a bag-of-words model of the same pairs reaches more than 0.5",
-        ),
+        causes={"preference-fails": 0.8, "degenerate-pairs": 0.4, "lr-too-low": 0.3},
+        fix="a bag-of-words model of the same pairs reaches more than 0.5",
         series=(TRAIN, "loss/total"),
     )
 
 
-def _few(s: Signals, name: str, pairs: str) -> Iterator[Finding]:
+def _few(s: Signals, name: str) -> Findings:
     """A question about one or few accuracies of a known number of pairs with chance in reach."""
-    x_N, n = s.values(name), float(s.values(pairs)[-1]) if s.has(pairs) else 0.0
-    if not 0 < len(x_N) < 10 or n < 1 or not 0.0 <= x_N[-1] <= 1.0:
-        return
-    low, high = wilson(float(x_N[-1]) * n, n)
-    if low < 0.5 < high:
-        needed = math.ceil((2.8 * 0.5 / max(abs(float(x_N[-1]) - 0.5), 0.05)) ** 2)
+    last = float(s.values(name)[-1]) if s.has(name) else math.nan
+    n, low, high = _interval(s, name, last)
+    if n and len(s.values(name)) < 10 and low < 0.5 < high:
+        needed = math.ceil((2.8 * 0.5 / max(abs(last - 0.5), 0.05)) ** 2)
         yield found(
-            "info",
-            "nothing",
-            name,
-            f"an accuracy of {x_N[-1]:.2f} on {n:g} pairs cannot be told from chance",
+            "info nothing",
+            f"an accuracy of {last:.2f} on {n:g} pairs cannot be told from chance",
             f"95% interval {low:.2f} to {high:.2f}; about {needed} pairs would decide it",
             series=(name,),
         )
 
 
-def _warming(s: Signals) -> bool:
-    """Whether the learning rate still rises at the end of the log."""
-    lr = s.values("optim/lr")
-    return len(lr) >= 5 and lr[-1] >= lr.max() and bool(lr[-1] > 1.05 * lr[len(lr) // 2])
-
-
-@rule("D805", "accuracy-perfect", TRAIN, proof="real")
-def perfect(s: Signals) -> Iterator[Finding]:
+@rule("D805", "accuracy-perfect", TRAIN, points=30, proof="real")
+def perfect(s: Signals) -> Findings:
     """Nearly all training pairs are right, and nothing says how held-out pairs fare.
 
     What: the recent accuracy on training pairs is 0.9 or more, without a held-out accuracy.
-    Why it matters: people agree on 60 to 75% of such pairs; more than that is memory, or pairs
-    that differ in form.
+    Why it matters: people agree on 60 to 75% of such pairs; more than that is memory, or pairs that
+    differ in form.
     Evidence needed: accuracy over 30 points and no held-out one.
-    Traps: easy pairs (another model's bad answers) are told apart perfectly in health.
+    Traps: easy pairs (another model's bad answers) are told apart perfectly in healthy runs.
     Fix: hold out pairs by prompt and evaluate them; one epoch.
     Source: agreement of annotators in InstructGPT (Ouyang et al. 2022), about 73%.
     Causes: none.
     """
-    if len(s.values(TRAIN)) < 30 or s.has(HELD):
-        return
     now = s.late(TRAIN)
-    if now.value >= 0.9:
+    if now.value >= 0.9 and not s.has(HELD):
         yield found(
-            "info",
-            "unusual",
-            TRAIN,
+            "info unusual",
             f"{now.value:.1%} of the training pairs are right and no held-out accuracy is known",
-            fix=advice(
-                "accuracy on training pairs can be memory",
-                "a held-out accuracy above 0.6",
-                "accuracy on pairs of prompts that were held out",
-            ),
-            series=(TRAIN,),
+            fix="accuracy on pairs of prompts that were held out",
         )
 
 
-@rule("D806", "preference-overfit", TRAIN, HELD)
-def overfit(s: Signals) -> Iterator[Finding]:
+@rule("D806", "preference-overfit", TRAIN, HELD, points=10)
+def overfit(s: Signals) -> Findings:
     """Training pairs are learned, held-out pairs are not.
 
     What: the accuracy on training pairs exceeds the held-out one by over 0.1 and three standard
@@ -258,46 +206,35 @@ def overfit(s: Signals) -> Iterator[Finding]:
     Why it matters: the reward that a policy will see is the held-out one.
     Evidence needed: both accuracies, the held-out one at four points or more.
     Traps: a gap while both rise is usual; held-out pairs from elsewhere are harder.
-    Fix: stop at the best held-out point; one epoch, weight decay, more prompts.
+    Fix: stop at the best held-out point; a lower learning rate, one epoch, weight decay or more
+    prompts.
     Source: generalisation gap; TRL RewardTrainer's advice of one epoch.
-    Causes: preference-fails, regression-after-peak.
+    Causes: preference-fails (nothing carries over to new pairs), regression-after-peak (held-out
+    pairs had been better).
     """
-    if len(s.values(HELD)) < 4 or len(s.values(TRAIN)) < 10:
-        return
     train, held = s.late(TRAIN), s.late(HELD, 4)
-    if train.value - held.value < GAP or not fell(train, held):
+    swapped = held.high < 0.5 and train.value > 0.6  # D807
+    if len(s.values(HELD)) < 4 or train.value - held.value < 0.1 or swapped:
         return
-    best = float(s.values(HELD).max())
+    if not fell(train, held):
+        return
     falls = s.trend(HELD).direction == "down"
+    passed = 0.7 if falls else 0.2
     chance = held.value <= 0.55 and train.value >= 0.75
-    if held.value < 0.5 and held.high < 0.5 and train.value > 0.6:
-        return  # D807
     yield found(
-        "critical" if falls or chance else "warning",
-        "fault" if falls or chance else "nothing",
-        f"{TRAIN}, {HELD}",
+        "critical fault" if falls or chance else "warning nothing",
         f"accuracy {train.value:.2f} on training pairs, {held.value:.2f} on held-out ones"
-        + (f", which had {best:.2f}" if falls else ""),
+        + (f", which had {s.values(HELD).max():.2f}" if falls else ""),
         f"held-out: {s.trend(HELD).words}",
-        causes=(
-            ("regression-after-peak", 0.7 if falls else 0.2, "held-out pairs had been better"),
-            ("preference-fails", 0.7 if chance else 0.2, "nothing carries over to new pairs"),
+        causes={"regression-after-peak": passed, "preference-fails": 0.7 if chance else 0.2},
+        fix=prescribe.slower(
+            s, "a gap below 0.1", verify="held-out accuracy not lower than the best so far"
         ),
-        fix=prescribe.scaled(
-            s,
-            "optim.lr",
-            1 / 3,
-            why="training pairs are memorised",
-            expected="a gap below 0.1 at the same held-out accuracy",
-            risk="slower learning",
-            verify="the held-out accuracy is not lower than the best so far",
-        ),
-        series=(TRAIN, HELD),
     )
 
 
-@rule("D807", "labels-swapped", TRAIN, HELD)
-def swapped(s: Signals) -> Iterator[Finding]:
+@rule("D807", "labels-swapped", TRAIN, HELD, points=10)
+def swapped(s: Signals) -> Findings:
     """Held-out accuracy is below chance while training accuracy is above: columns are swapped.
 
     What: the training accuracy's interval lies above 0.55 and the held-out one's below 0.45.
@@ -306,35 +243,23 @@ def swapped(s: Signals) -> Iterator[Finding]:
     Traps: chance does it with few pairs: intervals decide.
     Fix: compare one held-out pair with its source; chosen must be chosen.
     Source: antisymmetry of the Bradley-Terry margin.
-    Causes: preference-fails.
+    Causes: preference-fails (labels point both ways).
     """
-    x_N, held = s.values(TRAIN), s.values(HELD)
-    if len(x_N) < 10 or s.late(TRAIN).low < 0.55:
-        return
-    high = s.late(HELD, 4).high if len(held) >= 4 else 1.0
-    n = s.values("eval/preference_pairs")
-    if len(held) < 4 and len(n) and n[-1] >= 1 and 0.0 <= held[-1] <= 1.0:
-        high = wilson(float(held[-1]) * float(n[-1]), float(n[-1]))[1]
-    if high >= 0.45:
+    held = s.values(HELD)
+    high = s.late(HELD, 4).high if len(held) >= 4 else _interval(s, HELD, float(held[-1]))[2]
+    if s.late(TRAIN).low < 0.55 or high >= 0.45:
         return
     yield found(
-        "critical",
-        "fault",
-        HELD,
+        "critical fault",
         f"held-out accuracy {held[-1]:.2f} beside {s.late(TRAIN).value:.2f} in training: the "
         "held-out columns are swapped",
         f"upper end of its interval: {high:.2f}",
-        causes=(("preference-fails", 0.9, "labels point both ways"),),
-        series=(TRAIN, HELD),
+        causes={"preference-fails": 0.9},
     )
 
 
-WIDE = 15.0  # a mean margin at which the preference loss is below 1e-6
-TIES = 0.01
-
-
 @rule("D808", "likelihood-displacement", "preference/margin", kinds=("preference",))
-def displacement(s: Signals) -> Iterator[Finding]:
+def displacement(s: Signals) -> Findings:
     """The margin grows because both answers become less likely.
 
     What: chosen and rejected answers both fall beyond noise (their rewards against the reference,
@@ -349,67 +274,49 @@ def displacement(s: Signals) -> Iterator[Finding]:
     """
     kind = "reward" if s.has("preference/chosen_reward") else "logp"
     names = [f"preference/{side}_{kind}" for side in ("chosen", "rejected")]
-    if not all(s.has(name) for name in names) or s.trend("preference/margin").direction != "up":
-        return
     chosen, rejected = (s.trend(name) for name in names)
-    if chosen.direction != "down" or rejected.direction != "down":
-        return
-    if kind == "logp" and chosen.difference > -20.0 or kind == "reward" and chosen.last > -0.5:
+    ways = [s.trend("preference/margin").direction, chosen.direction, rejected.direction]
+    lost = chosen.difference <= -20.0 if kind == "logp" else chosen.last <= -0.5
+    if ways != ["up", "down", "down"] or not lost:
         return
     yield found(
-        "warning",
-        "unusual",
-        ", ".join(names),
+        "warning unusual",
         f"the margin grows while the chosen answers lose: {chosen.first:.3g} to {chosen.last:.3g}",
         f"rejected: {rejected.first:.3g} to {rejected.last:.3g}",
-        fix=advice(
-            "likelihood moves away from both answers",
-            "chosen answers at or above their start",
-            "sampled answers of the trained model are not worse than those of the reference",
-        ),
+        fix="sampled answers of the trained model are not worse than those of the reference",
         series=(*names, "preference/margin"),
     )
 
 
-@rule("D809", "loss-rests-at-ln2", "loss/total", "preference/accuracy|preference/margin")
-def rests(s: Signals) -> Iterator[Finding]:
+@rule("D809", "loss-rests-at-ln2", "loss/total", f"{TRAIN}|preference/margin", points=50)
+def rests(s: Signals) -> Findings:
     """The preference loss never leaves ln 2.
 
     What: after 50 points the loss still lies within 0.01 of 0.693, and neither the accuracy's
     interval lies above one half nor the margin's above 0.
     Why it matters: ln 2 is the loss of a model without a preference.
     Evidence needed: the loss over 50 points; the learning rate, to know a warm-up.
-    Traps: the first steps, and a warm-up, lie there in health.
+    Traps: the first steps, and a warm-up, lie there in healthy runs.
     Fix: count equal pairs; see that the optimiser has the trained weights; then a higher rate.
     Source: -log sigmoid(0) = ln 2.
-    Causes: degenerate-pairs, lr-too-low, optimiser-detached.
+    Causes: degenerate-pairs (equal pairs have this loss for ever), lr-too-low (nothing moves),
+    optimiser-detached (or no update reaches the weights).
     """
-    x_N, lr = s.values("loss/total"), s.values("optim/lr")
-    if len(x_N) < 50 or abs(float(np.median(x_N[:5])) - LN2) > 0.02 or s.better:
+    x_N, now = s.values("loss/total"), s.late("loss/total")
+    if abs(float(np.median(x_N[:5])) - LN2) > 0.02 or abs(now.value - LN2) > 0.01:
         return
-    if s.has("preference/accuracy") and s.late("preference/accuracy", 40).low > 0.5:
-        return
-    if s.has("preference/margin") and s.late("preference/margin", 40).low > 0.0:
-        return
-    now = s.late("loss/total")
-    rising = len(lr) >= 5 and lr[-1] >= lr.max() and lr[-1] > 1.05 * lr[len(lr) // 2]
-    if abs(now.value - LN2) > 0.01 or rising:
+    even = {"preference/accuracy": 0.5, "preference/margin": 0.0}
+    learned = any(s.has(name) and s.late(name, 40).low > level for name, level in even.items())
+    if learned or s.better or _warming(s):
         return
     yield found(
-        "critical",
-        "fault",
-        "loss/total",
+        "critical fault",
         f"the loss is {now.value:.4f} after {len(x_N)} points: ln 2, as before the first",
-        causes=(
-            ("lr-too-low", 0.6, "nothing moves"),
-            ("degenerate-pairs", 0.6, "equal pairs have this loss for ever"),
-            ("optimiser-detached", 0.4, "or no update reaches the weights"),
-        ),
+        causes={"lr-too-low": 0.6, "degenerate-pairs": 0.6, "optimiser-detached": 0.4},
         fix=prescribe.scaled(
             s,
             "optim.lr",
             3.0,
-            why="the loss has not left its start",
             expected="a loss below 0.68 within 50 steps",
             risk="larger updates may be unstable",
             verify="margins leave 0; where they do not, pairs are equal or weights detached",
@@ -419,7 +326,7 @@ def rests(s: Signals) -> Iterator[Finding]:
 
 
 @rule("D810", "margin-explodes", "preference/margin")
-def explodes(s: Signals) -> Iterator[Finding]:
+def explodes(s: Signals) -> Findings:
     """Margins grow far beyond what the loss can still see.
 
     What: the recent mean margin is above 15, five times its early level or more, and still rises.
@@ -429,61 +336,45 @@ def explodes(s: Signals) -> Iterator[Finding]:
     Traps: reward models have no scale: compare with the spread of scores before worrying.
     Fix: stop earlier, a larger coefficient or label smoothing, a third of the learning rate.
     Source: -log sigmoid(15) = 3e-7.
-    Causes: lr-too-high.
+    Causes: lr-too-high (updates go on although pairs are decided).
     """
     t = s.trend("preference/margin")
-    if t.direction == "up" and t.last > WIDE and t.last > 5.0 * max(t.first, 0.1):
+    if t.direction == "up" and t.last > 15.0 and t.last > 5.0 * max(t.first, 0.1):
         yield found(
-            "warning",
-            "nothing",
-            "preference/margin",
+            "warning nothing",
             f"the mean margin grows to {t.last:.3g}: the loss of such a pair is below 1e-6",
             t.words,
-            causes=(("lr-too-high", 0.4, "updates go on although pairs are decided"),),
-            fix=prescribe.scaled(
-                s,
-                "optim.lr",
-                1 / 3,
-                why="margins grow beyond what the loss can see",
-                expected="margins below 10 at the same accuracy",
-                risk="slower learning",
-                verify="held-out accuracy not lower, chosen answers not less likely",
+            causes={"lr-too-high": 0.4},
+            fix=prescribe.slower(
+                s, "margins below 10", verify="held-out accuracy and chosen log-probs not lower"
             ),
             series=("preference/margin", "preference/accuracy"),
         )
 
 
 @rule("D811", "tied-pairs", "preference/tie_frac")
-def tied(s: Signals) -> Iterator[Finding]:
+def tied(s: Signals) -> Findings:
     """Pairs score exactly the same on both sides.
 
-    What: over 1% of the pairs tie; a fault from a fifth on.
-    Why it matters: equal answers (after parsing or truncation) have no gradient, and count as
-    errors where ties do.
-    Evidence needed: the share of ties.
-    Traps: scores in half precision tie by rounding; before training every pair may tie.
+    What: over 1% of the pairs have equal scores; a fault from a fifth on.
+    Why it matters: equal answers (after parsing or truncation) have no gradient, and may
+    count as errors.
+    Evidence needed: the share of pairs with equal scores.
+    Traps: scores in half precision are equal by rounding; before training all of them may be.
     Fix: compare token ids of both sides after truncation; drop equal pairs; keep the texts' ends.
     Source: definition of the Bradley-Terry loss at equal scores.
-    Causes: degenerate-pairs.
+    Causes: degenerate-pairs (both sides are the same).
     """
     now = s.late("preference/tie_frac")
-    x_N = s.values("preference/tie_frac")
-    share = float(np.median(x_N[-20:]))
-    if share <= TIES:
-        return
+    share = s.level("preference/tie_frac")
     critical = share > 0.2
-    yield found(
-        "critical" if critical else "warning",
-        "fault" if critical else "nothing",
-        "preference/tie_frac",
-        f"{share:.1%} of the pairs tie",
-        f"last {now.n} points: {now.words}" if now.n > 1 else "one value",
-        causes=(("degenerate-pairs", 0.9, "both sides are the same"),),
-        fix=advice(
-            "equal pairs teach nothing",
-            "no pair with equal token ids",
-            "count pairs whose token ids are equal after truncation",
-        ),
-        series=("preference/tie_frac", "preference/accuracy"),
-        early=critical,
-    )
+    if share > 0.01:
+        yield found(
+            "critical fault" if critical else "warning nothing",
+            f"{share:.1%} of the pairs have equal scores",
+            f"last {now.n} points: {now.words}" if now.n > 1 else "one value",
+            causes={"degenerate-pairs": 0.9},
+            fix="no pair has equal token ids after truncation",
+            series=("preference/tie_frac", "preference/accuracy"),
+            early=critical,
+        )

@@ -1,8 +1,8 @@
 """One change of one option, within its range, in the words of the run's own library.
 
 A prescription that says "lower" can only lower: a value that would not move, or that the option's
-range does not allow, gives none. Data, reward and evaluation are never changed, only advised on.
-Left out: trying a change (a measured fork decides).
+range does not allow, gives none. Data, reward and evaluation are never changed, only advised on
+(`found`). Why a change is made says the rule. Left out: trying it (a measured fork decides).
 """
 
 from __future__ import annotations
@@ -15,32 +15,16 @@ from pawl.rules.finding import Prescription
 from pawl.rules.signals import Signals
 
 NO_OPTION = "(no name known in"  # before the name of an option that only Pawl is known to have
-LIVE = frozenset({"optim.lr", "algo.kl_coef", "optim.max_grad_norm"})
+NOT_LOWER = "reward not below that of an unchanged fork"
 
 
 @cache
-def ranges() -> dict[str, tuple[float | None, float | None]]:
-    """Lowest and highest value of every numeric option of a run; None where there is no bound."""
+def _options() -> dict[str, tuple[list[Any], bool]]:
+    """Of every option of a run what bounds its value, and whether a running trainer takes it."""
     from pawl.config.options import RunConfig
+    from pawl.config.tree import is_live, options
 
-    found: dict[str, tuple[float | None, float | None]] = {}
-
-    def walk(schema: dict[str, Any], defs: dict[str, Any], prefix: str) -> None:
-        for name, part in schema.get("properties", {}).items():
-            part = part.get("allOf", [part])[0]
-            target = defs.get(str(part.get("$ref", "")).rsplit("/", 1)[-1])
-            if target is not None:
-                walk(target, defs, f"{prefix}{name}.")
-                continue
-            choices = [part, *part.get("anyOf", [])]
-            low = next((c.get("minimum", c.get("exclusiveMinimum")) for c in choices), None)
-            high = next((c.get("maximum", c.get("exclusiveMaximum")) for c in choices), None)
-            if any(c.get("type") in ("number", "integer") for c in choices):
-                found[f"{prefix}{name}"] = (low, high)
-
-    schema = RunConfig.model_json_schema()
-    walk(schema, schema.get("$defs", {}), "")
-    return found
+    return {path: (o.field.metadata, is_live(o.field)) for path, o in options(RunConfig)}
 
 
 def scaled(s: Signals, option: str, factor: float, **words: str) -> Prescription | None:
@@ -58,20 +42,22 @@ def scaled(s: Signals, option: str, factor: float, **words: str) -> Prescription
 def at(s: Signals, option: str, value: float, way: str, **words: str) -> Prescription | None:
     """Set an option to a value in range, on the named side of the present one."""
     now = s.option(option)
-    low, high = ranges().get(option, (None, None))
-    value = value if low is None else max(value, low)
-    value = value if high is None else min(value, high)
+    for bound in _options()[option][0]:
+        value = max(value, getattr(bound, "ge", getattr(bound, "gt", value)))
+        value = min(value, getattr(bound, "le", getattr(bound, "lt", value)))
     if now is not None and (value <= now if way == "up" else value >= now):
         return None
     return _made(s, option, "" if now is None else f"{now:g}", f"{value:.4g}", words)
 
 
-def advice(why: str, expected: str, verify: str, cost: str = "an hour of reading") -> Prescription:
-    """What to do where no option helps: data, reward, evaluation, code."""
-    return Prescription("", "", "", "", why, expected, "none to the run", verify, cost)
+def slower(s: Signals, expected: str, factor: float = 1 / 3, **words: str) -> Prescription | None:
+    """Lower the learning rate."""
+    words = {"expected": expected, "risk": "slower learning"} | words
+    return scaled(s, "optim.lr", factor, **words)
 
 
 def _made(s: Signals, option: str, before: str, after: str, words: dict[str, str]) -> Prescription:
     own = option_name(s.log.library, option)
     name = s.log.config_names.get(option) or own or f"{NO_OPTION} {s.log.library}) {option}"
-    return Prescription(option, name, before, after, **words, live=option in LIVE)
+    words = {"verify": NOT_LOWER} | words
+    return Prescription(option, name, before, after, "", **words, live=_options()[option][1])

@@ -6,36 +6,27 @@ Codes D211 to D219. Left out: its level (`reward`), its distribution (`reward_di
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import re
 
 import numpy as np
 
 from pawl.rules import prescribe
-from pawl.rules.finding import Finding
-from pawl.rules.rule import found, rule
-from pawl.rules.run_features import (
-    STAGES,
-    all_or_nothing,
-    best_window,
-    boundaries,
-    full_mark,
-    high,
-    pieces,
-    within_stages,
-)
-from pawl.rules.signals import Signals, numbers
-from pawl.rules.statistics import Floats, change_points, noise_of, rank_correlation, trend
+from pawl.rules import run_features as run
+from pawl.rules.rule import Findings, found, rule
+from pawl.rules.signals import Signals
+from pawl.rules.statistics import Floats, noise_of, rank_correlation, trend
 
+EQUAL = "group/zero_std_frac"
 HARMS = ("resume", "cut", "repaired", "rollback", "crash")
 SEAM = 2  # rows between an event and what it may have caused
 
 
 @rule("D212", "slow-convergence", "reward/mean", proof="real")
-def slow_convergence(s: Signals) -> Iterator[Finding]:
+def slow_convergence(s: Signals) -> Findings:
     """The reward rises, but by less over the whole run than one point's noise.
 
     What: the rise is significant and smaller than the standard deviation of a single point.
-    Why it matters: real, and slow: what is left of the run decides whether it pays.
+    Why it matters: real, and slow: what is left of the run decides whether it is worth it.
     Evidence needed: 30 points.
     Traps: a noisy curve of few prompts a step hides a good pace; pace says nothing near the top.
     Fix: a fork at three times the learning rate, if the KL is small; more prompts a step.
@@ -43,83 +34,68 @@ def slow_convergence(s: Signals) -> Iterator[Finding]:
     Causes: none.
     """
     t = s.trend("reward/mean")
-    if t.direction != "up" or t.difference >= t.noise or high(s):
+    if t.direction != "up" or t.difference >= t.noise or run.high(s):
         return
     pace = t.difference / (0.75 * t.n)
-    total = s.option("train.steps")
-    last = float(s.log.step_N[-1])
-    rest = f"; {total - last:g} steps are left" if total and total > last else ""
+    left = (s.option("train.steps") or 0.0) - float(s.log.step_N[-1])
+    rest = f"; {left:g} steps are left" if left > 0 else ""
     still = s.has("policy/kl_ref") and s.late("policy/kl_ref").value < 0.005
     yield found(
-        "info",
-        "nothing",
-        "reward/mean",
+        "info nothing",
         f"the reward rises slowly: {t.difference:+.3g} over {t.n} points",
         f"noise of one point {t.noise:.3g}; {pace:.2g} a point{rest}",
         fix=prescribe.scaled(
             s,
             "optim.lr",
             3.0,
-            why="the rise is real and the policy has hardly moved",
             expected="two to three times the pace within 50 steps",
             risk="instability",
             verify="held-out reward above that of an unchanged fork",
         )
         if still
         else None,
-        series=("reward/mean",),
     )
 
 
-@rule("D213", "plateau", "reward/mean", proof="real")
-def plateau(s: Signals) -> Iterator[Finding]:
+@rule("D213", "plateau", "reward/mean", points=60, proof="real")
+def plateau(s: Signals) -> Findings:
     """The second half of the run is flat, and a change would have been seen.
 
     What: no trend over the second half, in which a change of a tenth of the reward's range would
-    have been significant; the run's best is not full marks. After a rise it is a remark.
-    Why it matters: more of the same steps is money for nothing.
+    have been significant; the run's best is not the full score. After a rise it is a note.
+    Why it matters: more of the same steps cost compute for nothing.
     Evidence needed: 60 points.
     Traps: without power a flat curve says nothing; a learning rate near its end cools any run;
     training reward may be flat while held-out results rise.
-    Fix: what the other findings name: a decayed rate, cut completions, groups that tie.
+    Fix: what the other findings name: a decayed rate, cut completions, zero-variance groups.
     Source: power of the two-sample test.
     Causes: none.
     """
     x_N = s.values("reward/mean")
-    if len(x_N) < 60 or high(s):
-        return
     t = trend(x_N[len(x_N) // 2 :])
-    span = max(full_mark(s) or 0.0, float(np.ptp(x_N)))
-    if (
-        t.significant
-        or t.detectable > 0.15 * span
-        or any(
-            s.has(n) and s.trend(n).direction == "up"
-            for n in ("eval/pass_at_1", "eval/reward_mean")
-        )
-    ):
+    span = max(run.full_mark(s) or 0.0, float(np.ptp(x_N)))
+    held = any(s.trend(f"eval/{name}").direction == "up" for name in ("pass_at_1", "reward_mean"))
+    if run.high(s) or held or t.significant or t.detectable > 0.15 * span:
         return
-    lr, why = s.values("optim/lr"), []
-    if len(lr) and float(lr[-1]) < 0.1 * float(lr.max()):
-        why.append("the learning rate is below a tenth of its peak: cooled, no plateau")
-    share, _ = s.truncated()
-    if len(share) and float(np.mean(share[-20:])) > 0.3:
-        why.append("completions are cut at the limit")
-    if s.has("group/zero_std_frac") and s.late("group/zero_std_frac").value > 0.6:
-        why.append("most groups tie")
+    lr_N, (cut_N, _) = s.values("optim/lr"), s.truncated()
+    cooled = len(lr_N) > 0 and float(lr_N[-1]) < 0.1 * float(lr_N.max())
+    signs = {
+        "the learning rate is below a tenth of its peak: cooled, no plateau": cooled,
+        "completions are cut at the limit": len(cut_N) and float(np.mean(cut_N[-20:])) > 0.3,
+        "most groups have equal rewards": s.has(EQUAL) and s.late(EQUAL).value > 0.6,
+    }
     yield found(
-        "info" if s.better or (why and "cooled" in why[0]) else "warning",
-        "nothing",
-        f"reward/mean, second half ({t.n} points)",
+        "info nothing" if s.better or cooled else "warning nothing",
         f"the reward rests at {t.last:.3g}: over the second half nothing moves",
         f"a change of {t.detectable:.3g} would have been seen",
-        *(why or ["no other signal says why"]),
+        *([sign for sign, there in signs.items() if there] or ["no other signal says why"]),
         series=("reward/mean", "optim/lr"),
+        at=f"second half ({t.n} points)",
     )
 
 
-@rule("D217", "jump-at-event", "reward/mean")
-def jump_at_event(s: Signals) -> Iterator[Finding]:
+@rule("D217", "jump-at-event", "reward/mean", points=30)
+def jump_at_event(s: Signals) -> Findings:
     """The reward jumps where something happened: a resume, a rollback, a new stage.
 
     What: a change point of the reward lies within two rows of an event, and its step is over four
@@ -132,43 +108,30 @@ def jump_at_event(s: Signals) -> Iterator[Finding]:
     Fix: after a resume compare weights, optimiser state, data order and sampler; compare levels
     within a stage only.
     Source: coincidence of change points with events; docs/run-folder.md.
-    Causes: data-order, optimiser-detached.
+    Causes: data-order (the problems may repeat or be skipped), optimiser-detached (a state that was
+    not restored).
     """
-    series = s.series("reward/mean")
-    known = numbers(series.value_N)
-    x_N, rows = series.value_N[known], series.row_N[known]
-    if len(x_N) < 30:
-        return
-    places = dict.fromkeys(boundaries(s), "new stage")
-    for e in s.log.events:
-        if e.kind in HARMS:
-            places.setdefault(int(np.searchsorted(s.log.step_N, e.step, "right")), e.kind)
-    points = [int(rows[p]) for p in change_points(x_N)]
+    x_N, rows = s.values("reward/mean"), s.rows("reward/mean")
+    places = dict.fromkeys(run.boundaries(s), "new stage")
+    for row, event in run.happened(s, HARMS):
+        places.setdefault(row, event.kind)
     for row, kind in sorted(places.items()):
-        if not any(abs(row - point) <= SEAM for point in points):
-            continue
-        before, after, jumps = _jump(x_N, int(np.searchsorted(rows, row)))
-        if not jumps:
+        near = any(abs(row - point) <= SEAM for point in s.change_points("reward/mean"))
+        jump = _jump(x_N, int(np.searchsorted(rows, row))) if near else None
+        if jump is None:
             continue
         stage = kind == "new stage"
         yield found(
-            "info" if stage else "warning",
-            "unusual" if stage else "fault",
-            f"reward/mean, step {s.log.step_N[min(row, len(s.log.step_N) - 1)]:g}",
-            f"the reward jumps from {before:.3g} to {after:.3g} at a {kind}",
+            "info unusual" if stage else "warning fault",
+            f"the reward jumps from {jump[0]:.3g} to {jump[1]:.3g} at a {kind}",
             "means of the five points on either side; within two rows of the event",
-            causes=()
-            if stage
-            else (
-                ("optimiser-detached", 0.5, "a state that was not restored"),
-                ("data-order", 0.4, "the problems may repeat or be skipped"),
-            ),
-            series=("reward/mean",),
+            causes={} if stage else {"optimiser-detached": 0.5, "data-order": 0.4},
+            at=f"step {s.log.step_N[row]:g}",
         )
 
 
-def _jump(x_N: Floats, place: int) -> tuple[float, float, bool]:
-    """Means of five points before and after a place, and whether their step stands out."""
+def _jump(x_N: Floats, place: int) -> tuple[float, float] | None:
+    """Means of five points before and after a place, None where their step does not stand out."""
     sums = np.convolve(x_N, np.ones(5) / 5.0, "valid")
     steps = sums[5:] - sums[:-5]  # at i: the five from i + 5 on, less the five before
     usual = float(np.median(steps))
@@ -176,53 +139,44 @@ def _jump(x_N: Floats, place: int) -> tuple[float, float, bool]:
     near = range(max(5, place - SEAM), min(len(x_N) - 5, place + SEAM) + 1)
     best = max(near, key=lambda i: abs(steps[i - 5] - usual), default=0)
     if not best:
-        return 0.0, 0.0, False
+        return None
     before, after = float(x_N[best - 5 : best].mean()), float(x_N[best : best + 5].mean())
-    return before, after, abs(after - before - usual) > 4.0 * max(spread, 1e-12)
+    return (before, after) if abs(after - before - usual) > 4.0 * max(spread, 1e-12) else None
 
 
 @rule("D205", "reward-falls", "reward/mean", proof="real")
-def reward_regression(s: Signals) -> Iterator[Finding]:
+def reward_regression(s: Signals) -> Findings:
     """The reward falls, by more than its noise.
 
     What: the last quarter lies below the first, significantly, confirmed over block means.
-    Why it matters: the policy gets worse at what it is paid for.
+    Why it matters: the policy gets worse at what it is rewarded for.
     Evidence needed: 30 points.
     Traps: another mix of problems, a new stage or a new reward definition shifts the level without
     any change of the policy; batches of few prompts differ by chance.
     Fix: go back to the best checkpoint and find what changed there.
     Source: two-sample test with effective sample size.
-    Causes: lr-too-high, regression-after-peak.
+    Causes: lr-too-high (updates that are too large end so), regression-after-peak (significantly
+    below its start).
     """
-    t = within_stages(s, "reward/mean")
-    whole = s.trend("reward/mean")
+    t, whole = run.within_stages(s, "reward/mean"), s.trend("reward/mean")
     if whole.direction == "down" and t.direction != "down":
         yield found(
-            "info",
-            "unusual",
-            "reward/mean",
+            "info unusual",
             f"the reward falls from {whole.first:.3g} to {whole.last:.3g} where another stage "
             "begins, not within a stage",
-            f"stages begin at rows {', '.join(map(str, boundaries(s)))}",
-            series=("reward/mean",),
+            f"stages begin at rows {', '.join(map(str, run.boundaries(s)))}",
         )
     elif t.direction == "down" and whole.direction != "up":
         yield found(
-            "critical",
-            "fault",
-            "reward/mean",
+            "critical fault",
             f"the reward falls from {t.first:.3g} to {t.last:.3g}",
             f"change {t.difference:+.3g}, 95% interval {t.low:+.3g} to {t.high:+.3g}, p {t.p:.2g}",
-            causes=(
-                ("regression-after-peak", 0.6, "significantly below its start"),
-                ("lr-too-high", 0.3, "updates that are too large end so"),
-            ),
-            series=("reward/mean",),
+            causes={"regression-after-peak": 0.6, "lr-too-high": 0.3},
         )
 
 
 @rule("D215", "held-out-regression", "eval/pass_at_1|eval/reward_mean")
-def held_out_regression(s: Signals) -> Iterator[Finding]:
+def held_out_regression(s: Signals) -> Findings:
     """The held-out result fell below its best, twice in a row, by more than its error.
 
     What: both last evaluations lie more than 3 standard errors below the best one.
@@ -231,59 +185,50 @@ def held_out_regression(s: Signals) -> Iterator[Finding]:
     Traps: the best of many is lucky; evaluations of other problems or temperatures do not compare.
     Fix: go back to the best checkpoint; change one thing.
     Source: paired comparison of evaluations; Gao et al. 2022.
-    Causes: regression-after-peak, reward-bug.
+    Causes: regression-after-peak (twice below the best by more than its error), reward-bug
+    (training rewards something else).
     """
-    name = "eval/pass_at_1" if s.has("eval/pass_at_1") else "eval/reward_mean"
-    x_N, problems = s.values(name), s.paired(name, "eval/problems")[1]
-    if len(problems) == len(x_N):  # only evaluations over equally many problems compare
-        x_N, problems = x_N[problems == problems[-1]], problems[problems == problems[-1]]
+    name = s.first("eval/pass_at_1|eval/reward_mean")
+    x_N, n_N = s.values(name), s.paired(name, "eval/problems")[1]
+    if len(n_N) == len(x_N):  # only evaluations over equally many problems compare
+        x_N, n_N = x_N[n_N == n_N[-1]], n_N[n_N == n_N[-1]]
     if len(x_N) < 4:
         return
-    best = float(x_N[:-1].max())
-    errors = s.values("eval/pass_at_1_se")
-    if name == "eval/pass_at_1" and (len(errors) or len(problems)):
-        se = (
-            float(errors[-1])
-            if len(errors)
-            else all_or_nothing(best) / math.sqrt(max(problems[-1], 1.0))
-        )
-    else:
-        se = noise_of(x_N)
-    lost = best - max(float(x_N[-1]), float(x_N[-2]))
-    if not se > 0 or lost <= 3.0 * math.sqrt(2.0) * se:
+    best, errors, se = float(x_N[:-1].max()), s.values("eval/pass_at_1_se"), noise_of(x_N)
+    if name == "eval/pass_at_1" and len(errors):
+        se = float(errors[-1])
+    elif name == "eval/pass_at_1" and len(n_N):
+        se = run.all_or_nothing(best) / math.sqrt(max(n_N[-1], 1.0))
+    if not se > 0 or best - max(x_N[-2:]) <= 3.0 * math.sqrt(2.0) * se:
         return
     yield found(
-        "critical",
-        "fault",
-        name,
+        "critical fault",
         f"the held-out result fell from {best:.3g} to {x_N[-1]:.3g}",
         f"the last two evaluations: {x_N[-2]:.3g}, {x_N[-1]:.3g}; standard error {se:.2g}",
-        causes=(
-            ("regression-after-peak", 0.9, "twice below the best by more than its error"),
-            ("reward-bug", 0.3, "training is paid for something else"),
-        ),
+        causes={"regression-after-peak": 0.9, "reward-bug": 0.3},
         series=(name, "reward/mean"),
     )
 
 
 @rule("D219", "peak-passed", "reward/mean")
-def peak_passed(s: Signals) -> Iterator[Finding]:
+def peak_passed(s: Signals) -> Findings:
     """The reward rose, passed its best, and fell back by more than its noise.
 
     What: after the best window the reward falls significantly (p below 0.001, confirmed over block
     means), by half or more of what it had gained.
-    Why it matters: the best weights lie behind; every further step is paid for and loses.
+    Why it matters: the best weights lie behind; every further step costs compute and loses.
     Evidence needed: 40 points, a third of them after the peak, within one stage of problems.
     Traps: the best of many windows is high by chance, so a small fall proves nothing; a new stage
     or harder problems lower the level without any harm.
-    Fix: go back to the checkpoint at the peak and change one thing.
+    Fix: go back to the checkpoint at the peak and change one thing, the learning rate first.
     Source: Gao et al. 2022 (gold reward peaks while training goes on).
-    Causes: completion-cap, lr-too-high, regression-after-peak.
+    Causes: completion-cap (completions run into the limit again), lr-too-high (updates that are too
+    large end so), regression-after-peak (the best was passed).
     """
-    x_N = max(pieces(s, "reward/mean"), key=len)
-    if len(x_N) < 40 or within_stages(s, "reward/mean").direction == "down":
+    x_N = max(run.pieces(s, "reward/mean"), key=len)
+    if len(x_N) < 40 or run.within_stages(s, "reward/mean").direction == "down":
         return
-    best, place = best_window(x_N, max(10, len(x_N) // 10))
+    best, place = run.best_window(x_N, max(10, len(x_N) // 10))
     after = x_N[place:]
     if len(after) < len(x_N) // 3:
         return
@@ -293,27 +238,19 @@ def peak_passed(s: Signals) -> Iterator[Finding]:
         return
     longer = _runs_into_the_limit(s)
     yield found(
-        "critical",
-        "fault",
-        f"reward/mean, around point {place} of {len(x_N)}",
+        "critical fault",
         f"the reward passed its best, {best.value:.3g}, and fell to {t.last:.3g}",
         f"after the peak: change {t.difference:+.3g}, p {t.p:.2g}",
         *([longer] if longer else []),
-        causes=(
-            ("regression-after-peak", 0.8, "the best was passed"),
-            *([("completion-cap", 0.4, longer)] if longer else []),
-            ("lr-too-high", 0.3, "updates that are too large end so"),
-        ),
-        fix=prescribe.scaled(
+        causes={"regression-after-peak": 0.8}
+        | ({"completion-cap": 0.4} if longer else {})
+        | {"lr-too-high": 0.3},
+        fix=prescribe.slower(
             s,
-            "optim.lr",
-            1 / 3,
-            why="from the peak on updates did harm",
-            expected="from the checkpoint at the peak, no fall within 50 steps",
-            risk="slower learning",
+            "from the checkpoint at the peak, no fall within 50 steps",
             verify="held-out score not below that of the checkpoint at the peak",
         ),
-        series=("reward/mean",),
+        at=f"around point {place} of {len(x_N)}",
     )
 
 
@@ -330,7 +267,7 @@ BEST_OF = {2: 0.564, 4: 1.029, 6: 1.267, 8: 1.424, 16: 1.766}  # E[max of n], no
 
 
 @rule("D211", "reward-variance", "reward/mean", "reward/std|component_std/*", proof="real")
-def reward_variance(s: Signals) -> Iterator[Finding]:
+def reward_variance(s: Signals) -> Findings:
     """The rewards vary a lot: how much of that is what such a reward must have.
 
     What: the rewards' coefficient of variation is above 0.3.
@@ -342,28 +279,22 @@ def reward_variance(s: Signals) -> Iterator[Finding]:
     Source: variance of a reward of 0 or 1 is p (1 - p).
     Causes: none.
     """
-    names = s.family("component_std/")
-    if not s.has("reward/std") and len(names) != 1:
+    name, mean = run.spread_of_batch(s), s.late("reward/mean").value
+    spread = s.late(name).value if name else 0.0
+    if run.full_mark(s) is None or mean <= 0 or spread / mean <= 0.3:
         return
-    spread = s.late("reward/std" if s.has("reward/std") else names[0]).value
-    mean = s.late("reward/mean").value
-    if full_mark(s) is None or mean <= 0 or spread / mean <= 0.3:
-        return
-    usual = all_or_nothing(mean)
+    usual = run.all_or_nothing(mean)
     yield found(
-        "info",
-        "nothing",
-        "reward/std",
+        "info nothing",
         f"the rewards' spread is {spread / mean:.0%} of their mean, which is no fault",
         f"passes and failures alone would have {usual / mean:.0%} at this mean",
         f"noise of one step's mean: {noise_of(s.values('reward/mean')):.3g}",
         series=("reward/mean", "reward/std"),
-        early=True,
     )
 
 
 @rule("D216", "best-of-n-gap", "reward/best_of_n", "reward/mean", proof="real")
-def best_of_n_gap(s: Signals) -> Iterator[Finding]:
+def best_of_n_gap(s: Signals) -> Findings:
     """The best of n lies above the mean: that is spread within groups, not ability.
 
     What: the best of a group rises, or stands far above the mean, while the mean does not rise.
@@ -382,20 +313,16 @@ def best_of_n_gap(s: Signals) -> Iterator[Finding]:
     factor = BEST_OF.get(int(size), math.sqrt(2.0 * math.log(max(size, 2.0)))) if size else None
     gap = best - mean
     yield found(
-        "info",
-        "nothing",
-        "reward/best_of_n, reward/mean",
+        "info nothing",
         f"the best of a group lies {gap[-1]:.3g} above the mean: spread within groups, not ability",
         f"gap at first {gap[0]:.3g}, at last {gap[-1]:.3g}"
         + (f"; implied spread {gap[0] / factor:.3g}, {gap[-1] / factor:.3g}" if factor else ""),
         "the mean does not rise",
-        series=("reward/best_of_n", "reward/mean"),
-        early=True,
     )
 
 
 @rule("D218", "levels-do-not-compare", "reward/mean")
-def levels_do_not_compare(s: Signals) -> Iterator[Finding]:
+def levels_do_not_compare(s: Signals) -> Findings:
     """Something that sets the reward's level changed within the run.
 
     What: a fork, a stage, or a patch of reward, problems or temperature stands among the events.
@@ -407,19 +334,13 @@ def levels_do_not_compare(s: Signals) -> Iterator[Finding]:
     Source: docs/run-folder.md, events.
     Causes: none.
     """
-    words = ("reward.", "problems.", "temperature", "curriculum")
-    hits = [
-        e
-        for e in s.log.events
-        if e.kind in STAGES or (e.kind in ("command", "patch") and any(w in e.text for w in words))
-    ]
+    levels = re.compile(r"reward\.|problems\.|temperature|curriculum")
+    changes = [e for e in s.log.events if e.kind in ("command", "patch") and levels.search(e.text)]
+    hits = [e for e in s.log.events if e.kind in run.STAGES or e in changes]
     if hits:
         yield found(
-            "info",
-            "nothing",
-            f"step {hits[0].step:g}",
+            "info nothing",
             f"rewards before and after step {hits[0].step:g} do not compare: {hits[0].kind}",
             *(f"step {e.step:g}: {e.kind} {e.text[:80]}" for e in hits[1:4]),
-            series=("reward/mean",),
-            early=True,
+            at=f"step {hits[0].step:g}",
         )

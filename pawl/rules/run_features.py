@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pawl.logs.table import Row
+from pawl.logs.log import Event
+from pawl.logs.table import Row, number
 from pawl.rules.signals import BEYOND, Signals, numbers
 from pawl.rules.statistics import Floats, Mean, Trend, mean_of, trend
 
@@ -96,27 +97,26 @@ def came_later(s: Signals, name: str) -> bool:
     return len(x_N) >= 10 and float(np.mean(x_N[:3])) < s.late(name).value / 3.0
 
 
+def happened(s: Signals, kinds: Sequence[str]) -> list[tuple[int, Event]]:
+    """Events of these kinds within the log, with the rows that follow them."""
+    events = [e for e in s.log.events if e.kind in kinds]
+    rows = np.searchsorted(s.log.step_N, [e.step for e in events], "right")
+    return [(int(r), e) for r, e in zip(rows, events, strict=True) if 0 < r < len(s.log.step_N)]
+
+
 def boundaries(s: Signals) -> list[int]:
     """Rows at which another stage of problems begins, in order."""
-    rows = {
-        int(np.searchsorted(s.log.step_N, event.step, "right"))
-        for event in s.log.events
-        if event.kind in STAGES
-    }
+    rows = {row for row, _ in happened(s, STAGES)}
     stage = s.log.series.get("curriculum/stage")
     if stage is not None:
-        rows |= {int(r) for r in stage.row_N[1:][np.diff(stage.value_N) != 0.0]}
-    return sorted(r for r in rows if 0 < r < len(s.log.step_N))
+        changes = stage.row_N[1:][np.diff(stage.value_N) != 0.0]
+        rows |= {int(r) for r in changes if 0 < r < len(s.log.step_N)}
+    return sorted(rows)
 
 
 def pieces(s: Signals, name: str) -> list[Floats]:
     """A metric's values, cut where another stage begins."""
-    found = s.log.series.get(name)
-    if found is None:
-        return []
-    known = numbers(found.value_N)
-    places = np.searchsorted(found.row_N[known], boundaries(s))
-    return np.split(found.value_N[known], places)
+    return np.split(s.values(name), np.searchsorted(s.rows(name), boundaries(s)))
 
 
 def within_stages(s: Signals, name: str) -> Trend:
@@ -125,29 +125,25 @@ def within_stages(s: Signals, name: str) -> Trend:
     return s.trend(name) if len(parts) < 2 else trend(max(parts, key=len))
 
 
+def spread_of_batch(s: Signals) -> str:
+    """The metric that tells how rewards differ over the whole batch; "" when there is none."""
+    parts = s.family("component_std/")
+    one = len(parts) == 1 and len(s.family("component/")) <= 1
+    return "reward/std" if s.has("reward/std") else parts[0] if one else ""
+
+
 def paid(rows: Sequence[Row]) -> list[Paid]:
     """What samples of any library were paid, row by row."""
     found = []
     for row in rows:
         score = row.get("score")
         body: Mapping[str, object] = score if isinstance(score, Mapping) else row
-        value = next((body[k] for k in ("total", "reward") if _number(body.get(k))), None)
+        values = (number(body.get(key)) for key in ("total", "reward"))
+        total = next((x for x in values if x is not None and abs(x) < BEYOND), None)
+        branch, verdict, status = (str(body.get(k) or "") for k in ("branch", "verdict", "status"))
         passed = body.get("passed_cases")
-        found.append(
-            Paid(
-                float(str(value)) if value is not None else None,
-                str(body.get("branch") or ""),
-                str(body.get("verdict") or ""),
-                str(body.get("status") or ""),
-                passed if isinstance(passed, int) else 0,
-            )
-        )
+        found.append(Paid(total, branch, verdict, status, passed if isinstance(passed, int) else 0))
     return found
-
-
-def _number(value: object) -> bool:
-    plain = isinstance(value, int | float) and not isinstance(value, bool)
-    return plain and -BEYOND < float(str(value)) < BEYOND
 
 
 def shares(totals: list[float]) -> list[tuple[float, float]]:

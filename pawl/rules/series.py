@@ -6,27 +6,18 @@ Codes D101 to D104. Left out: what rewards, policy and preferences say.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 import numpy as np
 
-from pawl.rules.finding import Finding
-from pawl.rules.prescribe import advice
-from pawl.rules.rule import found, rule
+from pawl.rules.rule import Findings, found, rule
 from pawl.rules.run_features import never_updated
 from pawl.rules.signals import Signals, numbers
+from pawl.rules.statistics import Floats
 
 CONTINUOUS = (
-    "loss/total",
-    "optim/grad_norm",
-    "policy/entropy",
-    "policy/kl_ref",
-    "policy/sampler_logp_mean",
-    "policy/trainer_logp_mean",
-    "preference/margin",
-    "preference/chosen_logp",
-    "preference/rejected_logp",
-    "value/loss",
+    "loss/total|optim/grad_norm|policy/entropy|policy/kl_ref|policy/sampler_logp_mean|"
+    "policy/trainer_logp_mean|preference/margin|preference/chosen_logp|preference/rejected_logp|"
+    "value/loss"
 )
 TWINS = (
     ("preference/chosen_reward", "preference/rejected_reward"),
@@ -38,13 +29,13 @@ TWINS = (
     ("value/loss", "loss/total"),
     ("verifier/pass_frac", "eval/pass_at_1"),
 )
-STILL = 20  # points of one value from which on it is no chance
 NOT_FINITE = re.compile(r"\b(nan|inf|infinite|not finite)\b", re.IGNORECASE)
+WATCHED = ("reward/mean", "loss/total", "optim/grad_norm", "policy/kl_ref", "policy/entropy")
 NEVER_ZERO = ("loss/total", "policy/kl_ref", "policy/kl_old", "preference/accuracy")
 
 
 @rule("D101", "non-finite", proof="real")
-def non_finite(s: Signals) -> Iterator[Finding]:
+def non_finite(s: Signals) -> Findings:
     """A metric of training became NaN or infinite.
 
     What: nan or inf stands in loss, gradient, log-probs, KL or reward.
@@ -56,42 +47,31 @@ def non_finite(s: Signals) -> Iterator[Finding]:
     Fix: find the first non-finite metric in the order reward, log-probs, loss, gradient; lower the
     learning rate only when the gradient came first.
     Source: transformers Trainer `logging_nan_inf_filter`; TRL grpo_trainer `nan_to_num`.
-    Causes: lr-too-high, non-finite.
+    Causes: lr-too-high (an update of that size can overflow), non-finite (a number that is not
+    finite stands in training, or stopped the run).
     """
-    watched = ("reward/mean", "loss/total", "optim/grad_norm", "policy/kl_ref", "policy/entropy")
     hits = []
-    for name in watched:
+    for name in WATCHED:
         series = s.log.series.get(name)
-        if series is not None:
-            odd = np.flatnonzero(~numbers(series.value_N))
-            if len(odd):
-                hits.append((int(series.row_N[odd[0]]), name, len(odd), len(series.value_N)))
+        if series is not None and not (known := numbers(series.value_N)).all():
+            rows = series.row_N[~known]
+            hits.append((int(rows[0]), name, f"{len(rows)} of {len(known)} points"))
     said = [e for e in s.log.events if e.kind in ("stopped", "error") and NOT_FINITE.search(e.text)]
-    if said and not hits:
-        yield found(
-            "critical",
-            "fault",
-            f"step {said[0].step:g}",
-            f"the run stopped: {said[0].text}",
-            causes=(("non-finite", 0.95, "a number that is not finite stopped the run"),),
-            early=True,
-        )
     if hits:
-        row, name, k, n = min(hits)
-        steps = s.log.step_N
+        row, name, share = min(hits)
+        far = _far(s)
         yield found(
-            "critical",
-            "invalid" if never_updated(s) else "fault",
-            f"{name}, step {steps[row]:g}",
-            f"{name} is not finite at {k} of {n} points",
-            *(f"{m}: {c} of {of} points, first at step {steps[r]:g}" for r, m, c, of in hits),
-            causes=(
-                ("non-finite", 0.6 if _far(s) else 0.95, f"{name} is not finite"),
-                ("lr-too-high", 0.9 if _far(s) else 0.3, "an update of that size can overflow"),
-            ),
+            "critical invalid" if never_updated(s) else "critical fault",
+            f"{name} is not finite at {share}",
+            *(f"{m}: {of}, first at step {s.log.step_N[r]:g}" for r, m, of in hits),
+            causes={"non-finite": 0.6 if far else 0.95, "lr-too-high": 0.9 if far else 0.3},
             series=(name,),
+            at=f"step {s.log.step_N[row]:g}",
             early=True,
         )
+    elif said:
+        text, at = f"the run stopped: {said[0].text}", f"step {said[0].step:g}"
+        yield found("critical fault", text, causes={"non-finite": 0.95}, at=at, early=True)
 
 
 def _far(s: Signals) -> bool:
@@ -101,7 +81,7 @@ def _far(s: Signals) -> bool:
 
 
 @rule("D102", "zero-by-algebra", proof="real")
-def zero_by_algebra(s: Signals) -> Iterator[Finding]:
+def zero_by_algebra(s: Signals) -> Findings:
     """Metrics that cannot rest at exactly zero do, together.
 
     What: two or more of loss, KL and preference accuracy are exactly 0 at every point.
@@ -114,43 +94,34 @@ def zero_by_algebra(s: Signals) -> Iterator[Finding]:
     Fix: look for a tensor compared with itself: old log-probs taken from the same pass, a
     placeholder metric, a reference that is the policy.
     Source: PPO's ratio (Schulman et al. 2017, eq. 6) at equal policies.
-    Causes: algebraic-identity.
+    Causes: algebraic-identity (zero by algebra, not by training).
     """
-    zero = [n for n in NEVER_ZERO if s.has(n) and not s.values(n).any()]
-    if "policy/kl_ref" in zero and s.option("algo.kl_coef") == 0:
-        zero.remove("policy/kl_ref")
-    passes = (s.option("algo.epochs") or 1.0) * (s.option("algo.minibatches") or 1.0)
-    if "policy/kl_old" in zero and passes <= 1 and not s.has("value/loss"):
-        zero.remove("policy/kl_old")  # one update a batch: the ratio is 1 when the loss is taken
+    zero = {n for n in NEVER_ZERO if s.has(n) and not s.values(n).any()}
+    if s.option("algo.kl_coef") == 0:
+        zero.discard("policy/kl_ref")
+    if s.updates <= 1 and not s.has("value/loss"):
+        zero.discard("policy/kl_old")  # the ratio is 1 when the loss of a single update is taken
     moved = s.n == 1 or all(len(s.values(n)) >= 5 for n in zero)
-    if _without_signal(s) or never_updated(s):
-        return
-    if len(zero) >= 2 and "loss/total" in zero and moved:
+    names = [n for n in NEVER_ZERO if n in zero]
+    if "loss/total" in zero and len(zero) >= 2 and moved and _has_signal(s):
         yield found(
-            "critical",
-            "invalid",
-            ", ".join(zero),
-            f"{len(zero)} metrics are exactly 0 at every point: {', '.join(zero)}",
-            *(f"{n}: 0 at {len(s.values(n))} points" for n in zero),
-            causes=(("algebraic-identity", 0.95, "zero by algebra, not by training"),),
-            fix=advice(
-                "the ratio is 1 and the advantages cancel, or a tensor is compared with itself",
-                "loss and KL leave 0 with the first update",
-                "a non-zero KL after one update at the normal learning rate",
-            ),
-            series=tuple(zero),
-            early=True,
+            "critical invalid",
+            f"{len(zero)} metrics are exactly 0 at every point: {', '.join(names)}",
+            *(f"{n}: 0 at {len(s.values(n))} points" for n in names),
+            causes={"algebraic-identity": 0.95},
+            fix="loss and KL leave 0 with the first update at the normal learning rate",
+            series=names,
         )
 
 
-def _without_signal(s: Signals) -> bool:
-    """Whether rewards never differ: then a loss and a KL of 0 follow, and nothing is miswired."""
-    names = [n for n in ("reward/mean", s.spread) if n and len(s.values(n)) >= 5]
-    return any(np.ptp(s.values(n)) == 0.0 for n in names)
+def _has_signal(s: Signals) -> bool:
+    """Whether rewards differ and gradients are finite: else a loss and a KL of 0 just follow."""
+    rewards = [x_N for n in ("reward/mean", s.spread) if len(x_N := s.values(n)) >= 5]
+    return all(np.ptp(x_N) > 0.0 for x_N in rewards) and not never_updated(s)
 
 
-@rule("D103", "constant-metric", "|".join(CONTINUOUS))
-def constant_metric(s: Signals) -> Iterator[Finding]:
+@rule("D103", "constant-metric", CONTINUOUS)
+def constant_metric(s: Signals) -> Findings:
     """A metric that moves with every batch has one and the same value, bit for bit.
 
     What: loss, gradient norm, entropy, KL, log-probs or margin hold one value other than 0, of
@@ -161,40 +132,32 @@ def constant_metric(s: Signals) -> Iterator[Finding]:
     Traps: a gradient norm after clipping rests at the clip (a round number); options, rates and
     clip fractions may rest; a metric that is written with few digits may look constant. Zeros are
     judged by D102 and D111.
-    Fix: find where the value is computed, and recompute it by hand for two batches.
+    Fix: find where the value is computed (a placeholder, or a tensor compared with itself), and
+    recompute it by hand for two batches.
     Source: TrainCheck (Jiang et al., OSDI 2025): invariants of training.
-    Causes: algebraic-identity.
+    Causes: algebraic-identity (a constant stands where a measurement should).
     """
-    still = []
-    for name in CONTINUOUS:
-        x_N = s.values(name)
-        if len(x_N) >= STILL and np.ptp(x_N) == 0.0 and _digits(float(x_N[0])) >= 3:
-            still.append(name)
+    still = [name for name in CONTINUOUS.split("|") if _rests(s.values(name))]
     if still:
         yield found(
-            "critical",
-            "invalid",
-            ", ".join(still),
+            "critical invalid",
             f"{', '.join(still)} never changes by a single bit",
             *(f"{n}: {s.values(n)[0]:.8g} at all {len(s.values(n))} points" for n in still),
-            causes=(("algebraic-identity", 0.9, "a constant stands where a measurement should"),),
-            fix=advice(
-                "a placeholder, or a tensor compared with itself",
-                "the metric differs from batch to batch",
-                "two batches, computed by hand, give two values",
-            ),
-            series=tuple(still),
-            early=True,
+            causes={"algebraic-identity": 0.9},
+            fix="two batches, computed by hand, give two values",
+            series=still,
         )
 
 
-def _digits(value: float) -> int:
-    """Significant digits of a number, as it would be written."""
-    return len(f"{abs(value):.12e}".split("e")[0].replace(".", "").rstrip("0"))
+def _rests(x_N: Floats) -> bool:
+    """Whether a series has 20 points, all of one value of three significant digits or more."""
+    if len(x_N) < 20 or np.ptp(x_N) != 0.0:
+        return False
+    return len(f"{abs(x_N[0]):.12e}".split("e")[0].replace(".", "").rstrip("0")) >= 3
 
 
 @rule("D104", "twin-metrics")
-def twin_metrics(s: Signals) -> Iterator[Finding]:
+def twin_metrics(s: Signals) -> Findings:
     """Two metrics that measure different things are equal at every point.
 
     What: chosen and rejected, training and held-out, loss and reward, or KL to reference and to the
@@ -205,25 +168,17 @@ def twin_metrics(s: Signals) -> Iterator[Finding]:
     are no such pair.
     Fix: find where the second is computed; for chosen and rejected compare token ids of pairs.
     Source: TrainCheck (Jiang et al., OSDI 2025): invariants of training.
-    Causes: algebraic-identity, degenerate-pairs.
+    Causes: algebraic-identity (one of the two is a copy of the other, or a placeholder),
+    degenerate-pairs (chosen and rejected are one text).
     """
     for a, b in TWINS:
         x_N, y_N = s.paired(a, b)
-        if len(x_N) < 5 or np.ptp(x_N) == 0.0 or not np.array_equal(x_N, y_N):
-            continue
-        pairs = a.startswith("preference/")
-        yield found(
-            "critical",
-            "invalid",
-            f"{a}, {b}",
-            f"{a} and {b} are the same number at every point",
-            f"{len(x_N)} points, from {x_N.min():.4g} to {x_N.max():.4g}",
-            causes=(
-                ("degenerate-pairs", 0.9, "chosen and rejected are one text")
-                if pairs
-                else ("algebraic-identity", 0.9, "one of the two is a copy of the other"),
-                ("algebraic-identity", 0.4, "a placeholder gives the same"),
-            )[: 2 if pairs else 1],
-            series=(a, b),
-            early=True,
-        )
+        if len(x_N) >= 5 and np.ptp(x_N) > 0.0 and np.array_equal(x_N, y_N):
+            pairs = {"degenerate-pairs": 0.9, "algebraic-identity": 0.4}
+            yield found(
+                "critical invalid",
+                f"{a} and {b} are the same number at every point",
+                f"{len(x_N)} points, from {x_N.min():.4g} to {x_N.max():.4g}",
+                causes=pairs if a.startswith("preference/") else {"algebraic-identity": 0.9},
+                series=(a, b),
+            )

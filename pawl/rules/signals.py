@@ -6,8 +6,10 @@ numbers, so that a log counted in tens says the same. Left out: judging (the oth
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from typing import TypeVar, cast
+from functools import wraps
+from typing import Concatenate, ParamSpec, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +20,11 @@ from pawl.rules import statistics
 from pawl.rules.statistics import Floats, Mean, Trend
 
 GOALS = ("reward/mean", "preference/accuracy", "eval/pass_at_1", "preference/margin", "loss/total")
+TO_REFERENCE = "policy/kl_ref|policy/kl_ref_sequence"  # nat a token, nat a completion
 RECENT = 20  # points that "now" means
 CAP_SHARE = 0.8  # of the rows reach the same longest length: a cap
 BEYOND = 1e100  # what is larger counts as infinite: its square and sum would overflow
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -29,18 +33,25 @@ def numbers(x_N: Floats) -> NDArray[np.bool_]:
     return np.asarray(np.abs(x_N) < BEYOND)
 
 
+def once(method: Callable[Concatenate[Signals, P], T]) -> Callable[Concatenate[Signals, P], T]:
+    """A method that is asked once for the same."""
+
+    @wraps(method)
+    def kept(s: Signals, *args: P.args, **kwargs: P.kwargs) -> T:
+        key = (method.__name__, *args, *kwargs.items())
+        if key not in s.kept:
+            s.kept[key] = method(s, *args, **kwargs)
+        return cast(T, s.kept[key])
+
+    return kept
+
+
 class Signals:
     """A log, asked the questions of the rules."""
 
     def __init__(self, log: Log) -> None:
         self.log = log
-        self._kept: dict[tuple[str, str], object] = {}
-
-    def _once(self, kind: str, name: str, make: Callable[[], T]) -> T:
-        key = (kind, name)
-        if key not in self._kept:
-            self._kept[key] = make()
-        return cast(T, self._kept[key])
+        self.kept: dict[tuple[object, ...], object] = {}
 
     def has(self, name: str) -> bool:
         """Whether a metric has at least one number; `a|b` and `a/*` ask for any of several.
@@ -53,50 +64,59 @@ class Signals:
         if name in ("samples", "events"):
             return bool(self.log.samples if name == "samples" else self.log.events)
         if name.endswith("*"):
-            return any(len(self.values(n)) for n in self.log.series if n.startswith(name[:-1]))
+            return bool(self.family(name[:-1]))
         return len(self.values(name)) > 0
+
+    def first(self, *names: str) -> str:
+        """The first of several metrics that was logged, `a|b` being two; "" when none was."""
+        return next((one for name in names for one in name.split("|") if self.has(one)), "")
 
     def series(self, name: str) -> Series:
         """The metric's series; raises KeyError when it was not logged."""
         return self.log.series[name]
 
+    @once
+    def _finite(self, name: str) -> tuple[Floats, Places]:
+        found = self.log.series.get(name)
+        if found is None:
+            return np.zeros(0), np.zeros(0, np.int64)
+        known = numbers(found.value_N)
+        return found.value_N[known], found.row_N[known]
+
     def values(self, name: str) -> Floats:
         """The metric's finite values in step order, empty when it was not logged."""
+        return self._finite(name)[0]
 
-        def make() -> Floats:
-            found = self.log.series.get(name)
-            return found.value_N[numbers(found.value_N)] if found is not None else np.zeros(0)
-
-        return self._once("values", name, make)
+    def rows(self, name: str) -> Places:
+        """The rows of the log of `values(name)`."""
+        return self._finite(name)[1]
 
     def steps(self, name: str) -> Floats:
         """The steps of `values(name)`, as the file numbers them."""
-        found = self.log.series.get(name)
-        if found is None:
-            return np.zeros(0)
-        return self.log.step_N[found.row_N[numbers(found.value_N)]]
+        return self.log.step_N[self.rows(name)]
 
+    @once
     def trend(self, name: str) -> Trend:
         """First against last quarter of a metric."""
-        return self._once("trend", name, lambda: statistics.trend(self.values(name)))
+        return statistics.trend(self.values(name))
 
+    @once
     def late(self, name: str, n: int = RECENT) -> Mean:
         """Mean of a metric's last points: n of them, or the last quarter of a shorter log."""
+        return statistics.mean_of(self.values(name)[-self._few(name, n) :])
 
-        def make() -> Mean:
-            x_N = self.values(name)
-            return statistics.mean_of(x_N[-max(1, min(n, max(3, len(x_N) // 4))) :])
-
-        return self._once(f"late{n}", name, make)
-
+    @once
     def early(self, name: str, n: int = 10) -> Mean:
         """Mean of a metric's first points: n of them, or the first quarter of a shorter log."""
+        return statistics.mean_of(self.values(name)[: self._few(name, n)])
 
-        def make() -> Mean:
-            x_N = self.values(name)
-            return statistics.mean_of(x_N[: max(1, min(n, max(3, len(x_N) // 4)))])
+    def _few(self, name: str, n: int) -> int:
+        return max(1, min(n, max(3, len(self.values(name)) // 4)))
 
-        return self._once(f"early{n}", name, make)
+    def level(self, name: str, n: int = RECENT) -> float:
+        """Median of a metric's last n points; nan when it was not logged."""
+        x_N = self.values(name)[-n:]
+        return float(np.median(x_N)) if len(x_N) else math.nan
 
     def family(self, prefix: str) -> list[str]:
         """Names of a family that were logged: `component/` gives every reward component."""
@@ -111,9 +131,14 @@ class Signals:
             return None
 
     @property
+    def updates(self) -> float:
+        """Optimiser steps on one batch, 1 where nothing is known."""
+        return (self.option("algo.epochs") or 1.0) * (self.option("algo.minibatches") or 1.0)
+
+    @property
     def goal(self) -> str:
         """The metric that says whether the run gets anywhere; "" when there is none."""
-        return next((name for name in GOALS if self.has(name)), "")
+        return self.first(*GOALS)
 
     @property
     def n(self) -> int:
@@ -142,30 +167,17 @@ class Signals:
     @property
     def held_out(self) -> str:
         """The metric measured on data that is not trained on; "" when there is none."""
-        names = ("eval/pass_at_1", "eval/reward_mean", "eval/preference_accuracy")
-        return next((name for name in names if self.has(name)), "")
+        return self.first("eval/pass_at_1", "eval/reward_mean", "eval/preference_accuracy")
 
     @property
     def spread(self) -> str:
         """The metric that tells how rewards differ within groups, or may; "" when there is none."""
-        names = ("reward/within_std", "reward/spread")
-        return next((name for name in names if self.has(name)), "")
+        return self.first("reward/within_std", "reward/spread")
 
-    def rows(self, name: str) -> Places:
-        """The rows of the log of `values(name)`."""
-        found = self.log.series.get(name)
-        if found is None:
-            return np.zeros(0, np.int64)
-        return found.row_N[numbers(found.value_N)]
-
+    @once
     def change_points(self, name: str) -> list[int]:
         """Rows of the log at which the mean of a metric jumps."""
-
-        def make() -> list[int]:
-            rows = self.rows(name)
-            return [int(rows[i]) for i in statistics.change_points(self.values(name))]
-
-        return self._once("change", name, make)
+        return [int(self.rows(name)[i]) for i in statistics.change_points(self.values(name))]
 
     def around(self, name: str, row: int, n: int = RECENT) -> tuple[Mean, Mean] | None:
         """Means of a metric's n points before a row and from it on; None with under 5 of either."""
@@ -177,35 +189,27 @@ class Signals:
 
     def paired(self, a: str, b: str) -> tuple[Floats, Floats]:
         """The values of two metrics in the rows that have both."""
-        if not (self.has(a) and self.has(b)):
-            return np.zeros(0), np.zeros(0)
-        one, two = self.series(a), self.series(b)
-        x, y = one.value_N, two.value_N
-        if not np.array_equal(one.row_N, two.row_N):
-            _, i, j = np.intersect1d(one.row_N, two.row_N, assume_unique=True, return_indices=True)
-            x, y = x[i], y[j]
-        both = numbers(x) & numbers(y)
-        return x[both], y[both]
+        x, y, rows = self.values(a), self.values(b), (self.rows(a), self.rows(b))
+        if np.array_equal(*rows):
+            return x, y
+        _, i, j = np.intersect1d(*rows, assume_unique=True, return_indices=True)
+        return x[i], y[j]
 
+    @once
     def cap(self) -> float | None:
         """The completion limit in tokens: the option, or the longest length that keeps recurring.
 
         None when neither is known.
         """
 
-        def make() -> float | None:
-            given = self.option("rollout.max_tokens")
-            if given:
-                return given
-            x_N = self.values("length/max")
-            if len(x_N) >= 5:
-                top = float(x_N.max())
-                if np.mean(x_N >= top - 0.5) > CAP_SHARE:
-                    return top
-            return _recurring(self.values("length/mean"))
+        given, x_N = self.option("rollout.max_tokens"), self.values("length/max")
+        if given:
+            return given
+        if len(x_N) >= 5 and np.mean(x_N >= x_N.max() - 0.5) > CAP_SHARE:
+            return float(x_N.max())
+        return _recurring(self.values("length/mean"))
 
-        return self._once("cap", "", make)
-
+    @once
     def truncated(self) -> tuple[Floats, str]:
         """Share of completions cut at the limit, point by point, and how it is known ("" if not).
 
@@ -213,19 +217,15 @@ class Signals:
         limit that never is exceeded: 1 for such a point, else 0.
         """
 
-        def make() -> tuple[Floats, str]:
-            x_N = self.values("length/truncated_frac")
-            if len(x_N):
-                return x_N, "measured"
-            lengths = self.values("length/mean")
-            cap = self.cap()
-            if cap is None and len(lengths) >= 20:
-                cap = _wall(lengths)
-            if cap is None or not len(lengths):
-                return np.zeros(0), ""
-            return (lengths > 0.85 * cap).astype(float), f"mean length against a limit of {cap:g}"
-
-        return self._once("truncated", "", make)
+        x_N, lengths = self.values("length/truncated_frac"), self.values("length/mean")
+        cap = self.cap()
+        if len(x_N):
+            return x_N, "measured"
+        if cap is None and len(lengths) >= 20:
+            cap = _wall(lengths)
+        if cap is None or not len(lengths):
+            return np.zeros(0), ""
+        return (lengths > 0.85 * cap).astype(float), f"mean length against a limit of {cap:g}"
 
 
 def _recurring(lengths: Floats) -> float | None:

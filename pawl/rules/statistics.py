@@ -153,9 +153,8 @@ def trend(x_N: Floats) -> Trend:
     n = len(x_N)
     if n < 4:
         value = float(np.mean(x_N)) if n else math.nan
-        return Trend(
-            "none", value, value, 0.0, -math.inf, math.inf, 1.0, 1.0, math.inf, math.nan, n
-        )
+        unknown = -math.inf, math.inf, 1.0, 1.0, math.inf, math.nan, n
+        return Trend("none", value, value, 0.0, *unknown)
     quarter = max(2, n // 4)
     a_N, b_N, r = x_N[:quarter], x_N[-quarter:], lag1(x_N)
     difference = float(np.mean(b_N) - np.mean(a_N))
@@ -224,14 +223,6 @@ def wilson(k: float, n: float, level: float = LEVEL) -> tuple[float, float]:
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def quantum(x_N: Floats) -> float:
-    """Smallest gap between distinct values when few values repeat (4 groups: 0.25), else 0."""
-    values = np.unique(np.round(x_N, 9))
-    if len(values) < 2 or len(values) * 2 > len(x_N):
-        return 0.0
-    return float(np.min(np.diff(values)))
-
-
 def robust_z(x_N: Floats, window: int = 50, skip: int = 3) -> Floats:
     """How far each point lies from the median of the `window` points before the last `skip`.
 
@@ -239,27 +230,23 @@ def robust_z(x_N: Floats, window: int = 50, skip: int = 3) -> Floats:
     series of more than 5,000 points the medians are taken anew at every tenth point alone (those of
     100,000 windows take a second); each point is still judged on its own.
     """
-    z_N = np.zeros(len(x_N))
-    if len(x_N) <= skip + 10:
-        return z_N
-    for i in range(skip + 10, min(len(x_N), skip + window)):
-        z_N[i] = _deviation(x_N[i], x_N[: i - skip])
-    if len(x_N) > skip + window:
-        n, pace = len(x_N) - window - skip, 1 if len(x_N) <= LONG else 10
+    z_N, full = np.zeros(len(x_N)), skip + window
+    for i in range(skip + 10, min(len(x_N), full)):
+        middle, spread = _level(x_N[: i - skip])
+        z_N[i] = (x_N[i] - middle) / spread
+    if len(x_N) > full:
+        n, pace = len(x_N) - full, 1 if len(x_N) <= LONG else 10
         views = np.lib.stride_tricks.sliding_window_view(x_N, window)[:n:pace]
-        middle = np.median(views, axis=1)
-        spread = 1.4826 * np.median(np.abs(views - middle[:, None]), axis=1)
-        middle, spread = np.repeat(middle, pace)[:n], np.repeat(spread, pace)[:n]
-        rest = x_N[window + skip :] - middle
-        floor = np.maximum(1e-12, 1e-6 * np.abs(middle))
-        z_N[window + skip :] = rest / np.maximum(spread, floor)
+        middle, spread = (np.repeat(y, pace)[:n] for y in _level(views))
+        z_N[full:] = (x_N[full:] - middle) / spread
     return z_N
 
 
-def _deviation(value: float, before: Floats) -> float:
-    middle = float(np.median(before))
-    spread = 1.4826 * float(np.median(np.abs(before - middle)))
-    return (value - middle) / max(spread, 1e-12, 1e-6 * abs(middle))
+def _level(x_N: Floats) -> tuple[Floats, Floats]:
+    """Median and 1.4826 median absolute deviations of the last axis, never quite 0."""
+    middle = np.asarray(np.median(x_N, axis=-1))
+    spread = 1.4826 * np.median(np.abs(x_N - middle[..., None]), axis=-1)
+    return middle, np.maximum(spread, np.maximum(1e-12, 1e-6 * np.abs(middle)))
 
 
 def change_points(x_N: Floats, most: int = 5, cells: int = 600) -> list[int]:
@@ -303,12 +290,6 @@ def _best_split(y_K: Floats, shortest: int = 3) -> tuple[float, int]:
     gain = left**2 / size + (total - left) ** 2 / (n - size) - total * total / n
     best = int(np.argmax(gain))
     return float(gain[best]), best + shortest
-
-
-def moving_mean(x_N: Floats, width: int) -> Floats:
-    """Means of `width` consecutive points, one for each place that has them."""
-    sums = np.concatenate([[0.0], np.cumsum(x_N)])
-    return np.asarray((sums[width:] - sums[:-width]) / width)
 
 
 def fell(before: Mean, after: Mean, errors: float = 3.0) -> bool:

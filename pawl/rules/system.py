@@ -5,13 +5,10 @@ Codes D908 to D913. Left out: the log as a file (`log`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
-from pawl.rules.finding import Finding
-from pawl.rules.prescribe import advice
-from pawl.rules.rule import found, rule
+from pawl.rules.rule import Findings, found, rule
+from pawl.rules.run_features import happened
 from pawl.rules.signals import Signals
 from pawl.rules.statistics import fell, robust_z
 
@@ -27,10 +24,8 @@ WATCHED = (
     "length/mean",
     "length/truncated_frac",
 )
-CLOSE = 2  # points between an event and the jump
 SIDE = 15  # points on either side that a jump is judged by
 SURE = 6.0  # standard errors; neighbours are alike, so that five happen by chance
-MOST = 50  # events that are looked at
 
 
 def _jumps(s: Signals, name: str, row: int) -> tuple[float, float] | None:
@@ -41,7 +36,7 @@ def _jumps(s: Signals, name: str, row: int) -> tuple[float, float] | None:
     """
     x_N, at = s.values(name), int(np.searchsorted(s.rows(name), row))
     best = (SURE, 0.0, 0.0)
-    for place in range(at - 1, at + CLOSE + 1):
+    for place in range(at - 1, at + 3):
         y_N = x_N[max(0, place - SIDE) : place + SIDE]
         left = min(place, SIDE)
         if left < 6 or len(y_N) - left < 6:
@@ -57,19 +52,8 @@ def _jumps(s: Signals, name: str, row: int) -> tuple[float, float] | None:
     return best[1:] if best[0] > SURE else None
 
 
-def _rows(s: Signals, kinds: tuple[str, ...]) -> list[tuple[int, str]]:
-    """Rows of the log at which events of these kinds happened, and what they were."""
-    rows = []
-    for event in s.log.events:
-        if any(word in event.kind for word in kinds):
-            row = int(np.searchsorted(s.log.step_N, event.step, side="right"))
-            if 0 < row < len(s.log.step_N):
-                rows.append((row, f"{event.kind} at step {event.step:g}"))
-    return sorted(set(rows))
-
-
 @rule("D908", "resume-jump", "events")
-def resume_jump(s: Signals) -> Iterator[Finding]:
+def resume_jump(s: Signals) -> Findings:
     """Metrics jump where the run was resumed or rolled back.
 
     What: a training metric steps within two points of a restart, by over six standard errors and
@@ -82,79 +66,61 @@ def resume_jump(s: Signals) -> Iterator[Finding]:
     Fix: restore all of weights, optimiser, schedule, random states, place in the data, and the
     sampler's weights.
     Source: an exactly resumed run continues bit for bit.
-    Causes: data-order, optimiser-detached, schedule-never-warm, stale-weights.
+    Causes: data-order (data may have begun anew), optimiser-detached (optimiser or schedule were
+    not restored), schedule-never-warm (the schedule began anew), stale-weights (the sampler may
+    hold other weights).
     """
-    for row, text in _rows(s, RESTARTS)[:MOST]:
-        hits = [(name, both) for name in WATCHED if (both := _jumps(s, name, row)) is not None]
-        if not any(name != s.goal for name, _ in hits):
+    restarts = {(row, f"{e.kind} at step {e.step:g}") for row, e in happened(s, RESTARTS)}
+    for row, text in sorted(restarts)[:50]:
+        both = {name: jump for name in WATCHED if (jump := _jumps(s, name, row)) is not None}
+        if not set(both) - {s.goal}:
             continue
-        lr = any(name == "optim/lr" for name, _ in hits)
-        lost = any(name == s.goal and b < a and name != "loss/total" for name, (a, b) in hits)
+        before, after = both.get(s.goal, (0.0, 0.0))
+        lost = s.goal != "loss/total" and after < before
         yield found(
-            "critical" if len(hits) >= 2 and lost and not s.better else "warning",
-            "fault",
-            ", ".join(name for name, _ in hits),
-            f"{len(hits)} metric{'s' if len(hits) > 1 else ''} jump at the {text}",
-            *(f"{name}: {a:.3g} before, {b:.3g} after" for name, (a, b) in hits),
-            causes=(
-                ("optimiser-detached", 0.6, "optimiser or schedule were not restored"),
-                ("stale-weights", 0.4, "the sampler may hold other weights"),
-                ("data-order", 0.3, "data may have begun anew"),
-                *((("schedule-never-warm", 0.3, "the schedule began anew"),) if lr else ()),
-            ),
-            fix=advice(
-                "not everything was restored",
-                "no jump at the next resume",
-                "resume from a checkpoint and compare the next step with that of the first run",
-            ),
-            series=tuple(name for name, _ in hits),
+            "critical fault" if len(both) >= 2 and lost and not s.better else "warning fault",
+            f"{len(both)} metric{'s' if len(both) > 1 else ''} jump at the {text}",
+            *(f"{name}: {a:.3g} before, {b:.3g} after" for name, (a, b) in both.items()),
+            causes={"optimiser-detached": 0.6, "stale-weights": 0.4, "data-order": 0.3}
+            | ({"schedule-never-warm": 0.3} if "optim/lr" in both else {}),
+            fix="resume from a checkpoint and compare the next step with that of the first run",
+            series=both,
         )
 
 
-LEAK = 1e-4  # of the memory, per step: 1% in 100 steps
-
-
-@rule("D909", "memory-grows", "memory/resident_mb|memory/peak_mb")
-def memory_grows(s: Signals) -> Iterator[Finding]:
+@rule("D909", "memory-grows", "memory/resident_mb|memory/peak_mb", points=60)
+def memory_grows(s: Signals) -> Findings:
     """Memory grows from step to step.
 
     What: resident (else peak) memory rises beyond noise by over 1% in 100 steps, in the second half
     too, while lengths do not grow as much.
     Why it matters: the run ends when the machine's memory does.
     Evidence needed: memory over 60 points.
-    Traps: longer completions need more; allocators keep what was freed, so that the first steps
-    rise in health; a peak can only grow.
+    Traps: longer completions need more; allocators keep what was freed, so that it rises over the
+    first steps of healthy runs; a peak can only grow.
     Fix: count live tensors at two steps; detach what is kept for metrics.
     Source: a leak is linear in steps.
     Causes: none.
     """
-    name = "memory/resident_mb" if s.has("memory/resident_mb") else "memory/peak_mb"
-    x_N, t = s.values(name), s.trend(name)
-    if len(x_N) < 60 or t.direction != "up" or t.first <= 0:
+    name = s.first("memory/resident_mb|memory/peak_mb")
+    t, longer = s.trend(name), s.trend("length/mean")
+    half = s.values(name)[len(s.values(name)) // 2 :]
+    slope = float(half[-5:].mean() - half[:5].mean()) / (len(half) - 5)
+    if t.direction != "up" or t.first <= 0 or slope < 1e-4 * t.first:
         return
-    half = x_N[len(x_N) // 2 :]
-    slope = (half[-5:].mean() - half[:5].mean()) / max(len(half) - 5, 1)
-    longer = s.trend("length/mean").last / max(s.trend("length/mean").first, 1e-9)
-    if slope < LEAK * t.first or (s.has("length/mean") and longer > t.last / t.first):
+    if longer.last / max(longer.first, 1e-9) > t.last / t.first:
         return
     yield found(
-        "warning",
-        "nothing",
-        name,
+        "warning nothing",
         f"memory grows by {slope:.3g} MiB a step, from {t.first:.4g} to {t.last:.4g} MiB",
         f"at this rate it doubles in {t.last / slope:.0f} steps",
-        fix=advice(
-            "something is kept from step to step",
-            "memory that wavers around a level",
-            "a slope below 0.01% a step over 50 steps",
-            cost="20 steps with a memory profile",
-        ),
+        fix="a slope below 0.01% a step over 50 steps",
         series=(name, "length/mean"),
     )
 
 
-@rule("D910", "steps-slow-down", "time/step_s")
-def slower(s: Signals) -> Iterator[Finding]:
+@rule("D910", "steps-slow-down", "time/step_s", points=40)
+def slower(s: Signals) -> Findings:
     """Steps take longer and longer, or some take many times as long.
 
     What: the step time rises by half beyond noise, and tokens do not; or several steps took over
@@ -167,17 +133,13 @@ def slower(s: Signals) -> Iterator[Finding]:
     Causes: none.
     """
     x_N, t = s.values("time/step_s"), s.trend("time/step_s")
-    if len(x_N) < 40:
-        return
-    work = "batch_tokens" if s.has("batch_tokens") else "length/mean"
-    more = s.trend(work).last / max(s.trend(work).first, 1e-9) if s.has(work) else 1.0
+    work = s.first("batch_tokens|length/mean")
+    more = s.trend(work).last / max(s.trend(work).first, 1e-9) if work else 1.0
     if t.direction == "up" and t.last > 1.5 * t.first and t.last / t.first > 1.2 * more:
         yield found(
-            "warning",
-            "nothing",
-            "time/step_s",
+            "warning nothing",
             f"steps take {t.last:.3g} s, {t.first:.3g} s at the start",
-            *((f"{work} grew by {more - 1:+.0%}",) if s.has(work) else ()),
+            *((f"{work} grew by {more - 1:+.0%}",) if work else ()),
             series=("time/step_s", work),
         )
     level = float(np.median(x_N))
@@ -185,17 +147,14 @@ def slower(s: Signals) -> Iterator[Finding]:
     far = far[robust_z(x_N)[far] > 8.0] if len(far) >= 2 else far
     if len(far) >= 2:
         yield found(
-            "info",
-            "nothing",
-            "time/step_s",
+            "info nothing",
             f"{len(far)} steps took over three times the usual {level:.3g} s, "
             f"the longest {x_N[far].max():.3g} s",
-            series=("time/step_s",),
         )
 
 
 @rule("D911", "scores-take-longest", "time/score_wait_s", "time/step_s")
-def scores_take_longest(s: Signals) -> Iterator[Finding]:
+def scores_take_longest(s: Signals) -> Findings:
     """Most of a step is waiting for scores.
 
     What: over half of the recent step time is scoring.
@@ -207,21 +166,16 @@ def scores_take_longest(s: Signals) -> Iterator[Finding]:
     Source: arithmetic of phases.
     Causes: none.
     """
-    part, whole = s.paired("time/score_wait_s", "time/step_s")
-    if len(part) >= 10 and whole[-20:].sum() > 0:
-        share = float(part[-20:].sum() / whole[-20:].sum())
-        if share > 0.5:
-            yield found(
-                "info",
-                "nothing",
-                "time/score_wait_s, time/step_s",
-                f"{share:.0%} of the time of recent steps is waiting for scores",
-                series=("time/score_wait_s", "time/step_s"),
-            )
+    wait_N, step_N = (x_N[-20:] for x_N in s.paired("time/score_wait_s", "time/step_s"))
+    if len(wait_N) >= 10 and wait_N.sum() > 0.5 * step_N.sum() > 0:
+        share = wait_N.sum() / step_N.sum()
+        yield found(
+            "info nothing", f"{share:.0%} of the time of recent steps is waiting for scores"
+        )
 
 
 @rule("D913", "limits-decide", "verifier/limit_frac", "reward/mean")
-def limits_decide(s: Signals) -> Iterator[Finding]:
+def limits_decide(s: Signals) -> Findings:
     """Many checks end at a limit of time, memory or output, and the reward fell when that began.
 
     What: the share cut off jumps up to over 5%, and the reward falls at the same place.
@@ -231,7 +185,8 @@ def limits_decide(s: Signals) -> Iterator[Finding]:
     share by itself: score the same completions again on an idle machine.
     Fix: limit CPU time instead of wall time; fewer workers than cores.
     Source: share of checks against host load.
-    Causes: error-as-reward, judge-outage.
+    Causes: error-as-reward (failures of the machine are scored as wrong answers), judge-outage (the
+    machine may decide what counts as right).
     """
     name = "verifier/limit_frac"
     for row in s.change_points(name):
@@ -240,15 +195,11 @@ def limits_decide(s: Signals) -> Iterator[Finding]:
             continue
         if fell(share[1], share[0], 4.0) and fell(*reward):
             yield found(
-                "warning",
-                "fault",
-                f"{name}, step {s.log.step_N[row]:g}",
+                "warning fault",
                 f"checks cut off at a limit jump from {share[0].value:.1%} to {share[1].value:.1%} "
                 f"and the reward falls from {reward[0].value:.3g} to {reward[1].value:.3g}",
-                causes=(
-                    ("judge-outage", 0.6, "the machine may decide what counts as right"),
-                    ("error-as-reward", 0.4, "failures of the machine are paid as wrong answers"),
-                ),
+                causes={"judge-outage": 0.6, "error-as-reward": 0.4},
                 series=(name, "reward/mean"),
+                at=f"step {s.log.step_N[row]:g}",
             )
             return

@@ -6,29 +6,24 @@ the reference (`policy`) and how far the sampler is from the trainer (`mismatch`
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import defaultdict
 
 import numpy as np
 
 from pawl.checks import CAUSES
-from pawl.rules.finding import Finding
-from pawl.rules.prescribe import advice
-from pawl.rules.rule import found, rule
+from pawl.rules.rule import Findings, found, rule
 from pawl.rules.run_features import single_precision
 from pawl.rules.signals import Signals
 from pawl.rules.statistics import Floats
 
+NLL = "policy/nll_minus_entropy"
+MOVED = "optim/update_ratio|optim/update_norm|optim/unchanged_frac"
 RATIO_FP32, RATIO_HALF = 1.001, 2.0  # largest ratio before an update that rounding explains
-SURPRISE = 2.0  # standard errors, of the median step
-CHOSEN = 6.0  # of the median step, where mixed groups alone are looked at
-POOLED = 10.0  # the same over a run, beside a mean of half as many a step
-MISSING_WARNS, MISSING_FAILS = 0.05, 0.2
-MISSING_RISES = 0.01  # of the samples, where the share rises
 RESTING = 5  # updates without any effect
 
 
 @rule("D107", "preflight-failed", proof="real")
-def preflight_failed(s: Signals) -> Iterator[Finding]:
+def preflight_failed(s: Signals) -> Findings:
     """A check before the first step failed, and the run started all the same.
 
     What: the last row of a check in preflight.jsonl says that it did not hold.
@@ -41,35 +36,29 @@ def preflight_failed(s: Signals) -> Iterator[Finding]:
     Causes: any.
     """
     last = {(str(c.get("name")), str(c.get("problem", ""))): c for c in s.log.checks}
-    failed: dict[str, list[dict[str, object]]] = {}
+    failed = defaultdict[str, list[dict[str, object]]](list)
     for (name, _), row in last.items():
         if row.get("passed") is False:
-            failed.setdefault(name, []).append(row)
-    for name, rows in failed.items():
-        row = rows[0]
+            failed[name].append(row)
+    for name, (row, *others) in failed.items():
         refuses = row.get("refuses") is not False
         cause = str(row.get("cause", "none"))
         known = cause in CAUSES and cause != "none"
         yield found(
-            "critical" if refuses else "warning",
-            "invalid" if refuses else "nothing",
-            f"preflight, {name}",
+            "critical invalid" if refuses else "warning nothing",
             f"the check {name} failed before the first step"
             + (" and was overridden" if row.get("overridden") else ""),
             f"expected {row.get('expected', '?')}, observed {row.get('observed', '?')}",
-            *([f"on {len(rows)} problems"] if len(rows) > 1 else []),
-            causes=((cause, 0.95 if refuses else 0.4, f"check {name}"),) if known else (),
-            fix=advice(
-                str(row.get("meaning", "")) or "an invariant of training does not hold",
-                "the check holds at the next start",
-                "`pawl check` on the same config",
-            ),
-            early=True,
+            *([f"on {1 + len(others)} problems"] if others else []),
+            *([str(row["meaning"])] if row.get("meaning") else []),
+            causes={cause: 0.95 if refuses else 0.4} if known else {},
+            fix="`pawl check` on the same config",
+            at=f"preflight, {name}",
         )
 
 
-@rule("D108", "first-pass-ratio", "policy/ratio_max_first_pass", proof="real")
-def first_pass_ratio(s: Signals) -> Iterator[Finding]:
+@rule("D108", "first-pass-ratio", "policy/ratio_max_first_pass", points=2, proof="real")
+def first_pass_ratio(s: Signals) -> Findings:
     """The ratio of new to old policy is not 1 before the first update of a batch.
 
     What: the largest ratio before an update lies above 1.001 in single precision, or above 2 in
@@ -80,56 +69,48 @@ def first_pass_ratio(s: Signals) -> Iterator[Finding]:
     Traps: half precision moves single rare tokens by up to half a nat.
     Fix: turn dropout off; score one batch twice, alone and padded; compare token by token.
     Source: PPO (Schulman et al. 2017), eq. 6 at equal policies.
-    Causes: padding-side, sampler-mismatch.
+    Causes: padding-side (neighbours in the batch change a row), sampler-mismatch (two passes of
+    equal weights disagree).
     """
     x_N = s.values("policy/ratio_max_first_pass")
     middle = float(np.median(x_N))
     limit = RATIO_FP32 if single_precision(s) else RATIO_HALF
-    if len(x_N) < 2 or middle <= limit:
-        return
-    yield found(
-        "critical",
-        "invalid",
-        "policy/ratio_max_first_pass",
-        f"before any update of the batch the ratio already reaches {middle:.4g}",
-        f"median over {len(x_N)} points; {limit:g} is what rounding explains",
-        causes=(
-            ("sampler-mismatch", 0.8, "two passes of equal weights disagree"),
-            ("padding-side", 0.4, "neighbours in the batch change a row"),
-        ),
-        series=("policy/ratio_max_first_pass",),
-        early=True,
-    )
+    if middle > limit:
+        yield found(
+            "critical invalid",
+            f"before any update of the batch the ratio already reaches {middle:.4g}",
+            f"median over {len(x_N)} points; {limit:g} is what rounding explains",
+            causes={"sampler-mismatch": 0.8, "padding-side": 0.4},
+        )
 
 
-@rule(
-    "D109", "nll-off-entropy", "policy/nll_minus_entropy_z|policy/nll_minus_entropy", proof="real"
-)
-def nll_off_entropy(s: Signals) -> Iterator[Finding]:
-    """The samples are not draws of the distribution that the trainer scores them by.
+@rule("D109", "nll-off-entropy", f"{NLL}_z|{NLL}", proof="real")
+def nll_off_entropy(s: Signals) -> Findings:
+    """The samples are not drawn from the distribution that the trainer scores them by.
 
-    What: the mean surprise of the tokens differs from the mean entropy, on the same side in nearly
-    all steps: by more than 2 standard errors in the median step (1 in the mean step and 10 over the
+    What: the mean NLL of the tokens differs from the mean entropy, on the same side in nearly all
+    steps: by more than 2 standard errors in the median step (1 in the mean step and 10 over the
     run), or, without them, by 10% of the entropy with six standard errors over the run.
-    Why it matters: for draws of a policy the mean of -log p is its entropy. Less surprise means a
+    Why it matters: for samples of a policy the mean of -log p is its entropy. A lower NLL means a
     sharper sampler (temperature below 1, top-k); more means other weights or shifted tokens.
-    Evidence needed: surprise and entropy of the same tokens, over all tokens.
+    Evidence needed: NLL and entropy of the same tokens, over all tokens.
     Traps: an entropy of a subset of the tokens, or of the untruncated distribution under top-p.
-    Groups that are chosen for their mixed results hold rarer tokens than all draws do.
+    Groups that are chosen for their mixed results hold rarer tokens than all samples do.
     Fix: give sampler and scoring the same temperature, top-p and top-k; check the shift by one.
     Source: definition of entropy; measured on injected faults.
-    Causes: sampler-mismatch, stale-weights.
+    Causes: sampler-mismatch (sampler and trainer differ in temperature, truncation or token shift),
+    stale-weights (another policy wrote them).
     """
-    z_N = s.values("policy/nll_minus_entropy_z")
+    z_N = s.values(f"{NLL}_z")
     if len(z_N) >= 3:
         middle, mean = float(np.median(z_N)), float(z_N.mean())
         pooled = abs(mean) * np.sqrt(len(z_N))
         seen = f"median {middle:+.1f} standard errors a step, {pooled:.0f} over the run"
-        steady = abs(mean) > SURPRISE / 2 and pooled > POOLED and _same_side(z_N, 0.8)
-        broken = steady or (abs(middle) > SURPRISE and _same_side(z_N, 0.9))
-        broken = broken and (middle < 0 or not _selected(s) or middle > CHOSEN)
+        steady = abs(mean) > 1.0 and pooled > 10.0 and _same_side(z_N, 0.8)
+        broken = steady or (abs(middle) > 2.0 and _same_side(z_N, 0.9))
+        broken = broken and (middle < 0 or not _selected(s) or middle > 6.0)
     else:
-        x_N, h_N = s.paired("policy/nll_minus_entropy", "policy/entropy")
+        x_N, h_N = s.paired(NLL, "policy/entropy")
         if len(x_N) < 5:
             return
         middle = float(x_N.mean())
@@ -140,28 +121,19 @@ def nll_off_entropy(s: Signals) -> Iterator[Finding]:
         return
     sharper = middle < 0
     yield found(
-        "critical",
-        "invalid",
-        "policy/nll_minus_entropy",
-        "the tokens are "
-        + ("likelier than draws" if sharper else "more surprising than draws")
-        + " of the scored distribution",
+        "critical invalid",
+        f"the tokens are {'likelier' if sharper else 'more surprising'} than samples of the scored "
+        "distribution",
         seen,
-        causes=(
-            ("sampler-mismatch", 0.9, "another temperature or truncation" if sharper else ""),
-            ("stale-weights", 0.2 if sharper else 0.5, "another policy wrote them"),
-        ),
-        series=("policy/nll_minus_entropy", "policy/nll_minus_entropy_z", "policy/entropy"),
-        early=True,
+        causes={"sampler-mismatch": 0.9, "stale-weights": 0.2 if sharper else 0.5},
+        series=(NLL, f"{NLL}_z", "policy/entropy"),
     )
 
 
 def _selected(s: Signals) -> bool:
     """Whether groups are trained on, and looked at, only where their rewards differ."""
-    config = s.log.config
-    return config.get("algo.zero_variance_groups") in ("resample", "drop") or bool(
-        config.get("algo.filter")
-    )
+    groups = s.log.config.get("algo.zero_variance_groups")
+    return groups in ("resample", "drop") or bool(s.log.config.get("algo.filter"))
 
 
 def _same_side(x_N: Floats, share: float) -> bool:
@@ -169,50 +141,42 @@ def _same_side(x_N: Floats, share: float) -> bool:
 
 
 @rule("D111", "gradient-zero", "optim/grad_norm", proof="real")
-def gradient_zero(s: Signals) -> Iterator[Finding]:
+def gradient_zero(s: Signals) -> Findings:
     """The gradient is exactly 0 although rewards differ within groups.
 
     What: at five or more steps with a spread of rewards the gradient norm is exactly 0, and so it
     is at nine of ten such steps.
     Why it matters: advantages that differ give a gradient, unless it does not reach the weights.
-    Evidence needed: the gradient norm, and the spread within groups or the share of tied groups.
-    Traps: groups that all tie give 0 in health; a norm written with few digits reads 0 and the KL
-    moves all the same, and then the rule is silent.
+    Evidence needed: the gradient norm, and the spread within groups or the share of zero-variance
+    groups.
+    Traps: zero-variance groups alone give 0 in healthy runs; a norm written with few digits reads 0
+    and the KL moves all the same, and then the rule is silent.
     Fix: list the tensors with a gradient after one backward pass; look for a detached graph.
     Source: AllZero and UnchangedTensor of the SageMaker Debugger rules, for what is trained.
-    Causes: algebraic-identity, optimiser-detached.
+    Causes: algebraic-identity (advantages cancel by construction), optimiser-detached (no gradient
+    arrives at the weights).
     """
-    name = next((n for n in ("reward/within_std", "group/mixed_frac") if s.has(n)), "")
-    spread, norm = s.paired(name or "group/zero_std_frac", "optim/grad_norm")
-    live = norm[spread > 0 if name else spread < 1]
+    equal = "group/zero_std_frac"
+    name = s.first("reward/within_std|group/mixed_frac") or equal
+    spread, norm = s.paired(name, "optim/grad_norm")
+    live = norm[spread < 1 if name == equal else spread > 0]
     moved = s.has("policy/kl_ref") and float(s.values("policy/kl_ref")[-1]) > 1e-4
     rests = len(live) >= RESTING and float(np.mean(live == 0.0)) >= 0.9
     if not rests or moved or s.trend(s.goal or "optim/grad_norm").direction == "up":
         return
     lr = s.values("optim/lr")
     yield found(
-        "critical",
-        "invalid",
-        "optim/grad_norm",
+        "critical invalid",
         "the gradient is exactly 0 at steps whose rewards differ within groups",
         f"{int(np.sum(live == 0.0))} of {len(live)} such steps"
         + (f"; learning rate up to {lr.max():.2g}" if len(lr) else ""),
-        causes=(
-            ("optimiser-detached", 0.9, "no gradient arrives at the weights"),
-            ("algebraic-identity", 0.4, "advantages cancel by construction"),
-        ),
-        series=("optim/grad_norm", name or "group/zero_std_frac"),
-        early=True,
+        causes={"optimiser-detached": 0.9, "algebraic-identity": 0.4},
+        series=("optim/grad_norm", name),
     )
 
 
-@rule(
-    "D112",
-    "weights-rest",
-    "optim/update_ratio|optim/update_norm|optim/unchanged_frac",
-    proof="real",
-)
-def weights_rest(s: Signals) -> Iterator[Finding]:
+@rule("D112", "weights-rest", MOVED, proof="real")
+def weights_rest(s: Signals) -> Findings:
     """Updates with a gradient and a learning rate leave every weight where it was.
 
     What: at five or more steps with a learning rate above 0 and a gradient above 0 the update is
@@ -223,55 +187,49 @@ def weights_rest(s: Signals) -> Iterator[Finding]:
     Traps: a step without a group to train on, and a warm-up that starts at 0, move nothing.
     Fix: compare the optimiser's tensors with the model's by identity, after every load.
     Source: UnchangedTensor of the SageMaker Debugger rules; weights in fp32 for small steps.
-    Causes: optimiser-detached.
+    Causes: optimiser-detached (a gradient, a learning rate, and no movement).
     """
-    name = next(n for n in ("optim/update_ratio", "optim/update_norm", "") if not n or s.has(n))
-    moved, norm = s.paired(name or "optim/unchanged_frac", "optim/grad_norm")
-    rate = s.paired(name or "optim/unchanged_frac", "optim/lr")[1]
-    rests = moved == 0.0 if name else moved >= 1.0
+    name = s.first(MOVED)
+    moved, norm = s.paired(name, "optim/grad_norm")
+    rate = s.paired(name, "optim/lr")[1]
+    rests = moved >= 1.0 if name == "optim/unchanged_frac" else moved == 0.0
     usable = norm > 0 if len(norm) else np.ones(len(moved), bool)
     if len(rate) == len(usable):
         usable = usable & (rate > 0)
     if int(usable.sum()) < RESTING or float(np.mean(rests[usable])) < 0.9:
         return
     yield found(
-        "critical",
-        "invalid",
-        name or "optim/unchanged_frac",
+        "critical invalid",
         "updates do not move the weights",
         f"{int(rests[usable].sum())} of {int(usable.sum())} updates changed nothing",
-        causes=(("optimiser-detached", 0.95, "a gradient, a learning rate, and no movement"),),
-        series=(name or "optim/unchanged_frac", "optim/grad_norm"),
-        early=True,
+        causes={"optimiser-detached": 0.95},
+        series=(name, "optim/grad_norm"),
     )
 
 
 @rule("D113", "scores-missing", "verifier/missing_frac")
-def scores_missing(s: Signals) -> Iterator[Finding]:
+def scores_missing(s: Signals) -> Findings:
     """Scores cannot be had for a share of the samples.
 
     What: over 5% (warning) or 20% (fault) of the recent samples have no score; or over 1%, and the
     share rises beyond noise (warning).
-    Why it matters: what is left is a selection, by chance or by length; and where errors are paid
+    Why it matters: what is left is a selection, by chance or by length; and where errors are scored
     as zeros they count as wrong answers. A share that rises is an outage that builds up.
     Evidence needed: verifier/missing_frac.
     Traps: a single bad step is an outage that is over; completions that time out are verdicts.
     Fix: look at the reasons in the samples; retry, never substitute a number.
     Source: NeMo-Gym issue 2552 (session failures entered training as zeros).
-    Causes: judge-outage.
+    Causes: judge-outage (sandbox, judge or reward fails).
     """
-    now, course = s.late("verifier/missing_frac"), s.trend("verifier/missing_frac")
-    rises = now.value > MISSING_RISES and course.direction == "up"
-    if now.value <= MISSING_WARNS and not rises:
+    now = s.late("verifier/missing_frac")
+    rises = now.value > 0.01 and s.trend("verifier/missing_frac").direction == "up"
+    if now.value <= 0.05 and not rises:
         return
-    fails = now.value > MISSING_FAILS and now.low > MISSING_WARNS
+    fails = now.value > 0.2 and now.low > 0.05
     yield found(
-        "critical" if fails else "warning",
-        "fault",
-        "verifier/missing_frac",
+        "critical fault" if fails else "warning fault",
         f"{now.value:.1%} of the recent samples have no score" + (", and more do" if rises else ""),
         f"mean of {now.n} points; over the run {s.values('verifier/missing_frac').mean():.1%}",
-        causes=(("judge-outage", 0.9, "sandbox, judge or reward fails"),),
-        fix=advice("a missing score is no zero", "under 1% missing", "the reasons in the samples"),
-        series=("verifier/missing_frac",),
+        causes={"judge-outage": 0.9},
+        fix="under 1% of the samples without a score",
     )
