@@ -340,11 +340,10 @@ def torch_file(path: Path, data: bytes) -> Path:
 
 
 def test_a_pickle_is_read_without_running_it(tmp_path: Path) -> None:
-    name, found = attributes(LOGS / "trl" / "checkpoint-3" / "training_args.bin")
-    assert name.endswith("GRPOConfig")
+    found = attributes(LOGS / "trl" / "checkpoint-3" / "training_args.bin")
     assert found["lr_scheduler_type"] == "linear" and found["beta"] == 0.04
     path = torch_file(tmp_path / "training_args.bin", pickle.dumps(Hostile()))
-    assert attributes(path)[1] == {}
+    assert attributes(path) == {}
     for protocol in range(2, 6):
         data = pickle.dumps({"a": [1, (2, 3)], "b": {4}}, protocol)
         with pytest.raises(ValueError, match="no object"):

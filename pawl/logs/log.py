@@ -42,7 +42,7 @@ class Raw:
     names: the user's own column map, source name -> canonical name. defaults: options of the
     library that the file does not state. kind: as Log.kind, where only the source can tell.
     at_least, below: bounds on an unknown version, by what the source has. samples: the newest;
-    first_samples: some of the first.
+    first_samples: some of the first. own_step: the column that the run declared as its step.
     """
 
     path: Path
@@ -61,6 +61,7 @@ class Raw:
     at_least: str = ""
     below: str = ""
     first_samples: tuple[Row, ...] = ()
+    own_step: str = ""
 
 
 @dataclass(frozen=True, slots=True)

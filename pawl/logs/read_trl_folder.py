@@ -88,7 +88,7 @@ def _add_options(raw: Raw, files: tuple[Path, ...]) -> None:
     for file in files:
         if file.is_file():
             try:
-                _, raw.config = attributes(file)
+                raw.config = attributes(file)
                 return
             except ValueError as error:
                 raw.notes.append(f"{file.name} was not read: {error}")

@@ -21,11 +21,11 @@ SUMMARY = {"train/epoch", "train/total_flos", "train/train_loss"}  # what closes
 LOOK = 1_000  # rows in which a step of the trainer's own must appear
 
 
-def fill(raw: Raw, rows: Iterable[Row], own: str = "") -> Raw:
-    """Put a tracker's rows into the log. own: a step that the run declared."""
+def fill(raw: Raw, rows: Iterable[Row]) -> Raw:
+    """Put a tracker's rows into the log."""
     stream = iter(rows)
     first = list(islice(stream, LOOK))
-    names = [name for name in (own, *OWN_STEPS) if name and "*" not in name]
+    names = [name for name in (raw.own_step, *OWN_STEPS) if name and "*" not in name]
     if not any(name in row for row in first for name in names):
         names = []
     for row in _joined(chain(first, stream), names):
