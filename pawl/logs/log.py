@@ -11,7 +11,7 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -36,31 +36,41 @@ class Event:
 
 
 @dataclass(slots=True)
-class Raw:
-    """What a reader took in. format: what the file was taken for, in words; version: "" unknown.
+class Source:
+    """What is known of a log beside its numbers, as it was read and in canonical terms alike.
 
-    names: the user's own column map, source name -> canonical name. defaults: options of the
-    library that the file does not state. kind: as Log.kind, where only the source can tell.
-    at_least, below: bounds on an unknown version, by what the source has. samples: the newest;
-    first_samples: some of the first. own_step: the column that the run declared as its step.
+    format: what the file was taken for, in words; version: "" unknown; kind: policy, preference,
+    reward-model, or "" when unknown; samples: the newest; first_samples: some of the first.
     """
 
     path: Path
     format: str
     library: str
-    table: Table
+    _: KW_ONLY
     version: str = ""
+    kind: str = ""
     config: Row = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
     checks: list[Row] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    names: Mapping[str, str] = field(default_factory=dict)
     samples: tuple[Row, ...] = ()
+    first_samples: tuple[Row, ...] = ()
+
+
+@dataclass(slots=True)
+class Raw(Source):
+    """What a reader took in.
+
+    names: the user's own column map, source name -> canonical name. defaults: options of the
+    library that the file does not state. at_least, below: bounds on an unknown version, by what the
+    source has. own_step: the column that the run declared as its step.
+    """
+
+    table: Table
+    names: Mapping[str, str] = field(default_factory=dict)
     defaults: Row = field(default_factory=dict)
-    kind: str = ""
     at_least: str = ""
     below: str = ""
-    first_samples: tuple[Row, ...] = ()
     own_step: str = ""
 
 
@@ -86,32 +96,21 @@ class Series:
 
 
 @dataclass(slots=True)
-class Log:
-    """A log in canonical terms. kind: policy, preference, reward-model, or "" when unknown.
+class Log(Source):
+    """A log in canonical terms; its options are under Pawl's names.
 
     step_N: the step of every row, as the file numbers them; unknown: columns without a canonical
-    meaning, by source name; config: options under Pawl's names, config_names: as the source has
-    them; other_config: those without a counterpart; defaults: the options in config that the source
-    does not state, so that the library's default of that version was taken.
+    meaning, by source name; config_names: options as the source has them; other_config: those
+    without a counterpart; defaults: the options in config that the source does not state, so that
+    the library's default of that version was taken.
     """
 
-    path: Path
-    format: str
-    library: str
-    version: str
-    kind: str
     step_N: Floats
     series: dict[str, Series]
-    unknown: dict[str, Series]
-    config: Row
-    config_names: dict[str, str]
-    other_config: Row
-    events: list[Event]
-    checks: list[Row]
-    notes: list[str]
-    samples: tuple[Row, ...] = ()
+    unknown: dict[str, Series] = field(default_factory=dict)
+    config_names: dict[str, str] = field(default_factory=dict)
+    other_config: Row = field(default_factory=dict)
     defaults: tuple[str, ...] = ()
-    first_samples: tuple[Row, ...] = ()
 
 
 @cache
@@ -136,64 +135,44 @@ def canonical(raw: Raw) -> Log:
     add_derived(raw.table, raw.library)
     steps, step_name = _steps(raw)
     distinct, place, odd = in_order(steps)
-    if odd:
-        notes.append(odd)
-    lost, whole = 0, raw.table.n == len(distinct) and bool((np.diff(place) > 0).all())
+    notes += [odd] if odd else []
+    lost = 0
     found: dict[str, Series] = {}
     unknown: dict[str, Series] = {}
     rows = _names(raw.library)["metric"]
     present = {own_name(raw.library, name) for name in raw.table.columns}
-    meanings = {name: _meaning(name, rows, raw, present) for name in raw.table.columns}
+    meanings = {
+        name: _meaning(name, rows, raw, present) for name in raw.table.columns if name != step_name
+    }
     rank = {id(row): i for i, row in enumerate(rows)}  # a row that stands first wins its name
     for source in sorted(meanings, key=lambda source: rank.get(id(meanings[source][1]), -1)):
-        if source == step_name:
-            continue
-        row_N, value_N = raw.table.column(source)
-        if not whole:  # else every row is its own place
-            before = len(row_N)
-            row_N, value_N = last_of_each(place[row_N], value_N)
-            lost += before - len(row_N)
+        read_N, value_N = raw.table.column(source)
+        row_N, value_N = last_of_each(place[read_N], value_N)
+        lost += len(read_N) - len(row_N)
         name, row = meanings[source]
-        note = str(row.get("note", ""))
-        if not name:
-            unknown[source] = Series(source, source, row_N, value_N, note=note)
-            continue
-        scale, offset = float(row.get("scale", 1.0)), float(row.get("offset", 0.0))
-        series = Series(
-            name,
-            source,
-            row_N,
-            value_N * scale + offset if (scale, offset) != (1.0, 0.0) else value_N,
-            str(row.get("unit", known.unit if (known := catalogued(name)) else "1")),
-            str(row.get("aggregation", "")),
-            note,
-        )
-        if name in found:  # two columns of one meaning
-            unknown[source] = series
-        else:
-            found[name] = series
+        series = Series(name or source, source, row_N, value_N, note=str(row.get("note", "")))
+        if name:
+            series = _measured(series, row)
+        own = unknown if not name or name in found else found  # of one meaning one column counts
+        own[source if own is unknown else name] = series
     if lost:
         notes.append(f"{lost} values of repeated steps were replaced by later ones")
-    config, names, other = _config(raw)
-    defaults = _assume(raw, config, names)
-    return Log(
-        raw.path,
-        raw.format,
-        raw.library,
-        raw.version,
-        raw.kind or _kind(found),
-        distinct,
-        found,
-        unknown,
-        config,
-        names,
-        other,
-        raw.events,
-        raw.checks,
-        notes,
-        raw.samples,
-        defaults,
-        raw.first_samples,
+    config, names, other, defaults = _config(raw)
+    about = {f.name: getattr(raw, f.name) for f in fields(Source)}
+    about |= {"kind": raw.kind or _kind(found), "config": config, "notes": notes}
+    return Log(**about, step_N=distinct, series=found, unknown=unknown, config_names=names,
+               other_config=other, defaults=defaults)  # fmt: skip
+
+
+def _measured(series: Series, row: Mapping[str, Any]) -> Series:
+    """A series in the unit of its metric, by the table's row that gives it its meaning."""
+    scale, offset = float(row.get("scale", 1.0)), float(row.get("offset", 0.0))
+    known, value_N = catalogued(series.name), series.value_N
+    return replace(
+        series,
+        value_N=value_N * scale + offset if (scale, offset) != (1.0, 0.0) else value_N,
+        unit=str(row.get("unit", known.unit if known else "1")),
+        aggregation=str(row.get("aggregation", "")),
     )
 
 
@@ -282,12 +261,15 @@ def number_of(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
 
 
-def _config(raw: Raw) -> tuple[Row, dict[str, str], Row]:
-    """Options under Pawl's names, the names they have in the source, and the rest."""
+def _config(raw: Raw) -> tuple[Row, dict[str, str], Row, tuple[str, ...]]:
+    """Options under Pawl's names, the names they have in the source, the rest, and what is assumed.
+
+    Assumed are the library's defaults where the source states nothing.
+    """
     if raw.library == "pawl":
-        return dict(raw.config), {name: name for name in raw.config}, {}
+        return dict(raw.config), {name: name for name in raw.config}, {}, ()
     table = _names(raw.library)["option"]
-    config, names, other = {}, {}, {}
+    config, names, other = Row(), dict[str, str](), Row()
     spelled = table.items() if _is_loose(raw.library) else ()
     loose = {plain(source): name for source, name in spelled}
     for source, value in raw.config.items():
@@ -296,18 +278,10 @@ def _config(raw: Raw) -> tuple[Row, dict[str, str], Row]:
             config[name], names[name] = value, source
         else:
             other[source] = value
-    return config, names, other
-
-
-def _assume(raw: Raw, config: Row, names: dict[str, str]) -> tuple[str, ...]:
-    """Fill in the library's defaults where the source states nothing; which options these are."""
-    table, filled = _names(raw.library)["option"], list[str]()
-    for source, value in raw.defaults.items():
-        name = table.get(source)
-        if name and name not in config:
-            config[name], names[name] = value, source
-            filled.append(name)
-    return tuple(filled)
+    options = ((table.get(source), source) for source in raw.defaults)
+    assumed = {name: source for name, source in options if name and name not in config}
+    config |= {name: raw.defaults[source] for name, source in assumed.items()}
+    return config, names | assumed, other, tuple(assumed)
 
 
 def option_name(library: str, name: str) -> str:
