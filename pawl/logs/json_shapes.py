@@ -12,12 +12,12 @@ from collections.abc import Iterable, Mapping
 from itertools import pairwise
 
 from pawl.logs.table import Row, Table
+from pawl.store.files import flat
 
 CONFIGS = ("config", "args", "arguments", "hyperparameters", "hparams", "params", "settings")
 HELD_OUT = ("eval", "val", "valid", "test", "held")
 PLACE = re.compile(r"(?:(epoch|step|iteration|iter|update)s?[ _-]*)?(\d+)", re.IGNORECASE)
 FEW = 3  # rows that make columns of an object that also has plain numbers
-DEEPEST = 16  # objects within objects
 Body = Mapping[str, object]
 
 
@@ -45,17 +45,6 @@ def fill(body: Body, table: Table) -> tuple[str, Row]:
         return "JSON object of columns", config
     table.add(rest)
     return "JSON object of named numbers", config
-
-
-def flat(body: Body, outer: str = "", depth: int = 0) -> Row:
-    """Nested options under dotted names."""
-    found = Row()
-    for key, value in body.items():
-        if isinstance(value, Mapping) and depth < DEEPEST:
-            found |= flat(value, f"{outer}{key}.", depth + 1)
-        else:
-            found[f"{outer}{key}"] = value
-    return found
 
 
 def _only_part(body: Body) -> Body | None:

@@ -48,7 +48,9 @@ def attributes(path: Path) -> dict[str, object]:
     """
     try:
         data = _pickle(path)
-        if any(op.name in PUTS and arg > len(data) for op, arg, _ in pickletools.genops(data)):
+        if any(
+            op.name in PUTS and (arg or 0) > len(data) for op, arg, _ in pickletools.genops(data)
+        ):
             raise ValueError("a place beyond the pickle's length")
         found = _Plain(io.BytesIO(data)).load()
     except (

@@ -16,11 +16,10 @@ import numpy as np
 
 from pawl import renamed
 from pawl.errors import PawlError
-from pawl.logs.json_shapes import flat
 from pawl.logs.json_stream import lines
 from pawl.logs.log import Event, Raw
 from pawl.logs.table import Row, Table
-from pawl.store.files import read_lines
+from pawl.store.files import flat, read_lines
 
 FORMAT = "run folder of Pawl"
 FILES = ("run.json", "steps.jsonl", "events.jsonl")  # any of them stands for its folder

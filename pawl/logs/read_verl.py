@@ -23,10 +23,10 @@ from pathlib import Path
 import numpy as np
 
 from pawl.logs.console import LONGEST, NUMBER, WRAPPED, Printed, lines_of_workers, opening
-from pawl.logs.json_shapes import flat
 from pawl.logs.json_stream import first_objects, lines, object_of
 from pawl.logs.log import Event, Raw
 from pawl.logs.table import Row, Table
+from pawl.store.files import flat
 
 CONSOLE = "console log of verl"
 FILE = "JSON lines of verl's file logger"

@@ -22,11 +22,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pawl.logs import trackers
-from pawl.logs.json_shapes import flat
 from pawl.logs.json_stream import LIST, lines, objects, value_of, whole
 from pawl.logs.log import Event, Raw
 from pawl.logs.table import Row, Table
 from pawl.logs.wire import Value, fields, real, text
+from pawl.store.files import flat
 
 FORMAT = "W&B run file (.wandb)"
 CHART = "chart exported from W&B (CSV)"

@@ -57,14 +57,9 @@ def hardware() -> dict[str, object]:
         "machine": platform.machine(),
         "cpu": _line_of("/proc/cpuinfo", "model name"),
         "cores": len(os.sched_getaffinity(0)),
-        "memory_mb": _memory_mb(),
+        "memory_mb": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20,
         "gpus": _gpus(),
     }
-
-
-def _memory_mb() -> int | None:
-    text = _line_of("/proc/meminfo", "MemTotal")
-    return int(text.split()[0]) // 1024 if text else None
 
 
 def _gpus() -> list[str]:

@@ -19,6 +19,7 @@ from pawl.errors import Exit, PawlError
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+DEEPEST = 16  # objects within objects that are looked into
 Record = Mapping[str, object]
 
 
@@ -35,6 +36,17 @@ def _plain(value: object) -> object:
     if isinstance(value, list | tuple):
         return [_plain(v) for v in value]
     return value
+
+
+def flat(body: object, outer: str = "", depth: int = 0) -> dict[str, object]:
+    """The values of a nested object under dotted paths; lists are values."""
+    found: dict[str, object] = {}
+    for key, value in body.items() if isinstance(body, Mapping) else ():
+        if isinstance(value, Mapping) and depth < DEEPEST:
+            found |= flat(value, f"{outer}{key}.", depth + 1)
+        else:
+            found[f"{outer}{key}"] = value
+    return found
 
 
 def append_lines(path: Path, records: Sequence[Record]) -> None:

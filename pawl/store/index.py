@@ -55,10 +55,8 @@ def run_info(run: Path) -> RunInfo:
     body, steps = read_run(run), read_steps(run)
     config = body.get("config")
     assert isinstance(config, dict)
-    rewards, evals = (
-        series(steps, "reward/mean"),
-        series(steps, "eval/success") or series(steps, "eval/pass_at_1"),
-    )
+    rewards = series(steps, "reward/mean")
+    evals = series(steps, "eval/success") or series(steps, "eval/pass_at_1")
     parent = parent_of(body)
     evals = [(step, v) for step, v in evals if parent is None or step >= parent.start_step]
     return RunInfo(

@@ -10,6 +10,7 @@ import json
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 from pawl.config.options import RunConfig
@@ -18,7 +19,7 @@ from pawl.errors import PawlError, PawlErrors
 from pawl.store import facts
 from pawl.store.files import dumps, read_lines
 from pawl.store.lock import holder
-from pawl.store.parent import PLACE, Parent
+from pawl.store.parent import PLACE, Parent, changes
 
 FORMAT = 1
 
@@ -43,11 +44,9 @@ def differences(cfg: RunConfig, places: Mapping[str, str]) -> list[dict[str, obj
 
 def require_same(run: Path, saved: RunConfig, cfg: RunConfig) -> None:
     """Raise PawlErrors naming every option in which `cfg` differs from what the run saved."""
-    old, new = leaves(saved), leaves(cfg)
     errors = [
-        PawlError(f"`{path}` is {old.get(path)!r} in the run and {new.get(path)!r} here", str(run))
-        for path in {**old, **new}
-        if old.get(path) != new.get(path) and path not in PLACE
+        PawlError(f"`{path}` is {was['from']!r} in the run and {was['to']!r} here", str(run))
+        for path, was in changes(saved, cfg).items()
     ]
     if errors:
         errors[-1].hint = f"resume keeps the config; to change it, `pawl train --from {run}`"
@@ -63,7 +62,7 @@ def first_facts(
         "name": cfg.name,
         "created": now(),
         "command": sys.argv,
-        "parent": parent.as_dict() if parent else None,
+        "parent": asdict(parent) if parent else None,
         "seed": cfg.seed,
         "config_hash": config_hash(cfg),
         "config": cfg.model_dump(mode="json", by_alias=True),

@@ -8,7 +8,7 @@ where the length of the run and its schedule count from. Left out: making a fork
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
@@ -45,10 +45,6 @@ class Parent:
     def name(self) -> str:
         """RUN@STEP, without the folder that the parent stands in."""
         return f"{Path(self.run).name}@{self.step}"
-
-    def as_dict(self) -> dict[str, object]:
-        """For run.json."""
-        return asdict(self)
 
 
 def parent_of(facts: Mapping[str, object]) -> Parent | None:

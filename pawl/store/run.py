@@ -23,7 +23,7 @@ from pawl.store.files import append_lines, dumps, read_lines, repair, write_atom
 from pawl.store.lock import RunLock
 from pawl.store.manifest import FORMAT, config_hash, first_facts, never_began, now, pretty
 from pawl.store.parent import Parent
-from pawl.store.read import count, places_of, read_run, saved_config
+from pawl.store.read import count, read_run, saved_config
 
 APPENDED = ("steps.jsonl", "events.jsonl", "preflight.jsonl")
 COMMANDS = ("pause", "continue", "stop", "checkpoint", "patch")
@@ -109,10 +109,6 @@ class RunFolder:
         """The run's resolved config, as it was saved."""
         return saved_config(self.path)
 
-    def places(self) -> dict[str, str]:
-        """Where the options that differ from the defaults were set, when the run began."""
-        return places_of(self.path)
-
     def update(self, **more: object) -> None:
         """Add facts to run.json (sandbox tier, data and reward versions, device), atomically."""
         write_atomic(self.path / "run.json", pretty({**self.facts(), **more}))
@@ -190,10 +186,6 @@ class RunFolder:
     def checkpoints_dir(self) -> Path:
         """The folder that holds `step-000120` and so on."""
         return self.path / "checkpoints"
-
-    def checkpoint_dir(self, step: int) -> Path:
-        """Where the checkpoint after `step` steps stands or will stand."""
-        return self.checkpoints_dir / f"step-{step:06d}"
 
     def checkpoints(self) -> list[tuple[int, Path]]:
         """Visible (never half-written) checkpoints as (step, folder), oldest first."""

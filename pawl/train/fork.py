@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from pawl.config.load import continued
@@ -143,7 +143,7 @@ def take_over(s: Session) -> None:
     above = parent_of(read_run(home))
     start = parent.step if anew else above.start_step if above else 0
     parent = replace(parent, start_step=start)
-    s.run.update(parent=parent.as_dict())
+    s.run.update(parent=asdict(parent))
     state: dict[str, object] = {"config_hash": config_hash(s.cfg)}
     if "algo.kl_coef" in parent.changed:
         state["kl_coef"] = s.cfg.algo.kl_coef
