@@ -13,11 +13,11 @@ import pytest
 from pawl.config.load import load_run
 from pawl.config.options import RunConfig
 from pawl.errors import Exit, PawlError, PawlErrors
-from pawl.store.index import list_runs
 from pawl.store.lock import holder
 from pawl.store.manifest import config_hash, differences, require_same
 from pawl.store.read import (
     find_run,
+    list_runs,
     places_of,
     read_events,
     read_run,

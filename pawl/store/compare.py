@@ -20,7 +20,7 @@ from scipy import stats
 
 from pawl.metrics import CATALOGUE
 from pawl.store.files import flat
-from pawl.store.parent import Parent, parent_of
+from pawl.store.manifest import Parent, parent_of
 from pawl.store.read import Row, count, number, read_run, read_samples, read_steps, series
 from pawl.store.samples import score_of
 

@@ -21,8 +21,7 @@ from pawl.config.options import RunConfig
 from pawl.errors import Exit, PawlError
 from pawl.store.files import append_lines, dumps, read_lines, repair, write_atomic, write_error
 from pawl.store.lock import RunLock
-from pawl.store.manifest import FORMAT, config_hash, first_facts, never_began, now, pretty
-from pawl.store.parent import Parent
+from pawl.store.manifest import FORMAT, Parent, config_hash, first_facts, never_began, now, pretty
 from pawl.store.read import count, read_run, saved_config
 
 APPENDED = ("steps.jsonl", "events.jsonl", "preflight.jsonl")

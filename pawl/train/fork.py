@@ -18,8 +18,7 @@ from pawl.config.load import continued
 from pawl.errors import PawlError, PawlErrors
 from pawl.models import checkpoint
 from pawl.store.files import dumps, read_lines, write_atomic, write_error
-from pawl.store.manifest import config_hash, never_began
-from pawl.store.parent import Origin, Parent, changes, parent_of
+from pawl.store.manifest import Origin, Parent, changes, config_hash, never_began, parent_of
 from pawl.store.read import Row, count, find_run, places_of, read_events, read_run, saved_config
 from pawl.store.run import RunFolder
 from pawl.train.control import patched
