@@ -128,6 +128,8 @@ def _names(library: str) -> dict[str, Any]:
 def canonical(raw: Raw) -> Log:
     """The log behind a raw table; rows in the order of their steps."""
     notes = list(raw.notes)
+    if raw.table.dropped:
+        notes.append("the file has too many columns; the first 2000 were read")
     if raw.library == "any":
         raw.library = library_of(raw.table.columns)
         if raw.library != "any":

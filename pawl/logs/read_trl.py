@@ -21,9 +21,8 @@ from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 
-from pawl.logs import libraries
 from pawl.logs.json_stream import LIST, first_objects, holds, lines, objects
-from pawl.logs.libraries import library_of, names_of
+from pawl.logs.libraries import library_of, names_of, own_name
 from pawl.logs.log import Raw, number_of
 from pawl.logs.table import Row, Table
 
@@ -65,7 +64,7 @@ def read(path: Path, head: str) -> list[Raw] | None:
 
 def _is_history(names: set[str]) -> bool:
     """Whether rows are the Trainer's own, and not what a tracker made of them."""
-    return is_trl(names) and not {"_step", "_timestamp"} & names
+    return library_of(names) == "trl" and not {"_step", "_timestamp"} & names
 
 
 def read_state(path: Path) -> Raw:
@@ -119,16 +118,6 @@ def _evaluates(names: tuple[str, ...]) -> bool:
     return any(name.startswith("eval_") for name in names)
 
 
-def is_trl(columns: Iterable[str]) -> bool:
-    """Whether the columns are such as only TRL, or the Trainer below it, writes."""
-    return library_of(columns) == "trl"
-
-
-def own_name(column: str) -> str:
-    """A tracker's column as TRL's own log calls it: train/kl is kl, eval/kl is eval_kl."""
-    return libraries.own_name("trl", column)
-
-
 def with_nan(row: Row) -> Row:
     """A row whose nulls, where TRL writes null for a mean that is no number, are nan."""
     for name in NAN_IF_NULL:
@@ -164,7 +153,7 @@ def complete(raw: Raw, trainer: str = "") -> Raw:
     if not raw.version:
         raw.at_least, raw.below = _bound(raw.config, "since"), _bound(raw.config, "until")
     raw.config = options(raw.config)
-    sources = {own_name(name): name for name in raw.table.columns}
+    sources = {own_name("trl", name): name for name in raw.table.columns}
     if {"min_reward", "max_reward", "margin"} <= sources.keys():
         raw.kind = "reward-model"
     if raw.version and trainer:

@@ -1,25 +1,30 @@
-"""What the Hugging Face Trainer prints: one dictionary a log, among progress bars and other lines.
+"""What the Hugging Face Trainer prints or shows: dictionaries in a console, tables in a notebook.
 
     {'loss': 0.0123, 'grad_norm': 0.5, ..., 'epoch': 0.1}
 
 Since transformers 5 the numbers are printed as texts of four digits. The step is not printed; it is
 read off the progress bar before it, else rows are counted. A closing summary ends a run, so that a
-file may hold several. Notebooks (.ipynb) hold the same lines as texts; the tables that they show
-instead are read by `read_notebook`. Source: transformers 5.23 trainer_callback.py
-(PrinterCallback, ProgressCallback).
+file may hold several. The outputs of a notebook (.ipynb) hold the same lines as texts, or an HTML
+table that grows by a row at each log: Step, Training Loss, and with Unsloth every column of TRL
+("rewards / NAME"). Sources: transformers 5.23 trainer_callback.py (PrinterCallback,
+ProgressCallback), utils/notebook.py; published notebooks of unslothai/notebooks. Left out: other
+outputs of a notebook; charts.
 """
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 
 import numpy as np
 
+from pawl.errors import PawlError
 from pawl.logs.console import lines, opening
+from pawl.logs.json_stream import whole
 from pawl.logs.log import Raw
 from pawl.logs.read_trl import add_row, complete
 from pawl.logs.table import Row, Table
@@ -30,6 +35,13 @@ PAIR = re.compile(r"'([^'\n]{1,200})': (?:'([^'\n]{0,80})'|(?:[\w.]{1,40}\()?([-
 SIGNS = ("'loss':", "'eval_loss':", "'train_runtime':", "'objective/kl':")
 BAR = re.compile(r"(\d{1,9})/(\d{1,9}) \[[\d:?]{1,12}<")
 BARS = 64  # progress bars that are followed
+PRINTED = "notebook, printed by the Trainer"
+SHOWN = "notebook, table shown by the Trainer"
+TABLE = re.compile(r"<table[^>]{0,200}>(.*?)</table>", re.DOTALL)
+LINE = re.compile(r"<tr[^>]{0,200}>(.*?)</tr>", re.DOTALL)
+CELL = re.compile(r"<t[hd][^>]{0,200}>(.*?)</t[hd]>", re.DOTALL)
+NAMES = {"Step": "step", "Epoch": "epoch", "Training Loss": "loss", "Validation Loss": "eval_loss"}
+Output = Mapping[str, object]
 
 
 @dataclass(slots=True)
@@ -45,7 +57,7 @@ def read(path: Path, head: str) -> list[Raw] | None:
     """The runs of a text that shows such a dictionary, maybe after megabytes of other lines."""
     if not any(True for line in opening(path, head).splitlines() for _ in _printed(line)):
         return None
-    return [finished(path, FORMAT, run) for run in runs(line for line, _ in lines(path))]
+    return [_finished(path, FORMAT, run) for run in _runs(line for line, _ in lines(path))]
 
 
 def _printed(line: str) -> Iterator[tuple[str, Row]]:
@@ -62,7 +74,7 @@ def _printed(line: str) -> Iterator[tuple[str, Row]]:
             at = found.end()
 
 
-def runs(text: Iterable[str]) -> Iterator[Run]:
+def _runs(text: Iterable[str]) -> Iterator[Run]:
     """Runs in the order of the lines; bars that stand still are shared between rows."""
     run, bars = Run(), dict[int, int]()
     for line in text:
@@ -89,7 +101,7 @@ def _bars(bars: dict[int, int], line: str) -> dict[int, int]:
     return moved if len(moved) <= BARS else dict(list(moved.items())[-BARS:])
 
 
-def finished(path: Path, format_: str, run: Run) -> Raw:
+def _finished(path: Path, format_: str, run: Run) -> Raw:
     """A run as a raw log, with steps where a progress bar gives them."""
     raw = Raw(path, format_, "trl", run.table)
     total = _total(run)
@@ -110,3 +122,57 @@ def _total(run: Run) -> int:
         if trained and len(set(trained)) == len(trained) and all(a <= b for a, b in pairwise(done)):
             return total
     return 0
+
+
+def read_notebook(path: Path, head: str) -> list[Raw] | None:
+    """A log for each training in a notebook; raises PawlError when there is none."""
+    if not (head.lstrip().startswith("{") and '"cells"' in head and '"cell_type"' in head):
+        return None
+    found, raws = list(_outputs(whole(path))), list[Raw]()
+    printed = chain.from_iterable(_text(output).splitlines() for output in found)
+    raws += [_finished(path, PRINTED, run) for run in _runs(printed)]
+    for output in found:
+        data = output.get("data")
+        shown = _joined(data.get("text/html")) if isinstance(data, Mapping) else ""
+        raws += [raw for part in TABLE.findall(shown) if (raw := _shown(path, part))]
+    if not raws:
+        raise PawlError("no training log among the notebook's outputs", str(path))
+    return raws
+
+
+def _outputs(notebook: object) -> Iterator[Output]:
+    """The outputs of the cells in their order."""
+    cells = notebook.get("cells") if isinstance(notebook, Mapping) else None
+    for cell in cells if isinstance(cells, list) else ():
+        outputs = cell.get("outputs") if isinstance(cell, Mapping) else None
+        for output in outputs if isinstance(outputs, list) else ():
+            if isinstance(output, Mapping):
+                yield output
+
+
+def _joined(value: object) -> str:
+    """A text that may be stored as a list of lines."""
+    return "".join(map(str, value)) if isinstance(value, list) else str(value or "")
+
+
+def _text(output: Output) -> str:
+    data = output.get("data")
+    plain = data.get("text/plain") if isinstance(data, Mapping) else None
+    return _joined(output.get("text")) + _joined(plain)
+
+
+def _shown(path: Path, part: str) -> Raw | None:
+    """The rows of a table of the Trainer, None for any other table."""
+    lines = [[_cell(cell) for cell in CELL.findall(line)] for line in LINE.findall(part)]
+    if not lines or not {"Step", "Training Loss"} <= set(lines[0]):
+        return None
+    names = [NAMES.get(name, name.replace(" / ", "/")) for name in lines[0]]
+    raw = Raw(path, SHOWN, "trl", Table())
+    for line in lines[1:]:
+        row = dict(zip(names, line, strict=False))
+        raw.table.add({k: v for k, v in row.items() if v.lower() not in ("", "no log")})
+    return complete(raw) if raw.table.columns else None
+
+
+def _cell(text: str) -> str:
+    return html.unescape(re.sub(r"<[^>]{0,200}>", "", text)).strip()

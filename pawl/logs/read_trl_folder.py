@@ -22,9 +22,10 @@ from statistics import fmean, stdev
 import numpy as np
 
 from pawl.logs import read_tensorboard
+from pawl.logs.libraries import own_name
 from pawl.logs.log import Event, Raw
 from pawl.logs.pickled import attributes
-from pawl.logs.read_trl import EDGE, complete, own_name, read_state
+from pawl.logs.read_trl import EDGE, complete, read_state
 from pawl.logs.table import Row
 
 STATE, ARGS, CARD = "trainer_state.json", "training_args.bin", "README.md"
@@ -109,7 +110,7 @@ def _add_events(raw: Raw, path: Path) -> None:
     for name in events.table.columns:
         row_N, value_N = events.table.column(name)
         for place, value in zip(row_N.tolist(), value_N.tolist(), strict=True):
-            rows.setdefault(place, {})[own_name(name)] = value
+            rows.setdefault(place, {})[own_name("trl", name)] = value
     later = [row for _, row in sorted(rows.items()) if row.get("step", last) > last]
     for row in later:
         raw.table.add(row)

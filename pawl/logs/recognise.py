@@ -21,11 +21,11 @@ from pathlib import Path
 
 from pawl.errors import PawlError
 from pawl.logs import (
+    read_delimited,
     read_frameworks,
+    read_json,
     read_markdown,
-    read_notebook,
     read_pawl,
-    read_plain,
     read_tensorboard,
     read_text,
     read_trackio,
@@ -48,9 +48,10 @@ FILES: tuple[Callable[[Path, str], list[Raw] | None], ...] = (
     read_verl.read,
     read_frameworks.read,
     read_trl_console.read,
-    read_notebook.read,
+    read_trl_console.read_notebook,
     read_markdown.read,
-    read_plain.read,
+    read_delimited.read,
+    read_json.read,
     read_text.read,
 )  # the first one that takes a file reads it
 FOLDERS: tuple[Callable[[Path], list[Raw] | None], ...] = (

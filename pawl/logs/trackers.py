@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 
+from pawl.logs.libraries import library_of
 from pawl.logs.log import Raw
-from pawl.logs.read_trl import SECRET, complete, is_trl, with_nan
+from pawl.logs.read_trl import SECRET, complete, with_nan
 from pawl.logs.table import Row
 
 OWN_STEPS = tuple(f"{part}/global_step" for part in ("train", "trainer", "eval"))
@@ -36,7 +37,7 @@ def fill(raw: Raw, rows: Iterable[Row]) -> Raw:
 def finish(raw: Raw) -> Raw:
     """A tracker's log without secrets, and with what its columns say of the library."""
     raw.config = {k: v for k, v in raw.config.items() if not k.lower().endswith(SECRET)}
-    return complete(raw) if is_trl(raw.table.columns) else raw
+    return complete(raw) if library_of(raw.table.columns) == "trl" else raw
 
 
 def _joined(rows: Iterable[Row], names: list[str]) -> Iterator[Row]:
