@@ -41,7 +41,6 @@ TABLE = re.compile(r"<table[^>]{0,200}>(.*?)</table>", re.DOTALL)
 LINE = re.compile(r"<tr[^>]{0,200}>(.*?)</tr>", re.DOTALL)
 CELL = re.compile(r"<t[hd][^>]{0,200}>(.*?)</t[hd]>", re.DOTALL)
 NAMES = {"Step": "step", "Epoch": "epoch", "Training Loss": "loss", "Validation Loss": "eval_loss"}
-Output = Mapping[str, object]
 
 
 @dataclass(slots=True)
@@ -54,7 +53,9 @@ class Run:
 
 
 def read(path: Path, head: str) -> list[Raw] | None:
-    """The runs of a text that shows such a dictionary, maybe after megabytes of other lines."""
+    """The runs of a notebook, or of a text that shows such a dictionary, maybe after megabytes."""
+    if head.lstrip().startswith("{") and '"cells"' in head and '"cell_type"' in head:
+        return _notebook(path)
     if not any(True for line in opening(path, head).splitlines() for _ in _printed(line)):
         return None
     return [_finished(path, FORMAT, run) for run in _runs(line for line, _ in lines(path))]
@@ -124,41 +125,35 @@ def _total(run: Run) -> int:
     return 0
 
 
-def read_notebook(path: Path, head: str) -> list[Raw] | None:
+def _notebook(path: Path) -> list[Raw]:
     """A log for each training in a notebook; raises PawlError when there is none."""
-    if not (head.lstrip().startswith("{") and '"cells"' in head and '"cell_type"' in head):
-        return None
-    found, raws = list(_outputs(whole(path))), list[Raw]()
-    printed = chain.from_iterable(_text(output).splitlines() for output in found)
-    raws += [_finished(path, PRINTED, run) for run in _runs(printed)]
-    for output in found:
-        data = output.get("data")
-        shown = _joined(data.get("text/html")) if isinstance(data, Mapping) else ""
-        raws += [raw for part in TABLE.findall(shown) if (raw := _shown(path, part))]
+    found = list(_outputs(whole(path)))
+    texts = (output.get("text", "") + output.get("text/plain", "") for output in found)
+    printed = chain.from_iterable(text.splitlines() for text in texts)
+    raws = [_finished(path, PRINTED, run) for run in _runs(printed)]
+    tables = chain.from_iterable(TABLE.findall(output.get("text/html", "")) for output in found)
+    raws += [raw for table in tables if (raw := _shown(path, table))]
     if not raws:
         raise PawlError("no training log among the notebook's outputs", str(path))
     return raws
 
 
-def _outputs(notebook: object) -> Iterator[Output]:
-    """The outputs of the cells in their order."""
-    cells = notebook.get("cells") if isinstance(notebook, Mapping) else None
-    for cell in cells if isinstance(cells, list) else ():
-        outputs = cell.get("outputs") if isinstance(cell, Mapping) else None
-        for output in outputs if isinstance(outputs, list) else ():
-            if isinstance(output, Mapping):
-                yield output
+def _outputs(notebook: object) -> Iterator[dict[str, str]]:
+    """The texts of each output of the cells in their order, by kind; maybe stored as lines."""
+    for cell in _listed(notebook, "cells"):
+        for output in _listed(cell, "outputs"):
+            data = output.get("data")
+            texts = {**(data if isinstance(data, Mapping) else {}), "text": output.get("text")}
+            yield {
+                kind: "".join(map(str, text)) if isinstance(text, list) else str(text or "")
+                for kind, text in texts.items()
+            }
 
 
-def _joined(value: object) -> str:
-    """A text that may be stored as a list of lines."""
-    return "".join(map(str, value)) if isinstance(value, list) else str(value or "")
-
-
-def _text(output: Output) -> str:
-    data = output.get("data")
-    plain = data.get("text/plain") if isinstance(data, Mapping) else None
-    return _joined(output.get("text")) + _joined(plain)
+def _listed(value: object, name: str) -> list[Mapping[str, object]]:
+    """The objects in a list of an object."""
+    rows = value.get(name) if isinstance(value, Mapping) else None
+    return [row for row in rows if isinstance(row, Mapping)] if isinstance(rows, list) else []
 
 
 def _shown(path: Path, part: str) -> Raw | None:

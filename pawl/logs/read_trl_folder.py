@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
@@ -106,11 +107,11 @@ def _add_events(raw: Raw, path: Path) -> None:
     if "step" not in raw.table.columns:
         return
     last = raw.table.column("step")[1].max()
-    rows: dict[int, dict[str, float]] = {}
+    rows: dict[int, Row] = defaultdict(dict)
     for name in events.table.columns:
         row_N, value_N = events.table.column(name)
         for place, value in zip(row_N.tolist(), value_N.tolist(), strict=True):
-            rows.setdefault(place, {})[own_name("trl", name)] = value
+            rows[place][own_name("trl", name)] = value
     later = [row for _, row in sorted(rows.items()) if row.get("step", last) > last]
     for row in later:
         raw.table.add(row)
@@ -191,11 +192,8 @@ def _groups(rows: Sequence[Row], size: object) -> list[Group]:
 
 def _components(row: Row) -> dict[str, float]:
     """The rewards of a row by function; none where the function did not apply."""
-    found = {}
-    for name, value in row.items():
-        if name not in NO_REWARD and isinstance(value, int | float) and value == value:
-            found[name] = float(value)
-    return found
+    numbers = ((k, v) for k, v in row.items() if k not in NO_REWARD and isinstance(v, int | float))
+    return {name: float(value) for name, value in numbers if value == value}
 
 
 def _samples(step: int, groups: Sequence[Group], config: Mapping[str, object]) -> Iterator[Row]:

@@ -4,8 +4,8 @@ Only the start of a file decides who reads it, so that nothing large is read to 
 log. A folder gives a log for each that stands in it. Left out: the formats themselves (one
 read_NAME.py each).
 
-A reader of files takes a path and the start of the file as text, one of folders a path. It gives
-the logs, or None where the file or folder is of another format.
+A reader has `read`, of a path and the start of the file as text, or `read_folder`, of a path, or
+both. They give the logs, or None where the file or folder is of another format.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import os
 import stat
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -39,29 +39,11 @@ from pawl.logs.log import Log, Raw, canonical
 from pawl.metrics import CATALOGUE, catalogued
 
 HEAD = 1 << 16  # bytes of a file that tell its format
-FILES: tuple[Callable[[Path, str], list[Raw] | None], ...] = (
-    read_pawl.read,
-    read_trl.read,
-    read_wandb.read,
-    read_trackio.read,
-    read_tensorboard.read,
-    read_verl.read,
-    read_frameworks.read,
-    read_trl_console.read,
-    read_trl_console.read_notebook,
-    read_markdown.read,
-    read_delimited.read,
-    read_json.read,
-    read_text.read,
-)  # the first one that takes a file reads it
-FOLDERS: tuple[Callable[[Path], list[Raw] | None], ...] = (
-    read_pawl.read_folder,
-    read_trl_folder.read_folder,
-    read_wandb.read_folder,
-    read_trackio.read_folder,
-    read_tensorboard.read_folder,
-    read_verl.read_folder,
-)
+FILES = (  # the first one that takes a file reads it
+    read_pawl, read_trl, read_wandb, read_trackio, read_tensorboard, read_verl, read_frameworks,
+    read_trl_console, read_markdown, read_delimited, read_json, read_text,
+)  # fmt: skip
+FOLDERS = (read_pawl, read_trl_folder, read_wandb, read_trackio, read_tensorboard, read_verl)
 HINT = "docs/doctor.md lists the formats"
 UNPACK, RECODE = "unpack it first", "save it as UTF-8, such as by `iconv -f UTF-16 -t UTF-8`"
 UNREAD = {  # how a file begins that no reader reads -> what it is, and the remedy
@@ -111,9 +93,8 @@ def search(path: Path, names: Mapping[str, str] | None = None) -> Found:
     _folder(path, names, found)
     if not found.logs:
         why = {reason for _, reason in found.skipped}
-        hint = f"{len(found.skipped)} files were looked at" + (
-            f": {next(iter(why))}" if len(why) == 1 else f"; {HINT}"
-        )
+        said = f": {why.pop()}" if len(why) == 1 else f"; {HINT}"
+        hint = f"{len(found.skipped)} files were looked at{said}"
         raise PawlError("no training log in this folder", str(path), hint)
     return found
 
@@ -156,9 +137,10 @@ def _file(path: Path, names: Mapping[str, str]) -> list[Log]:
     try:
         with path.open("rb") as file:
             head = _text(path, file.read(HEAD))
-        for read in FILES:
+        for reader in FILES:
             try:
-                if (raws := read(path, head)) is not None:
+                raws: list[Raw] | None = reader.read(path, head)
+                if raws is not None:
                     return _logs(path, raws, names)
             except PawlError as e:
                 first = first or e
@@ -195,9 +177,10 @@ def _folder(path: Path, names: Mapping[str, str], found: Found, depth: int = 0) 
 
     Left out is what is hidden, links to folders, and programs.
     """
-    for read_folder in FOLDERS:
+    for reader in FOLDERS:
         try:
-            if (raws := read_folder(path)) is not None:
+            raws: list[Raw] | None = reader.read_folder(path)
+            if raws is not None:
                 found.logs += _logs(path, raws, names)
                 return
         except (PawlError, OSError) as e:
