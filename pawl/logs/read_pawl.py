@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -136,12 +136,9 @@ def _newest(path: Path, notes: list[str]) -> tuple[Row, ...]:
 
 def _first(path: Path, notes: list[str]) -> tuple[Row, ...]:
     """The first samples of training, in whole groups where a step's file holds no more."""
-    found: list[Row] = []
-    for file in sorted((path / "samples").glob("step-*.jsonl")):
-        found += [_light(row) for row in islice(_until_odd(file, notes), SAMPLES - len(found))]
-        if len(found) >= SAMPLES:
-            break
-    return tuple(found)
+    files = sorted((path / "samples").glob("step-*.jsonl"))
+    rows = chain.from_iterable(_until_odd(file, notes) for file in files)
+    return tuple(_light(row) for row in islice(rows, SAMPLES))
 
 
 def _light(row: Row) -> Row:

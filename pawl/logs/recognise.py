@@ -11,6 +11,7 @@ both. They give the logs, or None where the file or folder is of another format.
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import sys
 import tempfile
@@ -197,19 +198,16 @@ def _folder(path: Path, names: Mapping[str, str], found: Found, depth: int = 0) 
         if len(found.logs) + len(found.skipped) >= MANY:
             found.skipped.append((path, f"only the first {MANY} files were looked at"))
             return
-        if is_folder:
-            _folder(entry, names, found, depth + 1)
-            continue
         try:
-            if not stat.S_ISREG(_mode(entry)) or entry.suffix in PROGRAMS:
-                continue
-            logs = [log for log in _file(entry, names) if _says_something(log)]
+            if is_folder:
+                _folder(entry, names, found, depth + 1)
+            elif stat.S_ISREG(_mode(entry)) and entry.suffix not in PROGRAMS:
+                logs = [log for log in _file(entry, names) if _says_something(log)]
+                found.logs += logs
+                if not logs:
+                    raise PawlError("no metric that Pawl knows", str(entry))
         except PawlError as e:
-            found.skipped.append((entry, _why(e)))
-            continue
-        found.logs += logs
-        if not logs:
-            found.skipped.append((entry, "no metric that Pawl knows"))
+            found.skipped.append((entry, e.what))
 
 
 def _says_something(log: Log) -> bool:
@@ -220,8 +218,7 @@ def _says_something(log: Log) -> bool:
 def _standard_input(names: Mapping[str, str]) -> list[Log]:
     """The logs on standard input, by way of a file, since readers take files."""
     with tempfile.NamedTemporaryFile() as file:
-        while piece := sys.stdin.buffer.read(1 << 20):
-            file.write(piece)
+        shutil.copyfileobj(sys.stdin.buffer, file)
         file.flush()
         logs = _file(Path(file.name), names)
     for log in logs:

@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 import platform
-import shutil
 import subprocess
 from collections.abc import Iterable
 from dataclasses import fields, is_dataclass
@@ -30,8 +29,6 @@ PACKAGES = (
 
 def git() -> dict[str, object] | None:
     """Commit of the working folder and whether tracked files differ from it."""
-    if shutil.which("git") is None:
-        return None
     commit = _run("git", "rev-parse", "HEAD")
     if commit is None:
         return None
@@ -62,8 +59,6 @@ def hardware() -> dict[str, object]:
 
 
 def _gpus() -> list[str]:
-    if shutil.which("nvidia-smi") is None:
-        return []
     text = _run("nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader")
     return text.splitlines() if text else []
 

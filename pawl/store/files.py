@@ -12,7 +12,7 @@ import errno
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pawl.errors import Exit, PawlError
@@ -49,9 +49,13 @@ def flat(body: object, outer: str = "", depth: int = 0) -> dict[str, object]:
     return found
 
 
+def _lines(records: Iterable[Record]) -> str:
+    return "".join(dumps(record) + "\n" for record in records)
+
+
 def append_lines(path: Path, records: Sequence[Record]) -> None:
     """Append records as whole lines in one write; raises PawlError (exit 4) on a full disk."""
-    data = "".join(dumps(r) + "\n" for r in records).encode("utf-8", "backslashreplace")
+    data = _lines(records).encode("utf-8", "backslashreplace")
     try:
         fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         try:
@@ -77,6 +81,11 @@ def write_atomic(path: Path, text: str) -> None:
     except OSError as e:
         tmp.unlink(missing_ok=True)
         raise write_error(e, path) from e
+
+
+def write_lines(path: Path, records: Iterable[Record]) -> None:
+    """Replace a file by these records, as `write_atomic` does."""
+    write_atomic(path, _lines(records))
 
 
 def write_error(e: OSError, path: Path, code: Exit = Exit.STOPPED) -> PawlError:
@@ -111,12 +120,8 @@ def read_lines(path: Path) -> Iterator[dict[str, object]]:
 
 def repair(path: Path) -> bool:
     """Cut a torn last line off, so that the next append starts on a new line; True if one was."""
-    if not path.exists():
-        return False
-    with path.open("rb+") as f:
-        data = f.read()
-        whole = data.rfind(b"\n") + 1
-        if whole == len(data):
-            return False
-        f.truncate(whole)
-    return True
+    data = path.read_bytes() if path.exists() else b""
+    whole = data.rfind(b"\n") + 1
+    if whole < len(data):
+        os.truncate(path, whole)
+    return whole < len(data)

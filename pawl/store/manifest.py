@@ -86,14 +86,12 @@ def config_hash(cfg: RunConfig) -> str:
 
 def differences(cfg: RunConfig, places: Mapping[str, str]) -> list[dict[str, object]]:
     """Options whose value is not the default: path, default, value and where it was set."""
-    default, now = leaves(RunConfig()), leaves(cfg)
-    rows = []
-    for path, value in now.items():
-        before = default.get(path)
-        if path not in default or before != value:
-            place = places.get(path, "default")
-            rows.append({"path": path, "default": before, "value": value, "from": place})
-    return rows
+    default = leaves(RunConfig())
+    return [
+        {"path": k, "default": default.get(k), "value": v, "from": places.get(k, "default")}
+        for k, v in leaves(cfg).items()
+        if k not in default or default[k] != v
+    ]
 
 
 def require_same(run: Path, saved: RunConfig, cfg: RunConfig) -> None:

@@ -40,7 +40,7 @@ def library_warnings(run: RunFolder) -> Iterator[Counter[tuple[str, str]]]:
 
     handler = logging.Handler(logging.WARNING)
     handler.addFilter(count)
-    loggers = [logging.getLogger(), *(logging.getLogger(name) for name in LOUD)]
+    loggers = [logging.getLogger(name) for name in (None, *LOUD)]
     old = [(log, log.handlers, log.propagate) for log in loggers]
     with warnings.catch_warnings():
         warnings.simplefilter("always")
