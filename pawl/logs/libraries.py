@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import fnmatch
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pawl.logs.table import Floats, Places, Table
+from pawl.logs.table import Table
 
 SURE = 2  # columns of a signature that name a library
 
@@ -65,19 +65,9 @@ def add_derived(table: Table, library: str) -> None:
         source, terms = str(row["source"]), dict(row["terms"])
         if source in table.columns or any(name not in table.columns for name in terms):
             continue
-        row_N, value_N = _weighted(table, terms)
+        total_N = np.sum([weight * table.full(name) for name, weight in terms.items()], axis=0)
+        row_N = np.flatnonzero(np.isfinite(total_N))
+        value_N = total_N[row_N]
         good = (value_N >= -1e-9) & (value_N <= 1.0 + 1e-6)
         if len(value_N) and bool(good.all()):
             table.put(source, row_N, value_N)
-
-
-def _weighted(table: Table, terms: Mapping[str, float]) -> tuple[Places, Floats]:
-    """The weighted sum of columns in the rows that hold a number in each."""
-    total = np.zeros(table.n)
-    for name, weight in terms.items():
-        row_N, value_N = table.column(name)
-        one = np.full(table.n, np.nan)
-        one[row_N] = value_N
-        total += float(weight) * one
-    row_N = np.flatnonzero(np.isfinite(total)).astype(np.int64)
-    return row_N, total[row_N]

@@ -187,12 +187,8 @@ def _steps(raw: Raw) -> tuple[Floats, str]:
     mapped = [source for source, name in raw.names.items() if name == "step"]
     loose = table.columns if _is_loose(raw.library) else ()
     for name in (*mapped, *STEPS, *(name for name in loose if plain(name) in STEP_FORMS)):
-        if name in table.columns:
-            row_N, value_N = table.column(name)
-            if len(row_N) * 2 >= table.n:
-                steps = np.full(table.n, np.nan)
-                steps[row_N] = value_N
-                return steps, name
+        if name in table.columns and len(table.columns[name][0]) * 2 >= table.n:
+            return table.full(name), name
     for source in table.columns:
         row_N, value_N = table.column(source)
         if plain(source) == "epoch" and len(np.unique(value_N)) == table.n:

@@ -160,33 +160,25 @@ def _prime_file(path: Path) -> Raw:
 
 
 def _nemo(text: Lines, raw: Raw, printed: Printed) -> Iterator[Row]:
-    """Blocks ("Training Results:", "Timing:") of items; those of a step are one row.
+    """Blocks ("Training Results:", "Timing:") of items.
 
     A block belongs to the step whose heading came last; without headings blocks are counted.
     """
-    step, named, place, row = 0, False, None, Row()
+    step, named, place = 0, False, None
     for line, ended in text:
-        heading, start = NEMO_HEADING.match(line), NEMO_STEP.match(line)
-        opens = heading is not None and heading[1] == "Training Results"
-        if start is not None or (opens and not named and "Loss" in row):
-            if row:
-                yield {**row, "step": step}
-            row, place = {}, None
-            step, named = (int(start[1]), True) if start is not None else (step, named)
-        if opens and not named:
-            step += 1
-        if heading is not None:
+        if start := NEMO_STEP.match(line):
+            step, named, place = int(start[1]), True, None
+        elif heading := NEMO_HEADING.match(line):
             place = NEMO_PLACE.get(heading[1], "timing/")
+            step += not named and heading[1] == "Training Results"
         elif place is not None and (item := NEMO_ITEM.match(line)):
             if ended:
                 name = f"{place}{item[1].strip()}"
-                row[name] = printed.number(name, item[2])
+                yield {"step": step, name: printed.number(name, item[2])}
             else:
                 raw.notes.append("the file breaks off in its last line, which was left out")
         elif line.strip():
             place = None
-    if row:
-        yield {**row, "step": step}
     if not named:
         raw.notes.append("no headings of steps: blocks of results were counted")
 
@@ -254,13 +246,10 @@ def _roll(text: Lines, raw: Raw, printed: Printed) -> Iterator[Row]:
 def _areal(text: Lines, raw: Raw, printed: Printed) -> Iterator[Row]:
     """`Train step 3/1000 done.` and the table of names and numbers after it."""
     for found, body, _ in _blocks(text, AREAL, AREAL_END):
-        row = Row()
         for line in body:
             for name, value in pairwise(cell.strip() for cell in BAR.split(line)):
                 if AREAL_VALUE.fullmatch(value) and AREAL_NAME.fullmatch(name):
-                    row[name] = printed.number(name, value)
-        if row:
-            yield {**row, "step": int(found[1])}
+                    yield {"step": int(found[1]), name: printed.number(name, value)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,25 +122,19 @@ def _note(raw: Raw, kind: int, body: Value, step: float) -> None:
 
 def _row(body: Value) -> Row:
     """One row; nested names are joined by a point, as W&B shows them."""
-    row: Row = {}
-    for number, value in fields(body):
-        if number == 1:
-            name, row_value = _item(value)
-            row[name] = row_value
-        elif number == 2:
+    parts = fields(body)
+    row: Row = dict(_item(value) for number, value in parts if number == 1)
+    for number, value in parts:
+        if number == 2:
             row.setdefault("_step", dict(fields(value)).get(1, 0))
     return row
 
 
 def _item(body: Value) -> tuple[str, object]:
     """(name, value) of an item of history or config."""
-    names, found = list[str](), None
-    for number, value in fields(body):
-        if number in (1, 2):
-            names.append(text(value))
-        else:
-            found = _plain(number, value)
-    return ".".join(names), found
+    parts = fields(body)
+    name = ".".join(text(value) for number, value in parts if number in (1, 2))
+    return name, next((_plain(*part) for part in parts if part[0] not in (1, 2)), None)
 
 
 def _plain(number: int, value: Value) -> object:
@@ -231,15 +225,12 @@ def _chart(path: Path) -> list[Raw]:
     notes, runs = list[str](), dict[str, Raw]()
     for row in _cells(path, notes):
         axis, step = next(iter(row.items()), ("", None))
-        parts: dict[str, Row] = {}
         for column, value in row.items():
             if column != axis and BETWEEN in column:
                 run, metric = column.rsplit(BETWEEN, 1)
-                parts.setdefault(run, {})[metric] = value
-        for run, values in parts.items():
-            if run not in runs:
-                runs[run] = Raw(path, f'{CHART}, run "{run}"', "any", Table())
-            runs[run].table.add({"step": step, **values})
+                if run not in runs:
+                    runs[run] = Raw(path, f'{CHART}, run "{run}"', "any", Table())
+                runs[run].table.add({"step": step, metric: value})
     for raw in runs.values():
         raw.notes += notes
         trackers.finish(raw)

@@ -125,6 +125,13 @@ class Table:
             return self.column(name)
         return row_N, value_N
 
+    def full(self, name: str) -> Floats:
+        """A column with a value in every row, nan where it has none."""
+        row_N, value_N = self.column(name)
+        full_N = np.full(self.n, np.nan)
+        full_N[row_N] = value_N
+        return full_N
+
 
 def in_order(steps: Floats) -> tuple[Floats, Places, str]:
     """The distinct steps in order, each row's place among them, and what was odd ("" for nothing).
