@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 
 from pawl.doctor.diagnose import diagnose
 from pawl.errors import PawlError
-from pawl.logs.libraries import names_of
 from pawl.logs.log import Log
+from pawl.logs.names import names_of
 from pawl.logs.pickled import attributes
 from pawl.logs.read_trl import options
 from pawl.logs.read_trl_folder import from_card

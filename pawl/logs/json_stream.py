@@ -119,12 +119,6 @@ def objects(
                 return
 
 
-def holds(path: Path, start: re.Pattern[str]) -> bool:
-    """Whether a pattern is found before the end of what any record reaches."""
-    with path.open("rb") as file:
-        return _after(file, start, MOST) is not None
-
-
 def _after(file: BinaryIO, start: re.Pattern[str], within: int) -> bytes | None:
     """What follows the first match, None when there is none."""
     pattern, data = re.compile(start.pattern.encode()), b""

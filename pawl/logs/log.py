@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
@@ -18,8 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from pawl.logs.libraries import add_derived, library_of, names_of, own_name
-from pawl.logs.spelling import STEP_FORMS, plain
+from pawl.logs.names import STEP_FORMS, add_derived, library_of, names_of, own_name, plain
 from pawl.logs.table import Floats, Places, Row, Table, in_order, last_of_each
 from pawl.metrics import catalogued
 
@@ -213,12 +212,12 @@ def _meaning(
     spelled = own_name(raw.library, source)
     for row in rows:
         hit = _match(spelled, row)
-        if hit is not None and _applies(row, raw, present):
+        if hit is not None and applies(row, raw, present):
             return str(row["name"]).replace("*", hit), row
     if _is_loose(raw.library):
         for row in rows:
             same = any(plain(name) == plain(source) for name in row["source"])
-            if same and _applies(row, raw, present):
+            if same and applies(row, raw, present):
                 return str(row["name"]), row
     return "", {}
 
@@ -235,23 +234,19 @@ def _match(source: str, row: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _applies(row: Mapping[str, Any], raw: Raw, present: set[str]) -> bool:
+def applies(row: Mapping[str, Any], raw: Raw, present: Collection[str]) -> bool:
     """Whether a row's conditions on version, other columns and config hold."""
     since, until = number_of(str(row.get("since", ""))), number_of(str(row.get("until", "")))
-    version = number_of(raw.version)
-    if since and not (version or number_of(raw.at_least)) >= since:
-        return False
-    if until and not (version < until if version else () < number_of(raw.below) <= until):
-        return False
-    if any(name not in present for name in row.get("with", ())):
-        return False
+    version, near = number_of(raw.version), row.get("near", ())
     wanted: Mapping[str, Sequence[str]] = row.get("config", {})
-    if any(str(raw.config.get(name)) not in values for name, values in wanted.items()):
-        return False
-    near = row.get("near", ())
-    if near and not any(word in name.lower() for name in present for word in near):
-        return False
-    return not any(name in present for name in row.get("without", ()))
+    return (
+        not (since and (version or number_of(raw.at_least)) < since)
+        and not (until and not (version < until if version else () < number_of(raw.below) <= until))
+        and all(name in present for name in row.get("with", ()))
+        and not any(name in present for name in row.get("without", ()))
+        and all(str(raw.config.get(name)) in values for name, values in wanted.items())
+        and (not near or any(word in name.lower() for name in present for word in near))
+    )
 
 
 def number_of(version: str) -> tuple[int, ...]:

@@ -115,8 +115,9 @@ def _records(header: list[str], rows: Iterator[list[str]]) -> Iterator[Mapping[s
     if part is not None and part.rows:
         yield from ({part.axis: at, **values} for at, values in part.rows.items())
         return
-    body = _wide(header, chain(first, rows))
-    yield from _from_long(body) if _is_long(header) else body
+    body, names = _wide(header, chain(first, rows)), {name.lower() for name in header}
+    is_long = {"value", "step"} <= names and not names.isdisjoint(NAMES)
+    yield from _from_long(body) if is_long else body
 
 
 def _lines(file: TextIO) -> Iterator[str]:
@@ -130,12 +131,6 @@ def _wide(header: list[str], rows: Iterator[list[str]]) -> Iterator[Row]:
     for row in rows:
         cells = ((k, v) for k, v in zip(header, row, strict=False) if k and v.strip() not in EMPTY)
         yield {k: v if (x := number(v)) is None else x for k, v in cells}
-
-
-def _is_long(header: list[str]) -> bool:
-    """Whether a header is that of a row for each value."""
-    low = [name.lower() for name in header]
-    return "value" in low and "step" in low and any(name in low for name in NAMES)
 
 
 def _from_long(rows: Iterator[Row]) -> Iterator[Row]:

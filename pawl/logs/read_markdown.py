@@ -188,6 +188,5 @@ def value(cell: str) -> float | None:
 
 def _float(text: str) -> float:
     """A number with thousands' commas or a decimal comma."""
-    if re.fullmatch(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?", text):
-        return float(text.replace(",", ""))
-    return float(text.replace(",", "."))
+    thousands = re.fullmatch(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?", text)
+    return float(text.replace(",", "" if thousands else "."))

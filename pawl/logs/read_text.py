@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 
 from pawl.logs.log import Raw
-from pawl.logs.spelling import plain
+from pawl.logs.names import plain
 from pawl.logs.table import Row, Table
 
 NUMBER = r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?|[+-]?(?:nan|inf)\b"

@@ -21,9 +21,9 @@ from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 
-from pawl.logs.json_stream import LIST, first_objects, holds, lines, objects
-from pawl.logs.libraries import library_of, names_of, own_name
-from pawl.logs.log import Raw, number_of
+from pawl.logs.json_stream import LIST, first_objects, lines, objects
+from pawl.logs.log import Raw, applies
+from pawl.logs.names import library_of, names_of, own_name
 from pawl.logs.table import Row, Table
 
 STATE = "trainer_state.json of TRL or the Hugging Face Trainer"
@@ -46,8 +46,11 @@ def read(path: Path, head: str) -> list[Raw] | None:
     """The history of a file; one that breaks off gives what came before, with a note."""
     start = head.lstrip()[:1]
     late = len(head) >= EDGE and "\n{" not in head  # one large object: the list may follow
-    if start == "{" and (HISTORY.search(head) or (late and holds(path, HISTORY))):
-        return [complete(read_state(path))]
+    shown = HISTORY.search(head) is not None
+    if start == "{" and (shown or late):
+        state = read_state(path)
+        if shown or state.table.n:
+            return [complete(state)]
     names = {name for row in islice(first_objects(head), 5) for name in row}
     if start == "[":
         kind = BARE if _is_history(names) else ""
@@ -181,13 +184,8 @@ def _bound(config: Mapping[str, object], side: str) -> str:
 def _defaults(raw: Raw, trainer: str, sources: Mapping[str, str]) -> Iterator[tuple[str, object]]:
     """Options nobody stated, by version and trainer, unless the columns speak against them."""
     for row in names_of("trl")["default"]:
-        since, until = number_of(str(row.get("since", "0"))), number_of(str(row.get("until", "99")))
-        if row["trainer"] != trainer or not since <= number_of(raw.version) < until:
-            continue
-        if row["option"] in raw.config or any(name in sources for name in row.get("without", ())):
-            continue
-        reached = sources.get(row.get("reached", ""))
-        if "reached" not in row or (
-            reached and raw.table.column(reached)[1].max() == float(row["value"])
-        ):
-            yield row["option"], row["value"]
+        if row["trainer"] == trainer and row["option"] not in raw.config:
+            reached = sources.get(row.get("reached", ""))
+            holds = reached and raw.table.column(reached)[1].max() == float(row["value"])
+            if applies(row, raw, sources) and (holds or "reached" not in row):
+                yield row["option"], row["value"]

@@ -23,8 +23,8 @@ from statistics import fmean, stdev
 import numpy as np
 
 from pawl.logs import read_tensorboard
-from pawl.logs.libraries import own_name
 from pawl.logs.log import Event, Raw
+from pawl.logs.names import own_name
 from pawl.logs.pickled import attributes
 from pawl.logs.read_trl import EDGE, complete, read_state
 from pawl.logs.table import Row

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 
-from pawl.logs.libraries import library_of
 from pawl.logs.log import Raw
+from pawl.logs.names import library_of
 from pawl.logs.read_trl import SECRET, complete, with_nan
 from pawl.logs.table import Row
 
