@@ -17,6 +17,7 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from statistics import fmean, stdev
 
@@ -53,11 +54,9 @@ def read_folder(path: Path) -> list[Raw] | None:
     raw = read_state(state)
     raw.path = path
     raw.format = f"output folder of TRL, {state.relative_to(path)}"
-    cards = {state.parent / CARD, path / CARD}
-    if CHECKPOINT.match(path.name):
-        cards.add(path.parent / CARD)
     trainer = ""
-    for card in sorted(cards, key=lambda card: -len(card.parts)):
+    for folder in (state.parent, path, path.parent if CHECKPOINT.match(path.name) else path):
+        card = folder / CARD
         if card.is_file() and not raw.version:
             with card.open(encoding="utf-8", errors="replace") as file:
                 raw.version, trainer = from_card(file.read(CARD_SIZE))
@@ -177,17 +176,11 @@ def words(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def _groups(rows: Sequence[Row], size: object) -> list[Group]:
+def _groups(rows: list[Row], size: object) -> list[Group]:
     """Runs of equal prompts, cut to the group size where it is known and fits."""
-    groups, before = list[Group](), ""
-    n = size if isinstance(size, int) and size > 0 and len(rows) % size == 0 else 0
-    for i, row in enumerate(rows):
-        prompt = words(row["prompt"])
-        if not groups or (i % n == 0 if n else prompt != before):
-            groups.append([])
-        groups[-1].append(row)
-        before = prompt
-    return groups
+    if isinstance(size, int) and size > 0 and len(rows) % size == 0:
+        return [rows[at : at + size] for at in range(0, len(rows), size)]
+    return [list(group) for _, group in groupby(rows, key=lambda row: words(row["prompt"]))]
 
 
 def _components(row: Row) -> dict[str, float]:

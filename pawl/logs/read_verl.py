@@ -130,14 +130,14 @@ def _told(raw: Raw) -> Iterator[tuple[str, bool]]:
     config, teller, depth = list[str](), "", 0
     for who, line, ended in lines_of_workers(raw.path):
         if not config and not raw.config and CONFIG.search(line):
-            teller, config = who, [line[line.index("{") :]]
-            depth = config[0].count("{") - config[0].count("}")
+            line = line[line.index("{") :]
+            teller, config, depth = who, [line], 0
         elif config and who == teller and len(config) < MOST:
             config.append(line[:WIDE])
-            depth += line.count("{") - line.count("}")
         else:
             yield line, ended
             continue
+        depth += line.count("{") - line.count("}")
         if depth <= 0:
             raw.config = _used("\n".join(config))
             if not raw.config:
@@ -150,8 +150,6 @@ def _used(text: str) -> Row:
     try:
         config = ast.literal_eval(text.strip())
     except (ValueError, SyntaxError, RecursionError, MemoryError):
-        return {}
-    if not isinstance(config, dict):
         return {}
     found = {name: value for name, value in flat(config).items() if value is not None}
     warmup = "actor_rollout_ref.actor.optim.lr_warmup_steps"
@@ -235,11 +233,9 @@ def _figures(
     scores: by input; parts: what the reward function returned beside the score.
     """
     found = dict[str, float]()
-    columns = {f"dump/{name}/": values for name, values in parts.items()}
-    for start, values in {
-        "dump score ": list(chain.from_iterable(scores.values())),
-        **columns,
-    }.items():
+    columns = {"dump score ": list(chain.from_iterable(scores.values()))}
+    columns |= {f"dump/{name}/": values for name, values in parts.items()}
+    for start, values in columns.items():
         found[f"{start}mean"] = float(np.mean(values))
         if len(values) > 1:
             found[f"{start}std"] = float(np.std(values, ddof=1))
