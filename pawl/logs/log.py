@@ -11,7 +11,7 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, field, fields, replace
+from dataclasses import KW_ONLY, dataclass, field, fields
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -151,30 +151,24 @@ def canonical(raw: Raw) -> Log:
         row_N, value_N = last_of_each(place[read_N], value_N)
         lost += len(read_N) - len(row_N)
         name, row = meanings[source]
-        series = Series(name or source, source, row_N, value_N, note=str(row.get("note", "")))
-        if name:
-            series = _measured(series, row)
-        own = unknown if not name or name in found else found  # of one meaning one column counts
-        own[source if own is unknown else name] = series
+        scale, offset = float(row.get("scale", 1.0)), float(row.get("offset", 0.0))
+        if (scale, offset) != (1.0, 0.0):
+            value_N = value_N * scale + offset
+        known = catalogued(name)
+        unit = row.get("unit", known.unit if known else "1")
+        about = (str(text) for text in (unit, row.get("aggregation", ""), row.get("note", "")))
+        series = Series(name or source, source, row_N, value_N, *about)
+        if not name or name in found:  # of two columns of one meaning one counts
+            unknown[source] = series
+        else:
+            found[name] = series
     if lost:
         notes.append(f"{lost} values of repeated steps were replaced by later ones")
     config, names, other, defaults = _config(raw)
-    about = {f.name: getattr(raw, f.name) for f in fields(Source)}
-    about |= {"kind": raw.kind or _kind(found), "config": config, "notes": notes}
-    return Log(**about, step_N=distinct, series=found, unknown=unknown, config_names=names,
+    same = {f.name: getattr(raw, f.name) for f in fields(Source)}
+    same |= {"kind": raw.kind or _kind(found), "config": config, "notes": notes}
+    return Log(**same, step_N=distinct, series=found, unknown=unknown, config_names=names,
                other_config=other, defaults=defaults)  # fmt: skip
-
-
-def _measured(series: Series, row: Mapping[str, Any]) -> Series:
-    """A series in the unit of its metric, by the table's row that gives it its meaning."""
-    scale, offset = float(row.get("scale", 1.0)), float(row.get("offset", 0.0))
-    known, value_N = catalogued(series.name), series.value_N
-    return replace(
-        series,
-        value_N=value_N * scale + offset if (scale, offset) != (1.0, 0.0) else value_N,
-        unit=str(row.get("unit", known.unit if known else "1")),
-        aggregation=str(row.get("aggregation", "")),
-    )
 
 
 def _steps(raw: Raw) -> tuple[Floats, str]:
