@@ -16,8 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pawl.logs.log import Raw
-from pawl.logs.table import Row, number
+from pawl.logs.table import Raw, Row, number
 
 ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
 WORKER = re.compile(r"^[ \t]*(\([^()\n]{0,80}\bpid=\d+[^()\n]{0,60}\))[ \t]?", re.MULTILINE)

@@ -1,4 +1,4 @@
-"""A training log of any library as canonical series: what readers give and the doctor reads.
+"""A training log of any library as canonical series: what the doctor reads.
 
 Readers fill a `Raw`: the table as the file has it, and what is known of its source. `canonical`
 gives each column its canonical name, unit, aggregation and version-dependent meaning by the tables
@@ -11,66 +11,18 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pawl.logs.names import STEP_FORMS, add_derived, library_of, names_of, own_name, plain
-from pawl.logs.table import Floats, Places, Row, Table, in_order, last_of_each
+from pawl.logs.table import Event, Floats, Places, Raw, Row, Source, in_order, last_of_each
 from pawl.metrics import catalogued
 
+__all__ = ["Event", "Log", "Raw", "Series", "applies", "canonical", "option_name"]
 STEPS = ("step", "_step", "global_step", "train/global_step", "current_steps", "training_step")
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """Something that happened at a step: resume, checkpoint, stage, command, error."""
-
-    step: float
-    kind: str
-    text: str = ""
-
-
-@dataclass(slots=True)
-class Source:
-    """What is known of a log beside its numbers, as it was read and in canonical terms alike.
-
-    format: what the file was taken for, in words; version: "" unknown; kind: policy, preference,
-    reward-model, or "" when unknown; samples: the newest; first_samples: some of the first.
-    """
-
-    path: Path
-    format: str
-    library: str
-    _: KW_ONLY
-    version: str = ""
-    kind: str = ""
-    config: Row = field(default_factory=dict)
-    events: list[Event] = field(default_factory=list)
-    checks: list[Row] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    samples: tuple[Row, ...] = ()
-    first_samples: tuple[Row, ...] = ()
-
-
-@dataclass(slots=True)
-class Raw(Source):
-    """What a reader took in.
-
-    names: the user's own column map, source name -> canonical name. defaults: options of the
-    library that the file does not state. at_least, below: bounds on an unknown version, by what the
-    source has. own_step: the column that the run declared as its step.
-    """
-
-    table: Table
-    names: Mapping[str, str] = field(default_factory=dict)
-    defaults: Row = field(default_factory=dict)
-    at_least: str = ""
-    below: str = ""
-    own_step: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,8 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TextIO
 
-from pawl.logs.log import Raw
 from pawl.logs.read_markdown import by_columns
-from pawl.logs.table import Row, Table
+from pawl.logs.table import Raw, Row, Table
 from pawl.logs.table import number as plain_number
 
 KINDS = {

@@ -18,9 +18,8 @@ from pathlib import Path
 from pawl.logs.console import NUMBER, Printed, entries, lines, opening
 from pawl.logs.json_stream import first_objects, object_of
 from pawl.logs.json_stream import lines as json_lines
-from pawl.logs.log import Event, Raw
 from pawl.logs.names import library_of
-from pawl.logs.table import Row, Table
+from pawl.logs.table import Event, Raw, Row, Table
 
 Lines = Iterator[tuple[str, bool]]  # a line, and whether it is whole
 MOST = 400  # lines of one printed dict or table

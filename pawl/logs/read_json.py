@@ -15,8 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from pawl.logs.json_stream import LIST, lines, objects, whole
-from pawl.logs.log import Raw
-from pawl.logs.table import Row, Table
+from pawl.logs.table import Raw, Row, Table
 from pawl.store.files import flat
 
 LIST_WITHIN = re.compile(r'"[^"\\]*"\s*:\s*\[(?=\s*\{)')

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pawl.errors import PawlError
-from pawl.logs.log import Raw
-from pawl.logs.table import Table
+from pawl.logs.table import Raw, Table
 
 LONGEST = 1 << 24  # characters of a page that are read
 RULER = re.compile(r"^\s*\|?\s*:?-+:?\s*(\|\s*:?-+:?\s*)*\|?\s*$")

@@ -17,8 +17,7 @@ import numpy as np
 from pawl import renamed
 from pawl.errors import PawlError
 from pawl.logs.json_stream import lines
-from pawl.logs.log import Event, Raw
-from pawl.logs.table import Row, Table
+from pawl.logs.table import Event, Raw, Row, Table
 from pawl.store.files import flat, read_lines
 
 FORMAT = "run folder of Pawl"

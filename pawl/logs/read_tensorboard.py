@@ -19,8 +19,7 @@ from pathlib import Path
 
 from pawl.logs import trackers
 from pawl.logs.json_stream import object_of
-from pawl.logs.log import Event, Raw
-from pawl.logs.table import Row, Table
+from pawl.logs.table import Event, Raw, Row, Table
 from pawl.logs.wire import Value, fields, masked_crc, real, signed, text, varint
 
 FORMAT = "TensorBoard event file"

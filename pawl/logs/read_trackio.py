@@ -16,8 +16,7 @@ from pathlib import Path
 from pawl.errors import PawlError
 from pawl.logs import trackers
 from pawl.logs.json_stream import note_odd, object_of
-from pawl.logs.log import Event, Raw
-from pawl.logs.table import Row, Table
+from pawl.logs.table import Event, Raw, Row, Table
 
 FORMAT = "Trackio database"
 HEAD = "SQLite format 3\0"

@@ -22,9 +22,9 @@ from itertools import islice
 from pathlib import Path
 
 from pawl.logs.json_stream import LIST, first_objects, lines, objects
-from pawl.logs.log import Raw, applies
+from pawl.logs.log import applies
 from pawl.logs.names import library_of, names_of, own_name
-from pawl.logs.table import Row, Table
+from pawl.logs.table import Raw, Row, Table
 
 STATE = "trainer_state.json of TRL or the Hugging Face Trainer"
 BARE = "log_history of TRL or the Hugging Face Trainer"

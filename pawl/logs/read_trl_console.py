@@ -25,9 +25,8 @@ import numpy as np
 from pawl.errors import PawlError
 from pawl.logs.console import lines, opening
 from pawl.logs.json_stream import whole
-from pawl.logs.log import Raw
 from pawl.logs.read_trl import add_row, complete
-from pawl.logs.table import Row, Table
+from pawl.logs.table import Raw, Row, Table
 
 FORMAT = "console output of TRL or the Hugging Face Trainer"
 DICTIONARY = re.compile(r"\{'[^{}]{1,30000}\}")

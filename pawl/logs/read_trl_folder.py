@@ -24,11 +24,10 @@ from statistics import fmean, stdev
 import numpy as np
 
 from pawl.logs import read_tensorboard
-from pawl.logs.log import Event, Raw
 from pawl.logs.names import own_name
 from pawl.logs.pickled import attributes
 from pawl.logs.read_trl import EDGE, complete, read_state
-from pawl.logs.table import Row
+from pawl.logs.table import Event, Raw, Row
 
 STATE, ARGS, CARD = "trainer_state.json", "training_args.bin", "README.md"
 CHECKPOINT = re.compile(r"^checkpoint-(\d+)$")

@@ -24,8 +24,7 @@ import numpy as np
 
 from pawl.logs.console import LONGEST, NUMBER, WRAPPED, Printed, lines_of_workers, opening
 from pawl.logs.json_stream import first_objects, lines, object_of
-from pawl.logs.log import Event, Raw
-from pawl.logs.table import Row, Table
+from pawl.logs.table import Event, Raw, Row, Table
 from pawl.store.files import flat
 
 CONSOLE = "console log of verl"

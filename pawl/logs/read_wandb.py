@@ -23,8 +23,7 @@ from pathlib import Path
 
 from pawl.logs import trackers
 from pawl.logs.json_stream import LIST, lines, objects, value_of, whole
-from pawl.logs.log import Event, Raw
-from pawl.logs.table import Row, Table
+from pawl.logs.table import Event, Raw, Row, Table
 from pawl.logs.wire import Value, fields, real, text
 from pawl.store.files import flat
 

@@ -36,7 +36,8 @@ from pawl.logs import (
     read_verl,
     read_wandb,
 )
-from pawl.logs.log import Log, Raw, canonical
+from pawl.logs.log import Log, canonical
+from pawl.logs.table import Raw
 from pawl.metrics import CATALOGUE, catalogued
 
 HEAD = 1 << 16  # bytes of a file that tell its format

@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 
-from pawl.logs.log import Raw
 from pawl.logs.names import library_of
 from pawl.logs.read_trl import SECRET, complete, with_nan
-from pawl.logs.table import Row
+from pawl.logs.table import Raw, Row
 
 OWN_STEPS = tuple(f"{part}/global_step" for part in ("train", "trainer", "eval"))
 NO_METRICS = ("_step", "_runtime", "_timestamp", "_wandb", *OWN_STEPS)
