@@ -21,7 +21,7 @@ from pawl.logs.json_stream import lines as json_lines
 from pawl.logs.names import library_of
 from pawl.logs.table import Event, Raw, Row, Table
 
-Lines = Iterator[tuple[str, bool]]  # a line, and whether it is whole
+Lines = Iterator[tuple[str, str, bool]]  # worker, line, whether it is whole
 MOST = 400  # lines of one printed dict or table
 
 OPENRLHF_STEP = re.compile(
@@ -81,7 +81,7 @@ def read(path: Path, head: str) -> list[Raw] | None:
 
 def _heads(text: Lines, head: re.Pattern[str]) -> Iterator[tuple[re.Match[str], str, bool]]:
     """Each head of a record, the rest of its line, and whether the line is whole."""
-    for line, ended in text:
+    for _, line, ended in text:
         if found := head.search(line):
             yield found, line[found.end() :], ended
 
@@ -91,7 +91,7 @@ def _blocks(
 ) -> Iterator[tuple[re.Match[str], list[str], bool]]:
     """Each head of a record, the lines after it up to its end, and whether that was seen."""
     found, body = None, list[str]()
-    for line, _ in text:
+    for _, line, _ in text:
         if hit := head.search(line):
             if found is not None:
                 yield found, body, False
@@ -164,7 +164,7 @@ def _nemo(text: Lines, raw: Raw, printed: Printed) -> Iterator[Row]:
     A block belongs to the step whose heading came last; without headings blocks are counted.
     """
     step, named, place = 0, False, None
-    for line, ended in text:
+    for _, line, ended in text:
         if start := NEMO_STEP.match(line):
             step, named, place = int(start[1]), True, None
         elif heading := NEMO_HEADING.match(line):
@@ -234,7 +234,7 @@ def _skyrl(text: Lines, raw: Raw, printed: Printed) -> Iterator[Row]:
 def _roll(text: Lines, raw: Raw, printed: Printed) -> Iterator[Row]:
     """A line that ends in a JSON object; ROLL's records carry no step, so they are counted."""
     count = 0
-    for line, _ in text:
+    for _, line, _ in text:
         at = line.find('{"')
         if at >= 0 and line.rstrip().endswith("}") and ROLL_WORDS.search(line, at):
             if record := object_of(line[at:]):

@@ -44,11 +44,10 @@ NAMES = {"Step": "step", "Epoch": "epoch", "Training Loss": "loss", "Validation 
 
 @dataclass(slots=True)
 class Run:
-    """One training under construction. bars: what they showed at each row, total -> done."""
+    """One training under construction. rows: the bars at each, total -> done; and if it trained."""
 
     table: Table = field(default_factory=Table)
-    bars: list[Mapping[int, int]] = field(default_factory=list)
-    trains: list[bool] = field(default_factory=list)
+    rows: list[tuple[Mapping[int, int], bool]] = field(default_factory=list)
 
 
 def read(path: Path, head: str) -> list[Raw] | None:
@@ -57,7 +56,7 @@ def read(path: Path, head: str) -> list[Raw] | None:
         return _notebook(path)
     if not any(True for line in opening(path, head).splitlines() for _ in _printed(line)):
         return None
-    return [_finished(path, FORMAT, run) for run in _runs(line for line, _ in lines(path))]
+    return [_finished(path, FORMAT, run) for run in _runs(line for _, line, _ in lines(path))]
 
 
 def _printed(line: str) -> Iterator[tuple[str, Row]]:
@@ -81,8 +80,7 @@ def _runs(text: Iterable[str]) -> Iterator[Run]:
         for before, row in _printed(line):
             bars = _bars(bars, before)
             if add_row(run.table, row):
-                run.bars.append(bars)
-                run.trains.append("loss" in row)
+                run.rows.append((bars, "loss" in row))
                 continue
             if run.table.n:
                 yield run
@@ -106,7 +104,7 @@ def _finished(path: Path, format_: str, run: Run) -> Raw:
     raw = Raw(path, format_, "trl", run.table)
     total = _total(run)
     if total:
-        steps = np.array([seen[total] for seen in run.bars], np.float64)
+        steps = np.array([seen[total] for seen, _ in run.rows], np.float64)
         run.table.put("step", np.arange(len(steps), dtype=np.int64), steps)
         raw.config["max_steps"] = total
     elif "step" not in run.table.columns:
@@ -116,9 +114,9 @@ def _finished(path: Path, format_: str, run: Run) -> Raw:
 
 def _total(run: Run) -> int:
     """Length of the bar that counts steps: it moves from row to row of training; 0 for none."""
-    for total in sorted(set.intersection(*(set(seen) for seen in run.bars)), reverse=True):
-        done = [seen[total] for seen in run.bars]
-        trained = [n for n, trains in zip(done, run.trains, strict=True) if trains]
+    for total in sorted(set.intersection(*(set(seen) for seen, _ in run.rows)), reverse=True):
+        done = [seen[total] for seen, _ in run.rows]
+        trained = [seen[total] for seen, trains in run.rows if trains]
         if trained and len(set(trained)) == len(trained) and all(a <= b for a, b in pairwise(done)):
             return total
     return 0

@@ -22,7 +22,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pawl.logs.console import LONGEST, NUMBER, WRAPPED, Printed, lines_of_workers, opening
+from pawl.logs import console
+from pawl.logs.console import LONGEST, NUMBER, WRAPPED, Printed, opening
 from pawl.logs.json_stream import first_objects, lines, object_of
 from pawl.logs.table import Event, Raw, Row, Table
 from pawl.store.files import flat
@@ -127,7 +128,7 @@ def _steps(raw: Raw) -> Iterator[tuple[int, str, bool]]:
 def _told(raw: Raw) -> Iterator[tuple[str, bool]]:
     """The lines; the first printed config, which one worker prints, is taken out."""
     config, teller, depth = list[str](), "", 0
-    for who, line, ended in lines_of_workers(raw.path):
+    for who, line, ended in console.lines(raw.path):
         if not config and not raw.config and CONFIG.search(line):
             line = line[line.index("{") :]
             teller, config, depth = who, [line], 0

@@ -20,7 +20,7 @@ from scipy import stats
 
 from pawl.metrics import CATALOGUE
 from pawl.store.files import flat
-from pawl.store.manifest import Parent, parent_of
+from pawl.store.manifest import parent_of
 from pawl.store.read import Row, count, number, read_run, read_samples, read_steps, series
 from pawl.store.samples import score_of
 
@@ -106,19 +106,14 @@ def _lineage(a: Path, b: Path, body_a: Row, body_b: Row) -> tuple[str, int | Non
     """How the runs are related in words, and the last step that both have from the same run."""
     up = {"A": parent_of(body_a), "B": parent_of(body_b)}
     for name, other, body, folder in (("B", "A", body_a, a), ("A", "B", body_b, b)):
-        parent = up[name]
-        if parent is not None and _is_run_of(parent, body, folder):
+        parent, this = up[name], (folder.name, body.get("config_hash"))
+        if parent is not None and (Path(parent.run).name, parent.config_hash) == this:
             return f"{name} is a fork of {other} at step {parent.step}", parent.step
     one, two = up["A"], up["B"]
     if one and two and (one.run, one.config_hash) == (two.run, two.config_hash):
         steps = f"steps {one.step} and {two.step}"
         return f"A and B are forks of {Path(one.run).name} at {steps}", min(one.step, two.step)
     return "", None
-
-
-def _is_run_of(parent: Parent, body: Row, folder: Path) -> bool:
-    same = Path(parent.run).name == folder.name
-    return same and parent.config_hash == body.get("config_hash")
 
 
 def _step(record: Row) -> int:
