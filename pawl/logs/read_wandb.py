@@ -151,26 +151,9 @@ def _plain(number: int, value: Value) -> object:
 
 
 def _records(path: Path, notes: list[str]) -> Iterator[bytes]:
-    """The records of a file, their pieces joined."""
-    parts, size = list[bytes](), 0
-    for kind, data in _pieces(path, notes):
-        if kind in (FULL, FIRST):
-            parts, size = [], 0
-        parts.append(data)
-        size += len(data)
-        if kind in (FULL, LAST):
-            yield b"".join(parts)
-        if kind not in (FIRST, MIDDLE) or size > MOST:
-            parts, size = [], 0
-    if parts:
-        notes.append("the file breaks off within a record; what came before was read")
-
-
-def _pieces(path: Path, notes: list[str]) -> Iterator[tuple[int, bytes]]:
-    """(kind, bytes) of every piece; (0, b"") where the rest of a block is damaged."""
-    damaged = 0
+    """The records of a file, their pieces joined; what is damaged or breaks off is noted."""
+    parts, damaged, at = list[bytes](), 0, START
     with path.open("rb") as file:
-        at = START
         while block := file.read(BLOCK):
             while at + PIECE_HEAD <= len(block):
                 crc, size, kind = struct.unpack_from("<IHB", block, at)
@@ -181,14 +164,21 @@ def _pieces(path: Path, notes: list[str]) -> Iterator[tuple[int, bytes]]:
                     notes.append("the file breaks off; what came before was read")
                     break
                 if len(data) < size or zlib.crc32(data, zlib.crc32(bytes((kind,)))) != crc:
-                    damaged += 1
-                    yield 0, b""
+                    damaged, parts = damaged + 1, []
                     break
-                yield kind, data
+                if kind in (FULL, FIRST):
+                    parts = []
+                parts.append(data)
+                if kind in (FULL, LAST):
+                    yield b"".join(parts)
+                if kind not in (FIRST, MIDDLE) or len(parts) > MOST // BLOCK:
+                    parts = []
                 at += PIECE_HEAD + size
             at = 0
     if damaged:
         notes.append(f"{damaged} damaged places: the rest of their blocks (32 KiB) was left out")
+    if parts:
+        notes.append("the file breaks off within a record; what came before was read")
 
 
 def _is_chart(names: list[str]) -> bool:
