@@ -73,8 +73,9 @@ def _fill_from_object(raw: Raw, body: Body) -> str:
     if any(records.values()):
         _merge(records, raw.table)
         return "JSON object with a list of records"
-    rows = _by_place(rest) or _columns_by_place(rest) or _columns(lists)
-    if len(rows) < FEW and any(isinstance(value, int | float) for value in rest.values()):
+    single = any(isinstance(value, int | float) for value in rest.values())
+    rows = _by_place(rest) or ([] if single else _columns_by_place(rest)) or _columns(lists)
+    if len(rows) < FEW and single:
         rows = []  # a pair of bounds beside the numbers that count
     for row in rows or [rest]:
         raw.table.add(row)
@@ -124,8 +125,6 @@ def _columns_by_place(body: Body) -> list[Row]:
     """Columns whose values stand under their places, or beside them as [place, value]."""
     rows: dict[int, Row] = {}
     axis = ""
-    if any(isinstance(value, int | float) for value in body.values()):
-        return []
     for name, value in body.items():
         if isinstance(value, Mapping):
             axis, places = _places(value)
