@@ -74,9 +74,8 @@ def read_folder(path: Path) -> list[Raw] | None:
 def _is_console(text: str) -> bool:
     """Whether a console holds verl's step lines or its config."""
     steps = islice(STEP.finditer(text), TRIED)
-    if any(KEYS.search(text, step.end(), step.end() + NEAR) for step in steps):
-        return True
-    return CONFIG.search(text) is not None and "'rollout'" in text
+    shown = any(KEYS.search(text, step.end(), step.end() + NEAR) for step in steps)
+    return shown or (CONFIG.search(text) is not None and "'rollout'" in text)
 
 
 def _is_record(row: Row) -> bool:
