@@ -52,22 +52,18 @@ def read(path: Path, head: str) -> list[Raw] | None:
         if shown or state.table.n:
             return [complete(state)]
     names = {name for row in islice(first_objects(head), 5) for name in row}
+    own = library_of(names) == "trl" and not {"_step", "_timestamp"} & names  # no tracker's rows
     if start == "[":
-        kind = BARE if _is_history(names) else ""
+        kind = BARE if own else ""
     elif {"current_steps", "total_steps"} <= names:
         kind = FACTORY
     else:
-        kind = SWIFT if RATIO in names else LINES if _is_history(names) else ""
+        kind = SWIFT if RATIO in names else LINES if own else ""
     if not kind:
         return None
     raw = Raw(path, kind, "trl", Table())
     _add_rows(raw, objects(path, LIST, raw.notes) if kind == BARE else _lines(path, raw))
     return [complete(raw)]
-
-
-def _is_history(names: set[str]) -> bool:
-    """Whether rows are the Trainer's own, and not what a tracker made of them."""
-    return library_of(names) == "trl" and not {"_step", "_timestamp"} & names
 
 
 def read_state(path: Path) -> Raw:
