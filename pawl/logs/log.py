@@ -103,13 +103,14 @@ def canonical(raw: Raw) -> Log:
         row_N, value_N = last_of_each(place[read_N], value_N)
         lost += len(read_N) - len(row_N)
         name, row = meanings[source]
+        note, row = str(row.get("note", "")), row if name else {}
         scale, offset = float(row.get("scale", 1.0)), float(row.get("offset", 0.0))
         if (scale, offset) != (1.0, 0.0):
             value_N = value_N * scale + offset
         known = catalogued(name)
-        unit = row.get("unit", known.unit if known else "1")
-        about = (str(text) for text in (unit, row.get("aggregation", ""), row.get("note", "")))
-        series = Series(name or source, source, row_N, value_N, *about)
+        unit = str(row.get("unit", known.unit if known else "1"))
+        over = str(row.get("aggregation", ""))
+        series = Series(name or source, source, row_N, value_N, unit, over, note)
         if not name or name in found:  # of two columns of one meaning one counts
             unknown[source] = series
         else:

@@ -53,15 +53,15 @@ def attributes(path: Path) -> dict[str, object]:
         ):
             raise ValueError("a place beyond the pickle's length")
         found = _Plain(io.BytesIO(data)).load()
+        if isinstance(found, Thing):
+            rows = ((k, _value(v)) for k, v in vars(found).items() if isinstance(k, str))
+            return {k: v for k, v in rows if v is None or isinstance(v, PLAIN)}
     except (
         pickle.UnpicklingError, zipfile.BadZipFile, EOFError, LookupError, TypeError,
-        AttributeError, OverflowError, MemoryError, NotImplementedError,
+        AttributeError, OverflowError, MemoryError, NotImplementedError, RecursionError,
     ) as error:  # fmt: skip
         raise ValueError(f"no pickle of plain values: {error!r}") from error
-    if not isinstance(found, Thing):
-        raise ValueError("the pickle holds no object")
-    rows = ((k, _value(v)) for k, v in vars(found).items() if isinstance(k, str))
-    return {k: v for k, v in rows if v is None or isinstance(v, PLAIN)}
+    raise ValueError("the pickle holds no object")
 
 
 def _value(value: object) -> object:
