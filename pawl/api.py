@@ -80,7 +80,7 @@ def open_run(
 ) -> tuple[RunFolder, dict[str, str]]:
     """The run folder that `train` works in, and where each of its options was set."""
     from pawl.store.manifest import require_same
-    from pawl.store.read import find_run
+    from pawl.store.read import find_run, places_of
     from pawl.store.run import RunFolder
 
     if sum(x is not None for x in (config, fork)) > 1 or (fork and resume):
@@ -106,7 +106,7 @@ def open_run(
     except PawlError:
         run.close()
         raise
-    return run, run.places()
+    return run, places_of(run.path)
 
 
 def check(

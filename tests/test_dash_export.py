@@ -48,7 +48,7 @@ def log_of(path: str, n: int = 120, metric: str = "extra", samples: bool = True)
         {"prompt": [{"role": "user", "content": "hi"}], "completion": "", "reward": 1, "step": 3},
     )
     events = [Event(60.0, "resume", HOSTILE)]
-    raw = Raw(Path(path), "CSV", "any", table, "", {"lr": HOSTILE}, events)
+    raw = Raw(Path(path), "CSV", "any", table, config={"lr": HOSTILE}, events=events)
     raw.samples = rows if samples else ()
     return canonical(raw)
 

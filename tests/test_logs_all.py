@@ -28,8 +28,8 @@ from pawl.config.options import RunConfig
 from pawl.doctor.diagnose import diagnose
 from pawl.errors import PawlError
 from pawl.logs.console import Printed, entries, opening, worker
-from pawl.logs.libraries import library_of
 from pawl.logs.log import option_name
+from pawl.logs.names import library_of
 from pawl.logs.recognise import read_logs
 from pawl.metrics import CATALOGUE
 

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from pawl.doctor.diagnose import diagnose
 from pawl.errors import PawlError
 from pawl.logs import json_stream
-from pawl.logs.delimited import number, sign
 from pawl.logs.log import Log
+from pawl.logs.names import plain
+from pawl.logs.read_delimited import number, sign
 from pawl.logs.recognise import column_map, read_logs
-from pawl.logs.spelling import plain
 from pawl.logs.table import Table
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"

@@ -33,9 +33,9 @@ def made(tmp_path: Path, lora: int, dtype: str = "fp32") -> tuple[Path, list[Pol
     with RunFolder.create(cfg) as run:
         for seed, (step, policy) in enumerate(zip((10, 20, 40), policies, strict=True)):
             shake(policy, seed)
-            policy.save(run.checkpoint_dir(step) / "policy")
-            state = {"state": {"best_step": 20}}
-            (run.checkpoint_dir(step) / "state.json").write_text(json.dumps(state))
+            place = run.checkpoints_dir / f"step-{step:06d}"
+            policy.save(place / "policy")
+            (place / "state.json").write_text(json.dumps({"state": {"best_step": 20}}))
     return run.path, policies
 
 

@@ -13,10 +13,18 @@ import pytest
 from pawl.config.load import load_run
 from pawl.config.options import RunConfig
 from pawl.errors import Exit, PawlError, PawlErrors
-from pawl.store.index import list_runs
 from pawl.store.lock import holder
 from pawl.store.manifest import config_hash, differences, require_same
-from pawl.store.read import find_run, read_events, read_run, read_samples, read_steps, series
+from pawl.store.read import (
+    find_run,
+    list_runs,
+    places_of,
+    read_events,
+    read_run,
+    read_samples,
+    read_steps,
+    series,
+)
 from pawl.store.run import RunFolder
 
 
@@ -51,7 +59,7 @@ def test_create_writes_what_the_run_is(tmp_path: Path) -> None:
         "from": f"{file}:3",
     }
     assert {"git", "packages", "hardware", "created"} <= set(body)
-    assert run.places()["optim.lr"] == f"{file}:3"
+    assert places_of(run.path)["optim.lr"] == f"{file}:3"
 
 
 def test_an_existing_folder_is_refused(tmp_path: Path) -> None:
@@ -255,7 +263,6 @@ def test_checkpoints_are_listed_when_visible(tmp_path: Path) -> None:
         for name in ("step-000020", "step-000003", "step-000040.tmp"):
             (run.checkpoints_dir / name).mkdir()
         assert [step for step, _ in run.checkpoints()] == [3, 20]
-        assert run.checkpoint_dir(20).is_dir()
 
 
 def test_a_reader_beside_a_writer_sees_whole_records_only(tmp_path: Path) -> None:

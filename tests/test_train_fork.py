@@ -20,9 +20,8 @@ from pawl.models import checkpoint
 from pawl.preflight.prove import prove
 from pawl.store.compare import compare
 from pawl.store.display import Silent
-from pawl.store.index import run_info
-from pawl.store.parent import parent_of
-from pawl.store.read import read_events, read_run, read_samples, read_steps
+from pawl.store.manifest import parent_of
+from pawl.store.read import read_events, read_run, read_samples, read_steps, run_info
 from pawl.store.run import RunFolder
 from pawl.train.fork import open_fork
 from pawl.train.loop import train

@@ -116,7 +116,7 @@ class Pace:
         return self.per_step
 
 
-class Terminal:
+class Terminal(Display):
     """Step lines, epoch rows and notes above a progress bar; plain lines without a terminal."""
 
     def __init__(self, err: TextIO, out: TextIO, places: Mapping[str, str]) -> None:

@@ -72,7 +72,7 @@ def samples(
 def runs(folder: Path, as_json: bool) -> None:
     """The runs in FOLDER (default: runs), newest first."""
     from pawl.cli.show import columns
-    from pawl.store.index import list_runs
+    from pawl.store.read import list_runs
 
     found = list_runs(folder)
     if as_json:

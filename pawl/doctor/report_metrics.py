@@ -15,6 +15,7 @@ from pawl.doctor.markdown import bullets, escaped, table
 from pawl.logs.log import Series
 from pawl.metrics import CATALOGUE, healthy_runs, words
 from pawl.rules.signals import Signals
+from pawl.store.files import flat
 
 MOST_OPTIONS, MOST_EVENTS = 60, 20
 COMPARABLE = ("share", "ratio", "nat", "standard errors")  # units that mean the same in any run
@@ -55,17 +56,8 @@ def _chosen(d: Diagnosis) -> dict[str, object]:
     """The options of a run; of Pawl's own only those that differ from the defaults."""
     if d.log.library != "pawl":
         return d.log.config
-    plain = _flat(RunConfig().model_dump(mode="json", by_alias=True), "")
+    plain = flat(RunConfig().model_dump(mode="json", by_alias=True))
     return {k: v for k, v in d.log.config.items() if str(plain.get(k, "unset")) != str(v)}
-
-
-def _flat(value: object, name: str) -> dict[str, object]:
-    if not isinstance(value, dict):
-        return {name: value}
-    rows: dict[str, object] = {}
-    for key, part in value.items():
-        rows |= _flat(part, f"{name}.{key}" if name else str(key))
-    return rows
 
 
 def metrics(d: Diagnosis) -> Iterator[str]:

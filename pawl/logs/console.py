@@ -16,8 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pawl.logs.log import Raw
-from pawl.logs.table import Row, number
+from pawl.logs.table import Raw, Row, number
 
 ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
 WORKER = re.compile(r"^[ \t]*(\([^()\n]{0,80}\bpid=\d+[^()\n]{0,60}\))[ \t]?", re.MULTILINE)
@@ -38,14 +37,11 @@ LONGEST = 1 << 22  # characters of a line that are read; the rest counts as anot
 FAR = 1 << 23  # characters of a console log in which its kind must show
 
 
-def lines(path: Path) -> Iterator[tuple[str, bool]]:
-    """(line without escapes, worker and line end, whether it is whole), of a file of any length."""
-    for _, line, ended in lines_of_workers(path):
-        yield line, ended
+def lines(path: Path) -> Iterator[tuple[str, str, bool]]:
+    """Prefix of the worker that printed a line ("" for none), the line, whether it is whole.
 
-
-def lines_of_workers(path: Path) -> Iterator[tuple[str, str, bool]]:
-    """The same behind the prefix of the worker that printed a line, "" for none."""
+    Escapes and the line end are taken off; the file may be of any length.
+    """
     with path.open(encoding="utf-8", errors="replace") as file:
         while line := file.readline(LONGEST):
             yield *worker(ANSI.sub("", line.rstrip("\n"))), line.endswith("\n")

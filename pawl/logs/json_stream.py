@@ -11,7 +11,6 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 from pydantic_core import from_json
 
@@ -101,11 +100,16 @@ def objects(
 
     It has to open in the file's first `within` bytes.
     """
+    pattern, data, found = re.compile(start.pattern.encode()), b"", None
     with path.open("rb") as file:
-        data = _after(file, start, within)
-        if data is None:
-            notes.append("the file ends before its list of rows begins")
-            return
+        while found is None:
+            piece = file.read(PIECE) if file.tell() < within else b""
+            if not piece:
+                notes.append("the file ends before its list of rows begins")
+                return
+            data = data[-4096:] + piece.removeprefix(BOM)
+            found = pattern.search(data)
+        data = data[found.end() :]
         want, done = PIECE, False
         while not done:
             piece = file.read(max(want - len(data), PIECE))
@@ -117,22 +121,6 @@ def objects(
             if not done and not used and (not piece or len(data) > MOST):
                 notes.append("the file breaks off in its list of rows; what came before was read")
                 return
-
-
-def holds(path: Path, start: re.Pattern[str]) -> bool:
-    """Whether a pattern is found before the end of what any record reaches."""
-    with path.open("rb") as file:
-        return _after(file, start, MOST) is not None
-
-
-def _after(file: BinaryIO, start: re.Pattern[str], within: int) -> bytes | None:
-    """What follows the first match, None when there is none."""
-    pattern, data = re.compile(start.pattern.encode()), b""
-    while file.tell() < within and (piece := file.read(PIECE)):
-        data = data[-4096:] + piece.removeprefix(BOM)
-        if found := pattern.search(data):
-            return data[found.end() :]
-    return None
 
 
 def _some(data: bytes) -> tuple[list[object], int, bool]:

@@ -1,4 +1,4 @@
-"""A training log of any library as canonical series: what readers give and the doctor reads.
+"""A training log of any library as canonical series: what the doctor reads.
 
 Readers fill a `Raw`: the table as the file has it, and what is known of its source. `canonical`
 gives each column its canonical name, unit, aggregation and version-dependent meaning by the tables
@@ -10,57 +10,19 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pawl.logs.libraries import add_derived, library_of, names_of, own_name
-from pawl.logs.spelling import STEP_FORMS, plain
-from pawl.logs.table import Floats, Places, Row, Table, in_order, last_of_each
+from pawl.logs.names import STEP_FORMS, add_derived, library_of, names_of, own_name, plain
+from pawl.logs.table import Event, Floats, Places, Raw, Row, Source, in_order, last_of_each
 from pawl.metrics import catalogued
 
+__all__ = ["Event", "Log", "Raw", "Series", "applies", "canonical", "option_name"]
 STEPS = ("step", "_step", "global_step", "train/global_step", "current_steps", "training_step")
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """Something that happened at a step: resume, checkpoint, stage, command, error."""
-
-    step: float
-    kind: str
-    text: str = ""
-
-
-@dataclass(slots=True)
-class Raw:
-    """What a reader took in. format: what the file was taken for, in words; version: "" unknown.
-
-    names: the user's own column map, source name -> canonical name. defaults: options of the
-    library that the file does not state. kind: as Log.kind, where only the source can tell.
-    at_least, below: bounds on an unknown version, by what the source has. samples: the newest;
-    first_samples: some of the first.
-    """
-
-    path: Path
-    format: str
-    library: str
-    table: Table
-    version: str = ""
-    config: Row = field(default_factory=dict)
-    events: list[Event] = field(default_factory=list)
-    checks: list[Row] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    names: Mapping[str, str] = field(default_factory=dict)
-    samples: tuple[Row, ...] = ()
-    defaults: Row = field(default_factory=dict)
-    kind: str = ""
-    at_least: str = ""
-    below: str = ""
-    first_samples: tuple[Row, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,32 +47,21 @@ class Series:
 
 
 @dataclass(slots=True)
-class Log:
-    """A log in canonical terms. kind: policy, preference, reward-model, or "" when unknown.
+class Log(Source):
+    """A log in canonical terms; its options are under Pawl's names.
 
     step_N: the step of every row, as the file numbers them; unknown: columns without a canonical
-    meaning, by source name; config: options under Pawl's names, config_names: as the source has
-    them; other_config: those without a counterpart; defaults: the options in config that the source
-    does not state, so that the library's default of that version was taken.
+    meaning, by source name; config_names: options as the source has them; other_config: those
+    without a counterpart; defaults: the options in config that the source does not state, so that
+    the library's default of that version was taken.
     """
 
-    path: Path
-    format: str
-    library: str
-    version: str
-    kind: str
     step_N: Floats
     series: dict[str, Series]
-    unknown: dict[str, Series]
-    config: Row
-    config_names: dict[str, str]
-    other_config: Row
-    events: list[Event]
-    checks: list[Row]
-    notes: list[str]
-    samples: tuple[Row, ...] = ()
+    unknown: dict[str, Series] = field(default_factory=dict)
+    config_names: dict[str, str] = field(default_factory=dict)
+    other_config: Row = field(default_factory=dict)
     defaults: tuple[str, ...] = ()
-    first_samples: tuple[Row, ...] = ()
 
 
 @cache
@@ -128,6 +79,8 @@ def _names(library: str) -> dict[str, Any]:
 def canonical(raw: Raw) -> Log:
     """The log behind a raw table; rows in the order of their steps."""
     notes = list(raw.notes)
+    if raw.table.dropped:
+        notes.append("the file has too many columns; the first 2000 were read")
     if raw.library == "any":
         raw.library = library_of(raw.table.columns)
         if raw.library != "any":
@@ -135,65 +88,40 @@ def canonical(raw: Raw) -> Log:
     add_derived(raw.table, raw.library)
     steps, step_name = _steps(raw)
     distinct, place, odd = in_order(steps)
-    if odd:
-        notes.append(odd)
-    lost, whole = 0, raw.table.n == len(distinct) and bool((np.diff(place) > 0).all())
+    notes += [odd] if odd else []
+    lost = 0
     found: dict[str, Series] = {}
     unknown: dict[str, Series] = {}
     rows = _names(raw.library)["metric"]
     present = {own_name(raw.library, name) for name in raw.table.columns}
-    meanings = {name: _meaning(name, rows, raw, present) for name in raw.table.columns}
+    meanings = {
+        name: _meaning(name, rows, raw, present) for name in raw.table.columns if name != step_name
+    }
     rank = {id(row): i for i, row in enumerate(rows)}  # a row that stands first wins its name
     for source in sorted(meanings, key=lambda source: rank.get(id(meanings[source][1]), -1)):
-        if source == step_name:
-            continue
-        row_N, value_N = raw.table.column(source)
-        if not whole:  # else every row is its own place
-            before = len(row_N)
-            row_N, value_N = last_of_each(place[row_N], value_N)
-            lost += before - len(row_N)
+        read_N, value_N = raw.table.column(source)
+        row_N, value_N = last_of_each(place[read_N], value_N)
+        lost += len(read_N) - len(row_N)
         name, row = meanings[source]
-        note = str(row.get("note", ""))
-        if not name:
-            unknown[source] = Series(source, source, row_N, value_N, note=note)
-            continue
+        note, row = str(row.get("note", "")), row if name else {}
         scale, offset = float(row.get("scale", 1.0)), float(row.get("offset", 0.0))
-        series = Series(
-            name,
-            source,
-            row_N,
-            value_N * scale + offset if (scale, offset) != (1.0, 0.0) else value_N,
-            str(row.get("unit", known.unit if (known := catalogued(name)) else "1")),
-            str(row.get("aggregation", "")),
-            note,
-        )
-        if name in found:  # two columns of one meaning
+        if (scale, offset) != (1.0, 0.0):
+            value_N = value_N * scale + offset
+        known = catalogued(name)
+        unit = str(row.get("unit", known.unit if known else "1"))
+        over = str(row.get("aggregation", ""))
+        series = Series(name or source, source, row_N, value_N, unit, over, note)
+        if not name or name in found:  # of two columns of one meaning one counts
             unknown[source] = series
         else:
             found[name] = series
     if lost:
         notes.append(f"{lost} values of repeated steps were replaced by later ones")
-    config, names, other = _config(raw)
-    defaults = _assume(raw, config, names)
-    return Log(
-        raw.path,
-        raw.format,
-        raw.library,
-        raw.version,
-        raw.kind or _kind(found),
-        distinct,
-        found,
-        unknown,
-        config,
-        names,
-        other,
-        raw.events,
-        raw.checks,
-        notes,
-        raw.samples,
-        defaults,
-        raw.first_samples,
-    )
+    config, names, other, defaults = _config(raw)
+    same = {f.name: getattr(raw, f.name) for f in fields(Source)}
+    same |= {"kind": raw.kind or _kind(found), "config": config, "notes": notes}
+    return Log(**same, step_N=distinct, series=found, unknown=unknown, config_names=names,
+               other_config=other, defaults=defaults)  # fmt: skip
 
 
 def _steps(raw: Raw) -> tuple[Floats, str]:
@@ -205,12 +133,8 @@ def _steps(raw: Raw) -> tuple[Floats, str]:
     mapped = [source for source, name in raw.names.items() if name == "step"]
     loose = table.columns if _is_loose(raw.library) else ()
     for name in (*mapped, *STEPS, *(name for name in loose if plain(name) in STEP_FORMS)):
-        if name in table.columns:
-            row_N, value_N = table.column(name)
-            if len(row_N) * 2 >= table.n:
-                steps = np.full(table.n, np.nan)
-                steps[row_N] = value_N
-                return steps, name
+        if name in table.columns and len(table.columns[name][0]) * 2 >= table.n:
+            return table.full(name), name
     for source in table.columns:
         row_N, value_N = table.column(source)
         if plain(source) == "epoch" and len(np.unique(value_N)) == table.n:
@@ -235,12 +159,12 @@ def _meaning(
     spelled = own_name(raw.library, source)
     for row in rows:
         hit = _match(spelled, row)
-        if hit is not None and _applies(row, raw, present):
+        if hit is not None and applies(row, raw, present):
             return str(row["name"]).replace("*", hit), row
     if _is_loose(raw.library):
         for row in rows:
             same = any(plain(name) == plain(source) for name in row["source"])
-            if same and _applies(row, raw, present):
+            if same and applies(row, raw, present):
                 return str(row["name"]), row
     return "", {}
 
@@ -257,23 +181,19 @@ def _match(source: str, row: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _applies(row: Mapping[str, Any], raw: Raw, present: set[str]) -> bool:
+def applies(row: Mapping[str, Any], raw: Raw, present: Collection[str]) -> bool:
     """Whether a row's conditions on version, other columns and config hold."""
     since, until = number_of(str(row.get("since", ""))), number_of(str(row.get("until", "")))
-    version = number_of(raw.version)
-    if since and not (version or number_of(raw.at_least)) >= since:
-        return False
-    if until and not (version < until if version else () < number_of(raw.below) <= until):
-        return False
-    if any(name not in present for name in row.get("with", ())):
-        return False
+    version, near = number_of(raw.version), row.get("near", ())
     wanted: Mapping[str, Sequence[str]] = row.get("config", {})
-    if any(str(raw.config.get(name)) not in values for name, values in wanted.items()):
-        return False
-    near = row.get("near", ())
-    if near and not any(word in name.lower() for name in present for word in near):
-        return False
-    return not any(name in present for name in row.get("without", ()))
+    return (
+        not (since and (version or number_of(raw.at_least)) < since)
+        and not (until and not (version < until if version else () < number_of(raw.below) <= until))
+        and all(name in present for name in row.get("with", ()))
+        and not any(name in present for name in row.get("without", ()))
+        and all(str(raw.config.get(name)) in values for name, values in wanted.items())
+        and (not near or any(word in name.lower() for name in present for word in near))
+    )
 
 
 def number_of(version: str) -> tuple[int, ...]:
@@ -281,12 +201,15 @@ def number_of(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
 
 
-def _config(raw: Raw) -> tuple[Row, dict[str, str], Row]:
-    """Options under Pawl's names, the names they have in the source, and the rest."""
+def _config(raw: Raw) -> tuple[Row, dict[str, str], Row, tuple[str, ...]]:
+    """Options under Pawl's names, the names they have in the source, the rest, and what is assumed.
+
+    Assumed are the library's defaults where the source states nothing.
+    """
     if raw.library == "pawl":
-        return dict(raw.config), {name: name for name in raw.config}, {}
+        return dict(raw.config), {name: name for name in raw.config}, {}, ()
     table = _names(raw.library)["option"]
-    config, names, other = {}, {}, {}
+    config, names, other = Row(), dict[str, str](), Row()
     spelled = table.items() if _is_loose(raw.library) else ()
     loose = {plain(source): name for source, name in spelled}
     for source, value in raw.config.items():
@@ -295,18 +218,10 @@ def _config(raw: Raw) -> tuple[Row, dict[str, str], Row]:
             config[name], names[name] = value, source
         else:
             other[source] = value
-    return config, names, other
-
-
-def _assume(raw: Raw, config: Row, names: dict[str, str]) -> tuple[str, ...]:
-    """Fill in the library's defaults where the source states nothing; which options these are."""
-    table, filled = _names(raw.library)["option"], list[str]()
-    for source, value in raw.defaults.items():
-        name = table.get(source)
-        if name and name not in config:
-            config[name], names[name] = value, source
-            filled.append(name)
-    return tuple(filled)
+    options = ((table.get(source), source) for source in raw.defaults)
+    assumed = {name: source for name, source in options if name and name not in config}
+    config |= {name: raw.defaults[source] for name, source in assumed.items()}
+    return config, names | assumed, other, tuple(assumed)
 
 
 def option_name(library: str, name: str) -> str:

@@ -12,26 +12,25 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 
 from pawl.logs.console import NUMBER, Printed, entries, lines, opening
 from pawl.logs.json_stream import first_objects, object_of
 from pawl.logs.json_stream import lines as json_lines
-from pawl.logs.libraries import library_of
-from pawl.logs.log import Event, Raw
-from pawl.logs.table import Row, Table
+from pawl.logs.names import library_of
+from pawl.logs.table import Event, Raw, Row, Table
 
-Lines = Iterator[tuple[str, bool]]  # a line, and whether it is whole
+Lines = Iterator[tuple[str, str, bool]]  # worker, line, whether it is whole
 MOST = 400  # lines of one printed dict or table
 
 OPENRLHF_STEP = re.compile(
     r"(?P<sparkle>\u2728\s*)?"
     r"(?:Global step (?P<step>\d+)|global_step (?P<eval>\d+), eval_metrics): (?=\{)"
+    r"|(?i:zero policy gradient this step)"
 )
 # Without the G or g: a pattern that begins with fixed letters is found ten times as fast.
 OPENRLHF = re.compile(r"lobal(?: step \d+|_step \d+, eval_metrics): \{[\s\S]?'")
-FILTERED = re.compile(r"zero policy gradient this step", re.IGNORECASE)
 PRIME_STEP = re.compile(r"\bStep (\d+) \|\s+([\d.]+)s \| (?=[A-Z])")
 PRIME_CELL = re.compile(rf"([A-Z][A-Za-z. -]*?)\s+({NUMBER})(%?)(?:\s|$)")
 PRIME_SHARE = re.compile(r"([A-Z][A-Za-z. -]*?)\s+\d+/\d+ \(([\d.]+)%\)")
@@ -54,13 +53,13 @@ PANEL_GROUP = re.compile(
 PANEL_ITEM = re.compile(rf"([A-Za-z][\w/.@-]{{0,80}}):\s{{0,80}}({NUMBER})(?=\s|$)", re.IGNORECASE)
 BAR = re.compile("[\u2502\u2503|]")
 SLIME = re.compile(r"\.py:\d+ - (rollout|perf|eval|step|train) (\d+): (?=\{)")
-SKYRL_STEP = re.compile(r"\bStep (\d+): *$")
+SKYRL_STEP, SKYRL_END = re.compile(r"\bStep (\d+): *$"), re.compile(r"\}\s*$")
 SKYRL = re.compile(r"\bStep \d+: *\n.*\n?.*'(?:policy|reward|loss|generate|trainer|timing)/\w")
 ROLL = re.compile(r'"actor/\w')
 ROLL_WORDS = re.compile(r'"(?:actor|critic|system|time|token)/\w')
 AREAL = re.compile(r"Epoch \d+/\d+ Step \d+/\d+ Train step (\d+)/\d+ done\.")
 AREAL_NAME = re.compile(r"[A-Za-z][\w/.@-]*")
-AREAL_VALUE = re.compile(NUMBER, re.IGNORECASE)
+AREAL_VALUE, AREAL_END = re.compile(NUMBER, re.IGNORECASE), re.compile("(?!)")  # no end
 
 
 def read(path: Path, head: str) -> list[Raw] | None:
@@ -80,16 +79,41 @@ def read(path: Path, head: str) -> list[Raw] | None:
     return None
 
 
+def _heads(text: Lines, head: re.Pattern[str]) -> Iterator[tuple[re.Match[str], str, bool]]:
+    """Each head of a record, the rest of its line, and whether the line is whole."""
+    for _, line, ended in text:
+        if found := head.search(line):
+            yield found, line[found.end() :], ended
+
+
+def _blocks(
+    text: Lines, head: re.Pattern[str], end: re.Pattern[str]
+) -> Iterator[tuple[re.Match[str], list[str], bool]]:
+    """Each head of a record, the lines after it up to its end, and whether that was seen."""
+    found, body = None, list[str]()
+    for _, line, _ in text:
+        if hit := head.search(line):
+            if found is not None:
+                yield found, body, False
+            found, body = hit, []
+        elif found is not None:
+            body.append(line)
+            closed = end.search(line) is not None
+            if closed or len(body) == MOST:
+                yield found, body, closed
+                found = None
+    if found is not None:
+        yield found, body, False
+
+
 def _openrlhf(text: Lines, raw: Raw, printed: Printed) -> Iterator[Row]:
     """`Global step N: {...}` and `global_step N, eval_metrics: {...}`."""
     step = 0
-    for line, ended in text:
-        found = OPENRLHF_STEP.search(line)
-        if found is None:
-            if FILTERED.search(line):
-                raw.events.append(Event(step, "error", line.strip()[:200]))
+    for found, rest, ended in _heads(text, OPENRLHF_STEP):
+        if found["step"] is None and found["eval"] is None:
+            raw.events.append(Event(step, "error", found.string.strip()[:200]))
             continue
-        row = entries(line[found.end() :], printed, ended)
+        row = entries(rest, printed, ended)
         if found["sparkle"]:  # only OpenRLHF begins its lines like this
             raw.format = "console log of OpenRLHF"
         if found["step"]:
@@ -97,17 +121,14 @@ def _openrlhf(text: Lines, raw: Raw, printed: Printed) -> Iterator[Row]:
         else:
             row = {key if key.startswith("eval_") else f"eval_{key}": v for key, v in row.items()}
         yield {**row, "step": int(found["step"] or found["eval"])}
-        if not ended and not line.rstrip().endswith("}"):
+        if not ended and not rest.rstrip().endswith("}"):
             raw.notes.append("the file breaks off in its last record; its last value was left out")
 
 
 def _prime(text: Lines, raw: Raw, printed: Printed) -> Iterator[Row]:
     """`Step N | 1.5s | Name 0.5 | Name 3.1% | Name 96/128 (75.0%)`; shares stay in percent."""
-    for line, ended in text:
-        found = PRIME_STEP.search(line)
-        if found is None:
-            continue
-        cells = line[found.end() :].split(" | ")
+    for found, rest, ended in _heads(text, PRIME_STEP):
+        cells = rest.split(" | ")
         if not ended:
             raw.notes.append("the file breaks off in its last line; its last value was left out")
             cells = cells[:-1]
@@ -138,33 +159,25 @@ def _prime_file(path: Path) -> Raw:
 
 
 def _nemo(text: Lines, raw: Raw, printed: Printed) -> Iterator[Row]:
-    """Blocks ("Training Results:", "Timing:") of items; those of a step are one row.
+    """Blocks ("Training Results:", "Timing:") of items.
 
     A block belongs to the step whose heading came last; without headings blocks are counted.
     """
-    step, named, place, row = 0, False, None, Row()
-    for line, ended in text:
-        heading, start = NEMO_HEADING.match(line), NEMO_STEP.match(line)
-        opens = heading is not None and heading[1] == "Training Results"
-        if start is not None or (opens and not named and "Loss" in row):
-            if row:
-                yield {**row, "step": step}
-            row, place = {}, None
-            step, named = (int(start[1]), True) if start is not None else (step, named)
-        if opens and not named:
-            step += 1
-        if heading is not None:
+    step, named, place = 0, False, None
+    for _, line, ended in text:
+        if start := NEMO_STEP.match(line):
+            step, named, place = int(start[1]), True, None
+        elif heading := NEMO_HEADING.match(line):
             place = NEMO_PLACE.get(heading[1], "timing/")
+            step += not named and heading[1] == "Training Results"
         elif place is not None and (item := NEMO_ITEM.match(line)):
             if ended:
                 name = f"{place}{item[1].strip()}"
-                row[name] = printed.number(name, item[2])
+                yield {"step": step, name: printed.number(name, item[2])}
             else:
                 raw.notes.append("the file breaks off in its last line, which was left out")
         elif line.strip():
             place = None
-    if row:
-        yield {**row, "step": step}
     if not named:
         raw.notes.append("no headings of steps: blocks of results were counted")
 
@@ -172,20 +185,12 @@ def _nemo(text: Lines, raw: Raw, printed: Printed) -> Iterator[Row]:
 def _open_instruct(text: Lines, raw: Raw, printed: Printed) -> Iterator[Row]:
     """The Rich panel "Metrics", which wraps its cells; names as W&B has them."""
     raw.notes.append("the panel shows two decimals: small values (KL, learning rate) may read 0")
-    panel, inside, count = list[tuple[str, str]](), False, 0
-    for line, _ in text:
-        if PANEL.match(line):
-            inside, panel = True, []
-        elif inside and PANEL_BOTTOM.match(line):
-            inside, count, row = False, count + 1, Row()
-            for group, cells in panel:
-                for item in filter(None, (PANEL_ITEM.search(c.strip()) for c in BAR.split(cells))):
-                    bare = group in ("", "other") or item[1].startswith(f"{group}/")
-                    name = item[1] if bare else f"{group}/{item[1]}"
-                    row[name] = printed.number(name, item[2])
-            if row:
-                yield {**row, "step": row.get("training_step", row.get("global_step", count))}
-        elif inside and PANEL_EDGE.match(line):
+    for count, (_, shown, closed) in enumerate(_blocks(text, PANEL, PANEL_BOTTOM), 1):
+        if not closed:
+            raw.notes.append("the last panel breaks off and was left out")
+            continue
+        panel, row = list[tuple[str, str]](), Row()
+        for line in filter(PANEL_EDGE.match, shown[:-1]):
             body = line.strip().strip("\u2502\u2503")
             found = PANEL_GROUP.match(body)
             cells = (body[found.end() :] if found else body.strip("\u2502 ")).strip()
@@ -193,16 +198,20 @@ def _open_instruct(text: Lines, raw: Raw, printed: Printed) -> Iterator[Row]:
                 panel[-1] = (panel[-1][0], f"{panel[-1][1]} {cells}")
             else:
                 panel.append((found[1] if found else "", cells))
-    if inside:
-        raw.notes.append("the last panel breaks off and was left out")
+        for group, cells in panel:
+            for item in filter(None, (PANEL_ITEM.search(c.strip()) for c in BAR.split(cells))):
+                bare = group in ("", "other") or item[1].startswith(f"{group}/")
+                name = item[1] if bare else f"{group}/{item[1]}"
+                row[name] = printed.number(name, item[2])
+        if row:
+            yield {**row, "step": row.get("training_step", row.get("global_step", count))}
 
 
 def _slime(text: Lines, raw: Raw, printed: Printed) -> Iterator[Row]:
     """`rollout 0: {...}`, `perf 0:` and `eval 0:` count rollouts, `step 0:` counts updates."""
     found = [
-        (hit[1] in ("step", "train"), int(hit[2]), entries(line[hit.end() :], printed, ended))
-        for line, ended in text
-        if (hit := SLIME.search(line))
+        (hit[1] in ("step", "train"), int(hit[2]), entries(rest, printed, ended))
+        for hit, rest, ended in _heads(text, SLIME)
     ]
     trained = max((n + 1 for trains, n, _ in found if trains), default=0)
     rolled = max((n + 1 for trains, n, _ in found if not trains), default=0)
@@ -217,23 +226,15 @@ def _slime(text: Lines, raw: Raw, printed: Printed) -> Iterator[Row]:
 
 def _skyrl(text: Lines, raw: Raw, printed: Printed) -> Iterator[Row]:
     """`Step 3:` and a dict over the lines that follow."""
-    step, body, left = -1, "", 0
-    for line, _ in text:
-        found = SKYRL_STEP.search(line)
-        if found is not None:
-            step, body, left = int(found[1]), "", MOST
-        elif left:
-            body, left = f"{body}\n{line}", 0 if line.rstrip().endswith("}") else left - 1
-            if not left and (row := entries(body, printed)):
-                yield {**row, "step": step}
-    if left and (row := entries(body, printed, whole=False)):
-        yield {**row, "step": step}
+    for found, body, closed in _blocks(text, SKYRL_STEP, SKYRL_END):
+        if row := entries("\n".join(body), printed, closed):
+            yield {**row, "step": int(found[1])}
 
 
 def _roll(text: Lines, raw: Raw, printed: Printed) -> Iterator[Row]:
     """A line that ends in a JSON object; ROLL's records carry no step, so they are counted."""
     count = 0
-    for line, _ in text:
+    for _, line, _ in text:
         at = line.find('{"')
         if at >= 0 and line.rstrip().endswith("}") and ROLL_WORDS.search(line, at):
             if record := object_of(line[at:]):
@@ -243,21 +244,11 @@ def _roll(text: Lines, raw: Raw, printed: Printed) -> Iterator[Row]:
 
 def _areal(text: Lines, raw: Raw, printed: Printed) -> Iterator[Row]:
     """`Train step 3/1000 done.` and the table of names and numbers after it."""
-    step, left, row = -1, 0, Row()
-    for line, _ in text:
-        found = AREAL.search(line)
-        if found is not None:
-            if row:
-                yield {**row, "step": step}
-            step, left, row = int(found[1]), MOST, {}
-        elif left:
-            left -= 1
-            cells = [cell.strip() for cell in BAR.split(line)]
-            for name, value in zip(cells, cells[1:], strict=False):
+    for found, body, _ in _blocks(text, AREAL, AREAL_END):
+        for line in body:
+            for name, value in pairwise(cell.strip() for cell in BAR.split(line)):
                 if AREAL_VALUE.fullmatch(value) and AREAL_NAME.fullmatch(name):
-                    row[name] = printed.number(name, value)
-    if row:
-        yield {**row, "step": step}
+                    yield {"step": int(found[1]), name: printed.number(name, value)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice, takewhile
 from pathlib import Path
 
 from pawl.errors import PawlError
-from pawl.logs.log import Raw
-from pawl.logs.table import Table
+from pawl.logs.table import Raw, Table
 
 LONGEST = 1 << 24  # characters of a page that are read
 RULER = re.compile(r"^\s*\|?\s*:?-+:?\s*(\|\s*:?-+:?\s*)*\|?\s*$")
@@ -87,14 +87,9 @@ def _tables(text: str) -> Iterator[tuple[list[str], list[list[str]]]]:
     """Header and rows of every table."""
     lines = text.splitlines()
     for i in range(1, len(lines)):
-        if "|" not in lines[i - 1] or "-" not in lines[i] or not RULER.match(lines[i]):
-            continue
-        rows = []
-        for line in lines[i + 1 :]:
-            if "|" not in line:
-                break
-            rows.append(_cells(line))
-        yield _cells(lines[i - 1]), rows
+        if "|" in lines[i - 1] and "-" in lines[i] and RULER.match(lines[i]):
+            body = takewhile(lambda line: "|" in line, islice(lines, i + 1, None))
+            yield _cells(lines[i - 1]), [_cells(line) for line in body]
 
 
 def _cells(line: str) -> list[str]:
@@ -188,6 +183,5 @@ def value(cell: str) -> float | None:
 
 def _float(text: str) -> float:
     """A number with thousands' commas or a decimal comma."""
-    if re.fullmatch(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?", text):
-        return float(text.replace(",", ""))
-    return float(text.replace(",", "."))
+    thousands = re.fullmatch(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?", text)
+    return float(text.replace(",", "" if thousands else "."))

@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
 
 from pawl import renamed
 from pawl.errors import PawlError
-from pawl.logs.json_shapes import flat
 from pawl.logs.json_stream import lines
-from pawl.logs.log import Event, Raw
-from pawl.logs.table import Row, Table
-from pawl.store.files import read_lines
+from pawl.logs.table import Event, Raw, Row, Table
+from pawl.store.files import flat, read_lines
 
 FORMAT = "run folder of Pawl"
 FILES = ("run.json", "steps.jsonl", "events.jsonl")  # any of them stands for its folder
@@ -137,12 +135,9 @@ def _newest(path: Path, notes: list[str]) -> tuple[Row, ...]:
 
 def _first(path: Path, notes: list[str]) -> tuple[Row, ...]:
     """The first samples of training, in whole groups where a step's file holds no more."""
-    found: list[Row] = []
-    for file in sorted((path / "samples").glob("step-*.jsonl")):
-        found += [_light(row) for row in islice(_until_odd(file, notes), SAMPLES - len(found))]
-        if len(found) >= SAMPLES:
-            break
-    return tuple(found)
+    files = sorted((path / "samples").glob("step-*.jsonl"))
+    rows = chain.from_iterable(_until_odd(file, notes) for file in files)
+    return tuple(_light(row) for row in islice(rows, SAMPLES))
 
 
 def _light(row: Row) -> Row:

@@ -13,14 +13,14 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterator
-from itertools import islice
+from itertools import chain, groupby, islice
+from operator import itemgetter
 from pathlib import Path
 
 from pawl.logs import trackers
 from pawl.logs.json_stream import object_of
-from pawl.logs.log import Event, Raw
-from pawl.logs.table import Row, Table
-from pawl.logs.wire import fields, masked_crc, real, signed, text, varint
+from pawl.logs.table import Event, Raw, Row, Table
+from pawl.logs.wire import Value, fields, masked_crc, real, signed, text, varint
 
 FORMAT = "TensorBoard event file"
 NAME = "*tfevents*"
@@ -29,6 +29,7 @@ MOST = 1 << 28  # bytes; no record is longer
 SUMMED = 1 << 16  # bytes; longer ones (images) are taken without their checksum
 CONFIG_TAGS = ("args/text_summary", "args", "config/text_summary", "hparams/text_summary")
 FLOAT, DOUBLE, STRING, BFLOAT16, HALF = 1, 2, 7, 14, 19  # of DataType in types.proto
+LISTS = (5, 6, 7, 8, 10, 13)  # fields of TensorProto that hold values one by one
 NUMBERS = {1: "f", 2: "d", 3: "i", 4: "B", 5: "h", 6: "b", 9: "q", 19: "e", 22: "I", 23: "Q"}
 FENCE = re.compile(r"^\s*```\w*|```\s*$|^ {4}", re.MULTILINE)
 
@@ -74,132 +75,100 @@ def _read(place: Path, files: list[Path]) -> Raw:
 
 def _fill(raw: Raw, path: Path) -> float | None:
     """Add a file's scalars, one row for each run of equal steps; its first step."""
-    now, row, first, odd = 0, Row(), None, 0
-    for record in _records(path, raw.notes):
-        event = _event(record)
-        if event is None:
-            odd += 1
-            continue
-        _, step, values = event
-        if row and step != now:
-            raw.table.add({"step": now, **row})
-            row = Row()
-        now = step
-        for tag, value in values:
-            if isinstance(value, str):
-                _configure(raw, tag, value)
-            else:
-                first = float(step) if first is None else first
+    first = None
+    for step, events in groupby(_events(path, raw.notes), key=itemgetter(1)):
+        row = Row()
+        for tag, value in chain.from_iterable(values for _, _, values in events):
+            if not isinstance(value, str):
                 row[tag] = value
-    if row:
-        raw.table.add({"step": now, **row})
-    if odd:
-        raw.notes.append(f"{path.name}: {odd} records are no events and were left out")
+            elif tag in CONFIG_TAGS and not raw.config:
+                raw.config = object_of(FENCE.sub("", value)) or {}
+        if row:
+            raw.table.add({"step": step, **row})
+            first = float(step) if first is None else first
     return first
+
+
+def _events(path: Path, notes: list[str]) -> Iterator[Scalars]:
+    """The events of a file; records that are none are counted in a note."""
+    odd = 0
+    for record in _records(path, notes):
+        if event := _event(record):
+            yield event
+        else:
+            odd += 1
+    if odd:
+        notes.append(f"{path.name}: {odd} records are no events and were left out")
 
 
 def _records(path: Path, notes: list[str]) -> Iterator[bytes]:
     """The records of a file; what breaks off or is damaged is noted."""
     with path.open("rb") as file:
         while head := file.read(12):
-            size = _size(head)
-            if size is None:
+            size = int.from_bytes(head[:8], "little")
+            if len(head) < 12 or not _fits(head[:8], head[8:]) or size > MOST:
                 notes.append(f"{path.name}: damaged or torn; read up to byte {file.tell()}")
                 return
             data, end = file.read(size), file.read(4)
             if len(data) < size or len(end) < 4:
                 notes.append(f"{path.name} breaks off; what came before was read")
                 return
-            if size <= SUMMED and masked_crc(data) != int.from_bytes(end, "little"):
+            if size > SUMMED or _fits(data, end):
+                yield data
+            else:
                 notes.append(f"{path.name}: a damaged record was left out")
-                continue
-            yield data
 
 
-def _size(head: bytes) -> int | None:
-    """Length of a record by its head; None when the checksum says that it is none."""
-    if len(head) < 12 or masked_crc(head[:8]) != int.from_bytes(head[8:12], "little"):
-        return None
-    size = int.from_bytes(head[:8], "little")
-    return size if size <= MOST else None
+def _fits(data: bytes, checksum: bytes) -> bool:
+    return masked_crc(data) == int.from_bytes(checksum, "little")
 
 
 def _event(record: bytes) -> Scalars | None:
     """What an event holds; None for what is none."""
-    wall, step, values = 0.0, 0, list[tuple[str, float | str]]()
     try:
-        for number, value in fields(record):
-            if number == 1:
-                wall = real(value)
-            elif number == 2 and isinstance(value, int):
-                step = signed(value)
-            elif number == 5 and isinstance(value, bytes):
-                for inner, body in fields(value):
-                    if inner == 1 and isinstance(body, bytes):
-                        values += _value(body)
-    except ValueError:
+        about = dict(fields(record))
+        parts = [body for number, body in fields(about.get(5, b"")) if number == 1]
+        values = [found for body in parts if (found := _value(body))]
+        return real(about[1]) if 1 in about else 0.0, signed(about.get(2, 0)), values
+    except (ValueError, OverflowError):
         return None
-    return wall, step, values
 
 
-def _value(body: bytes) -> Iterator[tuple[str, float | str]]:
-    """(tag, number or text) of one Summary.Value; nothing for images and the like."""
-    tag = ""
-    found: float | str | None = None
-    for number, value in fields(body):
-        if number == 1:
-            tag = text(value)
-        elif number == 2:
-            found = real(value)
-        elif number == 8 and isinstance(value, bytes):
-            found = _tensor(value)
-    if tag and found is not None:
-        yield tag, found
+def _value(body: Value) -> tuple[str, float | str] | None:
+    """(tag, number or text) of one Summary.Value; None for images and the like."""
+    about = dict(fields(body))
+    tag = text(about.get(1, b""))
+    found = real(about[2]) if 2 in about else _tensor(about[8]) if 8 in about else None
+    return (tag, found) if tag and found is not None else None
 
 
-def _tensor(body: bytes) -> float | str | None:
+def _tensor(body: Value) -> float | str | None:
     """The one number or text that a tensor holds; None for other tensors."""
-    kind, content, listed = 0, b"", list[int | bytes]()
-    for number, value in fields(body):
-        if number == 1 and isinstance(value, int):
-            kind = value
-        elif number == 4 and isinstance(value, bytes):
-            content = value
-        elif number in (5, 6, 7, 8, 10, 13):
-            listed.append(value)
+    parts = fields(body)
+    about, listed = dict(parts), [value for number, value in parts if number in LISTS]
+    kind, content = signed(about.get(1, 0)), about.get(4, b"")
     if kind == STRING:
         return text(listed[0]) if len(listed) == 1 else None
     if content or len(listed) != 1:
         return _unpacked(kind, content)
-    return _listed(kind, listed[0])
-
-
-def _unpacked(kind: int, data: bytes) -> float | None:
-    """The one number in a tensor's bytes."""
-    if kind == BFLOAT16:  # the upper half of a float
-        kind, data = FLOAT, b"\0\0" + data
-    code = NUMBERS.get(kind, "")
-    if not code or len(data) != struct.calcsize(f"<{code}"):
-        return None
-    return float(struct.unpack(f"<{code}", data)[0])
-
-
-def _listed(kind: int, value: int | bytes) -> float | None:
-    """A number of a tensor's own list, which may be packed."""
+    (number,) = listed
     if kind in (FLOAT, DOUBLE):
-        return real(value) if isinstance(value, bytes) and len(value) in (4, 8) else None
-    number = value
-    if isinstance(value, bytes):
-        number, end = varint(value, 0)
-        if end != len(value):
+        return _unpacked(kind, number)
+    if isinstance(number, bytes):  # the list is packed
+        packed = number
+        number, end = varint(packed, 0)
+        if end != len(packed):
             return None
-    assert isinstance(number, int), "packed numbers are numbers now"
     if kind in (HALF, BFLOAT16):
-        return _unpacked(kind, number.to_bytes(2, "little")) if number <= 0xFFFF else None
+        return _unpacked(kind, number.to_bytes(2, "little"))
     return float(signed(number))
 
 
-def _configure(raw: Raw, tag: str, value: str) -> None:
-    """Take hyperparameters from a text that holds them as JSON."""
-    if tag in CONFIG_TAGS and not raw.config:
-        raw.config = object_of(FENCE.sub("", value)) or {}
+def _unpacked(kind: int, data: Value) -> float | None:
+    """The one number in a tensor's bytes."""
+    if kind == BFLOAT16 and isinstance(data, bytes):  # the upper half of a float
+        kind, data = FLOAT, b"\0\0" + data
+    code = NUMBERS.get(kind, "")
+    if isinstance(data, int) or not code or len(data) != struct.calcsize(f"<{code}"):
+        return None
+    return float(struct.unpack(f"<{code}", data)[0])

@@ -14,9 +14,8 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
-from pawl.logs.log import Raw
-from pawl.logs.spelling import plain
-from pawl.logs.table import Row, Table
+from pawl.logs.names import plain
+from pawl.logs.table import Raw, Row, Table
 
 NUMBER = r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?|[+-]?(?:nan|inf)\b"
 AXIS = re.compile(

@@ -21,11 +21,10 @@ from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 
-from pawl.logs import libraries
-from pawl.logs.json_stream import LIST, first_objects, holds, lines, objects
-from pawl.logs.libraries import library_of, names_of
-from pawl.logs.log import Raw, number_of
-from pawl.logs.table import Row, Table
+from pawl.logs.json_stream import LIST, first_objects, lines, objects
+from pawl.logs.log import applies
+from pawl.logs.names import library_of, names_of, own_name
+from pawl.logs.table import Raw, Row, Table
 
 STATE = "trainer_state.json of TRL or the Hugging Face Trainer"
 BARE = "log_history of TRL or the Hugging Face Trainer"
@@ -47,25 +46,24 @@ def read(path: Path, head: str) -> list[Raw] | None:
     """The history of a file; one that breaks off gives what came before, with a note."""
     start = head.lstrip()[:1]
     late = len(head) >= EDGE and "\n{" not in head  # one large object: the list may follow
-    if start == "{" and (HISTORY.search(head) or (late and holds(path, HISTORY))):
-        return [complete(read_state(path))]
+    shown = HISTORY.search(head) is not None
+    if start == "{" and (shown or late):
+        state = read_state(path)
+        if shown or state.table.n:
+            return [complete(state)]
     names = {name for row in islice(first_objects(head), 5) for name in row}
+    own = library_of(names) == "trl" and not {"_step", "_timestamp"} & names  # no tracker's rows
     if start == "[":
-        kind = BARE if _is_history(names) else ""
+        kind = BARE if own else ""
     elif {"current_steps", "total_steps"} <= names:
         kind = FACTORY
     else:
-        kind = SWIFT if RATIO in names else LINES if _is_history(names) else ""
+        kind = SWIFT if RATIO in names else LINES if own else ""
     if not kind:
         return None
     raw = Raw(path, kind, "trl", Table())
     _add_rows(raw, objects(path, LIST, raw.notes) if kind == BARE else _lines(path, raw))
     return [complete(raw)]
-
-
-def _is_history(names: set[str]) -> bool:
-    """Whether rows are the Trainer's own, and not what a tracker made of them."""
-    return is_trl(names) and not {"_step", "_timestamp"} & names
 
 
 def read_state(path: Path) -> Raw:
@@ -119,16 +117,6 @@ def _evaluates(names: tuple[str, ...]) -> bool:
     return any(name.startswith("eval_") for name in names)
 
 
-def is_trl(columns: Iterable[str]) -> bool:
-    """Whether the columns are such as only TRL, or the Trainer below it, writes."""
-    return library_of(columns) == "trl"
-
-
-def own_name(column: str) -> str:
-    """A tracker's column as TRL's own log calls it: train/kl is kl, eval/kl is eval_kl."""
-    return libraries.own_name("trl", column)
-
-
 def with_nan(row: Row) -> Row:
     """A row whose nulls, where TRL writes null for a mean that is no number, are nan."""
     for name in NAN_IF_NULL:
@@ -164,7 +152,7 @@ def complete(raw: Raw, trainer: str = "") -> Raw:
     if not raw.version:
         raw.at_least, raw.below = _bound(raw.config, "since"), _bound(raw.config, "until")
     raw.config = options(raw.config)
-    sources = {own_name(name): name for name in raw.table.columns}
+    sources = {own_name("trl", name): name for name in raw.table.columns}
     if {"min_reward", "max_reward", "margin"} <= sources.keys():
         raw.kind = "reward-model"
     if raw.version and trainer:
@@ -192,13 +180,8 @@ def _bound(config: Mapping[str, object], side: str) -> str:
 def _defaults(raw: Raw, trainer: str, sources: Mapping[str, str]) -> Iterator[tuple[str, object]]:
     """Options nobody stated, by version and trainer, unless the columns speak against them."""
     for row in names_of("trl")["default"]:
-        since, until = number_of(str(row.get("since", "0"))), number_of(str(row.get("until", "99")))
-        if row["trainer"] != trainer or not since <= number_of(raw.version) < until:
-            continue
-        if row["option"] in raw.config or any(name in sources for name in row.get("without", ())):
-            continue
-        reached = sources.get(row.get("reached", ""))
-        if "reached" not in row or (
-            reached and raw.table.column(reached)[1].max() == float(row["value"])
-        ):
-            yield row["option"], row["value"]
+        if row["trainer"] == trainer and row["option"] not in raw.config:
+            reached = sources.get(row.get("reached", ""))
+            holds = reached and raw.table.column(reached)[1].max() == float(row["value"])
+            if applies(row, raw, sources) and (holds or "reached" not in row):
+                yield row["option"], row["value"]

@@ -15,17 +15,19 @@ from __future__ import annotations
 
 import math
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from statistics import fmean, stdev
 
 import numpy as np
 
 from pawl.logs import read_tensorboard
-from pawl.logs.log import Event, Raw
+from pawl.logs.names import own_name
 from pawl.logs.pickled import attributes
-from pawl.logs.read_trl import EDGE, complete, own_name, read_state
-from pawl.logs.table import Row
+from pawl.logs.read_trl import EDGE, complete, read_state
+from pawl.logs.table import Event, Raw, Row
 
 STATE, ARGS, CARD = "trainer_state.json", "training_args.bin", "README.md"
 CHECKPOINT = re.compile(r"^checkpoint-(\d+)$")
@@ -51,11 +53,9 @@ def read_folder(path: Path) -> list[Raw] | None:
     raw = read_state(state)
     raw.path = path
     raw.format = f"output folder of TRL, {state.relative_to(path)}"
-    cards = {state.parent / CARD, path / CARD}
-    if CHECKPOINT.match(path.name):
-        cards.add(path.parent / CARD)
     trainer = ""
-    for card in sorted(cards, key=lambda card: -len(card.parts)):
+    for folder in (state.parent, path, path.parent if CHECKPOINT.match(path.name) else path):
+        card = folder / CARD
         if card.is_file() and not raw.version:
             with card.open(encoding="utf-8", errors="replace") as file:
                 raw.version, trainer = from_card(file.read(CARD_SIZE))
@@ -88,7 +88,7 @@ def _add_options(raw: Raw, files: tuple[Path, ...]) -> None:
     for file in files:
         if file.is_file():
             try:
-                _, raw.config = attributes(file)
+                raw.config = attributes(file)
                 return
             except ValueError as error:
                 raw.notes.append(f"{file.name} was not read: {error}")
@@ -105,11 +105,11 @@ def _add_events(raw: Raw, path: Path) -> None:
     if "step" not in raw.table.columns:
         return
     last = raw.table.column("step")[1].max()
-    rows: dict[int, dict[str, float]] = {}
+    rows: dict[int, Row] = defaultdict(dict)
     for name in events.table.columns:
         row_N, value_N = events.table.column(name)
         for place, value in zip(row_N.tolist(), value_N.tolist(), strict=True):
-            rows.setdefault(place, {})[own_name(name)] = value
+            rows[place][own_name("trl", name)] = value
     later = [row for _, row in sorted(rows.items()) if row.get("step", last) > last]
     for row in later:
         raw.table.add(row)
@@ -175,26 +175,17 @@ def words(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def _groups(rows: Sequence[Row], size: object) -> list[Group]:
+def _groups(rows: list[Row], size: object) -> list[Group]:
     """Runs of equal prompts, cut to the group size where it is known and fits."""
-    groups, before = list[Group](), ""
-    n = size if isinstance(size, int) and size > 0 and len(rows) % size == 0 else 0
-    for i, row in enumerate(rows):
-        prompt = words(row["prompt"])
-        if not groups or (i % n == 0 if n else prompt != before):
-            groups.append([])
-        groups[-1].append(row)
-        before = prompt
-    return groups
+    if isinstance(size, int) and size > 0 and len(rows) % size == 0:
+        return [rows[at : at + size] for at in range(0, len(rows), size)]
+    return [list(group) for _, group in groupby(rows, key=lambda row: words(row["prompt"]))]
 
 
 def _components(row: Row) -> dict[str, float]:
     """The rewards of a row by function; none where the function did not apply."""
-    found = {}
-    for name, value in row.items():
-        if name not in NO_REWARD and isinstance(value, int | float) and value == value:
-            found[name] = float(value)
-    return found
+    numbers = ((k, v) for k, v in row.items() if k not in NO_REWARD and isinstance(v, int | float))
+    return {name: float(value) for name, value in numbers if value == value}
 
 
 def _samples(step: int, groups: Sequence[Group], config: Mapping[str, object]) -> Iterator[Row]:

@@ -17,16 +17,16 @@ import ast
 import re
 from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
 
-from pawl.logs.console import LONGEST, NUMBER, WRAPPED, Printed, lines_of_workers, opening
-from pawl.logs.json_shapes import flat
+from pawl.logs import console
+from pawl.logs.console import LONGEST, NUMBER, WRAPPED, Printed, opening
 from pawl.logs.json_stream import first_objects, lines, object_of
-from pawl.logs.log import Event, Raw
-from pawl.logs.table import Row, Table
+from pawl.logs.table import Event, Raw, Row, Table
+from pawl.store.files import flat
 
 CONSOLE = "console log of verl"
 FILE = "JSON lines of verl's file logger"
@@ -74,9 +74,8 @@ def read_folder(path: Path) -> list[Raw] | None:
 def _is_console(text: str) -> bool:
     """Whether a console holds verl's step lines or its config."""
     steps = islice(STEP.finditer(text), TRIED)
-    if any(KEYS.search(text, step.end(), step.end() + NEAR) for step in steps):
-        return True
-    return CONFIG.search(text) is not None and "'rollout'" in text
+    shown = any(KEYS.search(text, step.end(), step.end() + NEAR) for step in steps)
+    return shown or (CONFIG.search(text) is not None and "'rollout'" in text)
 
 
 def _is_record(row: Row) -> bool:
@@ -95,35 +94,49 @@ def _file(path: Path) -> Raw:
 
 
 def _console(path: Path) -> Raw:
+    """The steps as rows; the last pair of a line that breaks off is left out."""
     raw, printed = Raw(path, CONSOLE, "verl", Table()), Printed()
+    for step, text, whole in _steps(raw):
+        pairs = _pairs(text)
+        if not whole:
+            raw.notes.append(f"the file breaks off within step {step}; its last value was left out")
+            pairs = pairs[:-1]
+        if row := {k: printed.number(k, value) for k, value in pairs if value}:
+            raw.table.add({"step": step, **row})
+    printed.leave_out(raw, rounds=False)
+    return raw
+
+
+def _steps(raw: Raw) -> Iterator[tuple[int, str, bool]]:
+    """Each step, its text with wrapped lines joined, and whether that is whole."""
     step, text, width, whole = -1, "", 0, True
-    for line, ended in _told(path, raw):
+    for line, ended in _told(raw):
         start = STEP.search(line)
         if start is not None:
-            _add(raw, printed, step, text, whole)
+            if step >= 0:
+                yield step, text, whole
             step, text, width, whole = int(start[1]), line[start.end() :], len(line), ended
         elif step >= 0 and width <= WIDEST and _continues(text, line):
             text, whole = text + line, ended
         elif step >= 0 and BROKEN.search(line):
             raw.events.append(Event(step, "error", line.strip()[:200]))
-    _add(raw, printed, step, text, whole)
-    printed.leave_out(raw, rounds=False)
-    return raw
+    if step >= 0:
+        yield step, text, whole
 
 
-def _told(path: Path, raw: Raw) -> Iterator[tuple[str, bool]]:
+def _told(raw: Raw) -> Iterator[tuple[str, bool]]:
     """The lines; the first printed config, which one worker prints, is taken out."""
     config, teller, depth = list[str](), "", 0
-    for who, line, ended in lines_of_workers(path):
+    for who, line, ended in console.lines(raw.path):
         if not config and not raw.config and CONFIG.search(line):
-            teller, config = who, [line[line.index("{") :]]
-            depth = config[0].count("{") - config[0].count("}")
+            line = line[line.index("{") :]
+            teller, config, depth = who, [line], 0
         elif config and who == teller and len(config) < MOST:
             config.append(line[:WIDE])
-            depth += line.count("{") - line.count("}")
         else:
             yield line, ended
             continue
+        depth += line.count("{") - line.count("}")
         if depth <= 0:
             raw.config = _used("\n".join(config))
             if not raw.config:
@@ -136,8 +149,6 @@ def _used(text: str) -> Row:
     try:
         config = ast.literal_eval(text.strip())
     except (ValueError, SyntaxError, RecursionError, MemoryError):
-        return {}
-    if not isinstance(config, dict):
         return {}
     found = {name: value for name, value in flat(config).items() if value is not None}
     warmup = "actor_rollout_ref.actor.optim.lr_warmup_steps"
@@ -165,19 +176,6 @@ def _continues(text: str, line: str) -> bool:
         PAIR.fullmatch(parts[-1].strip())
         or (len(parts) > 1 and KEY.fullmatch(parts[-1].rstrip(" -")))
     )
-
-
-def _add(raw: Raw, printed: Printed, step: int, text: str, whole: bool) -> None:
-    """The pairs of one step as a row; the last pair of a line that breaks off is left out."""
-    if step < 0:
-        return
-    pairs = _pairs(text)
-    if not whole:
-        raw.notes.append(f"the file breaks off within step {step}; its last value was left out")
-        pairs = pairs[:-1]
-    row: Row = {k: printed.number(k, value) for k, value in pairs if value}
-    if row:
-        raw.table.add({"step": step, **row})
 
 
 def _pairs(text: str) -> list[tuple[str, str]]:
@@ -221,27 +219,25 @@ def _dump(path: Path, files: list[Path]) -> Raw:
             told = {"prompt": row.get("input"), "completion": row.get("output")}
             samples.append({"step": step, **told, "reward": score})
         if scores and step is not None:
-            raw.table.add({"step": step, **_figures(scores), **_means(parts)})
+            raw.table.add({"step": step, **_figures(scores, parts)})
     raw.samples = tuple(samples)
     return raw
 
 
-def _means(parts: Mapping[str, list[float]]) -> dict[str, float]:
-    """Mean and deviation of what the reward function returned beside the score."""
-    found = {}
-    for name, values in parts.items():
-        found[f"dump/{name}/mean"] = float(np.mean(values))
+def _figures(
+    scores: Mapping[str, list[float]], parts: Mapping[str, list[float]]
+) -> dict[str, float]:
+    """Figures of a step by the catalogue's formulas; groups only where inputs repeat.
+
+    scores: by input; parts: what the reward function returned beside the score.
+    """
+    found = dict[str, float]()
+    columns = {"dump score ": list(chain.from_iterable(scores.values()))}
+    columns |= {f"dump/{name}/": values for name, values in parts.items()}
+    for start, values in columns.items():
+        found[f"{start}mean"] = float(np.mean(values))
         if len(values) > 1:
-            found[f"dump/{name}/std"] = float(np.std(values, ddof=1))
-    return found
-
-
-def _figures(scores: Mapping[str, list[float]]) -> dict[str, float]:
-    """Figures of a step by the catalogue's formulas; groups only where inputs repeat."""
-    all_N = np.concatenate([np.array(group) for group in scores.values()])
-    found = {"dump score mean": float(all_N.mean())}
-    if len(all_N) > 1:
-        found["dump score std"] = float(all_N.std(ddof=1))
+            found[f"{start}std"] = float(np.std(values, ddof=1))
     groups = [np.array(group) for group in scores.values() if len(group) > 1]
     if groups and len(groups) == len(scores):
         tied = [np.ptp(group) == 0.0 for group in groups]

@@ -22,11 +22,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pawl.logs import trackers
-from pawl.logs.json_shapes import flat
 from pawl.logs.json_stream import LIST, lines, objects, value_of, whole
-from pawl.logs.log import Event, Raw
-from pawl.logs.table import Row, Table
+from pawl.logs.table import Event, Raw, Row, Table
 from pawl.logs.wire import Value, fields, real, text
+from pawl.store.files import flat
 
 FORMAT = "W&B run file (.wandb)"
 CHART = "chart exported from W&B (CSV)"
@@ -37,7 +36,6 @@ FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4  # kinds of pieces
 MOST = 1 << 28  # bytes; no record is longer
 ROW, CONFIG, ALERT, METRIC, RUN, EXIT = 2, 5, 10, 12, 17, 18  # of Record
 RUN_CONFIG = 4  # of RunRecord
-LOOK = 1 << 20  # bytes at the start in which a run declares its step
 DECIMAL = re.compile(rb"-?\d+\.\d+(?:[eE][-+]?\d+)?")
 REQUIREMENT = re.compile(r"^trl==(\S+)$", re.MULTILINE)
 AXES = ("Step", "Relative Time (Process)", "Relative Time (Wall)", "Wall Time")
@@ -75,7 +73,7 @@ def read_folder(path: Path) -> list[Raw] | None:
 
 def _run(path: Path) -> Raw:
     raw = Raw(path, FORMAT, "any", Table())
-    trackers.fill(raw, _rows(path, raw), own=_declared(path))
+    trackers.fill(raw, _rows(path, raw))
     packages = path.parent / "files" / "requirements.txt"
     if raw.library == "trl" and packages.is_file():
         found = REQUIREMENT.search(packages.read_text(encoding="utf-8", errors="replace"))
@@ -83,32 +81,18 @@ def _run(path: Path) -> Raw:
     return raw
 
 
-def _declared(path: Path) -> str:
-    """The step that the run declared for all metrics, "" for none (define_metric)."""
-    for record in _records(path, [], LOOK):
-        try:
-            for kind, body in fields(record):
-                if kind == METRIC and isinstance(body, bytes):
-                    about = dict(fields(body))
-                    if 4 in about and text(about.get(2, b"")) == "*":
-                        return text(about[4])
-        except ValueError:
-            continue
-    return ""
-
-
 def _rows(path: Path, raw: Raw) -> Iterator[Row]:
-    """The rows of the history; config, alerts and the exit go into the log."""
+    """The rows of the history; everything else that is used goes into the log."""
     odd, step = 0, 0.0
     for record in _records(path, raw.notes):
         try:
             for kind, body in fields(record):
-                if kind == ROW and isinstance(body, bytes):
+                if kind == ROW:
                     row = _row(body)
                     found = row.get("_step")
                     step = float(found) if isinstance(found, int | float) else step
                     yield row
-                elif isinstance(body, bytes):
+                else:
                     _note(raw, kind, body, step)
         except ValueError:
             odd += 1
@@ -116,46 +100,40 @@ def _rows(path: Path, raw: Raw) -> Iterator[Row]:
         raw.notes.append(f"{odd} records could not be read and were left out")
 
 
-def _note(raw: Raw, kind: int, body: bytes, step: float) -> None:
+def _note(raw: Raw, kind: int, body: Value, step: float) -> None:
     """Put what a record says beside the history into the log."""
     if kind == CONFIG:
-        for number, item in fields(body):
-            if number == 1 and isinstance(item, bytes):
-                name, found = _item(item)
-                if not name.startswith("_wandb"):
-                    raw.config |= flat({name: found})
+        for name, found in (_item(item) for number, item in fields(body) if number == 1):
+            if not name.startswith("_wandb"):
+                raw.config |= flat({name: found})
     elif kind == RUN:
-        for number, value in fields(body):
-            if number == RUN_CONFIG and isinstance(value, bytes):
-                _note(raw, CONFIG, value, step)
+        _note(raw, CONFIG, dict(fields(body)).get(RUN_CONFIG, b""), step)
+    elif kind == METRIC:
+        about = dict(fields(body))
+        if 4 in about and text(about.get(2, b"")) == "*":  # define_metric for all
+            raw.own_step = raw.own_step or text(about[4])
     elif kind == ALERT:
-        about = [text(value) for number, value in fields(body) if number in (1, 2)]
-        raw.events.append(Event(step, "alert", ": ".join(about)))
+        said = [text(value) for number, value in fields(body) if number in (1, 2)]
+        raw.events.append(Event(step, "alert", ": ".join(said)))
     elif kind == EXIT and (code := dict(fields(body)).get(1)):
         raw.events.append(Event(step, "error", f"the process ended with code {code!r}"))
 
 
-def _row(body: bytes) -> Row:
+def _row(body: Value) -> Row:
     """One row; nested names are joined by a point, as W&B shows them."""
-    row: Row = {}
-    for number, value in fields(body):
-        if number == 1 and isinstance(value, bytes):
-            name, found = _item(value)
-            row[name] = found
-        elif number == 2 and isinstance(value, bytes):
+    parts = fields(body)
+    row: Row = dict(_item(value) for number, value in parts if number == 1)
+    for number, value in parts:
+        if number == 2:
             row.setdefault("_step", dict(fields(value)).get(1, 0))
     return row
 
 
-def _item(body: bytes) -> tuple[str, object]:
+def _item(body: Value) -> tuple[str, object]:
     """(name, value) of an item of history or config."""
-    names, found = list[str](), None
-    for number, value in fields(body):
-        if number in (1, 2):
-            names.append(text(value))
-        else:
-            found = _plain(number, value)
-    return ".".join(names), found
+    parts = fields(body)
+    name = ".".join(text(value) for number, value in parts if number in (1, 2))
+    return name, next((_plain(*part) for part in parts if part[0] not in (1, 2)), None)
 
 
 def _plain(number: int, value: Value) -> object:
@@ -172,29 +150,11 @@ def _plain(number: int, value: Value) -> object:
     return None
 
 
-def _records(path: Path, notes: list[str], limit: int = MOST << 8) -> Iterator[bytes]:
-    """The records in the first `limit` bytes of a file, their pieces joined."""
-    parts, size = list[bytes](), 0
-    for kind, data in _pieces(path, notes, limit):
-        if kind in (FULL, FIRST):
-            parts, size = [], 0
-        parts.append(data)
-        size += len(data)
-        if kind in (FULL, LAST):
-            yield b"".join(parts)
-        if kind not in (FIRST, MIDDLE) or size > MOST:
-            parts, size = [], 0
-    if parts and limit > LOOK:
-        notes.append("the file breaks off within a record; what came before was read")
-
-
-def _pieces(path: Path, notes: list[str], limit: int) -> Iterator[tuple[int, bytes]]:
-    """(kind, bytes) of every piece; (0, b"") where the rest of a block is damaged."""
-    damaged = 0
+def _records(path: Path, notes: list[str]) -> Iterator[bytes]:
+    """The records of a file, their pieces joined; what is damaged or breaks off is noted."""
+    parts, damaged, at = list[bytes](), 0, START
     with path.open("rb") as file:
-        block = bytes(START) + file.read(BLOCK)[START:]
-        at, file_at = START, file.seek(BLOCK)
-        while len(block) > at:
+        while block := file.read(BLOCK):
             while at + PIECE_HEAD <= len(block):
                 crc, size, kind = struct.unpack_from("<IHB", block, at)
                 data = block[at + PIECE_HEAD : at + PIECE_HEAD + size]
@@ -204,17 +164,21 @@ def _pieces(path: Path, notes: list[str], limit: int) -> Iterator[tuple[int, byt
                     notes.append("the file breaks off; what came before was read")
                     break
                 if len(data) < size or zlib.crc32(data, zlib.crc32(bytes((kind,)))) != crc:
-                    damaged += 1
-                    yield 0, b""
+                    damaged, parts = damaged + 1, []
                     break
-                yield kind, data
+                if kind in (FULL, FIRST):
+                    parts = []
+                parts.append(data)
+                if kind in (FULL, LAST):
+                    yield b"".join(parts)
+                if kind not in (FIRST, MIDDLE) or len(parts) > MOST // BLOCK:
+                    parts = []
                 at += PIECE_HEAD + size
-            if file_at > limit:
-                return
-            at, block = 0, file.read(BLOCK)
-            file_at += len(block)
+            at = 0
     if damaged:
         notes.append(f"{damaged} damaged places: the rest of their blocks (32 KiB) was left out")
+    if parts:
+        notes.append("the file breaks off within a record; what came before was read")
 
 
 def _is_chart(names: list[str]) -> bool:
@@ -250,15 +214,12 @@ def _chart(path: Path) -> list[Raw]:
     notes, runs = list[str](), dict[str, Raw]()
     for row in _cells(path, notes):
         axis, step = next(iter(row.items()), ("", None))
-        parts: dict[str, Row] = {}
         for column, value in row.items():
             if column != axis and BETWEEN in column:
                 run, metric = column.rsplit(BETWEEN, 1)
-                parts.setdefault(run, {})[metric] = value
-        for run, values in parts.items():
-            if run not in runs:
-                runs[run] = Raw(path, f'{CHART}, run "{run}"', "any", Table())
-            runs[run].table.add({"step": step, **values})
+                if run not in runs:
+                    runs[run] = Raw(path, f'{CHART}, run "{run}"', "any", Table())
+                runs[run].table.add({"step": step, metric: value})
     for raw in runs.values():
         raw.notes += notes
         trackers.finish(raw)

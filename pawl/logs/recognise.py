@@ -4,28 +4,29 @@ Only the start of a file decides who reads it, so that nothing large is read to 
 log. A folder gives a log for each that stands in it. Left out: the formats themselves (one
 read_NAME.py each).
 
-A reader of files takes a path and the start of the file as text, one of folders a path. It gives
-the logs, or None where the file or folder is of another format.
+A reader has `read`, of a path and the start of the file as text, or `read_folder`, of a path, or
+both. They give the logs, or None where the file or folder is of another format.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 
 from pawl.errors import PawlError
 from pawl.logs import (
+    read_delimited,
     read_frameworks,
+    read_json,
     read_markdown,
-    read_notebook,
     read_pawl,
-    read_plain,
     read_tensorboard,
     read_text,
     read_trackio,
@@ -35,42 +36,28 @@ from pawl.logs import (
     read_verl,
     read_wandb,
 )
-from pawl.logs.log import Log, Raw, canonical
+from pawl.logs.log import Log, canonical
+from pawl.logs.table import Raw
 from pawl.metrics import CATALOGUE, catalogued
 
 HEAD = 1 << 16  # bytes of a file that tell its format
-FILES: tuple[Callable[[Path, str], list[Raw] | None], ...] = (
-    read_pawl.read,
-    read_trl.read,
-    read_wandb.read,
-    read_trackio.read,
-    read_tensorboard.read,
-    read_verl.read,
-    read_frameworks.read,
-    read_trl_console.read,
-    read_notebook.read,
-    read_markdown.read,
-    read_plain.read,
-    read_text.read,
-)  # the first one that takes a file reads it
-FOLDERS: tuple[Callable[[Path], list[Raw] | None], ...] = (
-    read_pawl.read_folder,
-    read_trl_folder.read_folder,
-    read_wandb.read_folder,
-    read_trackio.read_folder,
-    read_tensorboard.read_folder,
-    read_verl.read_folder,
-)
+FILES = (  # the first one that takes a file reads it
+    read_pawl, read_trl, read_wandb, read_trackio, read_tensorboard, read_verl, read_frameworks,
+    read_trl_console, read_markdown, read_delimited, read_json, read_text,
+)  # fmt: skip
+FOLDERS = (read_pawl, read_trl_folder, read_wandb, read_trackio, read_tensorboard, read_verl)
 HINT = "docs/doctor.md lists the formats"
-PACKED = {
-    b"PK\x03\x04": "a zip archive",
-    b"PK\x05\x06": "an empty zip archive",
-    b"\x1f\x8b": "packed by gzip",
-    b"BZh": "packed by bzip2",
-    b"\xfd7zXZ": "packed by xz",
-    b"(\xb5/\xfd": "packed by zstd",
+UNPACK, RECODE = "unpack it first", "save it as UTF-8, such as by `iconv -f UTF-16 -t UTF-8`"
+UNREAD = {  # how a file begins that no reader reads -> what it is, and the remedy
+    b"PK\x03\x04": ("a zip archive", UNPACK),
+    b"PK\x05\x06": ("an empty zip archive", UNPACK),
+    b"\x1f\x8b": ("packed by gzip", UNPACK),
+    b"BZh": ("packed by bzip2", UNPACK),
+    b"\xfd7zXZ": ("packed by xz", UNPACK),
+    b"(\xb5/\xfd": ("packed by zstd", UNPACK),
+    b"\xff\xfe": ("UTF-16 text", RECODE),
+    b"\xfe\xff": ("UTF-16 text", RECODE),
 }
-WIDE = (b"\xff\xfe", b"\xfe\xff")  # byte order marks of UTF-16
 PROGRAMS = (".py", ".pyc", ".sh", ".toml", ".yaml", ".yml")  # passed over in folders
 MANY = 5_000  # entries of a folder that are looked at
 DEEP = 6  # folders within folders
@@ -108,9 +95,8 @@ def search(path: Path, names: Mapping[str, str] | None = None) -> Found:
     _folder(path, names, found)
     if not found.logs:
         why = {reason for _, reason in found.skipped}
-        hint = f"{len(found.skipped)} files were looked at" + (
-            f": {next(iter(why))}" if len(why) == 1 else f"; {HINT}"
-        )
+        said = f": {why.pop()}" if len(why) == 1 else f"; {HINT}"
+        hint = f"{len(found.skipped)} files were looked at{said}"
         raise PawlError("no training log in this folder", str(path), hint)
     return found
 
@@ -137,28 +123,31 @@ def _mode(path: Path) -> int:
     except FileNotFoundError:
         raise PawlError("no such file or folder", str(path)) from None
     except (OSError, ValueError) as e:
-        raise PawlError(f"cannot be read: {_reason(e)}", str(path)) from e
+        raise PawlError(_why(e), str(path)) from e
 
 
-def _reason(e: Exception) -> str:
-    return str(getattr(e, "strerror", None) or e)
+def _why(e: Exception) -> str:
+    """Why something was not read, in words."""
+    if isinstance(e, PawlError):
+        return e.what
+    return f"cannot be read: {getattr(e, 'strerror', None) or e}"
 
 
 def _file(path: Path, names: Mapping[str, str]) -> list[Log]:
     """The logs of one file; raises PawlError when it holds none."""
+    first: PawlError | None = None
     try:
         with path.open("rb") as file:
-            start = file.read(HEAD)
-        head = _text(path, start)
-        first: PawlError | None = None
-        for read in FILES:
+            head = _text(path, file.read(HEAD))
+        for reader in FILES:
             try:
-                if (raws := read(path, head)) is not None:
+                raws: list[Raw] | None = reader.read(path, head)
+                if raws is not None:
                     return _logs(path, raws, names)
             except PawlError as e:
                 first = first or e
     except OSError as e:
-        raise PawlError(f"cannot be read: {_reason(e)}", str(path)) from e
+        raise PawlError(_why(e), str(path)) from e
     raise first or PawlError("no training log that Pawl knows", str(path), HINT)
 
 
@@ -166,12 +155,9 @@ def _text(path: Path, start: bytes) -> str:
     """The start of a file as text; raises PawlError for what no reader reads."""
     if not start:
         raise PawlError("the file is empty", str(path))
-    packed = next((what for magic, what in PACKED.items() if start.startswith(magic)), "")
-    if packed:
-        raise PawlError(f"the file is {packed}", str(path), "unpack it first")
-    if start.startswith(WIDE):
-        hint = "save it as UTF-8, such as by `iconv -f UTF-16 -t UTF-8`"
-        raise PawlError("the file is UTF-16 text", str(path), hint)
+    for magic, (what, hint) in UNREAD.items():
+        if start.startswith(magic):
+            raise PawlError(f"the file is {what}", str(path), hint)
     return start.decode("utf-8-sig", "replace")
 
 
@@ -189,48 +175,40 @@ def _logs(path: Path, raws: list[Raw], names: Mapping[str, str]) -> list[Log]:
 
 
 def _folder(path: Path, names: Mapping[str, str], found: Found, depth: int = 0) -> None:
-    """Collect the logs of a folder: as a whole if it is one log's, else of all that is in it."""
-    for read_folder in FOLDERS:
+    """Collect the logs of a folder: as a whole if it is one log's, else of all that is in it.
+
+    Left out is what is hidden, links to folders, and programs.
+    """
+    for reader in FOLDERS:
         try:
-            if (raws := read_folder(path)) is not None:
+            raws: list[Raw] | None = reader.read_folder(path)
+            if raws is not None:
                 found.logs += _logs(path, raws, names)
                 return
-        except PawlError as e:
-            found.skipped.append((path, e.what))
-        except OSError as e:
-            found.skipped.append((path, f"cannot be read: {_reason(e)}"))
-    for entry in _entries(path, found):
+        except (PawlError, OSError) as e:
+            found.skipped.append((path, _why(e)))
+    try:
+        entries = sorted(path.iterdir())
+    except OSError as e:
+        found.skipped.append((path, _why(e)))
+        return
+    for entry in entries:
+        is_folder = os.path.isdir(entry)
+        if entry.name.startswith(".") or (is_folder and (depth >= DEEP or entry.is_symlink())):
+            continue
         if len(found.logs) + len(found.skipped) >= MANY:
             found.skipped.append((path, f"only the first {MANY} files were looked at"))
             return
-        inner = Path(entry.path)
-        if entry.is_dir(follow_symlinks=False):
-            if depth < DEEP:
-                _folder(inner, names, found, depth + 1)
-            continue
         try:
-            if not stat.S_ISREG(_mode(inner)) or inner.suffix in PROGRAMS:
-                continue
-            logs = [log for log in _file(inner, names) if _says_something(log)]
+            if is_folder:
+                _folder(entry, names, found, depth + 1)
+            elif stat.S_ISREG(_mode(entry)) and entry.suffix not in PROGRAMS:
+                logs = [log for log in _file(entry, names) if _says_something(log)]
+                found.logs += logs
+                if not logs:
+                    raise PawlError("no metric that Pawl knows", str(entry))
         except PawlError as e:
-            found.skipped.append((inner, e.what))
-            continue
-        found.logs += logs
-        if not logs:
-            found.skipped.append((inner, "no metric that Pawl knows"))
-
-
-def _entries(path: Path, found: Found) -> Iterator[os.DirEntry[str]]:
-    """What stands in a folder, by name, without what is hidden; links to folders are left out."""
-    try:
-        with os.scandir(path) as entries:
-            rows = sorted(entries, key=lambda entry: entry.name)
-    except OSError as e:
-        found.skipped.append((path, f"cannot be read: {_reason(e)}"))
-        return
-    for entry in rows:
-        if not entry.name.startswith(".") and not (entry.is_symlink() and os.path.isdir(entry)):
-            yield entry
+            found.skipped.append((entry, e.what))
 
 
 def _says_something(log: Log) -> bool:
@@ -241,8 +219,7 @@ def _says_something(log: Log) -> bool:
 def _standard_input(names: Mapping[str, str]) -> list[Log]:
     """The logs on standard input, by way of a file, since readers take files."""
     with tempfile.NamedTemporaryFile() as file:
-        while piece := sys.stdin.buffer.read(1 << 20):
-            file.write(piece)
+        shutil.copyfileobj(sys.stdin.buffer, file)
         file.flush()
         logs = _file(Path(file.name), names)
     for log in logs:

@@ -1,4 +1,4 @@
-"""Rows of named numbers as columns: what every reader fills, in the order of the file.
+"""Rows of named numbers as columns, and what is known of their source: what every reader fills.
 
 A column keeps, for each of its values, the row that held it; a name that a row lacks costs nothing
 there. Numbers in strings and "nan", "inf" are numbers; null, texts, booleans and lists are not.
@@ -11,6 +11,8 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -124,6 +126,61 @@ class Table:
             self.put(name, row_N[order], value_N[order])  # the unsorted ones are freed at once
             return self.column(name)
         return row_N, value_N
+
+    def full(self, name: str) -> Floats:
+        """A column with a value in every row, nan where it has none."""
+        row_N, value_N = self.column(name)
+        full_N = np.full(self.n, np.nan)
+        full_N[row_N] = value_N
+        return full_N
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened at a step: resume, checkpoint, stage, command, error."""
+
+    step: float
+    kind: str
+    text: str = ""
+
+
+@dataclass(slots=True)
+class Source:
+    """What is known of a log beside its numbers, as it was read and in canonical terms alike.
+
+    format: what the file was taken for, in words; version: "" unknown; kind: policy, preference,
+    reward-model, or "" when unknown; samples: the newest; first_samples: some of the first.
+    """
+
+    path: Path
+    format: str
+    library: str
+    _: KW_ONLY
+    version: str = ""
+    kind: str = ""
+    config: Row = field(default_factory=dict)
+    events: list[Event] = field(default_factory=list)
+    checks: list[Row] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    samples: tuple[Row, ...] = ()
+    first_samples: tuple[Row, ...] = ()
+
+
+@dataclass(slots=True)
+class Raw(Source):
+    """What a reader took in.
+
+    names: the user's own column map, source name -> canonical name. defaults: options of the
+    library that the file does not state. at_least, below: bounds on an unknown version, by what the
+    source has. own_step: the column that the run declared as its step.
+    """
+
+    table: Table
+    names: Mapping[str, str] = field(default_factory=dict)
+    defaults: Row = field(default_factory=dict)
+    at_least: str = ""
+    below: str = ""
+    own_step: str = ""
 
 
 def in_order(steps: Floats) -> tuple[Floats, Places, str]:

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 
-from pawl.logs.log import Raw
-from pawl.logs.read_trl import SECRET, complete, is_trl, with_nan
-from pawl.logs.table import Row
+from pawl.logs.names import library_of
+from pawl.logs.read_trl import SECRET, complete, with_nan
+from pawl.logs.table import Raw, Row
 
 OWN_STEPS = tuple(f"{part}/global_step" for part in ("train", "trainer", "eval"))
 NO_METRICS = ("_step", "_runtime", "_timestamp", "_wandb", *OWN_STEPS)
@@ -21,11 +21,11 @@ SUMMARY = {"train/epoch", "train/total_flos", "train/train_loss"}  # what closes
 LOOK = 1_000  # rows in which a step of the trainer's own must appear
 
 
-def fill(raw: Raw, rows: Iterable[Row], own: str = "") -> Raw:
-    """Put a tracker's rows into the log. own: a step that the run declared."""
+def fill(raw: Raw, rows: Iterable[Row]) -> Raw:
+    """Put a tracker's rows into the log."""
     stream = iter(rows)
     first = list(islice(stream, LOOK))
-    names = [name for name in (own, *OWN_STEPS) if name and "*" not in name]
+    names = [name for name in (raw.own_step, *OWN_STEPS) if name and "*" not in name]
     if not any(name in row for row in first for name in names):
         names = []
     for row in _joined(chain(first, stream), names):
@@ -36,7 +36,7 @@ def fill(raw: Raw, rows: Iterable[Row], own: str = "") -> Raw:
 def finish(raw: Raw) -> Raw:
     """A tracker's log without secrets, and with what its columns say of the library."""
     raw.config = {k: v for k, v in raw.config.items() if not k.lower().endswith(SECRET)}
-    return complete(raw) if is_trl(raw.table.columns) else raw
+    return complete(raw) if library_of(raw.table.columns) == "trl" else raw
 
 
 def _joined(rows: Iterable[Row], names: list[str]) -> Iterator[Row]:

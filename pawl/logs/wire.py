@@ -26,11 +26,13 @@ def varint(data: bytes, at: int) -> tuple[int, int]:
     raise ValueError("a number breaks off")
 
 
-def fields(data: bytes) -> list[tuple[int, Value]]:
+def fields(data: Value) -> list[tuple[int, Value]]:
     """(field number, value) of a message; nested messages and fixed numbers come as bytes.
 
     Raises ValueError for what is no message.
     """
+    if isinstance(data, int):
+        raise ValueError("a number, no message")
     found, at, end = list[tuple[int, Value]](), 0, len(data)
     while at < end:
         key = data[at]
@@ -57,9 +59,11 @@ def fields(data: bytes) -> list[tuple[int, Value]]:
     return found
 
 
-def signed(number: int) -> int:
-    """An int64 that was written as an unsigned number."""
-    return number - (1 << 64) if number >= 1 << 63 else number
+def signed(value: Value) -> int:
+    """An int64 that was written as an unsigned number; raises ValueError for another kind."""
+    if isinstance(value, bytes):
+        raise ValueError("no whole number")
+    return value - (1 << 64) if value >= 1 << 63 else value
 
 
 def real(value: Value) -> float:

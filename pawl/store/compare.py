@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,8 @@ import numpy as np
 from scipy import stats
 
 from pawl.metrics import CATALOGUE
-from pawl.store.parent import Parent, parent_of
+from pawl.store.files import flat
+from pawl.store.manifest import parent_of
 from pawl.store.read import Row, count, number, read_run, read_samples, read_steps, series
 from pawl.store.samples import score_of
 
@@ -88,7 +89,9 @@ def compare(a: Path, b: Path) -> Comparison:
         b=str(b),
         config=_differences(body_a.get("config"), body_b.get("config"), ("name", "runs_dir")),
         versions=[
-            d for key in VERSIONS for d in _differences(body_a.get(key), body_b.get(key), (), key)
+            difference
+            for key in VERSIONS
+            for difference in _differences({key: body_a.get(key)}, {key: body_b.get(key)})
         ],
         held_out=_held_out(a, b, steps_a, steps_b),
         metrics=_metrics(steps_a, steps_b, common),
@@ -103,8 +106,8 @@ def _lineage(a: Path, b: Path, body_a: Row, body_b: Row) -> tuple[str, int | Non
     """How the runs are related in words, and the last step that both have from the same run."""
     up = {"A": parent_of(body_a), "B": parent_of(body_b)}
     for name, other, body, folder in (("B", "A", body_a, a), ("A", "B", body_b, b)):
-        parent = up[name]
-        if parent is not None and _is_run_of(parent, body, folder):
+        parent, this = up[name], (folder.name, body.get("config_hash"))
+        if parent is not None and (Path(parent.run).name, parent.config_hash) == this:
             return f"{name} is a fork of {other} at step {parent.step}", parent.step
     one, two = up["A"], up["B"]
     if one and two and (one.run, one.config_hash) == (two.run, two.config_hash):
@@ -113,27 +116,12 @@ def _lineage(a: Path, b: Path, body_a: Row, body_b: Row) -> tuple[str, int | Non
     return "", None
 
 
-def _is_run_of(parent: Parent, body: Row, folder: Path) -> bool:
-    same = Path(parent.run).name == folder.name
-    return same and parent.config_hash == body.get("config_hash")
-
-
 def _step(record: Row) -> int:
     return count(record, "step")
 
 
-def flat(value: object, prefix: str = "") -> dict[str, object]:
-    """Nested JSON as dotted paths; lists are leaves."""
-    if not isinstance(value, Mapping):
-        return {prefix: value}
-    found: dict[str, object] = {}
-    for key, child in value.items():
-        found |= flat(child, f"{prefix}.{key}" if prefix else str(key))
-    return found
-
-
-def _differences(a: object, b: object, skip: Sequence[str], prefix: str = "") -> list[Difference]:
-    left, right = flat(a, prefix), flat(b, prefix)
+def _differences(a: object, b: object, skip: Sequence[str] = ()) -> list[Difference]:
+    left, right = flat(a), flat(b)
     return [
         Difference(path, left.get(path), right.get(path))
         for path in {**left, **right}
@@ -151,14 +139,20 @@ def _held_out(a: Path, b: Path, steps_a: list[Row], steps_b: list[Row]) -> Metri
     if not shared or tested_a != tested_b:
         return None
     name = "held-out pass@1" if tested_a else "held-out reward"
-    gains = np.array([rates_b[p] - rates_a[p] for p in shared])
-    mean_a, mean_b = (float(np.mean([r[p] for p in shared])) for r in (rates_a, rates_b))
-    difference, low, high = mean_b - mean_a, None, None
-    if len(shared) >= 3:
-        error = float(np.std(gains, ddof=1)) / math.sqrt(len(shared))
-        half = float(stats.t.ppf(0.975, len(shared) - 1)) * error
-        low, high = difference - half, difference + half
-    return MetricDifference(name, mean_a, mean_b, difference, low, high, len(shared))
+    a_P, b_P = (np.array([rates[p] for p in shared]) for rates in (rates_a, rates_b))
+    n, error = len(shared), None
+    if n >= 3:
+        error = float(np.std(b_P - a_P, ddof=1)) / math.sqrt(n)
+    return _with_interval(name, float(np.mean(a_P)), float(np.mean(b_P)), n, error, n - 1)
+
+
+def _with_interval(
+    name: str, a: float, b: float, n: int, error: float | None, df: float
+) -> MetricDifference:
+    """A difference with its interval by Student's t, from its standard error (None for none)."""
+    half = None if error is None else float(stats.t.ppf(0.975, df)) * error
+    low, high = (None, None) if half is None else (b - a - half, b - a + half)
+    return MetricDifference(name, a, b, b - a, low, high, n)
 
 
 def _rates(run: Path, steps: list[Row]) -> tuple[dict[str, float], bool]:
@@ -181,31 +175,26 @@ def _rates(run: Path, steps: list[Row]) -> tuple[dict[str, float], bool]:
 def _metrics(
     steps_a: list[Row], steps_b: list[Row], common: Sequence[int]
 ) -> list[MetricDifference]:
-    start = common[math.floor(len(common) * (1 - TAIL))] if common else 0
+    late = set(common[math.floor(len(common) * (1 - TAIL)) :])
     skip = [n for n in CATALOGUE if n in COUNTERS or n.endswith("_se") or CATALOGUE[n].host]
     names = [n for n in CATALOGUE if n not in skip]
     names += sorted({k for r in steps_a for k in r if "/" in k and k not in CATALOGUE})
     rows = []
     for name in names:
-        tails = [
-            [v for s, v in series(steps, name) if s >= start and s in set(common)]
-            for steps in (steps_a, steps_b)
-        ]
+        both = (series(steps, name) for steps in (steps_a, steps_b))
+        tails = [[value for step, value in found if step in late] for found in both]
         if all(tails):
             rows.append(_metric(name, *tails))
     return rows
 
 
 def _metric(name: str, a: list[float], b: list[float]) -> MetricDifference:
-    mean_a, mean_b = float(np.mean(a)), float(np.mean(b))
-    difference = mean_b - mean_a
-    low = high = None
-    if min(len(a), len(b)) >= 3 and all(math.isfinite(x) for x in (*a, *b)):
+    n, error, df = min(len(a), len(b)), None, 1.0
+    if n >= 3 and all(math.isfinite(x) for x in (*a, *b)):
         counts = [_effective(x) for x in (a, b)]
         errors = [float(np.var(x, ddof=1)) / n for x, n in zip((a, b), counts, strict=True)]
-        half = float(stats.t.ppf(0.975, max(1.0, sum(counts) - 2))) * math.sqrt(sum(errors))
-        low, high = difference - half, difference + half
-    return MetricDifference(name, mean_a, mean_b, difference, low, high, min(len(a), len(b)))
+        error, df = math.sqrt(sum(errors)), max(1.0, sum(counts) - 2)
+    return _with_interval(name, float(np.mean(a)), float(np.mean(b)), n, error, df)
 
 
 def _effective(values: list[float]) -> float:
@@ -220,11 +209,8 @@ def _divergence(a: Path, b: Path, steps_a: list[Row], steps_b: list[Row]) -> Div
     """None when every common step is equal, host facts aside."""
     by_step = {_step(r): r for r in steps_b}
     for record in steps_a:
-        other = by_step.get(_step(record))
-        if other is None:
-            continue
-        names = _unequal(record, other)
-        if names:
+        other = by_step.get(_step(record), record)
+        if names := _unequal(record, other):
             return Divergence(_step(record), names, _first_sample(a, b, _step(record)))
     return None
 
@@ -239,8 +225,7 @@ def _first_sample(a: Path, b: Path, step: int) -> str:
     nothing: Row = {}
     pairs = itertools.zip_longest(read_samples(a, step), read_samples(b, step), fillvalue=nothing)
     for row_a, row_b in pairs:
-        names = _unequal(row_a, row_b)
-        if names:
+        if names := _unequal(row_a, row_b):
             row = row_a or row_b
             where = f"problem {row.get('problem_id')}, group {row.get('group')}"
             return f"{where}, member {row.get('member')}: {', '.join(names)}"

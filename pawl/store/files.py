@@ -12,13 +12,14 @@ import errno
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pawl.errors import Exit, PawlError
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+DEEPEST = 16  # objects within objects that are looked into
 Record = Mapping[str, object]
 
 
@@ -37,9 +38,24 @@ def _plain(value: object) -> object:
     return value
 
 
+def flat(body: object, outer: str = "", depth: int = 0) -> dict[str, object]:
+    """The values of a nested object under dotted paths; lists are values."""
+    found: dict[str, object] = {}
+    for key, value in body.items() if isinstance(body, Mapping) else ():
+        if isinstance(value, Mapping) and depth < DEEPEST:
+            found |= flat(value, f"{outer}{key}.", depth + 1)
+        else:
+            found[f"{outer}{key}"] = value
+    return found
+
+
+def _lines(records: Iterable[Record]) -> str:
+    return "".join(dumps(record) + "\n" for record in records)
+
+
 def append_lines(path: Path, records: Sequence[Record]) -> None:
     """Append records as whole lines in one write; raises PawlError (exit 4) on a full disk."""
-    data = "".join(dumps(r) + "\n" for r in records).encode("utf-8", "backslashreplace")
+    data = _lines(records).encode("utf-8", "backslashreplace")
     try:
         fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         try:
@@ -65,6 +81,11 @@ def write_atomic(path: Path, text: str) -> None:
     except OSError as e:
         tmp.unlink(missing_ok=True)
         raise write_error(e, path) from e
+
+
+def write_lines(path: Path, records: Iterable[Record]) -> None:
+    """Replace a file by these records, as `write_atomic` does."""
+    write_atomic(path, _lines(records))
 
 
 def write_error(e: OSError, path: Path, code: Exit = Exit.STOPPED) -> PawlError:
@@ -99,12 +120,8 @@ def read_lines(path: Path) -> Iterator[dict[str, object]]:
 
 def repair(path: Path) -> bool:
     """Cut a torn last line off, so that the next append starts on a new line; True if one was."""
-    if not path.exists():
-        return False
-    with path.open("rb+") as f:
-        data = f.read()
-        whole = data.rfind(b"\n") + 1
-        if whole == len(data):
-            return False
-        f.truncate(whole)
-    return True
+    data = path.read_bytes() if path.exists() else b""
+    whole = data.rfind(b"\n") + 1
+    if whole < len(data):
+        os.truncate(path, whole)
+    return whole < len(data)

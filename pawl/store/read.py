@@ -1,6 +1,7 @@
 """A run folder, seen by a reader: run.json, steps, samples, events, and where runs are.
 
-Needs no lock and tolerates a run that is being written: a torn last line is dropped. Left out:
+Needs no lock and tolerates a run that is being written: a torn last line is dropped. Of the runs of
+a folder nothing is stored: one that was moved or deleted cannot leave a stale entry. Left out:
 writing (`run`), comparing (`compare`), choosing samples (`samples`).
 """
 
@@ -8,8 +9,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
@@ -17,7 +19,16 @@ from pawl.config.options import RunConfig
 from pawl.config.tree import nearest
 from pawl.errors import PawlError
 from pawl.store.files import NOT_FINITE, read_lines
+from pawl.store.lock import holder
+from pawl.store.manifest import parent_of
 
+ENDINGS = {
+    "error": "refused",
+    "crash": "crashed",
+    "interrupted": "interrupted",
+    "stopped": "stopped",
+}
+ENDED = {0: "finished", 1: "target missed", 4: "stopped", 130: "interrupted"}
 Row = dict[str, object]
 
 
@@ -124,12 +135,76 @@ def series(steps: Sequence[Mapping[str, object]], name: str) -> list[tuple[int, 
     return found
 
 
-def _finite(record: Row) -> Row:
-    """A step record with its not-finite numbers as floats."""
-    plain: Row = {}
-    for key, value in record.items():
-        if isinstance(value, dict):
-            plain[key] = _finite(value)
-        else:
-            plain[key] = NOT_FINITE.get(value, value) if isinstance(value, str) else value
-    return plain
+def _finite(value: object) -> Any:
+    """A value of a step record with its not-finite numbers as floats."""
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    return NOT_FINITE.get(value, value) if isinstance(value, str) else value
+
+
+@dataclass(frozen=True, slots=True)
+class RunInfo:
+    """One run. state: running, finished, target missed, stopped, interrupted, refused, crashed,
+    or killed (it ended without a word). Figures are None where nothing was measured; parent is
+    RUN@STEP for a fork."""
+
+    name: str
+    path: str
+    state: str
+    created: str
+    model: str
+    problems: str
+    step: int | None
+    reward: float | None
+    success_first: float | None
+    success_last: float | None
+    config_hash: str
+    parent: str | None
+
+
+def list_runs(folder: Path) -> list[RunInfo]:
+    """Every run below a folder, newest first; raises PawlError when there is no such folder."""
+    if not folder.is_dir():
+        raise PawlError("no such folder of runs", str(folder), "runs_dir in the config names it")
+    found = [run_info(path.parent) for path in folder.glob("*/run.json")]
+    return sorted(found, key=lambda run: run.created, reverse=True)
+
+
+def run_info(run: Path) -> RunInfo:
+    """The facts of one run."""
+    body, steps = read_run(run), read_steps(run)
+    config = body.get("config")
+    assert isinstance(config, dict)
+    rewards = series(steps, "reward/mean")
+    evals = series(steps, "eval/success") or series(steps, "eval/pass_at_1")
+    parent = parent_of(body)
+    evals = [(step, v) for step, v in evals if parent is None or step >= parent.start_step]
+    return RunInfo(
+        name=run.name,
+        path=str(run),
+        state=state(run, read_events(run)),
+        created=str(body.get("created", "")),
+        model=str(config["model"]["path"]),
+        problems=str(config["problems"]["train"]),
+        step=count(steps[-1], "step") if steps else None,
+        reward=rewards[-1][1] if rewards else None,
+        success_first=evals[0][1] if evals else None,
+        success_last=evals[-1][1] if evals else None,
+        config_hash=str(body.get("config_hash", "")),
+        parent=parent.name if parent else None,
+    )
+
+
+def state(run: Path, events: list[Row]) -> str:
+    """How a run stands, from its lock and the last event that says how it ended."""
+    if holder(run) is not None:
+        return "running"
+    for event in reversed(events):
+        kind = str(event.get("kind"))
+        if kind == "end":
+            return ENDED.get(count(event, "exit_code"), "finished")
+        if kind in ENDINGS:
+            return "stopped" if event.get("code") == 4 else ENDINGS[kind]
+        if kind in ("start", "resume"):
+            break
+    return "killed"

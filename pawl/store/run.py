@@ -14,16 +14,21 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Literal
 
 from pawl.config.options import RunConfig
 from pawl.errors import Exit, PawlError
-from pawl.store.files import append_lines, dumps, read_lines, repair, write_atomic, write_error
+from pawl.store.files import (
+    append_lines,
+    read_lines,
+    repair,
+    write_atomic,
+    write_error,
+    write_lines,
+)
 from pawl.store.lock import RunLock
-from pawl.store.manifest import FORMAT, config_hash, first_facts, never_began, now, pretty
-from pawl.store.parent import Parent
-from pawl.store.read import count, places_of, read_run, saved_config
+from pawl.store.manifest import FORMAT, Parent, config_hash, first_facts, never_began, now, pretty
+from pawl.store.read import count, read_run, saved_config
 
 APPENDED = ("steps.jsonl", "events.jsonl", "preflight.jsonl")
 COMMANDS = ("pause", "continue", "stop", "checkpoint", "patch")
@@ -43,10 +48,7 @@ class RunFolder:
 
     @classmethod
     def create(
-        cls,
-        cfg: RunConfig,
-        places: Mapping[str, str] | None = None,
-        parent: Parent | None = None,
+        cls, cfg: RunConfig, places: Mapping[str, str] | None = None, parent: Parent | None = None
     ) -> RunFolder:
         """Make `runs_dir/name`; raises PawlError when it exists or cannot be made.
 
@@ -84,9 +86,8 @@ class RunFolder:
         """
         folder = Path(path)
         if read_run(folder).get("format") != FORMAT:
-            raise PawlError(
-                f"run.json is not of format {FORMAT}", str(folder), "another Pawl made it"
-            )
+            what = f"run.json is not of format {FORMAT}"
+            raise PawlError(what, str(folder), "another Pawl made it")
         run = cls(folder, RunLock(folder))
         run.resumed = True
         try:
@@ -96,9 +97,8 @@ class RunFolder:
             raise write_error(e, folder) from e
         if torn:
             run.event("repaired", files=torn, note="a torn last line was cut off")
-        for event in read_lines(folder / "events.jsonl"):
-            if event.get("kind") == "command":
-                run._obeyed.add(count(event, "line"))
+        events = read_lines(folder / "events.jsonl")
+        run._obeyed = {count(e, "line") for e in events if e.get("kind") == "command"}
         return run
 
     def facts(self) -> dict[str, object]:
@@ -108,10 +108,6 @@ class RunFolder:
     def config(self) -> RunConfig:
         """The run's resolved config, as it was saved."""
         return saved_config(self.path)
-
-    def places(self) -> dict[str, str]:
-        """Where the options that differ from the defaults were set, when the run began."""
-        return places_of(self.path)
 
     def update(self, **more: object) -> None:
         """Add facts to run.json (sandbox tier, data and reward versions, device), atomically."""
@@ -124,10 +120,9 @@ class RunFolder:
 
     def replace_last_step(self, record: Record) -> None:
         """Put `record` in the place of the newest one, which has the same step."""
-        records = [dict(r) for r in read_lines(self.path / "steps.jsonl")]
-        assert records[-1]["step"] == record["step"]
-        lines = "".join(dumps(r) + "\n" for r in [*records[:-1], record])
-        write_atomic(self.path / "steps.jsonl", lines)
+        *records, last = read_lines(self.path / "steps.jsonl")
+        assert last["step"] == record["step"]
+        write_lines(self.path / "steps.jsonl", [*records, record])
 
     def append_samples(self, step: int, rows: Sequence[Record], kind: SampleKind = "step") -> None:
         """Completions of a step ("step") or of a held-out evaluation after it ("eval")."""
@@ -178,7 +173,7 @@ class RunFolder:
         records = list(read_lines(path))
         kept = [r for r in records if count(r, "step") <= step]
         if len(kept) < len(records):
-            write_atomic(path, "".join(dumps(r) + "\n" for r in kept))
+            write_lines(path, kept)
         files = [p for p in (self.path / "samples").glob("*-*.jsonl") if _step_of(p) > step]
         for file in files:
             file.unlink()
@@ -190,10 +185,6 @@ class RunFolder:
     def checkpoints_dir(self) -> Path:
         """The folder that holds `step-000120` and so on."""
         return self.path / "checkpoints"
-
-    def checkpoint_dir(self, step: int) -> Path:
-        """Where the checkpoint after `step` steps stands or will stand."""
-        return self.checkpoints_dir / f"step-{step:06d}"
 
     def checkpoints(self) -> list[tuple[int, Path]]:
         """Visible (never half-written) checkpoints as (step, folder), oldest first."""
@@ -207,12 +198,7 @@ class RunFolder:
     def __enter__(self) -> RunFolder:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         try:
             if isinstance(error, PawlError):
                 self.event("error", what=error.what, where=error.where, code=int(error.code))

@@ -8,7 +8,7 @@ group. Left out: reading rows (`read`), printing.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 Row = Mapping[str, object]
@@ -57,10 +57,8 @@ def matching(
     found = []
     for row in rows:
         score = score_of(row)
-        names = (stage(row), score.get("verdict"), score.get("branch"))
-        if problem is not None and row["problem_id"] != problem:
-            continue
-        if stage_name is None or stage_name in names:
+        names = (None, stage(row), score.get("verdict"), score.get("branch"))
+        if problem in (None, row["problem_id"]) and stage_name in names:
             found.append(row)
     return found
 
@@ -86,20 +84,18 @@ class FailureGroup:
 def failures(rows: Iterable[Row]) -> list[FailureGroup]:
     """Failed rows grouped by stage, normalised message and difficulty, the largest group first."""
     groups: dict[tuple[str, str, str], list[Row]] = {}
-    n = 0
-    for row in rows:
-        if stage(row) == "pass":
-            continue
-        n += 1
+    failed = [row for row in rows if stage(row) != "pass"]
+    for row in failed:
         message = normalised(str(score_of(row).get("reason") or ""))
         key = (stage(row), message, str(row.get("difficulty") or "unknown"))
         groups.setdefault(key, []).append(row)
-    found = [FailureGroup(*key, len(g), len(g) / n, _shortest(g)) for key, g in groups.items()]
+    found = [
+        FailureGroup(
+            *key, len(g), len(g) / len(failed), min(g, key=lambda row: len(str(row["text"])))
+        )
+        for key, g in groups.items()
+    ]
     return sorted(found, key=lambda g: (-g.count, g.stage, g.message))
-
-
-def _shortest(rows: Sequence[Row]) -> Row:
-    return min(rows, key=lambda row: len(str(row["text"])))
 
 
 def normalised(message: str) -> str:

@@ -19,18 +19,6 @@ from pawl.store.run import RunFolder
 LOUD = ("transformers", "huggingface_hub", "datasets")  # they bring handlers of their own
 
 
-class _Counting(logging.Handler):
-    """A log handler that counts messages by (source, text)."""
-
-    def __init__(self, seen: Counter[tuple[str, str]]) -> None:
-        super().__init__(logging.WARNING)
-        self._seen = seen
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Count one record."""
-        self._seen[record.name, record.getMessage()] += 1
-
-
 @contextmanager
 def library_warnings(run: RunFolder) -> Iterator[Counter[tuple[str, str]]]:
     """Collect warnings inside the block as (source, text) -> count, then write the events."""
@@ -46,8 +34,13 @@ def library_warnings(run: RunFolder) -> Iterator[Counter[tuple[str, str]]]:
     ) -> None:
         seen[f"{category.__name__} at {filename}:{lineno}", str(message)] += 1
 
-    handler = _Counting(seen)
-    loggers = [logging.getLogger(), *(logging.getLogger(name) for name in LOUD)]
+    def count(record: logging.LogRecord) -> bool:
+        seen[record.name, record.getMessage()] += 1
+        return False  # nothing is written
+
+    handler = logging.Handler(logging.WARNING)
+    handler.addFilter(count)
+    loggers = [logging.getLogger(name) for name in (None, *LOUD)]
     old = [(log, log.handlers, log.propagate) for log in loggers]
     with warnings.catch_warnings():
         warnings.simplefilter("always")
@@ -60,5 +53,5 @@ def library_warnings(run: RunFolder) -> Iterator[Counter[tuple[str, str]]]:
         finally:
             for log, handlers, propagate in old:
                 log.handlers, log.propagate = handlers, propagate
-            for (source, text), count in seen.items():
-                run.event("warning", source=source, text=text, count=count)
+            for (source, text), times in seen.items():
+                run.event("warning", source=source, text=text, count=times)

@@ -16,7 +16,7 @@ from fractions import Fraction
 import numpy as np
 
 from pawl.config.options import RunConfig
-from pawl.store.parent import Origin
+from pawl.store.manifest import Origin
 from pawl.types import Problem
 
 

@@ -11,15 +11,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from pawl.config.load import continued
 from pawl.errors import PawlError, PawlErrors
 from pawl.models import checkpoint
 from pawl.store.files import dumps, read_lines, write_atomic, write_error
-from pawl.store.manifest import config_hash, never_began
-from pawl.store.parent import Origin, Parent, changes, parent_of
+from pawl.store.manifest import Origin, Parent, changes, config_hash, never_began, parent_of
 from pawl.store.read import Row, count, find_run, places_of, read_events, read_run, saved_config
 from pawl.store.run import RunFolder
 from pawl.train.control import patched
@@ -143,7 +142,7 @@ def take_over(s: Session) -> None:
     above = parent_of(read_run(home))
     start = parent.step if anew else above.start_step if above else 0
     parent = replace(parent, start_step=start)
-    s.run.update(parent=parent.as_dict())
+    s.run.update(parent=asdict(parent))
     state: dict[str, object] = {"config_hash": config_hash(s.cfg)}
     if "algo.kl_coef" in parent.changed:
         state["kl_coef"] = s.cfg.algo.kl_coef

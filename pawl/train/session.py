@@ -30,9 +30,9 @@ from pawl.rewards.grader import Grader, has_tests
 from pawl.rollout.engine import Engine, SamplingParams
 from pawl.rollout.select import make_engine
 from pawl.store.display import Display
-from pawl.store.parent import Origin, parent_of
+from pawl.store.facts import data_version, reward_version
+from pawl.store.manifest import Origin, parent_of
 from pawl.store.run import RunFolder
-from pawl.store.versions import data_version, reward_version
 from pawl.train.companion import Companion
 from pawl.train.curriculum import described, pools_of
 from pawl.train.data import Pool, chosen, total_steps

@@ -1,23 +1,35 @@
-"""Which library's words a table speaks, and columns that follow exactly from others.
+"""Which library's words a table speaks, how people spell them, and what follows from columns.
 
 W&B, TensorBoard and CSV files carry the columns of whichever library wrote them; the `signature`
-lists of names_LIBRARY.toml tell them apart. Left out: the meaning of a column (`log`).
+lists of names_LIBRARY.toml tell them apart. For files of no known library alone there is one plain
+form for `Avg Reward`, `train/reward_mean`, `reward (mean)`. Only words that change nothing are
+dropped (train, mean, average); `std`, `max` or `coef` stay, so that another quantity keeps another
+form. What was measured on held-out data begins with `eval_`. Left out: the meaning of a column
+(`log`).
 """
 
 from __future__ import annotations
 
 import fnmatch
+import re
 import tomllib
-from collections.abc import Iterable, Mapping
-from functools import cache
+from collections.abc import Iterable
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pawl.logs.table import Floats, Places, Table
+from pawl.logs.table import Table
 
 SURE = 2  # columns of a signature that name a library
+FILLERS = frozenset({"train", "training", "mean", "avg", "average", "metrics", "metric", "the"})
+HELD_OUT = frozenset({"eval", "evaluation", "val", "validation", "heldout", "dev"})
+FIRST_ONLY = frozenset({"test", "valid"})  # elsewhere they name a component of the reward
+STEP_FORMS = frozenset(
+    "step steps global_step training_step iteration iter it update timesteps total_timesteps "
+    "time_total_timesteps".split()
+)
 
 
 @cache
@@ -65,19 +77,25 @@ def add_derived(table: Table, library: str) -> None:
         source, terms = str(row["source"]), dict(row["terms"])
         if source in table.columns or any(name not in table.columns for name in terms):
             continue
-        row_N, value_N = _weighted(table, terms)
+        total_N = np.sum([weight * table.full(name) for name, weight in terms.items()], axis=0)
+        row_N = np.flatnonzero(np.isfinite(total_N))
+        value_N = total_N[row_N]
         good = (value_N >= -1e-9) & (value_N <= 1.0 + 1e-6)
         if len(value_N) and bool(good.all()):
             table.put(source, row_N, value_N)
 
 
-def _weighted(table: Table, terms: Mapping[str, float]) -> tuple[Places, Floats]:
-    """The weighted sum of columns in the rows that hold a number in each."""
-    total = np.zeros(table.n)
-    for name, weight in terms.items():
-        row_N, value_N = table.column(name)
-        one = np.full(table.n, np.nan)
-        one[row_N] = value_N
-        total += float(weight) * one
-    row_N = np.flatnonzero(np.isfinite(total)).astype(np.int64)
-    return row_N, total[row_N]
+@lru_cache(maxsize=4096)
+def plain(source: str) -> str:
+    """The plain form of a column's name: lower case, words joined by `_`, without fillers."""
+    text = re.sub(r"^(data|logs?|scalars|stats|summary|payload)/", "", source).replace("@", " at ")
+    text = re.sub(r"([a-z0-9])([A-Z])|([A-Z]+)(?=[A-Z][a-z])", r"\1\3 \2", text).lower()
+    text = re.sub(r"held[\W_]?out", "heldout", text)
+    text = re.sub(r"reward[\W_]?model", "rm", text)
+    words = re.findall(r"[^\W_]+", text)
+    out = [i for i, word in enumerate(words) if word in HELD_OUT]
+    out += [0] if words and words[0] in FIRST_ONLY and len(words) > 1 else []
+    rest = [word for i, word in enumerate(words) if word not in FILLERS and i not in out]
+    if out:
+        rest = ["eval", *(word for word in rest if word != "rm")]
+    return "_".join(rest or words)

@@ -1,8 +1,8 @@
 """Tables of text: CSV with commas, semicolons, tabs or bars, or columns aligned by spaces.
 
 A long table (a row for each value: step, name, value) and one with a column for each epoch or step
-are turned into one with a row for each. Left out: JSON
-(`read_plain`), tables of Markdown (`read_markdown`).
+are turned into one with a row for each. Left out: JSON (`read_json`), tables of Markdown
+(`read_markdown`).
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import csv
 import re
 from collections.abc import Iterator, Mapping
 from itertools import chain, islice
+from pathlib import Path
 from typing import TextIO
 
-from pawl.logs.log import Raw
 from pawl.logs.read_markdown import by_columns
-from pawl.logs.table import Row
+from pawl.logs.table import Raw, Row, Table
 from pawl.logs.table import number as plain_number
 
 KINDS = {
@@ -29,6 +29,26 @@ MOST_METRICS = 2_000  # rows of a table with a column for each epoch
 NAMES = ("tag", "metric", "name", "key", "metric_name")
 EMPTY = ("", "-", "N/A", "None", "null", "NaN")
 WIDEST = 1 << 16  # characters of a line; a longer one is no row of a table
+
+
+def read(path: Path, head: str) -> list[Raw] | None:
+    """The rows of a table with a header."""
+    between = sign(head) if head.lstrip()[:1] not in ("{", "[") else ""
+    if not between:
+        return None
+    raw, odd = Raw(path, KINDS[between], "any", Table()), 0
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+        rows = _rows(file, between)
+        try:
+            header = [name.strip() for name in next(rows, [])]
+            for row in _records(header, rows):
+                raw.table.add(row)
+                odd += not row
+        except csv.Error as e:
+            raw.notes.append(f"the file cannot be read to its end ({e})")
+    if odd:
+        raw.notes.append(f"{odd} lines have no cell under any name")
+    return [raw]
 
 
 def sign(head: str) -> str:
@@ -75,22 +95,6 @@ def number(cell: str) -> float | None:
     return plain_number(cell)
 
 
-def fill(raw: Raw, between: str) -> None:
-    """Fill a log from its file, whose cells have such a sign between them."""
-    raw.format, odd = KINDS[between], 0
-    with raw.path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        rows = _rows(file, between)
-        try:
-            header = [name.strip() for name in next(rows, [])]
-            for row in _records(header, rows):
-                raw.table.add(row)
-                odd += not row
-        except csv.Error as e:
-            raw.notes.append(f"the file cannot be read to its end ({e})")
-    if odd:
-        raw.notes.append(f"{odd} lines have no cell under any name")
-
-
 def _rows(file: TextIO, between: str) -> Iterator[list[str]]:
     """The cells of every line, the header's first."""
     if between != " ":
@@ -110,8 +114,9 @@ def _records(header: list[str], rows: Iterator[list[str]]) -> Iterator[Mapping[s
     if part is not None and part.rows:
         yield from ({part.axis: at, **values} for at, values in part.rows.items())
         return
-    body = _wide(header, chain(first, rows))
-    yield from _from_long(body) if _is_long(header) else body
+    body, names = _wide(header, chain(first, rows)), {name.lower() for name in header}
+    is_long = {"value", "step"} <= names and not names.isdisjoint(NAMES)
+    yield from _from_long(body) if is_long else body
 
 
 def _lines(file: TextIO) -> Iterator[str]:
@@ -127,21 +132,10 @@ def _wide(header: list[str], rows: Iterator[list[str]]) -> Iterator[Row]:
         yield {k: v if (x := number(v)) is None else x for k, v in cells}
 
 
-def _is_long(header: list[str]) -> bool:
-    """Whether a header is that of a row for each value."""
-    low = [name.lower() for name in header]
-    return "value" in low and "step" in low and any(name in low for name in NAMES)
-
-
 def _from_long(rows: Iterator[Row]) -> Iterator[Row]:
-    """Rows of a long table by their step; values of one step that follow each other are a row."""
-    now = Row()
-    for row in chain(rows, [{}]):
+    """The values of a long table, each under its name."""
+    for row in rows:
         low = {key.lower(): value for key, value in row.items()}
         name = next((str(low[key]) for key in NAMES if key in low), "")
-        step = low.get("step")
-        if now and (step != now["step"] or name in now or not row):
-            yield now
-            now = {}
-        if name and step is not None:
-            now = {**now, "step": step, name: low.get("value")}
+        if name and low.get("step") is not None:
+            yield {"step": low["step"], name: low.get("value")}

@@ -1,8 +1,10 @@
-"""The shapes that people give one JSON object of metrics, turned into rows.
+"""JSON of no particular library: lines, a list of records, or one object in a shape of its own.
 
-Records in a list, or under `epoch_1`, `epoch_2` or `1`, `2`; a list of numbers, of [step, value]
-or a `{"1": value}` for each name; one record; each of them maybe under one more name, and beside a
-config. Left out: lists of records without end (`json_stream`).
+Column names are taken as they are; a map given by the user, or a plain spelling, says what they
+mean. An object holds its records in a list, or under `epoch_1`, `epoch_2` or `1`, `2`; a list of
+numbers, of [step, value] or a `{"1": value}` for each name; or one record; each of them maybe under
+one more name ("metrics"), and beside a config. Left out: formats of particular libraries, which
+have readers of their own; what stands in JSON without any number.
 """
 
 from __future__ import annotations
@@ -10,52 +12,74 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
+from pathlib import Path
 
-from pawl.logs.table import Row, Table
+from pawl.logs.json_stream import LIST, lines, objects, whole
+from pawl.logs.table import Raw, Row, Table
+from pawl.store.files import flat
 
+LIST_WITHIN = re.compile(r'"[^"\\]*"\s*:\s*\[(?=\s*\{)')
+EARLY = 1 << 22  # bytes in which the list of a large object has to begin
+WITHOUT = 10_000  # rows without a number, after which none is expected
+LINES = re.compile(r"\s*\{[^\n]*\}[ \t\r]*\n\s*\{")  # an object, closed, before another one
+OPENS = re.compile(r'\s*(?:\[\s*(?:\{|$)|\{\s*(?:"|$))')
 CONFIGS = ("config", "args", "arguments", "hyperparameters", "hparams", "params", "settings")
 HELD_OUT = ("eval", "val", "valid", "test", "held")
 PLACE = re.compile(r"(?:(epoch|step|iteration|iter|update)s?[ _-]*)?(\d+)", re.IGNORECASE)
 FEW = 3  # rows that make columns of an object that also has plain numbers
-DEEPEST = 16  # objects within objects
 Body = Mapping[str, object]
+AXES = ("step", "epoch", "global_step")
 
 
-def fill(body: Body, table: Table) -> tuple[str, Row]:
-    """Fill the table from one object: what it was, and the config beside the numbers."""
-    config, rest = Row(), dict(body)
+def read(path: Path, head: str) -> list[Raw] | None:
+    """The records of a file of JSON."""
+    if not OPENS.match(head):
+        return None
+    raw = Raw(path, "JSON list of records", "any", Table())
+    if head.lstrip().startswith("["):
+        _fill(raw, objects(path, LIST, raw.notes))
+    elif not LINES.match(head) and isinstance(body := whole(path), Mapping):
+        raw.format = _fill_from_object(raw, body)
+    else:
+        said = list[str]()
+        _fill(raw, lines(path, said))
+        if raw.table.n:
+            raw.format = "JSON lines"
+            raw.notes += said
+        else:
+            raw.format = "JSON object with a list of records"
+            _fill(raw, objects(path, LIST_WITHIN, raw.notes, EARLY))
+    return [raw]
+
+
+def _fill(raw: Raw, rows: Iterable[Row]) -> None:
+    """Add rows; many without a single number are a data set and no log."""
+    for row in rows:
+        raw.table.add(row)
+        if raw.table.n == WITHOUT and not raw.table.columns:
+            return
+
+
+def _fill_from_object(raw: Raw, body: Body) -> str:
+    """Add the rows, and the config beside them; what the object was, in words."""
+    rest = dict(body)
     for name in CONFIGS:
-        inner = rest.get(name)
-        if isinstance(inner, Mapping):
-            config |= flat(inner)
-            del rest[name]
+        if isinstance(rest.get(name), Mapping):
+            raw.config |= flat(rest.pop(name))
     while (only := _only_part(rest)) is not None:
         rest = dict(only)
     lists = {k: v for k, v in rest.items() if isinstance(v, list)}
     records = {k: [row for row in v if isinstance(row, Mapping)] for k, v in lists.items()}
     if any(records.values()):
-        _merge(records, table)
-        return "JSON object with a list of records", config
-    rows = _by_place(rest) or _columns_by_place(rest) or _columns(lists)
-    if len(rows) < FEW and any(isinstance(value, int | float) for value in rest.values()):
+        _merge(records, raw.table)
+        return "JSON object with a list of records"
+    single = any(isinstance(value, int | float) for value in rest.values())
+    rows = _by_place(rest) or ([] if single else _columns_by_place(rest)) or _columns(lists)
+    if len(rows) < FEW and single:
         rows = []  # a pair of bounds beside the numbers that count
-    for row in rows:
-        table.add(row)
-    if rows:
-        return "JSON object of columns", config
-    table.add(rest)
-    return "JSON object of named numbers", config
-
-
-def flat(body: Body, outer: str = "", depth: int = 0) -> Row:
-    """Nested options under dotted names."""
-    found = Row()
-    for key, value in body.items():
-        if isinstance(value, Mapping) and depth < DEEPEST:
-            found |= flat(value, f"{outer}{key}.", depth + 1)
-        else:
-            found[f"{outer}{key}"] = value
-    return found
+    for row in rows or [rest]:
+        raw.table.add(row)
+    return "JSON object of columns" if rows else "JSON object of named numbers"
 
 
 def _only_part(body: Body) -> Body | None:
@@ -73,9 +97,7 @@ def _merge(records: Mapping[str, list[Body]], table: Table) -> None:
     for name, rows in records.items():
         if name != main and _is_held_out(name):
             for row in rows:
-                steps = {k: v for k, v in row.items() if k in ("step", "epoch", "global_step")}
-                rest = {f"{name}/{k}": v for k, v in row.items() if k not in steps}
-                table.add({**steps, **rest})
+                table.add({k if k in AXES else f"{name}/{k}": v for k, v in row.items()})
 
 
 def _is_held_out(name: str) -> bool:
@@ -103,8 +125,6 @@ def _columns_by_place(body: Body) -> list[Row]:
     """Columns whose values stand under their places, or beside them as [place, value]."""
     rows: dict[int, Row] = {}
     axis = ""
-    if any(isinstance(value, int | float) for value in body.values()):
-        return []
     for name, value in body.items():
         if isinstance(value, Mapping):
             axis, places = _places(value)
