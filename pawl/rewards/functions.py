@@ -13,13 +13,13 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
-from collections.abc import Coroutine, Hashable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from collections.abc import Hashable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
-from pawl.errors import Exit, PawlError
+from pawl.errors import PawlError
 from pawl.rewards.cache import MeasurementCache, function_key, problem_digest
-from pawl.rewards.user import UserReward, broken_grader
+from pawl.rewards.pool import drained
+from pawl.rewards.user import UserReward, broken_grader, raised
 from pawl.types import Completion, Measurement, Problem, missing
 
 
@@ -42,7 +42,7 @@ class FunctionScorer:
         self._closing = False
         self._loop = asyncio.new_event_loop()
         self._free = asyncio.Semaphore(in_flight if reward.is_async else 1)
-        self._calls: set[asyncio.Task[None]] = set()
+        self._calls: set[Future[None]] = set()
         self._one = ThreadPoolExecutor(1, thread_name_prefix="reward")
         self._thread = threading.Thread(target=self._loop.run_forever, name="reward", daemon=True)
         self._thread.start()
@@ -56,19 +56,15 @@ class FunctionScorer:
     ) -> None:
         """Queue one call."""
         work = self._answer(key, problem, tuple(completions), fresh)
-        self._loop.call_soon_threadsafe(self._begin, work)
+        call = asyncio.run_coroutine_threadsafe(work, self._loop)
+        self._calls.add(call)  # the loop itself holds tasks weakly
+        call.add_done_callback(self._ended)
 
-    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
-        task = self._loop.create_task(work)
-        self._calls.add(task)  # the loop itself holds tasks weakly
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._calls.discard(task)
-        if self._closing:
-            return
-        error = asyncio.CancelledError() if task.cancelled() else task.exception()
-        self._broken = self._broken or error
+    def _ended(self, call: Future[None]) -> None:
+        self._calls.discard(call)
+        if not self._closing:
+            error = asyncio.CancelledError() if call.cancelled() else call.exception()
+            self._broken = self._broken or error
 
     async def _answer(
         self, key: Hashable, problem: Problem, completions: tuple[Completion, ...], fresh: bool
@@ -113,17 +109,7 @@ class FunctionScorer:
 
     def poll(self, timeout: float | None = 0.0) -> list[tuple[Hashable, list[Measurement]]]:
         """What is ready. Raises PawlError for what the function raised."""
-        self._raise_broken()
-        ready: list[tuple[Hashable, list[Measurement]]] = []
-        try:
-            ready.append(self._box.get(timeout is None or timeout > 0, timeout))
-            while True:
-                ready.append(self._box.get_nowait())
-        except queue.Empty:
-            pass
-        if not ready:
-            self._raise_broken()
-        return ready
+        return drained(self._box, timeout, self._raise_broken)
 
     def _raise_broken(self) -> None:
         error = self._broken
@@ -133,24 +119,16 @@ class FunctionScorer:
         if isinstance(error, PawlError):
             raise error
         known = broken_grader(error, error.__traceback__, [self._reward.where])
-        raise known or PawlError(
-            f"the reward {self._reward.name} raised {type(error).__name__}: {error}",
-            self._reward.where,
-            "an exception is a broken grader, not a bad completion: return None for what cannot be "
-            "judged; the run stopped and can be resumed",
-            Exit.STOPPED,
-        ) from error
+        where = self._reward.where
+        raise known or raised(f"the reward {self._reward.name}", error, where) from error
 
     def close(self) -> None:
         """Drop the calls that are on the way and end the thread."""
-        self._loop.call_soon_threadsafe(self._stop)
+        self._closing = True
+        for call in list(self._calls):
+            call.cancel()
+        self._loop.call_soon_threadsafe(self._loop.call_soon, self._loop.stop)
         self._thread.join(timeout=10.0)
         self._one.shutdown(wait=False, cancel_futures=True)
         if not self._thread.is_alive():
             self._loop.close()
-
-    def _stop(self) -> None:
-        self._closing = True
-        for task in self._calls:
-            task.cancel()
-        self._loop.call_soon(self._loop.stop)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from pawl.sandbox.extract import ends_with
 from pawl.sandbox.verify import best_constant
-from pawl.types import Completion, Measurement, Problem, Score, Verdict
+from pawl.types import Completion, Measurement, Problem, Score
 
 if TYPE_CHECKING:  # candidates' tests run with the standard library alone
     from pawl.config.options import ComponentConfig, RewardConfig
@@ -163,23 +163,19 @@ def _mixes(
     problem: Problem, completions: Sequence[Completion], rows: Sequence[Row], cfg: RewardConfig
 ) -> list[Score]:
     """The scores of a group under a mix."""
-    columns: dict[str, list[Score]] = {}
-    for part in cfg.components:
-        alone = cfg.model_copy(update={"components": (), "use": part.use})
-        pairs = zip(completions, rows, strict=True)
-        own = [_alone(problem, c, row[part.name], alone) for c, row in pairs]
-        columns[part.name] = own
-    values = {part.name: _relative(part, columns[part.name]) for part in cfg.components}
-    members = range(len(completions))
+    alone = [
+        (part, cfg.model_copy(update={"components": (), "use": part.use}))
+        for part in cfg.components
+    ]
+    members = [
+        {part.name: _alone(problem, c, row[part.name], one) for part, one in alone}
+        for c, row in zip(completions, rows, strict=True)
+    ]
+    columns = [_relative(part, [m[part.name] for m in members]) for part in cfg.components]
+    names = [part.name for part in cfg.components]
     return [
-        _mixed(
-            problem,
-            rows[i],
-            {name: column[i] for name, column in columns.items()},
-            {name: column[i] for name, column in values.items()},
-            cfg,
-        )
-        for i in members
+        _mixed(problem, row, parts, dict(zip(names, values, strict=True)), cfg)
+        for row, parts, *values in zip(rows, members, *columns, strict=True)
     ]
 
 
@@ -222,7 +218,11 @@ def _mixed(
     total, paid = 0.0, list[str]()
     components = dict(judge.components) if judging.use == "code" else {}
     for part in configs:
-        earned = _earned(part, values[part.name], judge.verdict, problem, cfg)
+        earned = 0.0
+        if part.gate != "pass" or judge.verdict == "pass":
+            earned = min(part.weight * values[part.name], part.cap)
+            if is_bonus(part, configs):
+                earned = min(earned, BELOW * bad_cap(cfg, problem) / CAP_SHARE)
         total += earned
         if earned > 0 and part.name != judging.name:
             paid.append(part.name)
@@ -232,29 +232,8 @@ def _mixed(
             components |= {f"{part.name}_{n}": value for n, value in named.items()}
         assert score.total is not None, "a scored Score has a total"
         components[part.name] = score.total
-    return replace(
-        judge,
-        total=total,
-        branch="+".join([judge.branch, *paid]),
-        components=components,
-        time_ms=time_ms,
-    )
-
-
-def _earned(
-    part: ComponentConfig,
-    value: float,
-    verdict: Verdict | None,
-    problem: Problem,
-    cfg: RewardConfig,
-) -> float:
-    """What one component adds to the total."""
-    if part.gate == "pass" and verdict != "pass":
-        return 0.0
-    earned = min(part.weight * value, part.cap)
-    if is_bonus(part, cfg.components):
-        earned = min(earned, BELOW * bad_cap(cfg, problem) / CAP_SHARE)
-    return earned
+    branch = "+".join([judge.branch, *paid])
+    return replace(judge, total=total, branch=branch, components=components, time_ms=time_ms)
 
 
 def is_bonus(part: ComponentConfig, parts: Sequence[ComponentConfig]) -> bool:
@@ -265,29 +244,20 @@ def is_bonus(part: ComponentConfig, parts: Sequence[ComponentConfig]) -> bool:
 # ---- scores --------------------------------------------------------------------------------------
 
 
+_COUNTS = ("passed_cases", "n_cases")
+_FACTS = ("verdict", "reason", "tier", "time_ms", "cached")
+
+
 def _measured(found: Measurement, total: float, branch: str, components: dict[str, float]) -> Score:
     """A scored Score with the facts of its measurement."""
-    return Score(
-        "scored",
-        total,
-        found.verdict,
-        branch,
-        components,
-        found.reason,
-        found.passed_cases,
-        found.n_cases,
-        found.tier,
-        found.time_ms,
-        found.cached,
-    )
+    facts = {name: getattr(found, name) for name in (*_FACTS, *_COUNTS)}
+    return Score("scored", total, branch=branch, components=components, **facts)
 
 
 def _missing(found: Measurement) -> Score:
     """A score that could not be computed: never a number."""
-    return Score(
-        "missing", None, found.verdict, "missing", {}, found.reason, tier=found.tier,
-        time_ms=found.time_ms, cached=found.cached,
-    )  # fmt: skip
+    facts = {name: getattr(found, name) for name in _FACTS}
+    return Score("missing", None, branch="missing", **facts)
 
 
 def _without_total(score: Score, why: str) -> Score:
