@@ -45,11 +45,6 @@ def check_static(members: Iterable[Member]) -> Iterator[Finding]:
             yield Finding(problem.id, problem.where, check, severity, reason)
 
 
-def rows_of(problems: ProblemSet) -> Sequence[Member]:
-    """Problems of a set with the notes of their reading."""
-    return problems.members
-
-
 Remark = tuple[str, Literal["bad", "note"], str]
 
 
