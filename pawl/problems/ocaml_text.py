@@ -84,17 +84,19 @@ def tokens(text: str) -> Iterator[Token]:
         i = end
 
 
+def _step(t: Token) -> int:
+    """How much deeper in brackets (or `begin`) one is behind a token: 1, 0 or -1."""
+    return (t.kind == "open" or t.text in _OPEN_WORDS) - (t.kind == "close" or t.text == "end")
+
+
 def close_of(toks: list[Token], i: int) -> int:
     """Index of the token that closes the bracket (or `begin`) at i, or -1."""
     depth = 0
     for j in range(i, len(toks)):
-        t = toks[j]
-        if t.kind == "open" or t.text in _OPEN_WORDS:
-            depth += 1
-        elif t.kind == "close" or t.text == "end":
-            depth -= 1
-            if depth == 0:
-                return j
+        step = _step(toks[j])
+        depth += step
+        if step < 0 and depth == 0:
+            return j
     return -1
 
 
@@ -103,10 +105,7 @@ def split_top(toks: list[Token], *symbols: str) -> list[list[Token]]:
     parts: list[list[Token]] = [[]]
     depth = 0
     for t in toks:
-        if t.kind == "open" or t.text in _OPEN_WORDS:
-            depth += 1
-        elif t.kind == "close" or t.text == "end":
-            depth -= 1
+        depth += _step(t)
         if depth == 0 and t.text in symbols:
             parts.append([])
         else:
