@@ -101,7 +101,7 @@ def test_every_row_is_parsed_once(jsonl: str, monkeypatch: pytest.MonkeyPatch) -
         list(check_static(part.members))
     list(check_leakage(made.train, made.held_out))
     assert [p.id for p in made.train[:5]] == [made.train[i].id for i in range(5)]
-    assert made.train.row(3).problem is made.train[3] is made.train.select([3])[0]
+    assert made.train.members[3].problem is made.train[3] is made.train.select([3])[0]
     assert parsed == {f"{jsonl}:{i + 1}": 1 for i in range(40)}
 
 
@@ -299,7 +299,7 @@ def test_a_mix_is_one_set_that_remembers_its_parts(jsonl: str, tmp_path: Path) -
     other = [{**r, "id": f"o{i}", "prompt": f"Less {r['prompt']}"} for i, r in enumerate(ROWS)]
     cfg = mix(jsonl, write(tmp_path / "other.jsonl", other), held_out_frac=0.25, limit=7)
     made = prepare(cfg, 0)
-    assert [o.name for o in made.train.origins] == [jsonl, str(tmp_path / "other.jsonl")]
+    assert list(made.train.origins) == [jsonl, str(tmp_path / "other.jsonl")]
     assert [made.train.origin_of(i) for i in range(14)] == [0] * 7 + [1] * 7
     assert [p.id[0] for p in made.train] == ["p"] * 7 + ["o"] * 7
     assert len(made.held_out) == 20 and len(ids(made.held_out)) == 20

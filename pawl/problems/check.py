@@ -7,19 +7,17 @@ the reader. Left out: everything that needs a compiler (`pawl.rewards.audit`).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain
 from typing import Literal
 
 from pawl.problems import ocaml_text, python_tests
 from pawl.problems.load import ProblemSet
 from pawl.problems.problem_set import Member
-from pawl.problems.wording import WORDS, runs, squeezed
+from pawl.problems.wording import WORDS, known_runs, squeezed
 from pawl.types import Case, CodeTask, Problem
 
 OVERLAP = 0.5  # share of a held-out prompt's runs of words that training prompts hold
-MAX_RUNS = 4_000_000  # of held-out prompts, compared at a time: about 400 MB
 LEAST_REFERENCE = 24  # characters; a shorter answer may stand in the prompt by chance
 
 
@@ -167,38 +165,16 @@ def check_leakage(train: ProblemSet, held_out: ProblemSet) -> Iterator[Finding]:
     for member in train.members:
         problem = member.problem
         other, by_spec = prompts.get(member.wording), specs.get(problem.spec)
-        if other is not None:
-            reason = f"same prompt as held-out {other}"
-            yield Finding(problem.id, problem.where, "leakage", "bad", reason)
-        elif by_spec is not None:
-            reason = f"same specification as held-out {by_spec}"
+        what, twin = ("specification", by_spec) if other is None else ("prompt", other)
+        if twin is not None:
+            reason = f"same {what} as held-out {twin}"
             yield Finding(problem.id, problem.where, "leakage", "bad", reason)
     specified = all(p.spec for p in train)
-    yield from _overlaps(train, [m for m in held_out.members if not (specified and m.problem.spec)])
-
-
-def _overlaps(train: ProblemSet, asked: Sequence[Member]) -> Iterator[Finding]:
-    """Members that share half of their runs of words with the training prompts.
-
-    So many at a time that their runs fit into memory; the training prompts are gone through for
-    each such part.
-    """
-    part: list[tuple[Member, list[int]]] = []
-    size = 0
-    for n, member in enumerate(asked, start=1):
-        own = list(runs(member.wording))
-        part.append((member, own))
-        size += len(own)
-        if size < MAX_RUNS and n < len(asked):
-            continue
-        wanted = set(chain.from_iterable(own for _, own in part))
-        seen = set[int]()
-        for other in train.members:
-            seen |= wanted.intersection(runs(other.wording))
-        for member, own in part:
-            share = sum(run in seen for run in own) / len(own) if own else 0.0
-            if share >= OVERLAP:
-                reason = f"{share:.0%} of its {WORDS}-grams occur in training prompts"
-                problem = member.problem
-                yield Finding(problem.id, problem.where, "overlap", "note", reason)
-        part, size = [], 0
+    asked = [m for m in held_out.members if not (specified and m.problem.spec)]
+    found = known_runs([m.wording for m in train.members], [m.wording for m in asked])
+    for member, (own, seen) in zip(asked, found, strict=True):
+        share = sum(run in seen for run in own) / len(own) if own else 0.0
+        if share >= OVERLAP:
+            reason = f"{share:.0%} of its {WORDS}-grams occur in training prompts"
+            problem = member.problem
+            yield Finding(problem.id, problem.where, "overlap", "note", reason)

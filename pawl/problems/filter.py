@@ -47,45 +47,32 @@ def _solution_lines(problem: Problem) -> int:
     return sum(1 for line in problem.reference.splitlines() if line.strip())
 
 
-def _conditions(f: FilterConfig) -> list[tuple[str, Callable[[Problem], bool]]]:
-    """The conditions that are set, each with what must hold of a kept problem."""
-    made: list[tuple[str, Callable[[Problem], bool]]] = []
-    if f.lang:
-        lang = language_name(f.lang)
-        made.append((f"lang = {f.lang}", lambda p: p.lang == lang))
-    if f.difficulty:
-        wanted = ", ".join(f.difficulty)
-        made.append((f"difficulty in {wanted}", lambda p: p.difficulty in f.difficulty))
-    if f.tags:
-        made.append((f"tags in {', '.join(f.tags)}", lambda p: bool(set(p.tags) & set(f.tags))))
-    if f.max_prompt_chars:
-        made.append(
-            (
-                f"prompt <= {f.max_prompt_chars} characters",
-                lambda p: _prompt_chars(p) <= f.max_prompt_chars,
-            )
-        )
-    if f.max_solution_lines:
-        made.append(
-            (
-                f"solution <= {f.max_solution_lines} lines",
-                lambda p: _solution_lines(p) <= f.max_solution_lines,
-            )
-        )
-    if f.min_pass_rate > 0 or f.max_pass_rate < 1:
-        made.append(
-            (
-                f"measured pass rate in {f.min_pass_rate:g}..{f.max_pass_rate:g}",
-                lambda p: (
-                    p.pass_rate is not None and f.min_pass_rate <= p.pass_rate <= f.max_pass_rate
-                ),
-            )
-        )
-    return made
-
-
 def _prompt_chars(problem: Problem) -> int:
     return len(problem.prompt) + sum(len(m.content) for m in problem.messages)
+
+
+def _conditions(f: FilterConfig) -> list[tuple[str, Callable[[Problem], bool]]]:
+    """The conditions that are set, each with what must hold of a kept problem."""
+    lang, tags, low, high = language_name(f.lang), set(f.tags), f.min_pass_rate, f.max_pass_rate
+    chars, lines = f.max_prompt_chars, f.max_solution_lines
+    rated = f"measured pass rate in {low:g}..{high:g}"
+    table: list[tuple[object, str, Callable[[Problem], bool]]] = [
+        (f.lang, f"lang = {f.lang}", lambda p: p.lang == lang),
+        (
+            f.difficulty,
+            f"difficulty in {', '.join(f.difficulty)}",
+            lambda p: p.difficulty in f.difficulty,
+        ),
+        (tags, f"tags in {', '.join(f.tags)}", lambda p: not tags.isdisjoint(p.tags)),
+        (chars, f"prompt <= {chars} characters", lambda p: _prompt_chars(p) <= chars),
+        (lines, f"solution <= {lines} lines", lambda p: _solution_lines(p) <= lines),
+        (
+            low > 0 or high < 1,
+            rated,
+            lambda p: p.pass_rate is not None and low <= p.pass_rate <= high,
+        ),
+    ]
+    return [(name, holds) for is_set, name, holds in table if is_set]
 
 
 def filtered(

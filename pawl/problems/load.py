@@ -126,20 +126,17 @@ def _split(
 ) -> tuple[ProblemSet, ProblemSet, ProblemSet]:
     """(train, held out, held-out families)."""
     parts: dict[str, list[int]] = {"": [], "train": [], "held_out": [], "held_out_family": []}
-    for i in range(len(opened)):
-        parts[opened.split_of(i)].append(i)
+    for i, member in enumerate(opened.members):
+        parts[member.row.split].append(i)
     unnamed, train = parts[""], parts["train"]
     if len(unnamed) == len(opened) and frac > 0 and not keep_all:
         keys = [_digest(m.problem.spec or m.wording) for m in opened.members]
         held = set(sorted(set(keys))[: round(frac * len(set(keys)))])
         parts["held_out"] = [i for i, k in enumerate(keys) if k in held]
         unnamed = [i for i, k in enumerate(keys) if k not in held]
-    train = sorted(train + unnamed)
-    return (
-        opened.select(train),
-        opened.select(parts["held_out"]),
-        opened.select(parts["held_out_family"]),
-    )
+    chosen = (sorted(train + unnamed), parts["held_out"], parts["held_out_family"])
+    train_set, held_out, families = map(opened.select, chosen)
+    return train_set, held_out, families
 
 
 def _digest(key: str) -> bytes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pawl.problems.problem_set import wordings
-from pawl.problems.wording import WORDS, runs
+from pawl.problems.wording import WORDS, known_runs
 from pawl.types import Problem
 
 __all__ = ["NEAR", "WORDS", "near_duplicates", "twins"]
@@ -33,13 +33,9 @@ def near_duplicates(train: Sequence[Problem], held_out: Sequence[Problem]) -> li
 
     A prompt shorter than WORDS words is compared as a whole, by `twins`.
     """
-    own = [set(runs(text)) for text in wordings(held_out)]
-    wanted = set[int]().union(*own)
-    seen = set[int]()
-    for text in wordings(train):
-        seen |= wanted.intersection(runs(text))
+    found = zip(held_out, known_runs([*wordings(train)], [*wordings(held_out)]), strict=True)
     return [
         p.id
-        for p, of_one in zip(held_out, own, strict=True)
-        if of_one and len(seen & of_one) >= NEAR * len(of_one)
+        for p, (own, seen) in found
+        if own and len(seen.intersection(own)) >= NEAR * len(set(own))
     ]

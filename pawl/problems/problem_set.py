@@ -17,7 +17,7 @@ from typing import overload
 from pawl.errors import PawlError
 from pawl.problems.cases import BadProblem
 from pawl.problems.columns import FIELDS
-from pawl.problems.formats import Row, Split, parse_row
+from pawl.problems.formats import Row, parse_row
 from pawl.problems.sources import Placed, json_lines, open_source
 from pawl.problems.wording import normalised
 from pawl.types import Problem
@@ -32,14 +32,6 @@ class BadRow:
     id: str
     where: str
     reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """One opened set. prefix: put before every id."""
-
-    name: str
-    prefix: str = ""
 
 
 @dataclass(slots=True)
@@ -65,19 +57,19 @@ class Member:
 class ProblemSet(Sequence[Problem]):
     """Problems of one source or of several.
 
-    origins: what was opened. bad: rows left out. Slicing and `select` give views: problems are
-    never copied.
+    origins: the names of what was opened. bad: rows left out. Slicing and `select` give views:
+    problems are never copied.
     """
 
     def __init__(
-        self, origins: Sequence[Origin], members: Sequence[Member], bad: Sequence[BadRow] = ()
+        self, origins: Sequence[str], members: Sequence[Member], bad: Sequence[BadRow] = ()
     ) -> None:
         self.origins, self.members, self.bad = tuple(origins), tuple(members), tuple(bad)
 
     @property
     def name(self) -> str:
         """What it was opened by."""
-        return " + ".join(o.name for o in self.origins)
+        return " + ".join(self.origins)
 
     def __len__(self) -> int:
         return len(self.members)
@@ -94,17 +86,9 @@ class ProblemSet(Sequence[Problem]):
     def __iter__(self) -> Iterator[Problem]:
         return (m.row.problem for m in self.members)
 
-    def row(self, i: int) -> Row:
-        """Problem i with its notes and the split that it names."""
-        return self.members[i].row
-
     def origin_of(self, i: int) -> int:
         """Which of `origins` problem i comes from."""
         return self.members[i].origin
-
-    def split_of(self, i: int) -> Split:
-        """The split that row i names, "" if none."""
-        return self.members[i].row.split
 
     def select(self, positions: Sequence[int]) -> ProblemSet:
         """A view on some members, in the given order."""
@@ -161,7 +145,7 @@ def open_problems(name: str, lang: str = "", tested: bool = True) -> ProblemSet:
     if not members:
         hint = "without tests, a reward of your own must judge" if tested else ""
         raise PawlError(f"no row is a problem; the first: {bad[0].reason}", bad[0].where, hint)
-    return ProblemSet([Origin(name)], members, bad)
+    return ProblemSet([name], members, bad)
 
 
 def join(sets: Sequence[ProblemSet], prefixes: Sequence[str]) -> ProblemSet:
@@ -169,11 +153,11 @@ def join(sets: Sequence[ProblemSet], prefixes: Sequence[str]) -> ProblemSet:
 
     An origin without a problem left stays, so that `origin_of` counts sets as they were given.
     """
-    origins: list[Origin] = []
+    origins: list[str] = []
     members: list[Member] = []
     for problems, prefix in zip(sets, prefixes, strict=True):
         members += [_moved(m, len(origins), prefix) for m in problems.members]
-        origins += [replace(o, prefix=prefix + o.prefix) for o in problems.origins]
+        origins += problems.origins
     return ProblemSet(origins, members)
 
 

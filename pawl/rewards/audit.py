@@ -83,7 +83,7 @@ def check_problems(
         opened = opened.tested()
     rows = [Finding(b.id, b.where, "reading", "bad", b.reason) for b in opened.bad]
     rows += check_static(opened.members)
-    held = [i for i in range(len(opened)) if opened.split_of(i).startswith("held_out")]
+    held = [i for i, m in enumerate(opened.members) if m.row.split.startswith("held_out")]
     if held:
         rest = sorted(set(range(len(opened))) - set(held))
         rows += check_leakage(opened.select(rest), opened.select(held))
@@ -113,8 +113,8 @@ def audit_prepared(
     for part, problems in parts.items():
         rows = list(check_static(problems.members))
         rows += leaks if part == "train" else []
-        if any(o.name not in STARTERS for o in origins):
-            known = [o.name in STARTERS for o in problems.origins]
+        if any(o not in STARTERS for o in origins):
+            known = [o in STARTERS for o in problems.origins]
             starters = {p.id for i, p in enumerate(problems) if known[problems.origin_of(i)]}
             rows += audit_executed(problems, sandbox, _bad_ids(rows) | starters, tell)
         left[part] = _without_bad(problems, rows)
@@ -123,7 +123,7 @@ def audit_prepared(
     kept = {left["train"].origin_of(i) for i in range(len(left["train"]))}
     for k, origin in enumerate(origins):
         if k not in kept:
-            raise PawlError("the audit left no training problem", origin.name, reports[0].text())
+            raise PawlError("the audit left no training problem", origin, reports[0].text())
     made = Prepared(left["train"], left["held-out"], left["held-out families"], prepared.report)
     return made, [r for r in reports if r.total]
 
