@@ -13,8 +13,9 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
-from collections.abc import Hashable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Coroutine, Hashable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from pawl.errors import PawlError
 from pawl.rewards.cache import MeasurementCache, function_key, problem_digest
@@ -42,7 +43,7 @@ class FunctionScorer:
         self._closing = False
         self._loop = asyncio.new_event_loop()
         self._free = asyncio.Semaphore(in_flight if reward.is_async else 1)
-        self._calls: set[Future[None]] = set()
+        self._calls: set[asyncio.Task[None]] = set()
         self._one = ThreadPoolExecutor(1, thread_name_prefix="reward")
         self._thread = threading.Thread(target=self._loop.run_forever, name="reward", daemon=True)
         self._thread.start()
@@ -56,14 +57,17 @@ class FunctionScorer:
     ) -> None:
         """Queue one call."""
         work = self._answer(key, problem, tuple(completions), fresh)
-        call = asyncio.run_coroutine_threadsafe(work, self._loop)
-        self._calls.add(call)  # the loop itself holds tasks weakly
-        call.add_done_callback(self._ended)
+        self._loop.call_soon_threadsafe(self._begin, work)
 
-    def _ended(self, call: Future[None]) -> None:
-        self._calls.discard(call)
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._calls.add(task)  # the loop itself holds tasks weakly
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._calls.discard(task)
         if not self._closing:
-            error = asyncio.CancelledError() if call.cancelled() else call.exception()
+            error = asyncio.CancelledError() if task.cancelled() else task.exception()
             self._broken = self._broken or error
 
     async def _answer(
@@ -124,11 +128,14 @@ class FunctionScorer:
 
     def close(self) -> None:
         """Drop the calls that are on the way and end the thread."""
-        self._closing = True
-        for call in list(self._calls):
-            call.cancel()
-        self._loop.call_soon_threadsafe(self._loop.call_soon, self._loop.stop)
+        self._loop.call_soon_threadsafe(self._stop)
         self._thread.join(timeout=10.0)
         self._one.shutdown(wait=False, cancel_futures=True)
         if not self._thread.is_alive():
             self._loop.close()
+
+    def _stop(self) -> None:
+        self._closing = True
+        for task in self._calls:
+            task.cancel()
+        self._loop.call_soon(self._loop.stop)
