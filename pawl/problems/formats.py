@@ -18,9 +18,10 @@ from pawl.problems import ocaml_text, python_text
 from pawl.problems.cases import BadProblem, read_cases
 from pawl.problems.columns import FIELDS, OF_CODE, column_of, decoded, jsonable, text_of
 from pawl.problems.derive import entry_point, interface, reference
+from pawl.problems.python_tests import Read
 from pawl.problems.shown import mark_shown
 from pawl.problems.wording import displayed
-from pawl.types import Case, CodeTask, Lang, Message, Problem
+from pawl.types import CodeTask, Lang, Message, Problem
 
 _TESTED: dict[str, Lang] = {"python": "python", "ocaml": "ocaml"}
 _ALIASES = {"python3": "python", "py": "python"}
@@ -173,9 +174,7 @@ def _language(row: Mapping[str, object], shown: str) -> Lang:
     return "python" if python else "ocaml"
 
 
-def _cases(
-    values: list[object], lang: Lang, entry: str, params: tuple[str, ...]
-) -> tuple[list[Case], list[str]]:
+def _cases(values: list[object], lang: Lang, entry: str, params: tuple[str, ...]) -> Read:
     """The first field that holds readable tests."""
     unread: list[str] = []
     for value in values:

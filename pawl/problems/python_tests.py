@@ -36,6 +36,7 @@ _NOT_ENTRY = {
 _DOUBTFUL = re.compile(r"\b(?:inf|nan|frozenset|range)\b")  # what repr writes that no literal is
 _MAX_REPR = 200_000
 _MAX_ITEMS = 100_000
+Read = tuple[list[Case], list[str]]  # with what could not be read
 _read_json = json.JSONDecoder().decode
 _WORDS = {"True": True, "False": False, "None": None}
 # Numbers and strings without a quote or backslash inside, in lists: JSON but for the quotes.
@@ -270,10 +271,8 @@ class _Reader:
         return done or self.add(args[0], ast.Constant(_IS[name]), env, False)
 
 
-def parse_tests(
-    text: str, entry_point: str, params: tuple[str, ...] = ()
-) -> tuple[list[Case], list[str]]:
-    """(cases, assertions that could not be read); ValueError when the text is no Python."""
+def parse_tests(text: str, entry_point: str, params: tuple[str, ...] = ()) -> Read:
+    """The cases of a text; ValueError when it is no Python."""
     names = {entry_point, "candidate"} if entry_point else {"candidate"}
     reader = _Reader(names, params)
     if re.search(r"^\s*>>> ", text, re.MULTILINE) and "assert" not in text:
@@ -286,9 +285,7 @@ def parse_tests(
     return reader.cases, reader.unread
 
 
-def parse_doctest(
-    text: str, entry_point: str, params: tuple[str, ...] = ()
-) -> tuple[list[Case], list[str]]:
+def parse_doctest(text: str, entry_point: str, params: tuple[str, ...] = ()) -> Read:
     """Cases of `>>> f(x)` lines followed by a literal."""
     reader = _Reader({entry_point}, params)
     try:

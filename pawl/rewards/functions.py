@@ -122,8 +122,8 @@ class FunctionScorer:
             return
         if isinstance(error, PawlError):
             raise error
-        known = broken_grader(error, error.__traceback__, [self._reward.where])
         where = self._reward.where
+        known = broken_grader(error, [where])
         raise known or raised(f"the reward {self._reward.name}", error, where) from error
 
     def close(self) -> None:

@@ -148,14 +148,12 @@ class Grader:
         own = {u: r for u, r in self.user_rewards.items() if here or r.is_async}
         pooled = [u for u in self.user_rewards if u not in own]
         try:
-            if has_tests(reward) or pooled:
-                self._pool = WorkerPool(
-                    sandbox, has_tests(reward), pooled, cache_path, sandbox.workers
-                )
-                self._closing.callback(self._pool.close)
-            if own and cache_path is not None:
+            if cache_path is not None:
                 self._cache = MeasurementCache(cache_path)
                 self._closing.callback(self._cache.close)
+            if has_tests(reward) or pooled:
+                self._pool = WorkerPool(sandbox, has_tests(reward), pooled, self._cache)
+                self._closing.callback(self._pool.close)
             for part in components_of(reward):
                 self._scorers[part.name] = self._open(part.use, own, answer_limit_s(sandbox))
         except BaseException:
@@ -208,10 +206,9 @@ class Grader:
 
     def describe(self) -> dict[str, object]:
         """Facts for the run record: tier, layers, toolchain, workers, and why the cache is off."""
-        if self._pool is not None:
-            return self._pool.describe()
+        facts, size = (self._pool.facts, self._pool.size) if self._pool else ({"tier": ""}, 0)
         note = self._cache.note if self._cache else ""
-        return {"tier": "", "toolchain": toolchain_facts(), "workers": 0, "cache_note": note}
+        return {**facts, "toolchain": toolchain_facts(), "workers": size, "cache_note": note}
 
     def worker_pids(self) -> list[int]:
         """Process ids of the running workers."""

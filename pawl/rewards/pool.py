@@ -17,7 +17,6 @@ import threading
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, TypeVar
 
 from pawl.config.options import SandboxConfig
@@ -91,8 +90,8 @@ class WorkerPool:
     """submit(box, key, job); every answer comes back in its box under its key.
 
     programs: whether candidates will run, which needs a sandbox. functions: `use` strings of users'
-    rewards to open in the workers. cache_path: None keeps nothing. workers: 0 is one per core.
-    Raises PawlError at once when sandbox or a function cannot be opened. A context manager.
+    rewards to open in the workers. cache: None keeps nothing. Raises PawlError at once when sandbox
+    or a function cannot be opened. A context manager.
     """
 
     def __init__(
@@ -100,14 +99,13 @@ class WorkerPool:
         sandbox_cfg: SandboxConfig,
         programs: bool,
         functions: Sequence[str] = (),
-        cache_path: Path | None = None,
-        workers: int = 0,
+        cache: MeasurementCache | None = None,
     ) -> None:
-        self._facts: dict[str, object] = {"tier": ""}
+        self.facts: dict[str, object] = {"tier": ""}  # of the sandbox, for the run record
         tier: Tier = ""
         if programs:
             with open_sandbox(sandbox_cfg) as probe:
-                tier, self._facts = probe.tier, dict(probe.describe())
+                tier, self.facts = probe.tier, dict(probe.describe())
         self._setup = Setup(sandbox_cfg, tier, tuple(functions), os.getpid())
         self._limit_s = answer_limit_s(sandbox_cfg)
         self._lock = threading.Condition()
@@ -118,9 +116,10 @@ class WorkerPool:
         self._ready = self._closing = False
         self._broken: Exception | None = None  # last words of a worker
         self._troubles: dict[int, str] = {}  # why the last start of a worker failed
-        self._cache = MeasurementCache(cache_path) if cache_path is not None else None
-        self._workers = [WorkerProcess() for _ in range(workers or os.cpu_count() or 1)]
-        self._alive = set(range(len(self._workers)))  # the others are given up
+        self._cache = cache
+        self.size = sandbox_cfg.workers or os.cpu_count() or 1
+        self._workers = [WorkerProcess() for _ in range(self.size)]
+        self._alive = set(range(self.size))  # the others are given up
         self._threads = [
             threading.Thread(target=self._feed, args=pair, name=f"scorer-{pair[0]}", daemon=True)
             for pair in enumerate(self._workers)
@@ -147,16 +146,6 @@ class WorkerPool:
     def tier(self) -> Tier:
         """The sandbox tier in use, "" when no component runs programs."""
         return self._setup.tier
-
-    def describe(self) -> dict[str, object]:
-        """Facts for the run record: tier, layers, toolchain, workers, and why the cache is off."""
-        note = self._cache.note if self._cache else ""
-        return {
-            **self._facts,
-            "toolchain": toolchain_facts(),
-            "workers": len(self._workers),
-            "cache_note": note,
-        }
 
     # ---- the caller's side ----
 
@@ -201,8 +190,6 @@ class WorkerPool:
             worker.stop()
         for thread in self._threads:
             thread.join(timeout=10.0)
-        if self._cache is not None:
-            self._cache.close()
 
     def __enter__(self) -> WorkerPool:
         return self

@@ -27,7 +27,6 @@ from contextlib import redirect_stdout
 from dataclasses import replace
 from importlib.metadata import entry_points
 from pathlib import Path
-from types import TracebackType
 from typing import cast
 
 from pawl.errors import Exit, PawlError
@@ -182,7 +181,7 @@ def load_user_reward(use: str) -> UserReward:
     except (PawlError, KeyboardInterrupt):
         raise
     except BaseException as error:
-        known = broken_grader(error, error.__traceback__, [use])
+        known = broken_grader(error, [use])
         if known is None:
             raise
         raise known from error
@@ -234,9 +233,7 @@ def _from_file(path: Path, name: str, use: str) -> UserReward:
     return UserReward(use, getattr(module, name), folder)
 
 
-def broken_grader(
-    error: BaseException, trace: TracebackType | None, rewards: Sequence[str]
-) -> PawlError | None:
+def broken_grader(error: BaseException, rewards: Sequence[str]) -> PawlError | None:
     """What a user's own code raised, as a message with its file and line; None for other code.
 
     rewards: the `use` strings of the user's rewards; the deepest frame in one of their folders is
@@ -245,7 +242,7 @@ def broken_grader(
     folders = [Path(u.rpartition(":")[0]).resolve().parent for u in rewards if ":" in u]
     frames = [
         f
-        for f in traceback.extract_tb(trace)
+        for f in traceback.extract_tb(error.__traceback__)
         if any(Path(f.filename).resolve().is_relative_to(d) for d in folders)
         and "site-packages" not in f.filename
     ]

@@ -17,7 +17,6 @@ import traceback
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
-from types import TracebackType
 from typing import BinaryIO
 
 from pawl.config.options import SandboxConfig
@@ -78,7 +77,7 @@ def serve(source: BinaryIO, sink: BinaryIO) -> None:
     assert isinstance(setup, Setup), "the first message is the set-up"
     if os.getppid() != setup.parent:
         return  # the parent died before the death signal was set
-    sys.excepthook = lambda kind, error, trace: _last_words(sink, setup, error, trace)
+    sys.excepthook = lambda kind, error, trace: _last_words(sink, setup, error)
     # The pool's tier again; its canaries ran once, in the pool.
     with Sandbox(setup.sandbox, setup.tier) if setup.tier else nullcontext() as sandbox:
         functions = {use: load_user_reward(use) for use in setup.functions}
@@ -112,9 +111,7 @@ def _send(sink: BinaryIO, message: Answer) -> None:
     sink.flush()
 
 
-def _last_words(
-    sink: BinaryIO, setup: Setup, error: BaseException, trace: TracebackType | None
-) -> None:
+def _last_words(sink: BinaryIO, setup: Setup, error: BaseException) -> None:
     """Tell the pool what ended this process."""
     if isinstance(error, BrokenPipeError):
         return  # the pool is gone
@@ -123,7 +120,7 @@ def _last_words(
         return
     text = "".join(traceback.format_exception(error))
     ours = RuntimeError(f"a scorer crashed: {type(error).__name__}: {error}\n{text}")
-    _send(sink, broken_grader(error, trace, setup.functions) or ours)
+    _send(sink, broken_grader(error, setup.functions) or ours)
 
 
 def main() -> None:
