@@ -8,28 +8,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Literal
 
 from pawl.problems import ocaml_text, python_tests
 from pawl.problems.load import ProblemSet
-from pawl.problems.problem_set import Member
+from pawl.problems.problem_set import Finding, Member
 from pawl.problems.wording import WORDS, known_runs, squeezed
 from pawl.types import Case, CodeTask, Problem
 
 OVERLAP = 0.5  # share of a held-out prompt's runs of words that training prompts hold
 LEAST_REFERENCE = 24  # characters; a shorter answer may stand in the prompt by chance
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One remark on one problem. check: its name ("duplicate", "leakage", ...)."""
-
-    id: str
-    where: str
-    check: str
-    severity: Literal["bad", "note"]
-    reason: str
 
 
 def check_static(members: Iterable[Member]) -> Iterator[Finding]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from pawl.config.options import FilterConfig
 from pawl.problems.formats import language_name
-from pawl.problems.problem_set import BadRow, ProblemSet
+from pawl.problems.problem_set import Finding, ProblemSet
 from pawl.types import Problem
 
 
@@ -29,7 +29,7 @@ class Removal:
 class PrepareReport:
     """What became of every row: bad rows, and removals in the order in which they were applied."""
 
-    bad: list[BadRow] = field(default_factory=list)
+    bad: list[Finding] = field(default_factory=list)
     removals: list[Removal] = field(default_factory=list)
 
     def __iter__(self) -> Iterator[str]:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
-from typing import overload
+from typing import Literal, overload
 
 from pawl.errors import PawlError
 from pawl.problems.cases import BadProblem
@@ -26,11 +26,16 @@ STARTERS = {"starter-ocaml": "ocaml", "starter-python": "python"}
 
 
 @dataclass(frozen=True, slots=True)
-class BadRow:
-    """A row that is no problem: its id, its place (file:line) and the reason."""
+class Finding:
+    """One remark on one problem or row. where: file:line; check: its name ("duplicate", ...).
+
+    bad: it is left out of a run; a note is for the reader.
+    """
 
     id: str
     where: str
+    check: str
+    severity: Literal["bad", "note"]
     reason: str
 
 
@@ -62,7 +67,7 @@ class ProblemSet(Sequence[Problem]):
     """
 
     def __init__(
-        self, origins: Sequence[str], members: Sequence[Member], bad: Sequence[BadRow] = ()
+        self, origins: Sequence[str], members: Sequence[Member], bad: Sequence[Finding] = ()
     ) -> None:
         self.origins, self.members, self.bad = tuple(origins), tuple(members), tuple(bad)
 
@@ -100,12 +105,9 @@ class ProblemSet(Sequence[Problem]):
         Raises PawlError when none has tests.
         """
         kept = [m for m in self.members if m.problem.code is not None]
-        others = [
-            BadRow(m.problem.id, m.problem.where, m.row.untested)
-            for m in self.members
-            if m.problem.code is None
-        ]
-        bad = [*self.bad, *others]
+        others = [m for m in self.members if m.problem.code is None]
+        bad = [*self.bad]
+        bad += [_bad(m.problem.id, m.problem.where, m.row.untested) for m in others]
         if not kept:
             what = f"no row is a problem with tests; the first: {bad[0].reason}"
             raise PawlError(what, bad[0].where, "without tests a reward of your own must judge")
@@ -121,16 +123,16 @@ def open_problems(name: str, lang: str = "", tested: bool = True) -> ProblemSet:
     """
     lang = lang or STARTERS.get(name, "")
     members: list[Member] = []
-    bad: list[BadRow] = []
+    bad: list[Finding] = []
     places: dict[str, str] = {}
     for number, (where, raw) in enumerate(_rows(name), start=1):
         try:
             row = parse_row(raw, where, where.rpartition("/")[2].replace(" ", "-"), lang)
         except BadProblem as error:
-            bad.append(BadRow(_id_of(raw, number), where, str(error)))
+            bad.append(_bad(_id_of(raw, number), where, str(error)))
             continue
         if tested and row.problem.code is None:
-            bad.append(BadRow(_id_of(raw, number), where, row.untested))
+            bad.append(_bad(_id_of(raw, number), where, row.untested))
             continue
         first = places.setdefault(row.problem.id, where)
         if first != where:
@@ -146,6 +148,11 @@ def open_problems(name: str, lang: str = "", tested: bool = True) -> ProblemSet:
         hint = "without tests, a reward of your own must judge" if tested else ""
         raise PawlError(f"no row is a problem; the first: {bad[0].reason}", bad[0].where, hint)
     return ProblemSet([name], members, bad)
+
+
+def _bad(name: str, where: str, reason: str) -> Finding:
+    """A row that is no problem, or none with tests where these are wanted."""
+    return Finding(name, where, "reading", "bad", reason)
 
 
 def join(sets: Sequence[ProblemSet], prefixes: Sequence[str]) -> ProblemSet:

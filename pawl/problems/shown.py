@@ -26,13 +26,13 @@ def mark_shown(
 ) -> tuple[Case, ...]:
     """The cases, with `shown` set where the prompt displays them (one already set stays set)."""
     if lang == "python":  # inputs are written by `python_tests.literal`, so equal ones are alike
-        displayed = _python_displayed(prompt, entry_point, params)
-        return tuple(replace(c, shown=True) if c.input in displayed else c for c in cases)
-    text = " " + " ".join(_LAX.findall(prompt)) + " "
-    return tuple(
-        replace(c, shown=True) if f" {' '.join(_LAX.findall(c.input))} " in text else c
-        for c in cases
-    )
+        calls = _python_displayed(prompt, entry_point, params)
+        displayed = [c.input in calls for c in cases]
+    else:
+        text = " " + " ".join(_LAX.findall(prompt)) + " "
+        displayed = [f" {' '.join(_LAX.findall(c.input))} " in text for c in cases]
+    pairs = zip(cases, displayed, strict=True)
+    return tuple(replace(c, shown=True) if now else c for c, now in pairs)
 
 
 def _python_displayed(prompt: str, entry: str, params: tuple[str, ...]) -> set[str]:

@@ -14,9 +14,9 @@ from dataclasses import asdict, dataclass
 
 from pawl.config.options import RunConfig, SandboxConfig
 from pawl.errors import PawlError
-from pawl.problems.check import Finding, Remark, check_leakage, check_static
+from pawl.problems.check import Remark, check_leakage, check_static
 from pawl.problems.load import Prepared, open_problems
-from pawl.problems.problem_set import STARTERS, ProblemSet
+from pawl.problems.problem_set import STARTERS, Finding, ProblemSet
 from pawl.rewards.behaviour import more_inputs, shared_inputs, twins
 from pawl.rewards.kept_runs import run_all
 from pawl.rewards.pool import Refused, Result
@@ -81,8 +81,7 @@ def check_problems(
         tested = any(p.code is not None for p in opened)
     if tested:
         opened = opened.tested()
-    rows = [Finding(b.id, b.where, "reading", "bad", b.reason) for b in opened.bad]
-    rows += check_static(opened.members)
+    rows = [*opened.bad, *check_static(opened.members)]
     held = [i for i, m in enumerate(opened.members) if m.row.split.startswith("held_out")]
     if held:
         rest = sorted(set(range(len(opened))) - set(held))

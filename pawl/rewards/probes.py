@@ -19,18 +19,15 @@ from pawl.problems.python_tests import parse_tests
 from pawl.types import CodeTask, Lang, Problem
 
 BAD_LINES = 8  # lines of the long known-bad answers: length gates must not turn them good
-PROSE = "\n".join(
-    [
-        "I apologize, but I cannot complete this task.",
-        "The function should first look at its input.",
-        "Then it should compute the result step by step.",
-        "For the empty case a default value is returned.",
-        "Otherwise the elements are visited one by one.",
-        "Each of them contributes to the answer.",
-        "Finally the accumulated value is returned.",
-        "Please let me know if you have any questions!",
-    ]
-)
+PROSE = """\
+I apologize, but I cannot complete this task.
+The function should first look at its input.
+Then it should compute the result step by step.
+For the empty case a default value is returned.
+Otherwise the elements are visited one by one.
+Each of them contributes to the answer.
+Finally the accumulated value is returned.
+Please let me know if you have any questions!"""
 GARBAGE = "\n".join([")) let let = in (( match with | ->"] * BAD_LINES)
 
 

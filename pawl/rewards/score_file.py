@@ -65,17 +65,9 @@ def score_lines(
 
 def as_line(problem_id: str, score: Score) -> dict[str, object]:
     """The fields of one output line."""
-    return {
-        "problem_id": problem_id,
-        "total": score.total,
-        "status": score.status,
-        "verdict": score.verdict,
-        "branch": score.branch,
-        "components": score.components,
-        "reason": score.reason,
-        "tier": score.tier,
-        "time_ms": round(score.time_ms, 3),
-    }
+    names = ("total", "status", "verdict", "branch", "components", "reason", "tier")
+    fields = {name: getattr(score, name) for name in names}
+    return {"problem_id": problem_id, **fields, "time_ms": round(score.time_ms, 3)}
 
 
 def _scores(
