@@ -103,12 +103,10 @@ class UserReward:
                 )
             if value.status == "missing":
                 return value
-            named = self._named(value.values, problem)
-            return replace(value, values=named, tier="", time_ms=0.0, cached=False)
-        if isinstance(value, Mapping):
-            return Measurement("measured", self._named(value, problem))
-        number = self._number(value, problem)
-        return Measurement("measured", {TOTAL: self._on_scale(number, problem)})
+            values = self._named(value.values, problem)
+            return replace(value, values=values, tier="", time_ms=0.0, cached=False)
+        named = value if isinstance(value, Mapping) else {TOTAL: value}
+        return Measurement("measured", self._named(named, problem))
 
     def _named(self, values: Mapping[str, object], problem: Problem) -> dict[str, float]:
         """Named values with their total; one that is a total alone stays so."""
