@@ -8,10 +8,9 @@ and output, which are refused with a reason.
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Mapping, Sequence
 
-from pawl.problems import ocaml_tests, python_tests
+from pawl.problems import ocaml_tests, ocaml_text, python_tests
 from pawl.problems.columns import decoded
 from pawl.problems.python_tests import Read
 from pawl.problems.python_text import parse_expression
@@ -21,7 +20,6 @@ INPUT = ("input", "args", "call", "inputs", "arguments", "params")
 EXPECTED = ("expected", "output", "expected_output", "outputs", "result", "want", "answer")
 
 
-_IN_NAME = re.compile(r"[\w']")
 _NO_CALL = "[{'\"-0123456789"  # what begins with one of these is no call of the entry point
 
 
@@ -117,8 +115,7 @@ def _from_record(item: object, lang: Lang, entry: str, params: tuple[str, ...]) 
 
 def _ocaml_call(given: object, entry: str) -> str:
     text = " ".join(map(_ocaml_value, given)) if isinstance(given, list) else _ocaml_value(given)
-    called = text.startswith(entry) and not _IN_NAME.match(text, len(entry))
-    return text if called else f"{entry} {text}"
+    return text if ocaml_text.names(text, entry) else f"{entry} {text}"
 
 
 def _ocaml_value(value: object) -> str:

@@ -18,7 +18,6 @@ from pawl.problems.columns import text_of
 from pawl.types import Lang
 
 _LET = re.compile(r"\blet\s+(?:rec\s+)?")
-_IN_NAME = re.compile(r"[\w']")
 _FENCED = re.compile(r"\s*```[\w+-]*[ \t]*\n(.*?)\n?```\s*", re.DOTALL)
 _PLACEHOLDER = re.compile(
     r"""\s*(\(\)|\[\]|\[\|\|\]|-?[\d._]+|true|false|None|""|failwith\s.*)\s*"""
@@ -88,8 +87,7 @@ def reference(text: str, lang: Lang, entry: str, shown: str, head: str) -> tuple
         return "", []
     if lang == "python":
         return _python_reference(text, entry, shown, head)
-    names = (m.end() for m in _LET.finditer(text))
-    if any(text.startswith(entry, i) and not _IN_NAME.match(text, i + len(entry)) for i in names):
+    if any(ocaml_text.names(text, entry, m.end()) for m in _LET.finditer(text)):
         return text, []
     if _PLACEHOLDER.fullmatch(text):
         return "", [f"the reference is a placeholder ({text.strip()[:40]}): left out"]

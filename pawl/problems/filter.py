@@ -32,6 +32,10 @@ class PrepareReport:
     bad: list[Finding] = field(default_factory=list)
     removals: list[Removal] = field(default_factory=list)
 
+    def removed(self, part: str, condition: str, before: int, left: int) -> None:
+        """Note what a condition left of a part."""
+        self.removals.append(Removal(part, condition, before - left, left))
+
     def __iter__(self) -> Iterator[str]:
         """A line for each condition that removed something; bad rows by name, ten at most."""
         for b in self.bad[:10]:
@@ -92,8 +96,8 @@ def filtered(
             removed[failed] += 1
     left = len(problems)
     for (name, _), n in zip(conditions, removed, strict=True):
+        report.removed(part, name, left, left - n)
         left -= n
-        report.removals.append(Removal(part, name, n, left))
     return problems.select(kept)
 
 
@@ -104,7 +108,5 @@ def limited(
     if not limit or limit >= len(problems):
         return problems
     drawn = sorted(random.Random(f"{seed}/problems.limit").sample(range(len(problems)), limit))
-    report.removals.append(
-        Removal(part, f"limit = {limit} (seed {seed})", len(problems) - limit, limit)
-    )
+    report.removed(part, f"limit = {limit} (seed {seed})", len(problems), limit)
     return problems.select(drawn)

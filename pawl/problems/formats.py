@@ -216,12 +216,10 @@ def _metadata(
 def _check_text(problem: Problem) -> None:
     """Half a character of UTF-16, which JSON can spell, is no text: no tokenizer takes it."""
     texts = (problem.id, problem.prompt, problem.reference, *(m.content for m in problem.messages))
-    for text in texts:
-        if not text.isascii():
-            try:
-                text.encode()
-            except UnicodeEncodeError as error:
-                raise BadProblem(f"not Unicode text: {error.reason}") from error
+    try:
+        "\n".join(texts).encode()
+    except UnicodeEncodeError as error:
+        raise BadProblem(f"not Unicode text: {error.reason}") from error
 
 
 def _tags(row: Mapping[str, object]) -> tuple[str, ...]:

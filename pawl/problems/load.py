@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain, count
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from pawl.config.options import ProblemsConfig
 from pawl.errors import PawlError
-from pawl.problems.filter import PrepareReport, Removal, filtered, limited
+from pawl.problems.filter import PrepareReport, filtered, limited
 from pawl.problems.problem_set import Member, ProblemSet, join, open_problems
 from pawl.problems.sources import SUFFIXES
 
@@ -91,13 +92,10 @@ def prepare(cfg: ProblemsConfig, seed: int, tested: bool = True) -> Prepared:
 
 def _prefixes(opened: Sequence[ProblemSet], names: Sequence[str]) -> list[str]:
     """What makes ids unique across sets: `NAME::` before all ids of a set that shares one."""
-    if len(opened) == 1:
-        return [""]
-    ids = [{p.id for p in problems} for problems in opened]
-    others = [set[str]().union(*ids[:k], *ids[k + 1 :]) for k in range(len(ids))]
+    sets = Counter(p.id for problems in opened for p in problems)  # in which an id stands
     return [
-        f"{name}::" if own & other else ""
-        for name, own, other in zip(names, ids, others, strict=True)
+        f"{name}::" if any(sets[p.id] > 1 for p in problems) else ""
+        for name, problems in zip(names, opened, strict=True)
     ]
 
 
@@ -116,8 +114,7 @@ def _unseen(
 ) -> ProblemSet:
     """Without the problems that stand among the held-out ones, of this or of another set."""
     kept = [i for i, m in enumerate(problems.members) if not _keys([m]) & held_out]
-    removed = len(problems) - len(kept)
-    report.removals.append(Removal(part, "also held out", removed, len(kept)))
+    report.removed(part, "also held out", len(problems), len(kept))
     return problems.select(kept)
 
 
@@ -130,14 +127,13 @@ def _split(
         parts[member.row.split].append(i)
     unnamed, train = parts[""], parts["train"]
     if len(unnamed) == len(opened) and frac > 0 and not keep_all:
-        keys = [_digest(m.problem.spec or m.wording) for m in opened.members]
+        said = (
+            (m.problem.spec or m.wording).encode("utf-8", "surrogatepass") for m in opened.members
+        )
+        keys = [hashlib.blake2b(text, digest_size=12).digest() for text in said]
         held = set(sorted(set(keys))[: round(frac * len(set(keys)))])
         parts["held_out"] = [i for i, k in enumerate(keys) if k in held]
         unnamed = [i for i, k in enumerate(keys) if k not in held]
     chosen = (sorted(train + unnamed), parts["held_out"], parts["held_out_family"])
     train_set, held_out, families = map(opened.select, chosen)
     return train_set, held_out, families
-
-
-def _digest(key: str) -> bytes:
-    return hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=12).digest()

@@ -33,6 +33,7 @@ _TOKEN = re.compile(
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _COMMENT_TEXT = re.compile(r'[^"(*]+')
 _OPEN_WORDS = {"begin", "struct", "sig", "object"}
+_IN_NAME = re.compile(r"[\w']")
 _TYPE = re.compile(r"[\w\s.'*,()\->:?~]+")
 
 
@@ -126,6 +127,11 @@ def source(text: str, toks: list[Token]) -> str:
         return ""
     raw = text[toks[0].start : toks[-1].end]
     return re.sub(r"\s*\n\s*", " ", raw) if '"' not in raw else raw
+
+
+def names(text: str, name: str, at: int = 0) -> bool:
+    """Whether a name stands at a place, and no longer one that begins with it."""
+    return text.startswith(name, at) and not _IN_NAME.match(text, at + len(name))
 
 
 def normal(text: str) -> str:

@@ -181,16 +181,12 @@ class Grader:
         return (low - high, high - low) if part.relative == "mean" else (low, high)
 
     @property
-    def tops(self) -> dict[str, float]:
-        """Highest value of each component's scale where it is a user's."""
-        parts = components_of(self.reward)
-        return {part.name: self._range(part)[1] for part in parts if part.use != "code"}
-
-    @property
     def scale(self) -> tuple[float, float]:
         """(lowest total, what a right answer earns), for a person and for shares."""
-        low = sum(part.weight * self._range(part)[0] for part in components_of(self.reward))
-        return low, full_marks(self.reward, self.tops)
+        parts = components_of(self.reward)
+        tops = {part.name: self._range(part)[1] for part in parts if part.use != "code"}
+        low = sum(part.weight * self._range(part)[0] for part in parts)
+        return low, full_marks(self.reward, tops)
 
     @property
     def has_verdicts(self) -> bool:
