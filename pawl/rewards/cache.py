@@ -25,6 +25,7 @@ from typing import Any
 from pawl.sandbox.visible import PACKAGE, candidate_python
 from pawl.types import CodeTask, Completion, Measurement, Problem, Verdict
 
+REMEMBERED = 100_000  # tasks whose digest is kept
 DETERMINISTIC: frozenset[Verdict | None] = frozenset(
     (None, "pass", "wrong", "exception", "output", "unserialisable", "compile", "rejected")
 )
@@ -57,6 +58,7 @@ def toolchain_facts() -> str:
     return f"{versions[0]}, OCaml {versions[1] if ocaml else 'none'}, sandbox {h.hexdigest()[:12]}"
 
 
+@lru_cache(REMEMBERED)
 def task_digest(task: CodeTask) -> bytes:
     """Hash of what decides whether a program passes."""
     cases = [f"{c.shown:d}{c.close:d}{len(c.input)} {c.input}{c.expected}" for c in task.cases]

@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 from pawl.config.options import SandboxConfig
 from pawl.errors import PawlError
 from pawl.rewards.cache import (
+    REMEMBERED,
     MeasurementCache,
     function_key,
     problem_digest,
@@ -42,7 +43,6 @@ ATTEMPTS = 2
 MAX_START_FAILURES = 3
 # A worker that is silent for longer hangs: set-up, and runs that wait for the machine to be free.
 ANSWER_S, ANSWER_WALLS = 60.0, 8.0
-REMEMBERED = 100_000  # problems whose digest is kept
 Box = queue.SimpleQueue[tuple[Hashable, Any]]  # where somebody waits for answers
 Found = TypeVar("Found")
 
@@ -102,11 +102,11 @@ class WorkerPool:
         cache: MeasurementCache | None = None,
     ) -> None:
         self.facts: dict[str, object] = {"tier": ""}  # of the sandbox, for the run record
-        tier: Tier = ""
+        self.tier: Tier = ""  # "" when no component runs programs
         if programs:
             with open_sandbox(sandbox_cfg) as probe:
-                tier, self.facts = probe.tier, dict(probe.describe())
-        self._setup = Setup(sandbox_cfg, tier, tuple(functions), os.getpid())
+                self.tier, self.facts = probe.tier, dict(probe.describe())
+        self._setup = Setup(sandbox_cfg, self.tier, tuple(functions), os.getpid())
         self._limit_s = answer_limit_s(sandbox_cfg)
         self._lock = threading.Condition()
         self._waiting: deque[Task] = deque()
@@ -127,7 +127,7 @@ class WorkerPool:
         for thread in self._threads:
             thread.start()
         limits = sandbox_cfg.model_dump_json(exclude={"tier", "allow_unsafe", "workers"})
-        text = f"{limits}|{tier}|{toolchain_facts()}"
+        text = f"{limits}|{self.tier}|{toolchain_facts()}"
         self.context = hashlib.sha256(text.encode()).hexdigest()
         with self._lock:  # one worker is ready, or all are given up
             self._lock.wait_for(
@@ -141,11 +141,6 @@ class WorkerPool:
 
     def _reasons(self) -> str:
         return "; ".join(sorted(set(self._troubles.values())))
-
-    @property
-    def tier(self) -> Tier:
-        """The sandbox tier in use, "" when no component runs programs."""
-        return self._setup.tier
 
     # ---- the caller's side ----
 
@@ -303,7 +298,6 @@ class PooledScorer:
         self._context = reward.fingerprint() if reward else pool.context
         self.whole_group = reward is not None and reward.whole_group
         self._box: Box = queue.SimpleQueue()
-        self._digests: dict[str, tuple[Problem, bytes]] = {}
 
     def submit(
         self,
@@ -317,22 +311,14 @@ class PooledScorer:
             reason = "cannot be judged: the problem has no tests"
             self._box.put((key, [missing(reason, self._pool.tier) for _ in completions]))
             return
-        job = Job(self._use, problem, tuple(completions), self._marker)
-        self._pool.submit(self._box, key, job, self._content(problem, completions), fresh)
-
-    def _content(self, problem: Problem, completions: Sequence[Completion]) -> bytes:
-        """The key of a job; a problem's digest is computed once while it is in use."""
-        code = self._use == "code"
-        known, made = self._digests.get(problem.id, (None, b""))
-        if known is not problem:
-            if len(self._digests) > REMEMBERED:
-                self._digests.clear()
-            made = task_digest(problem.task) if code else problem_digest(problem)
-            self._digests[problem.id] = problem, made
-        if code:
+        if self._use == "code":
             (program,) = completions  # members come one by one where no whole group is asked for
-            return program_key(self._context, made, program.text, self._marker)
-        return function_key(self._context, made, completions)
+            task = task_digest(problem.task)
+            content = program_key(self._context, task, program.text, self._marker)
+        else:
+            content = function_key(self._context, problem_digest(problem), completions)
+        job = Job(self._use, problem, tuple(completions), self._marker)
+        self._pool.submit(self._box, key, job, content, fresh)
 
     def poll(self, timeout: float | None = 0.0) -> list[tuple[Hashable, list[Measurement]]]:
         """What is ready."""
