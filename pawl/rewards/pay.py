@@ -1,16 +1,16 @@
-"""What completions are paid: measurements of a group in, one `Score` for each completion out.
+"""The reward function: measurements of a group in, one `Score` for each completion out.
 
-The only place where anything is paid, and pure: weights, stages of a curriculum, gates, caps,
+The only place where a reward is computed, and pure: weights, stages of a curriculum, gates, caps,
 penalties, rewards relative to the group, and what becomes of a completion that could not be
 measured. Left out: measuring (the scorers), loading rewards (`grader.py`), what training makes of
 a score (`pawl.algo.shaping`).
 
-The code reward pays in stages: end marker + types + compile + tests, by the weights of
+The code reward is a weighted sum of stages, end marker + types + compile + tests, by the weights of
 `reward.stages`. Without behaviour above the best constant answer the other stages together stay
-below half of one test's worth, so no stub pays, yet progress within them is still a signal.
+below half of one test's worth, so no stub is rewarded, yet progress within them is still a signal.
 Penalties multiply and can only lower. A mix is the sum over components of min(weight * value, cap);
-one with `gate: pass` pays only where all tests pass, and beside the code reward it stays below one
-test's worth, so that no bonus outweighs a test.
+one with `gate: pass` counts only where all tests pass, and beside the code reward it stays below
+one test's worth, so that no bonus outweighs a test.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:  # candidates' tests run with the standard library alone
 
 STAGES = ("end_marker", "types", "compile", "tests")
 COMPONENTS = (*STAGES, "penalty")  # of the code reward
-TOTAL = "total"  # the value of a user's reward that is paid; also the component of a reward alone
+TOTAL = "total"  # the value of a user's reward that counts; also the component of a reward alone
 CAP_SHARE = 0.5  # of one test's worth, for answers without behaviour
 BELOW = 0.99  # a bonus earns at most this share of one test's worth
 
@@ -81,7 +81,7 @@ def _alone(
 def staged(
     problem: Problem, completion: Completion, found: Measurement, cfg: RewardConfig
 ) -> Score:
-    """What the code reward pays for a measurement of the sandbox.
+    """The code reward of a measurement of the sandbox.
 
     Range of total: 0 .. 1; 1 exactly for a pass in full form. `components.penalty` is the share
     that was taken off at the end.
@@ -261,5 +261,5 @@ def _missing(found: Measurement) -> Score:
 
 
 def _without_total(score: Score, why: str) -> Score:
-    """The same completion, not paid."""
+    """The same completion without a reward."""
     return replace(score, status="missing", total=None, branch="missing", reason=why)
