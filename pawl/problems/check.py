@@ -1,22 +1,24 @@
 """What can be said of a problem set without running anything: literals, tests, copies, leakage.
 
 Every finding names its problem and place. "bad" problems are left out of a run; a "note" is for
-the reader. Left out: everything that needs a compiler (`pawl.rewards.audit`).
+the reader. Copies are known by their text alone, lower-cased and without layout, exact twins and
+near-duplicates by n-grams. Left out: everything that needs a compiler, and problems that ask for
+the same function in other words (`pawl.rewards.audit`).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
 from pawl.problems import ocaml_text, python_tests
-from pawl.problems.load import ProblemSet
-from pawl.problems.problem_set import Finding, Member
+from pawl.problems.problem_set import Finding, Member, ProblemSet, copies, wordings
 from pawl.problems.wording import WORDS, known_runs, squeezed
 from pawl.types import Case, CodeTask, Problem
 
 OVERLAP = 0.5  # share of a held-out prompt's runs of words that training prompts hold
+NEAR = 0.9  # share of a problem's runs that another set holds, from which it is a near-duplicate
 LEAST_REFERENCE = 24  # characters; a shorter answer may stand in the prompt by chance
 
 
@@ -146,17 +148,11 @@ def check_leakage(train: ProblemSet, held_out: ProblemSet) -> Iterator[Finding]:
     whose 13-grams occur in training prompts is noted, unless specifications tell the two apart
     (they say more than the wording that a generator shares).
     """
-    prompts = {m.wording: m.problem.id for m in held_out.members}
-    specs = {p.spec: p.id for p in held_out if p.spec}
-    if not prompts:
+    if not held_out:
         return
-    for member in train.members:
-        problem = member.problem
-        other, by_spec = prompts.get(member.wording), specs.get(problem.spec)
-        what, twin = ("specification", by_spec) if other is None else ("prompt", other)
-        if twin is not None:
-            reason = f"same {what} as held-out {twin}"
-            yield Finding(problem.id, problem.where, "leakage", "bad", reason)
+    for problem, what, other in copies(train, held_out):
+        reason = f"same {what} as held-out {other}"
+        yield Finding(problem.id, problem.where, "leakage", "bad", reason)
     specified = all(p.spec for p in train)
     asked = [m for m in held_out.members if not (specified and m.problem.spec)]
     found = known_runs([m.wording for m in train.members], [m.wording for m in asked])
@@ -166,3 +162,21 @@ def check_leakage(train: ProblemSet, held_out: ProblemSet) -> Iterator[Finding]:
             reason = f"{share:.0%} of its {WORDS}-grams occur in training prompts"
             problem = member.problem
             yield Finding(problem.id, problem.where, "overlap", "note", reason)
+
+
+def twins(train: Sequence[Problem], held_out: Sequence[Problem]) -> list[str]:
+    """Ids of held-out problems whose specification or normalised prompt is trained on."""
+    return [p.id for p, _, _ in copies(held_out, train)]
+
+
+def near_duplicates(train: Sequence[Problem], held_out: Sequence[Problem]) -> list[str]:
+    """Ids of held-out problems with NEAR of their runs of WORDS words in the training prompts.
+
+    A prompt shorter than WORDS words is compared as a whole, by `twins`.
+    """
+    found = zip(held_out, known_runs([*wordings(train)], [*wordings(held_out)]), strict=True)
+    return [
+        p.id
+        for p, (own, seen) in found
+        if own and len(seen.intersection(own)) >= NEAR * len(set(own))
+    ]

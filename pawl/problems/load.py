@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain, count
 from pathlib import Path
@@ -19,7 +19,7 @@ from pathlib import Path
 from pawl.config.options import ProblemsConfig
 from pawl.errors import PawlError
 from pawl.problems.filter import PrepareReport, filtered, limited
-from pawl.problems.problem_set import Member, ProblemSet, join, open_problems
+from pawl.problems.problem_set import ProblemSet, copies, join, open_problems
 from pawl.problems.sources import SUFFIXES
 
 __all__ = ["PrepareReport", "Prepared", "ProblemSet", "labels", "open_problems", "prepare"]
@@ -75,12 +75,12 @@ def prepare(cfg: ProblemsConfig, seed: int, tested: bool = True) -> Prepared:
             held = given
     held = filtered(held, cfg.filter, "held-out", report)
     families = filtered(families, cfg.filter, "held-out families", report)
-    known = _keys(chain(held.members, families.members)) if cfg.mix else set[str]()
+    known = join([held, families], ["", ""])
     trains = []
     for part, name, label in zip(parts, names, labels(names), strict=True):
         where = f"train of {label}" if cfg.mix else "train"
         train = filtered(part[0], cfg.filter, where, report)
-        if known:
+        if cfg.mix and known:
             train = _unseen(train, known, where, report)
         train = limited(train, cfg.limit, seed, where, report)
         if not train:
@@ -99,21 +99,12 @@ def _prefixes(opened: Sequence[ProblemSet], names: Sequence[str]) -> list[str]:
     ]
 
 
-def _keys(members: Iterable[Member]) -> set[str]:
-    """By what a training problem is known as a held-out one: normalised prompt, specification."""
-    found = set[str]()
-    for member in members:
-        found.add(f"prompt {member.wording}")
-        if member.problem.spec:
-            found.add(f"spec {member.problem.spec}")
-    return found
-
-
 def _unseen(
-    problems: ProblemSet, held_out: set[str], part: str, report: PrepareReport
+    problems: ProblemSet, held_out: ProblemSet, part: str, report: PrepareReport
 ) -> ProblemSet:
     """Without the problems that stand among the held-out ones, of this or of another set."""
-    kept = [i for i, m in enumerate(problems.members) if not _keys([m]) & held_out]
+    seen = {p.id for p, _, _ in copies(problems, held_out)}
+    kept = [i for i, p in enumerate(problems) if p.id not in seen]
     report.removed(part, "also held out", len(problems), len(kept))
     return problems.select(kept)
 

@@ -185,6 +185,19 @@ def wordings(problems: Sequence[Problem]) -> Iterator[str]:
     return map(normalised, problems)
 
 
+def copies(
+    problems: Sequence[Problem], others: Sequence[Problem]
+) -> Iterator[tuple[Problem, str, str]]:
+    """(problem, what it shares with another one, the other's id): a prompt's wording, or a spec."""
+    prompts = {text: p.id for p, text in zip(others, wordings(others), strict=True)}
+    specs = {p.spec: p.id for p in others if p.spec}
+    for problem, text in zip(problems, wordings(problems), strict=True):
+        if text in prompts:
+            yield problem, "prompt", prompts[text]
+        elif problem.spec in specs:
+            yield problem, "specification", specs[problem.spec]
+
+
 def _id_of(raw: Mapping[str, object], number: int) -> str:
     return str(next((raw[k] for k in FIELDS["id"] if raw.get(k)), f"row {number}"))
 
