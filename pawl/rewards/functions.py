@@ -84,7 +84,11 @@ class FunctionScorer:
         async with self._free:
             try:
                 async with asyncio.timeout(self._limit_s) as limit:
-                    found = await self._call(problem, completions)
+                    if self._reward.is_async:
+                        found = await self._reward.call_async(problem, completions)
+                    else:
+                        run = self._loop.run_in_executor
+                        found = await run(self._one, self._reward.call, problem, completions)
             except TimeoutError:
                 if not limit.expired():
                     raise  # the function's own
@@ -102,14 +106,6 @@ class FunctionScorer:
             self._one.shutdown(wait=False, cancel_futures=True)
             self._one = ThreadPoolExecutor(1, thread_name_prefix="reward")
         return [missing(f"{self._reward.name} gave no answer within {self._limit_s:.0f} s")] * n
-
-    async def _call(
-        self, problem: Problem, completions: tuple[Completion, ...]
-    ) -> list[Measurement]:
-        if self._reward.is_async:
-            return await self._reward.call_async(problem, completions)
-        run = self._loop.run_in_executor
-        return await run(self._one, self._reward.call, problem, completions)
 
     def poll(self, timeout: float | None = 0.0) -> list[tuple[Hashable, list[Measurement]]]:
         """What is ready. Raises PawlError for what the function raised."""

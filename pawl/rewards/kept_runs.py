@@ -58,7 +58,7 @@ def _verify_all(jobs: Jobs, sandbox: SandboxConfig) -> Iterator[tuple[Name, Resu
         return
     box: Box = queue.SimpleQueue()
     answered = 0
-    with WorkerPool(sandbox, programs=True) as pool:
+    with closing(WorkerPool(sandbox, programs=True)) as pool:
         for sent, (problem, kind, text) in enumerate(jobs, start=1):
             content = digest("bare", problem.id, task_digest(problem.task).hex(), text)
             job = Job("code", problem, (Completion(problem.id, text),), bare=True)

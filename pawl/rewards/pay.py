@@ -208,9 +208,8 @@ def _mixed(
 ) -> Score:
     """One completion's total and branch from the scores of all its components."""
     configs = cfg.components
-    judging = next((c for c in configs if c.use == "code"), None)
-    if judging is None:  # a user's own tests may judge too
-        judging = next((c for c in configs if parts[c.name].verdict is not None), configs[0])
+    # The code reward judges, else a user's own tests.
+    judging = min(configs, key=lambda c: (c.use != "code", parts[c.name].verdict is None))
     judge, time_ms = parts[judging.name], sum(s.time_ms for s in parts.values())
     lost = next((s for s in parts.values() if s.status == "missing"), None)
     if lost is not None:

@@ -91,7 +91,7 @@ class WorkerPool:
 
     programs: whether candidates will run, which needs a sandbox. functions: `use` strings of users'
     rewards to open in the workers. cache: None keeps nothing. Raises PawlError at once when sandbox
-    or a function cannot be opened. A context manager.
+    or a function cannot be opened. Close it after use.
     """
 
     def __init__(
@@ -185,12 +185,6 @@ class WorkerPool:
             worker.stop()
         for thread in self._threads:
             thread.join(timeout=10.0)
-
-    def __enter__(self) -> WorkerPool:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     # ---- the workers' side, each in its own thread ----
 
