@@ -65,8 +65,7 @@ def shows_reference(problem: Problem) -> bool:
 
 def _signature(task: CodeTask) -> Iterator[Remark]:
     if task.lang == "ocaml":
-        declared = any(m.group(1) == task.entry_point for m in _VAL.finditer(task.signature))
-        if not declared:
+        if task.entry_point not in _VAL.findall(task.signature):
             yield "signature", "bad", f"the signature declares no {task.entry_point}"
     elif not task.entry_point.isidentifier():
         yield "signature", "bad", f"{task.entry_point!r} is no Python name"

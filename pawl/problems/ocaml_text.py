@@ -56,11 +56,8 @@ def _skip_comment(text: str, i: int) -> int:
             depth, i = depth - 1, i + 2
             if depth == 0:
                 return i
-        elif text[i] == '"':
-            m = _STRING.match(text, i)
-            i = m.end() if m else i + 1
         else:
-            m = _COMMENT_TEXT.match(text, i)
+            m = (_STRING if text[i] == '"' else _COMMENT_TEXT).match(text, i)
             i = m.end() if m else i + 1
     return len(text)
 

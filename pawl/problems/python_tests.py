@@ -124,11 +124,9 @@ def value_of(text: str) -> object:
         return _WORDS[text]
     if _LIKE_JSON.fullmatch(text):
         try:
-            value: object = _read_json(text.replace("'", '"'))
+            return _read_json(text.replace("'", '"'))
         except (ValueError, RecursionError):
             pass  # `[1,]`, `007`: the other grammar decides
-        else:
-            return value
     return constant(parse_expression(text), {})
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 
 from pawl.config.options import RunConfig, SandboxConfig
 from pawl.errors import PawlError
@@ -18,7 +19,7 @@ from pawl.problems.check import Remark, check_leakage, check_static
 from pawl.problems.load import Prepared, open_problems
 from pawl.problems.problem_set import STARTERS, Finding, ProblemSet
 from pawl.rewards.behaviour import more_inputs, shared_inputs, twins
-from pawl.rewards.kept_runs import run_all
+from pawl.rewards.kept_runs import Jobs, Name, run_all
 from pawl.rewards.pool import Refused, Result
 from pawl.rewards.probes import constant_text, giving, stub, whole
 from pawl.sandbox.verdict import Verification
@@ -26,6 +27,7 @@ from pawl.sandbox.verify import best_constant
 from pawl.types import Problem
 
 Tell = Callable[[str], None]  # takes lines of progress
+Run = Callable[[Jobs], dict[Name, Result]]  # runs programs
 BEHAVIOUR_CPU_S = 1.0  # inputs of other problems may send a reference into an endless loop
 
 
@@ -159,7 +161,8 @@ def audit_executed(
         found += [Finding(p.id, p.where, *remark) for remark in _judge(p, own)]
     wrong = _bad_ids(found)
     short = sandbox.model_copy(update={"cpu_s": min(sandbox.cpu_s, BEHAVIOUR_CPU_S)})
-    return found + _same_behaviour([p for p in chosen if p.id not in wrong], short, tell)
+    run = partial(run_all, sandbox=short, tell=tell)
+    return found + _same_behaviour([p for p in chosen if p.id not in wrong], run)
 
 
 def _candidates(problem: Problem) -> dict[str, str]:
@@ -206,25 +209,21 @@ def _judge(problem: Problem, answers: dict[str, Result]) -> Iterator[Remark]:
         yield "reference", "bad", reason
 
 
-def _same_behaviour(
-    problems: Sequence[Problem], sandbox: SandboxConfig, tell: Tell
-) -> list[Finding]:
+def _same_behaviour(problems: Sequence[Problem], run: Run) -> list[Finding]:
     """References that agree on the inputs of all problems of their type."""
     asked = shared_inputs(problems)
-    alike = twins(asked, _values(asked, sandbox, tell))
+    alike = twins(asked, _values(asked, run))
     suspects = {name for p, other, _ in alike for name in (p.id, other)}
     asked = more_inputs(problems, suspects)
     return [
         Finding(p.id, p.where, "behaviour", "bad", f"behaves like {other} on {n} shared inputs")
-        for p, other, n in twins(asked, _values(asked, sandbox, tell))
+        for p, other, n in twins(asked, _values(asked, run))
     ]
 
 
-def _values(
-    problems: Sequence[Problem], sandbox: SandboxConfig, tell: Tell
-) -> dict[str, tuple[str, ...]]:
+def _values(problems: Sequence[Problem], run: Run) -> dict[str, tuple[str, ...]]:
     """What each reference returned on its cases; problems without any answer are left out."""
-    answers = run_all([(p, "behaviour", p.reference) for p in problems], sandbox, tell)
+    answers = run([(p, "behaviour", p.reference) for p in problems])
     return {
         p.id: a.values
         for p in problems

@@ -55,12 +55,12 @@ def score_lines(
     if not completions.is_file():
         raise PawlError("no such file", str(completions))
     with Grader(reward, sandbox, None, function) as grader:
-        seen = False
-        for found in _scores(json_lines(completions), opened, grader):
-            seen = True
-            yield found
-    if not seen:
-        raise PawlError("there are no completions in the file", str(completions))
+        scores = _scores(json_lines(completions), opened, grader)
+        first = next(scores, None)
+        if first is None:
+            raise PawlError("there are no completions in the file", str(completions))
+        yield first
+        yield from scores
 
 
 def as_line(problem_id: str, score: Score) -> dict[str, object]:
