@@ -19,7 +19,7 @@ from pawl.problems.check import check_static
 from pawl.problems.columns import FIELDS
 from pawl.problems.formats import Row, parse_row
 from pawl.problems.load import open_problems, prepare
-from pawl.problems.problem_set import Member, ProblemSet
+from pawl.problems.problem_set import ProblemSet
 from pawl.rewards.probes import bad_probes, reference_shapes
 from pawl.types import Message
 
@@ -220,7 +220,7 @@ VALUES = st.recursive(
 
 
 def _set_of(row: Row) -> ProblemSet:
-    return ProblemSet(["set.jsonl"], [Member(row)])
+    return ProblemSet(["set.jsonl"], [row])
 
 
 @settings(max_examples=300, deadline=None)

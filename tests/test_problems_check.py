@@ -113,8 +113,8 @@ def _prose(words: str, n: int) -> str:
 @pytest.mark.parametrize("name", ["starter-ocaml", "starter-python"])
 def test_the_starter_sets_have_no_bad_problem(name: str) -> None:
     problems = open_problems(name)
-    held = [i for i, m in enumerate(problems.members) if m.row.split != "train"]
-    train = [i for i, m in enumerate(problems.members) if m.row.split == "train"]
+    held = [i for i, m in enumerate(problems.members) if m.split != "train"]
+    train = [i for i, m in enumerate(problems.members) if m.split == "train"]
     found = [*check_static(problems.members)]
     found += check_leakage(problems.select(train), problems.select(held))
     assert [f for f in found if f.severity == "bad"] == []

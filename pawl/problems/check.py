@@ -13,7 +13,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
 from pawl.problems import ocaml_text, python_tests
-from pawl.problems.problem_set import Finding, Member, ProblemSet, copies, wordings
+from pawl.problems.formats import Row
+from pawl.problems.problem_set import Finding, ProblemSet, copies, wordings
 from pawl.problems.wording import WORDS, known_runs, squeezed
 from pawl.types import Case, CodeTask, Problem
 
@@ -22,12 +23,12 @@ NEAR = 0.9  # share of a problem's runs that another set holds, from which it is
 LEAST_REFERENCE = 24  # characters; a shorter answer may stand in the prompt by chance
 
 
-def check_static(members: Iterable[Member]) -> Iterator[Finding]:
+def check_static(members: Iterable[Row]) -> Iterator[Finding]:
     """Findings on each member of a set, in order."""
     prompts: dict[str, str] = {}
     for member in members:
         problem = member.problem
-        for note in member.row.notes:
+        for note in member.notes:
             yield Finding(problem.id, problem.where, "reading", "note", note)
         for check, severity, reason in _checks(member, prompts):
             yield Finding(problem.id, problem.where, check, severity, reason)
@@ -36,7 +37,7 @@ def check_static(members: Iterable[Member]) -> Iterator[Finding]:
 Remark = tuple[str, Literal["bad", "note"], str]
 
 
-def _checks(member: Member, prompts: dict[str, str]) -> Iterator[Remark]:
+def _checks(member: Row, prompts: dict[str, str]) -> Iterator[Remark]:
     """prompts: id of the first problem with a prompt, by its wording."""
     problem = member.problem
     if problem.code is not None:
@@ -44,7 +45,7 @@ def _checks(member: Member, prompts: dict[str, str]) -> Iterator[Remark]:
         yield from _literals(problem.code)
         yield from _cases(problem.code)
     else:
-        reason = f"{member.row.untested}: only a reward of your own can judge it"
+        reason = f"{member.untested}: only a reward of your own can judge it"
         yield "untested", "note", reason
     first = prompts.setdefault(member.wording, problem.id)
     if first != problem.id:

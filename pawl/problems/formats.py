@@ -11,7 +11,7 @@ definition, never from prose. Left out: the names of columns (`columns.py`), fil
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from pawl.problems import ocaml_text, python_text
@@ -20,7 +20,7 @@ from pawl.problems.columns import FIELDS, OF_CODE, column_of, decoded, jsonable,
 from pawl.problems.derive import entry_point, interface, reference
 from pawl.problems.python_tests import Read
 from pawl.problems.shown import mark_shown
-from pawl.problems.wording import displayed
+from pawl.problems.wording import displayed, normalised
 from pawl.types import CodeTask, Lang, Message, Problem
 
 _TESTED: dict[str, Lang] = {"python": "python", "ocaml": "ocaml"}
@@ -32,17 +32,27 @@ _SPLITS |= dict.fromkeys(("train", "training"), "train")
 _SPLITS |= dict.fromkeys(("held_out", "test", "validation", "valid", "dev", "eval"), "held_out")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Row:
     """A problem, the split that its row names, and what had to be left aside in reading it.
 
-    untested: why the problem has no `code`, "" where it has.
+    untested: why the problem has no `code`, "" where it has. origin: which of the origins of a set
+    it comes from.
     """
 
     problem: Problem
     split: Split = ""
     notes: tuple[str, ...] = ()
     untested: str = ""
+    origin: int = 0
+    _wording: str = field(default="", repr=False, compare=False)
+
+    @property
+    def wording(self) -> str:
+        """The normalised prompt, made once for all who compare prompts."""
+        if not self._wording:
+            self._wording = normalised(self.problem)
+        return self._wording
 
 
 def language_name(text: str) -> str:

@@ -115,7 +115,7 @@ def _split(
     """(train, held out, held-out families)."""
     parts: dict[str, list[int]] = {"": [], "train": [], "held_out": [], "held_out_family": []}
     for i, member in enumerate(opened.members):
-        parts[member.row.split].append(i)
+        parts[member.split].append(i)
     unnamed, train = parts[""], parts["train"]
     if len(unnamed) == len(opened) and frac > 0 and not keep_all:
         said = (

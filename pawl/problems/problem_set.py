@@ -9,7 +9,7 @@ listed in `bad` and are no members. Left out: splitting and filtering (`load.py`
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Literal, overload
@@ -39,26 +39,6 @@ class Finding:
     reason: str
 
 
-@dataclass(slots=True)
-class Member:
-    """A parsed row in its set: views share it. origin: index into the set's `origins`."""
-
-    row: Row
-    origin: int = 0
-    _wording: str = field(default="", repr=False)
-
-    @property
-    def problem(self) -> Problem:
-        return self.row.problem
-
-    @property
-    def wording(self) -> str:
-        """The normalised prompt, made once for all who compare prompts."""
-        if not self._wording:
-            self._wording = normalised(self.row.problem)
-        return self._wording
-
-
 class ProblemSet(Sequence[Problem]):
     """Problems of one source or of several.
 
@@ -67,7 +47,7 @@ class ProblemSet(Sequence[Problem]):
     """
 
     def __init__(
-        self, origins: Sequence[str], members: Sequence[Member], bad: Sequence[Finding] = ()
+        self, origins: Sequence[str], members: Sequence[Row], bad: Sequence[Finding] = ()
     ) -> None:
         self.origins, self.members, self.bad = tuple(origins), tuple(members), tuple(bad)
 
@@ -89,7 +69,7 @@ class ProblemSet(Sequence[Problem]):
         return self.members[i].problem
 
     def __iter__(self) -> Iterator[Problem]:
-        return (m.row.problem for m in self.members)
+        return (m.problem for m in self.members)
 
     def origin_of(self, i: int) -> int:
         """Which of `origins` problem i comes from."""
@@ -107,7 +87,7 @@ class ProblemSet(Sequence[Problem]):
         kept = [m for m in self.members if m.problem.code is not None]
         others = [m for m in self.members if m.problem.code is None]
         bad = [*self.bad]
-        bad += [_bad(m.problem.id, m.problem.where, m.row.untested) for m in others]
+        bad += [_bad(m.problem.id, m.problem.where, m.untested) for m in others]
         if not kept:
             what = f"no row is a problem with tests; the first: {bad[0].reason}"
             raise PawlError(what, bad[0].where, "without tests a reward of your own must judge")
@@ -122,7 +102,7 @@ def open_problems(name: str, lang: str = "", tested: bool = True) -> ProblemSet:
     when no row is a problem.
     """
     lang = lang or STARTERS.get(name, "")
-    members: list[Member] = []
+    members: list[Row] = []
     bad: list[Finding] = []
     places: dict[str, str] = {}
     for number, (where, raw) in enumerate(_rows(name), start=1):
@@ -141,7 +121,7 @@ def open_problems(name: str, lang: str = "", tested: bool = True) -> ProblemSet:
                 where,
                 "ids name problems in scores and reports: make them unique",
             )
-        members.append(Member(row))
+        members.append(row)
     if not members and not bad:
         raise PawlError("the problem set is empty", name)
     if not members:
@@ -161,21 +141,19 @@ def join(sets: Sequence[ProblemSet], prefixes: Sequence[str]) -> ProblemSet:
     An origin without a problem left stays, so that `origin_of` counts sets as they were given.
     """
     origins: list[str] = []
-    members: list[Member] = []
+    members: list[Row] = []
     for problems, prefix in zip(sets, prefixes, strict=True):
         members += [_moved(m, len(origins), prefix) for m in problems.members]
         origins += problems.origins
     return ProblemSet(origins, members)
 
 
-def _moved(member: Member, by: int, prefix: str) -> Member:
+def _moved(row: Row, by: int, prefix: str) -> Row:
     """The same row behind `by` more origins, its id prefixed."""
     if not by and not prefix:
-        return member
-    row = member.row
-    if prefix:
-        row = replace(row, problem=replace(row.problem, id=prefix + row.problem.id))
-    return Member(row, by + member.origin, member._wording)
+        return row
+    problem = replace(row.problem, id=prefix + row.problem.id) if prefix else row.problem
+    return replace(row, problem=problem, origin=by + row.origin)
 
 
 def wordings(problems: Sequence[Problem]) -> Iterator[str]:

@@ -84,7 +84,7 @@ def check_problems(
     if tested:
         opened = opened.tested()
     rows = [*opened.bad, *check_static(opened.members)]
-    held = [i for i, m in enumerate(opened.members) if m.row.split.startswith("held_out")]
+    held = [i for i, m in enumerate(opened.members) if m.split.startswith("held_out")]
     if held:
         rest = sorted(set(range(len(opened))) - set(held))
         rows += check_leakage(opened.select(rest), opened.select(held))
