@@ -29,11 +29,11 @@ AUDIT = """
 import sys
 from pawl.config.options import ProblemsConfig
 from pawl.problems.load import prepare
-from pawl.problems.check import check_leakage, check_static, rows_of
+from pawl.problems.check import check_leakage, check_static
 found = prepare(ProblemsConfig(train=sys.argv[1], audit=False), 0)
 rows = [*check_leakage(found.train, found.held_out)]
 for part in (found.train, found.held_out):
-    rows += check_static(rows_of(part))
+    rows += check_static(part.members)
 print(len(found.train), len(found.held_out), len(rows))
 """
 

@@ -27,7 +27,7 @@ from pawl.preflight import data as check_data
 from pawl.preflight import prove as preflight
 from pawl.preflight.prove import prove
 from pawl.preflight.reference_answers import ReferenceAnswers
-from pawl.problems.overlap import near_duplicates, twins
+from pawl.problems.check import near_duplicates, twins
 from pawl.store.display import Silent
 from pawl.store.read import read_events, read_steps
 from pawl.store.run import RunFolder

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from pawl.config.options import ProblemsConfig, PromptConfig
 from pawl.models.text import PromptEncoder
 from pawl.problems.cases import BadProblem
-from pawl.problems.check import check_static, rows_of
+from pawl.problems.check import check_static
 from pawl.problems.columns import FIELDS
 from pawl.problems.formats import Row, parse_row
 from pawl.problems.load import open_problems, prepare
-from pawl.problems.problem_set import Member, Origin, ProblemSet
+from pawl.problems.problem_set import ProblemSet
 from pawl.rewards.probes import bad_probes, reference_shapes
 from pawl.types import Message
 
@@ -178,7 +178,7 @@ def test_a_prompt_that_holds_its_reference_is_noted(tmp_path: Path) -> None:
         {"id": "short", "prompt": "Yes or no?", "answer": "no"},
     ]
     problems = open_problems(write(tmp_path / "set.jsonl", rows), tested=False)
-    found = [f.id for f in check_static(rows_of(problems)) if f.check == "leak"]
+    found = [f.id for f in check_static(problems.members) if f.check == "leak"]
     assert found == ["leaks"]
 
 
@@ -220,7 +220,7 @@ VALUES = st.recursive(
 
 
 def _set_of(row: Row) -> ProblemSet:
-    return ProblemSet([Origin("set.jsonl")], [Member(row)])
+    return ProblemSet(["set.jsonl"], [row])
 
 
 @settings(max_examples=300, deadline=None)
@@ -235,7 +235,7 @@ def test_any_row_is_a_problem_or_says_why_not(row: dict[str, object]) -> None:
     assert made.problem.prompt.strip() or made.problem.messages
     assert not made.problem.messages or made.problem.messages[-1].role != "assistant"
     json.dumps(dict(made.problem.metadata), allow_nan=False)
-    list(check_static(rows_of(_set_of(made))))
+    list(check_static(_set_of(made).members))
 
 
 @settings(max_examples=300, deadline=None)
@@ -248,4 +248,4 @@ def test_any_tests_are_read_or_refused(
         made = parse_row({**row, "tests": tests, "solution": solution}, "set.jsonl:1", "a")
     except BadProblem:
         return
-    list(check_static(rows_of(_set_of(made))))
+    list(check_static(_set_of(made).members))

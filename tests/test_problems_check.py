@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pawl.problems.check import check_leakage, check_static, rows_of
+from pawl.problems.check import check_leakage, check_static
 from pawl.problems.load import open_problems
 
 OCAML = {
@@ -31,7 +31,7 @@ def problem(n: int, **fields: object) -> dict[str, object]:
 
 def bad(tmp_path: Path, rows: list[dict[str, object]]) -> list[tuple[str, str, str]]:
     problems = opened(tmp_path, rows)
-    found = check_static(rows_of(problems))  # type: ignore[arg-type]
+    found = check_static(problems.members)  # type: ignore[arg-type]
     return [(f.id, f.check, f.reason) for f in found if f.severity == "bad"]
 
 
@@ -80,7 +80,7 @@ def test_copies_differ_in_layout_only(tmp_path: Path) -> None:
 def test_shown_and_missing_things_are_noted(tmp_path: Path) -> None:
     rows = [problem(1), problem(2, tests="assert (f 1 = 2)", solution="")]
     problems = opened(tmp_path, rows)
-    notes = [(f.id, f.check) for f in check_static(rows_of(problems))]  # type: ignore[arg-type]
+    notes = [(f.id, f.check) for f in check_static(problems.members)]  # type: ignore[arg-type]
     assert notes == [("set0", "shown"), ("set1", "shown"), ("set1", "reference")]
 
 
@@ -113,8 +113,8 @@ def _prose(words: str, n: int) -> str:
 @pytest.mark.parametrize("name", ["starter-ocaml", "starter-python"])
 def test_the_starter_sets_have_no_bad_problem(name: str) -> None:
     problems = open_problems(name)
-    held = [i for i in range(len(problems)) if problems.split_of(i) != "train"]
-    train = [i for i in range(len(problems)) if problems.split_of(i) == "train"]
-    found = [*check_static(rows_of(problems))]
+    held = [i for i, m in enumerate(problems.members) if m.split != "train"]
+    train = [i for i, m in enumerate(problems.members) if m.split == "train"]
+    found = [*check_static(problems.members)]
     found += check_leakage(problems.select(train), problems.select(held))
     assert [f for f in found if f.severity == "bad"] == []

@@ -43,6 +43,11 @@ PYTHON_FORMS = {
     "assert add(x=1, k=2) == 3": ("[1, 2]", "3", False),
     "assert add(1, k=2) == 3, 'message'": ("[1, 2]", "3", False),
     "assert add([1] * 3, 'a' + 'b') == [1] * 2": ("[[1, 1, 1], 'ab']", "[1, 1]", False),
+    "assert add(list(range(3)), set([1])) == sorted((2, 1))": (
+        "[[0, 1, 2], {1}]",
+        "[1, 2]",
+        False,
+    ),
     "assert add(-1, 2.5)": ("[-1, 2.5]", "True", False),
     "assert not add('', {})": ("['', {}]", "False", False),
     "assert add(None, True) is None": ("[None, True]", "None", False),
@@ -81,6 +86,9 @@ def test_python_assertions_become_cases(text: str) -> None:
         "assert add(1, 2) == f(3)",
         "assert add(z=1) == 2",
         "assert other(1, 2) == 3",
+        "assert math.isclose(add(1, 2))",
+        "assert add(1, 2) == approx()",
+        "assert add(list(range(10**9)), 1) == 2",
     ],
 )
 def test_python_properties_are_reported_not_guessed(text: str) -> None:
@@ -169,6 +177,9 @@ def test_ocaml_conjunctions_and_tolerances() -> None:
         "assert (add 1 2 = )",
         "assert (add 1 2 = (* nothing *))",
         "assert (add 1 (2 = 3",
+        "assert_equal ~",
+        "assert_equal ~msg:(add 1 2",
+        "~msg:(assert_equal ~msg:(add 1 2",
     ],
 )
 def test_ocaml_unreadable_assertions_are_reported(text: str) -> None:

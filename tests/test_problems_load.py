@@ -15,7 +15,7 @@ import pytest
 from pawl.config.options import FilterConfig, ProblemsConfig
 from pawl.errors import Exit, PawlError
 from pawl.problems import problem_set
-from pawl.problems.check import check_leakage, check_static, rows_of
+from pawl.problems.check import check_leakage, check_static
 from pawl.problems.formats import Row, parse_row
 from pawl.problems.load import labels, open_problems, prepare
 
@@ -98,10 +98,10 @@ def test_every_row_is_parsed_once(jsonl: str, monkeypatch: pytest.MonkeyPatch) -
     )
     made = prepare(cfg, 0)
     for part in (made.train, made.held_out):
-        list(check_static(rows_of(part)))
+        list(check_static(part.members))
     list(check_leakage(made.train, made.held_out))
     assert [p.id for p in made.train[:5]] == [made.train[i].id for i in range(5)]
-    assert made.train.row(3).problem is made.train[3] is made.train.select([3])[0]
+    assert made.train.members[3].problem is made.train[3] is made.train.select([3])[0]
     assert parsed == {f"{jsonl}:{i + 1}": 1 for i in range(40)}
 
 
@@ -199,7 +199,7 @@ def test_rows_without_tests_are_members_where_none_are_asked_for(tmp_path: Path)
         open_problems(texts, tested=False).tested()
     made = prepare(ProblemsConfig(train=texts), 0, tested=False)
     assert (ids(made.train), ids(made.held_out)) == ({"t0", "r0"}, {"t1"})
-    notes = [(f.id, f.check, f.severity) for f in check_static(rows_of(made.train))]
+    notes = [(f.id, f.check, f.severity) for f in check_static(made.train.members)]
     assert notes == [("t0", "untested", "note"), ("r0", "untested", "note")]
     rust = prepare(ProblemsConfig(train=texts, filter=FilterConfig(lang="Rust")), 0, tested=False)
     assert ids(rust.train) == {"r0"}
@@ -299,7 +299,7 @@ def test_a_mix_is_one_set_that_remembers_its_parts(jsonl: str, tmp_path: Path) -
     other = [{**r, "id": f"o{i}", "prompt": f"Less {r['prompt']}"} for i, r in enumerate(ROWS)]
     cfg = mix(jsonl, write(tmp_path / "other.jsonl", other), held_out_frac=0.25, limit=7)
     made = prepare(cfg, 0)
-    assert [o.name for o in made.train.origins] == [jsonl, str(tmp_path / "other.jsonl")]
+    assert list(made.train.origins) == [jsonl, str(tmp_path / "other.jsonl")]
     assert [made.train.origin_of(i) for i in range(14)] == [0] * 7 + [1] * 7
     assert [p.id[0] for p in made.train] == ["p"] * 7 + ["o"] * 7
     assert len(made.held_out) == 20 and len(ids(made.held_out)) == 20

@@ -31,7 +31,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     """Kept audit results of this test alone; OCaml's helpers are built once for all."""
     base = tmp_path_factory.getbasetemp() / "cache"
     monkeypatch.setenv("XDG_CACHE_HOME", str(base))
-    for kept in base.glob("pawl/audit-*.jsonl"):
+    for kept in base.glob("pawl/audit-*.sqlite*"):
         kept.unlink()
 
 

@@ -293,7 +293,7 @@ def test_an_exception_is_told_with_the_line_that_raised(tmp_path: Path) -> None:
         load_user_reward(use).call(PROBLEM, texts("a"))
         raise AssertionError("it must raise")
     except ZeroDivisionError as error:
-        told = broken_grader(error, error.__traceback__, [use])
+        told = broken_grader(error, [use])
     assert told is not None
     assert told.where == f"{tmp_path / 'mine.py'}:3"
     assert "ZeroDivisionError: division by zero" in told.what

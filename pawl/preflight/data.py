@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pawl.checks import Check
-from pawl.problems.overlap import NEAR, WORDS, near_duplicates, twins
-from pawl.problems.wording import squeezed
+from pawl.problems.check import NEAR, near_duplicates, twins
+from pawl.problems.wording import WORDS, squeezed
 from pawl.train.data import Pool, Turns, draw, permutation
 from pawl.types import Problem
 

@@ -8,11 +8,11 @@ and output, which are refused with a reason.
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Mapping, Sequence
 
-from pawl.problems import ocaml_tests, python_tests
+from pawl.problems import ocaml_tests, ocaml_text, python_tests
 from pawl.problems.columns import decoded
+from pawl.problems.python_tests import Read
 from pawl.problems.python_text import parse_expression
 from pawl.types import Case, Lang
 
@@ -20,7 +20,6 @@ INPUT = ("input", "args", "call", "inputs", "arguments", "params")
 EXPECTED = ("expected", "output", "expected_output", "outputs", "result", "want", "answer")
 
 
-_IN_NAME = re.compile(r"[\w']")
 _NO_CALL = "[{'\"-0123456789"  # what begins with one of these is no call of the entry point
 
 
@@ -28,15 +27,16 @@ class BadProblem(ValueError):
     """A row that cannot become a problem, or none with tests; the message says why."""
 
 
-def read_cases(
-    value: object, lang: Lang, entry: str, params: tuple[str, ...]
-) -> tuple[list[Case], list[str]]:
-    """(cases, tests that could not be read); BadProblem when the value is no kind of tests."""
+def read_cases(value: object, lang: Lang, entry: str, params: tuple[str, ...]) -> Read:
+    """Cases, and tests that could not be read; BadProblem when the value is no kind of tests."""
     value = decoded(value)
     if isinstance(value, str):
         return _from_text(value, lang, entry, params)
-    if isinstance(value, Mapping):
-        return _from_columns(value, lang, entry, params)
+    if isinstance(value, Mapping):  # {"inputs": [...], "outputs": [...]}: parallel lists
+        given, wanted = _first(value, INPUT), _first(value, EXPECTED)
+        if not isinstance(given, list) or not isinstance(wanted, list) or len(given) != len(wanted):
+            raise BadProblem("tests are an object without inputs and outputs of one length")
+        value = [{"input": a, "expected": b} for a, b in zip(given, wanted, strict=True)]
     if not isinstance(value, Sequence):
         raise BadProblem(f"tests are {type(value).__name__}, expected text or a list")
     items = [decoded(v) for v in value]
@@ -45,40 +45,19 @@ def read_cases(
         if lang == "ocaml":
             lines = [t if "assert" in t else f"assert ({t})" for t in lines]
         return _from_text("\n".join(lines), lang, entry, params)
-    cases: list[Case] = []
-    unread: list[str] = []
     if lang == "python" and len(params) == 1:
         items = _wrap_single(items)
-    for item in items:
-        case = _from_record(item, lang, entry, params)
-        if isinstance(case, Case):
-            cases.append(case)
-        else:
-            unread.append(case)
-    return cases, unread
+    found = [_from_record(item, lang, entry, params) for item in items]
+    return [c for c in found if isinstance(c, Case)], [c for c in found if isinstance(c, str)]
 
 
-def _from_text(
-    text: str, lang: Lang, entry: str, params: tuple[str, ...]
-) -> tuple[list[Case], list[str]]:
+def _from_text(text: str, lang: Lang, entry: str, params: tuple[str, ...]) -> Read:
     if lang == "ocaml":
         return ocaml_tests.parse_tests(text, entry)
     try:
         return python_tests.parse_tests(text, entry, params)
     except ValueError as error:
         raise BadProblem(str(error)) from error
-
-
-def _from_columns(
-    value: Mapping[str, object], lang: Lang, entry: str, params: tuple[str, ...]
-) -> tuple[list[Case], list[str]]:
-    """{"inputs": [...], "outputs": [...]}: parallel lists."""
-    given = _first(value, INPUT)
-    wanted = _first(value, EXPECTED)
-    if not isinstance(given, list) or not isinstance(wanted, list) or len(given) != len(wanted):
-        raise BadProblem("tests are an object without inputs and outputs of one length")
-    rows = [{"input": a, "expected": b} for a, b in zip(given, wanted, strict=True)]
-    return read_cases(rows, lang, entry, params)
 
 
 def _first(row: Mapping[str, object], names: Sequence[str]) -> object:
@@ -136,8 +115,7 @@ def _from_record(item: object, lang: Lang, entry: str, params: tuple[str, ...]) 
 
 def _ocaml_call(given: object, entry: str) -> str:
     text = " ".join(map(_ocaml_value, given)) if isinstance(given, list) else _ocaml_value(given)
-    called = text.startswith(entry) and not _IN_NAME.match(text, len(entry))
-    return text if called else f"{entry} {text}"
+    return text if ocaml_text.names(text, entry) else f"{entry} {text}"
 
 
 def _ocaml_value(value: object) -> str:
@@ -171,11 +149,7 @@ def _python_args(given: object, entry: str, params: tuple[str, ...]) -> str:
         value = python_tests.constant(node, {})
     else:
         value = given
-    if isinstance(value, tuple):
-        value = list(value)
-    if not isinstance(value, list):
-        value = [value]
-    return python_tests.literal(value)
+    return python_tests.literal(list(value) if isinstance(value, list | tuple) else [value])
 
 
 def _python_value(wanted: object) -> str:

@@ -1,59 +1,43 @@
 """What can be said of a problem set without running anything: literals, tests, copies, leakage.
 
 Every finding names its problem and place. "bad" problems are left out of a run; a "note" is for
-the reader. Left out: everything that needs a compiler (`pawl.rewards.audit`).
+the reader. Copies are known by their text alone, lower-cased and without layout, exact twins and
+near-duplicates by n-grams. Left out: everything that needs a compiler, and problems that ask for
+the same function in other words (`pawl.rewards.audit`).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import chain
 from typing import Literal
 
 from pawl.problems import ocaml_text, python_tests
-from pawl.problems.load import ProblemSet
-from pawl.problems.problem_set import Member
-from pawl.problems.wording import WORDS, runs, squeezed
+from pawl.problems.formats import Row
+from pawl.problems.problem_set import Finding, ProblemSet, copies, wordings
+from pawl.problems.wording import WORDS, known_runs, squeezed
 from pawl.types import Case, CodeTask, Problem
 
 OVERLAP = 0.5  # share of a held-out prompt's runs of words that training prompts hold
-MAX_RUNS = 4_000_000  # of held-out prompts, compared at a time: about 400 MB
+NEAR = 0.9  # share of a problem's runs that another set holds, from which it is a near-duplicate
 LEAST_REFERENCE = 24  # characters; a shorter answer may stand in the prompt by chance
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One remark on one problem. check: its name ("duplicate", "leakage", ...)."""
-
-    id: str
-    where: str
-    check: str
-    severity: Literal["bad", "note"]
-    reason: str
-
-
-def check_static(members: Iterable[Member]) -> Iterator[Finding]:
+def check_static(members: Iterable[Row]) -> Iterator[Finding]:
     """Findings on each member of a set, in order."""
     prompts: dict[str, str] = {}
     for member in members:
         problem = member.problem
-        for note in member.row.notes:
+        for note in member.notes:
             yield Finding(problem.id, problem.where, "reading", "note", note)
         for check, severity, reason in _checks(member, prompts):
             yield Finding(problem.id, problem.where, check, severity, reason)
 
 
-def rows_of(problems: ProblemSet) -> Sequence[Member]:
-    """Problems of a set with the notes of their reading."""
-    return problems.members
-
-
 Remark = tuple[str, Literal["bad", "note"], str]
 
 
-def _checks(member: Member, prompts: dict[str, str]) -> Iterator[Remark]:
+def _checks(member: Row, prompts: dict[str, str]) -> Iterator[Remark]:
     """prompts: id of the first problem with a prompt, by its wording."""
     problem = member.problem
     if problem.code is not None:
@@ -61,7 +45,7 @@ def _checks(member: Member, prompts: dict[str, str]) -> Iterator[Remark]:
         yield from _literals(problem.code)
         yield from _cases(problem.code)
     else:
-        reason = f"{member.row.untested}: only a reward of your own can judge it"
+        reason = f"{member.untested}: only a reward of your own can judge it"
         yield "untested", "note", reason
     first = prompts.setdefault(member.wording, problem.id)
     if first != problem.id:
@@ -82,8 +66,7 @@ def shows_reference(problem: Problem) -> bool:
 
 def _signature(task: CodeTask) -> Iterator[Remark]:
     if task.lang == "ocaml":
-        declared = any(m.group(1) == task.entry_point for m in _VAL.finditer(task.signature))
-        if not declared:
+        if task.entry_point not in _VAL.findall(task.signature):
             yield "signature", "bad", f"the signature declares no {task.entry_point}"
     elif not task.entry_point.isidentifier():
         yield "signature", "bad", f"{task.entry_point!r} is no Python name"
@@ -165,45 +148,35 @@ def check_leakage(train: ProblemSet, held_out: ProblemSet) -> Iterator[Finding]:
     whose 13-grams occur in training prompts is noted, unless specifications tell the two apart
     (they say more than the wording that a generator shares).
     """
-    prompts = {m.wording: m.problem.id for m in held_out.members}
-    specs = {p.spec: p.id for p in held_out if p.spec}
-    if not prompts:
+    if not held_out:
         return
-    for member in train.members:
-        problem = member.problem
-        other, by_spec = prompts.get(member.wording), specs.get(problem.spec)
-        if other is not None:
-            reason = f"same prompt as held-out {other}"
-            yield Finding(problem.id, problem.where, "leakage", "bad", reason)
-        elif by_spec is not None:
-            reason = f"same specification as held-out {by_spec}"
-            yield Finding(problem.id, problem.where, "leakage", "bad", reason)
+    for problem, what, other in copies(train, held_out):
+        reason = f"same {what} as held-out {other}"
+        yield Finding(problem.id, problem.where, "leakage", "bad", reason)
     specified = all(p.spec for p in train)
-    yield from _overlaps(train, [m for m in held_out.members if not (specified and m.problem.spec)])
+    asked = [m for m in held_out.members if not (specified and m.problem.spec)]
+    found = known_runs([m.wording for m in train.members], [m.wording for m in asked])
+    for member, (own, seen) in zip(asked, found, strict=True):
+        share = sum(run in seen for run in own) / len(own) if own else 0.0
+        if share >= OVERLAP:
+            reason = f"{share:.0%} of its {WORDS}-grams occur in training prompts"
+            problem = member.problem
+            yield Finding(problem.id, problem.where, "overlap", "note", reason)
 
 
-def _overlaps(train: ProblemSet, asked: Sequence[Member]) -> Iterator[Finding]:
-    """Members that share half of their runs of words with the training prompts.
+def twins(train: Sequence[Problem], held_out: Sequence[Problem]) -> list[str]:
+    """Ids of held-out problems whose specification or normalised prompt is trained on."""
+    return [p.id for p, _, _ in copies(held_out, train)]
 
-    So many at a time that their runs fit into memory; the training prompts are gone through for
-    each such part.
+
+def near_duplicates(train: Sequence[Problem], held_out: Sequence[Problem]) -> list[str]:
+    """Ids of held-out problems with NEAR of their runs of WORDS words in the training prompts.
+
+    A prompt shorter than WORDS words is compared as a whole, by `twins`.
     """
-    part: list[tuple[Member, list[int]]] = []
-    size = 0
-    for n, member in enumerate(asked, start=1):
-        own = list(runs(member.wording))
-        part.append((member, own))
-        size += len(own)
-        if size < MAX_RUNS and n < len(asked):
-            continue
-        wanted = set(chain.from_iterable(own for _, own in part))
-        seen = set[int]()
-        for other in train.members:
-            seen |= wanted.intersection(runs(other.wording))
-        for member, own in part:
-            share = sum(run in seen for run in own) / len(own) if own else 0.0
-            if share >= OVERLAP:
-                reason = f"{share:.0%} of its {WORDS}-grams occur in training prompts"
-                problem = member.problem
-                yield Finding(problem.id, problem.where, "overlap", "note", reason)
-        part, size = [], 0
+    found = zip(held_out, known_runs([*wordings(train)], [*wordings(held_out)]), strict=True)
+    return [
+        p.id
+        for p, (own, seen) in found
+        if own and len(seen.intersection(own)) >= NEAR * len(set(own))
+    ]

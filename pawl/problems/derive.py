@@ -18,7 +18,6 @@ from pawl.problems.columns import text_of
 from pawl.types import Lang
 
 _LET = re.compile(r"\blet\s+(?:rec\s+)?")
-_IN_NAME = re.compile(r"[\w']")
 _FENCED = re.compile(r"\s*```[\w+-]*[ \t]*\n(.*?)\n?```\s*", re.DOTALL)
 _PLACEHOLDER = re.compile(
     r"""\s*(\(\)|\[\]|\[\|\|\]|-?[\d._]+|true|false|None|""|failwith\s.*)\s*"""
@@ -38,9 +37,9 @@ def entry_point(
     called: Counter[str] = Counter()
     for value in tests:
         text = value if isinstance(value, str) else "\n".join(map(str, _flat(value)))
-        read = ocaml_tests.called_names if lang == "ocaml" else python_tests.called_names
-        called += read(text)
-    defined = [d.name for d in _definitions(lang, head) + _definitions(lang, shown)]
+        called += (ocaml_tests if lang == "ocaml" else python_tests).called_names(text)
+    reader = ocaml_text if lang == "ocaml" else python_text
+    defined: list[str] = [d.name for text in (head, shown) for d in reader.definitions(text)]
     known = [n for n, _ in called.most_common() if n in defined]
     if known:
         return known[0]
@@ -57,23 +56,15 @@ def _flat(value: object) -> list[object]:
     return [x for v in value for x in _flat(v)] if isinstance(value, list) else [value]
 
 
-def _definitions(lang: Lang, text: str) -> list[ocaml_text.Definition | python_text.Definition]:
-    if lang == "ocaml":
-        return list(ocaml_text.definitions(text))
-    return list(python_text.definitions(text))
-
-
 def interface(
     row: Mapping[str, object], lang: Lang, shown: str, head: str, entry: str
 ) -> tuple[str, str, tuple[str, ...]]:
     """(signature, head, parameter names)."""
+    reader = ocaml_text if lang == "ocaml" else python_text
+    given = reader.find_definition(head, entry) or reader.find_definition(shown, entry)
     if lang == "python":
-        found = python_text.find_definition(head, entry) or python_text.find_definition(
-            shown, entry
-        )
-        return ("", found.head, found.params) if found else ("", head, ())
+        return ("", given.head, given.params) if given else ("", head, ())
     signature = text_of(row, "signature").strip()
-    given = ocaml_text.find_definition(head, entry) or ocaml_text.find_definition(shown, entry)
     if given is None:
         if not signature:
             raise BadProblem(f"no signature: the prompt has no `let {entry} ... =`")
@@ -96,8 +87,7 @@ def reference(text: str, lang: Lang, entry: str, shown: str, head: str) -> tuple
         return "", []
     if lang == "python":
         return _python_reference(text, entry, shown, head)
-    names = (m.end() for m in _LET.finditer(text))
-    if any(text.startswith(entry, i) and not _IN_NAME.match(text, i + len(entry)) for i in names):
+    if any(ocaml_text.names(text, entry, m.end()) for m in _LET.finditer(text)):
         return text, []
     if _PLACEHOLDER.fullmatch(text):
         return "", [f"the reference is a placeholder ({text.strip()[:40]}): left out"]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from pawl.config.options import FilterConfig
 from pawl.problems.formats import language_name
-from pawl.problems.problem_set import BadRow, ProblemSet
+from pawl.problems.problem_set import Finding, ProblemSet
 from pawl.types import Problem
 
 
@@ -29,8 +29,12 @@ class Removal:
 class PrepareReport:
     """What became of every row: bad rows, and removals in the order in which they were applied."""
 
-    bad: list[BadRow] = field(default_factory=list)
+    bad: list[Finding] = field(default_factory=list)
     removals: list[Removal] = field(default_factory=list)
+
+    def removed(self, part: str, condition: str, before: int, left: int) -> None:
+        """Note what a condition left of a part."""
+        self.removals.append(Removal(part, condition, before - left, left))
 
     def __iter__(self) -> Iterator[str]:
         """A line for each condition that removed something; bad rows by name, ten at most."""
@@ -47,45 +51,32 @@ def _solution_lines(problem: Problem) -> int:
     return sum(1 for line in problem.reference.splitlines() if line.strip())
 
 
-def _conditions(f: FilterConfig) -> list[tuple[str, Callable[[Problem], bool]]]:
-    """The conditions that are set, each with what must hold of a kept problem."""
-    made: list[tuple[str, Callable[[Problem], bool]]] = []
-    if f.lang:
-        lang = language_name(f.lang)
-        made.append((f"lang = {f.lang}", lambda p: p.lang == lang))
-    if f.difficulty:
-        wanted = ", ".join(f.difficulty)
-        made.append((f"difficulty in {wanted}", lambda p: p.difficulty in f.difficulty))
-    if f.tags:
-        made.append((f"tags in {', '.join(f.tags)}", lambda p: bool(set(p.tags) & set(f.tags))))
-    if f.max_prompt_chars:
-        made.append(
-            (
-                f"prompt <= {f.max_prompt_chars} characters",
-                lambda p: _prompt_chars(p) <= f.max_prompt_chars,
-            )
-        )
-    if f.max_solution_lines:
-        made.append(
-            (
-                f"solution <= {f.max_solution_lines} lines",
-                lambda p: _solution_lines(p) <= f.max_solution_lines,
-            )
-        )
-    if f.min_pass_rate > 0 or f.max_pass_rate < 1:
-        made.append(
-            (
-                f"measured pass rate in {f.min_pass_rate:g}..{f.max_pass_rate:g}",
-                lambda p: (
-                    p.pass_rate is not None and f.min_pass_rate <= p.pass_rate <= f.max_pass_rate
-                ),
-            )
-        )
-    return made
-
-
 def _prompt_chars(problem: Problem) -> int:
     return len(problem.prompt) + sum(len(m.content) for m in problem.messages)
+
+
+def _conditions(f: FilterConfig) -> list[tuple[str, Callable[[Problem], bool]]]:
+    """The conditions that are set, each with what must hold of a kept problem."""
+    lang, tags, low, high = language_name(f.lang), set(f.tags), f.min_pass_rate, f.max_pass_rate
+    chars, lines = f.max_prompt_chars, f.max_solution_lines
+    rated = f"measured pass rate in {low:g}..{high:g}"
+    table: list[tuple[object, str, Callable[[Problem], bool]]] = [
+        (f.lang, f"lang = {f.lang}", lambda p: p.lang == lang),
+        (
+            f.difficulty,
+            f"difficulty in {', '.join(f.difficulty)}",
+            lambda p: p.difficulty in f.difficulty,
+        ),
+        (tags, f"tags in {', '.join(f.tags)}", lambda p: not tags.isdisjoint(p.tags)),
+        (chars, f"prompt <= {chars} characters", lambda p: _prompt_chars(p) <= chars),
+        (lines, f"solution <= {lines} lines", lambda p: _solution_lines(p) <= lines),
+        (
+            low > 0 or high < 1,
+            rated,
+            lambda p: p.pass_rate is not None and low <= p.pass_rate <= high,
+        ),
+    ]
+    return [(name, holds) for is_set, name, holds in table if is_set]
 
 
 def filtered(
@@ -105,8 +96,8 @@ def filtered(
             removed[failed] += 1
     left = len(problems)
     for (name, _), n in zip(conditions, removed, strict=True):
+        report.removed(part, name, left, left - n)
         left -= n
-        report.removals.append(Removal(part, name, n, left))
     return problems.select(kept)
 
 
@@ -117,7 +108,5 @@ def limited(
     if not limit or limit >= len(problems):
         return problems
     drawn = sorted(random.Random(f"{seed}/problems.limit").sample(range(len(problems)), limit))
-    report.removals.append(
-        Removal(part, f"limit = {limit} (seed {seed})", len(problems) - limit, limit)
-    )
+    report.removed(part, f"limit = {limit} (seed {seed})", len(problems), limit)
     return problems.select(drawn)

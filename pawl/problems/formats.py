@@ -11,58 +11,48 @@ definition, never from prose. Left out: the names of columns (`columns.py`), fil
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from pawl.problems import ocaml_text, python_text
 from pawl.problems.cases import BadProblem, read_cases
 from pawl.problems.columns import FIELDS, OF_CODE, column_of, decoded, jsonable, text_of
 from pawl.problems.derive import entry_point, interface, reference
+from pawl.problems.python_tests import Read
 from pawl.problems.shown import mark_shown
-from pawl.types import Case, CodeTask, Lang, Message, Problem
+from pawl.problems.wording import displayed, normalised
+from pawl.types import CodeTask, Lang, Message, Problem
 
 _TESTED: dict[str, Lang] = {"python": "python", "ocaml": "ocaml"}
 _ALIASES = {"python3": "python", "py": "python"}
 _CHATS = (*FIELDS["messages"], "prompt")
 Split = Literal["", "train", "held_out", "held_out_family"]
-_SPLITS: dict[str, Split] = {
-    "train": "train",
-    "training": "train",
-    "held_out": "held_out",
-    "test": "held_out",
-    "validation": "held_out",
-    "valid": "held_out",
-    "dev": "held_out",
-    "eval": "held_out",
-    "held_out_family": "held_out_family",
-}
+_SPLITS: dict[str, Split] = {"held_out_family": "held_out_family"}
+_SPLITS |= dict.fromkeys(("train", "training"), "train")
+_SPLITS |= dict.fromkeys(("held_out", "test", "validation", "valid", "dev", "eval"), "held_out")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Row:
     """A problem, the split that its row names, and what had to be left aside in reading it.
 
-    untested: why the problem has no `code`, "" where it has.
+    untested: why the problem has no `code`, "" where it has. origin: which of the origins of a set
+    it comes from.
     """
 
     problem: Problem
     split: Split = ""
     notes: tuple[str, ...] = ()
     untested: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """What a row asks: chat turns or a text, and the answer that ends the chat."""
-
-    prompt: str
-    messages: tuple[Message, ...]
-    answer: str
+    origin: int = 0
+    _wording: str = field(default="", repr=False, compare=False)
 
     @property
-    def shown(self) -> str:
-        """All that the prompt displays."""
-        return self.prompt or "\n".join(m.content for m in self.messages if m.role != "assistant")
+    def wording(self) -> str:
+        """The normalised prompt, made once for all who compare prompts."""
+        if not self._wording:
+            self._wording = normalised(self.problem)
+        return self._wording
 
 
 def language_name(text: str) -> str:
@@ -83,20 +73,20 @@ def parse_row(row: Mapping[str, object], where: str, fallback_id: str, lang: str
 
 
 def _parse(row: Mapping[str, object], where: str, fallback_id: str, lang: str) -> Row:
-    asked = _asked(row)
+    prompt, messages, answer = _asked(row)
     stated = language_name(text_of(row, "lang") or lang)
     untested = ""
-    notes: tuple[str, ...] = ()
+    notes: list[str] = []
     try:
-        code, solved, notes = _code(row, asked, stated)
+        code, solved, notes = _code(row, displayed(prompt, messages), answer, stated)
     except BadProblem as error:
         code, untested = None, str(error)
-        solved = text_of(row, "solution") or asked.answer or text_of(row, "answer")
+        solved = text_of(row, "solution") or answer or text_of(row, "answer")
     problem = Problem(
         id=text_of(row, "id") or fallback_id,
-        prompt=asked.prompt,
+        prompt=prompt,
         code=code,
-        messages=asked.messages,
+        messages=messages,
         reference=solved,
         difficulty=text_of(row, "difficulty"),
         family=text_of(row, "family"),
@@ -104,14 +94,18 @@ def _parse(row: Mapping[str, object], where: str, fallback_id: str, lang: str) -
         tags=_tags(row),
         pass_rate=_pass_rate(row),
         where=where,
-        metadata=_metadata(row, asked, stated, code is not None),
+        metadata=_metadata(row, prompt, answer, stated, code is not None),
     )
     _check_text(problem)
-    return Row(problem, _split(row), notes, untested)
+    split = _SPLITS.get(text_of(row, "split").lower(), "")
+    return Row(problem, split, tuple(notes), untested)
 
 
-def _asked(row: Mapping[str, object]) -> _Asked:
-    """Raises BadProblem when the row asks nothing."""
+def _asked(row: Mapping[str, object]) -> tuple[str, tuple[Message, ...], str]:
+    """What a row asks: a text, or chat turns and the answer that ends them.
+
+    Raises BadProblem when it asks nothing.
+    """
     messages = _messages(row)
     end = len(messages)
     while end and messages[end - 1].role == "assistant":
@@ -120,10 +114,9 @@ def _asked(row: Mapping[str, object]) -> _Asked:
         raise BadProblem("the chat holds nothing but answers")
     answer = messages[-1].content if end < len(messages) else ""
     prompt = text_of(row, "prompt") if not messages else ""
-    asked = _Asked(prompt, messages[:end], answer)
-    if not asked.shown.strip():
+    if not displayed(prompt, messages[:end]).strip():
         raise BadProblem(f"no prompt (looked for {', '.join(FIELDS['prompt'])}, messages)")
-    return asked
+    return prompt, messages[:end], answer
 
 
 def _messages(row: Mapping[str, object]) -> tuple[Message, ...]:
@@ -150,10 +143,12 @@ def _messages(row: Mapping[str, object]) -> tuple[Message, ...]:
 
 
 def _code(
-    row: Mapping[str, object], asked: _Asked, stated: str
-) -> tuple[CodeTask, str, tuple[str, ...]]:
-    """(task, reference, notes). Raises BadProblem with what keeps the row from being tested."""
-    shown = asked.shown
+    row: Mapping[str, object], shown: str, answer: str, stated: str
+) -> tuple[CodeTask, str, list[str]]:
+    """(task, reference, notes). Raises BadProblem with what keeps the row from being tested.
+
+    shown: all that the prompt displays. answer: what ends a chat.
+    """
     if stated and stated not in _TESTED:
         raise BadProblem(f"language {stated!r}: Pawl verifies ocaml and python")
     values = [v for v in (decoded(row.get(n)) for n in FIELDS["tests"]) if v]
@@ -163,8 +158,8 @@ def _code(
     head_given = text_of(row, "head")
     entry = entry_point(row, lang, shown, head_given, values)
     signature, head, params = interface(row, lang, shown, head_given, entry)
-    answer = text_of(row, "solution") or asked.answer
-    solved, notes = reference(answer, lang, entry, shown, head)
+    solution = text_of(row, "solution") or answer
+    solved, notes = reference(solution, lang, entry, shown, head)
     if lang == "python" and not params and solved:
         defined = python_text.find_definition(solved, entry)
         params = defined.params if defined else ()
@@ -174,7 +169,7 @@ def _code(
             f"{len(unread)} of {len(unread) + len(cases)} tests not read: {unread[0][:100]}"
         )
     marked = mark_shown(cases, shown, entry, params, lang)
-    return CodeTask(lang, entry, marked, signature, head), solved, tuple(notes)
+    return CodeTask(lang, entry, marked, signature, head), solved, notes
 
 
 def _language(row: Mapping[str, object], shown: str) -> Lang:
@@ -189,9 +184,7 @@ def _language(row: Mapping[str, object], shown: str) -> Lang:
     return "python" if python else "ocaml"
 
 
-def _cases(
-    values: list[object], lang: Lang, entry: str, params: tuple[str, ...]
-) -> tuple[list[Case], list[str]]:
+def _cases(values: list[object], lang: Lang, entry: str, params: tuple[str, ...]) -> Read:
     """The first field that holds readable tests."""
     unread: list[str] = []
     for value in values:
@@ -205,48 +198,38 @@ def _cases(
 
 
 def _metadata(
-    row: Mapping[str, object], asked: _Asked, stated: str, tested: bool
+    row: Mapping[str, object], prompt: str, answer: str, stated: str, tested: bool
 ) -> dict[str, object]:
     """The columns that no field of the problem holds.
 
     Without tests also the columns that would have made them, and language, entry point, signature
     and head under these names, whatever their columns are called.
     """
-    read = {column_of(row, n) for n in ("id", "solution", "difficulty", "family", "spec")}
-    if asked.messages:
-        read.add(next(n for n in _CHATS if isinstance(decoded(row.get(n)), list)))
-    else:
-        read.add(column_of(row, "prompt"))
-    if tested:
-        read.update(FIELDS["tests"])
-        read.update(column_of(row, meaning) for meaning in OF_CODE)
-    elif not text_of(row, "solution") and not asked.answer:
-        read.add(column_of(row, "answer"))
-    if _split(row):
-        read.add(column_of(row, "split"))
+    read = ["id", "solution", "difficulty", "family", "spec"]
+    read += ["prompt"] if prompt else []
+    read += OF_CODE if tested else []
+    read += ["answer"] if not (tested or answer or text_of(row, "solution")) else []
+    read += ["split"] if text_of(row, "split").lower() in _SPLITS else []
+    names = {column_of(row, meaning) for meaning in read} | {*FIELDS["pass_rate"]}
+    names |= {*FIELDS["tests"]} if tested else set()
+    if not prompt:
+        names.add(next(n for n in _CHATS if isinstance(decoded(row.get(n)), list)))
     if _tags(row):
-        read.add(next(n for n in FIELDS["tags"] if row.get(n)))
-    read.update(FIELDS["pass_rate"])
-    left = {str(name): jsonable(value) for name, value in row.items() if name not in read}
+        names.add(next(n for n in FIELDS["tags"] if row.get(n)))
+    left = {str(name): jsonable(value) for name, value in row.items() if name not in names}
     if not tested:
         named = {name: text_of(row, name) for name in OF_CODE} | {"lang": stated}
         left.update((name, text) for name, text in named.items() if text)
     return left
 
 
-def _split(row: Mapping[str, object]) -> Split:
-    return _SPLITS.get(text_of(row, "split").lower(), "")
-
-
 def _check_text(problem: Problem) -> None:
     """Half a character of UTF-16, which JSON can spell, is no text: no tokenizer takes it."""
     texts = (problem.id, problem.prompt, problem.reference, *(m.content for m in problem.messages))
-    for text in texts:
-        if not text.isascii():
-            try:
-                text.encode()
-            except UnicodeEncodeError as error:
-                raise BadProblem(f"not Unicode text: {error.reason}") from error
+    try:
+        "\n".join(texts).encode()
+    except UnicodeEncodeError as error:
+        raise BadProblem(f"not Unicode text: {error.reason}") from error
 
 
 def _tags(row: Mapping[str, object]) -> tuple[str, ...]:

@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain, count
 from pathlib import Path
 
 from pawl.config.options import ProblemsConfig
 from pawl.errors import PawlError
-from pawl.problems.filter import PrepareReport, Removal, filtered, limited
-from pawl.problems.problem_set import Member, ProblemSet, join, open_problems
+from pawl.problems.filter import PrepareReport, filtered, limited
+from pawl.problems.problem_set import ProblemSet, copies, join, open_problems
 from pawl.problems.sources import SUFFIXES
 
 __all__ = ["PrepareReport", "Prepared", "ProblemSet", "labels", "open_problems", "prepare"]
@@ -74,12 +75,12 @@ def prepare(cfg: ProblemsConfig, seed: int, tested: bool = True) -> Prepared:
             held = given
     held = filtered(held, cfg.filter, "held-out", report)
     families = filtered(families, cfg.filter, "held-out families", report)
-    known = _keys(chain(held.members, families.members)) if cfg.mix else set[str]()
+    known = join([held, families], ["", ""])
     trains = []
     for part, name, label in zip(parts, names, labels(names), strict=True):
         where = f"train of {label}" if cfg.mix else "train"
         train = filtered(part[0], cfg.filter, where, report)
-        if known:
+        if cfg.mix and known:
             train = _unseen(train, known, where, report)
         train = limited(train, cfg.limit, seed, where, report)
         if not train:
@@ -91,33 +92,20 @@ def prepare(cfg: ProblemsConfig, seed: int, tested: bool = True) -> Prepared:
 
 def _prefixes(opened: Sequence[ProblemSet], names: Sequence[str]) -> list[str]:
     """What makes ids unique across sets: `NAME::` before all ids of a set that shares one."""
-    if len(opened) == 1:
-        return [""]
-    ids = [{p.id for p in problems} for problems in opened]
-    others = [set[str]().union(*ids[:k], *ids[k + 1 :]) for k in range(len(ids))]
+    sets = Counter(p.id for problems in opened for p in problems)  # in which an id stands
     return [
-        f"{name}::" if own & other else ""
-        for name, own, other in zip(names, ids, others, strict=True)
+        f"{name}::" if any(sets[p.id] > 1 for p in problems) else ""
+        for name, problems in zip(names, opened, strict=True)
     ]
 
 
-def _keys(members: Iterable[Member]) -> set[str]:
-    """By what a training problem is known as a held-out one: normalised prompt, specification."""
-    found = set[str]()
-    for member in members:
-        found.add(f"prompt {member.wording}")
-        if member.problem.spec:
-            found.add(f"spec {member.problem.spec}")
-    return found
-
-
 def _unseen(
-    problems: ProblemSet, held_out: set[str], part: str, report: PrepareReport
+    problems: ProblemSet, held_out: ProblemSet, part: str, report: PrepareReport
 ) -> ProblemSet:
     """Without the problems that stand among the held-out ones, of this or of another set."""
-    kept = [i for i, m in enumerate(problems.members) if not _keys([m]) & held_out]
-    removed = len(problems) - len(kept)
-    report.removals.append(Removal(part, "also held out", removed, len(kept)))
+    seen = {p.id for p, _, _ in copies(problems, held_out)}
+    kept = [i for i, p in enumerate(problems) if p.id not in seen]
+    report.removed(part, "also held out", len(problems), len(kept))
     return problems.select(kept)
 
 
@@ -126,21 +114,17 @@ def _split(
 ) -> tuple[ProblemSet, ProblemSet, ProblemSet]:
     """(train, held out, held-out families)."""
     parts: dict[str, list[int]] = {"": [], "train": [], "held_out": [], "held_out_family": []}
-    for i in range(len(opened)):
-        parts[opened.split_of(i)].append(i)
+    for i, member in enumerate(opened.members):
+        parts[member.split].append(i)
     unnamed, train = parts[""], parts["train"]
     if len(unnamed) == len(opened) and frac > 0 and not keep_all:
-        keys = [_digest(m.problem.spec or m.wording) for m in opened.members]
+        said = (
+            (m.problem.spec or m.wording).encode("utf-8", "surrogatepass") for m in opened.members
+        )
+        keys = [hashlib.blake2b(text, digest_size=12).digest() for text in said]
         held = set(sorted(set(keys))[: round(frac * len(set(keys)))])
         parts["held_out"] = [i for i, k in enumerate(keys) if k in held]
         unnamed = [i for i, k in enumerate(keys) if k not in held]
-    train = sorted(train + unnamed)
-    return (
-        opened.select(train),
-        opened.select(parts["held_out"]),
-        opened.select(parts["held_out_family"]),
-    )
-
-
-def _digest(key: str) -> bytes:
-    return hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=12).digest()
+    chosen = (sorted(train + unnamed), parts["held_out"], parts["held_out_family"])
+    train_set, held_out, families = map(opened.select, chosen)
+    return train_set, held_out, families

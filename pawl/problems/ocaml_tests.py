@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from dataclasses import dataclass, field
 
 from pawl.problems.ocaml_text import Token, close_of, source, split_top, strip_parens, tokens
 from pawl.types import Case
@@ -25,32 +26,103 @@ def called_names(text: str) -> Counter[str]:
 
 def parse_tests(text: str, entry_point: str) -> tuple[list[Case], list[str]]:
     """(cases, asserts that could not be read) of a test text for one function."""
-    toks = list(tokens(text))
-    cases: list[Case] = []
-    unread: list[str] = []
-    local: list[Token] = []
-    i = 0
-    while i < len(toks):
-        t = toks[i]
-        if t.text in (";;",) or (t.text == "let" and _is_unit_binding(toks, i)):
-            local = []
-        elif t.text == "let":
-            j = _end_of_let(toks, i)
-            local, i = local + toks[i : j + 1], j + 1
-            continue
-        if t.text == "assert" and i + 1 < len(toks) and toks[i + 1].text in ("(", "begin"):
-            j = close_of(toks, i + 1)
-            if j < 0:
-                unread.append(text[t.start :].strip()[:200] + " (a bracket never closes)")
-                break
-            _take(text, toks[i + 2 : j], entry_point, local, cases, unread)
-            i = j + 1
-            continue
-        if t.text == "assert_equal":
-            i = _ounit(text, toks, i, entry_point, cases, unread)
-            continue
-        i += 1
-    return cases, unread
+    reader = _Reader(text, entry_point)
+    reader.walk(list(tokens(text)))
+    return reader.cases, reader.unread
+
+
+@dataclass
+class _Reader:
+    """Walks a test text in order and collects cases."""
+
+    text: str
+    entry: str
+    cases: list[Case] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
+
+    def walk(self, toks: list[Token]) -> None:
+        local: list[Token] = []
+        i = 0
+        while i < len(toks):
+            t = toks[i]
+            if t.text == "let" and not _is_unit_binding(toks, i):
+                j = _end_of_let(toks, i)
+                local, i = local + toks[i : j + 1], j + 1
+            elif t.text == "assert" and i + 1 < len(toks) and toks[i + 1].text in ("(", "begin"):
+                j = close_of(toks, i + 1)
+                if j < 0:
+                    rest = self.text[t.start :].strip()[:200]
+                    self.unread.append(f"{rest} (a bracket never closes)")
+                    break
+                for part in split_top(strip_parens(toks[i + 2 : j]), "&&"):
+                    self.note(self.claim(strip_parens(part), local), part)
+                i = j + 1
+            elif t.text == "assert_equal":
+                args, j = _ounit_args(toks, i)
+                self.note(self.equality(*args, []) if len(args) == 2 else None, toks[i:j])
+                i = j
+            else:
+                local = [] if t.text in (";;", "let") else local
+                i += 1
+
+    def note(self, case: Case | None, toks: list[Token]) -> None:
+        """What was claimed is a case, or is reported."""
+        if case is None:
+            self.unread.append(source(self.text, toks))
+        else:
+            self.cases.append(case)
+
+    def claim(self, toks: list[Token], local: list[Token]) -> Case | None:
+        """One asserted expression behind its local bindings."""
+        close = self.tolerance(toks)
+        if close is not None:
+            return close
+        if toks and toks[0].text == "not":
+            inner = strip_parens(toks[1:])
+            if self.is_call(inner) and len(split_top(inner, *_EQUAL)) == 1:
+                return Case(self.bound(local, inner), "false")
+            return None
+        sides = split_top(toks, *_EQUAL)
+        if len(sides) == 1 and self.is_call(toks) and not _has_operator(toks):
+            return Case(self.bound(local, toks), "true")
+        return self.equality(*sides, local) if len(sides) == 2 else None
+
+    def equality(self, a: list[Token], b: list[Token], local: list[Token]) -> Case | None:
+        """A call and what it must equal; None unless exactly the call names the entry point."""
+        call, value = self.sides(a, b)
+        if not self.is_call(call) or _has_operator(call) or not value:
+            return None
+        if any(t.text == self.entry for t in value):
+            return None
+        return Case(self.bound(local, call), self.bound(local, value))
+
+    def tolerance(self, toks: list[Token]) -> Case | None:
+        """`abs_float (f x -. y) < 1e-6`."""
+        sides = split_top(toks, "<", "<=")
+        if len(sides) != 2 or not sides[0] or sides[0][0].text not in _ABS:
+            return None
+        terms = split_top(strip_parens(sides[0][1:]), "-.")
+        if len(terms) != 2:
+            return None
+        call, value = self.sides(*terms)
+        if not self.is_call(call) or not value:
+            return None
+        return Case(source(self.text, call), source(self.text, value), close=True)
+
+    def is_call(self, toks: list[Token]) -> bool:
+        return len(toks) >= 2 and toks[0].text == self.entry
+
+    def sides(self, a: list[Token], b: list[Token]) -> tuple[list[Token], list[Token]]:
+        """Both without brackets, the call first."""
+        a, b = strip_parens(a), strip_parens(b)
+        return (a, b) if self.is_call(a) else (b, a)
+
+    def bound(self, local: list[Token], toks: list[Token]) -> str:
+        """The expression, with the local bindings in front when it uses one."""
+        names = {b.text for a, b in zip(local, local[1:], strict=False) if a.text in ("let", "rec")}
+        body = source(self.text, toks)
+        used = any(t.text in names for t in toks)
+        return f"({source(self.text, local)} {body})" if used else body
 
 
 def _is_unit_binding(toks: list[Token], i: int) -> bool:
@@ -71,104 +143,23 @@ def _end_of_let(toks: list[Token], i: int) -> int:
     return i
 
 
-def _take(
-    text: str,
-    toks: list[Token],
-    entry: str,
-    local: list[Token],
-    cases: list[Case],
-    unread: list[str],
-) -> None:
-    """One asserted expression: its conjuncts become cases, or it is reported."""
-    for part in split_top(strip_parens(toks), "&&"):
-        case = _case(text, strip_parens(part), entry, local)
-        if case is None:
-            unread.append(source(text, part))
-        else:
-            cases.append(case)
-
-
-def _case(text: str, toks: list[Token], entry: str, local: list[Token]) -> Case | None:
-    close = _tolerance(text, toks, entry)
-    if close is not None:
-        return close
-    if toks and toks[0].text == "not":
-        inner = strip_parens(toks[1:])
-        if _is_call(inner, entry) and len(split_top(inner, *_EQUAL)) == 1:
-            return Case(_with(text, local, inner, entry), "false")
-        return None
-    sides = split_top(toks, *_EQUAL)
-    if len(sides) == 1 and _is_call(toks, entry) and not _has_operator(toks):
-        return Case(_with(text, local, toks, entry), "true")
-    if len(sides) != 2:
-        return None
-    left, right = strip_parens(sides[0]), strip_parens(sides[1])
-    if not _is_call(left, entry):
-        left, right = right, left
-    return _pair(text, left, right, entry, local)
-
-
-def _pair(
-    text: str, call: list[Token], value: list[Token], entry: str, local: list[Token]
-) -> Case | None:
-    """A call and what it must equal; None unless exactly the call names the entry point."""
-    if not _is_call(call, entry) or _has_operator(call) or not value:
-        return None
-    if any(t.text == entry for t in value):
-        return None
-    return Case(_with(text, local, call, entry), _with(text, local, value, ""))
-
-
-def _tolerance(text: str, toks: list[Token], entry: str) -> Case | None:
-    """`abs_float (f x -. y) < 1e-6`."""
-    sides = split_top(toks, "<", "<=")
-    if len(sides) != 2 or not sides[0] or sides[0][0].text not in _ABS:
-        return None
-    terms = split_top(strip_parens(sides[0][1:]), "-.")
-    if len(terms) != 2:
-        return None
-    a, b = strip_parens(terms[0]), strip_parens(terms[1])
-    if not _is_call(a, entry):
-        a, b = b, a
-    if not _is_call(a, entry) or not b:
-        return None
-    return Case(source(text, a), source(text, b), close=True)
-
-
-def _ounit(
-    text: str,
-    toks: list[Token],
-    i: int,
-    entry: str,
-    cases: list[Case],
-    unread: list[str],
-) -> int:
-    """`assert_equal [~label:x ...] a b`; returns the index after it."""
+def _ounit_args(toks: list[Token], i: int) -> tuple[list[list[Token]], int]:
+    """Both arguments of the `assert_equal [~label:x ...] a b` at i, and the index after it."""
     j = i + 1
     args: list[list[Token]] = []
     while j < len(toks) and len(args) < 2:
-        if toks[j].text == "~":
+        label = toks[j].text == "~"
+        if label:
             j += 3 if j + 2 < len(toks) and toks[j + 2].text == ":" else 2
-            if toks[j - 1].text == ":" and j < len(toks):
-                j = close_of(toks, j) + 1 if toks[j].kind == "open" else j + 1
-            continue
+            if j >= len(toks) or toks[j - 1].text != ":":
+                continue
         end = close_of(toks, j) if toks[j].kind == "open" else j
         if end < 0:
             break
-        args.append(toks[j : end + 1])
+        if not label:
+            args.append(toks[j : end + 1])
         j = end + 1
-    if len(args) == 2:
-        a, b = strip_parens(args[0]), strip_parens(args[1])
-        case = _pair(text, a, b, entry, []) or _pair(text, b, a, entry, [])
-        if case is not None:
-            cases.append(case)
-            return j
-    unread.append(source(text, toks[i:j]))
-    return max(j, i + 1)
-
-
-def _is_call(toks: list[Token], entry: str) -> bool:
-    return len(toks) >= 2 and toks[0].text == entry
+    return args, j
 
 
 def _has_operator(toks: list[Token]) -> bool:
@@ -185,12 +176,3 @@ def _has_operator(toks: list[Token]) -> bool:
         if depth == 0 and t.text in ("mod", "land", "lor", "lxor", "lsl", "lsr", "asr", "or"):
             return True
     return False
-
-
-def _with(text: str, local: list[Token], toks: list[Token], entry: str) -> str:
-    """The expression, with the local bindings that it uses in front."""
-    body = source(text, toks)
-    bound = {b.text for a, b in zip(local, local[1:], strict=False) if a.text in ("let", "rec")}
-    if not any(t.text in bound for t in toks):
-        return body
-    return f"({source(text, local)} {body})"

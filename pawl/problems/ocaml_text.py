@@ -33,6 +33,7 @@ _TOKEN = re.compile(
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _COMMENT_TEXT = re.compile(r'[^"(*]+')
 _OPEN_WORDS = {"begin", "struct", "sig", "object"}
+_IN_NAME = re.compile(r"[\w']")
 _TYPE = re.compile(r"[\w\s.'*,()\->:?~]+")
 
 
@@ -55,11 +56,8 @@ def _skip_comment(text: str, i: int) -> int:
             depth, i = depth - 1, i + 2
             if depth == 0:
                 return i
-        elif text[i] == '"':
-            m = _STRING.match(text, i)
-            i = m.end() if m else i + 1
         else:
-            m = _COMMENT_TEXT.match(text, i)
+            m = (_STRING if text[i] == '"' else _COMMENT_TEXT).match(text, i)
             i = m.end() if m else i + 1
     return len(text)
 
@@ -84,17 +82,19 @@ def tokens(text: str) -> Iterator[Token]:
         i = end
 
 
+def _step(t: Token) -> int:
+    """How much deeper in brackets (or `begin`) one is behind a token: 1, 0 or -1."""
+    return (t.kind == "open" or t.text in _OPEN_WORDS) - (t.kind == "close" or t.text == "end")
+
+
 def close_of(toks: list[Token], i: int) -> int:
     """Index of the token that closes the bracket (or `begin`) at i, or -1."""
     depth = 0
     for j in range(i, len(toks)):
-        t = toks[j]
-        if t.kind == "open" or t.text in _OPEN_WORDS:
-            depth += 1
-        elif t.kind == "close" or t.text == "end":
-            depth -= 1
-            if depth == 0:
-                return j
+        step = _step(toks[j])
+        depth += step
+        if step < 0 and depth == 0:
+            return j
     return -1
 
 
@@ -103,10 +103,7 @@ def split_top(toks: list[Token], *symbols: str) -> list[list[Token]]:
     parts: list[list[Token]] = [[]]
     depth = 0
     for t in toks:
-        if t.kind == "open" or t.text in _OPEN_WORDS:
-            depth += 1
-        elif t.kind == "close" or t.text == "end":
-            depth -= 1
+        depth += _step(t)
         if depth == 0 and t.text in symbols:
             parts.append([])
         else:
@@ -127,6 +124,11 @@ def source(text: str, toks: list[Token]) -> str:
         return ""
     raw = text[toks[0].start : toks[-1].end]
     return re.sub(r"\s*\n\s*", " ", raw) if '"' not in raw else raw
+
+
+def names(text: str, name: str, at: int = 0) -> bool:
+    """Whether a name stands at a place, and no longer one that begins with it."""
+    return text.startswith(name, at) and not _IN_NAME.match(text, at + len(name))
 
 
 def normal(text: str) -> str:
@@ -159,10 +161,8 @@ _LET = re.compile(r"\b(?:let|and)\s+(rec\s+)?([a-z_][\w']*)")
 
 def definitions(text: str) -> Iterator[Definition]:
     """Every definition head in a text that may be prose around code, in order."""
-    for m in _LET.finditer(text):
-        found = _definition(text, m)
-        if found is not None:
-            yield found
+    read = (_definition(text, m) for m in _LET.finditer(text))
+    return (d for d in read if d is not None)
 
 
 def _definition(text: str, m: re.Match[str]) -> Definition | None:
@@ -170,16 +170,17 @@ def _definition(text: str, m: re.Match[str]) -> Definition | None:
     toks = list(_head_tokens(text, m.end()))
     if not toks or toks[-1].text != "=":
         return None
-    params: list[tuple[str, str]] = []
+    names: list[str] = []
+    types: list[str] = []
     i = 0
     while i < len(toks) and toks[i].text not in (":", "="):
         step = _parameter(text, toks, i)
         if step is None:
             return None
-        params.append(step[0])
-        i = step[1]
-    result = source(text, toks[i + 1 : -1]) if toks[i].text == ":" else ""
-    types = [_arrow(t) for _, t in params] + [result]
+        name, kind, i = step
+        names.append(name)
+        types.append(_arrow(kind))
+    types.append(source(text, toks[i + 1 : -1]) if toks[i].text == ":" else "")
     typed = all(types) and all(_TYPE.fullmatch(t) for t in types)
     signature = f"val {m.group(2)} : {' -> '.join(types)}" if typed else ""
     head = text[m.start() : toks[-1].end]
@@ -187,7 +188,7 @@ def _definition(text: str, m: re.Match[str]) -> Definition | None:
     return Definition(
         m.group(2),
         bool(m.group(1)),
-        tuple(name for name, _ in params),
+        tuple(names),
         signature,
         re.sub(r"\s*\n\s*\*?\s*", " ", head),
         m.start(),
@@ -207,39 +208,33 @@ def _head_tokens(text: str, start: int, limit: int = 2000) -> Iterator[Token]:
             return
 
 
-def _parameter(text: str, toks: list[Token], i: int) -> tuple[tuple[str, str], int] | None:
-    """((name, type), next index) of one parameter; a label stays with its type."""
-    label = ""
-    if toks[i].text in ("~", "?"):
-        label, i = toks[i].text, i + 1
+def _parameter(text: str, toks: list[Token], i: int) -> tuple[str, str, int] | None:
+    """(name, type, next index) of one parameter; a label stays with its type."""
+    label = toks[i].text if toks[i].text in ("~", "?") else ""
+    mark = "?" if label == "?" else ""
+    i += len(label)
     t = toks[i]
     if t.kind == "word" and "." not in t.text:
-        if label and i + 2 < len(toks) and toks[i + 1].text == ":" and toks[i + 2].text == "(":
-            inner = _parameter(text, toks, i + 2)  # ~label:(name : type)
-            if inner is None:
-                return None
-            mark = "?" if label == "?" else ""
-            return (inner[0][0], inner[0][1] and f"{mark}{t.text}:{_arrow(inner[0][1])}"), inner[1]
-        return (t.text, ""), i + 1
-    if t.text != "(":
-        return None
-    j = close_of(toks, i)
+        if not label or [u.text for u in toks[i + 1 : i + 3]] != [":", "("]:
+            return t.text, "", i + 1
+        inner = _parameter(text, toks, i + 2)  # ~label:(name : type)
+        if inner is None:
+            return None
+        name, kind, end = inner
+        return name, kind and f"{mark}{t.text}:{_arrow(kind)}", end
+    j = close_of(toks, i) if t.text == "(" else -1
     if j < 0:
         return None
-    inner_toks = toks[i + 1 : j]
-    if not inner_toks:
-        return ("()", "unit"), j + 1
-    parts = split_top(inner_toks, ":")
+    inside = toks[i + 1 : j]
+    if not inside:
+        return "()", "unit", j + 1
+    parts = split_top(inside, ":")
     if len(parts) < 2:
-        return ("", ""), j + 1
+        return "", "", j + 1
     name = parts[0][0].text if len(parts[0]) == 1 and parts[0][0].kind == "word" else ""
-    typed = inner_toks[len(parts[0]) + 1 :]
-    if label == "?":
-        typed = split_top(typed, "=")[0]
-    kind = source(text, typed)
-    if label and name:
-        kind = f"{'?' if label == '?' else ''}{name}:{_arrow(kind)}"
-    return (name, kind), j + 1
+    typed = inside[len(parts[0]) + 1 :]
+    kind = source(text, split_top(typed, "=")[0] if label == "?" else typed)
+    return name, f"{mark}{name}:{_arrow(kind)}" if label and name else kind, j + 1
 
 
 def _arrow(kind: str) -> str:

@@ -9,15 +9,15 @@ listed in `bad` and are no members. Left out: splitting and filtering (`load.py`
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
-from typing import overload
+from typing import Literal, overload
 
 from pawl.errors import PawlError
 from pawl.problems.cases import BadProblem
 from pawl.problems.columns import FIELDS
-from pawl.problems.formats import Row, Split, parse_row
+from pawl.problems.formats import Row, parse_row
 from pawl.problems.sources import Placed, json_lines, open_source
 from pawl.problems.wording import normalised
 from pawl.types import Problem
@@ -26,58 +26,35 @@ STARTERS = {"starter-ocaml": "ocaml", "starter-python": "python"}
 
 
 @dataclass(frozen=True, slots=True)
-class BadRow:
-    """A row that is no problem: its id, its place (file:line) and the reason."""
+class Finding:
+    """One remark on one problem or row. where: file:line; check: its name ("duplicate", ...).
+
+    bad: it is left out of a run; a note is for the reader.
+    """
 
     id: str
     where: str
+    check: str
+    severity: Literal["bad", "note"]
     reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """One opened set. prefix: put before every id."""
-
-    name: str
-    prefix: str = ""
-
-
-@dataclass(slots=True)
-class Member:
-    """A parsed row in its set: views share it. origin: index into the set's `origins`."""
-
-    row: Row
-    origin: int = 0
-    _wording: str = field(default="", repr=False)
-
-    @property
-    def problem(self) -> Problem:
-        return self.row.problem
-
-    @property
-    def wording(self) -> str:
-        """The normalised prompt, made once for all who compare prompts."""
-        if not self._wording:
-            self._wording = normalised(self.row.problem)
-        return self._wording
 
 
 class ProblemSet(Sequence[Problem]):
     """Problems of one source or of several.
 
-    origins: what was opened. bad: rows left out. Slicing and `select` give views: problems are
-    never copied.
+    origins: the names of what was opened. bad: rows left out. Slicing and `select` give views:
+    problems are never copied.
     """
 
     def __init__(
-        self, origins: Sequence[Origin], members: Sequence[Member], bad: Sequence[BadRow] = ()
+        self, origins: Sequence[str], members: Sequence[Row], bad: Sequence[Finding] = ()
     ) -> None:
         self.origins, self.members, self.bad = tuple(origins), tuple(members), tuple(bad)
 
     @property
     def name(self) -> str:
         """What it was opened by."""
-        return " + ".join(o.name for o in self.origins)
+        return " + ".join(self.origins)
 
     def __len__(self) -> int:
         return len(self.members)
@@ -92,19 +69,11 @@ class ProblemSet(Sequence[Problem]):
         return self.members[i].problem
 
     def __iter__(self) -> Iterator[Problem]:
-        return (m.row.problem for m in self.members)
-
-    def row(self, i: int) -> Row:
-        """Problem i with its notes and the split that it names."""
-        return self.members[i].row
+        return (m.problem for m in self.members)
 
     def origin_of(self, i: int) -> int:
         """Which of `origins` problem i comes from."""
         return self.members[i].origin
-
-    def split_of(self, i: int) -> Split:
-        """The split that row i names, "" if none."""
-        return self.members[i].row.split
 
     def select(self, positions: Sequence[int]) -> ProblemSet:
         """A view on some members, in the given order."""
@@ -116,12 +85,9 @@ class ProblemSet(Sequence[Problem]):
         Raises PawlError when none has tests.
         """
         kept = [m for m in self.members if m.problem.code is not None]
-        others = [
-            BadRow(m.problem.id, m.problem.where, m.row.untested)
-            for m in self.members
-            if m.problem.code is None
-        ]
-        bad = [*self.bad, *others]
+        others = [m for m in self.members if m.problem.code is None]
+        bad = [*self.bad]
+        bad += [_bad(m.problem.id, m.problem.where, m.untested) for m in others]
         if not kept:
             what = f"no row is a problem with tests; the first: {bad[0].reason}"
             raise PawlError(what, bad[0].where, "without tests a reward of your own must judge")
@@ -136,17 +102,17 @@ def open_problems(name: str, lang: str = "", tested: bool = True) -> ProblemSet:
     when no row is a problem.
     """
     lang = lang or STARTERS.get(name, "")
-    members: list[Member] = []
-    bad: list[BadRow] = []
+    members: list[Row] = []
+    bad: list[Finding] = []
     places: dict[str, str] = {}
     for number, (where, raw) in enumerate(_rows(name), start=1):
         try:
             row = parse_row(raw, where, where.rpartition("/")[2].replace(" ", "-"), lang)
         except BadProblem as error:
-            bad.append(BadRow(_id_of(raw, number), where, str(error)))
+            bad.append(_bad(_id_of(raw, number), where, str(error)))
             continue
         if tested and row.problem.code is None:
-            bad.append(BadRow(_id_of(raw, number), where, row.untested))
+            bad.append(_bad(_id_of(raw, number), where, row.untested))
             continue
         first = places.setdefault(row.problem.id, where)
         if first != where:
@@ -155,13 +121,18 @@ def open_problems(name: str, lang: str = "", tested: bool = True) -> ProblemSet:
                 where,
                 "ids name problems in scores and reports: make them unique",
             )
-        members.append(Member(row))
+        members.append(row)
     if not members and not bad:
         raise PawlError("the problem set is empty", name)
     if not members:
         hint = "without tests, a reward of your own must judge" if tested else ""
         raise PawlError(f"no row is a problem; the first: {bad[0].reason}", bad[0].where, hint)
-    return ProblemSet([Origin(name)], members, bad)
+    return ProblemSet([name], members, bad)
+
+
+def _bad(name: str, where: str, reason: str) -> Finding:
+    """A row that is no problem, or none with tests where these are wanted."""
+    return Finding(name, where, "reading", "bad", reason)
 
 
 def join(sets: Sequence[ProblemSet], prefixes: Sequence[str]) -> ProblemSet:
@@ -169,22 +140,20 @@ def join(sets: Sequence[ProblemSet], prefixes: Sequence[str]) -> ProblemSet:
 
     An origin without a problem left stays, so that `origin_of` counts sets as they were given.
     """
-    origins: list[Origin] = []
-    members: list[Member] = []
+    origins: list[str] = []
+    members: list[Row] = []
     for problems, prefix in zip(sets, prefixes, strict=True):
         members += [_moved(m, len(origins), prefix) for m in problems.members]
-        origins += [replace(o, prefix=prefix + o.prefix) for o in problems.origins]
+        origins += problems.origins
     return ProblemSet(origins, members)
 
 
-def _moved(member: Member, by: int, prefix: str) -> Member:
+def _moved(row: Row, by: int, prefix: str) -> Row:
     """The same row behind `by` more origins, its id prefixed."""
     if not by and not prefix:
-        return member
-    row = member.row
-    if prefix:
-        row = replace(row, problem=replace(row.problem, id=prefix + row.problem.id))
-    return Member(row, by + member.origin, member._wording)
+        return row
+    problem = replace(row.problem, id=prefix + row.problem.id) if prefix else row.problem
+    return replace(row, problem=problem, origin=by + row.origin)
 
 
 def wordings(problems: Sequence[Problem]) -> Iterator[str]:
@@ -192,6 +161,19 @@ def wordings(problems: Sequence[Problem]) -> Iterator[str]:
     if isinstance(problems, ProblemSet):
         return (m.wording for m in problems.members)
     return map(normalised, problems)
+
+
+def copies(
+    problems: Sequence[Problem], others: Sequence[Problem]
+) -> Iterator[tuple[Problem, str, str]]:
+    """(problem, what it shares with another one, the other's id): a prompt's wording, or a spec."""
+    prompts = {text: p.id for p, text in zip(others, wordings(others), strict=True)}
+    specs = {p.spec: p.id for p in others if p.spec}
+    for problem, text in zip(problems, wordings(problems), strict=True):
+        if text in prompts:
+            yield problem, "prompt", prompts[text]
+        elif problem.spec in specs:
+            yield problem, "specification", specs[problem.spec]
 
 
 def _id_of(raw: Mapping[str, object], number: int) -> str:

@@ -10,9 +10,13 @@ from __future__ import annotations
 import ast
 import doctest
 import json
+import operator
 import re
 from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 from pawl.problems.python_text import parse, parse_expression
 from pawl.types import Case
@@ -32,70 +36,54 @@ _NOT_ENTRY = {
 _DOUBTFUL = re.compile(r"\b(?:inf|nan|frozenset|range)\b")  # what repr writes that no literal is
 _MAX_REPR = 200_000
 _MAX_ITEMS = 100_000
+Read = tuple[list[Case], list[str]]  # with what could not be read
 _read_json = json.JSONDecoder().decode
 _WORDS = {"True": True, "False": False, "None": None}
 # Numbers and strings without a quote or backslash inside, in lists: JSON but for the quotes.
 _LIKE_JSON = re.compile(r"""(?:[][0-9,. \-]++|'[^'"\\\n]*'|"[^'"\\\n]*")*""")
-_TYPES = (int, float, complex, str, bytes, bool, list, tuple, dict, set, type(None))
 _BUILD = {"list": list, "tuple": tuple, "set": set, "dict": dict, "range": range, "sorted": sorted}
+_SEQUENCE = (str, bytes, list, tuple)
+_NUMBER = (int, float, complex)
+_OPERATORS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul}
 
 
-def constant(node: ast.AST, env: dict[str, object]) -> object:
+def constant(node: ast.AST, env: Mapping[str, object]) -> object:
     """The value of a constant expression; ValueError when it is none (or too large).
 
     Knows literals, names bound to constants, unary minus, + and * of constants, and
     list/tuple/set/dict/range/sorted/float of constants.
     """
+    try:
+        return _value(node, env)
+    except (TypeError, OverflowError) as error:
+        raise ValueError(str(error)) from error
+
+
+def _value(node: ast.AST, env: Mapping[str, object]) -> object:
     if isinstance(node, ast.Constant):
         return node.value
     if isinstance(node, ast.Name) and node.id in env:
         return env[node.id]
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.keywords:
-        args = [constant(a, env) for a in node.args]
+        args: list[Any] = [_value(a, env) for a in node.args]
         if node.func.id == "float" and len(args) == 1 and isinstance(args[0], str | int | float):
-            return _to_float(args[0])
-        if node.func.id in _BUILD and all(isinstance(a, range | _TYPES) for a in args):
-            return _bounded(_BUILD[node.func.id], args)
+            return float(args[0])
+        if node.func.id in _BUILD:
+            if any(isinstance(a, range) and len(a) > _MAX_ITEMS for a in args):
+                raise ValueError("range too large")
+            return _BUILD[node.func.id](*args)
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Sub | ast.Mult | ast.Pow):
-        return _binary(node, env)
+        return _binary(node.op, _value(node.left, env), _value(node.right, env))
     if isinstance(node, ast.List | ast.Tuple | ast.Set):
-        items = [constant(e, env) for e in node.elts]
         made = {ast.List: list, ast.Tuple: tuple, ast.Set: set}[type(node)]
-        return _hashed(made, items)
-    if isinstance(node, ast.Dict) and all(k is not None for k in node.keys):
-        pairs: list[object] = [
-            (constant(k, env), constant(v, env))
-            for k, v in zip(node.keys, node.values, strict=True)
-            if k is not None
-        ]
-        return _hashed(dict, pairs)
+        return made([_value(e, env) for e in node.elts])
+    if isinstance(node, ast.Dict) and None not in node.keys:
+        keys = [_value(k, env) for k in node.keys if k is not None]
+        return dict(zip(keys, [_value(v, env) for v in node.values], strict=True))
     try:
         return ast.literal_eval(node)
     except ValueError as error:  # its message names the node by its place in memory
         raise ValueError(f"`{ast.unparse(node)[:80]}` is no constant") from error
-
-
-def _hashed(make: type, items: list[object]) -> object:
-    try:
-        return make(items)
-    except TypeError as error:
-        raise ValueError(str(error)) from error
-
-
-def _to_float(value: str | int | float) -> float:
-    try:
-        return float(value)
-    except OverflowError as error:
-        raise ValueError(str(error)) from error
-
-
-def _bounded(make: object, args: list[object]) -> object:
-    try:
-        if any(isinstance(a, range) and len(a) > _MAX_ITEMS for a in args):
-            raise ValueError("range too large")
-        return make(*args)  # type: ignore[operator]  # one of six builtin constructors
-    except (TypeError, OverflowError) as error:
-        raise ValueError(str(error)) from error
 
 
 def _size(value: object) -> int:
@@ -107,47 +95,23 @@ def _size(value: object) -> int:
     return max(1, sum(map(_size, value))) if isinstance(value, list | tuple | set) else 1
 
 
-def _binary(node: ast.BinOp, env: dict[str, object]) -> object:
+def _binary(op: ast.operator, a: Any, b: Any) -> object:
     """+, -, * and ** of numbers, + and * of sequences, bounded in size."""
-    a, b = constant(node.left, env), constant(node.right, env)
-    numbers = isinstance(a, int | float | complex) and isinstance(b, int | float | complex)
-    if isinstance(node.op, ast.Pow):
+    numbers = isinstance(a, _NUMBER) and isinstance(b, _NUMBER)
+    if isinstance(op, ast.Pow):
         if not (isinstance(a, int) and isinstance(b, int) and 0 <= b <= 4096 and abs(a) < 2**64):
             raise ValueError("power of non-integers")
         return a**b
-    if isinstance(node.op, ast.Mult) and not numbers:
-        sized, times = (a, b) if isinstance(a, str | bytes | list | tuple) else (b, a)
-        if not (isinstance(sized, str | bytes | list | tuple) and isinstance(times, int)):
+    if isinstance(op, ast.Mult) and not numbers:
+        sized, times = (a, b) if isinstance(a, _SEQUENCE) else (b, a)
+        if not (isinstance(sized, _SEQUENCE) and isinstance(times, int)):
             raise ValueError("not a product of constants")
         if _size(sized) * times > _MAX_ITEMS:
             raise ValueError("repetition too large")
-        return sized * times
-    if numbers and isinstance(a, int | float | complex) and isinstance(b, int | float | complex):
-        return _arithmetic(node.op, a, b)
-    if isinstance(node.op, ast.Add):
-        return _joined(a, b)
-    raise ValueError("not a sum of constants")
-
-
-def _arithmetic(op: ast.operator, a: complex, b: complex) -> complex:
-    try:
-        if isinstance(op, ast.Mult):
-            return a * b
-        return a + b if isinstance(op, ast.Add) else a - b
-    except OverflowError as error:
-        raise ValueError(str(error)) from error
-
-
-def _joined(a: object, b: object) -> object:
-    if isinstance(a, str) and isinstance(b, str):
-        return a + b
-    if isinstance(a, bytes) and isinstance(b, bytes):
-        return a + b
-    if isinstance(a, list) and isinstance(b, list):
-        return a + b
-    if isinstance(a, tuple) and isinstance(b, tuple):
-        return a + b
-    raise ValueError("not a sum of constants")
+    elif not numbers:
+        if not (isinstance(op, ast.Add) and isinstance(a, _SEQUENCE) and type(a) is type(b)):
+            raise ValueError("not a sum of constants")
+    return _OPERATORS[type(op)](a, b)
 
 
 def value_of(text: str) -> object:
@@ -160,32 +124,22 @@ def value_of(text: str) -> object:
         return _WORDS[text]
     if _LIKE_JSON.fullmatch(text):
         try:
-            value: object = _read_json(text.replace("'", '"'))
+            return _read_json(text.replace("'", '"'))
         except (ValueError, RecursionError):
             pass  # `[1,]`, `007`: the other grammar decides
-        else:
-            return value
     return constant(parse_expression(text), {})
 
 
 def literal(value: object) -> str:
     """Source text that `ast.literal_eval` reads back as the same value; ValueError otherwise."""
     text = repr(value)
-    if ("{" in text or "set()" in text) and _holds_set(value):
+    if "{" in text or "set()" in text:  # it may hold sets
         text = _ordered(value)
     if len(text) > _MAX_REPR:
         raise ValueError("value too large")
     if _DOUBTFUL.search(text) and ast.literal_eval(text) != value:
         raise ValueError(f"{text[:60]} is no literal")
     return text
-
-
-def _holds_set(value: object) -> bool:
-    if isinstance(value, dict):
-        return any(map(_holds_set, value)) or any(map(_holds_set, value.values()))
-    if isinstance(value, list | tuple):
-        return any(map(_holds_set, value))
-    return isinstance(value, set)
 
 
 def _ordered(value: object) -> str:
@@ -210,6 +164,10 @@ def called_names(text: str) -> Counter[str]:
     return Counter({n: c for n, c in names.items() if n not in _NOT_ENTRY})
 
 
+_EQUAL = ("assertEqual", "assertEquals", "assertListEqual", "assertAlmostEqual")
+_IS = {"assertTrue": True, "assertFalse": False, "assertIsNone": None}
+
+
 @dataclass
 class _Reader:
     """Walks a test module in order and collects cases."""
@@ -222,13 +180,16 @@ class _Reader:
     def block(self, body: list[ast.stmt], env: dict[str, object]) -> None:
         for node in body:
             if isinstance(node, ast.Assert):
-                self.claim(node.test, env, node)
+                self.claim(node, partial(self.read, node.test, env))
             elif isinstance(node, ast.Assign) and len(node.targets) == 1:
                 self.bind(node, env)
             elif isinstance(node, ast.FunctionDef | ast.ClassDef | ast.With | ast.If):
                 self.block(node.body, dict(env))
             elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
-                self.unittest(node.value, env)
+                call = node.value
+                name = call.func.attr if isinstance(call.func, ast.Attribute) else ""
+                if name in _EQUAL or name in _IS:
+                    self.claim(node, partial(self.unittest, name, call.args, env))
             elif isinstance(node, ast.For | ast.While | ast.Try):
                 if any(isinstance(n, ast.Assert) for n in ast.walk(node)):
                     self.unread.append(ast.unparse(node).split("\n")[0])
@@ -251,17 +212,10 @@ class _Reader:
         if name not in self.names:
             return None
         by_name = {k.arg: k.value for k in node.keywords}
-        if None in by_name or not set(by_name) <= set(self.params[len(node.args) :]):
-            raise ValueError("keyword arguments that the signature does not name")
-        rest = [by_name[p] for p in self.params[len(node.args) :] if p in by_name]
-        if (
-            len(rest) != len(by_name)
-            or list(by_name)
-            and list(self.params[len(node.args) :])[: len(rest)]
-            != [p for p in self.params[len(node.args) :] if p in by_name]
-        ):
-            raise ValueError("keyword arguments that leave a gap")
-        return literal([constant(a, env) for a in [*node.args, *rest]])
+        rest = self.params[len(node.args) :][: len(by_name)]
+        if set(by_name) != set(rest):
+            raise ValueError("keyword arguments that the signature does not name, or with a gap")
+        return literal([constant(a, env) for a in [*node.args, *(by_name[p] for p in rest)]])
 
     def add(self, a: ast.expr, b: ast.expr, env: dict[str, object], close: bool) -> bool:
         """Add `a == b` where one side is the call."""
@@ -272,10 +226,11 @@ class _Reader:
                 return True
         return False
 
-    def claim(self, test: ast.expr, env: dict[str, object], whole: ast.AST) -> None:
+    def claim(self, whole: ast.stmt, read: Callable[[], bool]) -> None:
+        """One assertion: it becomes cases, or is reported."""
         try:
-            done = self.read(test, env)
-        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError, OverflowError):
+            done = read()
+        except (ValueError, TypeError, LookupError, SyntaxError, MemoryError, RecursionError):
             done = False
         if not done:
             self.unread.append(ast.unparse(whole)[:200])
@@ -307,28 +262,15 @@ class _Reader:
             return self.add(left, right.args[0], env, True)
         return self.add(left, right, env, False)
 
-    def unittest(self, node: ast.Call, env: dict[str, object]) -> None:
-        name = node.func.attr if isinstance(node.func, ast.Attribute) else ""
-        args = list(node.args)
-        try:
-            if name in ("assertEqual", "assertEquals", "assertListEqual", "assertAlmostEqual"):
-                done = self.add(args[0], args[1], env, name == "assertAlmostEqual")
-            elif name in ("assertTrue", "assertFalse", "assertIsNone"):
-                value = {"assertTrue": True, "assertFalse": False}.get(name)
-                done = self.read(args[0], env) if name == "assertTrue" else False
-                done = done or self.add(args[0], ast.Constant(value), env, False)
-            else:
-                return
-        except (ValueError, TypeError, IndexError):
-            done = False
-        if not done:
-            self.unread.append(ast.unparse(node)[:200])
+    def unittest(self, name: str, args: list[ast.expr], env: dict[str, object]) -> bool:
+        if name in _EQUAL:
+            return self.add(args[0], args[1], env, name == "assertAlmostEqual")
+        done = name == "assertTrue" and self.read(args[0], env)
+        return done or self.add(args[0], ast.Constant(_IS[name]), env, False)
 
 
-def parse_tests(
-    text: str, entry_point: str, params: tuple[str, ...] = ()
-) -> tuple[list[Case], list[str]]:
-    """(cases, assertions that could not be read); ValueError when the text is no Python."""
+def parse_tests(text: str, entry_point: str, params: tuple[str, ...] = ()) -> Read:
+    """The cases of a text; ValueError when it is no Python."""
     names = {entry_point, "candidate"} if entry_point else {"candidate"}
     reader = _Reader(names, params)
     if re.search(r"^\s*>>> ", text, re.MULTILINE) and "assert" not in text:
@@ -341,9 +283,7 @@ def parse_tests(
     return reader.cases, reader.unread
 
 
-def parse_doctest(
-    text: str, entry_point: str, params: tuple[str, ...] = ()
-) -> tuple[list[Case], list[str]]:
+def parse_doctest(text: str, entry_point: str, params: tuple[str, ...] = ()) -> Read:
     """Cases of `>>> f(x)` lines followed by a literal."""
     reader = _Reader({entry_point}, params)
     try:

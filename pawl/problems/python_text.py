@@ -76,37 +76,25 @@ def _definition(text: str, m: re.Match[str]) -> Definition | None:
     if tail is None:
         return None
     own = text[m.start() : tail.end()]
-    params = _params(own)
-    if params is None:
+    tree = _tree(own.strip() + "\n    pass")
+    node = tree.body[0] if tree else None
+    if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
         return None
-    before = text[: m.start()]
-    code = before.strip() and not m.group(1) and _parses(before + own + "\n    pass")
-    head = (before + own).lstrip("\n") if code else _dedent(own, m.group(1))
+    params = tuple(x.arg for x in [*node.args.posonlyargs, *node.args.args])
+    before, margin = text[: m.start()], m.group(1)
+    if before.strip() and not margin and _tree(before + own + "\n    pass"):
+        head = (before + own).lstrip("\n")
+    else:
+        head = "\n".join(line.removeprefix(margin) for line in own.split("\n"))
     return Definition(m.group(2), params, head, m.start(), tail.end())
 
 
-def _dedent(own: str, margin: str) -> str:
-    return "\n".join(line.removeprefix(margin) for line in own.split("\n"))
-
-
-def _parses(code: str) -> bool:
+def _tree(code: str) -> ast.Module | None:
+    """The code parsed, None where it is no Python."""
     try:
-        parse(code)
+        return parse(code)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
-    return True
-
-
-def _params(head: str) -> tuple[str, ...] | None:
-    """Names of the positional parameters; None when the head does not parse."""
-    try:
-        node = parse(head.strip() + "\n    pass").body[0]
-    except (SyntaxError, ValueError):
         return None
-    if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-        return None
-    a = node.args
-    return tuple(x.arg for x in [*a.posonlyargs, *a.args])
 
 
 def find_definition(text: str, name: str = "") -> Definition | None:
@@ -117,11 +105,8 @@ def find_definition(text: str, name: str = "") -> Definition | None:
 
 def defines(code: str, name: str) -> bool:
     """True when the code parses and binds `name` at its top level."""
-    try:
-        body = parse(code).body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
-    for node in body:
+    tree = _tree(code)
+    for node in tree.body if tree else ():
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             if node.name == name:
                 return True
@@ -137,16 +122,12 @@ def calls_in(text: str, name: str) -> list[str]:
     at = text.find(name)
     while name and at >= 0:
         opening = _OPENING.match(text, at + len(name))
-        if opening and not (at and (text[at - 1] == "." or _is_word(text[at - 1]))):
+        if opening and not (at and (text[at - 1] in "._" or text[at - 1].isalnum())):
             close = close_bracket(text, opening.end() - 1)
             if close > 0 and not text[:at].rstrip().endswith("def"):
                 found.append(text[opening.end() : close])
         at = text.find(name, at + 1)
     return found
-
-
-def _is_word(char: str) -> bool:
-    return char == "_" or char.isalnum()
 
 
 _LEX = re.compile(

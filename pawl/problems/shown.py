@@ -16,9 +16,7 @@ from pawl.problems.python_text import calls_in, parse_expression
 from pawl.types import Case, Lang
 
 _LAX = re.compile(r'"(?:[^"\\\n]|\\.)*"|[A-Za-z_][\w\']*|[0-9][\w.]*|\S')
-_INPUT = re.compile(
-    r"\binputs?\b\**\s*[:=]\s*(?P<values>.+?)\s*(?=\boutputs?\b|\n\n|\Z)", re.I | re.S
-)
+_INPUT = re.compile(r"\binputs?\b\**\s*[:=]\s*(.+?)\s*(?=\boutputs?\b|\n\n|\Z)", re.I | re.S)
 
 
 def mark_shown(
@@ -26,20 +24,14 @@ def mark_shown(
 ) -> tuple[Case, ...]:
     """The cases, with `shown` set where the prompt displays them (one already set stays set)."""
     if lang == "python":  # inputs are written by `python_tests.literal`, so equal ones are alike
-        displayed = _python_displayed(prompt, entry_point, params)
-        return tuple(replace(c, shown=True) if c.input in displayed else c for c in cases)
-    text = " " + " ".join(_LAX.findall(prompt)) + " "
-    return tuple(
-        replace(c, shown=True) if f" {' '.join(_LAX.findall(c.input))} " in text else c
-        for c in cases
-    )
-
-
-def _python_displayed(prompt: str, entry: str, params: tuple[str, ...]) -> set[str]:
-    """Argument lists that the prompt displays."""
-    shown = {_call_args(args, params) for args in calls_in(prompt, entry)}
-    shown |= {_call_args(m.group("values"), params) for m in _INPUT.finditer(prompt)}
-    return shown - {""}
+        calls = calls_in(prompt, entry_point) + _INPUT.findall(prompt)
+        inputs = {_call_args(args, params) for args in calls}
+        displayed = [c.input in inputs for c in cases]
+    else:
+        text = " " + " ".join(_LAX.findall(prompt)) + " "
+        displayed = [f" {' '.join(_LAX.findall(c.input))} " in text for c in cases]
+    pairs = zip(cases, displayed, strict=True)
+    return tuple(replace(c, shown=True) if now else c for c, now in pairs)
 
 
 def _call_args(args: str, params: tuple[str, ...]) -> str:

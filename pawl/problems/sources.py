@@ -1,6 +1,6 @@
 """Rows of a file, a folder or a hub data set in their order, each with its place.
 
-JSONL is read line by line, Parquet one row group at a time, a hub data set from its own memory
+JSONL is read line by line, Parquet a batch of rows at a time, a hub data set from its own memory
 map. Left out: what the rows mean (`formats.py`), and who keeps them (`problem_set.py`).
 """
 
@@ -52,21 +52,15 @@ def _object(raw: bytes, where: str, first: bool) -> Mapping[str, object]:
 
 
 def parquet(path: Path) -> Iterator[Placed]:
-    """Rows of a Parquet file, a row group in memory at a time."""
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError as error:
-        raise PawlError(
-            "reading Parquet needs pyarrow", str(path), "pip install pyarrow"
-        ) from error
-    number = 0
+    """Rows of a Parquet file, a batch of them in memory at a time."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
         with pq.ParquetFile(path) as file:
-            for group in range(file.num_row_groups):
-                for row in file.read_row_group(group).to_pylist():
-                    number += 1
-                    yield f"{path}:row {number}", row
+            rows = (row for batch in file.iter_batches() for row in batch.to_pylist())
+            for number, row in enumerate(rows, start=1):
+                yield f"{path}:row {number}", row
     except (pa.ArrowException, OSError) as error:
         raise PawlError(f"not a Parquet file: {error}", str(path)) from error
 

@@ -9,23 +9,25 @@ whether the reward itself is sound (`calibrate.py`).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 
 from pawl.config.options import RunConfig, SandboxConfig
 from pawl.errors import PawlError
-from pawl.problems.check import Finding, check_leakage, check_static, rows_of
+from pawl.problems.check import Remark, check_leakage, check_static
 from pawl.problems.load import Prepared, open_problems
-from pawl.problems.problem_set import STARTERS, BadRow, ProblemSet
+from pawl.problems.problem_set import STARTERS, Finding, ProblemSet
 from pawl.rewards.behaviour import more_inputs, shared_inputs, twins
-from pawl.rewards.kept_runs import run_all
+from pawl.rewards.kept_runs import Jobs, Name, run_all
 from pawl.rewards.pool import Refused, Result
-from pawl.rewards.probes import constant_text, stub, whole
+from pawl.rewards.probes import constant_text, giving, stub, whole
 from pawl.sandbox.verdict import Verification
 from pawl.sandbox.verify import best_constant
 from pawl.types import Problem
 
 Tell = Callable[[str], None]  # takes lines of progress
+Run = Callable[[Jobs], dict[Name, Result]]  # runs programs
 BEHAVIOUR_CPU_S = 1.0  # inputs of other problems may send a reference into an endless loop
 
 
@@ -81,16 +83,16 @@ def check_problems(
         tested = any(p.code is not None for p in opened)
     if tested:
         opened = opened.tested()
-    rows = [_of_row(b) for b in opened.bad]
-    rows += check_static(rows_of(opened))
-    held = [i for i in range(len(opened)) if opened.split_of(i).startswith("held_out")]
+    rows = [*opened.bad, *check_static(opened.members)]
+    held = [i for i, m in enumerate(opened.members) if m.split.startswith("held_out")]
     if held:
         rest = sorted(set(range(len(opened))) - set(held))
         rows += check_leakage(opened.select(rest), opened.select(held))
-    bad = {r.id for r in rows if r.severity == "bad"}
-    rows += audit_executed(opened, cfg.sandbox, bad, tell)
-    kept = _without_bad(opened, rows)
-    return AuditReport(name, len(opened) + len(opened.bad), tuple(_in_order(opened, rows)), kept)
+    rows += audit_executed(opened, cfg.sandbox, _bad_ids(rows), tell)
+    place = {p.id: i for i, p in enumerate(opened)}
+    rows.sort(key=lambda r: place.get(r.id, -1))
+    total = len(opened) + len(opened.bad)
+    return AuditReport(name, total, tuple(rows), _without_bad(opened, rows))
 
 
 def audit_prepared(
@@ -110,40 +112,30 @@ def audit_prepared(
     leaks = [*check_leakage(prepared.train, prepared.held_out)]
     leaks += check_leakage(prepared.train, prepared.held_out_families)
     for part, problems in parts.items():
-        rows = list(check_static(rows_of(problems)))
+        rows = list(check_static(problems.members))
         rows += leaks if part == "train" else []
-        if any(o.name not in STARTERS for o in origins):
-            skip = {r.id for r in rows if r.severity == "bad"} | _starter_ids(problems)
-            rows += audit_executed(problems, sandbox, skip, tell)
+        if any(o not in STARTERS for o in origins):
+            known = [o in STARTERS for o in problems.origins]
+            starters = {p.id for i, p in enumerate(problems) if known[problems.origin_of(i)]}
+            rows += audit_executed(problems, sandbox, _bad_ids(rows) | starters, tell)
         left[part] = _without_bad(problems, rows)
         title = f"{name} ({part})"
         reports.append(AuditReport(title, len(problems), tuple(rows), left[part]))
     kept = {left["train"].origin_of(i) for i in range(len(left["train"]))}
     for k, origin in enumerate(origins):
         if k not in kept:
-            raise PawlError("the audit left no training problem", origin.name, reports[0].text())
+            raise PawlError("the audit left no training problem", origin, reports[0].text())
     made = Prepared(left["train"], left["held-out"], left["held-out families"], prepared.report)
     return made, [r for r in reports if r.total]
 
 
-def _starter_ids(problems: ProblemSet) -> set[str]:
-    """Ids of the problems that come from a starter set."""
-    known = [o.name in STARTERS for o in problems.origins]
-    return {p.id for i, p in enumerate(problems) if known[problems.origin_of(i)]}
-
-
-def _of_row(bad: BadRow) -> Finding:
-    return Finding(bad.id, bad.where, "reading", "bad", bad.reason)
+def _bad_ids(rows: Iterable[Finding]) -> set[str]:
+    return {r.id for r in rows if r.severity == "bad"}
 
 
 def _without_bad(problems: ProblemSet, rows: Iterable[Finding]) -> ProblemSet:
-    bad = {r.id for r in rows if r.severity == "bad"}
+    bad = _bad_ids(rows)
     return problems.select([i for i, p in enumerate(problems) if p.id not in bad])
-
-
-def _in_order(problems: ProblemSet, rows: Sequence[Finding]) -> list[Finding]:
-    place = {p.id: i for i, p in enumerate(problems)}
-    return sorted(rows, key=lambda r: place.get(r.id, -1))
 
 
 # ---- running -------------------------------------------------------------------------------------
@@ -160,44 +152,41 @@ def audit_executed(
     chosen = [p for p in problems if p.code is not None and p.id not in skip]
     if not chosen:
         return []
-    jobs = [(p, kind, text) for p in chosen for kind, text in _candidates(p)]
-    found: list[Finding] = []
+    programs = {p.id: _candidates(p) for p in chosen}
+    jobs = [(p, kind, text) for p in chosen for kind, text in programs[p.id].items()]
     answers = run_all(jobs, sandbox, tell)
-    for problem in chosen:
-        own = {kind: answers[problem.id, kind] for kind, _ in _candidates(problem)}
-        found += _judge(problem, own)
-    wrong = {f.id for f in found if f.severity == "bad"}
+    found: list[Finding] = []
+    for p in chosen:
+        own = {kind: answers[p.id, kind] for kind in programs[p.id]}
+        found += [Finding(p.id, p.where, *remark) for remark in _judge(p, own)]
+    wrong = _bad_ids(found)
     short = sandbox.model_copy(update={"cpu_s": min(sandbox.cpu_s, BEHAVIOUR_CPU_S)})
-    return found + _same_behaviour([p for p in chosen if p.id not in wrong], short, tell)
+    run = partial(run_all, sandbox=short, tell=tell)
+    return found + _same_behaviour([p for p in chosen if p.id not in wrong], run)
 
 
-def _candidates(problem: Problem) -> list[tuple[str, str]]:
-    """The programs that the audit runs on each problem."""
-    made = [("stub", whole(problem, stub(problem)))]
-    give = constant_text(problem)
-    body = f"  {give}\n" if problem.task.lang == "ocaml" else f"    return {give}\n"
-    made.append(("constant", whole(problem, body)))
-    if problem.reference:
-        made.append(("reference", problem.reference))
-    return made
+def _candidates(problem: Problem) -> dict[str, str]:
+    """The programs that the audit runs on each problem, by kind."""
+    made = {
+        "stub": whole(problem, stub(problem)),
+        "constant": whole(problem, giving(problem, constant_text(problem))),
+    }
+    return made | ({"reference": problem.reference} if problem.reference else {})
 
 
-def _judge(problem: Problem, answers: dict[str, Result]) -> list[Finding]:
-    """Findings on one problem from its runs."""
-    told: list[Finding] = []
-
-    def say(check: str, reason: str, bad: bool = True) -> None:
-        told.append(Finding(problem.id, problem.where, check, "bad" if bad else "note", reason))
-
-    broken = next((a for a in answers.values() if isinstance(a, Refused)), None)
-    if broken is not None:
-        say("tests", broken.reason)
-        return told
-    runs = {k: a for k, a in answers.items() if isinstance(a, Verification)}
-    unbuilt = next((a for a in runs.values() if a.message.startswith("the tests do not")), None)
+def _judge(problem: Problem, answers: dict[str, Result]) -> Iterator[Remark]:
+    """Remarks on one problem from its runs."""
+    runs: dict[str, Verification] = {}
+    for kind, run in answers.items():
+        if isinstance(run, Refused):
+            yield "tests", "bad", run.reason
+            return
+        assert isinstance(run, Verification), "asked for"
+        runs[kind] = run
+    unbuilt = next((r for r in runs.values() if r.message.startswith("the tests do not")), None)
     if unbuilt is not None:
-        say("tests", unbuilt.message)
-        return told
+        yield "tests", "bad", unbuilt.message
+        return
     for kind, run in runs.items():
         if run.verdict == "infra_error":
             raise PawlError(
@@ -206,39 +195,35 @@ def _judge(problem: Problem, answers: dict[str, Result]) -> list[Finding]:
                 "see `pawl check` with another sandbox.tier, or sandbox.wall_s on a busy machine",
             )
     if runs["stub"].verdict == "pass":
-        say("stub", "a stub that only fails passes all tests")
+        yield "stub", "bad", "a stub that only fails passes all tests"
     if runs["constant"].verdict == "pass":
-        say("constant", f"the constant {constant_text(problem)[:40]} passes all tests")
+        yield "constant", "bad", f"the constant {constant_text(problem)[:40]} passes all tests"
     elif best_constant(problem.task) >= sum(not c.shown for c in problem.task.cases):
-        say("constant", "one constant answers all hidden tests: pass or nothing", bad=False)
-    reference = runs.get("reference")
-    if reference is not None and reference.verdict != "pass":
-        what = "does not compile" if reference.verdict == "compile" else "fails"
-        failed = next((i for i, ok in enumerate(reference.passed) if not ok), None)
-        test = f" (test {failed + 1})" if failed is not None and reference.compiled else ""
-        say("reference", f"the reference {what}{test}: {reference.verdict}: {reference.message}")
-    return told
+        yield "constant", "note", "one constant answers all hidden tests: pass or nothing"
+    solved = runs.get("reference")
+    if solved is not None and solved.verdict != "pass":
+        what = "does not compile" if solved.verdict == "compile" else "fails"
+        failed = next((i for i, ok in enumerate(solved.passed) if not ok), None)
+        test = f" (test {failed + 1})" if failed is not None and solved.compiled else ""
+        reason = f"the reference {what}{test}: {solved.verdict}: {solved.message}"
+        yield "reference", "bad", reason
 
 
-def _same_behaviour(
-    problems: Sequence[Problem], sandbox: SandboxConfig, tell: Tell
-) -> list[Finding]:
+def _same_behaviour(problems: Sequence[Problem], run: Run) -> list[Finding]:
     """References that agree on the inputs of all problems of their type."""
     asked = shared_inputs(problems)
-    alike = twins(asked, _values(asked, sandbox, tell))
+    alike = twins(asked, _values(asked, run))
     suspects = {name for p, other, _ in alike for name in (p.id, other)}
     asked = more_inputs(problems, suspects)
     return [
         Finding(p.id, p.where, "behaviour", "bad", f"behaves like {other} on {n} shared inputs")
-        for p, other, n in twins(asked, _values(asked, sandbox, tell))
+        for p, other, n in twins(asked, _values(asked, run))
     ]
 
 
-def _values(
-    problems: Sequence[Problem], sandbox: SandboxConfig, tell: Tell
-) -> dict[str, tuple[str, ...]]:
+def _values(problems: Sequence[Problem], run: Run) -> dict[str, tuple[str, ...]]:
     """What each reference returned on its cases; problems without any answer are left out."""
-    answers = run_all([(p, "behaviour", p.reference) for p in problems], sandbox, tell)
+    answers = run([(p, "behaviour", p.reference) for p in problems])
     return {
         p.id: a.values
         for p in problems

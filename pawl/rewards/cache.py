@@ -20,10 +20,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from pawl.sandbox.visible import PACKAGE, candidate_python
 from pawl.types import CodeTask, Completion, Measurement, Problem, Verdict
 
+REMEMBERED = 100_000  # tasks whose digest is kept
 DETERMINISTIC: frozenset[Verdict | None] = frozenset(
     (None, "pass", "wrong", "exception", "output", "unserialisable", "compile", "rejected")
 )
@@ -56,6 +58,7 @@ def toolchain_facts() -> str:
     return f"{versions[0]}, OCaml {versions[1] if ocaml else 'none'}, sandbox {h.hexdigest()[:12]}"
 
 
+@lru_cache(REMEMBERED)
 def task_digest(task: CodeTask) -> bytes:
     """Hash of what decides whether a program passes."""
     cases = [f"{c.shown:d}{c.close:d}{len(c.input)} {c.input}{c.expected}" for c in task.cases]
@@ -86,63 +89,70 @@ def keeps(found: Sequence[Measurement]) -> bool:
     return all(m.status == "measured" and m.verdict in DETERMINISTIC for m in found)
 
 
-class MeasurementCache:
-    """get and put from any thread; `note` says why it was switched off, "" while it works."""
+class Kept:
+    """JSON values by key in one SQLite file; read and write from any thread.
+
+    note: why it was switched off, "" while it works. Closed, it finds nothing and keeps nothing.
+    """
 
     def __init__(self, path: Path) -> None:
         self.note = ""
-        self._lock = threading.Lock()
+        self._path, self._lock = path, threading.Lock()
         self._db: sqlite3.Connection | None = None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(path, timeout=10.0, check_same_thread=False)
-            self._db.isolation_level = None  # each put is its own transaction
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=NORMAL")
-            self._db.execute(
-                "CREATE TABLE IF NOT EXISTS measurements "
-                "(key BLOB PRIMARY KEY, found TEXT NOT NULL)"
-            )
+            # Without an isolation level each write is its own transaction.
+            self._db = sqlite3.connect(path, 10.0, isolation_level=None, check_same_thread=False)
         except (sqlite3.Error, OSError) as error:
-            self._off(f"{path}: {error}")
+            self._off(error)
+        self._run("PRAGMA journal_mode=WAL")
+        self._run("PRAGMA synchronous=NORMAL")
+        self._run(
+            "CREATE TABLE IF NOT EXISTS measurements (key BLOB PRIMARY KEY, found TEXT NOT NULL)"
+        )
 
-    def _off(self, why: str) -> None:
-        self.note = f"the cache of measurements is off: {why}"
-        if self._db is not None:
-            self._db.close()
+    def _off(self, error: Exception) -> None:
+        self.note = f"the cache of measurements is off: {self._path}: {error}"
         self._db = None
 
-    def get(self, key: bytes) -> list[Measurement] | None:
-        """What was kept, with `cached` set, or None."""
-        sql = "SELECT found FROM measurements WHERE key = ?"
+    def _run(self, sql: str, *values: object) -> list[tuple[str]]:
         with self._lock:
             if self._db is None:
-                return None
+                return []
             try:
-                row = self._db.execute(sql, (key,)).fetchone()
+                return self._db.execute(sql, values).fetchall()
             except sqlite3.Error as error:
-                self._off(str(error))
-                return None
-        if row is None:
-            return None
-        return [Measurement(**{**m, "cached": True, "time_ms": 0.0}) for m in json.loads(row[0])]
+                self._db.close()
+                self._off(error)
+                return []
 
-    def put(self, key: bytes, found: Sequence[Measurement]) -> None:
-        """Keep what repeats; anything else is ignored."""
-        if not keeps(found):
-            return
-        text = json.dumps([asdict(replace(m, usage={})) for m in found], sort_keys=True)
-        with self._lock:
-            if self._db is None:
-                return
-            try:
-                self._db.execute("INSERT OR IGNORE INTO measurements VALUES (?, ?)", (key, text))
-            except sqlite3.Error as error:
-                self._off(str(error))
+    def read(self, key: bytes) -> Any:
+        """What was kept, or None."""
+        rows = self._run("SELECT found FROM measurements WHERE key = ?", key)
+        return json.loads(rows[0][0]) if rows else None
+
+    def write(self, key: bytes, value: object) -> None:
+        """Keep a value; what stands there already stays."""
+        text = json.dumps(value, sort_keys=True)
+        self._run("INSERT OR IGNORE INTO measurements VALUES (?, ?)", key, text)
 
     def close(self) -> None:
-        """Close the file; later calls find nothing and keep nothing."""
+        """Close the file."""
         with self._lock:
             if self._db is not None:
                 self._db.close()
             self._db = None
+
+
+class MeasurementCache(Kept):
+    """The measurements of one submission by its key."""
+
+    def get(self, key: bytes) -> list[Measurement] | None:
+        """What was kept, with `cached` set, or None."""
+        rows = self.read(key)
+        return rows and [Measurement(**{**m, "cached": True, "time_ms": 0.0}) for m in rows]
+
+    def put(self, key: bytes, found: Sequence[Measurement]) -> None:
+        """Keep what repeats; anything else is ignored."""
+        if keeps(found):
+            self.write(key, [asdict(replace(m, usage={})) for m in found])

@@ -17,9 +17,10 @@ from collections.abc import Coroutine, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from pawl.errors import Exit, PawlError
+from pawl.errors import PawlError
 from pawl.rewards.cache import MeasurementCache, function_key, problem_digest
-from pawl.rewards.user import UserReward, broken_grader
+from pawl.rewards.pool import drained
+from pawl.rewards.user import UserReward, broken_grader, raised
 from pawl.types import Completion, Measurement, Problem, missing
 
 
@@ -65,10 +66,9 @@ class FunctionScorer:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._calls.discard(task)
-        if self._closing:
-            return
-        error = asyncio.CancelledError() if task.cancelled() else task.exception()
-        self._broken = self._broken or error
+        if not self._closing:
+            error = asyncio.CancelledError() if task.cancelled() else task.exception()
+            self._broken = self._broken or error
 
     async def _answer(
         self, key: Hashable, problem: Problem, completions: tuple[Completion, ...], fresh: bool
@@ -84,7 +84,11 @@ class FunctionScorer:
         async with self._free:
             try:
                 async with asyncio.timeout(self._limit_s) as limit:
-                    found = await self._call(problem, completions)
+                    if self._reward.is_async:
+                        found = await self._reward.call_async(problem, completions)
+                    else:
+                        run = self._loop.run_in_executor
+                        found = await run(self._one, self._reward.call, problem, completions)
             except TimeoutError:
                 if not limit.expired():
                     raise  # the function's own
@@ -103,27 +107,9 @@ class FunctionScorer:
             self._one = ThreadPoolExecutor(1, thread_name_prefix="reward")
         return [missing(f"{self._reward.name} gave no answer within {self._limit_s:.0f} s")] * n
 
-    async def _call(
-        self, problem: Problem, completions: tuple[Completion, ...]
-    ) -> list[Measurement]:
-        if self._reward.is_async:
-            return await self._reward.call_async(problem, completions)
-        run = self._loop.run_in_executor
-        return await run(self._one, self._reward.call, problem, completions)
-
     def poll(self, timeout: float | None = 0.0) -> list[tuple[Hashable, list[Measurement]]]:
         """What is ready. Raises PawlError for what the function raised."""
-        self._raise_broken()
-        ready: list[tuple[Hashable, list[Measurement]]] = []
-        try:
-            ready.append(self._box.get(timeout is None or timeout > 0, timeout))
-            while True:
-                ready.append(self._box.get_nowait())
-        except queue.Empty:
-            pass
-        if not ready:
-            self._raise_broken()
-        return ready
+        return drained(self._box, timeout, self._raise_broken)
 
     def _raise_broken(self) -> None:
         error = self._broken
@@ -132,14 +118,9 @@ class FunctionScorer:
             return
         if isinstance(error, PawlError):
             raise error
-        known = broken_grader(error, error.__traceback__, [self._reward.where])
-        raise known or PawlError(
-            f"the reward {self._reward.name} raised {type(error).__name__}: {error}",
-            self._reward.where,
-            "an exception is a broken grader, not a bad completion: return None for what cannot be "
-            "judged; the run stopped and can be resumed",
-            Exit.STOPPED,
-        ) from error
+        where = self._reward.where
+        known = broken_grader(error, [where])
+        raise known or raised(f"the reward {self._reward.name}", error, where) from error
 
     def close(self) -> None:
         """Drop the calls that are on the way and end the thread."""

@@ -9,13 +9,11 @@ is handed out once all its members are measured by all components. Left out: the
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 from pawl.config.options import (
     ComponentConfig,
@@ -28,8 +26,8 @@ from pawl.errors import PawlError, PawlErrors
 from pawl.rewards.cache import MeasurementCache, toolchain_facts
 from pawl.rewards.functions import FunctionScorer
 from pawl.rewards.pay import TOTAL, Row, full_marks, pay
-from pawl.rewards.pool import PooledFunction, SandboxScorer, WorkerPool, answer_limit_s
-from pawl.rewards.user import UserReward, broken_grader, load_user_reward
+from pawl.rewards.pool import PooledScorer, WorkerPool, answer_limit_s
+from pawl.rewards.user import UserReward, load_user_reward
 from pawl.types import Completion, Measurement, Problem, Score, Scorer, Tier, missing
 
 WHOLE = -1  # in place of a member: all of a group at once
@@ -65,78 +63,53 @@ def check_mix(cfg: RewardConfig) -> None:
     """Raises all errors of a mix at once: duplicate names, a gate without tests, no weight."""
     parts = components_of(cfg)
     names = [c.name for c in parts]
-    errors = [
-        PawlError(f"two components are called {n!r}", "reward.components")
-        for n in sorted({n for n in names if names.count(n) > 1})
-    ]
-    errors += [
-        PawlError(
+    twice = sorted({n for n in names if names.count(n) > 1})
+    wrong = [(f"two components are called {n!r}", "") for n in twice]
+    wrong += [
+        (
             f"component {c.name!r} has gate: pass, but no component runs the tests",
-            "reward.components",
             "add {name: code, use: code}",
         )
         for c in parts
         if c.gate == "pass" and not has_tests(cfg)
     ]
     if full_marks(cfg) <= 0:
-        errors.append(PawlError("no component can pay anything", "reward.components"))
-    if errors:
-        raise PawlErrors(errors)
+        wrong.append(("no component can pay anything", ""))
+    _refuse(wrong)
 
 
 def check_caps(cfg: RewardConfig, rewards: dict[str, UserReward]) -> None:
     """Raises for a component whose scale goes beyond a cap that nobody set."""
-    errors = [
-        PawlError(
-            f"component {c.name!r} declares a scale up to {rewards[c.use].scale[1]:g}, and its cap "
-            f"is {c.cap:g}",
-            "reward.components",
-            f"set its cap, for instance to {c.weight * rewards[c.use].scale[1]:g}",
-        )
-        for c in cfg.components
-        if c.use in rewards and "cap" not in c.model_fields_set
-        if c.relative == "none" and c.weight * rewards[c.use].scale[1] > max(c.cap, c.weight)
-    ]
-    if errors:
-        raise PawlErrors(errors)
+    tops = {c.name: rewards[c.use].scale[1] for c in cfg.components if c.use in rewards}
+    _refuse(
+        [
+            (
+                f"component {c.name!r} declares a scale up to {tops[c.name]:g}, and its cap "
+                f"is {c.cap:g}",
+                f"set its cap, for instance to {c.weight * tops[c.name]:g}",
+            )
+            for c in cfg.components
+            if c.name in tops and "cap" not in c.model_fields_set and c.relative == "none"
+            if c.weight * tops[c.name] > max(c.cap, c.weight)
+        ]
+    )
 
 
-def open_user_rewards(
-    cfg: RewardConfig, given: Callable[..., object] | None
-) -> dict[str, UserReward]:
-    """The user's functions by their `use` string. given: a callable that stands for reward.use.
-
-    Raises PawlError for what cannot be loaded, with file and line.
-    """
-    found: dict[str, UserReward] = {}
-    stands = not cfg.components and cfg.use != "code"
-    assert given is None or stands, "a callable stands for reward.use"
-    for use in dict.fromkeys(user_rewards(cfg)):
-        if given is not None:
-            found[use] = UserReward(use, given, None)
-            continue
-        try:
-            found[use] = load_user_reward(use)
-        except PawlError:
-            raise
-        except BaseException as error:  # whatever a user's file raises on loading, with its line
-            known = broken_grader(error, sys.exc_info()[2], [use])
-            if known is None or isinstance(error, KeyboardInterrupt):
-                raise
-            raise known from error
-    return found
+def _refuse(wrong: Sequence[tuple[str, str]]) -> None:
+    """Raise all that is wrong with a mix, each with its remedy."""
+    if wrong:
+        raise PawlErrors([PawlError(what, "reward.components", hint) for what, hint in wrong])
 
 
 @dataclass(slots=True)
 class _Group:
-    """A group while it is being measured; found: component -> measurements by member.
+    """A group while it is being measured. rows: what was found of each member, by component.
 
     waiting: members that have not come yet; left: measurements that are missing still.
     """
 
-    problem: Problem
     completions: list[Completion | None]
-    found: dict[str, list[Measurement | None]]
+    rows: list[dict[str, Measurement]]
     waiting: int
     left: int
 
@@ -157,7 +130,12 @@ class Grader:
     ) -> None:
         check_mix(reward)
         self.reward = reward
-        self.user_rewards = open_user_rewards(reward, function)
+        alone = not reward.components and reward.use != "code"
+        assert function is None or alone, "a callable stands for reward.use"
+        self.user_rewards = {
+            use: load_user_reward(use) if function is None else UserReward(use, function, None)
+            for use in dict.fromkeys(user_rewards(reward))
+        }
         check_caps(reward, self.user_rewards)
         self._scorers: dict[str, Scorer] = {}
         self._groups: dict[Hashable, _Group] = {}
@@ -170,14 +148,12 @@ class Grader:
         own = {u: r for u, r in self.user_rewards.items() if here or r.is_async}
         pooled = [u for u in self.user_rewards if u not in own]
         try:
-            if has_tests(reward) or pooled:
-                self._pool = WorkerPool(
-                    sandbox, has_tests(reward), pooled, cache_path, sandbox.workers
-                )
-                self._closing.callback(self._pool.close)
-            if own and cache_path is not None:
+            if cache_path is not None:
                 self._cache = MeasurementCache(cache_path)
                 self._closing.callback(self._cache.close)
+            if has_tests(reward) or pooled:
+                self._pool = WorkerPool(sandbox, has_tests(reward), pooled, self._cache)
+                self._closing.callback(self._pool.close)
             for part in components_of(reward):
                 self._scorers[part.name] = self._open(part.use, own, answer_limit_s(sandbox))
         except BaseException:
@@ -190,9 +166,7 @@ class Grader:
             self._closing.callback(scorer.close)
             return scorer
         assert self._pool is not None, "opened for the code reward and for functions of a file"
-        if use == "code":
-            return SandboxScorer(self._pool, self.reward.end_marker)
-        return PooledFunction(self._pool, self.user_rewards[use])
+        return PooledScorer(self._pool, self.user_rewards.get(use), self.reward.end_marker)
 
     @property
     def tier(self) -> Tier:
@@ -207,16 +181,12 @@ class Grader:
         return (low - high, high - low) if part.relative == "mean" else (low, high)
 
     @property
-    def tops(self) -> dict[str, float]:
-        """Highest value of each component's scale where it is a user's."""
-        parts = components_of(self.reward)
-        return {part.name: self._range(part)[1] for part in parts if part.use != "code"}
-
-    @property
     def scale(self) -> tuple[float, float]:
         """(lowest total, what a right answer earns), for a person and for shares."""
-        low = sum(part.weight * self._range(part)[0] for part in components_of(self.reward))
-        return low, full_marks(self.reward, self.tops)
+        parts = components_of(self.reward)
+        tops = {part.name: self._range(part)[1] for part in parts if part.use != "code"}
+        low = sum(part.weight * self._range(part)[0] for part in parts)
+        return low, full_marks(self.reward, tops)
 
     @property
     def has_verdicts(self) -> bool:
@@ -232,10 +202,9 @@ class Grader:
 
     def describe(self) -> dict[str, object]:
         """Facts for the run record: tier, layers, toolchain, workers, and why the cache is off."""
-        if self._pool is not None:
-            return self._pool.describe()
+        facts, size = (self._pool.facts, self._pool.size) if self._pool else ({"tier": ""}, 0)
         note = self._cache.note if self._cache else ""
-        return {"tier": "", "toolchain": toolchain_facts(), "workers": 0, "cache_note": note}
+        return {**facts, "toolchain": toolchain_facts(), "workers": size, "cache_note": note}
 
     def worker_pids(self) -> list[int]:
         """Process ids of the running workers."""
@@ -260,24 +229,20 @@ class Grader:
         """
         entry = self._groups.get(group)
         if entry is None:
-            found: dict[str, list[Measurement | None]]
-            found = {name: [None] * size for name in self._scorers}
-            entry = _Group(problem, [None] * size, found, size, size * len(found))
+            rows: list[dict[str, Measurement]] = [{} for _ in range(size)]
+            entry = _Group([None] * size, rows, size, size * len(self._scorers))
             self._groups[group] = entry
         entry.completions[member] = completion
         entry.waiting -= 1
         for name, scorer in self._scorers.items():
             if completion is None:
-                entry.found[name][member] = missing(reason, self.tier)
-                entry.left -= 1
+                self._note(name, (group, member), [missing(reason, self.tier)])
             elif not scorer.whole_group:
                 scorer.submit((group, member), problem, [completion], fresh)
         present = [c for c in entry.completions if c is not None]
         for scorer in self._scorers.values():
             if scorer.whole_group and not entry.waiting and present:
                 scorer.submit((group, WHOLE), problem, present, fresh)
-        if not entry.left:
-            self._ready.append((group, self._taken(group)))
 
     def poll(self, timeout: float | None = 0.0) -> list[tuple[Hashable, list[Row]]]:
         """The groups that are measured whole by now, a row for each member in order.
@@ -288,39 +253,31 @@ class Grader:
         until = None if timeout is None else time.monotonic() + timeout
         longest = LOOK_S if timeout is None else timeout  # what broke is seen between two waits
         while True:
-            ready, self._ready = self._ready, []
-            news = bool(ready)
+            news = bool(self._ready)
             alone = len(self._scorers) == 1
             for name, scorer in self._scorers.items():
                 wait = 0.0 if not timeout and timeout is not None else TURN_S
                 for key, found in scorer.poll(longest if alone else wait):
                     news = True
-                    ready += self._note(name, key, found)
+                    self._note(name, key, found)
             if news or (until is not None and time.monotonic() >= until):
+                ready, self._ready = self._ready, []
                 return ready
 
-    def _note(
-        self, name: str, key: Hashable, found: Sequence[Measurement]
-    ) -> list[tuple[Hashable, list[Row]]]:
-        """Put measurements into their places; the group when it is whole."""
+    def _note(self, name: str, key: Hashable, found: Sequence[Measurement]) -> None:
+        """Put measurements into their places; a group that is whole is ready and forgotten."""
         assert isinstance(key, tuple), "as submitted"
         group, member = key
         entry = self._groups[group]
         present = [i for i, c in enumerate(entry.completions) if c is not None]
         places = present if member == WHOLE else [member]
         for place, measurement in zip(places, found, strict=True):
-            entry.found[name][place] = measurement
+            entry.rows[place][name] = measurement
         entry.left -= len(found)
-        return [] if entry.left else [(group, self._taken(group))]
-
-    def _taken(self, group: Hashable) -> list[Row]:
-        """The rows of a group that is measured whole; it is forgotten."""
-        entry = self._groups.pop(group)
-        rows: list[Row] = []
-        for i in range(len(entry.completions)):
-            row = {name: column[i] for name, column in entry.found.items()}
-            rows.append({name: m for name, m in row.items() if m is not None})
-        return rows
+        if not entry.left:
+            del self._groups[group]
+            rows = [{name: row[name] for name in self._scorers} for row in entry.rows]
+            self._ready.append((group, rows))
 
     def measure(self, groups: Groups, fresh: bool = False) -> list[list[Row]]:
         """Measure whole groups and wait; in the order given."""
@@ -348,10 +305,5 @@ class Grader:
     def __enter__(self) -> Grader:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()

@@ -7,101 +7,64 @@ runs mean (`audit.py`).
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import queue
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
 
 from pawl.config.options import SandboxConfig
-from pawl.rewards.cache import digest, task_digest, toolchain_facts
-from pawl.rewards.feeder import Box
-from pawl.rewards.pool import Result, WorkerPool
-from pawl.rewards.worker import Program
+from pawl.rewards.cache import DETERMINISTIC, Kept, digest, task_digest, toolchain_facts
+from pawl.rewards.pool import Box, Result, WorkerPool
+from pawl.rewards.worker import Job
 from pawl.sandbox.verdict import Verification
-from pawl.types import Problem
+from pawl.types import Completion, Problem
 
 WINDOW = 64  # runs in flight
-CHUNK = 256  # runs between two writes of the kept results
+CHUNK = 256  # runs between two lines of progress
 Jobs = Sequence[tuple[Problem, str, str]]  # problem, kind of run, program
+Name = tuple[str, str]  # problem id, kind of run
 
 
-def run_all(
-    jobs: Jobs, sandbox: SandboxConfig, tell: Callable[[str], None]
-) -> dict[tuple[str, str], Result]:
+def run_all(jobs: Jobs, sandbox: SandboxConfig, tell: Callable[[str], None]) -> dict[Name, Result]:
     """(problem id, kind) -> what the run found, kept in the user's cache folder by content.
 
     tell: gets a line for a person whenever a few hundred programs have been run.
     """
     base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     limits = sandbox.model_dump_json(exclude={"workers"})
-    digest = hashlib.sha256(f"{toolchain_facts()}|{limits}".encode()).hexdigest()[:16]
-    path = Path(base) / "pawl" / f"audit-{digest}.jsonl"
-    known = _read_kept(path)
-    keys = {(p.id, kind): _content(p, text) for p, kind, text in jobs}
-    done: dict[tuple[str, str], Result] = {n: known[k] for n, k in keys.items() if k in known}
-    todo = [job for job in jobs if (job[0].id, job[1]) not in done]
-    if todo:
-        with WorkerPool(sandbox, programs=True, workers=sandbox.workers) as pool:
-            for at in range(0, len(todo), CHUNK):
-                fresh = _verify_all(todo[at : at + CHUNK], pool)
-                _keep(path, {keys[n]: a for n, a in fresh.items()})
-                done.update(fresh)
-                if len(todo) > CHUNK:
-                    tell(f"audit: {min(at + CHUNK, len(todo)):,} of {len(todo):,} programs run")
+    file = f"audit-{digest(toolchain_facts(), limits).hex()[:16]}.sqlite"
+    keys = {(p.id, kind): digest(task_digest(p.task).hex(), text) for p, kind, text in jobs}
+    done: dict[Name, Result] = {}
+    with closing(Kept(Path(base) / "pawl" / file)) as kept:
+        for name, key in keys.items():
+            if (run := kept.read(key)) is not None:
+                lists = {n: tuple(run[n]) for n in ("passed", "values")}
+                done[name] = Verification(**run | lists)
+        todo = [job for job in jobs if (job[0].id, job[1]) not in done]
+        for n, (name, run) in enumerate(_verify_all(todo, sandbox), start=1):
+            done[name] = run
+            if isinstance(run, Verification) and run.verdict in DETERMINISTIC:
+                kept.write(keys[name], asdict(replace(run, time_ms=0.0, retried=False)))
+            if len(todo) > CHUNK and (n % CHUNK == 0 or n == len(todo)):
+                tell(f"audit: {n:,} of {len(todo):,} programs run")
     return done
 
 
-def _verify_all(jobs: Jobs, pool: WorkerPool) -> dict[tuple[str, str], Result]:
-    """Run all, with a bounded number in flight."""
-    done: dict[tuple[str, str], Result] = {}
-    box: Box = queue.SimpleQueue()
-    for sent, (problem, kind, text) in enumerate(jobs, start=1):
-        content = digest("bare", problem.id, task_digest(problem.task).hex(), text)
-        pool.submit(box, (problem.id, kind), Program(problem, text, "", bare=True), content)
-        while sent - len(done) >= WINDOW or (sent == len(jobs) and len(done) < sent):
-            for name, answer in pool.take_from(box, 1.0):
-                assert isinstance(name, tuple), "submitted above"
-                done[name] = answer
-    return done
-
-
-def _read_kept(path: Path) -> dict[str, Verification]:
-    known: dict[str, Verification] = {}
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return known
-    for line in lines:
-        try:
-            row = json.loads(line)
-            fields = row["run"]
-        except (ValueError, KeyError, TypeError):
-            continue  # a torn last line
-        for name in ("passed", "values"):
-            fields[name] = tuple(fields[name])
-        known[row["key"]] = Verification(**fields)
-    return known
-
-
-def _keep(path: Path, fresh: Mapping[str, Result]) -> None:
-    """Append what is certain; a full disk costs the speed of the next audit, nothing else."""
-    unsure = ("infra_error", "timeout", "memory")
-    rows = [
-        {"key": k, "run": asdict(replace(a, time_ms=0.0, retried=False))}
-        for k, a in fresh.items()
-        if isinstance(a, Verification) and a.verdict not in unsure
-    ]
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8") as f:
-            f.write("".join(json.dumps(row) + "\n" for row in rows))
-    except OSError:
+def _verify_all(jobs: Jobs, sandbox: SandboxConfig) -> Iterator[tuple[Name, Result]]:
+    """Run all on a pool of workers, with a bounded number in flight; answers as they come."""
+    if not jobs:
         return
-
-
-def _content(problem: Problem, text: str) -> str:
-    """Key of one run: what is judged and the program."""
-    return digest(task_digest(problem.task).hex(), text).hex()
+    box: Box = queue.SimpleQueue()
+    answered = 0
+    with closing(WorkerPool(sandbox, programs=True)) as pool:
+        for sent, (problem, kind, text) in enumerate(jobs, start=1):
+            content = digest("bare", problem.id, task_digest(problem.task).hex(), text)
+            job = Job("code", problem, (Completion(problem.id, text),), bare=True)
+            pool.submit(box, (problem.id, kind), job, content)
+            while sent - answered >= WINDOW or (sent == len(jobs) and answered < sent):
+                for name, answer in pool.take_from(box, 1.0):
+                    assert isinstance(name, tuple), "submitted above"
+                    answered += 1
+                    yield name, answer

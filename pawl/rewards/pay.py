@@ -1,16 +1,16 @@
-"""What completions are paid: measurements of a group in, one `Score` for each completion out.
+"""The reward function: measurements of a group in, one `Score` for each completion out.
 
-The only place where anything is paid, and pure: weights, stages of a curriculum, gates, caps,
+The only place where a reward is computed, and pure: weights, stages of a curriculum, gates, caps,
 penalties, rewards relative to the group, and what becomes of a completion that could not be
 measured. Left out: measuring (the scorers), loading rewards (`grader.py`), what training makes of
 a score (`pawl.algo.shaping`).
 
-The code reward pays in stages: end marker + types + compile + tests, by the weights of
+The code reward is a weighted sum of stages, end marker + types + compile + tests, by the weights of
 `reward.stages`. Without behaviour above the best constant answer the other stages together stay
-below half of one test's worth, so no stub pays, yet progress within them is still a signal.
+below half of one test's worth, so no stub is rewarded, yet progress within them is still a signal.
 Penalties multiply and can only lower. A mix is the sum over components of min(weight * value, cap);
-one with `gate: pass` pays only where all tests pass, and beside the code reward it stays below one
-test's worth, so that no bonus outweighs a test.
+one with `gate: pass` counts only where all tests pass, and beside the code reward it stays below
+one test's worth, so that no bonus outweighs a test.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from typing import TYPE_CHECKING
 
 from pawl.sandbox.extract import ends_with
 from pawl.sandbox.verify import best_constant
-from pawl.types import Completion, Measurement, Problem, Score, Verdict
+from pawl.types import Completion, Measurement, Problem, Score
 
 if TYPE_CHECKING:  # candidates' tests run with the standard library alone
     from pawl.config.options import ComponentConfig, RewardConfig
 
 STAGES = ("end_marker", "types", "compile", "tests")
 COMPONENTS = (*STAGES, "penalty")  # of the code reward
-TOTAL = "total"  # the value of a user's reward that is paid; also the component of a reward alone
+TOTAL = "total"  # the value of a user's reward that counts; also the component of a reward alone
 CAP_SHARE = 0.5  # of one test's worth, for answers without behaviour
 BELOW = 0.99  # a bonus earns at most this share of one test's worth
 
@@ -81,7 +81,7 @@ def _alone(
 def staged(
     problem: Problem, completion: Completion, found: Measurement, cfg: RewardConfig
 ) -> Score:
-    """What the code reward pays for a measurement of the sandbox.
+    """The code reward of a measurement of the sandbox.
 
     Range of total: 0 .. 1; 1 exactly for a pass in full form. `components.penalty` is the share
     that was taken off at the end.
@@ -163,23 +163,19 @@ def _mixes(
     problem: Problem, completions: Sequence[Completion], rows: Sequence[Row], cfg: RewardConfig
 ) -> list[Score]:
     """The scores of a group under a mix."""
-    columns: dict[str, list[Score]] = {}
-    for part in cfg.components:
-        alone = cfg.model_copy(update={"components": (), "use": part.use})
-        pairs = zip(completions, rows, strict=True)
-        own = [_alone(problem, c, row[part.name], alone) for c, row in pairs]
-        columns[part.name] = own
-    values = {part.name: _relative(part, columns[part.name]) for part in cfg.components}
-    members = range(len(completions))
+    alone = [
+        (part, cfg.model_copy(update={"components": (), "use": part.use}))
+        for part in cfg.components
+    ]
+    members = [
+        {part.name: _alone(problem, c, row[part.name], one) for part, one in alone}
+        for c, row in zip(completions, rows, strict=True)
+    ]
+    columns = [_relative(part, [m[part.name] for m in members]) for part in cfg.components]
+    names = [part.name for part in cfg.components]
     return [
-        _mixed(
-            problem,
-            rows[i],
-            {name: column[i] for name, column in columns.items()},
-            {name: column[i] for name, column in values.items()},
-            cfg,
-        )
-        for i in members
+        _mixed(problem, row, parts, dict(zip(names, values, strict=True)), cfg)
+        for row, parts, *values in zip(rows, members, *columns, strict=True)
     ]
 
 
@@ -212,9 +208,8 @@ def _mixed(
 ) -> Score:
     """One completion's total and branch from the scores of all its components."""
     configs = cfg.components
-    judging = next((c for c in configs if c.use == "code"), None)
-    if judging is None:  # a user's own tests may judge too
-        judging = next((c for c in configs if parts[c.name].verdict is not None), configs[0])
+    # The code reward judges, else a user's own tests.
+    judging = min(configs, key=lambda c: (c.use != "code", parts[c.name].verdict is None))
     judge, time_ms = parts[judging.name], sum(s.time_ms for s in parts.values())
     lost = next((s for s in parts.values() if s.status == "missing"), None)
     if lost is not None:
@@ -222,7 +217,11 @@ def _mixed(
     total, paid = 0.0, list[str]()
     components = dict(judge.components) if judging.use == "code" else {}
     for part in configs:
-        earned = _earned(part, values[part.name], judge.verdict, problem, cfg)
+        earned = 0.0
+        if part.gate != "pass" or judge.verdict == "pass":
+            earned = min(part.weight * values[part.name], part.cap)
+            if is_bonus(part, configs):
+                earned = min(earned, BELOW * bad_cap(cfg, problem) / CAP_SHARE)
         total += earned
         if earned > 0 and part.name != judging.name:
             paid.append(part.name)
@@ -232,29 +231,8 @@ def _mixed(
             components |= {f"{part.name}_{n}": value for n, value in named.items()}
         assert score.total is not None, "a scored Score has a total"
         components[part.name] = score.total
-    return replace(
-        judge,
-        total=total,
-        branch="+".join([judge.branch, *paid]),
-        components=components,
-        time_ms=time_ms,
-    )
-
-
-def _earned(
-    part: ComponentConfig,
-    value: float,
-    verdict: Verdict | None,
-    problem: Problem,
-    cfg: RewardConfig,
-) -> float:
-    """What one component adds to the total."""
-    if part.gate == "pass" and verdict != "pass":
-        return 0.0
-    earned = min(part.weight * value, part.cap)
-    if is_bonus(part, cfg.components):
-        earned = min(earned, BELOW * bad_cap(cfg, problem) / CAP_SHARE)
-    return earned
+    branch = "+".join([judge.branch, *paid])
+    return replace(judge, total=total, branch=branch, components=components, time_ms=time_ms)
 
 
 def is_bonus(part: ComponentConfig, parts: Sequence[ComponentConfig]) -> bool:
@@ -265,31 +243,22 @@ def is_bonus(part: ComponentConfig, parts: Sequence[ComponentConfig]) -> bool:
 # ---- scores --------------------------------------------------------------------------------------
 
 
+_COUNTS = ("passed_cases", "n_cases")
+_FACTS = ("verdict", "reason", "tier", "time_ms", "cached")
+
+
 def _measured(found: Measurement, total: float, branch: str, components: dict[str, float]) -> Score:
     """A scored Score with the facts of its measurement."""
-    return Score(
-        "scored",
-        total,
-        found.verdict,
-        branch,
-        components,
-        found.reason,
-        found.passed_cases,
-        found.n_cases,
-        found.tier,
-        found.time_ms,
-        found.cached,
-    )
+    facts = {name: getattr(found, name) for name in (*_FACTS, *_COUNTS)}
+    return Score("scored", total, branch=branch, components=components, **facts)
 
 
 def _missing(found: Measurement) -> Score:
     """A score that could not be computed: never a number."""
-    return Score(
-        "missing", None, found.verdict, "missing", {}, found.reason, tier=found.tier,
-        time_ms=found.time_ms, cached=found.cached,
-    )  # fmt: skip
+    facts = {name: getattr(found, name) for name in _FACTS}
+    return Score("missing", None, branch="missing", **facts)
 
 
 def _without_total(score: Score, why: str) -> Score:
-    """The same completion, not paid."""
+    """The same completion without a reward."""
     return replace(score, status="missing", total=None, branch="missing", reason=why)

@@ -2,9 +2,10 @@
 
 One thread for each worker hands it one job at a time, so submit and poll never wait for a
 candidate. Equal jobs in flight run once; what repeats comes from the cache. A worker that dies or
-hangs loses its job to another one once; after that the answer is missing, never a number. Two
-scorers use one pool: `SandboxScorer` and, for functions that are not async, `PooledFunction`. Left
-out: what runs inside (`worker.py`), what a measurement is paid (`pay.py`).
+hangs loses its job to another one once; after that the answer is missing, never a number. One
+scorer uses the pool: `PooledScorer`, for programs and for functions that are not async. Left out:
+what runs inside (`worker.py`), how a worker starts and ends (`process.py`), what a measurement is
+paid (`pay.py`).
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import replace
-from pathlib import Path
-from types import TracebackType
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 from pawl.config.options import SandboxConfig
 from pawl.errors import PawlError
 from pawl.rewards.cache import (
+    REMEMBERED,
     MeasurementCache,
     function_key,
     problem_digest,
@@ -29,19 +30,21 @@ from pawl.rewards.cache import (
     task_digest,
     toolchain_facts,
 )
-from pawl.rewards.feeder import START_LIMIT_S, Box, Feeder, Result, Task
+from pawl.rewards.process import START_LIMIT_S, WorkerLost, WorkerProcess
 from pawl.rewards.user import UserReward
-from pawl.rewards.worker import Broken, Call, Job, Program, Refused, Setup
+from pawl.rewards.worker import Job, Refused, Result, Setup
 from pawl.sandbox.tiers import open_sandbox
 from pawl.sandbox.verdict import Verification
 from pawl.types import Completion, Measurement, Problem, Tier, missing
 
-__all__ = ["PooledFunction", "Refused", "Result", "SandboxScorer", "WorkerPool", "answer_limit_s"]
+__all__ = ["Box", "PooledScorer", "Refused", "Result", "WorkerPool", "answer_limit_s", "drained"]
 
 ATTEMPTS = 2
+MAX_START_FAILURES = 3
 # A worker that is silent for longer hangs: set-up, and runs that wait for the machine to be free.
 ANSWER_S, ANSWER_WALLS = 60.0, 8.0
-REMEMBERED = 100_000  # problems whose digest is kept
+Box = queue.SimpleQueue[tuple[Hashable, Any]]  # where somebody waits for answers
+Found = TypeVar("Found")
 
 
 def answer_limit_s(cfg: SandboxConfig) -> float:
@@ -49,12 +52,46 @@ def answer_limit_s(cfg: SandboxConfig) -> float:
     return ANSWER_S + ANSWER_WALLS * cfg.wall_s
 
 
+def drained(
+    box: queue.SimpleQueue[Found], timeout: float | None, raise_broken: Callable[[], None]
+) -> list[Found]:
+    """All that is in a box; waits up to `timeout` seconds for the first (None: forever).
+
+    raise_broken: raises what broke; called first, and again where nothing came.
+    """
+    raise_broken()
+    ready: list[Found] = []
+    try:
+        ready.append(box.get(timeout is None or timeout > 0, timeout))
+        while True:
+            ready.append(box.get_nowait())
+    except queue.Empty:
+        if not ready:
+            raise_broken()
+    return ready
+
+
+@dataclass(slots=True, eq=False)
+class Task:
+    """One job in flight with everybody who waits for it. avoid: the worker that lost it.
+
+    cached: whether the cache may answer it and keep its answer.
+    """
+
+    job: Job
+    content: bytes
+    cached: bool
+    waiters: list[tuple[Box, Hashable]] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    avoid: int = -1
+
+
 class WorkerPool:
     """submit(box, key, job); every answer comes back in its box under its key.
 
     programs: whether candidates will run, which needs a sandbox. functions: `use` strings of users'
-    rewards to open in the workers. cache_path: None keeps nothing. workers: 0 is one per core.
-    Raises PawlError at once when sandbox or a function cannot be opened. A context manager.
+    rewards to open in the workers. cache: None keeps nothing. Raises PawlError at once when sandbox
+    or a function cannot be opened. Close it after use.
     """
 
     def __init__(
@@ -62,64 +99,48 @@ class WorkerPool:
         sandbox_cfg: SandboxConfig,
         programs: bool,
         functions: Sequence[str] = (),
-        cache_path: Path | None = None,
-        workers: int = 0,
+        cache: MeasurementCache | None = None,
     ) -> None:
-        self._facts: dict[str, object] = {"tier": ""}
-        tier: Tier = ""
+        self.facts: dict[str, object] = {"tier": ""}  # of the sandbox, for the run record
+        self.tier: Tier = ""  # "" when no component runs programs
         if programs:
             with open_sandbox(sandbox_cfg) as probe:
-                tier, self._facts = probe.tier, dict(probe.describe())
-        self._setup = Setup(sandbox_cfg, tier, tuple(functions), os.getpid())
+                self.tier, self.facts = probe.tier, dict(probe.describe())
+        self._setup = Setup(sandbox_cfg, self.tier, tuple(functions), os.getpid())
+        self._limit_s = answer_limit_s(sandbox_cfg)
         self._lock = threading.Condition()
         self._waiting: deque[Task] = deque()
         self._in_flight: dict[bytes, Task] = {}
         self._home: dict[str, int] = {}  # problem -> the worker that knows its expected values
         self._fresh = 0
-        self._ready = False
-        self._broken: Broken | None = None
-        self._closing = False
-        n = workers or os.cpu_count() or 1
-        limit_s = answer_limit_s(sandbox_cfg)
-        self._feeders = [Feeder(self, i, self._setup, limit_s) for i in range(n)]
-        self._cache = MeasurementCache(cache_path) if cache_path is not None else None
-        for feeder in self._feeders:
-            feeder.thread.start()
+        self._ready = self._closing = False
+        self._broken: Exception | None = None  # last words of a worker
+        self._troubles: dict[int, str] = {}  # why the last start of a worker failed
+        self._cache = cache
+        self.size = sandbox_cfg.workers or os.cpu_count() or 1
+        self._workers = [WorkerProcess() for _ in range(self.size)]
+        self._alive = set(range(self.size))  # the others are given up
+        self._threads = [
+            threading.Thread(target=self._feed, args=pair, name=f"scorer-{pair[0]}", daemon=True)
+            for pair in enumerate(self._workers)
+        ]
+        for thread in self._threads:
+            thread.start()
         limits = sandbox_cfg.model_dump_json(exclude={"tier", "allow_unsafe", "workers"})
-        text = f"{limits}|{tier}|{toolchain_facts()}"
+        text = f"{limits}|{self.tier}|{toolchain_facts()}"
         self.context = hashlib.sha256(text.encode()).hexdigest()
-        self._await_first()
-
-    def _await_first(self) -> None:
-        """Wait until one worker is ready; raise what stopped them all otherwise."""
-        with self._lock:
+        with self._lock:  # one worker is ready, or all are given up
             self._lock.wait_for(
-                lambda: self._ready or self._broken or not self._alive(), START_LIMIT_S
+                lambda: self._ready or self._broken or not self._alive, START_LIMIT_S
             )
-            ready = self._ready
-        if not ready:
-            reasons = "; ".join(sorted({s.trouble for s in self._feeders if s.trouble}))
+        if not self._ready:
             self.close()
-            self.raise_broken()
-            raise PawlError(f"no scorer process started: {reasons or 'no answer'}", "sandbox")
+            self._raise_broken()
+            what = f"no scorer process started: {self._reasons() or 'no answer'}"
+            raise PawlError(what, "sandbox")
 
-    def _alive(self) -> bool:
-        return any(not s.given_up for s in self._feeders)
-
-    @property
-    def tier(self) -> Tier:
-        """The sandbox tier in use, "" when no component runs programs."""
-        return self._setup.tier
-
-    def describe(self) -> dict[str, object]:
-        """Facts for the run record: tier, layers, toolchain, workers, and why the cache is off."""
-        note = self._cache.note if self._cache else ""
-        return {
-            **self._facts,
-            "toolchain": toolchain_facts(),
-            "workers": len(self._feeders),
-            "cache_note": note,
-        }
+    def _reasons(self) -> str:
+        return "; ".join(sorted(set(self._troubles.values())))
 
     # ---- the caller's side ----
 
@@ -133,163 +154,144 @@ class WorkerPool:
         with self._lock:
             task = self._in_flight.get(content)
             if task is None:
-                task = self._in_flight[content] = Task(job, content, not fresh)
+                cached = self._cache is not None and not fresh and not job.bare
+                task = self._in_flight[content] = Task(job, content, cached)
                 self._waiting.append(task)
                 self._lock.notify()
             task.waiters.append((box, key))
-        if not self._alive():
-            self.feeder_changed()
+        self._fail_stranded()
 
-    def take_from(self, box: Box, timeout: float | None) -> list[tuple[Hashable, Result]]:
-        """All answers in a box; waits up to `timeout` seconds for the first (None: forever).
+    def take_from(self, box: Box, timeout: float | None) -> list[tuple[Hashable, Any]]:
+        """All answers in a box; see `drained`.
 
         Raises PawlError when a user's reward raised, RuntimeError when Pawl's own code did.
         """
-        self.raise_broken()
-        ready: list[tuple[Hashable, Result]] = []
-        try:
-            ready.append(box.get(timeout is None or timeout > 0, timeout))
-            while True:
-                ready.append(box.get_nowait())
-        except queue.Empty:
-            pass
-        if not ready:
-            self.raise_broken()
-        return ready
+        return drained(box, timeout, self._raise_broken)
 
-    def raise_broken(self) -> None:
-        """Raise what ended a worker, if it was no accident."""
-        if self._broken is None:
-            return
-        if self._broken.user:
-            raise self._broken.error
-        raise RuntimeError(f"{self._broken.error.what}\n{self._broken.trace}")
+    def _raise_broken(self) -> None:
+        if self._broken is not None:
+            raise self._broken
 
     def worker_pids(self) -> list[int]:
         """Process ids of the running workers."""
-        return [feeder.pid for feeder in self._feeders if feeder.pid is not None]
+        return [pid for worker in self._workers if (pid := worker.pid) is not None]
 
     def close(self) -> None:
         """End the workers and wait for them; work in flight is dropped."""
         with self._lock:
             self._closing = True
             self._lock.notify_all()
-        for feeder in self._feeders:
-            feeder.stop()
-        for feeder in self._feeders:
-            if feeder.thread.is_alive():
-                feeder.thread.join(timeout=10.0)
-        if self._cache is not None:
-            self._cache.close()
+        for worker in self._workers:
+            worker.stop()
+        for thread in self._threads:
+            thread.join(timeout=10.0)
 
-    def __enter__(self) -> WorkerPool:
-        return self
+    # ---- the workers' side, each in its own thread ----
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
+    def _feed(self, index: int, worker: WorkerProcess) -> None:
+        """Start a worker and hand it one task after the other; start it again when it is lost."""
+        failures = 0
+        while failures < MAX_START_FAILURES and not self._closing and self._broken is None:
+            task: Task | None = None
+            try:
+                worker.start(self._setup)
+                failures = 0
+                with self._lock:
+                    self._ready = True
+                    self._lock.notify_all()
+                while (task := self._take(index)) is not None:
+                    known = self._cache.get(task.content) if self._cache and task.cached else None
+                    self._finish(task, known or worker.ask(task.job, self._limit_s))
+            except WorkerLost as lost:
+                worker.end()
+                if task is None:
+                    failures += 1
+                    self._troubles[index] = str(lost)
+                elif not self._closing:
+                    self._fail(task, index, str(lost))
+            except (PawlError, RuntimeError) as last_words:
+                self._broken = self._broken or last_words
+        with self._lock:
+            self._alive.discard(index)
+            self._lock.notify_all()
+        worker.end()
+        self._fail_stranded()
 
-    # ---- the feeders' side ----
-
-    def take(self, feeder: int) -> Task | None:
-        """The next task for a feeder; None when the pool closes. Waits.
+    def _take(self, index: int) -> Task | None:
+        """The next task for a worker; None when the pool closes. Waits.
 
         Of a problem that it has met before or that is new, so that expected values are compiled
         once; another worker's when there is nothing else.
         """
         with self._lock:
             while not self._closing and self._broken is None:
-                alone = sum(not s.given_up for s in self._feeders) == 1
-                free = [t for t in self._waiting if t.avoid != feeder or alone]
+                free = [t for t in self._waiting if t.avoid != index or len(self._alive) == 1]
                 if free:
                     home = self._home
-                    own = (t for t in free if home.get(t.job.problem.id, feeder) == feeder)
+                    own = (t for t in free if home.get(t.job.problem.id, index) == index)
                     task = next(own, free[0])
                     if len(home) > REMEMBERED:
                         home.clear()
-                    home.setdefault(task.job.problem.id, feeder)
+                    home.setdefault(task.job.problem.id, index)
                     self._waiting.remove(task)
                     return task
                 self._lock.wait(1.0)
         return None
 
-    def cached(self, task: Task) -> list[Measurement] | None:
-        """The cache's answer to a task."""
-        if self._cache is None or not task.cached or _bare(task.job):
-            return None
-        return self._cache.get(task.content)
-
-    def finish(self, task: Task, answer: Result) -> None:
+    def _finish(self, task: Task, answer: Result) -> None:
         """Hand an answer to everybody who waits for it."""
-        if isinstance(answer, Refused) and not _bare(task.job):
+        if isinstance(answer, Refused) and not task.job.bare:
             answer = self._lost(task, f"cannot be judged: {answer.reason}")
-        if isinstance(answer, list) and self._cache is not None and task.cached:
-            if not any(m.cached for m in answer):
-                self._cache.put(task.content, answer)
+        measured = answer if isinstance(answer, list) else []
+        if self._cache and task.cached and not any(m.cached for m in measured):
+            self._cache.put(task.content, measured)
         with self._lock:
             self._in_flight.pop(task.content, None)
             waiters = list(task.waiters)
         for i, (box, key) in enumerate(waiters):
-            if i and isinstance(answer, list):
-                answer = [replace(m, cached=m.status == "measured") for m in answer]
+            if i and measured:
+                answer = [replace(m, cached=m.status == "measured") for m in measured]
             box.put((key, answer))
 
     def _lost(self, task: Task, reason: str) -> Result:
         """No answer to a task, with the reason, in the form that its waiters expect."""
-        if _bare(task.job):
+        if task.job.bare:
             return Verification("infra_error", message=reason, tier=self.tier)
-        n = len(task.job.completions) if isinstance(task.job, Call) else 1
-        return [missing(reason, self.tier)] * n
+        return [missing(reason, self.tier)] * len(task.job.completions)
 
-    def fail(self, task: Task, feeder: int, reason: str) -> None:
+    def _fail(self, task: Task, index: int, reason: str) -> None:
         """A worker lost the task: give it to another, or call it missing."""
         task.failures.append(reason)
         if len(task.failures) >= ATTEMPTS:
-            self.finish(task, self._lost(task, "; then ".join(dict.fromkeys(task.failures))))
+            self._finish(task, self._lost(task, "; then ".join(dict.fromkeys(task.failures))))
             return
         with self._lock:
-            task.avoid = feeder
+            task.avoid = index
             self._waiting.appendleft(task)
             self._lock.notify_all()
 
-    def worker_ready(self) -> None:
-        """A worker has opened sandbox and functions."""
+    def _fail_stranded(self) -> None:
+        """Call missing what no worker is left for."""
         with self._lock:
-            self._ready = True
-            self._lock.notify_all()
-
-    def feeder_changed(self, broken: Broken | None = None) -> None:
-        """A feeder gave up or met a broken grader: wake everybody; fail what nobody can serve."""
-        with self._lock:
-            self._broken = self._broken or broken
-            stranded = [] if self._alive() else list(self._waiting)
+            stranded = [] if self._alive else list(self._waiting)
             if stranded:
                 self._waiting.clear()
-            self._lock.notify_all()
         for task in stranded:
-            reasons = sorted({s.trouble for s in self._feeders if s.trouble})
-            self.finish(task, self._lost(task, "no scorer process: " + "; ".join(reasons)))
+            self._finish(task, self._lost(task, f"no scorer process: {self._reasons()}"))
 
 
-def _bare(job: Job) -> bool:
-    """Whether a job asks for a Verification instead of measurements."""
-    return isinstance(job, Program) and job.bare
+class PooledScorer:
+    """Measures in the worker processes: by a user's function, or programs by their tests.
 
+    reward: the function, None for programs, which end at end_marker. See `pawl.types.Scorer`.
+    """
 
-class SandboxScorer:
-    """Measures programs by the tests of their problems."""
-
-    whole_group = False
-
-    def __init__(self, pool: WorkerPool, end_marker: str) -> None:
+    def __init__(self, pool: WorkerPool, reward: UserReward | None, end_marker: str = "") -> None:
         self._pool, self._marker = pool, end_marker
+        self._use = reward.name if reward else "code"
+        self._context = reward.fingerprint() if reward else pool.context
+        self.whole_group = reward is not None and reward.whole_group
         self._box: Box = queue.SimpleQueue()
-        self._digests: dict[str, tuple[Problem, bytes]] = {}
-        self._parts: dict[Hashable, list[list[Measurement] | None]] = {}
 
     def submit(
         self,
@@ -298,73 +300,20 @@ class SandboxScorer:
         completions: Sequence[Completion],
         fresh: bool = False,
     ) -> None:
-        """Queue completions of one problem, each a job of its own. See `pawl.types.Scorer`."""
-        self._parts[key] = [None] * len(completions)
-        if problem.code is None:
+        """Queue one job."""
+        if self._use == "code" and problem.code is None:
             reason = "cannot be judged: the problem has no tests"
-            for i in range(len(completions)):
-                self._box.put(((key, i), [missing(reason, self._pool.tier)]))
+            self._box.put((key, [missing(reason, self._pool.tier) for _ in completions]))
             return
-        task = _remembered(self._digests, problem, lambda p: task_digest(p.task))
-        for i, completion in enumerate(completions):
-            content = program_key(self._pool.context, task, completion.text, self._marker)
-            job = Program(problem, completion.text, self._marker)
-            self._pool.submit(self._box, (key, i), job, content, fresh)
-
-    def poll(self, timeout: float | None = 0.0) -> list[tuple[Hashable, list[Measurement]]]:
-        """See `pawl.types.Scorer`."""
-        ready = []
-        for name, answer in self._pool.take_from(self._box, timeout):
-            assert isinstance(name, tuple) and isinstance(answer, list), "as submitted"
-            key, i = name
-            parts = self._parts[key]
-            parts[i] = answer
-            done = [m for part in parts if part is not None for m in part]
-            if len(done) == len(parts):
-                del self._parts[key]
-                ready.append((key, done))
-        return ready
-
-
-class PooledFunction:
-    """A user's function that is called in the worker processes."""
-
-    def __init__(self, pool: WorkerPool, reward: UserReward) -> None:
-        self._pool, self._use, self._context = pool, reward.name, reward.fingerprint()
-        self.whole_group = reward.whole_group
-        self._box: Box = queue.SimpleQueue()
-        self._digests: dict[str, tuple[Problem, bytes]] = {}
-
-    def submit(
-        self,
-        key: Hashable,
-        problem: Problem,
-        completions: Sequence[Completion],
-        fresh: bool = False,
-    ) -> None:
-        """Queue one call. See `pawl.types.Scorer`."""
-        known = _remembered(self._digests, problem, problem_digest)
-        content = function_key(self._context, known, completions)
-        job = Call(self._use, problem, tuple(completions))
+        if self._use == "code":
+            (program,) = completions  # members come one by one where no whole group is asked for
+            task = task_digest(problem.task)
+            content = program_key(self._context, task, program.text, self._marker)
+        else:
+            content = function_key(self._context, problem_digest(problem), completions)
+        job = Job(self._use, problem, tuple(completions), self._marker)
         self._pool.submit(self._box, key, job, content, fresh)
 
     def poll(self, timeout: float | None = 0.0) -> list[tuple[Hashable, list[Measurement]]]:
-        """See `pawl.types.Scorer`."""
-        ready = []
-        for key, answer in self._pool.take_from(self._box, timeout):
-            assert isinstance(answer, list), "a call is answered by measurements"
-            ready.append((key, answer))
-        return ready
-
-
-def _remembered(
-    known: dict[str, tuple[Problem, bytes]], problem: Problem, make: Callable[[Problem], bytes]
-) -> bytes:
-    """The digest of a problem, computed once while it is in use."""
-    found = known.get(problem.id)
-    if found is not None and found[0] is problem:
-        return found[1]
-    if len(known) > REMEMBERED:
-        known.clear()
-    known[problem.id] = (problem, make(problem))
-    return known[problem.id][1]
+        """What is ready."""
+        return self._pool.take_from(self._box, timeout)

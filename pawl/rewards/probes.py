@@ -19,31 +19,24 @@ from pawl.problems.python_tests import parse_tests
 from pawl.types import CodeTask, Lang, Problem
 
 BAD_LINES = 8  # lines of the long known-bad answers: length gates must not turn them good
-PROSE = "\n".join(
-    [
-        "I apologize, but I cannot complete this task.",
-        "The function should first look at its input.",
-        "Then it should compute the result step by step.",
-        "For the empty case a default value is returned.",
-        "Otherwise the elements are visited one by one.",
-        "Each of them contributes to the answer.",
-        "Finally the accumulated value is returned.",
-        "Please let me know if you have any questions!",
-    ]
-)
+PROSE = """\
+I apologize, but I cannot complete this task.
+The function should first look at its input.
+Then it should compute the result step by step.
+For the empty case a default value is returned.
+Otherwise the elements are visited one by one.
+Each of them contributes to the answer.
+Finally the accumulated value is returned.
+Please let me know if you have any questions!"""
 GARBAGE = "\n".join([")) let let = in (( match with | ->"] * BAD_LINES)
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """A completion whose score is known: good must earn full marks, bad at most the cap.
-
-    fixed: the same text whatever the problem.
-    """
+    """A known-bad answer. fixed: the same text whatever the problem."""
 
     name: str
     text: str
-    good: bool
     fixed: bool = False
 
 
@@ -78,22 +71,17 @@ def reference_body(problem: Problem) -> str:
     task, solved = problem.task, problem.reference
     if not task.head or not solved:
         return ""
-    if task.lang == "ocaml":
-        own = ocaml_text.find_definition(solved, task.entry_point)
-        asked = ocaml_text.find_definition(task.head, task.entry_point)
-        if own is None or asked is None or solved[: own.start].strip():
-            return ""
-        if (own.params, own.recursive) != (asked.params, asked.recursive):
-            return ""
-        return solved[own.end :].lstrip("\n").rstrip() + "\n"
-    own_py = python_text.find_definition(solved, task.entry_point)
-    asked_py = python_text.find_definition(task.head, task.entry_point)
-    if own_py is None or asked_py is None or own_py.params != asked_py.params:
+    reader = ocaml_text if task.lang == "ocaml" else python_text
+    own = reader.find_definition(solved, task.entry_point)
+    asked = reader.find_definition(task.head, task.entry_point)
+    if own is None or asked is None or own.params != asked.params:
         return ""
-    if own_py.head.strip() != asked_py.head.strip():
-        return ""
-    body = solved[own_py.end :].lstrip("\n").rstrip() + "\n"
-    return body if body.startswith((" ", "\t")) else ""
+    body = solved[own.end :].lstrip("\n").rstrip() + "\n"
+    if isinstance(own, ocaml_text.Definition) and isinstance(asked, ocaml_text.Definition):
+        alike = own.recursive == asked.recursive and not solved[: own.start].strip()
+    else:
+        alike = own.head.strip() == asked.head.strip() and body.startswith((" ", "\t"))
+    return body if alike else ""
 
 
 def stub(problem: Problem) -> str:
@@ -121,6 +109,11 @@ def _arity(signature: str) -> int:
     return len(ocaml_text.split_top(toks, "->")) - 1
 
 
+def giving(problem: Problem, constant: str) -> str:
+    """A body that answers everything alike."""
+    return f"  {constant}\n" if problem.task.lang == "ocaml" else f"    return {constant}\n"
+
+
 def constant_text(problem: Problem) -> str:
     """Source text of the value that most tests expect (the hidden ones, where there are any)."""
     every = problem.task.cases
@@ -133,27 +126,24 @@ def bad_probes(problem: Problem, constant: str = "") -> Iterator[Probe]:
     """Known-bad answers. constant: source text of the constant that most tests expect."""
     if problem.code is not None:
         yield from _bad_programs(problem, constant)
-    yield Probe("empty", "", False, fixed=True)
-    yield Probe("blank lines", "\n" * BAD_LINES, False, fixed=True)
-    yield Probe("prose", PROSE, False, fixed=True)
-    yield Probe("syntax garbage", GARBAGE, False, fixed=True)
+    yield Probe("empty", "", fixed=True)
+    yield Probe("blank lines", "\n" * BAD_LINES, fixed=True)
+    yield Probe("prose", PROSE, fixed=True)
+    yield Probe("syntax garbage", GARBAGE, fixed=True)
 
 
 def _bad_programs(problem: Problem, constant: str) -> Iterator[Probe]:
     """Programs that answer nothing, or everything alike, or that end the run."""
     ocaml = problem.task.lang == "ocaml"
     leave = "  exit 0\n" if ocaml else "    import sys\n    sys.exit(0)\n"
-    give = f"  {constant}\n" if ocaml else f"    return {constant}\n"
-    comment = "(* step *)" if ocaml else "# step"
-    leave_top = ("let () = exit 0\n" if ocaml else "import sys\nsys.exit(0)\n") + "\n".join(
-        [comment] * BAD_LINES
-    )
-    yield Probe("stub", stub(problem), False)
-    yield Probe("stub, whole definition", whole(problem, stub(problem)), False)
-    yield Probe("constant", whole(problem, give), False)
-    yield Probe("exit 0", whole(problem, leave), False)
-    yield Probe("exit 0, then dead lines", whole(problem, leave) + leave_top, False)
-    yield Probe("exit 0 at the top", leave_top, False, fixed=True)
+    top = "let () = exit 0\n" if ocaml else "import sys\nsys.exit(0)\n"
+    top += "\n".join(["(* step *)" if ocaml else "# step"] * BAD_LINES)
+    yield Probe("stub", stub(problem))
+    yield Probe("stub, whole definition", whole(problem, stub(problem)))
+    yield Probe("constant", whole(problem, giving(problem, constant)))
+    yield Probe("exit 0", whole(problem, leave))
+    yield Probe("exit 0, then dead lines", whole(problem, leave) + top)
+    yield Probe("exit 0 at the top", top, fixed=True)
 
 
 # ---- solved examples in a prompt template --------------------------------------------------------
@@ -168,47 +158,47 @@ def examples_in(template: str, lang: Lang, marker: str) -> list[tuple[Problem, s
     becomes its one test.
     """
     text = template.partition("{prompt}")[0]
-    made = _ocaml_examples(text, marker) if lang == "ocaml" else _python_examples(text)
-    return [(p, c) for p, c in made if p.task.cases]
+    found = _ocaml_examples(text, marker) if lang == "ocaml" else _python_examples(text)
+    return [
+        (
+            Problem(f"prompt example {task.entry_point}", told, task, reference=code),
+            code.rstrip() + "\n",
+        )
+        for task, told, code in found
+        if task.cases
+    ]
 
 
-def _ocaml_examples(text: str, marker: str) -> Iterator[tuple[Problem, str]]:
+Example = tuple[CodeTask, str, str]  # with its one test, the text that shows it, the solution
 
+
+def _ocaml_examples(text: str, marker: str) -> Iterator[Example]:
     heads = [
         d
         for d in ocaml_text.definitions(text)
         if d.signature and (d.start == 0 or text[d.start - 1] == "\n")
     ]
-    for i, d in enumerate(heads):
-        stop = heads[i + 1].start if i + 1 < len(heads) else len(text)
+    stops = [*(d.start for d in heads[1:]), len(text)]
+    after = [0, *(d.end for d in heads)]
+    for d, stop, begin in zip(heads, stops, after, strict=False):
         code = text[d.start : stop].partition("```")[0]
         if marker and marker in code:
             code = code[: code.index(marker) + len(marker)]
         else:
             code = re.split(r"\n\s*\n\s*(?=\(\*)", code)[0]
-        before = text[heads[i - 1].end if i else 0 : d.start]
+        told = text[begin : d.start]
         shown = re.search(
             rf"\b{re.escape(d.name)}\s+(?P<args>[^\n]+?){_ARROW}(?P<value>[^\n]+?)\s*(?:\*\)|\n|$)",
-            before,
+            told,
         )
-        if shown is None:
-            continue
-        row = [{"call": f"{d.name} {shown['args']}", "expected": shown["value"].rstrip(". ")}]
-        cases, _ = read_cases(row, "ocaml", d.name, d.params)
-        yield (
-            Problem(
-                id=f"prompt example {d.name}",
-                prompt=before,
-                code=CodeTask("ocaml", d.name, tuple(cases), d.signature, d.head),
-                reference=code,
-            ),
-            code.rstrip() + "\n",
-        )
+        if shown is not None:
+            row = {"call": f"{d.name} {shown['args']}", "expected": shown["value"].rstrip(". ")}
+            cases, _ = read_cases([row], "ocaml", d.name, d.params)
+            yield CodeTask("ocaml", d.name, tuple(cases), d.signature, d.head), told, code
 
 
-def _python_examples(text: str) -> Iterator[tuple[Problem, str]]:
-    blocks = re.findall(r"```\w*\n(.*?)```", text, re.DOTALL) or [text]
-    for block in blocks:
+def _python_examples(text: str) -> Iterator[Example]:
+    for block in re.findall(r"```\w*\n(.*?)```", text, re.DOTALL) or [text]:
         try:
             body = python_text.parse(block).body
         except (SyntaxError, ValueError):
@@ -216,10 +206,9 @@ def _python_examples(text: str) -> Iterator[tuple[Problem, str]]:
         for node in body:
             if not isinstance(node, ast.FunctionDef):
                 continue
-            code = ast.get_source_segment(block, node) or ""
+            code, told = ast.get_source_segment(block, node) or "", ast.get_docstring(node) or ""
             shown = re.search(
-                rf"\b{re.escape(node.name)}(?P<args>\(.*?\)){_ARROW}(?P<value>[^\n\"]+)",
-                ast.get_docstring(node) or "",
+                rf"\b{re.escape(node.name)}(?P<args>\(.*?\)){_ARROW}(?P<value>[^\n\"]+)", told
             )
             if shown is None:
                 continue
@@ -229,14 +218,5 @@ def _python_examples(text: str) -> Iterator[tuple[Problem, str]]:
             except ValueError:
                 continue
             found = python_text.find_definition(code, node.name)
-            yield (
-                Problem(
-                    id=f"prompt example {node.name}",
-                    prompt=ast.get_docstring(node) or "",
-                    code=CodeTask(
-                        "python", node.name, tuple(cases), head=found.head if found else ""
-                    ),
-                    reference=code,
-                ),
-                code.rstrip() + "\n",
-            )
+            head = found.head if found else ""
+            yield CodeTask("python", node.name, tuple(cases), head=head), told, code

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from itertools import count, groupby
 from pathlib import Path
 
 from pawl.config.options import RewardConfig, SandboxConfig
@@ -22,14 +22,6 @@ from pawl.rewards.pay import Row, pay
 from pawl.types import Completion, Finish, Problem, Score
 
 WINDOW = 256  # groups in flight or waiting for an earlier one
-
-
-@dataclass(frozen=True, slots=True)
-class _Group:
-    """Lines that are scored together."""
-
-    problem: Problem
-    completions: tuple[Completion, ...]
 
 
 def score_file(
@@ -63,94 +55,61 @@ def score_lines(
     if not completions.is_file():
         raise PawlError("no such file", str(completions))
     with Grader(reward, sandbox, None, function) as grader:
-        seen = False
-        for found in _scores(json_lines(completions), opened, grader):
-            seen = True
-            yield found
-    if not seen:
-        raise PawlError("there are no completions in the file", str(completions))
+        scores = _scores(json_lines(completions), opened, grader)
+        first = next(scores, None)
+        if first is None:
+            raise PawlError("there are no completions in the file", str(completions))
+        yield first
+        yield from scores
 
 
 def as_line(problem_id: str, score: Score) -> dict[str, object]:
     """The fields of one output line."""
-    return {
-        "problem_id": problem_id,
-        "total": score.total,
-        "status": score.status,
-        "verdict": score.verdict,
-        "branch": score.branch,
-        "components": score.components,
-        "reason": score.reason,
-        "tier": score.tier,
-        "time_ms": round(score.time_ms, 3),
-    }
+    names = ("total", "status", "verdict", "branch", "components", "reason", "tier")
+    fields = {name: getattr(score, name) for name in names}
+    return {"problem_id": problem_id, **fields, "time_ms": round(score.time_ms, 3)}
 
 
 def _scores(
     lines: Iterable[Placed], opened: ProblemSet, grader: Grader
 ) -> Iterator[tuple[str, Score]]:
-    """(problem id, score) in input order, with a bounded number in flight."""
-    waiting: deque[tuple[int, _Group]] = deque()
+    """(problem id, score) in input order, with a bounded number of groups in flight."""
+    known = {p.id: p for p in opened}
+    trouble: list[PawlError] = []
+    waiting: deque[tuple[int, Problem, list[Completion]]] = deque()
     done: dict[Hashable, list[Row]] = {}
-    trouble: PawlError | None = None
-    groups = enumerate(_groups(lines, opened, grader.whole_group))
-    while trouble is None:
+
+    def rows() -> Iterator[tuple[Problem, Completion]]:
+        """The lines before one that cannot be read."""
         try:
-            number, group = next(groups)
-        except StopIteration:
-            break
+            for where, row in lines:
+                yield _read(row, where, opened, known)
         except PawlError as error:
-            trouble = error
-            break
-        waiting.append((number, group))
-        for member, completion in enumerate(group.completions):
-            size = len(group.completions)
-            grader.submit(number, member, size, group.problem, completion)
+            trouble.append(error)
+
+    def oldest() -> Iterator[tuple[str, Score]]:
+        """The oldest group's scores; waits for them."""
+        number, problem, members = waiting.popleft()
+        while number not in done:
+            done.update(grader.poll(1.0))
+        for score in pay(problem, members, done.pop(number), grader.reward):
+            yield problem.id, score
+
+    line = count()
+    whole = grader.whole_group
+    groups = groupby(rows(), lambda row: row[0].id if whole else next(line))
+    for number, group in enumerate(list(pairs) for _, pairs in groups):
+        problem, members = group[0][0], [completion for _, completion in group]
+        waiting.append((number, problem, members))
+        for member, completion in enumerate(members):
+            grader.submit(number, member, len(members), problem, completion)
         done.update(grader.poll(0.0))
         while waiting and (waiting[0][0] in done or len(waiting) >= WINDOW):
-            yield from _next(waiting, done, grader)
+            yield from oldest()
     while waiting:
-        yield from _next(waiting, done, grader)
-    if trouble is not None:
-        raise trouble
-
-
-def _next(
-    waiting: deque[tuple[int, _Group]], done: dict[Hashable, list[Row]], grader: Grader
-) -> Iterator[tuple[str, Score]]:
-    """The oldest group's scores; waits for them."""
-    number, group = waiting.popleft()
-    while number not in done:
-        done.update(grader.poll(1.0))
-    for score in pay(group.problem, group.completions, done.pop(number), grader.reward):
-        yield group.problem.id, score
-
-
-def _groups(lines: Iterable[Placed], opened: ProblemSet, whole: bool) -> Iterator[_Group]:
-    """Lines one by one, or neighbours of one problem together; what was read before an error."""
-    known = {p.id: p for p in opened}
-    held: list[Completion] = []
-    problem: Problem | None = None
-    trouble: PawlError | None = None
-    rows = iter(lines)
-    while trouble is None:
-        try:
-            where, row = next(rows)
-            now, completion = _read(row, where, opened, known)
-        except StopIteration:
-            break
-        except PawlError as error:
-            trouble = error
-            break
-        if problem is not None and (now is not problem or not whole):
-            yield _Group(problem, tuple(held))
-            held = []
-        problem = now
-        held.append(completion)
-    if problem is not None:
-        yield _Group(problem, tuple(held))
-    if trouble is not None:
-        raise trouble
+        yield from oldest()
+    if trouble:
+        raise trouble[0]
 
 
 def _read(

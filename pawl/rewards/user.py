@@ -19,13 +19,14 @@ import hashlib
 import importlib.util
 import inspect
 import math
+import re
 import sys
 import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import redirect_stdout
+from dataclasses import replace
 from importlib.metadata import entry_points
 from pathlib import Path
-from types import TracebackType
 from typing import cast
 
 from pawl.errors import Exit, PawlError
@@ -33,6 +34,7 @@ from pawl.rewards.pay import TOTAL
 from pawl.types import Completion, Measurement, Problem, missing
 
 GROUP = "pawl.rewards"
+_NAME = re.compile("[a-z0-9_]+")  # what can stand in a metric
 SLACK = 1e-9  # of the scale's width: sums of floats may pass its ends by rounding
 Value = float | Mapping[str, float] | Measurement | None
 Values = Sequence[Value]
@@ -101,19 +103,14 @@ class UserReward:
                 )
             if value.status == "missing":
                 return value
-            named = self._named(value.values, problem)
-            return Measurement(
-                "measured", named, value.verdict, value.reason, value.usage,
-                value.passed_cases, value.n_cases,
-            )  # fmt: skip
-        if isinstance(value, Mapping):
-            return Measurement("measured", self._named(value, problem))
-        number = self._number(value, problem)
-        return Measurement("measured", {TOTAL: self._on_scale(number, problem)})
+            values = self._named(value.values, problem)
+            return replace(value, values=values, tier="", time_ms=0.0, cached=False)
+        named = value if isinstance(value, Mapping) else {TOTAL: value}
+        return Measurement("measured", self._named(named, problem))
 
     def _named(self, values: Mapping[str, object], problem: Problem) -> dict[str, float]:
         """Named values with their total; one that is a total alone stays so."""
-        bad = [name for name in values if not _is_name(name)]
+        bad = [n for n in values if not (isinstance(n, str) and _NAME.fullmatch(n))]
         if bad or not values:
             raise self._broken(f"returned the names {bad}, expected [a-z0-9_]")
         found = {name: self._number(value, problem) for name, value in values.items()}
@@ -173,7 +170,22 @@ def _files_below(folder: Path | None) -> set[Path]:
 
 
 def load_user_reward(use: str) -> UserReward:
-    """Load `path/file.py:function` or an entry point. Raises PawlError when there is none."""
+    """Load `path/file.py:function` or an entry point.
+
+    Raises PawlError when there is none, and with file and line for what a user's file raises.
+    """
+    try:
+        return _load(use)
+    except (PawlError, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        known = broken_grader(error, [use])
+        if known is None:
+            raise
+        raise known from error
+
+
+def _load(use: str) -> UserReward:
     if use.startswith("callable:"):
         raise PawlError(
             f"the reward of this run is a Python callable ({use.partition(':')[2]})",
@@ -219,19 +231,7 @@ def _from_file(path: Path, name: str, use: str) -> UserReward:
     return UserReward(use, getattr(module, name), folder)
 
 
-def _is_name(name: object) -> bool:
-    """Whether a value's name can stand in a metric."""
-    return (
-        isinstance(name, str)
-        and name.isascii()
-        and name.replace("_", "a").isalnum()
-        and (name == name.lower())
-    )
-
-
-def broken_grader(
-    error: BaseException, trace: TracebackType | None, rewards: Sequence[str]
-) -> PawlError | None:
+def broken_grader(error: BaseException, rewards: Sequence[str]) -> PawlError | None:
     """What a user's own code raised, as a message with its file and line; None for other code.
 
     rewards: the `use` strings of the user's rewards; the deepest frame in one of their folders is
@@ -240,7 +240,7 @@ def broken_grader(
     folders = [Path(u.rpartition(":")[0]).resolve().parent for u in rewards if ":" in u]
     frames = [
         f
-        for f in traceback.extract_tb(trace)
+        for f in traceback.extract_tb(error.__traceback__)
         if any(Path(f.filename).resolve().is_relative_to(d) for d in folders)
         and "site-packages" not in f.filename
     ]
@@ -249,10 +249,14 @@ def broken_grader(
         return PawlError(f"the reward does not load: {error.msg}", where)
     if not frames:
         return None
-    last = frames[-1]
+    return raised("the reward", error, f"{frames[-1].filename}:{frames[-1].lineno}")
+
+
+def raised(who: str, error: BaseException, where: str) -> PawlError:
+    """The end of a run whose reward raised."""
     return PawlError(
-        f"the reward raised {type(error).__name__}: {error}",
-        f"{last.filename}:{last.lineno}",
+        f"{who} raised {type(error).__name__}: {error}",
+        where,
         "an exception is a broken grader, not a bad completion: return None for what cannot be "
         "judged; the run stopped and can be resumed",
         Exit.STOPPED,

@@ -3,7 +3,7 @@
 Torch-free, niced, dies with its parent. Messages are pickles between two processes of Pawl's own;
 candidates never hold the channel, and what a reward prints goes to standard error. An uncaught
 exception ends the process after one last message that says whose code broke. Left out: scheduling,
-retries and the cache (`pool.py`); `feeder.py` starts it.
+retries and the cache (`pool.py`); `process.py` starts it.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import signal
 import sys
 import traceback
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
-from types import TracebackType
 from typing import BinaryIO
 
 from pawl.config.options import SandboxConfig
@@ -45,30 +45,17 @@ class Setup:
 
 
 @dataclass(frozen=True, slots=True)
-class Program:
-    """A candidate to run. bare: the answer is its Verification, with what came back per case."""
+class Job:
+    """Completions of a problem. use: "code" runs them as programs, else a user's function.
 
-    problem: Problem
-    text: str
-    end_marker: str
-    bare: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """Completions of a problem for a user's function."""
+    bare: the answer is the Verification of the one program, with what came back per case.
+    """
 
     use: str
     problem: Problem
     completions: tuple[Completion, ...]
-
-
-Job = Program | Call
-
-
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """First message from a worker: sandbox and functions are open."""
+    end_marker: str = ""
+    bare: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,16 +65,10 @@ class Refused:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Broken:
-    """Last message from a worker. user: the user's to cure (config or grader), else Pawl's bug."""
-
-    user: bool
-    error: PawlError
-    trace: str
-
-
-Answer = list[Measurement] | Verification | Refused | Ready | Broken
+Result = list[Measurement] | Verification | Refused
+# None: sandbox and functions are open. Exception: the last words of a worker that broke; a
+# PawlError is the user's to cure (config or grader), anything else Pawl's bug.
+Answer = Result | None | Exception
 
 
 def serve(source: BinaryIO, sink: BinaryIO) -> None:
@@ -96,41 +77,33 @@ def serve(source: BinaryIO, sink: BinaryIO) -> None:
     assert isinstance(setup, Setup), "the first message is the set-up"
     if os.getppid() != setup.parent:
         return  # the parent died before the death signal was set
-    sys.excepthook = lambda kind, error, trace: _last_words(sink, setup, error, trace)
-    sandbox = _open(setup)
-    try:
+    sys.excepthook = lambda kind, error, trace: _last_words(sink, setup, error)
+    # The pool's tier again; its canaries ran once, in the pool.
+    with Sandbox(setup.sandbox, setup.tier) if setup.tier else nullcontext() as sandbox:
         functions = {use: load_user_reward(use) for use in setup.functions}
-        _send(sink, Ready())
+        _send(sink, None)
         while True:
             try:
                 job = pickle.load(source)
             except EOFError:
                 return
             _send(sink, _answer(functions, sandbox, job))
-    finally:
-        if sandbox is not None:
-            sandbox.close()
 
 
-def _answer(functions: Mapping[str, UserReward], sandbox: Sandbox | None, job: Job) -> Answer:
+def _answer(functions: Mapping[str, UserReward], sandbox: Sandbox | None, job: Job) -> Result:
     """One job's answer; a problem that cannot be judged is refused, whatever the completion."""
     place = job.problem.where or job.problem.id
     try:
-        if isinstance(job, Call):
+        if job.use != "code":
             return functions[job.use].call(job.problem, job.completions)
         assert sandbox is not None, "programs run in a sandbox"
-        task = job.problem.task
-        found = verify(sandbox, task, job.text, job.end_marker, place)
-        return found if job.bare else [measured(found, task, place)]
+        task, marker = job.problem.task, job.end_marker
+        runs = [verify(sandbox, task, c.text, marker, place) for c in job.completions]
+        return runs[0] if job.bare else [measured(run, task, place) for run in runs]
     except PawlError as error:
         if error.code == Exit.STOPPED:  # a broken grader, see user.py
             raise
         return Refused(error.block().removeprefix("error: "))
-
-
-def _open(setup: Setup) -> Sandbox | None:
-    """The pool's tier again; its canaries ran once, in the pool."""
-    return Sandbox(setup.sandbox, setup.tier) if setup.tier else None
 
 
 def _send(sink: BinaryIO, message: Answer) -> None:
@@ -138,19 +111,16 @@ def _send(sink: BinaryIO, message: Answer) -> None:
     sink.flush()
 
 
-def _last_words(
-    sink: BinaryIO, setup: Setup, error: BaseException, trace: TracebackType | None
-) -> None:
+def _last_words(sink: BinaryIO, setup: Setup, error: BaseException) -> None:
     """Tell the pool what ended this process."""
     if isinstance(error, BrokenPipeError):
         return  # the pool is gone
-    text = "".join(traceback.format_exception(error))
-    known = None
     if isinstance(error, PawlError):
-        known = PawlError(error.what, error.where, error.hint, error.code)
-    known = known or broken_grader(error, trace, setup.functions)
-    fallback = PawlError(f"a scorer crashed: {type(error).__name__}: {error}")
-    _send(sink, Broken(known is not None, known or fallback, text))
+        _send(sink, PawlError(error.what, error.where, error.hint, error.code))
+        return
+    text = "".join(traceback.format_exception(error))
+    ours = RuntimeError(f"a scorer crashed: {type(error).__name__}: {error}\n{text}")
+    _send(sink, broken_grader(error, setup.functions) or ours)
 
 
 def main() -> None:

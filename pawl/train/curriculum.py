@@ -96,7 +96,7 @@ def pools_of(train: ProblemSet, cfg: RunConfig) -> tuple[Pool, ...]:
         return tuple(pool_of(members, weights, k) for k in range(max(1, len(cfg.curriculum))))
     rates = [problem.pass_rate for problem in train]
     errors = [
-        unmeasured(origin.name)
+        unmeasured(origin)
         for origin, own in zip(train.origins, members, strict=True)
         if all(rates[i] is None for i in own)
     ]
