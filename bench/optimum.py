@@ -150,7 +150,7 @@ def run(algo: dict[str, str], seed: int) -> tuple[float, float]:
         reward_PG = reward_PN[prompts[:, None], chosen]
         advantage_ST, _ = compute_advantages(cfg, logprobs, reward_PG, known_PG, BETA)
         known_S = known_PG.flatten()
-        parts = (logprobs, reward_PG.flatten(), known_S, known_S, advantage_ST)
+        parts = (logprobs, known_S, known_S, advantage_ST)
         batch = TrainBatch(*parts, 1.0, BETA, T)
         lrs = [lr_at(n * i + k, n * ITERATIONS, OPTIM) for k in range(n)]
         update(policy, learner, batch, lrs, cfg, OPTIM.max_grad_norm)

@@ -6,7 +6,8 @@ finds in a log (`pawl.rules.finding`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 CAUSES: dict[str, str] = {
     "none": "nothing is wrong",
@@ -66,3 +67,19 @@ class Check:
     cause: str = "none"
     refuses: bool = True
     overridden: bool = False
+
+
+def overridden(checks: Sequence[Check], names: Sequence[str], kind: str = "") -> list[Check]:
+    """The checks; those that would refuse the run and are named in `names` (train.override) marked.
+
+    kind: the one name that all of them go by; "" for their own.
+    """
+    return [
+        replace(c, overridden=c.passed is False and c.refuses and (kind or c.name) in names)
+        for c in checks
+    ]
+
+
+def refusing(checks: Sequence[Check]) -> list[Check]:
+    """Those that refuse the run."""
+    return [c for c in checks if c.passed is False and c.refuses and not c.overridden]

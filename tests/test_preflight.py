@@ -26,8 +26,8 @@ from pawl.preflight import base as check_base
 from pawl.preflight import data as check_data
 from pawl.preflight import prove as preflight
 from pawl.preflight.prove import prove
-from pawl.preflight.reference_answers import ReferenceAnswers
 from pawl.problems.check import near_duplicates, twins
+from pawl.rewards.calibrate import Calibration
 from pawl.store.display import Silent
 from pawl.store.read import read_events, read_steps
 from pawl.store.run import RunFolder
@@ -224,13 +224,12 @@ def test_a_constant_reward_is_refused_only_when_it_is_no_chance():
 def test_a_component_counts_as_dead_only_beside_right_and_wrong_answers():
     cfg = RunConfig()
     always = rollouts_of([1.0] * 64).scores_S
-    alone = check_base._components(always, ReferenceAnswers(), cfg)[0]
-    poor = ReferenceAnswers(
-        own=[always[0]], poor=[Score("scored", 0.0, "wrong", "none", {"tests": 0.0})]
-    )
+    alone = check_base._components(always, Calibration([], [], [], []), cfg)
+    bad = [Score("scored", 0.0, "wrong", "none", {"tests": 0.0})]
     assert (alone.passed, alone.refuses) == (False, False)
-    assert check_base._components(always, poor, cfg)[0].passed is True
-    assert check_base._components(always, ReferenceAnswers(own=[always[0]]), cfg)[0].refuses is True
+    assert check_base._components(always, Calibration([], [always[0]], bad, []), cfg).passed
+    right = Calibration([], [always[0]], [], [])
+    assert check_base._components(always, right, cfg).refuses is True
 
 
 def test_capability_counts_problems_and_advises():

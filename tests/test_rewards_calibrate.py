@@ -54,7 +54,7 @@ def run_config(lang: str = "ocaml", **fields: object) -> RunConfig:
 
 def checks_of(cfg: RunConfig, problems: ProblemSet, sample: int = 2) -> list[Check]:
     with Grader(cfg.reward, SandboxConfig(workers=2)) as grader:
-        return calibrate(grader, problems, cfg, sample)
+        return calibrate(grader, problems, cfg, sample).checks
 
 
 def failed(checks: list[Check]) -> set[str]:
@@ -76,6 +76,16 @@ def test_the_code_reward_passes(lang: str, marker: str) -> None:
     rows = [asdict(c) for c in checks]
     keys = {"name", "problem", "expected", "observed", "tolerance", "passed", "meaning"}
     assert all(set(r) >= keys for r in rows)
+
+
+def test_what_is_right_for_another_problem_is_paid_and_not_judged() -> None:
+    cfg = run_config("python")
+    problems = prepare(cfg.problems, 0).train
+    with Grader(cfg.reward, SandboxConfig(workers=2)) as grader:
+        found = calibrate(grader, problems, cfg, 2)
+    assert found.swapped and found.right and found.wrong
+    assert max(s.total or 0.0 for s in found.swapped) < min(s.total or 0.0 for s in found.right)
+    assert "another problem's reference" not in {c.name for c in found.checks}
 
 
 @needs_ocaml
@@ -255,7 +265,7 @@ grade.group = True
     require(checks)
     calls = [line.split() for line in (tmp_path / "calls").read_text().splitlines()]
     assert len(calls) == len({name for name, _ in calls}) == len({c.problem for c in checks} - {""})
-    assert {n for _, n in calls} == {"5"}
+    assert {n for _, n in calls} == {"6"}  # one of them is right for another problem
 
 
 def test_a_curriculum_is_calibrated_by_each_stage_from_one_measurement() -> None:
@@ -271,7 +281,7 @@ def test_a_curriculum_is_calibrated_by_each_stage_from_one_measurement() -> None
             return measure(groups)
 
         grader.measure = counted
-        checks = calibrate(grader, problems, cfg, 1)
+        checks = calibrate(grader, problems, cfg, 1).checks
     require(checks)
     assert len(asked) == 1
     own = {c.name for c in checks if c.problem and "(stage" not in c.name}

@@ -98,6 +98,9 @@ def test_stages() -> None:
     assert stage_of("scored", "compile", "syntax: x", "stop") == "syntax"
     assert stage_of("scored", "compile", "type: x", "stop") == "types"
     assert stage_of("scored", "compile", "rejected", "stop") == "compile"
+    untested = {"status": "scored", "verdict": None, "reason": ""}
+    assert stage({"score": untested, "finish": "length"}) == "truncated"
+    assert stage({"score": untested, "finish": "stop"}) == "end"
 
 
 def test_failures_group_and_keep_the_shortest_example() -> None:

@@ -118,10 +118,10 @@ def test_large_groups_are_measured_on_some_pairs():
 
 
 def test_an_end_is_a_token_that_was_sampled():
-    samples = group(["ab", "a", ""]).samples
-    record = length_metrics(samples, [ord("b")])
+    groups = [group(["ab", "a", ""])]
+    record = length_metrics(groups, [ord("b")])
     assert record["length/eos_frac"] == pytest.approx(1 / 3)
-    assert length_metrics(samples, [])["length/eos_frac"] == 0.0
+    assert length_metrics(groups, [])["length/eos_frac"] == 0.0
 
 
 # ---- mismatch ----

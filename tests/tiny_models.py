@@ -154,7 +154,5 @@ def learner(policy, **optim):
 
 
 def batch_of(logprobs, advantage_ST, trained_S, temperature, kl_coef, longest):
-    """A batch with given advantages, its rewards left at 0."""
-    reward_S = torch.zeros(len(trained_S), dtype=torch.float64)
-    parts = (logprobs, reward_S, trained_S, trained_S, advantage_ST)
-    return TrainBatch(*parts, temperature, kl_coef, longest)
+    """A batch with given advantages."""
+    return TrainBatch(logprobs, trained_S, trained_S, advantage_ST, temperature, kl_coef, longest)

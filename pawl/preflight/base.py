@@ -1,26 +1,31 @@
 """What is likely of a healthy run, and what the base model can do: statistics that mostly warn.
 
 Each check states a limit up to which it only warns; past it the run is refused. Left out: exact
-invariants (`samples.py`, `update.py`), measuring (`probe_batch.py`,
-`reference_answers.py`).
+invariants (`samples.py`, `update.py`), measuring references (`reference_answers.py`).
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from pawl.algo.shaping import kept
 from pawl.checks import Check
 from pawl.config.options import RunConfig
-from pawl.preflight.reference_answers import ReferenceAnswers
-from pawl.rewards.grader import Grader, components_of, has_tests
+from pawl.models.text import PromptEncoder
+from pawl.preflight.reference_answers import mean_nll, reference_lengths, reference_problems
+from pawl.preflight.samples import Sampled, judged
+from pawl.rewards.calibrate import Calibration
+from pawl.rewards.grader import components_of, has_tests
+from pawl.train.batch import Rewards
 from pawl.train.record import judged_in
 from pawl.train.rollouts import Rollouts
-from pawl.types import Score
+from pawl.train.session import Session
+from pawl.types import Problem, Score
 
 ATOM_WARN, ATOM_REFUSE = 0.3, 0.6  # share of samples at one value between the extremes
 MIXED_WARN = 0.1  # share of problems that are sometimes solved
@@ -28,6 +33,7 @@ SURPRISING = 1.5  # nat a token of reference solutions, from which the form is d
 CAP_WARN, CAP_REFUSE = 0.8, 0.9  # of max_tokens for 95% of references; share that does not fit
 SWAPPED_WARN, SWAPPED_REFUSE = 0.2, 0.6  # of full marks for another problem's solution
 GROUP_SIZES = (4, 8, 16, 32)
+UNTESTED = "never refused for a reward without tests"
 MANY = 64  # samples from which a constant reward is no chance
 
 
@@ -117,59 +123,46 @@ def zero_variance(passes: int, n: int, size: int) -> float:
 
 def both_ends(a: float, b: float, size: int) -> float:
     """E[p^size + (1 - p)^size] for p of a Beta(a, b) distribution."""
+    from scipy.special import betaln  # takes its time to import, and few runs ask
 
-    def moment(a: float, b: float) -> float:
-        return math.exp(
-            math.lgamma(a + size) - math.lgamma(a) + math.lgamma(a + b) - math.lgamma(a + b + size)
-        )
-
-    return moment(a, b) + moment(b, a)
+    ends = betaln([a + size, a], [b, b + size]) - betaln(a, b)
+    return float(np.exp(ends).sum())
 
 
-def of_base(
-    rollouts: Rollouts,
-    known: ReferenceAnswers,
-    kept: int,
-    grader: Grader,
-    cfg: RunConfig,
-    vocabulary: int,
-) -> list[Check]:
-    """All statistics of reward and base; `known` holds what is known to be right.
-
-    kept: samples that pass algo.filter.
-    """
-    return [
-        *_atoms(rollouts.scores_S, grader.scale),
-        _filter(kept, len(rollouts.scores_S), cfg.algo.filter),
-        *_components(rollouts.scores_S, known, cfg),
-        _capable(capability(rollouts, cfg.rollout.group_size)),
-        _cap(known, cfg),
-        _form(known, vocabulary),
-        _ends(rollouts),
-        _swapped(known, grader.scale, has_tests(cfg.reward)),
-    ]
+def of_base(s: Session, found: Sampled, able: Capability | None) -> Iterator[Check]:
+    """All statistics of reward and base."""
+    scores, cfg, grader = found.rollouts.scores_S, s.cfg, s.grader
+    solved, few = reference_problems(s)
+    yield from _atoms(scores, grader.scale)
+    yield _filter(found.rewards, cfg.algo.filter)
+    yield _components(scores, s.known, cfg)
+    yield _capable(able)
+    yield _cap(reference_lengths(s, solved), cfg)
+    yield _form(s, few)
+    yield _ends(found.rollouts)
+    yield _swapped(s.known.swapped, grader.scale, has_tests(cfg.reward))
 
 
-def _filter(kept: int, n: int, rule: str) -> Check:
+def _filter(rewards: Rewards, rule: str) -> Check:
     """The filter leaves something to train on."""
-    return Check(
+    n = rewards.score_PG.numel()
+    left = int(kept(rule, rewards.score_PG, rewards.scored_PG).sum())
+    return judged(
         "filter-keeps",
-        "",
-        f"a sample that passes algo.filter; refused from {MANY} samples on",
-        f"{kept} of {n}" if rule else "no filter",
-        kept > 0 if rule else None,
-        "a filter that nothing passes empties step after step, and nothing is trained",
-        0.0,
         "zero-signal-groups",
-        n >= MANY,
+        left > 0 if rule else None,
+        f"a sample that passes algo.filter; refused from {MANY} samples on",
+        f"{left} of {n}" if rule else "no filter",
+        "a filter that nothing passes empties step after step, and nothing is trained",
+        refuses=n >= MANY,
     )
 
 
-def _atoms(scores: Sequence[Score], scale: tuple[float, float]) -> list[Check]:
+def _atoms(scores: Sequence[Score], scale: tuple[float, float]) -> Iterator[Check]:
     """The reward takes many values, or only its extremes."""
     totals = [round(x.total, 6) for x in scores if x.total is not None]
     if not totals:
-        return []
+        return
     counts = Counter(totals)
     branches = {round(x.total, 6): x.branch for x in scores if x.total is not None}
     ends = {0.0, min(totals), max(totals), *(round(x, 6) for x in scale)}
@@ -177,37 +170,32 @@ def _atoms(scores: Sequence[Score], scale: tuple[float, float]) -> list[Check]:
     share = inner[0] / len(totals)
     top = ", ".join(f"{v:g} ({branches[v]}) {n}" for v, n in counts.most_common(5))
     flat = len(counts) == 1
-    return [
-        Check(
-            "reward-varies",
-            "",
-            f"more than one value; refused from {MANY} samples on",
-            f"{len(counts)} values in {len(totals)} samples",
-            not flat,
-            "a reward that is always the same teaches nothing",
-            0.0,
-            "reward-floor",
-            flat and len(totals) >= MANY,
-        ),
-        Check(
-            "reward-distribution",
-            "",
-            f"at most {ATOM_WARN:.0%} at one value between the extremes; refused above "
-            f"{ATOM_REFUSE:.0%}",
-            f"{share:.0%}; the most frequent: {top}",
-            share <= ATOM_WARN,
-            "most samples at one value in between: a branch that pays the same whatever was done",
-            ATOM_WARN,
-            "reward-bug",
-            share > ATOM_REFUSE,
-        ),
-    ]
+    yield judged(
+        "reward-varies",
+        "reward-floor",
+        not flat,
+        f"more than one value; refused from {MANY} samples on",
+        f"{len(counts)} values in {len(totals)} samples",
+        "a reward that is always the same teaches nothing",
+        refuses=flat and len(totals) >= MANY,
+    )
+    yield judged(
+        "reward-distribution",
+        "reward-bug",
+        share <= ATOM_WARN,
+        f"at most {ATOM_WARN:.0%} at one value between the extremes; refused above "
+        f"{ATOM_REFUSE:.0%}",
+        f"{share:.0%}; the most frequent: {top}",
+        "most samples at one value in between: a branch that pays the same whatever was done",
+        ATOM_WARN,
+        share > ATOM_REFUSE,
+    )
 
 
-def _components(scores: Sequence[Score], known: ReferenceAnswers, cfg: RunConfig) -> list[Check]:
+def _components(scores: Sequence[Score], known: Calibration, cfg: RunConfig) -> Check:
     """Each component with a weight has more than one value over samples and known answers."""
     weights = {c.name: c.weight for c in components_of(cfg.reward)}
-    seen = [*scores, *known.own, *known.swapped, *known.poor]
+    seen = [*scores, *known.right, *known.wrong, *known.swapped]
     names = sorted({name for x in seen for name in x.components})
     dead = [
         name
@@ -216,74 +204,70 @@ def _components(scores: Sequence[Score], known: ReferenceAnswers, cfg: RunConfig
         and name != "penalty"
         and len({round(x.components[name], 9) for x in seen if name in x.components}) == 1
     ]
-    proved = bool(known.own) and len(seen) >= MANY
-    return [
-        Check(
-            "components-vary",
-            "",
-            "each component differs between samples, right answers and wrong ones; refused where "
-            f"there are right answers and {MANY} scores",
-            "all do" if not dead else f"constant: {', '.join(dead)}",
-            not dead if names else None,
-            "a component that never pays, or always, is not measuring what it is for",
-            0.0,
-            "dead-component",
-            bool(dead) and proved,
-        )
-    ]
+    return judged(
+        "components-vary",
+        "dead-component",
+        not dead if names else None,
+        "each component differs between samples, right answers and wrong ones; refused where "
+        f"there are right answers and {MANY} samples",
+        "all do" if not dead else f"constant: {', '.join(dead)}",
+        "a component that never pays, or always, is not measuring what it is for",
+        refuses=bool(dead and known.right) and len(scores) >= MANY,
+    )
 
 
 def _capable(seen: Capability | None) -> Check:
-    return Check(
+    return judged(
         "base-capability",
-        "",
+        "zero-signal-groups",
+        None if seen is None else seen.mixed >= MIXED_WARN,
         f"{MIXED_WARN:.0%} of the problems sometimes solved; never refused",
         "no tests were run" if seen is None else seen.text(),
-        None if seen is None else seen.mixed >= MIXED_WARN,
         "problems that are always or never solved teach nothing",
         MIXED_WARN,
-        "zero-signal-groups",
         False,
     )
 
 
-def _cap(known: ReferenceAnswers, cfg: RunConfig) -> Check:
+def _cap(lengths: Sequence[int], cfg: RunConfig) -> Check:
     """Right answers fit below the generation limit."""
-    lengths, longest = known.lengths, cfg.rollout.max_tokens
+    longest = cfg.rollout.max_tokens
     high = float(np.percentile(lengths, 95)) if lengths else 0.0
     over = sum(n > longest for n in lengths) / max(1, len(lengths))
-    return Check(
+    return judged(
         "answers-fit",
-        "",
-        f"95% of the references within {CAP_WARN:.0%} of {longest} tokens; "
-        + _unless_tests(has_tests(cfg.reward), f"refused when {CAP_REFUSE:.0%} do not fit"),
-        "no references" if not lengths else f"{high:.0f} tokens; {over:.0%} do not fit",
+        "completion-cap",
         high <= CAP_WARN * longest if lengths else None,
+        f"95% of the references within {CAP_WARN:.0%} of {longest} tokens; "
+        + (f"refused when {CAP_REFUSE:.0%} do not fit" if has_tests(cfg.reward) else UNTESTED),
+        "no references" if not lengths else f"{high:.0f} tokens; {over:.0%} do not fit",
         "a cap below the answers decides the reward by length",
         CAP_WARN,
-        "completion-cap",
         over >= CAP_REFUSE and bool(lengths) and has_tests(cfg.reward),
     )
 
 
-def _form(known: ReferenceAnswers, vocabulary: int) -> Check:
+def _form(s: Session, few: Sequence[Problem]) -> Check:
     """Reference solutions are likely text for the base, in the form in which it is asked."""
-    limit = math.log(vocabulary) + 3.0
-    seen = float(np.mean(known.nll)) if known.nll else math.nan
-    plain = f"; {known.plain:.2f} without the chat template" if known.plain is not None else ""
-    better = known.plain is not None and known.plain < seen - 0.5
-    return Check(
+    limit, plain = math.log(len(s.policy.tokenizer)) + 3.0, None
+    seen = mean_nll(s, s.encoder, few)
+    if s.encoder.chat:
+        never = s.cfg.prompt.model_copy(update={"chat": "never"})
+        encoder = PromptEncoder(s.encoder.tokenizer, never)
+        plain = mean_nll(s, encoder, [p for p in few if not p.messages])
+    beside = "" if plain is None else f"; {plain:.2f} without the chat template"
+    better = seen is not None and plain is not None and plain < seen - 0.5
+    return judged(
         "reference-nll",
-        "",
+        "template-or-eos",
+        None if seen is None else seen <= SURPRISING and not better,
         f"at most {SURPRISING:g} nat a token, chat no worse than plain text by 0.5; refused above "
         f"{limit:.1f}",
-        "no references that fit" if not known.nll else f"{seen:.2f} nat a token{plain}",
-        seen <= SURPRISING and not better if known.nll else None,
+        "no references that fit" if seen is None else f"{seen:.2f} nat a token{beside}",
         "right answers are unlikely in this form: template, end marker or language is not the "
         "model's",
         SURPRISING,
-        "template-or-eos",
-        seen > limit,
+        seen is not None and seen > limit,
     )
 
 
@@ -291,37 +275,30 @@ def _ends(rollouts: Rollouts) -> Check:
     """Completions end by themselves."""
     samples = rollouts.samples_S
     cut = sum(x.finish == "length" for x in samples) / len(samples)
-    return Check(
+    return judged(
         "completions-end",
-        "",
+        "completion-cap",
+        cut < 1.0,
         "fewer than all cut at the limit; never refused",
         f"{cut:.0%} cut",
-        cut < 1.0,
         "no completion ends by itself: the end token is not learned, or the limit is too low",
-        0.0,
-        "completion-cap",
-        False,
+        refuses=False,
     )
 
 
-def _swapped(known: ReferenceAnswers, scale: tuple[float, float], tests: bool) -> Check:
+def _swapped(scores: Sequence[Score], scale: tuple[float, float], tests: bool) -> Check:
     """A right answer to another problem earns next to nothing."""
-    totals = [x.total for x in known.swapped if x.total is not None]
+    totals = [x.total for x in scores if x.total is not None]
     low, high = scale
     share = (float(np.mean(totals)) - low) / (high - low) if totals else 0.0
-    limit = _unless_tests(tests, f"refused above {SWAPPED_REFUSE:.0%}")
-    return Check(
+    limit = f"refused above {SWAPPED_REFUSE:.0%}" if tests else UNTESTED
+    return judged(
         "swapped-answers",
-        "",
+        "reward-bug",
+        share <= SWAPPED_WARN if totals else None,
         f"another problem's solution earns at most {SWAPPED_WARN:.0%} of full marks; {limit}",
         f"{share:.0%} over {len(totals)} pairs" if totals else "no references",
-        share <= SWAPPED_WARN if totals else None,
         "a reward that does not look at the problem pays for form",
         SWAPPED_WARN,
-        "reward-bug",
         tests and share > SWAPPED_REFUSE,
     )
-
-
-def _unless_tests(tests: bool, limit: str) -> str:
-    return limit if tests else "never refused for a reward without tests"

@@ -2,14 +2,15 @@
 
 Nothing evaluated is trained on, and no prompt holds its own reference.
 
-No torch. Left out: the audits of the problems themselves (`pawl check SET`).
+Left out: the audits of the problems themselves (`pawl check SET`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from pawl.checks import Check
+from pawl.preflight.samples import judged
 from pawl.problems.check import NEAR, near_duplicates, twins
 from pawl.problems.wording import WORDS, squeezed
 from pawl.train.data import Pool, Turns, draw, permutation
@@ -28,13 +29,15 @@ def of_data(
     pools: Sequence[Pool],
     seed: int,
     prompts: Sequence[Rendered],
-) -> list[Check]:
+) -> Iterator[Check]:
     """Leakage, near-duplicates, references in prompts and the order of drawing.
 
     prompts: as the model reads them, a sample of the training ones and the held-out ones. Only
     near-duplicates may warn without refusing, and references that few prompts hold.
     """
-    return [*_leakage(train, held_out), reference_in_prompt(prompts), order(pools, seed)]
+    yield from _leakage(train, held_out)
+    yield reference_in_prompt(prompts)
+    yield order(pools, seed)
 
 
 def reference_in_prompt(pairs: Sequence[Rendered]) -> Check:
@@ -43,65 +46,55 @@ def reference_in_prompt(pairs: Sequence[Rendered]) -> Check:
     Refused from 5% of the references of 24 characters or more on, and where every one of at least
     five references of 8 or more stands in its prompt.
     """
-    n_long = n_short = 0
-    shown_long, shown_short = list[str](), list[str]()
-    for text, problem in pairs:
-        wanted = squeezed(problem.reference)
-        if len(wanted) < SHORT:
-            continue
-        found = [problem.id] if wanted in squeezed(text) else []
-        n_short, shown_short = n_short + 1, shown_short + found
-        if len(wanted) >= LONG:
-            n_long, shown_long = n_long + 1, shown_long + found
-    every = n_short >= LEAST_SHORT and len(shown_short) == n_short
-    refuses = every or (bool(shown_long) and len(shown_long) >= REFUSE_SHOWN * n_long)
-    shown, n = (shown_short, n_short) if every else (shown_long, n_long)
-    return Check(
+    rows = [(squeezed(p.reference), squeezed(text), p.id) for text, p in pairs]
+    short, long = ([row for row in rows if len(row[0]) >= n] for n in (SHORT, LONG))
+    every = len(short) >= LEAST_SHORT and all(answer in text for answer, text, _ in short)
+    looked_at = short if every else long
+    shown, n = [name for answer, text, name in looked_at if answer in text], len(looked_at)
+    refuses = every or (bool(shown) and len(shown) >= REFUSE_SHOWN * n)
+    return judged(
         "reference-in-prompt",
-        shown[0] if shown else "",
+        "leakage",
+        not shown if n else None,
         f"no prompt holds its reference; refused from {REFUSE_SHOWN:.0%} of those of {LONG} "
         f"characters on, or where all of {SHORT} are shown",
         f"{len(shown)} of {n}" if n else "no problem has a reference long enough",
-        not shown if n else None,
         "a model that reads the answer learns to copy it; a task whose answers are parts of the "
         "prompt may override this",
-        0.0,
-        "leakage",
-        refuses or not shown,
+        refuses=refuses or not shown,
+        problem=shown[0] if shown else "",
     )
 
 
-def _leakage(train: Sequence[Problem], held_out: Sequence[Problem]) -> list[Check]:
+def _leakage(train: Sequence[Problem], held_out: Sequence[Problem]) -> Iterator[Check]:
     if not held_out:
         meaning = "without held-out problems nothing says that a gain is one"
         row = Check("leakage", "", "no shared problem", "none held out", None, meaning)
-        return [row]
+        yield row
+        return
     same, near = twins(train, held_out), near_duplicates(train, held_out)
     share = len(near) / len(held_out)
-    return [
-        Check(
-            "leakage",
-            same[0] if same else "",
-            "no evaluation problem in the training set",
-            f"{len(same)} of {len(held_out)}",
-            not same,
-            "a problem that was trained on measures memory",
-            0.0,
-            "leakage",
-        ),
-        Check(
-            "near-duplicates",
-            near[0] if near else "",
-            f"at most {WARN_NEAR:.0%} with {NEAR:.0%} of their {WORDS}-word runs in the training "
-            f"set; refused above {REFUSE_NEAR:.0%}",
-            f"{share:.1%} ({len(near)} of {len(held_out)})",
-            share <= WARN_NEAR,
-            "near-duplicates of trained problems make a gain look larger",
-            WARN_NEAR,
-            "leakage",
-            share > REFUSE_NEAR,
-        ),
-    ]
+    yield judged(
+        "leakage",
+        "leakage",
+        not same,
+        "no evaluation problem in the training set",
+        f"{len(same)} of {len(held_out)}",
+        "a problem that was trained on measures memory",
+        problem=same[0] if same else "",
+    )
+    yield judged(
+        "near-duplicates",
+        "leakage",
+        share <= WARN_NEAR,
+        f"at most {WARN_NEAR:.0%} with {NEAR:.0%} of their {WORDS}-word runs in the training "
+        f"set; refused above {REFUSE_NEAR:.0%}",
+        f"{share:.1%} ({len(near)} of {len(held_out)})",
+        "near-duplicates of trained problems make a gain look larger",
+        WARN_NEAR,
+        share > REFUSE_NEAR,
+        problem=near[0] if near else "",
+    )
 
 
 def order(pools: Sequence[Pool], seed: int) -> Check:
@@ -122,14 +115,12 @@ def order(pools: Sequence[Pool], seed: int) -> Check:
             ]
             sound = sound and drawn == expected
             n += len(members)
-    return Check(
+    return judged(
         "draw-order",
-        "",
+        "data-order",
+        sound and not same,
         f"each of {n} problems once an epoch of its set, epochs in orders of their own",
         f"{'each once' if sound else 'repeated or skipped'}, "
         f"{'the same order twice' if same else 'orders of their own'}",
-        sound and not same,
         "problems that repeat or are skipped bias what is learned; a resume would go elsewhere",
-        0.0,
-        "data-order",
     )

@@ -14,19 +14,14 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 
 import torch
 
-from pawl.checks import Check
+from pawl.checks import Check, overridden, refusing
 from pawl.config.tree import nearest
 from pawl.errors import PawlError
-from pawl.models import checkpoint
-from pawl.preflight import base, data, samples
-from pawl.preflight import update as updates
-from pawl.preflight.probe_batch import Sampled, computed_advantages, next_prompts, sample
-from pawl.preflight.probe_update import Moved, move
-from pawl.preflight.reference_answers import measure_references
+from pawl.preflight import base, data, samples, update
 from pawl.rewards.calibrate import CALIBRATION
 from pawl.train.progress import Progress
 from pawl.train.session import Session
@@ -35,16 +30,11 @@ from pawl.types import Problem
 PROMPTS = 500  # training problems whose prompts are read
 
 
-@dataclass(frozen=True, slots=True)
-class Proved:
-    """A preflight that did not refuse: its checks, and what to do about a weak base."""
+def prove(s: Session, progress: Progress) -> list[str]:
+    """Check everything and write preflight.jsonl; raises PawlError (exit 2) when refused.
 
-    checks: list[Check]
-    advice: list[str]
-
-
-def prove(s: Session, progress: Progress) -> Proved:
-    """Check everything and write preflight.jsonl; raises PawlError (exit 2) when refused."""
+    Returns what to do about a weak base, nothing for a good one.
+    """
     began = time.perf_counter()
     s.display.phase("preflight")
     rows, able = run_checks(s, progress)
@@ -69,41 +59,31 @@ def prove(s: Session, progress: Progress) -> Proved:
     advice = [] if able is None else able.advice()
     for line in advice:
         s.display.note(f"the base is weak for these problems: {line}")
-    return Proved(checks, advice)
+    return advice
 
 
 def run_checks(s: Session, progress: Progress) -> tuple[list[Check], base.Capability | None]:
     """All checks, causes before their consequences, and what the base can do."""
-    cfg, fp32 = s.cfg, s.policy.dtype not in (torch.bfloat16, torch.float16)
+    cfg, half = s.cfg, s.policy.dtype in (torch.bfloat16, torch.float16)
     held_out = [*s.held_out, *s.families]
     s.engine.sync_weights(s.policy, progress.updates)
     asked = rendered(s, held_out)
-    checks = data.of_data(s.train, held_out, s.pools, cfg.seed, asked)
-    found_in = progress.loaded
-    lost = None if found_in is None else checkpoint.unlike(found_in, s.learners)
-    checks.append(updates.of_load(lost))
-    drawn = next_prompts(s, progress.stage, progress.prompts_by_stage[progress.stage])
-    found = sample(s, drawn, progress.stage)
-    made = computed_advantages(s, found, progress.kl_coef)
+    checks = [*data.of_data(s.train, held_out, s.pools, cfg.seed, asked)]
+    checks.append(update.of_load(s, progress))
+    found = samples.sample(s, progress)
     prompts = s.encoder.encode_many([group.problem for group in found.rollouts.groups])
-    bos = s.policy.tokenizer.bos_token_id
-    checks += samples.of_scores(found, made, cfg.reward.max_missing_frac)
+    checks += samples.of_scores(s, found)
     checks += samples.of_reward(found)
-    checks += samples.of_groups(found, made, cfg, prompts)
-    checks += samples.of_text(found, s.policy, cfg, prompts, -1 if bos is None else bos)
-    able = s.engine.capabilities
-    checks += samples.of_engine(able, s.params)
-    checks += samples.of_rows(found, fp32, able.exact_streams)
-    checks += updates.of_policy(found, fp32)
-    moved = moves(s, found, progress)
-    if isinstance(moved, Moved):
-        checks += updates.of_update(moved, cfg, progress.step == 0, not fp32)
-    else:
-        checks.append(moved)
-    checks += updates.of_schedule(cfg, s.total_updates)
-    known = measure_references(s)
-    checks += base.of_base(found.rollouts, known, made.kept, s.grader, cfg, len(s.policy.tokenizer))
-    return checks, base.capability(found.rollouts, cfg.rollout.group_size)
+    checks += samples.of_groups(s, found, prompts)
+    checks += samples.of_text(s, found, prompts)
+    checks += samples.of_engine(s)
+    checks += samples.of_rows(s, found, half)
+    checks += samples.of_policy(found, half)
+    checks += update.of_update(s, found, progress, half)
+    checks.append(update.of_schedule(cfg, s.total_updates))
+    able = base.capability(found.rollouts, cfg.rollout.group_size)
+    checks += base.of_base(s, found, able)
+    return checks, able
 
 
 def rendered(s: Session, held_out: Sequence[Problem]) -> list[tuple[str, Problem]]:
@@ -115,23 +95,6 @@ def rendered(s: Session, held_out: Sequence[Problem]) -> list[tuple[str, Problem
     return [(s.encoder.render(p), p) for p in (*chosen, *held_out)]
 
 
-def moves(s: Session, found: Sampled, progress: Progress) -> Moved | Check:
-    """The probe updates, or the check that they failed: an infinite gradient stops them."""
-    try:
-        return move(s, found, progress.kl_coef, progress.updates)
-    except PawlError as e:
-        meaning = "one infinite gradient destroys every weight"
-        wanted = "a finite gradient"
-        return Check("gradient-finite", "", wanted, e.what, False, meaning, 0.0, "non-finite")
-
-
-def overridden(checks: Sequence[Check], names: Sequence[str]) -> list[Check]:
-    """The checks, those that fail and are named in `names` marked."""
-    return [
-        replace(c, overridden=c.passed is False and c.refuses and c.name in names) for c in checks
-    ]
-
-
 def require(checks: Sequence[Check], names: Sequence[str] = ()) -> None:
     """Raises PawlError when a check refuses the run, or when an override names none."""
     known = [*dict.fromkeys(c.name for c in checks), CALIBRATION]
@@ -140,7 +103,7 @@ def require(checks: Sequence[Check], names: Sequence[str] = ()) -> None:
             meant = nearest(name, known, [])
             hint = f"did you mean {meant}?" if meant else f"the checks are: {', '.join(known)}"
             raise PawlError(f"`train.override` names no check: {name}", "train.override", hint)
-    failed = [c for c in checks if c.passed is False and c.refuses and not c.overridden]
+    failed = refusing(checks)
     if not failed:
         return
     lines = [f"{c.name} [{c.cause}]: expected {c.expected}; observed {c.observed}" for c in failed]

@@ -60,10 +60,10 @@ def rehearse(
         except Unreachable as error:
             cfg, unchecked = stand_in(cfg, error)
             s = stack.enter_context(open_session(cfg, run, display, reward))
-        progress = Progress(optim=cfg.optim, kl_coef=cfg.algo.kl_coef)
+        progress = Progress.of(cfg)
         made = plan(s)
         try:
-            advice = prove(s, progress).advice
+            advice = prove(s, progress)
         except PawlError as e:
             return Rehearsal(proved(run), unchecked, made, [], None, e)
         display.phase("one step")

@@ -1,25 +1,44 @@
-"""Exact invariants of what is sampled and scored: from one measurement to one `Check` each.
+"""Exact invariants of what is sampled and scored: groups as in a step, and one `Check` for each.
 
-They hold for any healthy run whatever its data: a violation refuses the run unless the config
-overrides it by name. Left out: measuring (`probe_batch.py`), the update (`update.py`), and what is
-only likely (`check_base.py`).
+The groups are sampled, scored and turned into advantages as the loop does it. Sampling has streams
+of its own and no global random number is drawn, so a run goes on as if there had been none. The
+invariants hold for any healthy run whatever its data: a violation refuses the run unless the config
+overrides it by name. Shapes: P problems, G group members, S samples, T tokens. Left out: the update
+(`update.py`), and what is only likely (`base.py`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
+import torch
+from torch import Tensor
+
+from pawl.algo import mismatch
+from pawl.algo.shaping import Spread
 from pawl.checks import Check
-from pawl.config.options import RunConfig
-from pawl.models.policy import Policy
-from pawl.preflight.probe_batch import ComputedAdvantages, Sampled
-from pawl.rollout.engine import Capabilities, SamplingParams
-from pawl.types import Group, Score
+from pawl.errors import PawlError
+from pawl.models.logprobs import token_logprobs
+from pawl.rewards.pay import pay
+from pawl.train.batch import Rewards, compute_advantages, rewards_of, shaped_rewards
+from pawl.train.data import draw
+from pawl.train.logprob_pass import BatchLogprobs, log_prob_pass, whole
+from pawl.train.progress import Progress
+from pawl.train.rollouts import Payment, Rollouts, collect, completion_of, joined, payment_of
+from pawl.train.session import Session
+from pawl.types import Case, Group, Score
 
+STEP = -1  # the streams of no training step and of no evaluation
+SAMPLES, PROMPTS = 128, 32  # at most: the wiring faults are seen with as many
+RESCORED = 4  # members of two groups that are scored twice more
 CHANCE = 6.0  # standard deviations of the number of groups without two different members
 REPEAT_FULL, REPEAT_HALF = 1e-6, 1e-2  # largest difference of two equal forwards, nat
 ALONE_FULL, ALONE_HALF = 1e-3, 1.0  # largest |log-prob among others - alone|, nat
+HALF_MEAN, HALF_MAX = 0.05, 1.0  # |trainer - sampler| in bf16 or fp16, nat; exp(0.05) = 1.05
+FULL_MEAN, FULL_MAX = 1e-5, 1e-3  # the same in fp32
+SURPRISE_Z = 6.0  # standard errors; by chance about once in 5e8 runs
 
 
 def judged(
@@ -30,102 +49,188 @@ def judged(
     observed: str,
     meaning: str,
     tolerance: float = 0.0,
+    refuses: bool = True,
+    problem: str = "",
 ) -> Check:
-    """A check of the whole run that refuses when it fails."""
-    return Check(name, "", expected, observed, passed, meaning, tolerance, cause)
+    """A check of the whole run, or of one problem, that refuses the run when it fails."""
+    row = (name, problem, expected, observed, passed, meaning, tolerance, cause, refuses)
+    return Check(*row)
 
 
-def of_scores(found: Sampled, made: ComputedAdvantages, limit: float) -> list[Check]:
-    """Scores that cannot be had, and what is made of them."""
-    scores = found.rollouts.scores_S
-    lost = [x.reason for x in scores if x.status == "missing"]
-    odd = [x for x in scores if (x.total is None) != (x.status == "missing")]
-    numbers = [x.total for x in scores if x.total is not None]
-    return [
-        judged(
-            "scores-finite",
-            "non-finite",
-            all(math.isfinite(x) for x in numbers),
-            "finite numbers",
-            f"{sum(not math.isfinite(x) for x in numbers)} of {len(numbers)} are not",
-            "a NaN in one reward becomes a NaN in every weight",
-        ),
-        judged(
-            "scores-present",
-            "judge-outage",
-            len(lost) <= limit * len(scores),
-            f"at most {limit:.0%} missing",
-            f"{len(lost)} of {len(scores)} missing" + (f": {lost[0]}" if lost else ""),
-            "a run whose scores cannot be had learns nothing",
-            limit,
-        ),
-        judged(
-            "errors-are-missing",
-            "error-as-reward",
-            _errors_are_missing(found.unjudgeable, made) and not odd,
-            "no number for what could not be scored; no advantage, no place in the loss",
-            _shown_hole(found.unjudgeable, made, len(odd)),
-            "an error that is paid teaches the policy to cause errors",
-        ),
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """Groups as the loop collects them, and what the trainer makes of them.
+
+    logprobs: of the loop's pass over them. advantage_PG: of each sample's last token. rescored:
+    totals of (the batch, scored again, and again) of some samples; unjudgeable: the score of a
+    problem that nobody can judge, None where no tests run.
+    """
+
+    rollouts: Rollouts
+    logprobs: BatchLogprobs
+    rewards: Rewards
+    reward_PG: Tensor
+    advantage_PG: Tensor
+    rescored: list[tuple[float | None, float | None, float | None]]
+    unjudgeable: Score | None
+
+
+def sample(s: Session, progress: Progress) -> Sampled:
+    """Sample and score what training draws next, at most PROMPTS problems and SAMPLES completions.
+
+    They are paid as the stage of the curriculum pays them, some twice more.
+    """
+    g, stage = s.cfg.rollout.group_size, progress.stage
+    n = max(2, min(PROMPTS, SAMPLES // g, len(s.train)))
+    places = draw(progress.prompts_by_stage[stage], n, s.pools[stage], s.cfg.seed)
+    drawn = [(s.train[i], stream) for i, stream in places]
+    how, payment = (g, s.params, s.cfg.seed, STEP), payment_of(s, stage)
+    rollouts, at_once = Rollouts((), (), 0.0, 0.0), s.cfg.rollout.prompts
+    for start in range(0, n, at_once):  # no more at once than in a step
+        part = drawn[start : start + at_once]
+        found = collect(s.engine, s.grader, s.encoder, part, *how, payment, start)
+        rollouts = joined(rollouts, found)
+    lost = next((x for x in rollouts.samples_S if x.finish == "error"), None)
+    if lost is not None:
+        hint = "see what the engine reports; nothing was trained"
+        raise PawlError(f"the engine failed: {lost.error}", "rollout.engine", hint)
+    logprobs, rewards = logprobs_of(s, rollouts.groups, progress.kl_coef), rewards_of(rollouts, g)
+    reward_PG, advantage_ST, _ = advantages(s, logprobs, rewards)
+    ends_S = torch.tensor([len(x.tokens) - 1 for x in rollouts.samples_S])
+    advantage_S = advantage_ST.cpu().gather(1, ends_S[:, None])[:, 0]
+    scored = rescore(s, rollouts, payment)
+    return Sampled(rollouts, logprobs, rewards, reward_PG, advantage_S.view(-1, g), *scored)
+
+
+def logprobs_of(s: Session, groups: Sequence[Group], kl_coef: float) -> BatchLogprobs:
+    """The loop's log-prob pass, with no more samples in one forward than training has."""
+    r = s.cfg.rollout
+    rows = s.cfg.train.micro_batch or r.prompts // s.cfg.algo.minibatches * r.group_size
+    return log_prob_pass(s.policy, groups, s.params.temperature, 1, rows, kl_coef > 0)
+
+
+def advantages(
+    s: Session, logprobs: BatchLogprobs, rewards: Rewards
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The loop's own way from scores to (reward_PG, advantage_ST, mask_ST) of all groups."""
+    reward_PG, _ = shaped_rewards(s.cfg, rewards, Spread())
+    given = (s.cfg.algo, logprobs, reward_PG, rewards.scored_PG, 0.0)
+    return reward_PG, *compute_advantages(*given)
+
+
+def rescore(
+    s: Session, rollouts: Rollouts, payment: Payment
+) -> tuple[list[tuple[float | None, float | None, float | None]], Score | None]:
+    """Score members of two groups twice more without the cache, and a problem nobody can judge."""
+    g, totals = s.cfg.rollout.group_size, [x.total for x in rollouts.scores_S]
+    spread = sorted(range(len(rollouts.groups)), key=lambda i: -len(set(totals[i * g :][:g])))
+    chosen = sorted(spread[:2])
+    n = g if s.grader.whole_group else min(g, RESCORED)
+    groups = [
+        (rollouts.groups[i].problem, [completion_of(x) for x in rollouts.groups[i].samples[:n]])
+        for i in chosen
     ]
+    rows = s.grader.measure(groups + groups, fresh=True)
+    paid = [
+        pay(problem, completions, own, payment.reward, payment.stage)
+        for (problem, completions), own in zip(groups + groups, rows, strict=True)
+    ]
+    found = [
+        (totals[i * g + m], once[m].total, again[m].total)
+        for i, once, again in zip(chosen, paid, paid[len(chosen) :], strict=False)
+        for m in range(n)
+    ]
+    if not s.grader.has_verdicts:
+        return found, None
+    problem, completions = groups[0]
+    code = replace(problem.task, cases=(Case("(", "("),))
+    broken = replace(problem, id=f"{problem.id}/unjudgeable", code=code)
+    return found, s.grader.score([(broken, completions[:1])], fresh=True)[0][0]
 
 
-def _errors_are_missing(unjudgeable: Score | None, made: ComputedAdvantages) -> bool:
-    paid = unjudgeable is not None and unjudgeable.total is not None
-    return not (paid or made.hole_known or made.hole_advantage or not made.hole_masked)
+def of_scores(s: Session, found: Sampled) -> Iterator[Check]:
+    """Scores that cannot be had, and what is made of them."""
+    scores, limit = found.rollouts.scores_S, s.cfg.reward.max_missing_frac
+    lost = [x.reason for x in scores if x.status == "missing"]
+    numbers = [x.total for x in scores if x.total is not None]
+    odd = sum(not math.isfinite(x) for x in numbers)
+    yield judged(
+        "scores-finite",
+        "non-finite",
+        not odd,
+        "finite numbers",
+        f"{odd} of {len(numbers)} are not",
+        "a NaN in one reward becomes a NaN in every weight",
+    )
+    yield judged(
+        "scores-present",
+        "judge-outage",
+        len(lost) <= limit * len(scores),
+        f"at most {limit:.0%} missing",
+        f"{len(lost)} of {len(scores)} missing" + (f": {lost[0]}" if lost else ""),
+        "a run whose scores cannot be had learns nothing",
+        limit,
+    )
+    yield _errors_are_missing(s, found)
 
 
-def _shown_hole(unjudgeable: Score | None, made: ComputedAdvantages, odd: int) -> str:
-    seen = "not tried" if unjudgeable is None else f"{unjudgeable.status} {unjudgeable.total}"
-    known = "known" if made.hole_known else "unknown"
-    return (
-        f"unjudgeable problem: {seen}; a missing score is {known} to the trainer, advantage "
-        f"{made.hole_advantage:g}; {odd} scores contradict their status"
+def _errors_are_missing(s: Session, found: Sampled) -> Check:
+    """Neither what nobody can judge nor a score that is taken away becomes a number."""
+    scores, broken = found.rollouts.scores_S, found.unjudgeable
+    odd = sum((x.total is None) != (x.status == "missing") for x in scores)
+    gone = Score("missing", None, None, "missing", reason="preflight takes this score away")
+    less = replace(found.rollouts, scores_S=(gone, *scores[1:]))
+    hole = rewards_of(less, s.cfg.rollout.group_size)
+    _, advantage_ST, mask_ST = advantages(s, found.logprobs, hole)
+    known, advantage = bool(hole.scored_PG[0, 0]), float(advantage_ST[0].abs().max())
+    paid = broken is not None and broken.total is not None
+    seen = "not tried" if broken is None else f"{broken.status} {broken.total}"
+    return judged(
+        "errors-are-missing",
+        "error-as-reward",
+        not (odd or paid or known or advantage or mask_ST[0].any()),
+        "no number for what could not be scored; no advantage, no place in the loss",
+        f"unjudgeable problem: {seen}; a missing score is {'known' if known else 'unknown'} to the "
+        f"trainer, advantage {advantage:g}; {odd} scores contradict their status",
+        "an error that is paid teaches the policy to cause errors",
     )
 
 
-def of_reward(found: Sampled) -> list[Check]:
+def of_reward(found: Sampled) -> Iterator[Check]:
     """The reward gives one number for one completion, and sees tokens as tokens."""
     unsteady = sum(a != b for _, a, b in found.rescored)
-    samples = {(x.group, x.member): x for x in found.rollouts.samples_S}
+    samples, g = found.rollouts.samples_S, len(found.reward_PG[0])
+    pairs = [(x, found.rollouts.given_S[x.group * g + x.member]) for x in samples]
     wrong = [
-        (key, c.n_tokens, len(samples[key].tokens))
-        for key, c in found.given.items()
-        if key in samples
-        and (c.n_tokens, c.finish, c.text)
-        != (len(samples[key].tokens), samples[key].finish, samples[key].text)
+        f"{c.n_tokens} for {len(x.tokens)} tokens"
+        for x, c in pairs
+        if (c.n_tokens, c.finish, c.text) != (len(x.tokens), x.finish, x.text)
     ]
     seen = f"{len(wrong)} of {len(samples)} differ"
-    if wrong:
-        seen += f"; the first: {wrong[0][1]} for {wrong[0][2]} tokens"
-    return [
-        judged(
-            "reward-deterministic",
-            "reward-bug",
-            unsteady == 0,
-            "the same score twice for the same completion",
-            f"{unsteady} of {len(found.rescored)} differ",
-            "a reward that rolls dice is noise in every advantage",
-        ),
-        judged(
-            "reward-units",
-            "reward-bug",
-            not wrong,
-            "text, end and length in tokens as sampled",
-            seen,
-            "a length in other units pays or punishes the wrong completions",
-        ),
-    ]
+    yield judged(
+        "reward-deterministic",
+        "reward-bug",
+        unsteady == 0,
+        "the same score twice for the same completion",
+        f"{unsteady} of {len(found.rescored)} differ",
+        "a reward that rolls dice is noise in every advantage",
+    )
+    yield judged(
+        "reward-units",
+        "reward-bug",
+        not wrong,
+        "text, end and length in tokens as sampled",
+        seen + (f"; the first: {wrong[0]}" if wrong else ""),
+        "a length in other units pays or punishes the wrong completions",
+    )
 
 
-def of_groups(
-    found: Sampled, made: ComputedAdvantages, cfg: RunConfig, prompts: Sequence[tuple[int, ...]]
-) -> list[Check]:
+def of_groups(s: Session, found: Sampled, prompts: Sequence[tuple[int, ...]]) -> Iterator[Check]:
     """Rows of a group share a prompt, differ as draws do, and keep their own score and advantage.
 
     prompts: the tokens of each group's problem, encoded anew.
     """
-    groups, g = found.rollouts.groups, cfg.rollout.group_size
+    groups, g = found.rollouts.groups, s.cfg.rollout.group_size
     strangers = [
         x.problem_id
         for i, group in enumerate(groups)
@@ -135,45 +240,40 @@ def of_groups(
     ]
     strangers += [group.problem.id for group in groups if len(group.samples) != g]
     moved = sum(a == b and a != was for was, a, b in found.rescored)
-    return [
-        judged(
-            "group-rows",
-            "group-integrity",
-            not strangers,
-            f"{g} completions of one prompt in each group",
-            f"{len(strangers)} rows belong elsewhere",
-            "a baseline over other prompts is no baseline",
-        ),
-        judged(
-            "scores-in-place",
-            "group-integrity",
-            moved == 0,
-            "every score at its own completion",
-            f"{moved} of {len(found.rescored)} rescored completions had another's score",
-            "a score at another completion rewards at random",
-        ),
-        _advantage_order(made, g),
-        _distinct(groups, cfg.rollout.temperature),
-    ]
+    yield judged(
+        "group-rows",
+        "group-integrity",
+        not strangers,
+        f"{g} completions of one prompt in each group",
+        f"{len(strangers)} rows belong elsewhere",
+        "a baseline over other prompts is no baseline",
+    )
+    yield judged(
+        "scores-in-place",
+        "group-integrity",
+        moved == 0,
+        "every score at its own completion",
+        f"{moved} of {len(found.rescored)} rescored completions had another's score",
+        "a score at another completion rewards at random",
+    )
+    yield _advantage_order(found)
+    yield _distinct(groups, s.cfg.rollout.temperature)
 
 
-def _advantage_order(made: ComputedAdvantages, g: int) -> Check:
+def _advantage_order(found: Sampled) -> Check:
     """Within a group a higher reward never has the lower advantage, and some have a higher one."""
-    wrong = pairs = higher = 0
-    for start in range(0, len(made.reward_S), g):
-        rows = range(start, min(start + g, len(made.reward_S)))
-        for i in rows:
-            for j in rows:
-                if made.known_S[i] and made.known_S[j] and made.reward_S[i] > made.reward_S[j]:
-                    pairs += 1
-                    wrong += not made.advantage_S[i] >= made.advantage_S[j] - 1e-9
-                    higher += made.advantage_S[i] > made.advantage_S[j]
-    finite = all(math.isfinite(x) for x in made.advantage_S)
-    cause = "group-integrity" if finite else "non-finite"
+    known_PG, reward_PG = found.rewards.scored_PG, found.reward_PG
+    better_PGG = reward_PG[:, :, None] > reward_PG[:, None]
+    better_PGG &= known_PG[:, :, None] & known_PG[:, None]
+    gap_N = (found.advantage_PG[:, :, None] - found.advantage_PG[:, None])[better_PGG]
+    pairs, wrong = len(gap_N), int((gap_N < -1e-9).sum())
+    finite = bool(found.advantage_PG.isfinite().all())
     return judged(
         "advantage-order",
-        cause,
-        finite and not wrong and (higher > 0 or not pairs) if pairs or not finite else None,
+        "group-integrity" if finite else "non-finite",
+        finite and not wrong and bool(not pairs or gap_N.max() > 0)
+        if pairs or not finite
+        else None,
         "a better sample of a group has the higher advantage",
         f"{wrong} of {pairs} pairs the other way round" if finite else "advantages are not finite",
         "with rows exchanged or a sign turned the run learns what fails",
@@ -182,13 +282,11 @@ def _advantage_order(made: ComputedAdvantages, g: int) -> Check:
 
 def _distinct(groups: Sequence[Group], temperature: float) -> Check:
     """Groups all of one completion, against how many the policy itself makes likely."""
-    alike, likely, spread = 0, 0.0, 0.0
-    for group in groups:
-        alike += len({x.tokens for x in group.samples}) == 1
-        first = group.samples[0]
-        chance = math.exp(min(0.0, math.fsum(first.logps)) * (len(group.samples) - 1))
-        likely, spread = likely + chance, spread + chance * (1 - chance)
-    limit = likely + CHANCE * math.sqrt(spread) + 0.05 * len(groups)
+    alike = sum(len({x.tokens for x in group.samples}) == 1 for group in groups)
+    firsts = [(group.samples[0], len(group.samples) - 1) for group in groups]
+    chances = [math.exp(min(0.0, math.fsum(x.logps)) * others) for x, others in firsts]
+    spread = math.sqrt(sum(chance * (1 - chance) for chance in chances))
+    limit = sum(chances) + CHANCE * spread + 0.05 * len(groups)
     return judged(
         "draws-differ",
         "group-integrity",
@@ -200,107 +298,168 @@ def _distinct(groups: Sequence[Group], temperature: float) -> Check:
     )
 
 
-def of_text(
-    found: Sampled, policy: Policy, cfg: RunConfig, prompts: Sequence[tuple[int, ...]], bos: int
-) -> list[Check]:
-    """Prompts begin once and stay open; completions end as the policy ends them.
-
-    bos: id of the tokenizer's BOS, -1 for none.
-    """
-    ends = set(policy.eos_ids)
-    doubled = sum(p[:2] == (bos, bos) for p in prompts)
+def of_text(s: Session, found: Sampled, prompts: Sequence[tuple[int, ...]]) -> Iterator[Check]:
+    """Prompts begin once and stay open; completions end as the policy ends them."""
+    policy, ends, bos = s.policy, set(s.policy.eos_ids), s.policy.tokenizer.bos_token_id
+    # some chat templates end prompts with the EOS themselves, between turns
+    closes = getattr(policy.tokenizer, "chat_template", None)
+    doubled = 0 if bos is None else sum(p[:2] == (bos, bos) for p in prompts)
     closed = sum(p[-1] in ends and policy.tokenizer.eos_token_id == p[-1] for p in prompts)
     samples = found.rollouts.samples_S
-    cut = [x for x in samples if x.finish == "stop" and not cfg.rollout.stop]
+    cut = [x for x in samples if x.finish == "stop" and not s.cfg.rollout.stop]
     lost = sum(x.tokens[-1] not in ends for x in cut)
     beyond = sum(any(t in ends for t in x.tokens[:-1]) for x in samples)
-    length = sum(x.finish == "length" and len(x.tokens) != cfg.rollout.max_tokens for x in samples)
-    return [
-        judged(
-            "prompt-form",
-            "template-or-eos",
-            not doubled and not (closed and not _chat_closes(policy)),
-            "one BOS at most, no EOS at the end",
-            f"{doubled} with two BOS, {closed} ending in EOS, of {len(prompts)}",
-            "the model reads text in a form that it was not trained on",
-        ),
-        judged(
-            "pad-is-not-eos",
-            "template-or-eos",
-            policy.pad_id not in ends,
-            "a pad token of its own",
-            f"pad {policy.pad_id}, EOS {sorted(ends)}",
-            "a pad that ends text is masked away with the EOS, and completions never end",
-        ),
-        judged(
-            "eos-is-trained",
-            "template-or-eos",
-            not (lost or beyond or length),
-            "a finished completion ends in its EOS, which counts as a token; nothing follows it",
-            f"of {len(samples)}: {lost} without it, {beyond} going on, {length} of odd length",
-            "an EOS outside the loss is never learned",
-        ),
-    ]
+    length = [len(x.tokens) for x in samples if x.finish == "length"]
+    uneven = sum(n != s.cfg.rollout.max_tokens for n in length)
+    yield judged(
+        "prompt-form",
+        "template-or-eos",
+        not doubled and bool(not closed or closes),
+        "one BOS at most, no EOS at the end",
+        f"{doubled} with two BOS, {closed} ending in EOS, of {len(prompts)}",
+        "the model reads text in a form that it was not trained on",
+    )
+    yield judged(
+        "pad-is-not-eos",
+        "template-or-eos",
+        policy.pad_id not in ends,
+        "a pad token of its own",
+        f"pad {policy.pad_id}, EOS {sorted(ends)}",
+        "a pad that ends text is masked away with the EOS, and completions never end",
+    )
+    yield judged(
+        "eos-is-trained",
+        "template-or-eos",
+        not (lost or beyond or uneven),
+        "a finished completion ends in its EOS, which counts as a token; nothing follows it",
+        f"of {len(samples)}: {lost} without it, {beyond} going on, {uneven} of odd length",
+        "an EOS outside the loss is never learned",
+    )
 
 
-def _chat_closes(policy: Policy) -> bool:
-    """Whether a chat template itself ends prompts with the EOS (some do, between turns)."""
-    return bool(getattr(policy.tokenizer, "chat_template", None))
-
-
-def of_engine(able: Capabilities, params: SamplingParams) -> list[Check]:
+def of_engine(s: Session) -> Iterator[Check]:
     """The engine can do what the run asks of it, and what it cannot is said."""
-    replays = able.replay or not params.truncates
-    return [
-        judged(
-            "engine-replays",
-            "sampler-mismatch",
-            replays if params.truncates else None,
-            "what each token was drawn from, under top-p and top-k",
-            "no truncation" if not params.truncates else "said" if replays else "not said",
-            "the trainer would score another distribution than was sampled",
-        ),
-        Check(
-            "engine-streams",
-            "",
-            "samples that depend on seed, step, problem and member alone; never refused",
-            "they do" if able.exact_streams else "they do not",
-            able.exact_streams,
-            "a resume draws other samples than an uninterrupted run would have",
-            0.0,
-            "noise-only",
-            False,
-        ),
-    ]
+    able, params = s.engine.capabilities, s.params
+    yield judged(
+        "engine-replays",
+        "sampler-mismatch",
+        able.replay if params.truncates else None,
+        "what each token was drawn from, under top-p and top-k",
+        ("said" if able.replay else "not said") if params.truncates else "no truncation",
+        "the trainer would score another distribution than was sampled",
+    )
+    yield judged(
+        "engine-streams",
+        "noise-only",
+        able.exact_streams,
+        "samples that depend on seed, step, problem and member alone; never refused",
+        "they do" if able.exact_streams else "they do not",
+        "a resume draws other samples than an uninterrupted run would have",
+        refuses=False,
+    )
 
 
-def of_rows(found: Sampled, fp32: bool, exact: bool) -> list[Check]:
-    """A forward repeats, and nothing depends on which rows stand beside a row.
+def of_rows(s: Session, found: Sampled, half: bool) -> Iterator[Check]:
+    """A forward repeats, and nothing depends on which rows stand beside a row."""
+    differ, n = drawn_alone(s, found.rollouts.groups)
+    if not s.engine.capabilities.exact_streams:
+        differ = 0
+    repeat_gap, alone_gap = forward_gaps(s, found.rollouts.groups)
+    most, gap = (REPEAT_HALF, ALONE_HALF) if half else (REPEAT_FULL, ALONE_FULL)
+    repeats = repeat_gap <= most
+    alike = differ <= (0.5 if half else 0.02) * n and alone_gap <= gap
+    yield judged(
+        "forward-repeats",
+        "sampler-mismatch",
+        repeats,
+        "the same log-probs from the same rows",
+        f"they differ by {repeat_gap:.2g}",
+        "dropout, or another source of chance, is on in the trainer's forward",
+        most,
+    )
+    yield judged(
+        "alone-or-batched",
+        "padding-side",
+        alike if repeats else None,
+        f"the same completions, log-probs within {gap:g}",
+        f"{differ} of {n} differ, log-probs by {alone_gap:.2g}",
+        "padding on the wrong side, positions or masks leak between rows",
+        gap,
+    )
 
-    exact: whether the engine gives the same samples whatever stands beside them.
-    """
-    differ = sum(a.tokens != b.tokens for a, b in found.alone) if exact else 0
-    allowed = 0.02 * len(found.alone) if fp32 else 0.5 * len(found.alone)
-    gap = ALONE_FULL if fp32 else ALONE_HALF
-    repeats = found.repeat_gap <= (REPEAT_FULL if fp32 else REPEAT_HALF)
-    alike = differ <= allowed and found.alone_gap <= gap
-    return [
-        judged(
-            "forward-repeats",
-            "sampler-mismatch",
-            repeats,
-            "the same log-probs from the same rows",
-            f"they differ by {found.repeat_gap:.2g}",
-            "dropout, or another source of chance, is on in the trainer's forward",
-            REPEAT_FULL if fp32 else REPEAT_HALF,
-        ),
-        judged(
-            "alone-or-batched",
-            "padding-side",
-            alike if repeats else None,
-            f"the same completions, log-probs within {gap:g}",
-            f"{differ} of {len(found.alone)} differ, log-probs by {found.alone_gap:.2g}",
-            "padding on the wrong side, positions or masks leak between rows",
-            gap,
-        ),
-    ]
+
+def drawn_alone(s: Session, groups: Sequence[Group]) -> tuple[int, int]:
+    """(samples that differ when the shortest and the longest prompt stand alone, samples)."""
+    sizes = [len(group.prompt.tokens) for group in groups]
+    differ = n = 0
+    for index in {sizes.index(min(sizes)), sizes.index(max(sizes))}:
+        group = groups[index]
+        where = (len(group.samples), s.params, s.cfg.seed, STEP)
+        alone = {x.member: x.tokens for x in s.engine.generate([group.prompt], *where)}
+        differ += sum(x.tokens != alone[x.member] for x in group.samples)
+        n += len(group.samples)
+    return differ, n
+
+
+@torch.no_grad()
+def forward_gaps(s: Session, groups: Sequence[Group]) -> tuple[float, float]:
+    """Largest difference of log-probs (between two forwards of two rows, to each row alone)."""
+    rows = [replace(group, samples=(x,)) for group in groups for x in group.samples]
+    rows.sort(key=lambda row: len(row.prompt.tokens) + len(row.samples[0].tokens))
+    pair = [rows[0], rows[-1]]
+
+    def logps(of: Sequence[Group]) -> Tensor:
+        return token_logprobs(s.policy, of, s.params.temperature).logp_ST
+
+    both_ST, again_ST = logps(pair), logps(pair)
+    own = [logps([row])[0] for row in pair]
+    alone = [(both_ST[i, : len(a)] - a).abs().max() for i, a in enumerate(own)]
+    return float((both_ST - again_ST).abs().max()), float(max(alone))
+
+
+def of_policy(found: Sampled, half: bool) -> Iterator[Check]:
+    """Sampler and trainer are one distribution; every number is finite."""
+    logprobs, n = found.logprobs, sum(len(x.tokens) for x in found.rollouts.samples_S)
+    mean, peak = (HALF_MEAN, HALF_MAX) if half else (FULL_MEAN, FULL_MAX)
+    mask_ST = whole([m.mask_ST for m in logprobs.micros]).bool()
+    logp_ST = whole([m.old_logp_ST for m in logprobs.micros])
+    entropy_ST = whole([m.entropy_ST for m in logprobs.micros])
+    nonfinite = int((~logp_ST.isfinite()).sum() + (~entropy_ST.isfinite()).sum())
+    drift, z = mismatch.nll_minus_entropy(logp_ST, entropy_ST, mask_ST)
+    drift, z = drift * logprobs.tokens / len(mask_ST), z or 0.0
+    seen = logprobs.sampler_diff / n
+    yield judged(
+        "logprobs-finite",
+        "non-finite",
+        nonfinite == 0,
+        "finite log-probs and entropies",
+        f"{nonfinite} are not",
+        "a NaN in one token becomes a NaN in every weight",
+    )
+    yield judged(
+        "loss-mask",
+        "loss-covers-prompt",
+        logprobs.tokens == n,
+        f"{n} sampled tokens in the loss",
+        f"{logprobs.tokens}",
+        "prompt or padding tokens in the loss train the policy to write prompts",
+    )
+    yield judged(
+        "nll-minus-entropy",
+        "sampler-mismatch",
+        abs(z) <= SURPRISE_Z if math.isfinite(z) else None,
+        f"0, within {SURPRISE_Z:g} standard errors",
+        f"{drift:+.3g} nat a completion, {z:+.1f} standard errors",
+        "samples are not drawn from the policy that is trained: another temperature, top-p, "
+        "top-k or penalty in the sampler",
+        SURPRISE_Z,
+    )
+    yield judged(
+        "sampler-logprobs",
+        "sampler-mismatch",
+        seen <= mean and logprobs.sampler_diff_max <= peak,
+        f"|trainer - sampler| at most {mean:g} on average, {peak:g} anywhere",
+        f"{seen:.2g} and {logprobs.sampler_diff_max:.2g}",
+        "trainer and sampler must mean the same policy",
+        mean,
+    )

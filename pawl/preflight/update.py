@@ -1,281 +1,358 @@
-"""Exact invariants of log-probs, update and schedule: from one measurement to one `Check` each.
+"""Exact invariants of update, checkpoint and schedule: one `Check` each.
 
-As `check_samples.py`, for what the trainer does with the samples. Left out: measuring
-(`probe_update.py`).
+Two updates of the real weights by the real optimiser: a few sampled groups train the policy twice,
+the engine takes the new weights and samples again; then weights, gradients, optimiser state and the
+engine's copy are restored bit for bit. Shapes: S samples, T tokens. Left out: what the trainer
+makes of the samples before it updates (`samples.py`).
 """
 
 from __future__ import annotations
 
+import copy
 import math
-import statistics
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
 
 from pawl.checks import Check
 from pawl.config.options import RunConfig
+from pawl.errors import PawlError
+from pawl.models import checkpoint
 from pawl.models.optim import lr_at, warmup_steps
-from pawl.preflight.probe_batch import Sampled
-from pawl.preflight.probe_update import LR, Moved
-from pawl.preflight.samples import judged
+from pawl.preflight.samples import HALF_MEAN, STEP, Sampled, judged, logprobs_of
+from pawl.train.batch import TrainBatch
+from pawl.train.logprob_pass import BatchLogprobs, whole
+from pawl.train.mismatch import mismatch_metrics
+from pawl.train.progress import Progress
+from pawl.train.record import update_metrics
+from pawl.train.session import Session
+from pawl.train.update import UpdateStats, update
+from pawl.types import Group
 
-HALF_MEAN, HALF_MAX = 0.05, 1.0  # |trainer - sampler| in bf16 or fp16, nat; exp(0.05) = 1.05
-FULL_MEAN, FULL_MAX = 1e-5, 1e-3  # the same in fp32
-SURPRISE_Z = 6.0  # standard errors; by chance about once in 5e8 runs
+UPDATED = 2  # groups that the updates see
+STANDING = {
+    "policy/kl_coef": "an option",
+    "policy/clip_frac": "0 where no ratio passes the clip",
+    "policy/nonfinite": "0 in health",
+    "policy/ratio_mean": "1 in a first pass",
+    "policy/sampler_logp_mean": "of the same samples",
+    "optim/unchanged_frac": "0 where every weight moves",
+    "advantage/std": "given",
+    "advantage/abs_max": "given",
+}
+"""Metrics that may be equal before and after the probe updates, with the reason."""
+LR = 1e-3  # of the probe updates, whatever the schedule: wiring does not depend on it
 RESTING = 1e-12  # a KL above this is one
 NEARER = 2.0  # times nearer to the new weights than to the old ones must an engine sample
 LATEST = 0.5  # share of the updates by which the learning rate has to reach its peak
 
 
-def of_policy(found: Sampled, fp32: bool) -> list[Check]:
-    """Sampler and trainer are one distribution; every number is finite."""
-    n = sum(len(x.tokens) for x in found.rollouts.samples_S)
-    mean, peak = (FULL_MEAN, FULL_MAX) if fp32 else (HALF_MEAN, HALF_MAX)
-    seen = found.gap_sum / n
-    drift = found.drift_S
-    spread = statistics.stdev(drift) if len(drift) > 1 else 0.0
-    z = statistics.fmean(drift) / (spread / math.sqrt(len(drift))) if spread else 0.0
-    return [
-        judged(
-            "logprobs-finite",
-            "non-finite",
-            found.nonfinite == 0,
-            "finite log-probs and entropies",
-            f"{found.nonfinite} are not",
-            "a NaN in one token becomes a NaN in every weight",
-        ),
-        judged(
-            "loss-mask",
-            "loss-covers-prompt",
-            found.masked == n,
-            f"{n} sampled tokens in the loss",
-            f"{found.masked}",
-            "prompt or padding tokens in the loss train the policy to write prompts",
-        ),
-        judged(
-            "nll-minus-entropy",
-            "sampler-mismatch",
-            abs(z) <= SURPRISE_Z if math.isfinite(z) else None,
-            f"0, within {SURPRISE_Z:g} standard errors",
-            f"{statistics.fmean(drift):+.3g} nat a completion, {z:+.1f} standard errors",
-            "samples are not drawn from the policy that is trained: another temperature, top-p, "
-            "top-k or penalty in the sampler",
-            SURPRISE_Z,
-        ),
-        judged(
-            "sampler-logprobs",
-            "sampler-mismatch",
-            seen <= mean and found.gap_max <= peak,
-            f"|trainer - sampler| at most {mean:g} on average, {peak:g} anywhere",
-            f"{seen:.2g} and {found.gap_max:.2g}",
-            "trainer and sampler must mean the same policy",
-            mean,
-        ),
-    ]
-
-
-def of_load(lost: list[str] | None) -> Check:
-    """After a load, weights and optimiser are the checkpoint's.
-
-    lost: names of its tensors that are not, None when nothing was loaded.
-    """
+def of_load(s: Session, progress: Progress) -> Check:
+    """After a load, weights and optimiser are the checkpoint's."""
+    lost = checkpoint.unlike(progress.loaded, s.learners) if progress.loaded else []
     return judged(
         "checkpoint-restored",
         "optimiser-detached",
-        None if lost is None else not lost,
+        not lost if progress.loaded else None,
         "every tensor of the checkpoint in weights and optimiser, bit for bit",
-        "nothing was loaded"
-        if lost is None
-        else f"{len(lost)} differ" + "".join(f" ({name})" for name in lost[:1]),
+        f"{len(lost)} differ" + "".join(f" ({name})" for name in lost[:1])
+        if progress.loaded
+        else "nothing was loaded",
         "a run that goes on from other weights or another optimiser state is another run",
     )
 
 
-def of_update(moved: Moved, cfg: RunConfig, fresh: bool, half: bool) -> list[Check]:
-    """What two updates change, and what they leave alone."""
-    finite = all(math.isfinite(x) for x in (*moved.first.grad_norms, *moved.second.grad_norms))
-    off = moved.first.ratio_max - 1.0
-    room = 1e-2 if half else 0.0
-    expected, seen = expected_loss(moved, cfg), moved.first.loss
-    close = math.isclose(expected, seen, rel_tol=1e-2 if half else 1e-4, abs_tol=1e-6)
-    idle = sorted(set(moved.names) - set(moved.moved))
-    return [
-        judged(
-            "gradient-finite",
-            "non-finite",
-            finite,
+def of_update(s: Session, found: Sampled, progress: Progress, half: bool) -> list[Check]:
+    """What two updates change, and what they leave alone; everything is put back."""
+    try:
+        return _two_updates(s, found, progress, half)
+    except PawlError as e:  # an infinite gradient stops them
+        return [_finite(False, "a finite gradient", e.what)]
+
+
+def _two_updates(s: Session, found: Sampled, progress: Progress, half: bool) -> list[Check]:
+    """Train on a few groups twice, look at everything that should and should not change; restore.
+
+    The engine must be at the version `progress.updates`.
+    """
+    groups, version = _varied(found.rollouts.groups), progress.updates
+    before = logprobs_of(s, groups, progress.kl_coef)
+    lengths = [len(x.tokens) for group in groups for x in group.samples]
+    advantage_S = torch.linspace(1.0, 2.0, len(lengths), dtype=torch.float64)
+    mask_ST = whole([m.mask_ST for m in before.micros]).bool()
+    everything_S = torch.ones(len(lengths), dtype=torch.bool)
+    advantage_ST = torch.where(mask_ST, advantage_S[:, None].to(mask_ST.device), 0.0)
+    rows = (before, everything_S, everything_S, advantage_ST)
+    batch = TrainBatch(*rows, s.params.temperature, 0.0, s.cfg.rollout.max_tokens)
+    plain = s.cfg.algo.model_copy(update={"epochs": 1, "entropy_coef": 0.0, "correction": "none"})
+    with restored(s, version) as old:
+        sums = _fingerprints(s)
+        ways = (batch, [LR], plain, 1.0)
+        first = update(s.policy, s.learner, *ways)
+        second = update(s.policy, s.learner, *ways)
+        after = logprobs_of(s, groups, progress.kl_coef)
+        movement, moved = _movement(s, old, sums)
+        s.engine.sync_weights(s.policy, version + 2)
+        where = (s.cfg.rollout.group_size, s.params, s.cfg.seed, STEP)
+        fresh = replace(groups[0], samples=tuple(s.engine.generate([groups[0].prompt], *where)))
+        near = _gap(s, fresh)
+    checks = [
+        _finite(
+            all(math.isfinite(x) for x in (*first.grad_norms, *second.grad_norms)),
             "a finite gradient norm",
-            f"{moved.first.grad_norms[0]:.3g}",
-            "one infinite gradient destroys every weight",
+            f"{first.grad_norms[0]:.3g}",
         ),
-        judged(
-            "first-pass-ratio",
-            "sampler-mismatch",
-            off <= room,
-            "1" if not half else f"1, within {room:g}",
-            f"{moved.first.ratio_max:.9g}",
-            "before any update the trainer must agree with its own log-prob pass: dropout, or "
-            "another layout, is on",
-            room,
-        ),
-        judged(
-            "loss-identity",
-            "loss-covers-prompt",
-            close,
-            f"{expected:.6g} from advantages and lengths alone",
-            f"{seen:.6g}",
-            "other tokens than the sampled ones count, or they are weighed another way",
-            1e-4,
-        ),
-        *_movement(moved, idle),
+        *_first_pass(s.cfg, groups, advantage_S.tolist(), first, half),
+        *movement,
         judged(
             "ratio-moves",
             "algebraic-identity",
-            _ratio_moves(moved) if moved.moved else None,
+            second.k3_old > 0 and second.loss != first.loss,
             "a ratio other than 1 after an update",
-            f"k3(old, new) {moved.second.k3_old:.3g}",
+            f"k3(old, new) {second.k3_old:.3g}",
             "old log-probs that are the new ones make ratio, clip and KL constants",
         ),
-        *_reference(moved, fresh, half),
-        _metrics_move(moved),
-        _synced(moved, half),
+        *_reference(before, after, progress.step == 0, half),
+        _metrics_move(_metrics(batch, first), _metrics(replace(batch, logprobs=after), second)),
+        _synced(near, _gap(s, fresh), (fresh.samples[0].weight_version, version + 2), half),
     ]
+    still = ("ratio-moves", "reference-stays", "metrics-move", "engine-follows")
+    return [replace(c, passed=c.passed if moved or c.name not in still else None) for c in checks]
 
 
-def _ratio_moves(moved: Moved) -> bool:
-    """The second pass sees another policy than the first: in its KL, and in its loss."""
-    return moved.second.k3_old > 0 and moved.second.loss != moved.first.loss
+def _finite(passed: bool, expected: str, observed: str) -> Check:
+    meaning = "one infinite gradient destroys every weight"
+    return judged("gradient-finite", "non-finite", passed, expected, observed, meaning)
 
 
-def _metrics_move(moved: Moved) -> Check:
-    """No metric of policy and update is the same number before and after two updates."""
-    still = [name for name, (a, b) in moved.metrics.items() if a is not None and a == b]
-    return judged(
-        "metrics-move",
-        "algebraic-identity",
-        not still if moved.moved else None,
-        f"{len(moved.metrics)} metrics of policy and update differ before and after two updates",
-        f"the same number: {', '.join(still)}" if still else "all do",
-        "a metric that no update moves compares a tensor with itself, or is a placeholder",
+def _first_pass(
+    cfg: RunConfig,
+    groups: Sequence[Group],
+    advantage_S: Sequence[float],
+    first: UpdateStats,
+    half: bool,
+) -> Iterator[Check]:
+    """What the first update says before it moves anything."""
+    room, rel = (1e-2, 1e-2) if half else (0.0, 1e-4)
+    expected = expected_loss(groups, advantage_S, cfg)
+    yield judged(
+        "first-pass-ratio",
+        "sampler-mismatch",
+        first.ratio_max - 1.0 <= room,
+        "1" if not half else f"1, within {room:g}",
+        f"{first.ratio_max:.9g}",
+        "before any update the trainer must agree with its own log-prob pass: dropout, or "
+        "another layout, is on",
+        room,
+    )
+    yield judged(
+        "loss-identity",
+        "loss-covers-prompt",
+        math.isclose(expected, first.loss, rel_tol=rel, abs_tol=1e-6),
+        f"{expected:.6g} from advantages and lengths alone",
+        f"{first.loss:.6g}",
+        "other tokens than the sampled ones count, or they are weighed another way",
+        1e-4,
     )
 
 
-def expected_loss(moved: Moved, cfg: RunConfig) -> float:
+def expected_loss(groups: Sequence[Group], advantage_S: Sequence[float], cfg: RunConfig) -> float:
     """The surrogate at ratio 1, from each sample's advantage and number of tokens."""
-    samples = [x for group in moved.groups for x in group.samples]
-    pairs = list(zip(moved.advantage_S, samples, strict=True))
+    samples = [x for group in groups for x in group.samples]
+    lengths = [len(x.tokens) for x in samples]
     if cfg.algo.loss == "cispo":  # -A log pi for each token
-        each = [-a * math.fsum(x.logps) for a, x in pairs]
+        each = [-a * math.fsum(x.logps) for a, x in zip(advantage_S, samples, strict=True)]
     else:
-        each = [-a * len(x.tokens) for a, x in pairs]
+        each = [-a * n for a, n in zip(advantage_S, lengths, strict=True)]
     if cfg.algo.normaliser == "token":
-        return math.fsum(each) / sum(len(x.tokens) for x in samples)
+        return math.fsum(each) / sum(lengths)
     if cfg.algo.normaliser == "sequence":
-        own = [e / len(x.tokens) for e, (_, x) in zip(each, pairs, strict=True)]
-        return math.fsum(own) / len(samples)
+        return math.fsum(e / n for e, n in zip(each, lengths, strict=True)) / len(samples)
     return math.fsum(each) / cfg.rollout.max_tokens / len(samples)
 
 
-def _movement(moved: Moved, idle: list[str]) -> list[Check]:
-    """Every trained tensor is the optimiser's, gets a gradient and moves; nothing else does."""
-    lost = sorted(set(moved.names) - set(moved.held)) + moved.still
-    unfed = sorted(set(moved.names) - set(moved.fed))
-    passed = bool(moved.names) and not lost and not unfed and not idle
-    shown = "; ".join(
-        f"{len(names)} {what} ({names[0]})"
-        for names, what in (
-            (lost, "outside the optimiser or frozen"),
-            (unfed, "without gradient"),
-            (idle, "unmoved"),
-        )
-        if names
-    )
-    return [
+def _movement(
+    s: Session, old: dict[Tensor, Tensor], sums: dict[str, float]
+) -> tuple[list[Check], bool]:
+    """Every trained tensor is the optimiser's, gets a gradient and moves; nothing else does.
+
+    old: the weights before, on the CPU; sums: fingerprints of the others. Also whether any moved.
+    """
+    optimizer, now = s.learner.optimizer, s.policy.trainable()
+    held = {p for group in optimizer.param_groups for p in group["params"]}
+    meant = [
+        (n, p) for n, p in s.policy.model.named_parameters() if "lora_" in n or not s.policy.lora
+    ]
+    lost = sorted(name for name, p in now if p not in held)
+    lost += [name for name, p in meant if not p.requires_grad]
+    moments = {name: optimizer.state.get(p, {}).get("exp_avg") for name, p in now}
+    unfed = sorted(name for name, m in moments.items() if m is None or not m.any())
+    idle = sorted(name for name, p in now if torch.equal(p.detach().cpu(), old[p]))
+    frozen = sorted(name for name, v in _fingerprints(s).items() if sums.get(name) != v)
+    named = {"outside the optimiser or frozen": lost, "without gradient": unfed, "unmoved": idle}
+    shown = "; ".join(f"{len(found)} {what} ({found[0]})" for what, found in named.items() if found)
+    checks = [
         judged(
             "weights-move",
             "optimiser-detached",
-            passed,
-            f"all {len(moved.names)} trained tensors move in two updates of lr {LR:g}",
-            shown or f"{len(moved.moved)} moved",
+            bool(now) and not shown,
+            f"all {len(now)} trained tensors move in two updates of lr {LR:g}",
+            shown or f"{len(now) - len(idle)} moved",
             "weights that the optimiser does not hold, or that get no gradient, never learn",
         ),
         judged(
             "frozen-weights-rest",
             "optimiser-detached",
-            not moved.frozen_moved,
+            not frozen,
             "no other tensor moves",
-            f"{len(moved.frozen_moved)} moved" + "".join(f" ({n})" for n in moved.frozen_moved[:1]),
+            f"{len(frozen)} moved" + "".join(f" ({name})" for name in frozen[:1]),
             "a frozen base or reference that moves is no anchor",
         ),
     ]
+    return checks, len(idle) < len(now)
 
 
-def _reference(moved: Moved, fresh: bool, half: bool) -> list[Check]:
+def _fingerprints(s: Session) -> dict[str, float]:
+    """A number for each frozen tensor of the model, which no update may change."""
+    sums = {}
+    for name, p in s.policy.model.named_parameters():
+        if not p.requires_grad:
+            flat = p.detach().flatten()
+            flat = flat if flat.is_floating_point() else flat.float()
+            weight = torch.linspace(0.5, 1.5, len(flat), device=flat.device, dtype=flat.dtype)
+            sums[name] = float((flat * weight).float().sum())
+    return sums
+
+
+def _reference(
+    before: BatchLogprobs, after: BatchLogprobs, fresh: bool, half: bool
+) -> Iterator[Check]:
     """The reference is the start, and stays there while the policy moves."""
-    before, after = moved.kl_before, moved.kl_after
     room = 5e-3 if half else 1e-4
-    same = None if before is None or not fresh else abs(before) <= room
-    frozen = None
-    if after is not None and moved.moved:
-        frozen = not moved.reference_moved and abs(after) > RESTING
-    return [
-        judged(
-            "reference-is-the-start",
-            "reference-mismatch",
-            same,
-            f"KL to the reference 0, within {room:g} nat a token",
-            "no reference" if before is None else f"{before:.3g}",
-            "a reference that is another model pulls the policy away from its start",
-            room,
-        ),
-        judged(
-            "reference-stays",
-            "reference-mismatch",
-            frozen,
-            "after two updates a KL above 0, and the reference's own log-probs as before",
-            "no reference"
-            if after is None
-            else f"KL {after:.3g}, log-probs {'changed' if moved.reference_moved else 'as before'}",
-            "a reference that is the policy itself holds nothing back",
-        ),
-    ]
+    old, kl = (None if x.kl_ref is None else x.kl_ref / max(1, x.tokens) for x in (before, after))
+    pairs = zip(before.micros, after.micros, strict=True)
+    known = [(a.ref_logp_ST, b.ref_logp_ST) for a, b in pairs]
+    moved = any(a is not None and b is not None and not torch.equal(a, b) for a, b in known)
+    yield judged(
+        "reference-is-the-start",
+        "reference-mismatch",
+        None if old is None or not fresh else abs(old) <= room,
+        f"KL to the reference 0, within {room:g} nat a token",
+        "no reference" if old is None else f"{old:.3g}",
+        "a reference that is another model pulls the policy away from its start",
+        room,
+    )
+    yield judged(
+        "reference-stays",
+        "reference-mismatch",
+        None if kl is None else not moved and abs(kl) > RESTING,
+        "after two updates a KL above 0, and the reference's own log-probs as before",
+        "no reference"
+        if kl is None
+        else f"KL {kl:.3g}, log-probs {'changed' if moved else 'as before'}",
+        "a reference that is the policy itself holds nothing back",
+    )
 
 
-def _synced(moved: Moved, half: bool) -> Check:
-    """After an update the engine samples from the new weights."""
+def _metrics_move(before: dict[str, object], after: dict[str, object]) -> Check:
+    """No metric of policy and update is the same number before and after two updates."""
+    still = [name for name, a in before.items() if a is not None and a == after[name]]
+    return judged(
+        "metrics-move",
+        "algebraic-identity",
+        not still,
+        f"{len(before)} metrics of policy and update differ before and after two updates",
+        f"the same number: {', '.join(still)}" if still else "all do",
+        "a metric that no update moves compares a tensor with itself, or is a placeholder",
+    )
+
+
+def _metrics(batch: TrainBatch, stats: UpdateStats) -> dict[str, object]:
+    """What the loop records of policy and update, without what may rightly stand still."""
+    rows = update_metrics(batch, stats) | mismatch_metrics(batch)
+    return {name: value for name, value in rows.items() if name not in STANDING}
+
+
+def _synced(near: float, stale: float, version: tuple[int, int], half: bool) -> Check:
+    """After an update the engine samples from the new weights.
+
+    near, stale: mean |trainer - sampler| of its samples by the new and by the old weights. version:
+    (seen, wanted).
+    """
     limit = HALF_MEAN if half else 1e-4
-    seen, wanted = moved.synced_version
-    near = moved.synced_gap <= limit and moved.synced_gap < moved.stale_gap / NEARER
     return judged(
         "engine-follows",
         "stale-weights",
-        near and seen == wanted if moved.moved else None,
+        near <= limit and near < stale / NEARER and version[0] == version[1],
         f"|trainer - sampler| at most {limit:g} after two updates, 1/{NEARER:g} of that to the "
-        f"weights before them; version {wanted}",
-        f"{moved.synced_gap:.2g}, to the old weights {moved.stale_gap:.2g}; version {seen}",
+        f"weights before them; version {version[1]}",
+        f"{near:.2g}, to the old weights {stale:.2g}; version {version[0]}",
         "an engine with old weights samples from a policy that is gone",
         limit,
     )
 
 
-def of_schedule(cfg: RunConfig, n: int) -> list[Check]:
+def _varied(groups: Sequence[Group]) -> list[Group]:
+    """The groups whose completions differ most in length."""
+    lengths = [[len(x.tokens) for x in group.samples] for group in groups]
+    order = sorted(range(len(groups)), key=lambda i: min(lengths[i]) - max(lengths[i]))
+    return [groups[i] for i in sorted(order[:UPDATED])]
+
+
+def _gap(s: Session, group: Group) -> float:
+    """Mean |trainer - sampler| over the tokens of a group, by the policy's weights of now."""
+    found = logprobs_of(s, [group], 0.0)
+    return found.sampler_diff / found.tokens
+
+
+@contextmanager
+def restored(s: Session, version: int) -> Iterator[dict[Tensor, Tensor]]:
+    """Whatever happens inside: weights, gradients, optimiser, scaler and engine are as before.
+
+    Gives the weights as they were, on the CPU, by what trains or what the optimiser holds.
+    """
+    optimizer, scaler = s.learner.optimizer, s.learner.scaler
+    held = [p for group in optimizer.param_groups for p in group["params"]]
+    weights = {p for _, p in s.policy.trainable()} | set(held)
+    old: dict[Tensor, Tensor] = {p: p.detach().to("cpu", copy=True) for p in weights}
+    # by tensor, not by state_dict: what a faulty load put beside the optimiser's groups counts too
+    state = {p: copy.deepcopy(dict(own)) for p, own in optimizer.state.items()}
+    lrs, scale = [group["lr"] for group in optimizer.param_groups], scaler.state_dict()
+    try:
+        yield old
+    finally:
+        with torch.no_grad():
+            for p, value in old.items():
+                p.copy_(value)
+                p.grad = None
+        optimizer.state.clear()
+        optimizer.state.update(state)
+        for group, lr in zip(optimizer.param_groups, lrs, strict=True):
+            group["lr"] = lr
+        if scale:
+            scaler.load_state_dict(scale)
+        s.engine.sync_weights(s.policy, version)
+
+
+def of_schedule(cfg: RunConfig, n: int) -> Check:
     """The learning rate, simulated over all n optimiser steps of the run."""
-    rates = [lr_at(i, n, cfg.optim) for i in _places(n)]
+    places = np.linspace(0, n - 1, min(n, 2000)).round().astype(int).tolist()  # all, or of many
+    rates = [lr_at(i, n, cfg.optim) for i in places]
     peak = max(rates, default=0.0)
-    at = _places(n)[rates.index(peak)] / n if rates else 1.0
+    at = places[rates.index(peak)] / n if rates else 1.0
     warm = warmup_steps(n, cfg.optim)
     decay = 1.0 / max(1, n - warm)  # a schedule falls by so much in its first step already
     reached = warm < n and peak >= cfg.optim.lr * (1.0 - decay) * (1.0 - 1e-6)
-    return [
-        judged(
-            "schedule-warms",
-            "schedule-never-warm",
-            reached and at <= LATEST,
-            f"lr {cfg.optim.lr:g} reached within {LATEST:.0%} of the updates",
-            f"peak {peak:g} at {at:.0%} of {n} updates, warm-up {warm}",
-            "a warm-up that outlasts the run never trains at its learning rate",
-            LATEST,
-        )
-    ]
-
-
-def _places(n: int) -> list[int]:
-    """Optimiser steps at which the schedule is looked at: all, or 2,000 of many."""
-    return list(range(n)) if n <= 2000 else [round(i * (n - 1) / 1999) for i in range(2000)]
+    return judged(
+        "schedule-warms",
+        "schedule-never-warm",
+        reached and at <= LATEST,
+        f"lr {cfg.optim.lr:g} reached within {LATEST:.0%} of the updates",
+        f"peak {peak:g} at {at:.0%} of {n} updates, warm-up {warm}",
+        "a warm-up that outlasts the run never trains at its learning rate",
+        LATEST,
+    )

@@ -4,19 +4,20 @@ Every probe is measured once, by the very grader that training uses, in the exac
 paid by the run's reward and by every stage of its curriculum. A reward that is the user's alone,
 on a scale of its own or for problems without tests, has no full marks that a right answer must
 earn: there every right answer must earn more than every known-bad one. `require` refuses the run
-with the table. Left out: the probes themselves (`probes.py`) and the audit of the problems
-(`audit.py`).
+with the table. Answers that are right for another problem are paid beside them, for the preflight,
+which holds all scores against those of the base. Left out: the probes themselves (`probes.py`) and
+the audit of the problems (`audit.py`).
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
-from pawl.checks import Check
+from pawl.checks import Check, refusing
 from pawl.config.options import RewardConfig, RunConfig
 from pawl.errors import PawlError
 from pawl.rewards.grader import Grader, has_tests, stage_reward, user_rewards
@@ -35,29 +36,39 @@ _SHIPPED = Path(__file__).parent.parent / "models" / "prompts"
 class _Probe:
     """A probe on a problem, with what its score must keep.
 
-    good: a right answer. least, most: limits under a reward, None where there are none and right
-    answers are compared with wrong ones.
+    good: a right answer; None for one that is right for another problem, which is not judged.
     """
 
     name: str
     problem: Problem
     text: str
-    good: bool
+    good: bool | None
     meaning: str
     marked: bool = True
 
-    def limits(self, cfg: RewardConfig) -> tuple[float | None, float | None]:
-        """(at least, at most) of the total."""
-        if not self.good:
-            return None, bad_cap(cfg, self.problem)
-        share = 1.0 if self.marked else 1.0 - cfg.stages.end_marker
-        return full_marks(cfg) * share, None
+    @property
+    def completion(self) -> Completion:
+        """As the reward is shown it, its length in tokens guessed."""
+        return Completion(self.problem.id, self.text, max(1, len(self.text) // 3))
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """One check for each probe and stage, and what the run's reward pays for known answers.
+
+    right, wrong: of the probes; swapped: of answers that are right for another problem.
+    """
+
+    checks: list[Check]
+    right: list[Score]
+    wrong: list[Score]
+    swapped: list[Score]
 
 
 def calibrate(
     grader: Grader, problems: Sequence[Problem], cfg: RunConfig, sample: int = SAMPLE
-) -> list[Check]:
-    """Score all probes on a seeded sample; one Check for each and each stage, in a fixed order.
+) -> Calibration:
+    """Score all probes on a seeded sample; the checks stand in a fixed order.
 
     Problems without a reference give known-bad probes only. Raises PawlError from the grader when
     the reward itself breaks.
@@ -66,15 +77,14 @@ def calibrate(
     probes = list[_Probe]()
     for i, problem in enumerate(chosen):
         everything = i < FIXED or bool(user_rewards(cfg.reward))
-        probes += _probes(problem, cfg.reward, everything)
+        probes += _probes(problem, cfg.reward, everything, chosen[i - 1])
     probes += _example_probes(chosen, cfg)
-    groups = [list(g) for _, g in groupby(probes, key=lambda t: id(t.problem))]
-    asked = [
-        (g[0].problem, [_completion(t) for t in g])  # a group, as a reward that compares sees it
-        for g in groups
-    ]
+    # the probes of a problem are a group, as a reward that compares sees it
+    groups = [list(group) for _, group in groupby(probes, key=lambda probe: id(probe.problem))]
+    asked = [(group[0].problem, [probe.completion for probe in group]) for group in groups]
     rows = grader.measure(asked)
-    checks = _length_gate(problems, cfg.reward)
+    checks = list(_length_gate(problems, cfg.reward))
+    known: dict[bool | None, list[Score]] = {True: [], False: [], None: []}
     for stage in [None, *range(len(cfg.curriculum))]:
         reward = cfg.reward if stage is None else stage_reward(cfg, stage)
         if reward is None:
@@ -82,14 +92,14 @@ def calibrate(
         found: list[Check] = []
         for group, (problem, completions), own in zip(groups, asked, rows, strict=True):
             scores = pay(problem, completions, own, reward)
-            found += _judged(group, scores, reward, grader)
+            pairs = list(zip(group, scores, strict=True))
+            for probe, score in pairs if stage is None else ():
+                known[probe.good].append(score)
+            found += _judged([p for p in pairs if p[0].good is not None], reward, grader)
         suffix = "" if stage is None else f" (stage {cfg.curriculum[stage].name})"
         checks += [replace(check, name=check.name + suffix) for check in found]
-    return [*checks, *_unchecked(probes, cfg)]
-
-
-def _completion(probe: _Probe) -> Completion:
-    return Completion(probe.problem.id, probe.text, max(1, len(probe.text) // 3))
+    checks += _unchecked(probes, cfg)
+    return Calibration(checks, known[True], known[False], known[None])
 
 
 def _choose(problems: Sequence[Problem], seed: int, sample: int) -> list[Problem]:
@@ -107,42 +117,45 @@ def _choose(problems: Sequence[Problem], seed: int, sample: int) -> list[Problem
     return list(unique.values())
 
 
-def _probes(problem: Problem, cfg: RewardConfig, everything: bool) -> list[_Probe]:
+def _probes(
+    problem: Problem, cfg: RewardConfig, everything: bool, other: Problem
+) -> Iterator[_Probe]:
     """Good probes with and without end marker, bad ones with it (the form that pays best).
 
-    everything: also those whose text is the same whatever the problem.
+    everything: also those whose text is the same whatever the problem. other: a problem whose
+    answer is tried too.
     """
     marker = cfg.end_marker if has_tests(cfg) or problem.code else ""
-    found = []
     if problem.reference:
         for shape, text in reference_shapes(problem):
             meaning = "a right answer in this form must earn full marks"
-            found.append(_Probe(f"reference, {shape}", problem, end(text, marker), True, meaning))
+            yield _Probe(f"reference, {shape}", problem, end(text, marker), True, meaning)
         if marker and has_tests(cfg):
             text = reference_shapes(problem)[0][1]
             meaning = "a right answer loses at most the end marker's share without it"
             name = "reference, no end marker"
-            found.append(_Probe(name, problem, text, True, meaning, marked=False))
+            yield _Probe(name, problem, text, True, meaning, marked=False)
     constant = constant_text(problem) if problem.code else ""
     for probe in bad_probes(problem, constant):
         if probe.fixed and not everything:
             continue
         text = end(probe.text, marker) if probe.text.strip() else probe.text
         meaning = "an answer that does nothing must earn no more than one test"
-        found.append(_Probe(probe.name, problem, text, False, meaning))
-    return found
+        yield _Probe(probe.name, problem, text, False, meaning)
+    alien = problem.lang == other.lang and problem.id != other.id
+    if alien and problem.reference and other.reference not in ("", problem.reference):
+        text = end(reference_shapes(other)[0][1], marker)
+        yield _Probe("another problem's reference", problem, text, None, "")
 
 
-def _example_probes(chosen: Sequence[Problem], cfg: RunConfig) -> list[_Probe]:
+def _example_probes(chosen: Sequence[Problem], cfg: RunConfig) -> Iterator[_Probe]:
     """The solved examples of the prompt template, in their own words and ending."""
     template, marker = _template(cfg.prompt.template), cfg.reward.end_marker
-    found = []
     for lang in sorted({p.code.lang for p in chosen if p.code}):
         for problem, text in examples_in(template, lang, marker):
             meaning = "the prompt's own solved example must earn full marks"
             ended = text if marker in text else end(text, marker)
-            found.append(_Probe("prompt's own example", problem, ended, True, meaning))
-    return found
+            yield _Probe("prompt's own example", problem, ended, True, meaning)
 
 
 def _template(name: str) -> str:
@@ -154,40 +167,38 @@ def _template(name: str) -> str:
 
 
 def _judged(
-    probes: Sequence[_Probe], scores: Sequence[Score], cfg: RewardConfig, grader: Grader
-) -> list[Check]:
+    pairs: Sequence[tuple[_Probe, Score]], cfg: RewardConfig, grader: Grader
+) -> Iterator[Check]:
     """A check for each probe of a problem: by its limits, or right answers against wrong ones."""
-    if probes[0].problem.code is not None and grader.scale == (0.0, full_marks(cfg)):
+    if pairs[0][0].problem.code is not None and grader.scale == (0.0, full_marks(cfg)):
         if not grader.whole_group:
-            return [_limited(p, s, cfg) for p, s in zip(probes, scores, strict=True)]
-    good = [s.total for p, s in zip(probes, scores, strict=True) if p.good and s.total is not None]
-    bad = [
-        s.total for p, s in zip(probes, scores, strict=True) if not p.good and s.total is not None
-    ]
-    best, worst = max(bad, default=None), min(good, default=None)
-    rows = []
-    for probe, score in zip(probes, scores, strict=True):
+            yield from (_limited(probe, score, cfg) for probe, score in pairs)
+            return
+    totals = {
+        good: [s.total for p, s in pairs if p.good == good and s.total is not None]
+        for good in (True, False)
+    }
+    best, worst = max(totals[False], default=None), min(totals[True], default=None)
+    for probe, score in pairs:
         other = best if probe.good else worst
         expected = "" if other is None else f"{'above' if probe.good else 'below'} {other:.4g}"
         meaning = "a right answer must earn more than an answer that says nothing"
         passed: bool | None = None
         if score.total is not None and other is not None:
             passed = score.total > other if probe.good else score.total < other
-        rows.append(_row(probe, score, expected or "scored", passed, meaning))
-    return rows
+        yield _row(probe, score, expected or "scored", passed, meaning)
 
 
 def _limited(probe: _Probe, score: Score, cfg: RewardConfig) -> Check:
     """A probe that must earn full marks, or next to nothing."""
-    least, most = probe.limits(cfg)
-    if least is not None:
-        expected = f"pass, total >= {least:.4g}" if has_tests(cfg) else f"total >= {least:.4g}"
+    if probe.good:
+        least = full_marks(cfg) * (1.0 if probe.marked else 1.0 - cfg.stages.end_marker)
+        expected = f"{'pass, ' if has_tests(cfg) else ''}total >= {least:.4g}"
+        passed = score.total is not None and score.total >= least - TOLERANCE
     else:
+        most = bad_cap(cfg, probe.problem)
         expected = f"total <= {most:.4g}"
-    passed = None
-    if score.total is not None:
-        low = least is None or score.total >= least - TOLERANCE
-        passed = low and (most is None or score.total <= most + TOLERANCE)
+        passed = score.total is not None and score.total <= most + TOLERANCE
     return _row(probe, score, expected, passed, probe.meaning)
 
 
@@ -202,36 +213,31 @@ def _row(probe: _Probe, score: Score, expected: str, passed: bool | None, meanin
     return Check(*where, expected, observed, passed, meaning, TOLERANCE, cause)
 
 
-def _length_gate(problems: Sequence[Problem], cfg: RewardConfig) -> list[Check]:
+def _length_gate(problems: Sequence[Problem], cfg: RewardConfig) -> Iterator[Check]:
     """`min_lines` may not exceed the shortest reference of the whole set."""
     if not cfg.min_lines:
-        return []
+        return
     lengths = [(sum(1 for x in p.reference.splitlines() if x.strip()), p.id) for p in problems]
     shortest, name = min((n for n in lengths if n[0]), default=(0, ""))
-    return [
-        Check(
-            "min_lines",
-            name,
-            f">= {cfg.min_lines} lines",
-            f"shortest reference: {shortest} lines",
-            shortest >= cfg.min_lines if name else None,
-            "a length limit above the shortest right answer punishes right answers",
-            0.0,
-            "reward-bug",
-        )
-    ]
+    yield Check(
+        "min_lines",
+        name,
+        f">= {cfg.min_lines} lines",
+        f"shortest reference: {shortest} lines",
+        shortest >= cfg.min_lines if name else None,
+        "a length limit above the shortest right answer punishes right answers",
+        cause="reward-bug",
+    )
 
 
-def _unchecked(probes: Sequence[_Probe], cfg: RunConfig) -> list[Check]:
+def _unchecked(probes: Sequence[_Probe], cfg: RunConfig) -> Iterator[Check]:
     """What could not be checked, said so."""
-    rows = []
     if not any(t.good for t in probes):
         meaning = "no problem has a reference: that right answers are paid is unproved"
-        rows.append(Check("reference", "", "full marks", "nothing to score", None, meaning))
+        yield Check("reference", "", "full marks", "nothing to score", None, meaning)
     if not any(t.name == "prompt's own example" for t in probes) and cfg.prompt.template:
         meaning = "the prompt template shows no solved example with a call and its result"
-        rows.append(Check("prompt's own example", "", "full marks", "none found", None, meaning))
-    return rows
+        yield Check("prompt's own example", "", "full marks", "none found", None, meaning)
 
 
 def table(checks: Sequence[Check]) -> str:
@@ -268,14 +274,9 @@ def summary(checks: Sequence[Check]) -> list[Check]:
     return rows
 
 
-def allowed(checks: Sequence[Check], names: Sequence[str]) -> list[Check]:
-    """The rows; failed ones are marked when `names` (train.override) holds CALIBRATION."""
-    return [replace(c, overridden=c.passed is False and CALIBRATION in names) for c in checks]
-
-
 def require(checks: Sequence[Check]) -> None:
     """Raises PawlError with the table when a check failed that nobody overrode."""
-    failed = [c for c in checks if c.passed is False and not c.overridden]
+    failed = refusing(checks)
     if not failed:
         return
     reasons = "; ".join(dict.fromkeys(f"{c.name}: {c.meaning}" for c in failed))

@@ -76,20 +76,17 @@ def tokenise(
     pairs: Sequence[tuple[Problem, str]], encoder: PromptEncoder, eos: int | None, limit: int
 ) -> tuple[list[Example], int]:
     """Examples of at most `limit` tokens, and how many longer ones were left out."""
-    examples, long = list[Example](), 0
+    every, end = list[Example](), () if eos is None else (eos,)
     for start in range(0, len(pairs), READ_AT_ONCE):
         part = pairs[start : start + READ_AT_ONCE]
         prompts = encoder.encode_many([problem for problem, _ in part])
         answers = completion_ids(encoder.tokenizer, [text for _, text in part])
-        for prompt, answer in zip(prompts, answers, strict=True):
-            end = () if eos is None else (eos,)
-            example = Example(prompt, (*answer, *end))
-            long += len(example) > limit
-            if len(example) <= limit:
-                examples.append(example)
+        rows = zip(prompts, answers, strict=True)
+        every += [Example(prompt, (*answer, *end)) for prompt, answer in rows]
+    examples = [example for example in every if len(example) <= limit]
     if not examples:
         raise PawlError(f"every example is longer than seq_len = {limit}", "seq_len", "raise it")
-    return examples, long
+    return examples, len(every) - len(examples)
 
 
 def plan(examples: Sequence[Example], cfg: SftConfig) -> list[list[int]]:
@@ -121,13 +118,11 @@ def pack(examples: Sequence[Example], width: int, packing: bool) -> list[list[Ex
     """Rows of examples that fit `width` together, longest first; one each without packing."""
     if not packing:
         return [[example] for example in examples]
-    rows, room = list[list[Example]](), list[int]()
+    rows = list[list[Example]]()
     for example in sorted(examples, key=len, reverse=True):
-        place = next((i for i, left in enumerate(room) if left >= len(example)), None)
-        if place is None:
-            rows.append([])
-            room.append(width)
-            place = len(rows) - 1
-        rows[place].append(example)
-        room[place] -= len(example)
+        fitting = (row for row in rows if sum(map(len, row)) + len(example) <= width)
+        row = next(fitting, None)
+        if row is None:
+            rows.append(row := [])
+        row.append(example)
     return rows

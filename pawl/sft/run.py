@@ -11,16 +11,17 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
 from pawl.config.options import SftConfig
 from pawl.errors import PawlError
 from pawl.models import flat
 from pawl.models.fresh import fresh_policy, stored_dtype
+from pawl.models.learner import POLICY, Learner, make_learner
 from pawl.models.logprobs import score_hidden, score_logits
-from pawl.models.optim import clip_grad_norm, lr_at, make_optimizer, set_lr
+from pawl.models.optim import lr_at
 from pawl.models.policy import Policy, load_policy
 from pawl.models.text import PromptEncoder
 from pawl.sft.data import Example, pack, plan, read_lines, tokenise
@@ -79,22 +80,16 @@ def _loop(
 ) -> None:
     """One optimiser step for each batch; loss = mean over completion tokens."""
     torch.manual_seed(cfg.seed)
-    params = policy.trainable()
-    optimizer = make_optimizer(params, cfg.optim)
-    scaler = torch.amp.GradScaler(policy.device.type, enabled=policy.dtype == torch.float16)
+    learner = make_learner(POLICY, policy, cfg.optim, policy.dtype)
     total, tokens, start = len(batches), 0, time.monotonic()
     for step, indices in enumerate(batches):
         batch = [examples[i] for i in indices]
-        set_lr(optimizer, lr := lr_at(step, total, cfg.optim))
-        loss = _backward(policy, batch, cfg, scaler)
-        scaler.unscale_(optimizer)
-        clip_grad_norm([p for _, p in params], cfg.optim.max_grad_norm)
-        scaler.step(optimizer)
-        scaler.update()
-        optimizer.zero_grad(set_to_none=True)
-        tokens += sum(len(example) for example in batch)
+        loss = _backward(policy, batch, cfg, learner)
         if not math.isfinite(loss) and policy.dtype != torch.float16:
             raise PawlError(f"the loss is {loss} at step {step + 1}", "optim.lr", "lower it")
+        lr = lr_at(step, total, cfg.optim)
+        learner.step(lr, cfg.optim.max_grad_norm)
+        tokens += sum(len(example) for example in batch)
         if step % max(1, total // LINES) == 0 or step + 1 == total:
             spent = time.monotonic() - start
             left = spent / (step + 1) * (total - step - 1)
@@ -104,7 +99,7 @@ def _loop(
             )
 
 
-def _backward(policy: Policy, batch: Sequence[Example], cfg: SftConfig, scaler: Any) -> float:
+def _backward(policy: Policy, batch: Sequence[Example], cfg: SftConfig, learner: Learner) -> float:
     """Gradient of the batch's mean loss, in micro-batches; returns the loss in nats per token."""
     count = sum(len(example.completion) for example in batch)
     longest = max(len(example) for example in batch)
@@ -113,7 +108,7 @@ def _backward(policy: Policy, batch: Sequence[Example], cfg: SftConfig, scaler: 
     for part in _micro(batch):
         with policy.forward():
             part_loss = -forward(policy, part, cfg).sum() / count
-        scaler.scale(part_loss).backward()
+        learner.backward(part_loss)
         loss += float(part_loss.detach())
     return loss
 
@@ -147,21 +142,18 @@ def _flat_logp(policy: Policy, batch: Sequence[Example], cfg: SftConfig) -> torc
 def _row_logp(policy: Policy, batch: Sequence[Example], cfg: SftConfig) -> torch.Tensor:
     """Log-probs of all completion tokens, by rows of examples whose positions restart."""
     rows = pack(batch, cfg.seq_len, cfg.packing)
-    width = max(sum(len(example) for example in row) for row in rows)
-    ids_RL = torch.full((len(rows), width), policy.pad_id)
-    position_RL = torch.arange(width).repeat(len(rows), 1)
+    ids = [[t for example in row for t in (*example.prompt, *example.completion)] for row in rows]
+    positions = [torch.cat([torch.arange(len(example)) for example in row]) for row in rows]
     place, target = list[tuple[int, int]](), list[int]()
     for r, row in enumerate(rows):
         start = 0
         for example in row:
-            stop = start + len(example)
-            ids_RL[r, start:stop] = torch.tensor([*example.prompt, *example.completion])
-            position_RL[r, start:] = torch.arange(width - start)
             first = start + len(example.prompt) - 1
             place += [(r, first + t) for t in range(len(example.completion))]
             target += example.completion
-            start = stop
-        position_RL[r, start:] = torch.arange(width - start)
+            start += len(example)
+    ids_RL = pad_sequence([torch.tensor(row) for row in ids], True, policy.pad_id)
+    position_RL = pad_sequence(positions, True)  # each pad restarts: it is seen by no example
     output = policy.core(
         input_ids=ids_RL.to(policy.device),
         position_ids=position_RL.to(policy.device),

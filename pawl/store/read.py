@@ -8,7 +8,7 @@ writing (`run`), comparing (`compare`), choosing samples (`samples`).
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -41,6 +41,11 @@ def number(record: Mapping[str, object], name: str) -> float | None:
         return float(value)
     assert value is None, f"{name} is {value!r}, no number"
     return None
+
+
+def column(records: Iterable[Mapping[str, object]], name: str) -> list[float]:
+    """A figure of some records, those without it left out."""
+    return [x for record in records if (x := number(record, name)) is not None]
 
 
 def count(record: Mapping[str, object], name: str) -> int:

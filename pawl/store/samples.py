@@ -41,7 +41,7 @@ def stage(row: Row) -> str:
     """The stage of a sample row."""
     score = score_of(row)
     status, verdict, reason = (str(score.get(k) or "") for k in ("status", "verdict", "reason"))
-    return stage_of(status, verdict, reason, str(row.get("finish", "")))
+    return stage_of(status, verdict or None, reason, str(row.get("finish", "")))
 
 
 def total(row: Row) -> float | None:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from pawl.config.options import AlgoConfig
 from pawl.errors import Exit, PawlError
 from pawl.models import checkpoint
-from pawl.store.manifest import config_hash
 from pawl.store.read import count, number
 from pawl.train import heldout
 from pawl.train.control import Interrupts, patched, wait_while_paused
@@ -21,7 +21,7 @@ from pawl.train.curriculum import Move, decide
 from pawl.train.data import epoch_ends
 from pawl.train.host import epoch_times
 from pawl.train.notices import emptied_steps, nothing_to_learn, tell
-from pawl.train.progress import Progress, TrainResult, TrainState, evaluations, host_of
+from pawl.train.progress import Progress, TrainResult, evaluations, host_of
 from pawl.train.record import Record, epoch_metrics
 from pawl.train.rules import judge, reached
 from pawl.train.session import Session
@@ -41,7 +41,8 @@ def after_step(s: Session, progress: Progress, record: Record, interrupts: Inter
     if s.held_out and (last or due or move):
         evaluate(s, progress, record, full=last)
     progress.records.append(record)
-    before, own = count(progress.records[-2], "sampled_prompts"), list[Record]()
+    before = count(progress.records[-2], "sampled_prompts")
+    own: Sequence[Record] = ()
     if last or epoch_ends(before, progress.sampled_prompts, len(s.train)):
         own = _epoch_records(progress.records)
         record |= epoch_metrics(own, evaluations(progress.records, progress.start_step))
@@ -92,9 +93,8 @@ def adapted(algo: AlgoConfig, coef: float, record: Record) -> float:
 def evaluate(s: Session, progress: Progress, record: Record, full: bool) -> None:
     """Held-out figures into the record; keeps track of the best and of patience."""
     began = time.perf_counter()
-    now = heldout.evaluate(s, progress.step, full)
-    progress.end = now
-    assert progress.start is not None
+    now = progress.end = heldout.evaluate(s, progress.step, full)
+    progress.start = progress.start or now
     record |= heldout.metrics(now, progress.start, s.success)
     record["host"] = host_of(record) | {"time/eval_s": time.perf_counter() - began}
     gain = number(record, "eval/gain")  # paired, so a probe and a full evaluation compare
@@ -113,14 +113,7 @@ def judge_step(s: Session, progress: Progress) -> None:
     for verdict in judge(s.cfg.rules, done, progress.records):
         progress.verdicts.append(verdict)
         word = "passed" if verdict.passed else f"failed, action {verdict.action}"
-        s.run.event(
-            "rule",
-            step=verdict.step,
-            text=verdict.text,
-            value=verdict.value,
-            passed=verdict.passed,
-            action=verdict.action,
-        )
+        s.run.event("rule", **{k: v for k, v in asdict(verdict).items() if k != "index"})
         s.display.note(f"rule at {verdict.text}: {word}")
         if not verdict.passed and verdict.action == "stop":
             progress.outcome = (Exit.STOPPED, f"stopped by a rule: {verdict.text}")
@@ -130,10 +123,8 @@ def judge_step(s: Session, progress: Progress) -> None:
         progress.outcome = (Exit.STOPPED, why)
     target = s.cfg.target
     if target and target.at == "any" and reached(target, progress.records[-1:]):
-        progress.outcome = (
-            Exit.OK,
-            f"target reached: {target.metric} {target.is_} {target.value:g}",
-        )
+        met = f"target reached: {target.metric} {target.is_} {target.value:g}"
+        progress.outcome = (Exit.OK, met)
     if s.cfg.eval.patience and progress.evals_since_best >= s.cfg.eval.patience:
         n = progress.evals_since_best
         progress.outcome = (Exit.OK, f"early stop: {n} evaluations without a new best")
@@ -182,18 +173,8 @@ def save(s: Session, progress: Progress) -> None:
     if progress.saved_step == progress.step:
         return
     began = time.perf_counter()
-    state = TrainState(
-        progress.step,
-        progress.updates,
-        config_hash(s.cfg),
-        progress.best_step,
-        progress.best_score,
-        progress.evals_since_best,
-        progress.kl_coef,
-        progress.spread,
-    )
     root = s.run.path / "checkpoints"
-    checkpoint.save(root, progress.step, s.learners, state.as_dict())
+    checkpoint.save(root, progress.step, s.learners, progress.as_dict())
     progress.saved_step = progress.step
     keep = {progress.best_step} if s.cfg.checkpoint.keep_best else set()
     checkpoint.prune(root, s.cfg.checkpoint.keep_last, keep)
@@ -203,7 +184,6 @@ def save(s: Session, progress: Progress) -> None:
 def finish(s: Session, progress: Progress) -> TrainResult:
     """The before/after table, the target's verdict, and the last line."""
     code, why = progress.outcome or (Exit.OK, "")
-    text = ""
     if progress.start is not None and progress.end is not None:
         sampling = s.cfg.eval.sampling
         how = f"temperature {sampling.temperature:g}, top-p {sampling.top_p:g}, "
@@ -230,11 +210,7 @@ def finish(s: Session, progress: Progress) -> TrainResult:
     return TrainResult(code, text, s.run.path, tuple(progress.records), saved)
 
 
-def _epoch_records(records: Sequence[Record]) -> list[Record]:
+def _epoch_records(records: Sequence[Record]) -> Sequence[Record]:
     """The step records since the last epoch record, this one included."""
-    own: list[Record] = []
-    for record in reversed(records):
-        if own and "epoch/samples" in record or record["step"] == 0:
-            break
-        own.append(record)
-    return own[::-1]
+    ends = [i for i, r in enumerate(records[:-1]) if "epoch/samples" in r or r["step"] == 0]
+    return records[max(ends) + 1 :]

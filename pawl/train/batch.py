@@ -16,8 +16,8 @@ from torch import Tensor
 
 from pawl.algo.estimate import estimate
 from pawl.algo.losses import k1
-from pawl.algo.shaping import kept, with_signal
-from pawl.config.options import AlgoConfig
+from pawl.algo.shaping import Spread, kept, shaped, with_signal
+from pawl.config.options import AlgoConfig, RunConfig
 from pawl.train.logprob_pass import BatchLogprobs, whole
 from pawl.train.rollouts import Rollouts
 
@@ -49,21 +49,17 @@ class Selection:
 class TrainBatch:
     """All that an update reads. Rows of *_S and *_ST are samples of the U selected groups in order.
 
-    trained_S: bool, samples in the loss. scored_S: bool, samples with a score. reward_S: float64,
-    as training sees it, 0 where missing. advantage_ST: 0 outside the loss. value_ST, return_ST:
-    of a critic, None without one. longest: the generation limit, for the `constant` normaliser.
+    scored_S: bool, samples with a score. trained_S: bool, samples in the loss. advantage_ST: 0
+    outside the loss. longest: the generation limit, for the `constant` normaliser.
     """
 
     logprobs: BatchLogprobs
-    reward_S: Tensor
     scored_S: Tensor
     trained_S: Tensor
     advantage_ST: Tensor
     temperature: float
     kl_coef: float
     longest: int
-    value_ST: Tensor | None = None
-    return_ST: Tensor | None = None
 
     @property
     def mask_ST(self) -> Tensor:
@@ -82,17 +78,6 @@ class TrainBatch:
         mask_ST = self.mask_ST
         return mask_ST & self.trained_S.to(mask_ST.device)[:, None]
 
-    @property
-    def old_logp_ST(self) -> Tensor:
-        """The trainer's log-probs before the update, 0 outside the mask."""
-        return whole([m.old_logp_ST for m in self.logprobs.micros])
-
-    @property
-    def ref_logp_ST(self) -> Tensor | None:
-        """The reference's log-probs, None without one."""
-        parts = [m.ref_logp_ST for m in self.logprobs.micros if m.ref_logp_ST is not None]
-        return whole(parts) if parts else None
-
 
 def rewards_of(rollouts: Rollouts, g: int) -> Rewards:
     """The scores of a batch with groups of g."""
@@ -101,6 +86,12 @@ def rewards_of(rollouts: Rollouts, g: int) -> Rewards:
     score_PG = torch.tensor([0.0 if t is None else t for t in totals], dtype=torch.float64)
     length_PG = torch.tensor([len(s.tokens) for s in rollouts.samples_S]).view(-1, g)
     return Rewards(score_PG.view(-1, g), scored_PG, length_PG)
+
+
+def shaped_rewards(cfg: RunConfig, rewards: Rewards, spread: Spread) -> tuple[Tensor, Spread]:
+    """The rewards as training sees them, (P, G), and the spread after them."""
+    parts = (rewards.score_PG, rewards.scored_PG, rewards.length_PG)
+    return shaped(cfg.reward, *parts, cfg.rollout.max_tokens, spread)
 
 
 def select(algo: AlgoConfig, rewards: Rewards, most: int) -> Selection:
@@ -139,7 +130,6 @@ def train_batch(
     in_loss_S1 = trained_S.to(advantage_ST.device)[:, None]
     return TrainBatch(
         logprobs,
-        reward_PG[used].flatten(),
         scored_UG.flatten(),
         trained_S,
         torch.where(in_loss_S1, advantage_ST, 0.0),
@@ -166,14 +156,3 @@ def compute_advantages(
         ref_ST = whole([ref.double() for _, ref in parts if ref is not None])
         penalty_ST = kl_coef * k1(old_ST, ref_ST, mask_ST)
     return estimate(algo, reward_UG, scored_UG, penalty_ST, mask_ST), mask_ST
-
-
-def where_known(value_PG: Tensor, known_PG: Tensor) -> list[float | None]:
-    """The values in (group, member) order, None where the score is missing."""
-    pairs = zip(value_PG.flatten().tolist(), known_PG.flatten().tolist(), strict=True)
-    return [value if known else None for value, known in pairs]
-
-
-def token_mean(value_ST: Tensor, mask_ST: Tensor) -> Tensor:
-    """Mean over the masked tokens of each sample, (S,); 0 where there are none."""
-    return value_ST.sum(1) / mask_ST.sum(1).clamp(min=1)

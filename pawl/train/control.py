@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
@@ -16,6 +16,7 @@ from pawl.config.options import OptimConfig
 from pawl.config.section import live_options
 from pawl.errors import PawlError
 from pawl.store.display import Display
+from pawl.store.read import count
 from pawl.store.run import RunFolder
 
 LIVE = {f"optim.{name}": name for name in live_options(OptimConfig)}
@@ -63,6 +64,20 @@ def patched(optim: OptimConfig, command: Mapping[str, object]) -> OptimConfig:
         return OptimConfig.model_validate(values)
     except ValueError as e:
         raise PawlError(f"{changes} is not allowed", "control.jsonl") from e
+
+
+def replayed(
+    optim: OptimConfig, events: Sequence[Mapping[str, object]], step: int
+) -> tuple[OptimConfig, list[dict[str, object]]]:
+    """`optim` with what a run's commands changed up to `step`, and the commands that came later."""
+    later = list[dict[str, object]]()
+    for event in events:
+        if event["kind"] == "command" and event.get("outcome") == "done" and "set" in event:
+            if count(event, "step") <= step:
+                optim = patched(optim, event)
+            else:
+                later.append(dict(event))
+    return optim, later
 
 
 def wait_while_paused(run: RunFolder, step: int, display: Display, seen: Interrupts) -> str:

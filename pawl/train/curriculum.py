@@ -8,13 +8,14 @@ made (`after_step.py`).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice, takewhile
 
 from pawl.config.options import RunConfig, StageConfig
 from pawl.errors import PawlError, PawlErrors
 from pawl.problems.load import ProblemSet
-from pawl.store.read import count, number
+from pawl.store.read import column, count
 from pawl.train.data import Pool, pool_of
 
 STAGE = "curriculum/stage"
@@ -40,14 +41,10 @@ def decide(stages: Sequence[StageConfig], records: Records, metric: str) -> Move
     if not stages or STAGE not in records[-1]:
         return None
     now = stage_of(records[-1], len(stages))
-    stage, visit = stages[now], list[Mapping[str, object]]()
-    for record in reversed(records):
-        if STAGE not in record or stage_of(record, len(stages)) != now:
-            break
-        visit.append(record)
-        if len(visit) == stage.over:
-            break
-    known = [x for r in visit if (x := number(r, metric)) is not None]
+    stage = stages[now]
+    here = takewhile(lambda r: STAGE in r and stage_of(r, len(stages)) == now, reversed(records))
+    visit = list(islice(here, stage.over))
+    known = column(visit, metric)
     if len(visit) < stage.over or not known:
         return None
     mean = sum(known) / len(known)
@@ -125,19 +122,8 @@ def admits(stage: StageConfig, rate: float | None) -> bool:
     return rate is not None and stage.min_pass_rate <= rate <= stage.max_pass_rate
 
 
-def unmeasured(name: str) -> PawlError:
-    """The refusal of a set for a stage that asks for pass rates."""
-    return PawlError(
-        "the curriculum chooses by measured pass rate, and no problem of this set has one",
-        name,
-        f"measure it: pawl eval MODEL problems.train={name} eval.problems=0 eval.samples=8 "
-        "--split train --pass-rates rated.jsonl, then train on rated.jsonl",
-    )
-
-
-def described(cfg: RunConfig, pools: Sequence[Pool], sets: Sequence[str]) -> list[str]:
+def described(cfg: RunConfig, pools: Sequence[Pool], sets: Sequence[str]) -> Iterator[str]:
     """Lines for a person: shares of the mix, and what each stage draws and pays."""
-    lines = []
     if cfg.problems.mix:
         total = sum(row.weight for row in cfg.problems.mix)
         sizes = {part: len(places) for part, places in pools[0].parts}
@@ -146,7 +132,7 @@ def described(cfg: RunConfig, pools: Sequence[Pool], sets: Sequence[str]) -> lis
             + ("" if cfg.curriculum else f" ({sizes[k]} problems)")
             for k, (name, row) in enumerate(zip(sets, cfg.problems.mix, strict=True))
         ]
-        lines.append(f"mix: {', '.join(shares)}; problems.train is not read")
+        yield f"mix: {', '.join(shares)}; problems.train is not read"
     for stage, source in zip(cfg.curriculum, pools, strict=False):
         n = sum(len(places) for _, places in source.parts)
         text = f"stage {stage.name}: {n} problems"
@@ -154,5 +140,4 @@ def described(cfg: RunConfig, pools: Sequence[Pool], sets: Sequence[str]) -> lis
             text += f" of measured pass rate {stage.min_pass_rate:g}..{stage.max_pass_rate:g}"
         if stage.weights:
             text += ", paying " + ", ".join(f"{k} {v:g}" for k, v in stage.weights.items())
-        lines.append(text)
-    return lines
+        yield text

@@ -23,22 +23,12 @@ from pawl.models.policy import load_policy
 from pawl.models.text import PromptEncoder
 from pawl.problems.load import prepare
 from pawl.rewards.grader import Grader, has_tests
-from pawl.rollout.select import make_engine
 from pawl.store.display import Display
 from pawl.store.files import dumps, write_atomic
 from pawl.train.data import chosen
-from pawl.train.evaluate import (
-    Interval,
-    Outcome,
-    mean_success,
-    outcomes_of,
-    pass_at_k,
-    run_evaluation,
-    sampling_params,
-    stages,
-)
-from pawl.train.rollouts import require_scored
-from pawl.train.session import longest_row
+from pawl.train.evaluate import Interval, mean_success, pass_at_k, sampling_params
+from pawl.train.heldout import EVAL_STEP, HeldOut, from_rows, rows_of
+from pawl.train.session import opened_engine
 from pawl.train.success import PASS, Success, success_of
 from pawl.types import Problem
 
@@ -120,37 +110,29 @@ def evaluate_model(
         hint = "choose --split train, or set problems.held_out_frac"
         raise PawlError(f"the set has no {split} problems", data.train.name, hint)
     encoder = PromptEncoder(policy.tokenizer, cfg.prompt)
-    engine, note = make_engine(policy, cfg.rollout.engine, cfg.rollout.batch, longest_row(cfg))
+    engine = opened_engine(policy, cfg, display)
     engine.sync_weights(policy, 0)
-    if note:
-        display.note(note)
 
     with Grader(cfg.reward, cfg.sandbox, None, function) as grader:
         success = success_of(cfg, grader)
-
-        def run(part: Sequence[Problem], greedy: bool) -> tuple[list[Outcome], Counter[str]]:
-            params = sampling_params(cfg.eval, cfg.rollout, greedy)
-            n, seed = cfg.eval.samples, cfg.eval.seed
-            rollouts = run_evaluation(engine, grader, encoder, part, n, params, seed, cfg.reward)
-            require_scored(rollouts.scores_S, cfg.reward.max_missing_frac, model)
-            return outcomes_of(rollouts, success), stages(rollouts)
-
+        how = (engine, grader, encoder, cfg)
         display.phase("greedy")
-        greedy, _ = run(problems, True)
+        rows = rows_of(*how, {"greedy": (problems, True)}, EVAL_STEP, model)
         display.phase("sampling")
-        sampled, ended = run(problems, False)
-        others = run(families, False)[0] if families else []
+        parts = {"held_out": (problems, False), "families": (families, False)}
+        rows += rows_of(*how, parts, EVAL_STEP, model)
+    found = from_rows(rows, [*problems, *families], success)
     if pass_rates is not None:
-        if not any(o.judged for o in sampled):
+        if not any(o.judged for o in found.outcomes):
             what = "pass rates need a reward that runs tests"
             raise PawlError(what, "--pass-rates", "use reward: code, or leave it out")
-        write_pass_rates(pass_rates, [*problems, *families], [*sampled, *others])
-    return _report(model, data.train.name, cfg, success, (greedy, sampled, others), ended)
+        write_pass_rates(pass_rates, [*problems, *families], found)
+    return _report(model, data.train.name, cfg, success, found)
 
 
-def write_pass_rates(path: Path, problems: Sequence[Problem], outcomes: Sequence[Outcome]) -> None:
+def write_pass_rates(path: Path, problems: Sequence[Problem], found: HeldOut) -> None:
     """Write each problem that was judged with its pass rate, in Pawl's own layout."""
-    rates = {o.problem_id: o.rate for o in outcomes if o.judged}
+    rates = {o.problem_id: o.rate for o in [*found.outcomes, *found.families] if o.judged}
     rows = [row_of(replace(p, pass_rate=rates[p.id])) for p in problems if p.id in rates]
     write_atomic(path, "".join(dumps(row) + "\n" for row in rows))
 
@@ -164,21 +146,13 @@ def row_of(problem: Problem) -> dict[str, object]:
     return {name: value for name, value in row.items() if value not in ("", None, (), [])}
 
 
-def _report(
-    model: str,
-    name: str,
-    cfg: RunConfig,
-    success: Success,
-    parts: tuple[list[Outcome], list[Outcome], list[Outcome]],
-    ended: Counter[str],
-) -> EvalReport:
-    greedy, sampled, apart = parts
+def _report(model: str, name: str, cfg: RunConfig, success: Success, found: HeldOut) -> EvalReport:
+    sampled, everything = found.outcomes, [*found.greedy, *found.outcomes, *found.families]
     levels = sorted({o.difficulty for o in sampled if o.difficulty})
     by_level = {
         lv: mean_success([o for o in sampled if o.difficulty == lv], success) for lv in levels
     }
-    ks = [k for k in (1, 2, 4, 8, 16, 32, 64) if k <= cfg.eval.samples]
-    at = {k: pass_at_k(sampled, k) for k in ks}
+    at = {k: pass_at_k(sampled, k) for k in (1, 2, 4, 8, 16, 32, 64) if k <= cfg.eval.samples}
     known = [o for o in sampled if o.judged]
     mixed = sum(0 < o.passes < o.judged for o in known) / len(known) if known else None
     params = sampling_params(cfg.eval, cfg.rollout, greedy=False)
@@ -188,12 +162,12 @@ def _report(
         problems=name,
         sampling=sampling | asdict(params),
         success=success.name,
-        greedy=mean_success(greedy, success),
+        greedy=mean_success(found.greedy, success),
         sampled=mean_success(sampled, success),
         pass_at={k: v for k, v in at.items() if v is not None},
         by_difficulty={lv: v for lv, v in by_level.items() if v is not None},
-        families=mean_success(apart, success) if apart else None,
+        families=mean_success(found.families, success),
         sometimes_solved=mixed if cfg.eval.samples > 1 else None,
-        stages=ended,
-        missing=sum(o.missing for o in [*greedy, *sampled, *apart]),
+        stages=found.stages,
+        missing=sum(o.missing for o in everything),
     )

@@ -1,30 +1,21 @@
-"""Evaluation on held-out problems: success, pass@k, intervals, paired gains, failure stages.
+"""Figures of an evaluation: success, pass@k, intervals, paired gains.
 
-Every figure comes with the sampling that gave it. Samples of an evaluation use their own RNG
-streams (step 0 of eval.seed; training steps start at 1), the same before and after, so that a gain
-is paired. Left out: choosing what to evaluate and printing (the loop and the CLI do).
+Left out: sampling what they are computed from (`heldout.py`).
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from pawl.config.options import EvalConfig, RewardConfig, RolloutConfig
-from pawl.models.text import PromptEncoder
-from pawl.rewards.grader import Grader
-from pawl.rollout.engine import Engine, SamplingParams
-from pawl.store.samples import stage_of
+from pawl.config.options import EvalConfig, RolloutConfig
+from pawl.rollout.engine import SamplingParams
 from pawl.train.record import standard_error
-from pawl.train.rollouts import Payment, Rollouts, collect
 from pawl.train.success import PASS, Success
 from pawl.types import Problem, Score
-
-EVAL_STEP = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +27,6 @@ class Outcome:
 
     problem_id: str
     difficulty: str
-    family: str
     values: tuple[float, ...]
     rewards: tuple[float, ...]
     passes: int
@@ -66,42 +56,9 @@ class Interval:
 
 def sampling_params(cfg: EvalConfig, rollout: RolloutConfig, greedy: bool) -> SamplingParams:
     """The evaluation's own sampling; 0 max_tokens falls back to the rollout's."""
-    s = cfg.sampling
-    return SamplingParams(
-        temperature=0.0 if greedy else s.temperature,
-        max_tokens=s.max_tokens or rollout.max_tokens,
-        stop=rollout.stop,
-        top_p=s.top_p,
-        top_k=s.top_k,
-        repetition_penalty=s.repetition_penalty,
-        no_repeat_ngram_size=s.no_repeat_ngram_size,
-    )
-
-
-def run_evaluation(
-    engine: Engine,
-    grader: Grader,
-    encoder: PromptEncoder,
-    problems: Sequence[Problem],
-    samples: int,
-    params: SamplingParams,
-    seed: int,
-    reward: RewardConfig,
-) -> Rollouts:
-    """Sample, measure and pay `samples` completions of each problem; greedy takes one."""
-    n = 1 if params.temperature == 0 else samples
-    drawn, payment = [(p, 0) for p in problems], Payment(reward)
-    return collect(engine, grader, encoder, drawn, n, params, seed, EVAL_STEP, payment)
-
-
-def outcomes_of(rollouts: Rollouts, success: Success) -> list[Outcome]:
-    """One outcome for each group, in order."""
-    found, at = [], 0
-    for group in rollouts.groups:
-        n = len(group.samples)
-        found.append(outcome(group.problem, rollouts.scores_S[at : at + n], success))
-        at += n
-    return found
+    own = cfg.sampling.model_dump()
+    own["max_tokens"] = own["max_tokens"] or rollout.max_tokens
+    return SamplingParams(**own | ({"temperature": 0.0} if greedy else {}), stop=rollout.stop)
 
 
 def outcome(problem: Problem, scores: Sequence[Score], success: Success) -> Outcome:
@@ -112,7 +69,6 @@ def outcome(problem: Problem, scores: Sequence[Score], success: Success) -> Outc
     return Outcome(
         problem.id,
         problem.difficulty,
-        problem.family,
         tuple(v for v in values if v is not None),
         tuple(s.total for s in known if s.total is not None),
         sum(s.passed for s in judged),
@@ -161,45 +117,30 @@ def paired_gain(
     return mean_interval(gains, -width, width) if gains else None
 
 
-def stages(rollouts: Rollouts) -> Counter[str]:
-    """How many samples ended at which stage ("pass", "wrong", "types", "syntax", ...)."""
-    return Counter(
-        stage(score, sample.finish)
-        for score, sample in zip(rollouts.scores_S, rollouts.samples_S, strict=True)
-    )
-
-
-def stage(score: Score, finish: str) -> str:
-    """The first thing that went wrong: truncated, syntax, types, compile, a verdict, or pass."""
-    return stage_of(score.status, score.verdict, score.reason, finish)
-
-
 def eval_metrics(
     outcomes: Sequence[Outcome], start: Sequence[Outcome], success: Success
 ) -> dict[str, float | None]:
     """The eval/* entries of a step record, None where nothing was scored; pass@1 with tests."""
-    values = [o.success for o in outcomes if o.values]
     rates = [o.rate for o in outcomes if o.judged]
-    rewards = [math.fsum(o.rewards) / len(o.rewards) for o in outcomes if o.rewards]
-    gain = paired_gain(start, outcomes, success)
-    scored = sum(len(o.rewards) for o in outcomes)
-    lost = sum(o.missing for o in outcomes)
-    found: dict[str, float | None] = {}
+    means = {
+        "eval/success": [o.success for o in outcomes if o.values],
+        "eval/reward_mean": [math.fsum(o.rewards) / len(o.rewards) for o in outcomes if o.rewards],
+    }
     if rates or success.name == PASS:
-        found["eval/pass_at_1"] = float(np.mean(rates)) if rates else None
-        found["eval/pass_at_1_se"] = standard_error(rates) if rates else None
-    found |= {
-        "eval/success": float(np.mean(values)) if values else None,
-        "eval/success_se": standard_error(values) if values else None,
-        "eval/reward_mean": float(np.mean(rewards)) if rewards else None,
-        "eval/reward_mean_se": standard_error(rewards) if rewards else None,
+        means = {"eval/pass_at_1": rates} | means
+    found: dict[str, float | None] = {}
+    for name, values in means.items():
+        found[name] = float(np.mean(values)) if values else None
+        found[f"{name}_se"] = standard_error(values) if values else None
+    gain = paired_gain(start, outcomes, success)
+    scored, lost = sum(len(o.rewards) for o in outcomes), sum(o.missing for o in outcomes)
+    return found | {
         "eval/gain": gain.value if gain else None,
         "eval/gain_low": _finite(gain.low) if gain else None,
         "eval/gain_high": _finite(gain.high) if gain else None,
         "eval/missing_frac": lost / max(1, scored + lost),
         "eval/problems": len(outcomes),
     }
-    return found
 
 
 def _finite(value: float) -> float | None:

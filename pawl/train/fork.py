@@ -12,6 +12,8 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from itertools import chain
+from itertools import count as numbers
 from pathlib import Path
 
 from pawl.config.load import continued
@@ -19,9 +21,18 @@ from pawl.errors import PawlError, PawlErrors
 from pawl.models import checkpoint
 from pawl.store.files import dumps, read_lines, write_atomic, write_error
 from pawl.store.manifest import Origin, Parent, changes, config_hash, never_began, parent_of
-from pawl.store.read import Row, count, find_run, places_of, read_events, read_run, saved_config
+from pawl.store.read import (
+    Row,
+    count,
+    find_run,
+    places_of,
+    read_events,
+    read_run,
+    read_samples,
+    saved_config,
+)
 from pawl.store.run import RunFolder
-from pawl.train.control import patched
+from pawl.train.control import replayed
 from pawl.train.progress import TrainState
 from pawl.train.session import Session
 from pawl.types import Problem
@@ -34,6 +45,7 @@ JUDGED += ("rollout.max_tokens", "rollout.stop")
 # Options that only say when and how long to evaluate, or where candidates run.
 ASIDE: tuple[str, ...] = ("eval.every", "eval.patience", "eval.probe", "reward.cache")
 ASIDE += ("reward.max_missing_frac", "sandbox.tier", "sandbox.allow_unsafe", "sandbox.workers")
+TOLD = ("run", "step", "start_step", "changed")  # what the event says of the parent
 # What one step draws and how often it updates: lengths are counted anew from here on.
 SIZES = ("rollout.prompts", "rollout.group_size", "algo.minibatches", "algo.epochs", "problems.")
 
@@ -46,28 +58,24 @@ def open_fork(source: str, overrides: Sequence[str]) -> tuple[RunFolder, dict[st
     """
     folder, step = checkpoint_of(source)
     saved = saved_config(folder)
-    record = _record(folder, step)
-    facts = read_run(folder)
+    record = next((r for r in read_lines(folder / "steps.jsonl") if r["step"] == step), None)
+    if record is None:
+        what = f"steps.jsonl has no record of step {step}"
+        raise PawlError(what, str(folder), "take another step")
     before = saved.model_copy(update={"name": "", "runs_dir": str(folder.parent)})
-    optim = before.optim  # with what was patched while the parent ran, up to this step
-    for event in read_events(folder):
-        if event["kind"] == "command" and event.get("outcome") == "done" and "set" in event:
-            if count(event, "step") <= step:
-                optim = patched(optim, event)
-    cfg, places = continued(
-        before.model_copy(update={"optim": optim}), places_of(folder), overrides
-    )
+    optim, _ = replayed(before.optim, read_events(folder), step)  # as it was when the parent ran
+    before = before.model_copy(update={"optim": optim})
+    cfg, places = continued(before, places_of(folder), overrides)
     cfg = cfg.model_copy(update={"name": cfg.name or free_name(cfg.runs_dir, folder.name)})
     changed = changes(saved, cfg)
     require_same_model(changed, places)
-    above = parent_of(facts)
-    parent = Parent(str(folder), step, config_hash(saved), changed)
     if any(path.startswith(SIZES) for path in changed):
         counters = ("step", "samples", "sampled_prompts", "optim/steps")
-        done = (count(record, c) if record.get(c) else 0 for c in counters)
-        parent = replace(parent, origin=Origin(*done))
-    elif above is not None:
-        parent = replace(parent, origin=above.origin)
+        origin = Origin(*(count(record, c) if record.get(c) else 0 for c in counters))
+    else:
+        above = parent_of(read_run(folder))
+        origin = above.origin if above else Origin()
+    parent = Parent(str(folder), step, config_hash(saved), changed, origin=origin)
     return RunFolder.create(cfg, places, parent), places
 
 
@@ -90,13 +98,9 @@ def checkpoint_of(source: str) -> tuple[Path, int]:
 
 def free_name(runs_dir: str, parent: str) -> str:
     """PARENT-fork, PARENT-fork-2 and so on: the first whose folder is not in use."""
-    number = 1
-    while True:
-        name = f"{parent}-fork" + (f"-{number}" if number > 1 else "")
-        path = Path(runs_dir) / name
-        if not path.exists() or never_began(path):
-            return name
-        number += 1
+    names = chain([f"{parent}-fork"], (f"{parent}-fork-{n}" for n in numbers(2)))
+    paths = (Path(runs_dir) / name for name in names)
+    return next(path.name for path in paths if not path.exists() or never_began(path))
 
 
 def require_same_model(changed: Mapping[str, object], places: Mapping[str, str]) -> None:
@@ -136,10 +140,11 @@ def take_over(s: Session) -> None:
     if s.total <= parent.step:
         what = f"nothing is left to train: the run has {s.total} steps, the fork begins at "
         raise PawlError(f"{what}{parent.step}", "train.steps", "give it more: train.steps=N")
-    anew = reasons(s, parent, read_run(home)) if s.held_out else []
+    facts = read_run(home)
+    anew = reasons(s, parent, facts) if s.held_out else []
     if anew:
         require_unseen([*s.held_out, *s.families], home, parent.step)
-    above = parent_of(read_run(home))
+    above = parent_of(facts)
     start = parent.step if anew else above.start_step if above else 0
     parent = replace(parent, start_step=start)
     s.run.update(parent=asdict(parent))
@@ -159,14 +164,8 @@ def take_over(s: Session) -> None:
     text = f"forked from {parent.name}"
     if anew:
         text += f"; held-out gains count from step {parent.step}: {', '.join(anew)} changed"
-    s.run.event(
-        "fork",
-        run=parent.run,
-        step=parent.step,
-        start_step=start,
-        changed=parent.changed,
-        text=text,
-    )
+    told = {name: value for name, value in parent.as_dict().items() if name in TOLD}
+    s.run.event("fork", **told, text=text)
     s.display.note(text)
 
 
@@ -175,24 +174,19 @@ def reasons(s: Session, parent: Parent, facts: Row) -> list[str]:
     named = [p for p in parent.changed if p.startswith(JUDGED) and not p.startswith(ASIDE)]
     if named:
         return named
-    own = s.run.facts()
-    before, now = facts.get("data"), own.get("data")
-    old = before.get("held_out") if isinstance(before, dict) else None
-    new = now.get("held_out") if isinstance(now, dict) else None
+    data = [facts.get("data"), s.run.facts().get("data")]
+    old, new = (part.get("held_out") if isinstance(part, dict) else None for part in data)
     found = [] if old == new else ["the held-out problems"]
-    return found + ([] if facts.get("reward") == own.get("reward") else ["the reward's file"])
+    same = facts.get("reward") == s.run.facts().get("reward")
+    return found + ([] if same else ["the reward's file"])
 
 
 def require_unseen(held_out: Sequence[Problem], parent: Path, step: int) -> None:
     """Raise PawlError when the parent trained on one of these problems up to `step`."""
     texts = {p.id: p.prompt or "\n".join(m.content for m in p.messages) for p in held_out}
-    seen = set[str]()
-    for path, number in _samples(parent):
-        if path.name.startswith("step-") and number <= step:
-            for row in read_lines(path):
-                name = str(row["problem_id"])
-                if name in texts and texts[name].strip() in str(row["prompt"]):
-                    seen.add(name)
+    rows = (row for row in read_samples(parent) if count(row, "step") <= step)
+    asked = ((str(row["problem_id"]), str(row["prompt"])) for row in rows)
+    seen = {name for name, text in asked if name in texts and texts[name].strip() in text}
     if seen:
         raise PawlError(
             f"the parent trained on {len(seen)} of the held-out problems, such as {min(seen)}",
@@ -204,8 +198,9 @@ def require_unseen(held_out: Sequence[Problem], parent: Path, step: int) -> None
 def copy_records(home: Path, run: Path, step: int, anew: bool) -> None:
     """steps.jsonl and samples/ up to `step`; with `anew` without the evaluation at the step."""
     try:
-        for path, number in _samples(home):
-            if number < step or (number == step and not (anew and path.name.startswith("eval-"))):
+        for path in sorted((home / "samples").glob("*-??????.jsonl")):
+            number, redone = int(path.stem[-6:]), anew and path.name.startswith("eval-")
+            if number < step or (number == step and not redone):
                 shutil.copyfile(path, run / "samples" / path.name)
     except OSError as e:
         raise write_error(e, run / "samples") from e
@@ -213,18 +208,6 @@ def copy_records(home: Path, run: Path, step: int, anew: bool) -> None:
     if anew:
         records[-1] = {k: v for k, v in records[-1].items() if not k.startswith("eval/")}
     write_atomic(run / "steps.jsonl", "".join(dumps(r) + "\n" for r in records))
-
-
-def _samples(run: Path) -> list[tuple[Path, int]]:
-    found = sorted((run / "samples").glob("*-??????.jsonl"))
-    return [(path, int(path.stem[-6:])) for path in found]
-
-
-def _record(run: Path, step: int) -> Row:
-    for record in read_lines(run / "steps.jsonl"):
-        if record["step"] == step:
-            return record
-    raise PawlError(f"steps.jsonl has no record of step {step}", str(run), "take another step")
 
 
 def _home(parent: Parent, run: RunFolder) -> Path:

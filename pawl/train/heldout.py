@@ -1,16 +1,22 @@
-"""The run's own held-out evaluation: at start and end in full, in between on a probe.
+"""Evaluation: of any problems, and a run's own held-out one, in full at start and end.
 
-Rows of every evaluation completion go to samples/eval-*.jsonl; the start is read back from there
-on resume, so that gains stay paired. Left out: the figures themselves (`evaluate.py`).
+Samples of an evaluation use their own RNG streams (step 0 of eval.seed; training steps start at 1),
+the same before and after, so that a gain is paired. A run's rows go to samples/eval-*.jsonl; the
+start is read back from there on resume. Left out: the figures themselves (`evaluate.py`).
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from pawl.config.options import RunConfig
 from pawl.errors import PawlError
+from pawl.models.text import PromptEncoder
+from pawl.rewards.grader import Grader
+from pawl.rollout.engine import Engine
+from pawl.store.samples import stage
 from pawl.train.evaluate import (
     Interval,
     Outcome,
@@ -19,17 +25,16 @@ from pawl.train.evaluate import (
     outcome,
     paired_gain,
     pass_at_k,
-    run_evaluation,
     sampling_params,
-    stage,
 )
 from pawl.train.record import Record, sample_rows
-from pawl.train.rollouts import require_scored
+from pawl.train.rollouts import Payment, collect, require_scored
 from pawl.train.session import Session
 from pawl.train.success import PASS, Success
 from pawl.types import Problem, Score
 
 SETS = ("held_out", "greedy", "families")
+EVAL_STEP = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,25 +47,41 @@ class HeldOut:
     stages: Counter[str]
 
 
+def rows_of(
+    engine: Engine,
+    grader: Grader,
+    encoder: PromptEncoder,
+    cfg: RunConfig,
+    parts: Mapping[str, tuple[Sequence[Problem], bool]],
+    step: int,
+    where: str,
+) -> list[Record]:
+    """Sample, measure and pay cfg.eval.samples completions of each problem; a row for each.
+
+    parts: by name of a set: problems, maybe none, and whether greedily, with one completion each.
+    """
+    rows: list[Record] = []
+    for name, (problems, greedy) in parts.items():
+        if not problems:
+            continue
+        params = sampling_params(cfg.eval, cfg.rollout, greedy)
+        drawn, n = [(p, 0) for p in problems], cfg.eval.samples if params.temperature else 1
+        how = (n, params, cfg.eval.seed, EVAL_STEP, Payment(cfg.reward))
+        rollouts = collect(engine, grader, encoder, drawn, *how)
+        require_scored(rollouts.scores_S, cfg.reward.max_missing_frac, where)
+        prompts = [encoder.render(p) for p in problems]
+        rows += [r | {"set": name} for r in sample_rows(step, rollouts, prompts, None, None)]
+    return rows
+
+
 def evaluate(s: Session, step: int, full: bool) -> HeldOut:
     """Evaluate now and keep every completion. full: all problems, greedy and held-out families."""
     s.display.phase("evaluating")
     cfg = s.cfg.eval
     problems = s.held_out if full or not cfg.probe else s.held_out[: cfg.probe]
     parts = {"held_out": (problems, False)}
-    if full:
-        parts |= {"greedy": (problems, True), "families": (s.families, False)}
-    rows: list[Record] = []
-    for name, (members, greedy) in parts.items():
-        if not members:
-            continue
-        params = sampling_params(cfg, s.cfg.rollout, greedy)
-        rollouts = run_evaluation(
-            s.engine, s.grader, s.encoder, members, cfg.samples, params, cfg.seed, s.cfg.reward
-        )
-        require_scored(rollouts.scores_S, s.cfg.reward.max_missing_frac, str(s.run.path))
-        prompts = [s.encoder.render(p) for p in members]
-        rows += [r | {"set": name} for r in sample_rows(step, rollouts, prompts, None, None)]
+    parts |= {"greedy": (problems, True), "families": (s.families, False)} if full else {}
+    rows = rows_of(s.engine, s.grader, s.encoder, s.cfg, parts, step, str(s.run.path))
     (s.run.path / "samples" / f"eval-{step:06d}.jsonl").unlink(missing_ok=True)
     s.run.append_samples(step, rows, kind="eval")
     found = from_rows(rows, [*s.held_out, *s.families], s.success)
@@ -93,7 +114,7 @@ def from_rows(rows: Sequence[Record], problems: Sequence[Problem], success: Succ
         name, problem_id = str(row["set"]), str(row["problem_id"])
         grouped[name].setdefault(problem_id, []).append(score)
         if name == "held_out":
-            stages[stage(score, str(row["finish"]))] += 1
+            stages[stage(row)] += 1
     counted = {n: [outcome(by_id[i], s, success) for i, s in g.items()] for n, g in grouped.items()}
     return HeldOut(counted["held_out"], counted["greedy"], counted["families"], stages)
 
@@ -113,35 +134,30 @@ def metrics(now: HeldOut, start: HeldOut, success: Success) -> Record:
     return record
 
 
-def table(before: HeldOut, after: HeldOut, sampling: str, success: Success) -> list[str]:
+def table(before: HeldOut, after: HeldOut, sampling: str, success: Success) -> Iterator[str]:
     """Lines of the before/after table: figures with 95% intervals, then failure stages."""
-    lines = [f"held-out evaluation, {sampling}, 95% intervals, paired"]
-    lines.append(f"  {'':34}{'before':>20}{'after':>20}   gain")
-    what = success.label
-    rows: list[tuple[str, list[Outcome], list[Outcome], int]] = [
-        (f"{what}, sampled", before.outcomes, after.outcomes, 1)
-    ]
+    yield f"held-out evaluation, {sampling}, 95% intervals, paired"
+    yield f"  {'':34}{'before':>20}{'after':>20}   gain"
+    what, ends = success.label, (before.outcomes, after.outcomes)
     k = max((o.judged for o in after.outcomes), default=1)
-    if k > 1:
-        rows.append((f"pass@{k}, sampled", before.outcomes, after.outcomes, k))
+    rows = [(f"{what}, sampled", *ends, 1)]
+    rows += [(f"pass@{k}, sampled", *ends, k)] if k > 1 else []
     rows.append((f"{what}, greedy", before.greedy, after.greedy, 1))
     rows.append((f"{what}, held-out families", before.families, after.families, 1))
     for level in sorted({o.difficulty for o in after.outcomes if o.difficulty}):
-        pick = [[o for o in part.outcomes if o.difficulty == level] for part in (before, after)]
-        rows.append((f"{what}, {level}", pick[0], pick[1], 1))
+        old, new = ([o for o in part if o.difficulty == level] for part in ends)
+        rows.append((f"{what}, {level}", old, new, 1))
     for label, old, new, at in rows:
-        old = _same(old, new)
-        a, b = _figure(old, at, success), _figure(new, at, success)
+        a, b = (_figure(part, at, success) for part in (_same(old, new), new))
         if a is None or b is None:
             continue
         gain = paired_gain(old, new, success) if at == 1 else None
         shown = f"{gain.value:+.2f} [{gain.low:+.2f}, {gain.high:+.2f}]" if gain else ""
-        lines.append(f"  {label + f' (n={b.n})':34}{_show(a):>20}{_show(b):>20}   {shown}")
-    total_a, total_b = sum(before.stages.values()), sum(after.stages.values())
-    for name in sorted(set(before.stages) | set(after.stages), key=lambda n: -before.stages[n]):
-        a_share, b_share = before.stages[name] / total_a, after.stages[name] / total_b
-        lines.append(f"  {'samples that end in: ' + name:34}{a_share:>20.1%}{b_share:>20.1%}")
-    return lines
+        yield f"  {label + f' (n={b.n})':34}{_show(a):>20}{_show(b):>20}   {shown}"
+    was, now = before.stages, after.stages
+    for name in sorted(set(was) | set(now), key=lambda n: -was[n]):
+        shares = (was[name] / was.total(), now[name] / now.total())
+        yield "  {:34}{:>20.1%}{:>20.1%}".format(f"samples that end in: {name}", *shares)
 
 
 def _figure(outcomes: list[Outcome], k: int, success: Success) -> Interval | None:

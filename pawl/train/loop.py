@@ -12,7 +12,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from pawl.algo.shaping import shaped
 from pawl.config.options import RunConfig
 from pawl.errors import Exit, PawlError
 from pawl.models.optim import lr_at
@@ -20,7 +19,7 @@ from pawl.store.display import Display
 from pawl.store.manifest import differences
 from pawl.store.run import RunFolder
 from pawl.train.after_step import after_step, finish, save
-from pawl.train.batch import rewards_of, select, train_batch
+from pawl.train.batch import rewards_of, select, shaped_rewards, train_batch
 from pawl.train.control import interrupts
 from pawl.train.data import temperature_at
 from pawl.train.logprob_pass import log_prob_pass
@@ -74,23 +73,16 @@ def train_step(s: Session, progress: Progress) -> StepResult:
     temperature = temperature_at(step, s.total, rollout.temperature, rollout.temperature_end)
 
     s.display.phase("sampling")
-    sampled = gather(
+    rollouts = gather(
         s, progress.stage, progress.prompts_by_stage[progress.stage], step, temperature
     )
-    rewards = rewards_of(sampled.rollouts, rollout.group_size)
-    reward_PG, spread = shaped(
-        s.cfg.reward,
-        rewards.score_PG,
-        rewards.scored_PG,
-        rewards.length_PG,
-        rollout.max_tokens,
-        progress.spread,
-    )
+    rewards = rewards_of(rollouts, rollout.group_size)
+    reward_PG, spread = shaped_rewards(s.cfg, rewards, progress.spread)
     selection = select(algo, rewards, rollout.prompts)
 
     s.display.phase("updating")
     updating = time.perf_counter()
-    groups = [sampled.rollouts.groups[i] for i in selection.groups]
+    groups = [rollouts.groups[i] for i in selection.groups]
     micro_batch, reference = s.cfg.train.micro_batch, coef > 0
     logprobs = log_prob_pass(
         s.policy, groups, temperature, algo.minibatches, micro_batch, reference
@@ -105,6 +97,6 @@ def train_step(s: Session, progress: Progress) -> StepResult:
     now = time.perf_counter()
     lr = lrs[max(0, stats.updates - 1)]
     return StepResult(
-        step, sampled, rewards, reward_PG, spread, selection, batch, stats, lr, now - updating,
+        step, rollouts, reward_PG, spread, selection, batch, stats, lr, now - updating,
         now - began,
     )  # fmt: skip

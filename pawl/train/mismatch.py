@@ -15,47 +15,31 @@ from torch import Tensor
 
 from pawl.algo import mismatch
 from pawl.models.policy import Policy
+from pawl.train.batch import TrainBatch
 from pawl.train.logprob_pass import BatchLogprobs, whole
 from pawl.types import Sample
 
-NAMES = (
-    "policy/sampler_logp_mean",
-    "policy/trainer_logp_mean",
-    "policy/nll_minus_entropy",
-    "policy/nll_minus_entropy_z",
-    "policy/mismatch_ess",
-    "policy/nonfinite",
-    "advantage/std",
-    "advantage/abs_max",
-)
 
-
-def mismatch_metrics(
-    logprobs: BatchLogprobs, advantage_ST: Tensor, trained_ST: Tensor
-) -> dict[str, object]:
-    """What the log-prob pass says of the batch; all None for a batch without a token.
-
-    trained_ST: tokens in the loss.
-    """
-    if not logprobs.tokens:
-        return dict.fromkeys(NAMES)
-    mask_ST = whole([m.mask_ST for m in logprobs.micros]).bool()
-    logp_ST = whole([m.old_logp_ST for m in logprobs.micros]).double()
-    sampler_ST = whole([m.sampler_logp_ST for m in logprobs.micros])
-    entropy_ST = whole([m.entropy_ST for m in logprobs.micros])
-    gap, z = mismatch.nll_minus_entropy(logp_ST, entropy_ST, mask_ST)
-    advantage_N = advantage_ST[trained_ST].double()
-    values = (
-        float(sampler_ST[mask_ST].mean()),
-        float(logp_ST[mask_ST].mean()),
-        gap,
-        z,
-        mismatch.mismatch_ess(logp_ST, sampler_ST, mask_ST),
-        mismatch.nonfinite(logp_ST, sampler_ST, mask_ST),
-        float(advantage_N.std()) if len(advantage_N) > 1 else None,
-        float(advantage_N.abs().max()) if len(advantage_N) else None,
-    )
-    return dict(zip(NAMES, values, strict=True))
+def mismatch_metrics(batch: TrainBatch) -> dict[str, object]:
+    """What the log-prob pass says of the batch; all None for a batch without a token."""
+    micros, any_token = batch.logprobs.micros, batch.logprobs.tokens > 0
+    mask_ST = whole([m.mask_ST for m in micros]).bool()
+    logp_ST = whole([m.old_logp_ST for m in micros]).double()
+    sampler_ST = whole([m.sampler_logp_ST for m in micros])
+    entropy_ST = whole([m.entropy_ST for m in micros])
+    gap, z = mismatch.nll_minus_entropy(logp_ST, entropy_ST, mask_ST) if any_token else (None, None)
+    both = (logp_ST, sampler_ST, mask_ST)
+    advantage_N = batch.advantage_ST[batch.trained_ST].double()
+    return {
+        "policy/sampler_logp_mean": float(sampler_ST[mask_ST].mean()) if any_token else None,
+        "policy/trainer_logp_mean": float(logp_ST[mask_ST].mean()) if any_token else None,
+        "policy/nll_minus_entropy": gap,
+        "policy/nll_minus_entropy_z": z,
+        "policy/mismatch_ess": mismatch.mismatch_ess(*both) if any_token else None,
+        "policy/nonfinite": mismatch.nonfinite(*both) if any_token else None,
+        "advantage/std": float(advantage_N.std()) if len(advantage_N) > 1 else None,
+        "advantage/abs_max": float(advantage_N.abs().max()) if len(advantage_N) else None,
+    }
 
 
 def staleness(samples_S: Sequence[Sample], updates: int) -> float:
@@ -82,9 +66,9 @@ class Moved:
     """How far a batch moved the trained weights. norm: of the difference, ratio: to the weights'
     own norm (0 for weights of norm 0), unchanged: share of numbers that kept their exact value."""
 
-    norm: float
-    ratio: float
-    unchanged: float
+    norm: float = 0.0
+    ratio: float = 0.0
+    unchanged: float = 1.0
 
 
 def snapshot(policy: Policy) -> list[Tensor]:

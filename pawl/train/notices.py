@@ -8,10 +8,9 @@ would have said. Left out: deciding that a run ends (`after_step.py`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 from pawl.config.options import AlgoConfig, RunConfig
-from pawl.store.read import number
+from pawl.store.read import column
 from pawl.train.batch import Selection
 from pawl.train.record import Record
 from pawl.train.session import Session
@@ -21,13 +20,7 @@ OVER = 10  # steps in a row in which a shaping term had no effect before a perso
 ACROSS = ("reinforce_pp",)  # advantages without a baseline of the group
 
 
-@dataclass(frozen=True, slots=True)
-class Notice:
-    """One thing that a person should know: an event's kind, a line of text, further facts."""
-
-    kind: str
-    text: str
-    facts: dict[str, object] = field(default_factory=dict)
+Notice = tuple[str, str, dict[str, object]]  # kind of the event, a line for a person, further facts
 
 
 def filter_metrics(rule: str, selection: Selection) -> Record:
@@ -53,11 +46,11 @@ def nothing_to_learn(rule: str, records: Sequence[Record]) -> str:
 
 def tell(s: Session, records: Sequence[Record], epoch: Sequence[Record], shown: set[str]) -> None:
     """Show and record the notices of the newest record; adds to `shown`."""
-    for notice in notices(s.cfg, records, epoch, shown):
-        s.run.event(notice.kind, step=records[-1]["step"], text=notice.text, **notice.facts)
-        s.display.note(notice.text)
-        if notice.kind == "shaping_cancels":
-            shown.add(str(notice.facts["component"]))
+    for kind, text, facts in notices(s.cfg, records, epoch, shown):
+        s.run.event(kind, step=records[-1]["step"], text=text, **facts)
+        s.display.note(text)
+        if kind == "shaping_cancels":
+            shown.add(str(facts["component"]))
 
 
 def notices(
@@ -68,19 +61,19 @@ def notices(
     epoch: the records of the epoch that ends with it, else none. shown: components that a person
     was shown of before.
     """
-    found, last = [], records[-1]
+    found, last = list[Notice](), records[-1]
     if last.get("filter/emptied"):
         text = f"step {last['step']}: no sample passes algo.filter = {cfg.algo.filter}; "
-        found.append(Notice("filter_emptied", text + "nothing was trained"))
+        found.append(("filter_emptied", text + "nothing was trained", {}))
     if epoch and all(r.get("filter/emptied") for r in epoch):
         text = f"the whole epoch ({len(epoch)} steps) trained on nothing: "
         text += f"no sample of it passes algo.filter = {cfg.algo.filter}"
-        found.append(Notice("epoch_emptied", text, {"steps": len(epoch)}))
+        found.append(("epoch_emptied", text, {"steps": len(epoch)}))
     for name in shaping_terms(cfg):
         if name not in shown and cancels(name, records):
             text = f"component {name!r} had one value in each group for {OVER} steps and differed "
             text += f"only between problems: it cancels in algo.advantage = {cfg.algo.advantage}"
-            found.append(Notice("shaping_cancels", text, {"component": name}))
+            found.append(("shaping_cancels", text, {"component": name}))
     return found
 
 
@@ -108,7 +101,7 @@ def cancels(name: str, records: Sequence[Record]) -> bool:
         return False
     if any(r.get(f"between/{name}") for r in recent):
         return True
-    means = [x for r in recent if (x := number(r, f"component/{name}")) is not None]
+    means = column(recent, f"component/{name}")
     return bool(means) and max(means) - min(means) > 1e-9  # more than the rounding of a mean
 
 

@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass
 from pawl.config.options import RunConfig
 from pawl.models.memory import Memory, estimated_memory
 from pawl.models.optim import warmup_steps
-from pawl.models.policy import Policy
 from pawl.store.read import count
 from pawl.train.record import Record
 from pawl.train.session import Session
@@ -74,40 +73,32 @@ class Estimate:
 
 def plan(s: Session) -> Plan:
     """The plan of an open session."""
-    cfg, algo = s.cfg, s.cfg.algo
+    cfg, every = s.cfg, s.cfg.checkpoint.every
     samples = cfg.rollout.prompts * cfg.rollout.group_size
-    updates = s.total_updates
-    every = cfg.checkpoint.every
     saves = 1 + (s.total // every if every else 0) + bool(not every or s.total % every)
     kept = min(saves, cfg.checkpoint.keep_last + bool(cfg.checkpoint.keep_best) or saves)
     return Plan(
         s.total,
-        updates,
-        warmup_steps(updates, cfg.optim),
+        s.total_updates,
+        warmup_steps(s.total_updates, cfg.optim),
         cfg.rollout.prompts,
         samples,
-        samples // algo.minibatches,
+        samples // cfg.algo.minibatches,
         evaluated(cfg, s.total, len(s.held_out), len(s.families)),
         saves,
         kept,
-        checkpoint_bytes(s.policy) / MIB,
+        # the trained weights and two moments for each, in fp32
+        3 * sum(p.numel() * p.element_size() for _, p in s.policy.trainable()) / MIB,
         estimated_memory(s.policy.core.config.to_dict(), cfg),
     )
 
 
 def evaluated(cfg: RunConfig, steps: int, held_out: int, families: int) -> int:
     """Held-out completions of a run: in full at start and end, on the probe in between."""
-    if not held_out:
-        return 0
-    full = (held_out + families) * cfg.eval.samples + held_out  # one greedy completion each
-    probe = min(cfg.eval.probe or held_out, held_out) * cfg.eval.samples
-    between = (steps - 1) // cfg.eval.every if cfg.eval.every else 0
-    return 2 * full + between * probe
-
-
-def checkpoint_bytes(policy: Policy) -> int:
-    """Size of one checkpoint: trained weights, and two moments for each, in fp32."""
-    return 3 * sum(p.numel() * p.element_size() for _, p in policy.trainable())
+    n, own = held_out, cfg.eval
+    full = (n + families) * own.samples + n  # one greedy completion each
+    between = (steps - 1) // own.every if own.every else 0
+    return 2 * full + between * min(own.probe or n, n) * own.samples if n else 0
 
 
 def estimate(made: Plan, record: Record, sample_bytes: int, price: float | None) -> Estimate:

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
 from pawl.algo.shaping import Spread
-from pawl.config.options import OptimConfig
+from pawl.config.options import OptimConfig, RunConfig
 from pawl.errors import Exit, PawlError
+from pawl.store.manifest import config_hash
 from pawl.store.read import count
 from pawl.train.heldout import HeldOut
 from pawl.train.host import STEPS
 from pawl.train.record import Record
-from pawl.train.rollouts import SampledPrompts
+from pawl.train.rollouts import Rollouts
 from pawl.train.rules import Verdict
 
 
@@ -38,7 +39,7 @@ class TrainResult:
     checkpoints: Mapping[int, Path] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class TrainState:
     """What a checkpoint holds beside its learners; all but the records of the run folder."""
 
@@ -53,19 +54,19 @@ class TrainState:
 
     def as_dict(self) -> dict[str, object]:
         """JSON values that `read` takes."""
-        return asdict(self)
+        return {own.name: getattr(self, own.name) for own in fields(TrainState)}
 
     @classmethod
     def read(cls, state: Mapping[str, object], place: str) -> TrainState:
         """The state of a checkpoint; raises PawlError when it does not fit."""
         try:
-            return TypeAdapter(cls).validate_python(dict(state))
+            return TypeAdapter(TrainState).validate_python(dict(state))
         except ValidationError as e:
             raise PawlError(f"state.json does not fit: {e.errors()[0]['msg']}", place) from e
 
 
-@dataclass(slots=True)
-class Progress:
+@dataclass(slots=True, kw_only=True)
+class Progress(TrainState):
     """Where a run stands. outcome is None while it goes on, else why it ends.
 
     stage: of the curriculum, for the next step. prompts_by_stage: prompts drawn in each.
@@ -75,15 +76,8 @@ class Progress:
     """
 
     optim: OptimConfig
-    kl_coef: float
-    step: int = 0
-    updates: int = 0
-    best_step: int = 0
-    best_score: float | None = None
-    evals_since_best: int = 0
     samples: int = 0
     tokens: int = 0
-    spread: Spread = Spread()
     stage: int = 0
     prompts_by_stage: Counter[int] = field(default_factory=Counter)
     distinct_prompts: set[int] = field(default_factory=set)
@@ -99,18 +93,28 @@ class Progress:
     start_step: int = 0
     outcome: tuple[Exit, str] | None = None
 
+    @classmethod
+    def of(cls, cfg: RunConfig) -> Progress:
+        """Where a run begins."""
+        return cls(0, 0, config_hash(cfg), 0, None, 0, cfg.algo.kl_coef, optim=cfg.optim)
+
+    def take_up(self, state: TrainState) -> None:
+        """Stand where a checkpoint stands."""
+        for own in fields(TrainState):
+            setattr(self, own.name, getattr(state, own.name))
+
     @property
     def sampled_prompts(self) -> int:
         """Prompts drawn so far, repeats counted."""
         return self.prompts_by_stage.total()
 
-    def note(self, sampled: SampledPrompts) -> None:
+    def note(self, rollouts: Rollouts) -> None:
         """Count what a step drew and sampled."""
-        samples = sampled.rollouts.samples_S
+        samples = rollouts.samples_S
         self.samples += len(samples)
         self.tokens += sum(len(s.tokens) for s in samples)
-        self.prompts_by_stage[self.stage] += len(sampled.places)
-        self.distinct_prompts.update(sampled.places)
+        self.prompts_by_stage[self.stage] += len(rollouts.places)
+        self.distinct_prompts.update(rollouts.places)
 
 
 def host_of(record: Record) -> Record:
@@ -122,5 +126,5 @@ def host_of(record: Record) -> Record:
 
 def evaluations(records: Sequence[Record], first: int) -> list[Record]:
     """The records with a held-out figure, from step `first` on."""
-    later = [r for r in records if count(r, "step") >= first]
-    return [r for r in later if r.get("eval/problems") is not None]
+    evaluated = [r for r in records if r.get("eval/problems") is not None]
+    return [r for r in evaluated if count(r, "step") >= first]

@@ -12,36 +12,24 @@ from collections.abc import Sequence
 import numpy as np
 
 from pawl.rewards.pay import COMPONENTS
-from pawl.store.read import count, number
-from pawl.train.logprob_pass import BatchLogprobs
+from pawl.store.read import column, count
+from pawl.train.batch import TrainBatch
 from pawl.train.rollouts import Rollouts
 from pawl.train.update import UpdateStats
-from pawl.types import Group, Sample, Score
+from pawl.types import Group, Score
 
 Record = dict[str, object]
-UPDATE = (
-    "policy/entropy",
-    "policy/kl_ref",
-    "policy/kl_ref_sequence",
-    "policy/kl_coef",
-    "policy/kl_old",
-    "policy/ratio_mean",
-    "policy/ratio_max_first_pass",
-    "policy/sampler_diff_mean",
-    "policy/sampler_diff_max",
-    "policy/clip_frac",
-    "loss/total",
-    "optim/grad_norm",
-    "optim/update_norm",
-    "optim/update_ratio",
-    "optim/unchanged_frac",
-)
-
+SCORED = ("total", "status", "verdict", "branch", "components", "reason", "passed_cases", "n_cases")
 LIMITS = ("timeout", "memory", "output")
 
 
-def reward_metrics(scores_S: Sequence[Score], group_size: int) -> Record:
-    """reward/*, group/* and verifier/* of one step; a figure without data is None."""
+def reward_metrics(
+    scores_S: Sequence[Score], paid_S: Sequence[float | None], group_size: int
+) -> Record:
+    """reward/*, group/* and verifier/* of one step; a figure without data is None.
+
+    paid_S: the rewards as training saw them.
+    """
     groups = [scores_S[i : i + group_size] for i in range(0, len(scores_S), group_size)]
     known = [s for s in scores_S if s.total is not None]
     totals = [[s.total for s in g if s.total is not None] for g in groups]
@@ -56,6 +44,7 @@ def reward_metrics(scores_S: Sequence[Score], group_size: int) -> Record:
     record: Record = {
         "reward/mean": _mean(everything),
         "reward/mean_se": standard_error(means) if means else None,
+        "reward/trained_mean": _mean([r for r in paid_S if r is not None]),
         "reward/std": float(np.std(everything, ddof=1)) if len(everything) > 1 else None,
         "reward/within_std": _mean([float(np.std(t, ddof=1)) for t in totals if len(t) > 1]),
         "reward/between_std": float(np.std(means, ddof=1)) if len(means) > 1 else None,
@@ -82,8 +71,10 @@ def reward_metrics(scores_S: Sequence[Score], group_size: int) -> Record:
         ]
         group = "reward" if name in COMPONENTS else "component"
         record[f"{group}/{name}"] = _mean([x for v in values for x in v])
-        if group == "component":
-            record |= _within_and_between(name, values)
+        if group == "component":  # tells members of a group apart, or only groups?
+            level = [v[0] if max(v) == min(v) else float(np.mean(v)) for v in values if v]
+            record[f"within/{name}"] = _mean([_std(v) for v in values if len(v) > 1])
+            record[f"between/{name}"] = _std(level) if len(level) > 1 else None
     return record
 
 
@@ -92,23 +83,9 @@ def judged_in(scores: Sequence[Score]) -> list[Score]:
     return [s for s in scores if s.total is not None and s.verdict is not None]
 
 
-def _within_and_between(name: str, groups: Sequence[Sequence[float]]) -> Record:
-    """Whether a component tells members of a group apart, or only groups; None without data."""
-    level = [v[0] if max(v) == min(v) else float(np.mean(v)) for v in groups if v]
-    return {
-        f"within/{name}": _mean([_std(v) for v in groups if len(v) > 1]),
-        f"between/{name}": _std(level) if len(level) > 1 else None,
-    }
-
-
 def _std(values: Sequence[float]) -> float:
     """Standard deviation (n - 1); of equal values exactly 0, whatever rounding makes of it."""
     return 0.0 if max(values) == min(values) else float(np.std(values, ddof=1))
-
-
-def trained_mean(rewards_S: Sequence[float | None]) -> float | None:
-    """reward/trained_mean: over the rewards that are known, as training saw them."""
-    return _mean([r for r in rewards_S if r is not None])
 
 
 def mix_metrics(scores_S: Sequence[Score], sets_P: Sequence[str], sets: Sequence[str]) -> Record:
@@ -142,52 +119,43 @@ def tie(scores_G: Sequence[Score]) -> str:
     return "partial" if (known[0].total or 0.0) > 0 else "wrong"
 
 
-def length_metrics(samples_S: Sequence[Sample], eos_ids: Sequence[int]) -> Record:
-    """length/*; eos_ids: the tokens that end a completion."""
-    lengths = [len(s.tokens) for s in samples_S]
-    ended = [s.tokens[-1:] and s.tokens[-1] in eos_ids for s in samples_S]
+def length_metrics(groups: Sequence[Group], eos_ids: Sequence[int]) -> Record:
+    """length/*; eos_ids: the tokens that end a completion, and must not end a prompt."""
+    samples = [sample for group in groups for sample in group.samples]
+    lengths = [len(sample.tokens) for sample in samples]
+    prompts = [group.prompt.tokens for group in groups]
     return {
         "length/mean": _mean(lengths),
         "length/max": max(lengths),
-        "length/truncated_frac": _mean([s.finish == "length" for s in samples_S]),
-        "length/eos_frac": _mean([bool(e) for e in ended]),
-    }
-
-
-def prompt_metrics(groups: Sequence[Group], eos_ids: Sequence[int]) -> Record:
-    """length/prompt_*; eos_ids: the tokens that end a completion, and must not end a prompt."""
-    prompts = [group.prompt.tokens for group in groups]
-    return {
+        "length/truncated_frac": _mean([s.finish == "length" for s in samples]),
+        "length/eos_frac": _mean([bool(s.tokens) and s.tokens[-1] in eos_ids for s in samples]),
         "length/prompt_mean": _mean([len(tokens) for tokens in prompts]),
         "length/prompt_eos_frac": _mean([tokens[-1] in eos_ids for tokens in prompts]),
     }
 
 
-def update_metrics(
-    logprobs: BatchLogprobs, stats: UpdateStats, kl_coef: float, samples: int
-) -> Record:
-    """policy/*, loss/* and optim/grad_norm of one step; None for a step without an update."""
-    tokens = logprobs.tokens
-    if not tokens or stats.moved is None:
-        return {name: kl_coef if name == "policy/kl_coef" else None for name in UPDATE}
-    values = (
-        logprobs.entropy / tokens,
-        None if logprobs.kl_ref is None else logprobs.kl_ref / tokens,
-        None if logprobs.kl_seq is None else logprobs.kl_seq / samples,
-        kl_coef,
-        stats.k3_old,
-        stats.ratio / max(1, stats.passed),
-        stats.ratio_max,
-        logprobs.sampler_diff / tokens,
-        logprobs.sampler_diff_max,
-        stats.clipped / max(1, stats.passed),
-        stats.loss,
-        _mean(stats.grad_norms),
-        stats.moved.norm,
-        stats.moved.ratio,
-        stats.moved.unchanged,
-    )
-    return dict(zip(UPDATE, values, strict=True))
+def update_metrics(batch: TrainBatch, stats: UpdateStats) -> Record:
+    """policy/*, loss/* and optim/* of one step; None for a step without an update."""
+    sums, passed = batch.logprobs, max(1, stats.passed)
+    tokens, samples = max(1, sums.tokens), max(1, len(batch.trained_S))
+    record: Record = {
+        "policy/entropy": sums.entropy / tokens,
+        "policy/kl_ref": None if sums.kl_ref is None else sums.kl_ref / tokens,
+        "policy/kl_ref_sequence": None if sums.kl_seq is None else sums.kl_seq / samples,
+        "policy/kl_coef": batch.kl_coef,
+        "policy/kl_old": stats.k3_old,
+        "policy/ratio_mean": stats.ratio / passed,
+        "policy/ratio_max_first_pass": stats.ratio_max,
+        "policy/sampler_diff_mean": sums.sampler_diff / tokens,
+        "policy/sampler_diff_max": sums.sampler_diff_max,
+        "policy/clip_frac": stats.clipped / passed,
+        "loss/total": stats.loss,
+        "optim/grad_norm": _mean(stats.grad_norms),
+        "optim/update_norm": stats.moved.norm,
+        "optim/update_ratio": stats.moved.ratio,
+        "optim/unchanged_frac": stats.moved.unchanged,
+    }
+    return record if sums.tokens else dict.fromkeys(record) | {"policy/kl_coef": batch.kl_coef}
 
 
 def epoch_metrics(records: Sequence[Record], evals: Sequence[Record]) -> Record:
@@ -198,17 +166,15 @@ def epoch_metrics(records: Sequence[Record], evals: Sequence[Record]) -> Record:
     """
     samples = sum(count(r, "batch_samples") for r in records)
     first = count(records[0], "step")
-    before = [r for r in evals if count(r, "step") < first]
-    inside = [r for r in evals if count(r, "step") >= first]
-    gain = None
-    if before and inside:
-        gain = _float(inside[-1], "eval/success") - _float(before[-1], "eval/success")
+    before = column([r for r in evals if count(r, "step") < first], "eval/success")
+    inside = column([r for r in evals if count(r, "step") >= first], "eval/success")
+    gain = inside[-1] - before[-1] if before and inside else None
     return {
-        "epoch/reward_mean": _column_mean(records, "reward/mean"),
-        "epoch/reward_mean_se": _combined_se(records, "reward/mean_se"),
-        "epoch/best_of_n": _column_mean(records, "reward/best_of_n"),
-        "epoch/best_of_n_se": _combined_se(records, "reward/best_of_n_se"),
-        "epoch/loss": _column_mean(records, "loss/total"),
+        "epoch/reward_mean": _mean(column(records, "reward/mean")),
+        "epoch/reward_mean_se": _combined_se(column(records, "reward/mean_se")),
+        "epoch/best_of_n": _mean(column(records, "reward/best_of_n")),
+        "epoch/best_of_n_se": _combined_se(column(records, "reward/best_of_n_se")),
+        "epoch/loss": _mean(column(records, "loss/total")),
         "epoch/samples": samples,
         "epoch/tokens": sum(count(r, "batch_tokens") for r in records),
         "epoch/gain_per_1000_samples": None if gain is None else gain / samples * 1000,
@@ -228,31 +194,30 @@ def sample_rows(
     advantages, rewards: as trained on; None in evaluations. trainer_logps: sums of the log-prob
     pass, None where a sample was not in it.
     """
-    rows: list[Record] = []
-    for i, (sample, score) in enumerate(zip(rollouts.samples_S, rollouts.scores_S, strict=True)):
-        rows.append(
-            {
-                "step": step,
-                "problem_id": sample.problem_id,
-                "difficulty": rollouts.groups[sample.group].problem.difficulty,
-                "group": sample.group,
-                "member": sample.member,
-                "prompt": prompts[sample.group],
-                "text": sample.text,
-                "tokens": list(sample.tokens),
-                "n_tokens": len(sample.tokens),
-                "logps_sum": math.fsum(sample.logps),
-                "trainer_logps_sum": None if trainer_logps is None else trainer_logps[i],
-                "finish": sample.finish,
-                "weight_version": sample.weight_version,
-                **({"kept": [id_ranges(ids) for ids in sample.kept]} if sample.kept else {}),
-                "advantage": None if advantages is None else advantages[i],
-                "reward": None if rewards is None else rewards[i],
-                "score": score_row(score),
-                "host": {"tier": score.tier, "time_ms": score.time_ms, "cached": score.cached},
-            }
-        )
-    return rows
+    pairs = zip(rollouts.samples_S, rollouts.scores_S, strict=True)
+    return [
+        {
+            "step": step,
+            "problem_id": sample.problem_id,
+            "difficulty": rollouts.groups[sample.group].problem.difficulty,
+            "group": sample.group,
+            "member": sample.member,
+            "prompt": prompts[sample.group],
+            "text": sample.text,
+            "tokens": list(sample.tokens),
+            "n_tokens": len(sample.tokens),
+            "logps_sum": math.fsum(sample.logps),
+            "trainer_logps_sum": None if trainer_logps is None else trainer_logps[i],
+            "finish": sample.finish,
+            "weight_version": sample.weight_version,
+            **({"kept": [id_ranges(ids) for ids in sample.kept]} if sample.kept else {}),
+            "advantage": None if advantages is None else advantages[i],
+            "reward": None if rewards is None else rewards[i],
+            "score": score_row(score),
+            "host": {"tier": score.tier, "time_ms": score.time_ms, "cached": score.cached},
+        }
+        for i, (sample, score) in enumerate(pairs)
+    ]
 
 
 def id_ranges(ids: Sequence[int]) -> str:
@@ -268,16 +233,7 @@ def id_ranges(ids: Sequence[int]) -> str:
 
 def score_row(score: Score) -> Record:
     """The part of a score that is a function of config and seed."""
-    row: Record = {
-        "total": score.total,
-        "status": score.status,
-        "verdict": score.verdict,
-        "branch": score.branch,
-        "components": score.components,
-        "reason": score.reason,
-        "passed_cases": score.passed_cases,
-        "n_cases": score.n_cases,
-    }
+    row: Record = {name: getattr(score, name) for name in SCORED}
     return row | ({"reward_stage": score.reward_stage} if score.reward_stage else {})
 
 
@@ -290,16 +246,5 @@ def _mean(values: Sequence[float]) -> float | None:
     return float(np.mean(values)) if len(values) else None
 
 
-def _float(record: Record, name: str) -> float:
-    value = number(record, name)
-    assert value is not None, f"{name} is missing"
-    return value
-
-
-def _column_mean(records: Sequence[Record], name: str) -> float | None:
-    return _mean([_float(r, name) for r in records if r.get(name) is not None])
-
-
-def _combined_se(records: Sequence[Record], name: str) -> float | None:
-    errors = [_float(r, name) for r in records if r.get(name) is not None]
+def _combined_se(errors: Sequence[float]) -> float | None:
     return math.sqrt(math.fsum(e * e for e in errors)) / len(errors) if errors else None

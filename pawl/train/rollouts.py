@@ -10,13 +10,12 @@ import time
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
-from typing import Protocol
+from dataclasses import dataclass, fields, replace
 
 from pawl.config.options import RewardConfig
 from pawl.errors import Exit, PawlError
 from pawl.models.text import PromptEncoder
-from pawl.rewards.grader import stage_reward
+from pawl.rewards.grader import Grader, stage_reward
 from pawl.rewards.pay import Row, pay
 from pawl.rollout.engine import Engine, SamplingParams
 from pawl.rollout.sampling import require_kept
@@ -35,12 +34,17 @@ class Payment:
 
 @dataclass(frozen=True, slots=True)
 class Rollouts:
-    """groups in batch order; scores_S in (group, member) order; wall-clock seconds."""
+    """groups in batch order; scores_S, given_S (what was scored) in (group, member) order; seconds
+    by the wall clock. places: of each group's problem in the training set, repeats included; none
+    in an evaluation.
+    """
 
     groups: tuple[Group, ...]
     scores_S: tuple[Score, ...]
     generate_s: float
     score_wait_s: float
+    given_S: tuple[Completion, ...] = ()
+    places: tuple[int, ...] = ()
 
     @property
     def samples_S(self) -> tuple[Sample, ...]:
@@ -48,29 +52,9 @@ class Rollouts:
         return tuple(s for g in self.groups for s in g.samples)
 
 
-class Measuring(Protocol):
-    """Where completions are measured: the grader, or what stands before it."""
-
-    def submit(
-        self,
-        group: Hashable,
-        member: int,
-        size: int,
-        problem: Problem,
-        completion: Completion | None,
-        reason: str = "",
-    ) -> None:
-        """Queue one member of a group of `size`; None for one that the engine lost."""
-        ...
-
-    def poll(self, timeout: float | None = 0.0) -> list[tuple[Hashable, list[Row]]]:
-        """The groups that are measured whole by now."""
-        ...
-
-
 def collect(
     engine: Engine,
-    grader: Measuring,
+    grader: Grader,
     encoder: PromptEncoder,
     drawn: Sequence[tuple[Problem, int]],
     group_size: int,
@@ -78,35 +62,42 @@ def collect(
     seed: int,
     step: int,
     payment: Payment,
+    first: int = 0,
 ) -> Rollouts:
-    """Generate `group_size` completions of each drawn (problem, stream), measure and pay them."""
+    """Generate `group_size` completions of each drawn (problem, stream), measure and pay them.
+
+    first: number of the first group.
+    """
     prompts = [
         Prompt(problem.id, i, encoder.encode(problem), stream)
-        for i, (problem, stream) in enumerate(drawn)
+        for i, (problem, stream) in enumerate(drawn, first)
     ]
     began = time.perf_counter()
     samples: dict[tuple[int, int], Sample] = {}
+    given: dict[tuple[int, int], Completion] = {}
     rows: dict[Hashable, list[Row]] = {}
     with closing(engine.generate(prompts, group_size, params, seed, step)) as generating:
         for sample in generating:
             require_kept(sample, params)
-            samples[sample.group, sample.member] = sample
-            problem, lost = drawn[sample.group][0], sample.finish == "error"
-            completion = None if lost else completion_of(sample)
-            place = (sample.group, sample.member, group_size)
-            grader.submit(*place, problem, completion, f"the engine failed: {sample.error}")
+            place = (sample.group, sample.member)
+            samples[place], given[place] = sample, completion_of(sample)
+            problem, reason = drawn[sample.group - first][0], f"the engine failed: {sample.error}"
+            completion = None if sample.finish == "error" else given[place]
+            grader.submit(*place, group_size, problem, completion, reason)
             rows.update(grader.poll(0.0))
     generated = time.perf_counter()
     while len(rows) < len(drawn):
         rows.update(grader.poll(1.0))
     done = time.perf_counter()
-    groups, scores = list[Group](), list[Score]()
-    for i, (problem, _) in enumerate(drawn):
+    groups, scores, scored = list[Group](), list[Score](), list[Completion]()
+    for i, (problem, _) in enumerate(drawn, first):
         members = tuple(samples[i, m] for m in range(group_size))
-        groups.append(Group(problem, prompts[i], members))
-        completions = [completion_of(sample) for sample in members]
+        groups.append(Group(problem, prompts[i - first], members))
+        completions = [given[i, m] for m in range(group_size)]
         scores += pay(problem, completions, rows[i], payment.reward, payment.stage)
-    return Rollouts(tuple(groups), tuple(scores), generated - began, done - generated)
+        scored += completions
+    times = (generated - began, done - generated)
+    return Rollouts(tuple(groups), tuple(scores), *times, tuple(scored))
 
 
 def completion_of(sample: Sample) -> Completion:
@@ -114,17 +105,7 @@ def completion_of(sample: Sample) -> Completion:
     return Completion(sample.problem_id, sample.text, len(sample.tokens), sample.finish)
 
 
-@dataclass(frozen=True, slots=True)
-class SampledPrompts:
-    """Rollouts of a step; places: of each group's problem in the training set, in batch order,
-    repeats included.
-    """
-
-    rollouts: Rollouts
-    places: tuple[int, ...]
-
-
-def gather(s: Session, stage: int, first: int, step: int, temperature: float) -> SampledPrompts:
+def gather(s: Session, stage: int, first: int, step: int, temperature: float) -> Rollouts:
     """The samples of step `step`, drawn after `first` earlier prompts of the stage.
 
     algo.zero_variance_groups = resample draws whole batches anew until P groups have rewards that
@@ -138,14 +119,15 @@ def gather(s: Session, stage: int, first: int, step: int, temperature: float) ->
     for i in range(rounds):
         new = draw(first, p * (i + 1), s.pools[stage], s.cfg.seed)[p * i :]
         drawn = [(s.train[index], stream) for index, stream in new]
-        part = collect(s.engine, s.grader, s.encoder, drawn, g, params, s.cfg.seed, step, payment)
+        how = (g, params, s.cfg.seed, step, payment, len(places))
+        part = collect(s.engine, s.grader, s.encoder, drawn, *how)
         require_scored(part.scores_S, s.cfg.reward.max_missing_frac, str(s.run.path))
         places += [index for index, _ in new]
         found += sum(has_signal(part.scores_S[k * g :][:g]) for k in range(p))
         whole = joined(whole, part)
         if found >= p:
             break
-    return SampledPrompts(whole, tuple(places))
+    return replace(whole, places=tuple(places))
 
 
 def payment_of(s: Session, stage: int) -> Payment:
@@ -162,22 +144,8 @@ def has_signal(scores_G: Sequence[Score]) -> bool:
 
 
 def joined(a: Rollouts, b: Rollouts) -> Rollouts:
-    """Both, with b's groups numbered on from a's."""
-    by = len(a.groups)
-    moved = tuple(
-        Group(
-            group.problem,
-            replace(group.prompt, group=group.prompt.group + by),
-            tuple(replace(sample, group=sample.group + by) for sample in group.samples),
-        )
-        for group in b.groups
-    )
-    return Rollouts(
-        a.groups + moved,
-        a.scores_S + b.scores_S,
-        a.generate_s + b.generate_s,
-        a.score_wait_s + b.score_wait_s,
-    )
+    """Both; b's groups were numbered on from a's when they were collected."""
+    return Rollouts(*(getattr(a, part.name) + getattr(b, part.name) for part in fields(Rollouts)))
 
 
 def require_scored(scores_S: Sequence[Score], limit: float, run: str) -> None:

@@ -10,12 +10,13 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 from pawl import renamed
 from pawl.config.options import RuleConfig, TargetConfig
 from pawl.errors import PawlError
 from pawl.metrics import CATALOGUE, catalogued
-from pawl.store.read import count, number
+from pawl.store.read import column, count, number
 
 _COMPARE: dict[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
@@ -45,11 +46,10 @@ def check_names(rules: Sequence[RuleConfig], target: TargetConfig | None) -> Non
         named.append(("target.metric", target.metric))
     for where, name in named:
         if catalogued(name) is None:
-            if name in renamed.METRICS:
-                hint = f"write `{renamed.METRICS[name]}`"
-                raise PawlError(f"metric `{name}` has a new name", where, hint)
-            hint = f"did you mean `{nearest(name)}`?"
-            raise PawlError(f"unknown metric `{name}`", where, hint)
+            new = renamed.METRICS.get(name)
+            what = f"metric `{name}` has a new name" if new else f"unknown metric `{name}`"
+            hint = f"write `{new}`" if new else f"did you mean `{nearest(name)}`?"
+            raise PawlError(what, where, hint)
 
 
 def require_target(target: TargetConfig | None, record: Record) -> None:
@@ -65,9 +65,7 @@ def require_target(target: TargetConfig | None, record: Record) -> None:
 
 def nearest(name: str) -> str:
     """The catalogued name that shares the most of its spelling with `name`."""
-    import difflib
-
-    return difflib.get_close_matches(name, list(CATALOGUE), n=1, cutoff=0.0)[0]
+    return get_close_matches(name, list(CATALOGUE), n=1, cutoff=0.0)[0]
 
 
 def due(rule: RuleConfig, record: Record) -> bool:
@@ -79,7 +77,7 @@ def due(rule: RuleConfig, record: Record) -> bool:
 
 def value_of(metric: str, over: int, records: Sequence[Record]) -> float | None:
     """Mean of the metric over the last `over` records that hold it; None when none does."""
-    seen = [x for r in records if (x := number(r, metric)) is not None][-over:]
+    seen = column(records, metric)[-over:]
     return sum(seen) / len(seen) if seen else None
 
 

@@ -13,11 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass
 from itertools import chain, islice
-from pathlib import Path
 
 import torch
 
-from pawl.checks import Check
+from pawl.checks import overridden
 from pawl.config.options import RunConfig
 from pawl.errors import PawlError, PawlErrors
 from pawl.models.learner import POLICY, Learner, make_learner
@@ -25,7 +24,7 @@ from pawl.models.policy import Policy, freeze_reference, load_policy
 from pawl.models.text import PromptEncoder
 from pawl.problems.load import Prepared, ProblemSet, labels, prepare
 from pawl.rewards.audit import audit_prepared
-from pawl.rewards.calibrate import allowed, calibrate, require
+from pawl.rewards.calibrate import CALIBRATION, Calibration, calibrate, require
 from pawl.rewards.grader import Grader, has_tests
 from pawl.rollout.engine import Engine, SamplingParams
 from pawl.rollout.select import make_engine
@@ -48,7 +47,7 @@ class Session:
     """The open parts of one run. total: its length in steps, counted from origin.
 
     pools: what each stage draws, at least one. sets: short names of a mix, empty without one.
-    learners: what trains, the policy first.
+    learners: what trains, the policy first. known: what the reward pays for known answers.
     """
 
     cfg: RunConfig
@@ -59,6 +58,7 @@ class Session:
     engine: Engine
     encoder: PromptEncoder
     grader: Grader
+    known: Calibration
     success: Success
     train: ProblemSet
     pools: tuple[Pool, ...]
@@ -117,7 +117,12 @@ def open_session(
     with ExitStack() as stack:
         display.phase("model and reward")
         background = stack.enter_context(ThreadPoolExecutor(1, "calibration"))
-        grading = background.submit(opened_grader, stack, cfg, cache, function, data.train)
+
+        def graded() -> tuple[Grader, Calibration]:
+            grader = stack.enter_context(Grader(cfg.reward, cfg.sandbox, cache, function))
+            return grader, calibrate(grader, data.train, cfg)
+
+        grading = background.submit(graded)
         policy = load_policy(cfg.model, cfg.seed)
         for note in policy.notes:
             display.note(note)
@@ -125,15 +130,12 @@ def open_session(
         check_prompts(encoder, chain(data.train, data.held_out, data.held_out_families))
         if cfg.algo.kl_coef > 0 and not policy.lora:
             freeze_reference(policy)
-        longest = longest_row(cfg)
-        engine, note = make_engine(policy, cfg.rollout.engine, cfg.rollout.batch, longest)
-        if note:
-            display.note(note)
-        grader, rows = grading.result()
+        engine = opened_engine(policy, cfg, display)
+        grader, known = grading.result()
         run.event("sandbox", **grader.describe())
         record_versions(run, data, cfg)
         run.update(sandbox=grader.describe())
-        rows = allowed(rows, cfg.train.override)
+        rows = overridden(known.checks, cfg.train.override, CALIBRATION)
         run.preflight([asdict(row) for row in rows])
         require(rows)
         yield Session(
@@ -145,6 +147,7 @@ def open_session(
             engine=engine,
             encoder=encoder,
             grader=grader,
+            known=known,
             success=success_of(cfg, grader),
             train=data.train,
             pools=pools,
@@ -157,21 +160,13 @@ def open_session(
         )
 
 
-def opened_grader(
-    stack: ExitStack,
-    cfg: RunConfig,
-    cache: Path | None,
-    function: Callable[..., object] | None,
-    train: Sequence[Problem],
-) -> tuple[Grader, list[Check]]:
-    """The grader, which `stack` closes, and its calibration."""
-    grader = stack.enter_context(Grader(cfg.reward, cfg.sandbox, cache, function))
-    return grader, calibrate(grader, train, cfg)
-
-
-def longest_row(cfg: RunConfig) -> int:
-    """The most tokens that a prompt and its completion can have, in training or evaluation."""
-    return cfg.prompt.max_tokens + max(cfg.rollout.max_tokens, cfg.eval.sampling.max_tokens)
+def opened_engine(policy: Policy, cfg: RunConfig, display: Display) -> Engine:
+    """The engine, with room for the longest prompt and completion of training and evaluation."""
+    longest = cfg.prompt.max_tokens + max(cfg.rollout.max_tokens, cfg.eval.sampling.max_tokens)
+    engine, note = make_engine(policy, cfg.rollout.engine, cfg.rollout.batch, longest)
+    if note:
+        display.note(note)
+    return engine
 
 
 def audited(data: Prepared, cfg: RunConfig, run: RunFolder, display: Display) -> Prepared:

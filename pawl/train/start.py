@@ -6,18 +6,16 @@ preflight, which comes between restoring a run and its first evaluation.
 
 from __future__ import annotations
 
-import time
-
 from pawl.errors import PawlError
 from pawl.models import checkpoint
 from pawl.store.manifest import config_hash, parent_of
 from pawl.store.read import count, read_events, read_samples, read_steps
 from pawl.train import fork, heldout
-from pawl.train.after_step import save
-from pawl.train.control import patched
+from pawl.train.after_step import evaluate, save
+from pawl.train.control import replayed
 from pawl.train.curriculum import prompts_by_stage, stage_after
 from pawl.train.data import draw
-from pawl.train.progress import Progress, TrainState, evaluations, host_of
+from pawl.train.progress import Progress, TrainState, evaluations
 from pawl.train.record import Record
 from pawl.train.rules import judge, require_target
 from pawl.train.session import Session
@@ -28,7 +26,7 @@ def restore(s: Session, resume: bool) -> Progress:
 
     A fork starts by taking its parent's history over, and goes on from there as if resumed.
     """
-    progress = Progress(optim=s.cfg.optim, kl_coef=s.cfg.algo.kl_coef)
+    progress = Progress.of(s.cfg)
     if fork.pending(s.run):
         fork.take_over(s)
         load_checkpoint(s, progress, forked=True)
@@ -44,18 +42,21 @@ def evaluate_baseline(s: Session, progress: Progress) -> None:
     """The evaluation before training, and a checkpoint at step 0."""
     record: Record = {"step": 0, "epoch": 0.0, "samples": 0, "tokens": 0}
     record |= {"sampled_prompts": 0, "prompts_seen": 0}
-    began = time.perf_counter()
+    record["host"] = {"time/eval_s": 0.0}
     s.engine.sync_weights(s.policy, 0)
     if s.held_out:
-        progress.start = progress.end = heldout.evaluate(s, 0, full=True)
-        record |= heldout.metrics(progress.start, progress.start, s.success)
-        progress.best_score = 0.0
+        evaluate_start(s, progress, record)
         require_target(s.cfg.target, record)
-    record["host"] = {"time/eval_s": time.perf_counter() - began}
     s.run.append_step(record)
     progress.records.append(record)
     s.display.eval(record)
     save(s, progress)
+
+
+def evaluate_start(s: Session, progress: Progress, record: Record) -> None:
+    """The evaluation that later ones are paired with, and the best until one is better."""
+    evaluate(s, progress, record, full=True)
+    progress.best_score, progress.evals_since_best = 0.0, 0
 
 
 def load_checkpoint(s: Session, progress: Progress, forked: bool = False) -> None:
@@ -64,22 +65,18 @@ def load_checkpoint(s: Session, progress: Progress, forked: bool = False) -> Non
     for note in notes:
         s.display.note(note)
         s.run.event("checkpoint_skipped", text=note)
-    read = TrainState.read
-    if read(checkpoint.state_of(folder), str(folder)).config_hash != config_hash(s.cfg):
+    state = TrainState.read(checkpoint.state_of(folder), str(folder))
+    if state.config_hash != progress.config_hash:
         raise PawlError(
             "this checkpoint was written under another config",
             str(folder),
             "resume keeps the original config; `pawl train --from RUN@STEP` forks a run",
         )
-    state = read(checkpoint.load(folder, s.learners), str(folder))
+    checkpoint.load(folder, s.learners)
+    progress.take_up(state)
     if not forked:
         s.run.cut_after(state.step)
-    progress.step = progress.saved_step = state.step
-    progress.loaded = folder
-    progress.updates, progress.kl_coef = state.updates, state.kl_coef
-    progress.spread = state.spread
-    progress.best_step, progress.best_score = state.best_step, state.best_score
-    progress.evals_since_best = state.evals_since_best
+    progress.saved_step, progress.loaded = state.step, folder
     progress.records = list(read_steps(s.run.path))
     progress.samples = count(progress.records[-1], "samples")
     progress.tokens = count(progress.records[-1], "tokens")
@@ -92,14 +89,10 @@ def load_checkpoint(s: Session, progress: Progress, forked: bool = False) -> Non
     for i in range(1, len(progress.records) + 1):
         done = {v.index for v in progress.verdicts}
         progress.verdicts += judge(s.cfg.rules, done, progress.records[:i])
-    for event in read_events(s.run.path):
-        if event["kind"] == "shaping_cancels":
-            progress.notices_shown.add(str(event["component"]))
-        if event["kind"] == "command" and event.get("outcome") == "done" and "set" in event:
-            if count(event, "step") <= state.step:
-                progress.optim = patched(progress.optim, event)
-            else:
-                progress.replay.append(event)
+    events = read_events(s.run.path)
+    told = [e for e in events if e["kind"] == "shaping_cancels"]
+    progress.notices_shown = {str(event["component"]) for event in told}
+    progress.optim, progress.replay = replayed(progress.optim, events, state.step)
     s.engine.sync_weights(s.policy, state.updates)
     if s.held_out:
         restore_evaluations(s, progress)
@@ -114,18 +107,13 @@ def restore_evaluations(s: Session, progress: Progress) -> None:
     first = progress.start_step = parent.start_step if parent else 0
     record = progress.records[-1]
     if first == progress.step and record.get("eval/problems") is None:
-        began = time.perf_counter()
-        progress.start = progress.end = heldout.evaluate(s, first, full=True)
-        host = host_of(record) | {"time/eval_s": time.perf_counter() - began}
-        record |= heldout.metrics(progress.start, progress.start, s.success) | {"host": host}
+        evaluate_start(s, progress, record)
         s.run.replace_last_step(record)
         s.display.eval(record)
         return
     known = [*s.held_out, *s.families]
-    progress.start = heldout.from_rows(
-        list(read_samples(s.run.path, first, "eval")), known, s.success
-    )
     newest = max(count(r, "step") for r in evaluations(progress.records, first))
-    progress.end = heldout.from_rows(
-        list(read_samples(s.run.path, newest, "eval")), known, s.success
+    progress.start, progress.end = (
+        heldout.from_rows(list(read_samples(s.run.path, step, "eval")), known, s.success)
+        for step in (first, newest)
     )

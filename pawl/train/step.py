@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pawl.algo.shaping import Spread
-from pawl.train.batch import Rewards, Selection, TrainBatch, token_mean, where_known
+from pawl.train.batch import Selection, TrainBatch
 from pawl.train.curriculum import STAGE
 from pawl.train.diversity import diversity_metrics
 from pawl.train.host import host_metrics
@@ -23,13 +23,11 @@ from pawl.train.record import (
     Record,
     length_metrics,
     mix_metrics,
-    prompt_metrics,
     reward_metrics,
     sample_rows,
-    trained_mean,
     update_metrics,
 )
-from pawl.train.rollouts import SampledPrompts
+from pawl.train.rollouts import Rollouts
 from pawl.train.session import Session
 from pawl.train.update import UpdateStats
 
@@ -42,8 +40,7 @@ class StepResult:
     """
 
     step: int
-    sampled: SampledPrompts
-    rewards: Rewards
+    rollouts: Rollouts
     reward_PG: Tensor
     spread: Spread
     selection: Selection
@@ -56,31 +53,40 @@ class StepResult:
 
 def record_step(s: Session, progress: Progress, result: StepResult) -> Record:
     """Write a step's samples, count what it drew, and compute its record."""
-    rollouts, batch, stats = result.sampled.rollouts, result.batch, result.stats
+    rollouts, batch, stats = result.rollouts, result.batch, result.stats
     g, used = s.cfg.rollout.group_size, result.selection.groups
     advantage_PG = torch.zeros_like(result.reward_PG)
-    mean_S = token_mean(batch.advantage_ST, batch.scored_ST)
+    mean_S = batch.advantage_ST.sum(1) / batch.scored_ST.sum(1).clamp(min=1)  # over the tokens
     advantage_PG[used] = mean_S.view(-1, g).to(advantage_PG)
-    paid_S = where_known(result.reward_PG, result.rewards.scored_PG)
+    pairs = zip(result.reward_PG.flatten().tolist(), rollouts.scores_S, strict=True)
+    paid_S = [None if score.total is None else reward for reward, score in pairs]
     prompts = [s.encoder.render(group.problem) for group in rollouts.groups]
     sums = trainer_sums(batch.logprobs, used, g, len(rollouts.groups))
     advantages = advantage_PG.flatten().tolist()
     rows = sample_rows(result.step, rollouts, prompts, advantages, paid_S, sums)
     s.run.append_samples(result.step, rows)
     before, peak = progress.updates, progress.optim.lr
-    progress.note(result.sampled)
+    progress.note(rollouts)
     progress.spread = result.spread
     return (
-        counters(s, progress, result)
-        | reward_metrics(rollouts.scores_S, g)
-        | source_metrics(s, progress.stage, result.sampled)
-        | {"reward/trained_mean": trained_mean(paid_S)}
-        | length_metrics(rollouts.samples_S, s.policy.eos_ids)
-        | prompt_metrics(rollouts.groups, s.policy.eos_ids)
+        {
+            "step": result.step,
+            "epoch": progress.sampled_prompts / len(s.train),
+            "samples": progress.samples,
+            "tokens": progress.tokens,
+            "sampled_prompts": progress.sampled_prompts,
+            "prompts_seen": len(progress.distinct_prompts),
+            "group/trained": len(used),
+            "batch_samples": len(rollouts.samples_S),
+            "batch_tokens": sum(len(x.tokens) for x in rollouts.samples_S),
+        }
+        | reward_metrics(rollouts.scores_S, paid_S, g)
+        | source_metrics(s, progress.stage, rollouts)
+        | length_metrics(rollouts.groups, s.policy.eos_ids)
         | diversity_metrics(rollouts.groups)
         | {"policy/temperature": batch.temperature}
-        | update_metrics(batch.logprobs, stats, batch.kl_coef, len(used) * g)
-        | mismatch_metrics(batch.logprobs, batch.advantage_ST, batch.trained_ST)
+        | update_metrics(batch, stats)
+        | mismatch_metrics(batch)
         | {"policy/staleness": staleness(rollouts.samples_S, before)}
         | {"optim/lr": result.lr, "optim/lr_frac": result.lr / peak if peak else None}
         | {"optim/steps": before + stats.updates}
@@ -89,26 +95,10 @@ def record_step(s: Session, progress: Progress, result: StepResult) -> Record:
     )
 
 
-def counters(s: Session, progress: Progress, result: StepResult) -> Record:
-    """The running totals of a step record."""
-    samples = result.sampled.rollouts.samples_S
-    return {
-        "step": result.step,
-        "epoch": progress.sampled_prompts / len(s.train),
-        "samples": progress.samples,
-        "tokens": progress.tokens,
-        "sampled_prompts": progress.sampled_prompts,
-        "prompts_seen": len(progress.distinct_prompts),
-        "group/trained": len(result.selection.groups),
-        "batch_samples": len(samples),
-        "batch_tokens": sum(len(x.tokens) for x in samples),
-    }
-
-
-def source_metrics(s: Session, stage: int, sampled: SampledPrompts) -> Record:
+def source_metrics(s: Session, stage: int, rollouts: Rollouts) -> Record:
     """Which stage of the curriculum and which sets of the mix the step was drawn from."""
     record: Record = {STAGE: stage} if s.cfg.curriculum else {}
     if s.sets:
-        sets_P = [s.sets[s.train.origin_of(place)] for place in sampled.places]
-        record |= mix_metrics(sampled.rollouts.scores_S, sets_P, s.sets)
+        sets_P = [s.sets[s.train.origin_of(place)] for place in rollouts.places]
+        record |= mix_metrics(rollouts.scores_S, sets_P, s.sets)
     return record

@@ -58,13 +58,11 @@ def success_of(cfg: RunConfig, grader: Grader) -> Success:
     name = cfg.eval.success
     if name == "auto":
         name = PASS if grader.has_verdicts else REWARD
-    if name == PASS:
-        return Success(name, 0.0, 1.0)
-    if name == REWARD:
-        return Success(name, *grader.scale)
-    known = {c.name: c for c in components_of(cfg.reward)}
-    if name in COMPONENTS or (name in known and known[name].use == "code"):
-        return Success(name, 0.0, 1.0)
-    if name in known:
-        return Success(name, *grader.user_rewards[known[name].use].scale)
-    return Success(name, -math.inf, math.inf)  # one of a user's named values
+    one = (0.0, 1.0)
+    ranges = {
+        c.name: one if c.use == "code" else grader.user_rewards[c.use].scale
+        for c in components_of(cfg.reward)
+    }
+    ranges |= dict.fromkeys((PASS, *COMPONENTS), one) | {REWARD: grader.scale}
+    unbounded = (-math.inf, math.inf)  # one of a user's named values
+    return Success(name, *ranges.get(name, unbounded))

@@ -37,7 +37,7 @@ class UpdateStats:
     k3_old: float = 0.0
     loss: float = 0.0
     grad_norms: tuple[float, ...] = ()
-    moved: Moved | None = None
+    moved: Moved = Moved()
 
     @property
     def updates(self) -> int:
