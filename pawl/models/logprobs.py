@@ -10,17 +10,16 @@ batch, V vocabulary, L longest row, H hidden size.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch.utils.checkpoint import checkpoint
 
 from pawl.models import flat
+from pawl.models.memory import CHUNK
 from pawl.models.policy import Policy
 from pawl.types import Group, Sample
-
-CHUNK = 1 << 26  # logits held at once, in numbers
 
 Kept = Sequence[Sequence[int]]  # of N tokens: the ids that each was drawn from
 
@@ -64,13 +63,8 @@ def token_logprobs(
             )
         else:
             logits_NV = _padded_logits(policy, groups)
-
-            def piece(
-                part_NV: torch.Tensor, part_N: torch.Tensor, kept: Kept
-            ) -> tuple[torch.Tensor, torch.Tensor]:
-                return score_logits(part_NV, part_N, temperature, entropy_grad, kept)
-
-            logp_N, entropy_N = in_pieces(piece, logits_NV, target_N, kept_N, logits_NV.shape[1])
+            made = (torch.nn.Identity(), logits_NV.shape[1], logits_NV)
+            logp_N, entropy_N = _in_pieces(*made, target_N, temperature, entropy_grad, kept_N)
     return LogProbs(_spread(logp_N, mask_ST), _spread(entropy_N, mask_ST), mask_ST)
 
 
@@ -129,27 +123,30 @@ def score_hidden(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """As `score_logits`, from the hidden states before the head."""
     head = policy.core.get_output_embeddings()
-
-    def piece(
-        part_NH: torch.Tensor, part_N: torch.Tensor, kept: Kept
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        return score_logits(head(part_NH), part_N, temperature, entropy_grad, kept)
-
-    return in_pieces(piece, hidden_NH, target_N, kept_N, policy.core.config.vocab_size)
+    made = (head, policy.core.config.vocab_size, hidden_NH)
+    return _in_pieces(*made, target_N, temperature, entropy_grad, kept_N)
 
 
-def in_pieces(
-    piece: Callable[[torch.Tensor, torch.Tensor, Kept], tuple[torch.Tensor, torch.Tensor]],
+def _in_pieces(
+    head: torch.nn.Module,
+    vocab: int,
     before_NX: torch.Tensor,
     target_N: torch.Tensor,
+    temperature: float,
+    entropy_grad: bool,
     kept_N: Kept,
-    vocab: int,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log-probs and entropies of `piece`, called for so many tokens that their logits fit.
+    """As `score_logits` of what `head` makes, called for so many tokens that their logits fit.
 
     Logits and masks beyond CHUNK numbers are never held at once: they are taken in pieces, and
     computed again in the backward pass.
     """
+
+    def piece(
+        part_NX: torch.Tensor, part_N: torch.Tensor, kept: Kept
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        return score_logits(head(part_NX), part_N, temperature, entropy_grad, kept)
+
     rows = max(1, CHUNK // vocab)
     if len(target_N) <= rows:
         return piece(before_NX, target_N, kept_N)
