@@ -34,7 +34,7 @@ def made(tmp_path: Path, lora: int, dtype: str = "fp32") -> tuple[Path, list[Pol
         for seed, (step, policy) in enumerate(zip((10, 20, 40), policies, strict=True)):
             shake(policy, seed)
             policy.save(run.checkpoint_dir(step) / "policy")
-            state = {"state": {"best_step": 20}}
+            state = {"format": 2, "state": {"best_step": 20}, "scalers": {}, "files": {}}
             (run.checkpoint_dir(step) / "state.json").write_text(json.dumps(state))
     return run.path, policies
 
