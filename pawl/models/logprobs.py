@@ -51,20 +51,15 @@ def token_logprobs(
     samples = [sample for group in groups for sample in group.samples]
     lengths = [len(sample.tokens) for sample in samples]
     target_N = torch.tensor([t for s in samples for t in s.tokens], device=policy.device)
-    kept_N = kept_of(samples)
     length_S = torch.tensor(lengths, device=policy.device)
     mask_ST = torch.arange(max(lengths), device=policy.device)[None] < length_S[:, None]
     longest = max(len(g.prompt.tokens) + len(s.tokens) for g in groups for s in g.samples)
     with policy.forward():
-        if flat.supports(policy, longest):
-            hidden_NH = _flat_hidden(policy, groups)
-            logp_N, entropy_N = score_hidden(
-                policy, hidden_NH, target_N, temperature, entropy_grad, kept_N
-            )
-        else:
-            logits_NV = _padded_logits(policy, groups)
-            made = (torch.nn.Identity(), logits_NV.shape[1], logits_NV)
-            logp_N, entropy_N = _in_pieces(*made, target_N, temperature, entropy_grad, kept_N)
+        shared = flat.supports(policy, longest)
+        before_NX = _flat_hidden(policy, groups) if shared else _padded_logits(policy, groups)
+        head = None if shared else torch.nn.Identity()
+        how = (temperature, entropy_grad, kept_of(samples), head)
+        logp_N, entropy_N = score_hidden(policy, before_NX, target_N, *how)
     return LogProbs(_spread(logp_N, mask_ST), _spread(entropy_N, mask_ST), mask_ST)
 
 
@@ -120,37 +115,24 @@ def score_hidden(
     temperature: float,
     entropy_grad: bool = False,
     kept_N: Kept = (),
+    head: torch.nn.Module | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """As `score_logits`, from the hidden states before the head."""
-    head = policy.core.get_output_embeddings()
-    made = (head, policy.core.config.vocab_size, hidden_NH)
-    return _in_pieces(*made, target_N, temperature, entropy_grad, kept_N)
-
-
-def _in_pieces(
-    head: torch.nn.Module,
-    vocab: int,
-    before_NX: torch.Tensor,
-    target_N: torch.Tensor,
-    temperature: float,
-    entropy_grad: bool,
-    kept_N: Kept,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """As `score_logits` of what `head` makes, called for so many tokens that their logits fit.
+    """As `score_logits`, from the hidden states before the head (the policy's unless given).
 
     Logits and masks beyond CHUNK numbers are never held at once: they are taken in pieces, and
     computed again in the backward pass.
     """
+    make_logits = head or policy.core.get_output_embeddings()
 
     def piece(
-        part_NX: torch.Tensor, part_N: torch.Tensor, kept: Kept
+        part_NH: torch.Tensor, part_N: torch.Tensor, kept: Kept
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        return score_logits(head(part_NX), part_N, temperature, entropy_grad, kept)
+        return score_logits(make_logits(part_NH), part_N, temperature, entropy_grad, kept)
 
-    rows = max(1, CHUNK // vocab)
+    rows = max(1, CHUNK // policy.core.config.vocab_size)
     if len(target_N) <= rows:
-        return piece(before_NX, target_N, kept_N)
-    parts = zip(torch.split(before_NX, rows), torch.split(target_N, rows), strict=True)
+        return piece(hidden_NH, target_N, kept_N)
+    parts = zip(torch.split(hidden_NH, rows), torch.split(target_N, rows), strict=True)
     kept = [kept_N[i : i + rows] for i in range(0, len(target_N), rows)]
     logps, entropies = zip(
         *(checkpoint(piece, *p, k, use_reentrant=False) for p, k in zip(parts, kept, strict=True)),
@@ -161,9 +143,7 @@ def _in_pieces(
 
 def _spread(value_N: torch.Tensor, mask_ST: torch.Tensor) -> torch.Tensor:
     """Put one value for each real token into its place of the padded rectangle."""
-    return torch.zeros(mask_ST.shape, dtype=value_N.dtype, device=value_N.device).masked_scatter(
-        mask_ST, value_N
-    )
+    return value_N.new_zeros(mask_ST.shape).masked_scatter(mask_ST, value_N)
 
 
 def _flat_hidden(policy: Policy, groups: Sequence[Group]) -> torch.Tensor:

@@ -150,7 +150,7 @@ def load_policy(cfg: ModelConfig, seed: int) -> Policy:
     model.eval()
     if not four:  # which was read onto its device
         model.to(device)
-    pad: int = tokenizer.pad_token_id
+    pad = tokenizer.pad_token_id
     return Policy(model, tokenizer, pad, ends, device, dtype, lora, four, notes)
 
 

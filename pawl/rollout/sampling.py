@@ -73,18 +73,14 @@ class Batched(ABC):
     ) -> Generator[Sample, None, None]:
         """Yield each sample once its row, or its batch, has ended."""
         rows = [Row(p, m, p.stream * group_size + m) for p in prompts for m in range(group_size)]
-        size = self.batch or len(rows) or 1
+        size, longest = self.batch or len(rows) or 1, params.max_tokens
         if self.whole_groups:
             size = max(1, size // group_size) * group_size
         for start in range(0, len(rows), size):
             part = rows[start : start + size]
-            drawn_ST = np.stack(
-                [
-                    uniforms(seed, step, row.prompt.problem_id, row.stream, params.max_tokens)
-                    for row in part
-                ]
-            )
-            yield from self._batch(part, params, torch.tensor(drawn_ST, device=self.policy.device))
+            drawn = [uniforms(seed, step, r.prompt.problem_id, r.stream, longest) for r in part]
+            uniform_ST = torch.tensor(np.stack(drawn), device=self.policy.device)
+            yield from self._batch(part, params, uniform_ST)
 
     @abstractmethod
     def _batch(

@@ -90,7 +90,7 @@ def read_weights(policy: Policy, positions: int) -> Weights:
     dim = getattr(config, "head_dim", None) or config.hidden_size // heads
     dtype = _compute_dtype(policy)
     embed = _table(core.get_input_embeddings())
-    layers = tuple(_layer(layer, heads, dim, dtype) for layer in core.base_model.layers)
+    layers = tuple(_layer(layer, heads, kv_heads, dim, dtype) for layer in core.base_model.layers)
     head = core.get_output_embeddings()
     norm = core.base_model.norm
     return Weights(
@@ -126,58 +126,55 @@ def _compute_dtype(policy: Policy) -> torch.dtype:
     return weight.dtype
 
 
-def _layer(layer: Any, heads: int, dim: int, dtype: torch.dtype) -> Layer:
+def _layer(layer: Any, heads: int, kv_heads: int, dim: int, dtype: torch.dtype) -> Layer:
     attention, mlp = layer.self_attn, layer.mlp
-    modules = (attention.q_proj, attention.k_proj, attention.v_proj)
-    qkv, qk_norm = [_linear(module, dtype) for module in modules], None
-    norm = getattr(attention, "q_norm", None)
-    if norm is None:
-        scaled = Linear(*(None if x is None else x * dim**-0.5 for x in qkv[0]))
-        qkv = [_by_pairs(scaled, dim), _by_pairs(qkv[1], dim), qkv[2]]
-    else:
+    norm, qk_norm, turned = getattr(attention, "q_norm", None), None, (heads, kv_heads, dim)
+    if norm is not None:
         wide = torch.promote_types(norm.weight.dtype, torch.float32)  # the scale must not round
         norm_q, norm_k = norm.weight.to(wide) * dim**-0.5, attention.k_norm.weight.to(wide)
-        qk_norm = torch.stack([norm_q] * heads + [norm_k] * (len(qkv[1].weight) // dim))
+        qk_norm, turned = torch.stack([norm_q] * heads + [norm_k] * kv_heads), None
     return Layer(
         layer.input_layernorm.weight.clone(),
-        _joined(qkv, dtype),
+        _joined([attention.q_proj, attention.k_proj, attention.v_proj], dtype, turned),
         qk_norm,
-        _joined([_linear(attention.o_proj, dtype)], dtype),
+        _joined([attention.o_proj], dtype),
         layer.post_attention_layernorm.weight.clone(),
-        _joined([_linear(mlp.gate_proj, dtype), _linear(mlp.up_proj, dtype)], dtype),
-        _joined([_linear(mlp.down_proj, dtype)], dtype),
+        _joined([mlp.gate_proj, mlp.up_proj], dtype),
+        _joined([mlp.down_proj], dtype),
     )
 
 
-def _joined(parts: Sequence[Linear], dtype: torch.dtype) -> Linear:
-    """One layer, or several of one input as one; weights are rounded to `dtype` here."""
-    biases = [part.bias for part in parts if part.bias is not None]
-    assert len(biases) in (0, len(parts)), "all have a bias or none"
-    if len(parts) == 1:
-        return Linear(parts[0].weight.to(dtype), parts[0].bias)
-    weight = torch.cat([part.weight for part in parts]).to(dtype)
-    return Linear(weight, torch.cat(biases) if biases else None)
+def _joined(
+    modules: Sequence[Any], dtype: torch.dtype, turned: tuple[int, int, int] | None = None
+) -> Linear:
+    """Linear layers of one input as one, in `dtype`; turned: see `_by_pairs`."""
+    biases = [bias for module in modules if (bias := _bias(module, dtype)) is not None]
+    assert len(biases) in (0, len(modules)), "all have a bias or none"
+    weight = _stacked([_weight(module) for module in modules], turned).to(dtype)
+    return Linear(weight, _stacked(biases, turned) if biases else None)
 
 
-def _by_pairs(linear: Linear, dim: int) -> Linear:
-    """Permute the outputs of each head to 0, D/2, 1, D/2 + 1, ..."""
-    order = torch.arange(dim).view(2, dim // 2).T.reshape(-1)
-    return Linear(
-        *(
-            None if x is None else x.view(-1, dim, *x.shape[1:])[:, order].reshape(x.shape)
-            for x in linear
-        )
-    )
+def _stacked(parts: list[torch.Tensor], turned: tuple[int, int, int] | None) -> torch.Tensor:
+    rows = torch.cat(parts) if len(parts) > 1 else parts[0]
+    return _by_pairs(rows, *turned) if turned else rows
 
 
-def _linear(linear: Any, dtype: torch.dtype) -> Linear:
-    """A layer's weight, dequantised, active adapters merged, and its bias in `dtype`; copies."""
+def _by_pairs(x: torch.Tensor, heads: int, kv_heads: int, dim: int) -> torch.Tensor:
+    """Rows of q, k and v: q scaled, each head of q and k in the order 0, D/2, 1, D/2 + 1, ..."""
+    x[: heads * dim] *= dim**-0.5
+    qk, v = x.split([(heads + kv_heads) * dim, kv_heads * dim])
+    pairs = qk.view(-1, 2, dim // 2, *x.shape[1:]).transpose(1, 2).reshape(qk.shape)
+    return torch.cat([pairs, v])
+
+
+def _weight(linear: Any) -> torch.Tensor:
+    """A linear layer's weight, dequantised, with its active adapters merged; always a copy."""
     base = getattr(linear, "base_layer", linear)
     weight = dense(base)
     if base is not linear and not linear.disable_adapters:
         for name in linear.active_adapters:
             weight = weight + linear.get_delta_weight(name).to(weight.dtype)
-    return Linear(weight, _bias(linear, dtype))
+    return weight
 
 
 def _bias(linear: Any, dtype: torch.dtype) -> torch.Tensor | None:
