@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from safetensors.torch import load_file, save_file
 
 from pawl.errors import Exit, PawlError
@@ -197,6 +197,9 @@ def _body(folder: Path) -> Body:
         raw = json.loads((folder / "state.json").read_text())
         if raw["format"] == FORMAT:
             return Body.model_validate(raw)
+    except ValidationError as e:
+        lost = ", ".join(dict.fromkeys(str(error["loc"][0]) for error in e.errors()))
+        raise PawlError(f"state.json has no {lost}", str(folder)) from e
     except (OSError, ValueError, KeyError, TypeError) as e:
         raise PawlError(f"state.json cannot be read: {e}", str(folder)) from e
     raise PawlError(
