@@ -91,7 +91,9 @@ class Policy:
         """Write weights and tokenizer: a plain HF folder, or under LoRA adapter and added rows."""
         folder.mkdir(parents=True, exist_ok=True)
         model: Any = self.model
-        how = {"save_embedding_layers": False} if self.lora else {"max_shard_size": "1TB"}
+        how: dict[str, Any] = {"max_shard_size": "1TB"}
+        if self.lora:
+            how = {"save_embedding_layers": False}
         model.save_pretrained(str(folder), **how)
         self.tokenizer.save_pretrained(str(folder))
 

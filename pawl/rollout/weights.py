@@ -128,11 +128,8 @@ def _compute_dtype(policy: Policy) -> torch.dtype:
 
 def _layer(layer: Any, heads: int, kv_heads: int, dim: int, dtype: torch.dtype) -> Layer:
     attention, mlp = layer.self_attn, layer.mlp
-    norm, qk_norm, turned = getattr(attention, "q_norm", None), None, (heads, kv_heads, dim)
-    if norm is not None:
-        wide = torch.promote_types(norm.weight.dtype, torch.float32)  # the scale must not round
-        norm_q, norm_k = norm.weight.to(wide) * dim**-0.5, attention.k_norm.weight.to(wide)
-        qk_norm, turned = torch.stack([norm_q] * heads + [norm_k] * kv_heads), None
+    qk_norm = _qk_norm(attention, heads, kv_heads, dim)
+    turned = (heads, kv_heads, dim) if qk_norm is None else None
     return Layer(
         layer.input_layernorm.weight.clone(),
         _joined([attention.q_proj, attention.k_proj, attention.v_proj], dtype, turned),
@@ -142,6 +139,15 @@ def _layer(layer: Any, heads: int, kv_heads: int, dim: int, dtype: torch.dtype) 
         _joined([mlp.gate_proj, mlp.up_proj], dtype),
         _joined([mlp.down_proj], dtype),
     )
+
+
+def _qk_norm(attention: Any, heads: int, kv_heads: int, dim: int) -> torch.Tensor | None:
+    norm = getattr(attention, "q_norm", None)
+    if norm is None:
+        return None
+    wide = torch.promote_types(norm.weight.dtype, torch.float32)  # the scale must not round
+    norm_q, norm_k = norm.weight.to(wide) * dim**-0.5, attention.k_norm.weight.to(wide)
+    return torch.stack([norm_q] * heads + [norm_k] * kv_heads)
 
 
 def _joined(
