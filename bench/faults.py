@@ -212,10 +212,10 @@ def eos_is_cut() -> AbstractContextManager[object]:
     """The end token is cut off the completions, so it is never trained."""
     real = sampling.Row.sample
 
-    def fake(self: Any, tokenizer: Any, finish: Any, version: int) -> Any:
-        if finish == "stop" and len(self.tokens) > 1:
+    def fake(self: Any, tokenizer: Any, version: int) -> Any:
+        if self.finish == "stop" and len(self.tokens) > 1:
             self.tokens.pop(), self.logps.pop()
-        return real(self, tokenizer, finish, version)
+        return real(self, tokenizer, version)
 
     return patch.object(sampling.Row, "sample", fake)
 

@@ -33,9 +33,10 @@ def made(tmp_path: Path, lora: int, dtype: str = "fp32") -> tuple[Path, list[Pol
     with RunFolder.create(cfg) as run:
         for seed, (step, policy) in enumerate(zip((10, 20, 40), policies, strict=True)):
             shake(policy, seed)
-            place = run.checkpoints_dir / f"step-{step:06d}"
-            policy.save(place / "policy")
-            (place / "state.json").write_text(json.dumps({"state": {"best_step": 20}}))
+            policy.save(run.checkpoints_dir / f"step-{step:06d}" / "policy")
+            state = {"format": 2, "state": {"best_step": 20}, "scalers": {}, "files": {}}
+            state_file = run.checkpoints_dir / f"step-{step:06d}" / "state.json"
+            state_file.write_text(json.dumps(state))
     return run.path, policies
 
 

@@ -70,7 +70,7 @@ def test_a_fork_without_a_change_goes_on_to_the_same_bytes(parent_of_forks, way)
     assert path.name == "whole-fork"
     assert_same(whole, path, steps=4)
     facts = read_run(path)
-    best = checkpoint.read_state(path / "checkpoints" / "step-000002")["state"]["best_step"]
+    best = checkpoint.state_of(path / "checkpoints" / "step-000002")["best_step"]
     assert (path / "checkpoints" / f"step-{best:06d}").is_dir()  # what `pawl export` would take
     parent = parent_of(facts)
     assert (parent.run, parent.step, parent.changed) == (str(whole), 2, {})

@@ -1,4 +1,4 @@
-"""LoRA adapters by peft: put on, saved weights put back, compared with a folder.
+"""LoRA adapters by peft: put on, named as a folder names them, saved weights put back.
 
 A module of its own, because peft takes seconds to import: `policy.py` imports it only where a run
 has LoRA. Left out: merging (`export.py`).
@@ -21,19 +21,16 @@ from torch import nn
 
 from pawl.config.options import ModelConfig
 from pawl.errors import PawlError
-from pawl.models.tensors import same
 
 
 def adapted(hf: Any, cfg: ModelConfig, added: list[int], seed: int) -> nn.Module:
     """Wrap the model in LoRA adapters; rows of added tokens train beside them."""
-    targets: str | list[str] = list(cfg.lora.targets)
-    if cfg.lora.targets == ("all-linear",):
-        targets = "all-linear"
+    every = cfg.lora.targets == ("all-linear",)
     settings = LoraConfig(
         r=cfg.lora.r,
         lora_alpha=cfg.lora.alpha,  # type: ignore[arg-type]  # peft scales floats as well
         lora_dropout=0.0,
-        target_modules=targets,
+        target_modules="all-linear" if every else list(cfg.lora.targets),
         trainable_token_indices=_token_rows(hf, added) if added else None,
         task_type="CAUSAL_LM",
     )
@@ -58,15 +55,13 @@ def _token_rows(hf: Any, ids: list[int]) -> dict[str, list[int]]:
 def load(model: nn.Module, folder: Path) -> list[str]:
     """Put a saved adapter back, in place; names of the tensors that stand on one side only."""
     state = load_peft_weights(str(folder), device="cpu")
-    own = get_peft_model_state_dict(model, save_embedding_layers=False)
-    lost = sorted(set(state) ^ set(own))
+    lost = sorted(set(state) ^ set(saved_state(model)))
     if not lost:
         set_peft_model_state_dict(model, state)
     return lost
 
 
-def unlike(model: nn.Module, folder: Path) -> list[str]:
-    """Names of the tensors of a saved adapter that the model does not hold bit for bit."""
-    saved = load_peft_weights(str(folder), device="cpu")
-    own = get_peft_model_state_dict(model, save_embedding_layers=False)
-    return [n for n, value in saved.items() if n not in own or not same(own[n], value)]
+def saved_state(model: nn.Module) -> dict[str, torch.Tensor]:
+    """The tensors that a saved adapter holds, by their names there."""
+    state: dict[str, torch.Tensor] = get_peft_model_state_dict(model, save_embedding_layers=False)
+    return state

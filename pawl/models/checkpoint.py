@@ -12,19 +12,29 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
-from pydantic import TypeAdapter
-from safetensors import safe_open
+from pydantic import BaseModel, ValidationError
 from safetensors.torch import load_file, save_file
 
 from pawl.errors import Exit, PawlError
 from pawl.models.learner import Learner
-from pawl.models.tensors import same
+from pawl.models.tensors import other_than
 
 FORMAT = 2  # 1: the policy's files lay in the checkpoint's own folder
+
+
+class Body(BaseModel):
+    """What stands in state.json. state: the caller's. files: digests by name."""
+
+    format: int
+    state: dict[str, Any]
+    scalers: dict[str, dict[str, Any]]
+    files: dict[str, str]
 
 
 def folder_name(step: int) -> str:
@@ -38,40 +48,42 @@ def save(root: Path, step: int, learners: Sequence[Learner], state: Mapping[str,
     state: JSON values that `load` gives back.
     """
     final = root / folder_name(step)
-    tmp = root / (folder_name(step) + ".tmp")
-    try:
-        shutil.rmtree(tmp, ignore_errors=True)
-        tmp.mkdir(parents=True)
+    scalers = {learner.name: learner.scaler.state_dict() for learner in learners}
+    hint = "free some disk space, then resume the run"
+    with _written(final, "cannot write the checkpoint", f"{final}.tmp", hint, Exit.STOPPED) as tmp:
         for learner in learners:
             learner.weights.save(tmp / learner.name)
             tensors = _optimizer_tensors(learner)
             save_file(tensors, str(tmp / learner.name / "optimizer.safetensors"))
-        scalers = {learner.name: learner.scaler.state_dict() for learner in learners}
-        body = {"format": FORMAT, "state": dict(state), "scalers": scalers, "files": _digests(tmp)}
-        _write_synced(tmp / "state.json", json.dumps(body, indent=1, sort_keys=True))
-        if final.exists():
-            shutil.rmtree(final)
-        os.rename(tmp, final)
-        _sync_dir(root)
-    except OSError as e:
-        shutil.rmtree(tmp, ignore_errors=True)
-        raise PawlError(
-            f"cannot write the checkpoint: {e.strerror or e}",
-            str(tmp),
-            "free some disk space, then resume the run",
-            Exit.STOPPED,
-        ) from e
+        body = Body(format=FORMAT, state=dict(state), scalers=scalers, files=_digests(tmp))
+        _write_body(tmp, body)
     return final
 
 
-def load(folder: Path, learners: Sequence[Learner]) -> Mapping[str, object]:
+@contextmanager
+def _written(final: Path, what: str, where: str, hint: str, code: Exit) -> Iterator[Path]:
+    """A folder to fill, which becomes `final` by one rename; else a PawlError of these parts."""
+    tmp = final.with_name(final.name + ".tmp")
+    try:
+        shutil.rmtree(tmp, ignore_errors=True)
+        tmp.mkdir(parents=True)
+        yield tmp
+        if final.exists():
+            shutil.rmtree(final)
+        os.rename(tmp, final)
+        _sync(final.parent)
+    except OSError as e:
+        shutil.rmtree(tmp, ignore_errors=True)
+        raise PawlError(f"{what}: {e.strerror or e}", where, hint, code) from e
+
+
+def load(folder: Path, learners: Sequence[Learner]) -> Mapping[str, Any]:
     """Restore weights, optimisers and scalers in place; the state that `save` was given.
 
     Raises PawlError for a foreign checkpoint.
     """
     body = read_state(folder)
-    state, scalers = body["state"], body["scalers"]
-    assert isinstance(state, dict) and isinstance(scalers, dict), "read_state checks them"
+    scalers = body.scalers
     hint = "this checkpoint belongs to another model; resume its own run"
     names = [learner.name for learner in learners]
     if sorted(scalers) != sorted(names):
@@ -93,15 +105,13 @@ def load(folder: Path, learners: Sequence[Learner]) -> Mapping[str, object]:
                     key: _to_state(key, tensors[f"{name}.{key}"], param) for key in _KEYS
                 }
         if scalers[learner.name]:
-            learner.scaler.load_state_dict(dict(scalers[learner.name]))
-    return state
+            learner.scaler.load_state_dict(scalers[learner.name])
+    return body.state
 
 
-def state_of(folder: Path) -> Mapping[str, object]:
+def state_of(folder: Path) -> Mapping[str, Any]:
     """The caller's state of a checkpoint; neither restored nor verified."""
-    state = _body(folder)["state"]
-    assert isinstance(state, dict), "_body checks it"
-    return state
+    return _body(folder).state
 
 
 def unlike(folder: Path, learners: Sequence[Learner]) -> list[str]:
@@ -113,10 +123,7 @@ def unlike(folder: Path, learners: Sequence[Learner]) -> list[str]:
     for learner in learners:
         place = folder / learner.name
         lost += learner.weights.unlike(place)
-        own = _optimizer_tensors(learner)
-        with safe_open(str(place / "optimizer.safetensors"), framework="pt") as file:
-            names = list(file.keys())
-            lost += [n for n in names if n not in own or not same(own[n], file.get_tensor(n))]
+        lost += other_than(_optimizer_tensors(learner), place / "optimizer.safetensors")
     return lost
 
 
@@ -156,24 +163,16 @@ def adopt(source: Path, root: Path, changed: Mapping[str, object]) -> None:
     Raises PawlError when the source is damaged or gone, or the disk refuses.
     """
     body = read_state(source)
-    state, names = body["state"], body["files"]
-    assert isinstance(state, dict) and isinstance(names, dict)
-    tmp = root / (source.name + ".tmp")
-    try:
-        shutil.rmtree(tmp, ignore_errors=True)
-        for name in names:
+    body.state |= changed
+    what, hint = (
+        "cannot take the checkpoint over",
+        "free some disk space; is the parent still there?",
+    )
+    with _written(root / source.name, what, str(source), hint, Exit.USER) as tmp:
+        for name in body.files:
             (tmp / name).parent.mkdir(parents=True, exist_ok=True)
             _link_or_copy(source / name, tmp / name)
-        body = {**body, "state": {**state, **changed}}
-        _write_synced(tmp / "state.json", json.dumps(body, indent=1, sort_keys=True))
-        os.rename(tmp, root / source.name)
-        _sync_dir(root)
-    except OSError as e:
-        shutil.rmtree(tmp, ignore_errors=True)
-        what = f"cannot take the checkpoint over: {e.strerror or e}"
-        raise PawlError(
-            what, str(source), "free some disk space; is the parent still there?"
-        ) from e
+        _write_body(tmp, body)
 
 
 def _link_or_copy(source: Path, target: Path) -> None:
@@ -183,45 +182,39 @@ def _link_or_copy(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def read_state(folder: Path) -> dict[str, object]:
+def read_state(folder: Path) -> Body:
     """state.json of a checkpoint, after every file's digest was checked."""
     body = _body(folder)
-    files = TypeAdapter(dict[str, str]).validate_python(body["files"])
-    for name, expected in files.items():
+    for name, expected in body.files.items():
         if not (folder / name).is_file() or _digest(folder / name) != expected:
             raise PawlError(f"{name} is missing or damaged", str(folder))
     return body
 
 
-def _body(folder: Path) -> dict[str, object]:
+def _body(folder: Path) -> Body:
     """state.json as it stands; raises PawlError for a broken one, or one of another build."""
-    path = folder / "state.json"
     try:
-        body: dict[str, object] = json.loads(path.read_text())
-        TypeAdapter(dict[str, str]).validate_python(body["files"])
-        written = int(str(body["format"]))
+        raw = json.loads((folder / "state.json").read_text())
+        if raw["format"] == FORMAT:
+            return Body.model_validate(raw)
+    except ValidationError as e:
+        lost = ", ".join(dict.fromkeys(str(error["loc"][0]) for error in e.errors()))
+        raise PawlError(f"state.json has no {lost}", str(folder)) from e
     except (OSError, ValueError, KeyError, TypeError) as e:
         raise PawlError(f"state.json cannot be read: {e}", str(folder)) from e
-    if written != FORMAT:
-        raise PawlError(
-            f"it was written by another build of Pawl (checkpoint format {written}, this build "
-            f"reads {FORMAT})",
-            str(folder),
-            "finish the run with the build that began it, or export its weights there and start a "
-            "new run on them (model.path)",
-        )
-    for part in ("state", "scalers"):
-        if not isinstance(body.get(part), dict):
-            raise PawlError(f"state.json has no {part}", str(folder))
-    return body
+    raise PawlError(
+        f"it was written by another build of Pawl (checkpoint format {raw['format']}, this build "
+        f"reads {FORMAT})",
+        str(folder),
+        "finish the run with the build that began it, or export its weights there and start a "
+        "new run on them (model.path)",
+    )
 
 
 def prune(root: Path, keep_last: int, keep: set[int]) -> list[int]:
     """Remove all but the newest `keep_last` (0: all stay) and the steps in `keep`."""
     steps = sorted(int(p.name[5:]) for p in root.glob("step-??????"))
-    if keep_last == 0:
-        return []
-    gone = [s for s in steps[:-keep_last] if s not in keep]
+    gone = [s for s in steps[:-keep_last] if s not in keep] if keep_last else []
     for step in gone:
         # Rename first: a crash inside rmtree must not leave a folder that looks complete.
         doomed = root / (folder_name(step) + ".tmp")
@@ -253,22 +246,19 @@ def _digest(path: Path) -> str:
 def _digests(folder: Path) -> dict[str, str]:
     files = sorted(p for p in folder.rglob("*") if p.is_file())
     for path in files:
-        _sync_file(path)
+        _sync(path)
     return {str(p.relative_to(folder)): _digest(p) for p in files}
 
 
-def _write_synced(path: Path, text: str) -> None:
-    path.write_text(text)
-    _sync_file(path)
+def _write_body(folder: Path, body: Body) -> None:
+    path = folder / "state.json"
+    path.write_text(json.dumps(dict(body), indent=1, sort_keys=True))
+    _sync(path)
 
 
-def _sync_file(path: Path) -> None:
+def _sync(path: Path) -> None:
     fd = os.open(path, os.O_RDONLY)
     try:
         os.fsync(fd)
     finally:
         os.close(fd)
-
-
-def _sync_dir(path: Path) -> None:
-    _sync_file(path)

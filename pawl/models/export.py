@@ -49,21 +49,15 @@ def export(source: Policy | str | Path, out: Path) -> Path:
 def merged(policy: Policy) -> Any:
     """A copy of the policy's causal LM with its adapter merged (itself, when it has none)."""
     assert not policy.quantised, "adapters are merged into the base in full precision"
-    if not policy.lora:
-        return policy.core
-    return _merge(copy.deepcopy(policy.model))
+    return _merge(copy.deepcopy(policy.model)) if policy.lora else policy.core
 
 
-def _merge(model: Any) -> Any:
-    """The plain model, merged in fp32 or wider, in the precision that its base is stored in."""
-    stored: torch.dtype = model.get_base_model().get_input_embeddings().weight.dtype
-    return _merge_wide(model).to(stored)
-
-
-def _merge_wide(model: Any) -> Any:
+def _merge(model: Any, wide: bool = False) -> Any:
+    """The plain model, merged in fp32 or wider; in its base's precision unless it stays `wide`."""
     stored: torch.dtype = model.get_base_model().get_input_embeddings().weight.dtype
     narrow = stored in (torch.bfloat16, torch.float16)
-    return (model.float() if narrow else model).merge_and_unload()
+    plain = (model.float() if narrow else model).merge_and_unload()
+    return plain if wide else plain.to(stored)
 
 
 @torch.no_grad()
@@ -78,7 +72,7 @@ def averaged(policy: Policy, folders: Sequence[Path]) -> Policy:
     mean: dict[str, torch.Tensor] = {}
     for count, folder in enumerate(folders, 1):
         policy.load(folder)
-        model = _merge_wide(copy.deepcopy(policy.model)) if policy.lora else policy.core
+        model = _merge(copy.deepcopy(policy.model), wide=True) if policy.lora else policy.core
         for name, value in model.state_dict().items():
             wide = value.to(torch.promote_types(value.dtype, torch.float32))
             old = mean.setdefault(name, wide.clone())
@@ -129,11 +123,7 @@ def _checkpoint(run: Path, step: str) -> Path:
     """The folder of one step's checkpoint; without a step the best by held-out score, or newest."""
     found = sorted((run / "checkpoints").glob("step-??????"))
     if not step and found:
-        try:
-            state = json.loads((found[-1] / "state.json").read_text("utf-8"))["state"]
-            best = f"step-{int(state['best_step']):06d}"
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise PawlError(f"state.json cannot be read: {error}", str(found[-1])) from error
+        best = checkpoint.folder_name(checkpoint.state_of(found[-1]).get("best_step", 0))
         return _policy_in(next((folder for folder in found if folder.name == best), found[-1]))
     matching = [folder for folder in found if folder.name == f"step-{step:0>6}"]
     if not matching:
@@ -168,7 +158,7 @@ def _open_adapter(folder: Path) -> tuple[Any, Any]:
 
     try:
         adapted = PeftModel.from_pretrained(model, str(folder))
-    except (*reading.UNREADABLE,) as error:
+    except reading.UNREADABLE as error:
         what = f"cannot read the adapter: {str(error).splitlines()[0]}"
         raise PawlError(what, str(folder), "the folder is incomplete") from error
     return _merge(adapted), tokenizer

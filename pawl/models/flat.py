@@ -20,9 +20,9 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
+from pawl.models.memory import FAMILIES
 from pawl.models.policy import Policy
 
-FAMILIES = ("qwen2", "qwen3", "llama", "mistral")
 NAME = "pawl_flat"
 
 
@@ -110,7 +110,8 @@ def hidden_states(policy: Policy, layout: Layout) -> torch.Tensor:
     output = core.base_model(
         input_ids=layout.token_N[None],
         position_ids=layout.position_N[None],
-        attention_mask=_no_mask(policy.device),
+        # a mask of four dimensions is passed through as it is: none of size N x N is built
+        attention_mask=torch.zeros((1, 1, 1, 1), device=policy.device),
         use_cache=False,
         pawl_layout=layout,
     )
@@ -118,36 +119,21 @@ def hidden_states(policy: Policy, layout: Layout) -> torch.Tensor:
     return hidden
 
 
-def _no_mask(device: torch.device) -> torch.Tensor:
-    """A four-dimensional mask is passed through as it is, so none of size N x N is built."""
-    return torch.zeros((1, 1, 1, 1), device=device)
-
-
-class _Pad(torch.autograd.Function):
-    """Row tokens -> slots; the gradient of a hole is dropped."""
+class _Moved(torch.autograd.Function):
+    """Row tokens -> slots, or `back`. The gradient of a hole is dropped; back, a hole gets zero."""
 
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, layout: Layout) -> torch.Tensor:
-        ctx.layout = layout
-        return x.index_select(0, layout.slot_M)
+    def forward(ctx: Any, x: torch.Tensor, layout: Layout, back: bool) -> torch.Tensor:
+        ctx.layout, ctx.back = layout, back
+        return x.index_select(0, layout.place_N if back else layout.slot_M)
 
     @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None]:
-        return grads[0].index_select(0, ctx.layout.place_N), None
-
-
-class _Unpad(torch.autograd.Function):
-    """Slots -> row tokens; a hole gets the gradient zero."""
-
-    @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, layout: Layout) -> torch.Tensor:
-        ctx.layout = layout
-        return x.index_select(0, layout.place_N)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None]:
-        padded = grads[0].index_select(0, ctx.layout.slot_M)
-        return padded.index_fill_(0, ctx.layout.hole, 0.0), None
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        layout = ctx.layout
+        if not ctx.back:
+            return grads[0].index_select(0, layout.place_N), None, None
+        padded = grads[0].index_select(0, layout.slot_M)
+        return padded.index_fill_(0, layout.hole, 0.0), None, None
 
 
 def flat_attention(
@@ -163,17 +149,13 @@ def flat_attention(
     if pawl_layout is None:
         from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-        plain: Any = sdpa_attention_forward
-        result: tuple[torch.Tensor, None] = plain(
-            module, query, key, value, attention_mask, **kwargs
-        )
-        return result
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
     scale = kwargs["scaling"]
     n = pawl_layout.prompt_tokens
     states = [_wide(x[0].transpose(0, 1)) for x in (query, key, value)]  # each (N, heads, D)
     sizes = [span.prompt for span in pawl_layout.spans]
     prompts = [torch.split(x[:n], sizes) for x in states]
-    padded = [_apply(_Pad, x[n:], pawl_layout) for x in states]
+    padded: list[torch.Tensor] = [_Moved.apply(x[n:], pawl_layout, False) for x in states]
     sizes = [span.rows * span.width for span in pawl_layout.spans]
     slots = [torch.split(x, sizes) for x in padded]
     prompt_out, row_out = list[torch.Tensor](), list[torch.Tensor]()
@@ -185,7 +167,7 @@ def flat_attention(
             k = torch.cat([pk.expand(span.rows, -1, -1, -1), k], 2)
             v = torch.cat([pv.expand(span.rows, -1, -1, -1), v], 2)
         row_out.append(_sdpa(q, k, v, span.mask_WK, scale).transpose(1, 2).flatten(0, 1))
-    rows = _apply(_Unpad, torch.cat(row_out), pawl_layout)
+    rows: torch.Tensor = _Moved.apply(torch.cat(row_out), pawl_layout, True)
     return torch.cat([*prompt_out, rows])[None].to(query.dtype), None
 
 
@@ -198,12 +180,6 @@ def _wide(x: torch.Tensor) -> torch.Tensor:
 def _rows(x_MHD: torch.Tensor, span: Span) -> torch.Tensor:
     """The slots of one block as (R, heads, W, D)."""
     return x_MHD.view(span.rows, span.width, *x_MHD.shape[1:]).transpose(1, 2)
-
-
-def _apply(function: Any, x: torch.Tensor, layout: Layout) -> torch.Tensor:
-    """Run an autograd function (its `apply` is untyped)."""
-    result: torch.Tensor = function.apply(x, layout)
-    return result
 
 
 def _sdpa(

@@ -22,6 +22,7 @@ from pawl.models import source, special
 from pawl.models.policy import Policy, no_dropout
 
 EOS = "<|eos|>"
+HINT = 'a Hugging Face config with "model_type": "qwen2" and its sizes'
 
 
 def fresh_policy(cfg: SftConfig, texts: Sequence[str]) -> Policy:
@@ -66,19 +67,16 @@ def train_tokenizer(texts: Sequence[str], vocab_size: int) -> Any:
     core.train_from_iterator(texts, trainer)
     learnt = json.loads(core.to_str())["model"]
     merges = [tuple(merge) for merge in learnt["merges"]]
-    wrap: Any = Qwen2Tokenizer
     named = {"pad_token": special.PAD, "eos_token": EOS, "unk_token": EOS}
-    return wrap(vocab=learnt["vocab"], merges=merges, **named)
+    return Qwen2Tokenizer(vocab=learnt["vocab"], merges=merges, **named)
 
 
 def read_architecture(path: Path) -> dict[str, Any]:
     """The fields of an architecture file. Raises PawlError when it is not a JSON object."""
-    hint = 'a Hugging Face config with "model_type": "qwen2" and its sizes'
     try:
-        fields: dict[str, Any] = dict(json.loads(path.read_text(encoding="utf-8")))
+        return dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
-        raise PawlError(f"cannot read the architecture: {error}", "init", hint) from error
-    return fields
+        raise PawlError(f"cannot read the architecture: {error}", "init", HINT) from error
 
 
 def stored_dtype(path: Path) -> torch.dtype:
@@ -92,22 +90,17 @@ def stored_dtype(path: Path) -> torch.dtype:
 
 def _random_model(path: Path, tokenizer: Any, seed: int) -> Any:
     """The architecture of a JSON file with weights drawn from the seed, in fp32."""
-    hint = 'a Hugging Face config with "model_type": "qwen2" and its sizes'
     try:
         fields = read_architecture(path)
         kind = fields.pop("model_type")
-        fields |= {"vocab_size": len(tokenizer), "bos_token_id": tokenizer.bos_token_id}
-        fields |= {
-            "eos_token_id": tokenizer.eos_token_id,
-            "pad_token_id": tokenizer.pad_token_id,
-        }
         fields.pop("dtype", None)
-        maker: Any = AutoModelForCausalLM
+        fields["vocab_size"] = len(tokenizer)
+        for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
+            fields[name] = getattr(tokenizer, name)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             config = AutoConfig.for_model(kind, **fields)
-            model = maker.from_config(config, dtype=torch.float32)
+            return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     except source.UNREADABLE as error:
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise PawlError(f"cannot build the model of {path}: {first}", "init", hint) from error
-    return model
+        raise PawlError(f"cannot build the model of {path}: {first}", "init", HINT) from error

@@ -9,8 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
 
 import torch
 from torch.nn import Parameter
@@ -18,28 +16,9 @@ from torch.nn import Parameter
 from pawl.config.options import OptimConfig
 from pawl.errors import Exit, PawlError
 from pawl.models.optim import clip_grad_norm, make_optimizer, set_lr
+from pawl.models.policy import Policy
 
 POLICY = "policy"  # the learner that every run has
-
-
-class Weights(Protocol):
-    """What a learner trains: a policy, or a model with a head."""
-
-    def trainable(self) -> list[tuple[str, Parameter]]:
-        """Named weights that train."""
-        ...
-
-    def save(self, folder: Path) -> None:
-        """Write them to a folder."""
-        ...
-
-    def load(self, folder: Path) -> None:
-        """Put saved ones back, in place."""
-        ...
-
-    def unlike(self, folder: Path) -> list[str]:
-        """Names of the saved tensors that it does not hold bit for bit."""
-        ...
 
 
 @dataclass(slots=True)
@@ -47,7 +26,7 @@ class Learner:
     """One set of weights in training. name: of its folder in a checkpoint."""
 
     name: str
-    weights: Weights
+    weights: Policy
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
 
@@ -80,7 +59,7 @@ class Learner:
         return norm
 
 
-def make_learner(name: str, weights: Weights, optim: OptimConfig, dtype: torch.dtype) -> Learner:
+def make_learner(name: str, weights: Policy, optim: OptimConfig, dtype: torch.dtype) -> Learner:
     """A learner with a fresh optimiser; dtype: of the forward (fp16 needs a loss scaler)."""
     scaler = torch.amp.GradScaler("cuda", enabled=dtype == torch.float16)
     return Learner(name, weights, make_optimizer(weights.trainable(), optim), scaler)

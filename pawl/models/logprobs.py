@@ -10,17 +10,16 @@ batch, V vocabulary, L longest row, H hidden size.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch.utils.checkpoint import checkpoint
 
 from pawl.models import flat
+from pawl.models.memory import CHUNK
 from pawl.models.policy import Policy
 from pawl.types import Group, Sample
-
-CHUNK = 1 << 26  # logits held at once, in numbers
 
 Kept = Sequence[Sequence[int]]  # of N tokens: the ids that each was drawn from
 
@@ -52,25 +51,15 @@ def token_logprobs(
     samples = [sample for group in groups for sample in group.samples]
     lengths = [len(sample.tokens) for sample in samples]
     target_N = torch.tensor([t for s in samples for t in s.tokens], device=policy.device)
-    kept_N = kept_of(samples)
     length_S = torch.tensor(lengths, device=policy.device)
     mask_ST = torch.arange(max(lengths), device=policy.device)[None] < length_S[:, None]
     longest = max(len(g.prompt.tokens) + len(s.tokens) for g in groups for s in g.samples)
     with policy.forward():
-        if flat.supports(policy, longest):
-            hidden_NH = _flat_hidden(policy, groups)
-            logp_N, entropy_N = score_hidden(
-                policy, hidden_NH, target_N, temperature, entropy_grad, kept_N
-            )
-        else:
-            logits_NV = _padded_logits(policy, groups)
-
-            def piece(
-                part_NV: torch.Tensor, part_N: torch.Tensor, kept: Kept
-            ) -> tuple[torch.Tensor, torch.Tensor]:
-                return score_logits(part_NV, part_N, temperature, entropy_grad, kept)
-
-            logp_N, entropy_N = in_pieces(piece, logits_NV, target_N, kept_N, logits_NV.shape[1])
+        shared = flat.supports(policy, longest)
+        before_NX = _flat_hidden(policy, groups) if shared else _padded_logits(policy, groups)
+        head = None if shared else torch.nn.Identity()
+        how = (temperature, entropy_grad, kept_of(samples), head)
+        logp_N, entropy_N = score_hidden(policy, before_NX, target_N, *how)
     return LogProbs(_spread(logp_N, mask_ST), _spread(entropy_N, mask_ST), mask_ST)
 
 
@@ -126,34 +115,24 @@ def score_hidden(
     temperature: float,
     entropy_grad: bool = False,
     kept_N: Kept = (),
+    head: torch.nn.Module | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """As `score_logits`, from the hidden states before the head."""
-    head = policy.core.get_output_embeddings()
-
-    def piece(
-        part_NH: torch.Tensor, part_N: torch.Tensor, kept: Kept
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        return score_logits(head(part_NH), part_N, temperature, entropy_grad, kept)
-
-    return in_pieces(piece, hidden_NH, target_N, kept_N, policy.core.config.vocab_size)
-
-
-def in_pieces(
-    piece: Callable[[torch.Tensor, torch.Tensor, Kept], tuple[torch.Tensor, torch.Tensor]],
-    before_NX: torch.Tensor,
-    target_N: torch.Tensor,
-    kept_N: Kept,
-    vocab: int,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log-probs and entropies of `piece`, called for so many tokens that their logits fit.
+    """As `score_logits`, from the hidden states before the head (the policy's unless given).
 
     Logits and masks beyond CHUNK numbers are never held at once: they are taken in pieces, and
     computed again in the backward pass.
     """
-    rows = max(1, CHUNK // vocab)
+    make_logits = head or policy.core.get_output_embeddings()
+
+    def piece(
+        part_NH: torch.Tensor, part_N: torch.Tensor, kept: Kept
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        return score_logits(make_logits(part_NH), part_N, temperature, entropy_grad, kept)
+
+    rows = max(1, CHUNK // policy.core.config.vocab_size)
     if len(target_N) <= rows:
-        return piece(before_NX, target_N, kept_N)
-    parts = zip(torch.split(before_NX, rows), torch.split(target_N, rows), strict=True)
+        return piece(hidden_NH, target_N, kept_N)
+    parts = zip(torch.split(hidden_NH, rows), torch.split(target_N, rows), strict=True)
     kept = [kept_N[i : i + rows] for i in range(0, len(target_N), rows)]
     logps, entropies = zip(
         *(checkpoint(piece, *p, k, use_reentrant=False) for p, k in zip(parts, kept, strict=True)),
@@ -164,9 +143,7 @@ def in_pieces(
 
 def _spread(value_N: torch.Tensor, mask_ST: torch.Tensor) -> torch.Tensor:
     """Put one value for each real token into its place of the padded rectangle."""
-    return torch.zeros(mask_ST.shape, dtype=value_N.dtype, device=value_N.device).masked_scatter(
-        mask_ST, value_N
-    )
+    return value_N.new_zeros(mask_ST.shape).masked_scatter(mask_ST, value_N)
 
 
 def _flat_hidden(policy: Policy, groups: Sequence[Group]) -> torch.Tensor:

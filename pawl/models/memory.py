@@ -19,7 +19,7 @@ FAMILIES = ("qwen2", "qwen3", "llama", "mistral")
 BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
 BLOCK, SUPERBLOCK = 64, 256  # NF4: weights of one constant; constants of one second-level constant
 TABLES = (16 + 256 + 1) * 4  # a quantised tensor's two code tables and its offset, fp32
-CHUNK = 1 << 26  # numbers in one piece of logits (`logprobs.py`)
+CHUNK = 1 << 26  # logits that `logprobs.py` holds at once, in numbers
 LOGIT_BYTES = 20  # fp32 logits, their log-softmax, its exponential, product and gradient
 
 
@@ -45,16 +45,11 @@ class Memory:
     decoding: int
 
     @property
-    def resident(self) -> int:
-        """What is there all the time."""
-        kept = self.weights + self.adapters + self.reference + self.rollout_weights
-        return kept + self.optimiser
-
-    @property
     def total(self) -> int:
         """What is there all the time, and the larger of sampling and training."""
+        kept = self.weights + self.adapters + self.reference + self.rollout_weights + self.optimiser
         training = self.gradients + self.activations + self.logits
-        return self.resident + max(self.kv_cache + self.decoding, training)
+        return kept + max(self.kv_cache + self.decoding, training)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +69,16 @@ class Linear:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What of an architecture decides its size. norms: numbers in the norms of one layer."""
+    """What of an architecture decides its size.
+
+    query, key: numbers of a token's queries, of its keys, in one layer. wide: of the MLP's inner
+    layer. norms: in the norms of one layer.
+    """
 
     layers: int
     hidden: int
-    heads: int
-    kv_heads: int
-    head_dim: int
+    query: int
+    key: int
     wide: int
     vocab: int
     tied: bool
@@ -94,11 +92,6 @@ class Shape:
         tables = self.vocab * self.hidden * (1 if self.tied else 2)
         return self.layers * layer + tables + self.hidden
 
-    @property
-    def quantisable(self) -> int:
-        """Numbers in the weights of the linear layers, the head aside."""
-        return self.layers * sum(x.size for x in self.linears)
-
 
 def shape_of(config: Mapping[str, Any]) -> Shape | None:
     """The shape of a Hugging Face config; None for a family that is not known here."""
@@ -106,17 +99,17 @@ def shape_of(config: Mapping[str, Any]) -> Shape | None:
     if family not in FAMILIES:
         return None
     hidden, heads = int(config["hidden_size"]), int(config["num_attention_heads"])
-    kv_heads = int(config.get("num_key_value_heads") or heads)
     dim = int(config.get("head_dim") or hidden // heads)
+    query, key = heads * dim, int(config.get("num_key_value_heads") or heads) * dim
     wide = int(config["intermediate_size"])
     every = bool(config.get("attention_bias", False))
     qkv = every or family == "qwen2"
     mlp = bool(config.get("mlp_bias", False))
     linears = (
-        Linear("q_proj", heads * dim, hidden, qkv),
-        Linear("k_proj", kv_heads * dim, hidden, qkv),
-        Linear("v_proj", kv_heads * dim, hidden, qkv),
-        Linear("o_proj", hidden, heads * dim, every),
+        Linear("q_proj", query, hidden, qkv),
+        Linear("k_proj", key, hidden, qkv),
+        Linear("v_proj", key, hidden, qkv),
+        Linear("o_proj", hidden, query, every),
         Linear("gate_proj", wide, hidden, mlp),
         Linear("up_proj", wide, hidden, mlp),
         Linear("down_proj", hidden, wide, mlp),
@@ -124,9 +117,8 @@ def shape_of(config: Mapping[str, Any]) -> Shape | None:
     return Shape(
         layers=int(config["num_hidden_layers"]),
         hidden=hidden,
-        heads=heads,
-        kv_heads=kv_heads,
-        head_dim=dim,
+        query=query,
+        key=key,
         wide=wide,
         vocab=int(config["vocab_size"]),
         tied=bool(config.get("tie_word_embeddings", False)),
@@ -145,14 +137,15 @@ def estimated_memory(config: Mapping[str, Any], cfg: RunConfig) -> Memory | None
         return None
     trained, tensors = trained_parameters(shape, cfg.model)
     lora = cfg.model.lora.r > 0
-    copy = 4 * shape.parameters if cfg.algo.kl_coef > 0 and not lora else 0
-    local = uses_local(cfg)
+    copied = cfg.algo.kl_coef > 0 and not lora
+    engine = cfg.rollout.engine  # as `select.py` chooses
+    local = engine == "local" or (engine == "auto" and cfg.model.quantise == "none")
     kv_cache, decoding = sampling_bytes(shape, cfg, local)
     activations, logits = training_bytes(shape, cfg)
     return Memory(
         weights=weight_bytes(shape, cfg.model),
         adapters=4 * trained if lora else 0,
-        reference=copy,
+        reference=4 * shape.parameters * copied,
         rollout_weights=rollout_bytes(shape, cfg) if local else 0,
         optimiser=8 * trained + 4 * tensors,
         gradients=4 * trained,
@@ -172,11 +165,12 @@ def weight_bytes(shape: Shape, model: ModelConfig) -> int:
     each = BYTES[model.dtype] if model.lora.r else 4
     if model.quantise == "none":
         return each * shape.parameters
-    four = 0
-    for linear in shape.linears:
-        blocks = ceil(linear.size / BLOCK)
-        four += ceil(linear.size / 2) + blocks + 4 * ceil(blocks / SUPERBLOCK) + TABLES
-    return shape.layers * four + each * (shape.parameters - shape.quantisable)
+    total = each * shape.parameters
+    for size in (linear.size for linear in shape.linears):
+        blocks = ceil(size / BLOCK)
+        four = ceil(size / 2) + blocks + 4 * ceil(blocks / SUPERBLOCK) + TABLES
+        total += shape.layers * (four - each * size)
+    return total
 
 
 def trained_parameters(shape: Shape, model: ModelConfig) -> tuple[int, int]:
@@ -193,12 +187,6 @@ def trained_parameters(shape: Shape, model: ModelConfig) -> tuple[int, int]:
     tables = (1 if shape.tied else 2) if model.added_tokens else 0
     numbers += tables * len(model.added_tokens) * shape.hidden
     return numbers, shape.layers * 2 * len(named) + tables
-
-
-def uses_local(cfg: RunConfig) -> bool:
-    """Whether rollouts keep their own copy of the weights (`select.py`)."""
-    name = cfg.rollout.engine
-    return name == "local" or (name == "auto" and cfg.model.quantise == "none")
 
 
 def rollout_bytes(shape: Shape, cfg: RunConfig) -> int:
@@ -220,7 +208,7 @@ def sampling_bytes(shape: Shape, cfg: RunConfig, local: bool) -> tuple[int, int]
     prompts = ceil(rows / group) if local else rows
     longest = max(r.max_tokens, cfg.eval.sampling.max_tokens)
     tokens = prompts * cfg.prompt.max_tokens + rows * longest
-    cache = 2 * shape.layers * shape.kv_heads * shape.head_dim * each * tokens
+    cache = 2 * shape.layers * shape.key * each * tokens
     through = 3 * shape.wide + 4 * shape.hidden  # of one layer; nothing is kept for gradients
     prefill = prompts * cfg.prompt.max_tokens * through * each
     return cache, max(prefill, rows * shape.vocab * LOGIT_BYTES)
@@ -239,12 +227,11 @@ def training_bytes(shape: Shape, cfg: RunConfig) -> tuple[int, int]:
     rows = min(cfg.train.micro_batch or mini, mini)
     completions = rows * r.max_tokens
     tokens = ceil(rows / r.group_size) * cfg.prompt.max_tokens + completions
-    query, key = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
-    numbers = 2 * shape.hidden + 3 * query + 4 * key + 4 * shape.wide
+    numbers = 2 * shape.hidden + 3 * shape.query + 4 * shape.key + 4 * shape.wide
     norms = 4 * shape.hidden * 4
     adapters = shape.hidden if cfg.model.lora.r else 0
     layer = tokens * (each * (numbers + adapters) + norms)
-    layer += 2 * key * each * rows * (cfg.prompt.max_tokens + r.max_tokens)  # prompt by row
+    layer += 2 * shape.key * each * rows * (cfg.prompt.max_tokens + r.max_tokens)  # prompt by row
     if cfg.model.gradient_checkpointing:
         kept = layer + shape.layers * tokens * shape.hidden * each
     else:

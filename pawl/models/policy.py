@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load_model
 from torch import nn
 
@@ -23,7 +23,7 @@ from pawl.config.options import ModelConfig
 from pawl.errors import PawlError
 from pawl.models import quantised, source, special
 from pawl.models.source import bundled_path
-from pawl.models.tensors import same
+from pawl.models.tensors import other_than
 
 __all__ = ["Policy", "bundled_path", "freeze_reference", "load_policy", "reference"]
 
@@ -91,10 +91,10 @@ class Policy:
         """Write weights and tokenizer: a plain HF folder, or under LoRA adapter and added rows."""
         folder.mkdir(parents=True, exist_ok=True)
         model: Any = self.model
+        how: dict[str, Any] = {"max_shard_size": "1TB"}
         if self.lora:
-            model.save_pretrained(str(folder), save_embedding_layers=False)
-        else:
-            model.save_pretrained(str(folder), max_shard_size="1TB")
+            how = {"save_embedding_layers": False}
+        model.save_pretrained(str(folder), **how)
         self.tokenizer.save_pretrained(str(folder))
 
     def load(self, folder: Path) -> None:
@@ -120,10 +120,9 @@ class Policy:
         if self.lora:
             from pawl.models import adapter
 
-            return adapter.unlike(self.model, folder)
-        own = self.model.state_dict()
-        with safe_open(str(folder / "model.safetensors"), framework="pt") as file:
-            return [n for n in file.keys() if n not in own or not same(own[n], file.get_tensor(n))]
+            own = adapter.saved_state(self.model)
+            return other_than(own, folder / "adapter_model.safetensors")
+        return other_than(self.model.state_dict(), folder / "model.safetensors")
 
 
 def load_policy(cfg: ModelConfig, seed: int) -> Policy:
@@ -133,8 +132,8 @@ def load_policy(cfg: ModelConfig, seed: int) -> Policy:
     dtype = source.pick_dtype(cfg.dtype, device)
     lora = cfg.lora.r > 0
     four = cfg.quantise == "nf4"
-    how = source.Quantised(quantised.settings(dtype), device) if four else None
-    hf = source.read_model(place, cfg.revision, dtype if lora else torch.float32, how)
+    how = quantised.reading(dtype, device) if four else {}
+    hf = source.read_model(place, cfg.revision, dtype if lora else torch.float32, **how)
     tokenizer = source.read_tokenizer(place, cfg.revision)
     ends = special.eos_ids(hf, tokenizer)
     notes = [] if ends else ["no EOS token: completions end at rollout.max_tokens only"]
@@ -153,7 +152,7 @@ def load_policy(cfg: ModelConfig, seed: int) -> Policy:
     model.eval()
     if not four:  # which was read onto its device
         model.to(device)
-    pad: int = tokenizer.pad_token_id
+    pad = tokenizer.pad_token_id
     return Policy(model, tokenizer, pad, ends, device, dtype, lora, four, notes)
 
 

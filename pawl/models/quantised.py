@@ -16,21 +16,24 @@ import torch
 from pawl.errors import PawlError, how_to_install
 
 
-def settings(dtype: torch.dtype) -> Any:
-    """How to read a base in NF4, products taken in `dtype`; PawlError without the extra."""
+def reading(dtype: torch.dtype, device: torch.device) -> dict[str, Any]:
+    """How transformers reads a base in NF4, straight onto a device; PawlError without the extra.
+
+    dtype: what products are taken in.
+    """
     lost = [name for name in ("bitsandbytes", "accelerate") if find_spec(name) is None]
     if lost:
         hint = f"{how_to_install('4bit')}, or set model.quantise: none"
         raise PawlError(f"nf4 needs {' and '.join(lost)}", "model.quantise", hint)
     from transformers import BitsAndBytesConfig
 
-    make: Any = BitsAndBytesConfig
-    return make(
+    settings = BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=dtype,
     )
+    return {"quantization_config": settings, "device_map": {"": device}}
 
 
 def keep_layout(model: Any) -> None:

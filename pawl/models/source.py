@@ -8,7 +8,6 @@ tokens (`special.py`, `policy.py`).
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -81,27 +80,18 @@ def read_config(source: str, revision: str) -> Any:
     return config
 
 
-@dataclass(frozen=True, slots=True)
-class Quantised:
-    """Read linear layers in 4 bits, straight onto a device (`quantised.settings`)."""
+def read_model(source: str, revision: str, dtype: torch.dtype, **four_bits: Any) -> Any:
+    """The causal LM in evaluation mode with weights in `dtype`; refuses incomplete weights.
 
-    settings: Any
-    device: torch.device
-
-
-def read_model(source: str, revision: str, dtype: torch.dtype, how: Quantised | None = None) -> Any:
-    """The causal LM in evaluation mode with weights in `dtype`; refuses incomplete weights."""
+    four_bits: see `quantised.reading`.
+    """
     from transformers import AutoModelForCausalLM
 
     read_config(source, revision)
     no_bars()
-    more: dict[str, Any] = {}
-    if how is not None:
-        more = {"quantization_config": how.settings, "device_map": {"": how.device}}
     try:
-        reader: Any = AutoModelForCausalLM
-        model, info = reader.from_pretrained(
-            source, revision=revision or None, dtype=dtype, output_loading_info=True, **more
+        model, info = AutoModelForCausalLM.from_pretrained(
+            source, revision=revision or None, dtype=dtype, output_loading_info=True, **four_bits
         )
     except UNREADABLE as error:
         raise _unreadable("the weights", source, error) from error
@@ -112,7 +102,7 @@ def read_model(source: str, revision: str, dtype: torch.dtype, how: Quantised | 
             "model.path",
             "the folder is incomplete or belongs to another architecture",
         )
-    if how is not None:
+    if four_bits:
         keep_layout(model)
     return model.eval()
 
@@ -127,7 +117,7 @@ def read_tokenizer(source: str, revision: str, option: str = "model.path") -> An
         if len(tokenizer) <= len(tokenizer.all_special_tokens):
             raise ValueError("it has no vocabulary; the tokenizer's files are missing")
         return tokenizer
-    except (*UNREADABLE, json.JSONDecodeError, ImportError) as error:
+    except (*UNREADABLE, ImportError) as error:
         raise _unreadable("the tokenizer", source, error, option) from error
 
 
@@ -148,8 +138,7 @@ def no_bars() -> None:
     """Silence transformers' progress bars; Pawl shows its own progress."""
     from transformers.utils import logging
 
-    silence: Any = logging.disable_progress_bar
-    silence()
+    logging.disable_progress_bar()
 
 
 def pick_device(name: str) -> torch.device:
@@ -170,20 +159,14 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
     """Forward precision; refuses one that the device cannot do."""
     if name == "fp16" and device.type != "cuda":
         raise PawlError("fp16 needs a GPU", "model.dtype", "use fp32 or bf16 on CPU")
-    if name == "bf16" and device.type == "cuda" and not _gpu_has_bf16():
-        raise PawlError("this GPU has no bf16", "model.dtype", "use fp16 or fp32")
+    if name == "bf16" and device.type == "cuda":
+        if not torch.cuda.is_bf16_supported(including_emulation=False):
+            raise PawlError("this GPU has no bf16", "model.dtype", "use fp16 or fp32")
     return DTYPES[name]
-
-
-def _gpu_has_bf16() -> bool:
-    return bool(torch.cuda.is_bf16_supported(including_emulation=False))
 
 
 def _unreadable(part: str, source: str, error: Exception, option: str = "model.path") -> PawlError:
     first = (str(error).strip() or type(error).__name__).splitlines()[0]
-    hint = (
-        "check the folder"
-        if Path(source).is_dir()
-        else "no such folder; a hub name needs a connection"
-    )
+    absent = "no such folder; a hub name needs a connection"
+    hint = "check the folder" if Path(source).is_dir() else absent
     return PawlError(f"cannot read {part} of {source}: {first}", option, hint)

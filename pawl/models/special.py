@@ -17,17 +17,11 @@ PAD = "<|pad|>"
 
 def eos_ids(model: Any, tokenizer: Any) -> tuple[int, ...]:
     """Every id that ends a completion, by the generation config, the config and the tokenizer."""
-    found: list[int] = []
-    sources = (
-        tokenizer.eos_token_id,
-        getattr(model.generation_config, "eos_token_id", None),
-        getattr(model.config, "eos_token_id", None),
-    )
-    for value in sources:
-        for token in value if isinstance(value, list | tuple) else [value]:
-            if token is not None and int(token) not in found:
-                found.append(int(token))
-    return tuple(found)
+    found: list[Any] = [tokenizer.eos_token_id]
+    for config in (model.generation_config, model.config):
+        value = getattr(config, "eos_token_id", None)
+        found += value if isinstance(value, list | tuple) else [value]
+    return tuple(dict.fromkeys(int(token) for token in found if token is not None))
 
 
 def ensure_pad(tokenizer: Any, ends: tuple[int, ...]) -> list[str]:

@@ -134,12 +134,8 @@ class PromptEncoder:
 
 def _stated(problem: Problem) -> dict[str, str]:
     """Head, signature and entry point; of a problem without tests what its row says, if it does."""
+    names = ("head", "signature", "entry_point")
     if problem.code is not None:
-        task = problem.code
-        return {
-            "head": task.head,
-            "signature": task.signature,
-            "entry_point": task.entry_point,
-        }
-    found = {name: problem.metadata.get(name) for name in ("head", "signature", "entry_point")}
+        return {name: getattr(problem.code, name) for name in names}
+    found = {name: problem.metadata.get(name) for name in names}
     return {name: text if isinstance(text, str) else "" for name, text in found.items()}

@@ -70,24 +70,22 @@ class Decoder:
         """Logits (R, V) of every row's first token; a prompt's tokens are computed once."""
         w = self.w
         token_N = torch.tensor([t for prompt in prompts for t in prompt], device=self.device)
-        spans = _spans(self.lengths)
         place_N = torch.cat([torch.arange(n, device=self.device) for n in self.lengths])
         phase_N = w.phase[place_N][:, None]
         hidden_NH = F.embedding(token_N, w.embed)
         for index, layer in enumerate(w.layers):
-            q, k, v = self._qkv(layer, hidden_NH, phase_N)
+            qkv = (torch.split(x, self.lengths) for x in self._qkv(layer, hidden_NH, phase_N))
             parts = []
-            for p, span in enumerate(spans):
-                qp, kp, vp = (x[span].transpose(0, 1) for x in (q, k, v))
-                self.prompt_k[index, p, :, : self.lengths[p]] = kp
-                self.prompt_v[index, p, :, : self.lengths[p]] = vp
-                qp, kp, vp = qp[None], kp[None], vp[None]
+            for p, each in enumerate(zip(*qkv, strict=True)):
+                qp, kp, vp = (x.transpose(0, 1)[None] for x in each)
+                self.prompt_k[index, p, :, : self.lengths[p]] = kp[0]
+                self.prompt_v[index, p, :, : self.lengths[p]] = vp[0]
                 mixed = F.scaled_dot_product_attention(
                     qp, kp, vp, is_causal=True, scale=1.0, enable_gqa=True
                 )
                 parts.append(mixed[0].transpose(0, 1).flatten(1))
             hidden_NH = self._rest(layer, hidden_NH, torch.cat(parts))
-        last = torch.tensor([span.stop - 1 for span in spans], device=self.device)
+        last = torch.tensor(self.lengths, device=self.device).cumsum(0) - 1
         return self._logits(hidden_NH[last]).repeat_interleave(self.group, 0)
 
     @torch.inference_mode()
@@ -133,7 +131,7 @@ class Decoder:
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Rotated queries and keys, and values, each (rows, heads, D)."""
         w = self.w
-        x = F.linear(self._norm(hidden, layer.norm1), layer.qkv, layer.qkv_bias).to(self.attention)
+        x = F.linear(self._norm(hidden, layer.norm1), *layer.qkv).to(self.attention)
         x = x.view(len(x), -1, w.head_dim)
         turned = w.heads + w.kv_heads
         if layer.qk_norm is None:
@@ -146,10 +144,10 @@ class Decoder:
 
     def _rest(self, layer: Layer, hidden: torch.Tensor, mixed: torch.Tensor) -> torch.Tensor:
         """Output projection, residual, SwiGLU, residual."""
-        hidden = hidden + F.linear(mixed.to(self.w.dtype), layer.out, layer.out_bias)
+        hidden = hidden + F.linear(mixed.to(self.w.dtype), *layer.out)
         x = self._norm(hidden, layer.norm2)
-        gate, up = F.linear(x, layer.gate_up, layer.gate_up_bias).chunk(2, -1)
-        return hidden + F.linear(F.silu(gate) * up, layer.down, layer.down_bias)
+        gate, up = F.linear(x, *layer.gate_up).chunk(2, -1)
+        return hidden + F.linear(F.silu(gate) * up, *layer.down)
 
     def _norm(self, hidden: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         """RMSNorm as transformers computes it: in fp32 even for a float64 model."""
@@ -161,7 +159,7 @@ class Decoder:
         return (weight * x.to(hidden.dtype)).to(self.w.dtype)
 
     def _logits(self, hidden: torch.Tensor) -> torch.Tensor:
-        logits = F.linear(self._norm(hidden, self.w.norm), self.w.head, self.w.head_bias)
+        logits = F.linear(self._norm(hidden, self.w.norm), *self.w.head)
         return logits if logits.dtype == torch.float64 else logits.float()
 
     def _grow(self) -> None:
@@ -176,16 +174,12 @@ class Decoder:
     @torch.inference_mode()
     def drop(self, finished: Sequence[int]) -> list[int]:
         """Let rows leave; returns the old numbers of the rows that stay, in their new order."""
-        order = list(range(len(self.slots)))
-        moves = _swap_out(order, finished)
-        self._move(("own_k", "own_v"), moves, len(order))
+        order = self._leave(("own_k", "own_v"), len(self.slots), finished)
         self.slots = [self.slots[row] for row in order]
         live = {slot // self.group for slot in self.slots}
-        prompts = list(range(len(self.lengths)))
-        gone = [p for p in prompts if p not in live]
+        gone = [p for p in range(len(self.lengths)) if p not in live]
         if gone and live:
-            moves = _swap_out(prompts, gone)
-            self._move(("prompt_k", "prompt_v"), moves, len(prompts))
+            prompts = self._leave(("prompt_k", "prompt_v"), len(self.lengths), gone)
             self.lengths = [self.lengths[p] for p in prompts]
             new = {old: place for place, old in enumerate(prompts)}
             self.slots = [new[s // self.group] * self.group + s % self.group for s in self.slots]
@@ -193,29 +187,26 @@ class Decoder:
             self._index()
         return order
 
-    def _move(self, names: tuple[str, str], moves: list[tuple[int, int]], keep: int) -> None:
-        target = [to for _, to in moves]
-        source = [come for come, _ in moves]
+    def _leave(self, names: tuple[str, str], count: int, gone: Sequence[int]) -> list[int]:
+        """Let some of `count` places of two caches go; those that stay, in their new order."""
+        order, source, target = _swap_out(count, gone)
         for name in names:
             cache = getattr(self, name)
-            if moves:
+            if source:
                 used = self.time if name.startswith("own") else cache.shape[3]
                 cache[:, target, :, :used] = cache[:, source, :, :used]
-            setattr(self, name, cache[:, :keep])
+            setattr(self, name, cache[:, : len(order)])
+        return order
 
 
-def _spans(lengths: Sequence[int]) -> list[slice]:
-    ends = [sum(lengths[: i + 1]) for i in range(len(lengths))]
-    return [slice(end - size, end) for end, size in zip(ends, lengths, strict=True)]
-
-
-def _swap_out(order: list[int], gone: Sequence[int]) -> list[tuple[int, int]]:
-    """Remove places from `order` by moving the last ones in; returns (from, to) moves."""
-    leaving, moves = set(gone), list[tuple[int, int]]()
+def _swap_out(count: int, gone: Sequence[int]) -> tuple[list[int], list[int], list[int]]:
+    """(places that stay, in their new order; from where, and to where the last ones move in)."""
+    order, source, target, leaving = list(range(count)), list[int](), list[int](), set(gone)
     for place in sorted(leaving):
         while order and order[-1] in leaving:
             order.pop()
         if place < len(order):
-            moves.append((order[-1], place))
+            source.append(order[-1])
+            target.append(place)
             order[place] = order.pop()
-    return moves
+    return order, source, target

@@ -38,13 +38,22 @@ class SamplingParams:
     replay: bool = False
 
     def __post_init__(self) -> None:
-        bans = self.repetition_penalty != 1 or self.no_repeat_ngram_size > 0
-        assert not (self.replay and bans), "a repetition penalty cannot be replayed"
+        assert not (self.replay and self.looks_back), "a repetition penalty cannot be replayed"
+
+    @property
+    def looks_back(self) -> bool:
+        """Whether a token depends on those so far in another way than by the model."""
+        return self.repetition_penalty != 1 or self.no_repeat_ngram_size > 0
+
+    @property
+    def warped(self) -> bool:
+        """Whether anything besides the temperature changes the distribution."""
+        return self.top_p < 1 or self.top_k > 0 or self.looks_back
 
     @property
     def truncates(self) -> bool:
         """Whether samples must say what they were drawn from."""
-        return self.replay and (self.top_p < 1 or self.top_k > 0)
+        return self.replay and self.warped
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,102 +7,69 @@ model, in their own precision (generate narrows them to fp32). Left out: speed.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from typing import Any
 
-import numpy as np
 import torch
+from torch.nn.utils.rnn import pad_sequence
 from transformers import (
     GenerationConfig,
     LogitsProcessor,
     LogitsProcessorList,
-    StoppingCriteria,
     StoppingCriteriaList,
 )
 
-from pawl.models.policy import Policy
 from pawl.rollout.engine import Capabilities, SamplingParams
-from pawl.rollout.sampling import Row, choose, finish_of, looks_back, open_rows, streams
-from pawl.types import Finish, Prompt, Sample
+from pawl.rollout.sampling import Batched, Row
+from pawl.types import Sample
 
 
-class HfEngine:
-    """Generates with the policy's own modules; `batch` rows at once (0: all)."""
+class HfEngine(Batched):
+    """Generates with the policy's own modules; yields a batch when its last row has ended."""
 
-    def __init__(self, policy: Policy, batch: int = 0) -> None:
-        self.policy, self.batch, self.version = policy, batch, 0
-
-    @property
-    def capabilities(self) -> Capabilities:
-        """Our sampling inside generate, which runs a batch to its end."""
-        return Capabilities(True, True, "sample", False, "live")
-
-    def sync_weights(self, policy: Policy, version: int) -> None:
-        """Read the live weights from now on; nothing is copied."""
-        self.policy, self.version = policy, version
-
-    def generate(
-        self,
-        prompts: Sequence[Prompt],
-        group_size: int,
-        params: SamplingParams,
-        seed: int,
-        step: int,
-    ) -> Generator[Sample, None, None]:
-        """Yield samples in (prompt, member) order, a batch at a time."""
-        rows = open_rows(prompts, group_size)
-        size = self.batch or len(rows) or 1
-        for start in range(0, len(rows), size):
-            part = rows[start : start + size]
-            yield from self._batch(part, params, streams(part, group_size, params, seed, step))
+    capabilities = Capabilities(True, True, "sample", False, "live")
 
     def _batch(
-        self, rows: list[Row], params: SamplingParams, uniform_ST: np.ndarray
+        self, rows: list[Row], params: SamplingParams, uniform_ST: torch.Tensor
     ) -> Generator[Sample, None, None]:
         policy = self.policy
-        width = max(len(row.prompt.tokens) for row in rows)
-        pads = [width - len(row.prompt.tokens) for row in rows]
-        ids = [
-            [policy.pad_id] * pad + [*row.prompt.tokens]
-            for row, pad in zip(rows, pads, strict=True)
-        ]
-        mask = [[0] * pad + [1] * (width - pad) for pad in pads]
-        picker = _Picker(rows, params, torch.tensor(uniform_ST, device=policy.device), policy)
-        blank: Any = GenerationConfig  # the model's own warps must not leak in
-        settings = blank(
+        ids = [torch.tensor(row.prompt.tokens) for row in rows]
+        ids_SC = pad_sequence(ids, True, policy.pad_id, padding_side="left")
+        mask_SC = pad_sequence([torch.ones_like(x) for x in ids], True, padding_side="left")
+        picker = _Picker(self, rows, params, uniform_ST)
+        settings = GenerationConfig(
             max_new_tokens=params.max_tokens,
             do_sample=False,
             pad_token_id=policy.pad_id,
             use_cache=True,
         )
         hf = policy.core
-        kept, hf.generation_config = hf.generation_config, blank()
+        # the model's own warps must not leak in
+        kept, hf.generation_config = hf.generation_config, GenerationConfig()
         hook = hf.register_forward_hook(picker.see)
         try:
             with torch.inference_mode(), policy.precision():
                 hf.generate(
-                    input_ids=torch.tensor(ids, device=policy.device),
-                    attention_mask=torch.tensor(mask, device=policy.device),
+                    input_ids=ids_SC.to(policy.device),
+                    attention_mask=mask_SC.to(policy.device),
                     generation_config=settings,
                     logits_processor=LogitsProcessorList([picker]),
-                    stopping_criteria=StoppingCriteriaList([_AllDone(picker)]),
+                    stopping_criteria=StoppingCriteriaList([picker.ended]),
                 )
         finally:
             hook.remove()
             hf.generation_config = kept
-        for row, finish in zip(rows, picker.finish, strict=True):
-            assert finish is not None, "generate ended before its rows did"
-            yield row.sample(policy.tokenizer, finish, self.version)
+        for row in rows:
+            yield row.sample(policy.tokenizer, self.version)
 
 
 class _Picker(LogitsProcessor):
-    """Chooses each row's token by its own stream and writes it down; finished rows get pad."""
+    """Chooses each row's token by its own stream and writes it down; says when all have ended."""
 
     def __init__(
-        self, rows: list[Row], params: SamplingParams, uniform_ST: torch.Tensor, policy: Policy
+        self, engine: Batched, rows: list[Row], params: SamplingParams, uniform_ST: torch.Tensor
     ) -> None:
-        self.rows, self.params, self.uniform_ST, self.policy = rows, params, uniform_ST, policy
-        self.finish: list[Finish | None] = [None] * len(rows)
+        self.engine, self.rows, self.params, self.uniform_ST = engine, rows, params, uniform_ST
         self.logits_SV = torch.empty(0)
 
     def see(self, _module: Any, _inputs: Any, output: Any) -> None:
@@ -111,32 +78,12 @@ class _Picker(LogitsProcessor):
         self.logits_SV = logits if logits.dtype == torch.float64 else logits.float()
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        step = len(max((row.tokens for row in self.rows), key=len))
-        back = looks_back(self.params)
-        past = [[*r.prompt.tokens, *r.tokens] for r in self.rows] if back else []
+        step = max(len(row.tokens) for row in self.rows)
         uniform_S = self.uniform_ST[:, step]
-        token_S, logp_S, kept_S = choose(self.logits_SV, uniform_S, self.params, past)
-        chosen = token_S.tolist()
-        for i, (token, logp, kept) in enumerate(zip(chosen, logp_S.tolist(), kept_S, strict=True)):
-            if self.finish[i] is not None:
-                chosen[i] = self.policy.pad_id
-                continue
-            row = self.rows[i]
-            row.add(token, logp, kept)
-            self.finish[i] = finish_of(
-                row.tokens, self.params, self.policy.eos_ids, self.policy.tokenizer
-            )
-        picked = torch.full_like(scores, -torch.inf)
-        picked[torch.arange(len(chosen)), torch.tensor(chosen)] = 0.0
-        return picked
+        token_S = self.engine.add_token(self.rows, self.logits_SV, uniform_S, self.params)
+        return torch.full_like(scores, -torch.inf).scatter(1, token_S[:, None], 0.0)
 
-
-class _AllDone(StoppingCriteria):
-    """Ends generate when every row has ended."""
-
-    def __init__(self, picker: _Picker) -> None:
-        self.picker = picker
-
-    def __call__(self, input_ids: Any, scores: Any, **kwargs: Any) -> Any:
-        done = all(finish is not None for finish in self.picker.finish)
-        return torch.full((input_ids.shape[0],), done, device=input_ids.device)
+    def ended(self, input_ids: torch.Tensor, _scores: Any, **_: Any) -> torch.Tensor:
+        """Stopping criterion: whether every row has ended."""
+        done = all(row.finish for row in self.rows)
+        return torch.full((len(input_ids),), done, device=input_ids.device)

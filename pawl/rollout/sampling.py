@@ -1,4 +1,4 @@
-"""How the next token is chosen: warps, inverse CDF, stop strings; the same for both engines.
+"""How rows of tokens are drawn: streams, warps, inverse CDF, stop strings; for both engines.
 
 Token t of a completion is the first whose cumulative probability exceeds the t-th uniform of
 its own stream, so a sample depends on its logits and its stream alone, never on its neighbours.
@@ -9,7 +9,8 @@ Legend: S rows, V vocabulary, T tokens.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -18,6 +19,7 @@ import numpy as np
 import torch
 
 from pawl.errors import PawlError
+from pawl.models.policy import Policy
 from pawl.models.text import decode
 from pawl.rollout.engine import SamplingParams, uniforms
 from pawl.types import Finish, Prompt, Sample
@@ -31,47 +33,79 @@ class Row:
 
     prompt: Prompt
     member: int
+    stream: int
     tokens: list[int] = field(default_factory=list)
     logps: list[float] = field(default_factory=list)
     kept: list[tuple[int, ...]] = field(default_factory=list)
+    finish: Finish | None = None
 
-    def add(self, token: int, logp: float, kept: tuple[int, ...] | None) -> None:
-        """One more token; kept: None unless the sampling is to be replayed."""
-        self.tokens.append(token)
-        self.logps.append(logp)
-        if kept is not None:
-            self.kept.append(kept)
-
-    def sample(self, tokenizer: Any, finish: Finish, version: int) -> Sample:
+    def sample(self, tokenizer: Any, version: int) -> Sample:
         """The finished record."""
+        assert self.finish is not None, "the row has not ended"
         text = decode(tokenizer, self.tokens)
         place = (self.prompt.problem_id, self.prompt.group, self.member)
         tokens, logps = tuple(self.tokens), tuple(self.logps)
-        return Sample(*place, tokens, logps, text, finish, version, tuple(self.kept))
+        return Sample(*place, tokens, logps, text, self.finish, version, tuple(self.kept))
 
 
-def open_rows(prompts: Sequence[Prompt], group_size: int) -> list[Row]:
-    """Rows of a batch in (prompt, member) order."""
-    return [Row(prompt, member) for prompt in prompts for member in range(group_size)]
+class Batched(ABC):
+    """What both engines share: a call's rows, a batch at a time, and one more token of each.
 
+    batch: rows decoded at once, 0 for all.
+    """
 
-def streams(
-    rows: Sequence[Row], group_size: int, params: SamplingParams, seed: int, step: int
-) -> np.ndarray:
-    """Uniforms (S, max_tokens) of the rows' own streams; zeros for greedy decoding."""
-    if params.temperature == 0:
-        return np.zeros((len(rows), params.max_tokens))
-    drawn = [
-        uniforms(
-            seed,
-            step,
-            row.prompt.problem_id,
-            row.prompt.stream * group_size + row.member,
-            params.max_tokens,
-        )
-        for row in rows
-    ]
-    return np.stack(drawn)
+    whole_groups = False
+
+    def __init__(self, policy: Policy, batch: int = 0) -> None:
+        self.policy, self.batch, self.version = policy, batch, 0
+
+    def sync_weights(self, policy: Policy, version: int) -> None:
+        """Read the live weights from now on; nothing is copied."""
+        self.policy, self.version = policy, version
+
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        group_size: int,
+        params: SamplingParams,
+        seed: int,
+        step: int,
+    ) -> Generator[Sample, None, None]:
+        """Yield each sample once its row, or its batch, has ended."""
+        rows = [Row(p, m, p.stream * group_size + m) for p in prompts for m in range(group_size)]
+        size, longest = self.batch or len(rows) or 1, params.max_tokens
+        if self.whole_groups:
+            size = max(1, size // group_size) * group_size
+        for start in range(0, len(rows), size):
+            part = rows[start : start + size]
+            drawn = [uniforms(seed, step, r.prompt.problem_id, r.stream, longest) for r in part]
+            uniform_ST = torch.tensor(np.stack(drawn), device=self.policy.device)
+            yield from self._batch(part, params, uniform_ST)
+
+    @abstractmethod
+    def _batch(
+        self, rows: list[Row], params: SamplingParams, uniform_ST: torch.Tensor
+    ) -> Generator[Sample, None, None]: ...
+
+    def add_token(
+        self,
+        rows: Sequence[Row],
+        logits_SV: torch.Tensor,
+        uniform_S: torch.Tensor,
+        params: SamplingParams,
+    ) -> torch.Tensor:
+        """Choose one more token for each row (S), and write it down in those that go on."""
+        past = [[*r.prompt.tokens, *r.tokens] for r in rows] if params.looks_back else []
+        token_S, logp_S, kept_S = choose(logits_SV, uniform_S, params, past)
+        chosen = zip(rows, token_S.tolist(), logp_S.tolist(), kept_S, strict=True)
+        for row, token, logp, kept in chosen:
+            if row.finish is None:
+                row.tokens.append(token)
+                row.logps.append(logp)
+                row.kept += [] if kept is None else [kept]
+                policy = self.policy
+                row.finish = finish_of(row.tokens, params, policy.eos_ids, policy.tokenizer)
+        return token_S
 
 
 def choose(
@@ -89,7 +123,7 @@ def choose(
     """
     scaled_SV = logits_SV / params.temperature if params.temperature not in (0, 1) else logits_SV
     prob_SV = torch.softmax(scaled_SV, -1)
-    score_SV = warp(logits_SV, params, history) if is_warped(params) else None
+    score_SV = warp(logits_SV, params, history) if params.warped else None
     if params.temperature == 0:
         token_S1 = (logits_SV if score_SV is None else score_SV).argmax(-1, keepdim=True)
     else:
@@ -131,16 +165,6 @@ def require_kept(sample: Sample, params: SamplingParams) -> None:
             "rollout.engine",
             "the ratio would be wrong: use another engine, or rollout.top_p=1 rollout.top_k=0",
         )
-
-
-def is_warped(params: SamplingParams) -> bool:
-    """Whether anything besides the temperature changes the distribution."""
-    return params.top_p < 1 or params.top_k > 0 or looks_back(params)
-
-
-def looks_back(params: SamplingParams) -> bool:
-    """Whether the distribution depends on the tokens so far in another way than by the model."""
-    return params.repetition_penalty != 1 or params.no_repeat_ngram_size > 0
 
 
 def warp(

@@ -11,36 +11,41 @@ Legend: D head size, H hidden size, V vocabulary.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from pawl.models import flat
+from pawl.models.memory import FAMILIES
 from pawl.models.policy import Policy
 from pawl.models.quantised import dense
 
 ROPES = ("default", "linear", "llama3")
 
 
+class Linear(NamedTuple):
+    """Weight and bias, as `F.linear` takes them; None where the model has no bias."""
+
+    weight: torch.Tensor
+    bias: torch.Tensor | None
+
+
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One decoder layer; biases are None where the model has none.
+    """One decoder layer.
 
     qk_norm: weights of the norm of each query and key head (heads + kv_heads, D), None for none.
     """
 
     norm1: torch.Tensor
-    qkv: torch.Tensor
-    qkv_bias: torch.Tensor | None
+    qkv: Linear
     qk_norm: torch.Tensor | None
-    out: torch.Tensor
-    out_bias: torch.Tensor | None
+    out: Linear
     norm2: torch.Tensor
-    gate_up: torch.Tensor
-    gate_up_bias: torch.Tensor | None
-    down: torch.Tensor
-    down_bias: torch.Tensor | None
+    gate_up: Linear
+    down: Linear
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +55,7 @@ class Weights:
     layers: tuple[Layer, ...]
     embed: torch.Tensor
     norm: torch.Tensor
-    head: torch.Tensor
-    head_bias: torch.Tensor | None
+    head: Linear
     phase: torch.Tensor
     heads: int
     kv_heads: int
@@ -63,7 +67,7 @@ class Weights:
 def unsupported(policy: Policy, longest: int = 0) -> str:
     """Why rows of up to `longest` tokens (0: any) cannot be decoded here; empty when they can."""
     config = policy.core.config
-    if config.model_type not in flat.FAMILIES:
+    if config.model_type not in FAMILIES:
         return f"the family {config.model_type} is not Qwen2, Qwen3, Llama or Mistral"
     window = flat.narrow(config, longest)
     if window:
@@ -86,15 +90,14 @@ def read_weights(policy: Policy, positions: int) -> Weights:
     dim = getattr(config, "head_dim", None) or config.hidden_size // heads
     dtype = _compute_dtype(policy)
     embed = _table(core.get_input_embeddings())
-    layers = tuple(_layer(layer, heads, dim, dtype) for layer in core.base_model.layers)
+    layers = tuple(_layer(layer, heads, kv_heads, dim, dtype) for layer in core.base_model.layers)
     head = core.get_output_embeddings()
     norm = core.base_model.norm
     return Weights(
         layers,
         embed,
         norm.weight.clone(),
-        _table(head).to(dtype),
-        _bias(head, dtype),
+        Linear(_table(head).to(dtype), _bias(head, dtype)),
         rotations(policy, positions),
         heads,
         kv_heads,
@@ -123,52 +126,51 @@ def _compute_dtype(policy: Policy) -> torch.dtype:
     return weight.dtype
 
 
-def _layer(layer: Any, heads: int, dim: int, dtype: torch.dtype) -> Layer:
-    mlp, out = layer.mlp, layer.self_attn.o_proj
-    qkv, qkv_bias, qk_norm = _attention(layer.self_attn, heads, dim, dtype)
-    gate, up = _bias(mlp.gate_proj, dtype), _bias(mlp.up_proj, dtype)
+def _layer(layer: Any, heads: int, kv_heads: int, dim: int, dtype: torch.dtype) -> Layer:
+    attention, mlp = layer.self_attn, layer.mlp
+    qk_norm = _qk_norm(attention, heads, kv_heads, dim)
+    turned = (heads, kv_heads, dim) if qk_norm is None else None
     return Layer(
         layer.input_layernorm.weight.clone(),
-        qkv,
-        qkv_bias,
+        _joined([attention.q_proj, attention.k_proj, attention.v_proj], dtype, turned),
         qk_norm,
-        _weight(out).to(dtype),
-        _bias(out, dtype),
+        _joined([attention.o_proj], dtype),
         layer.post_attention_layernorm.weight.clone(),
-        torch.cat([_weight(mlp.gate_proj), _weight(mlp.up_proj)]).to(dtype),
-        None if gate is None or up is None else torch.cat([gate, up]),
-        _weight(mlp.down_proj).to(dtype),
-        _bias(mlp.down_proj, dtype),
+        _joined([mlp.gate_proj, mlp.up_proj], dtype),
+        _joined([mlp.down_proj], dtype),
     )
 
 
-def _attention(
-    attention: Any, heads: int, dim: int, dtype: torch.dtype
-) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
-    """q, k, v as one matrix, their biases, and the norm of queries and keys."""
-    modules = (attention.q_proj, attention.k_proj, attention.v_proj)
-    q, k, v = (_weight(m) for m in modules)
-    biases = [_bias(m, dtype) for m in modules]
-    bias_q, bias_k, bias_v = biases
-    assert len({b is None for b in biases}) == 1
+def _qk_norm(attention: Any, heads: int, kv_heads: int, dim: int) -> torch.Tensor | None:
     norm = getattr(attention, "q_norm", None)
-    if norm is not None:
-        wide = torch.promote_types(norm.weight.dtype, torch.float32)  # the scale must not round
-        norm_q, norm_k = norm.weight.to(wide) * dim**-0.5, attention.k_norm.weight.to(wide)
-        every = [norm_q] * heads + [norm_k] * (len(k) // dim)
-        bias = None if None in biases else torch.cat([b for b in biases if b is not None])
-        return torch.cat([q, k, v]).to(dtype), bias, torch.stack(every)
-    order = torch.arange(dim).view(2, dim // 2).T.reshape(-1)  # 0, D/2, 1, D/2 + 1, ...
-    rows = torch.cat([_by_pairs(q * dim**-0.5, dim, order), _by_pairs(k, dim, order), v])
-    if bias_q is None or bias_k is None or bias_v is None:
-        return rows.to(dtype), None, None
-    turned = [_by_pairs(bias_q * dim**-0.5, dim, order), _by_pairs(bias_k, dim, order)]
-    return rows.to(dtype), torch.cat([*turned, bias_v]), None
+    if norm is None:
+        return None
+    wide = torch.promote_types(norm.weight.dtype, torch.float32)  # the scale must not round
+    norm_q, norm_k = norm.weight.to(wide) * dim**-0.5, attention.k_norm.weight.to(wide)
+    return torch.stack([norm_q] * heads + [norm_k] * kv_heads)
 
 
-def _by_pairs(x: torch.Tensor, dim: int, order: torch.Tensor) -> torch.Tensor:
-    """Permute the outputs of each head."""
-    return x.view(-1, dim, *x.shape[1:])[:, order].reshape(x.shape)
+def _joined(
+    modules: Sequence[Any], dtype: torch.dtype, turned: tuple[int, int, int] | None = None
+) -> Linear:
+    """Linear layers of one input as one, in `dtype`; turned: see `_by_pairs`."""
+    biases = [bias for module in modules if (bias := _bias(module, dtype)) is not None]
+    assert len(biases) in (0, len(modules)), "all have a bias or none"
+    weight = _stacked([_weight(module) for module in modules], turned).to(dtype)
+    return Linear(weight, _stacked(biases, turned) if biases else None)
+
+
+def _stacked(parts: list[torch.Tensor], turned: tuple[int, int, int] | None) -> torch.Tensor:
+    rows = torch.cat(parts) if len(parts) > 1 else parts[0]
+    return _by_pairs(rows, *turned) if turned else rows
+
+
+def _by_pairs(x: torch.Tensor, heads: int, kv_heads: int, dim: int) -> torch.Tensor:
+    """Rows of q, k and v: q scaled, each head of q and k in the order 0, D/2, 1, D/2 + 1, ..."""
+    x[: heads * dim] *= dim**-0.5
+    qk, v = x.split([(heads + kv_heads) * dim, kv_heads * dim])
+    pairs = qk.view(-1, 2, dim // 2, *x.shape[1:]).transpose(1, 2).reshape(qk.shape)
+    return torch.cat([pairs, v])
 
 
 def _weight(linear: Any) -> torch.Tensor:

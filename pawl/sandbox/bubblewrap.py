@@ -21,39 +21,43 @@ ENVIRONMENT = {
 SHM_BYTES = 16 << 20
 
 
-def command(
-    bwrap: str,
-    box: str,
-    work: str,
-    extra: Sequence[str],
-    masked: Sequence[str],
-    seccomp_fd: int | None,
+def options(
+    box: str, work: str, extra: Sequence[str], masked: Sequence[str], seccomp_fd: int | None
 ) -> list[str]:
-    """bwrap and its options, ready for the program's own argv to be appended.
+    """What stands between bwrap and the program's own argv.
 
-    work: host folder to mount at /tmp. extra: further host
-    paths to show read-only. masked: folders below the shown ones to cover with an
-    empty tmpfs. seccomp_fd: None for the fork server, which filters each candidate itself.
+    work: host folder to mount at /tmp. extra: further host paths to show read-only. masked: folders
+    below the shown ones to cover with an empty tmpfs. seccomp_fd: None for the fork server, which
+    filters each candidate itself.
     """
-    out = [bwrap, "--unshare-user", "--unshare-all", "--die-with-parent", "--new-session"]
+    out = ["--unshare-user", "--unshare-all", "--die-with-parent", "--new-session", "--clearenv"]
     out += ["--disable-userns"] if seccomp_fd is not None else ["--cap-add", "ALL"]
-    out += ["--clearenv"]
     for name, value in ENVIRONMENT.items():
         out += ["--setenv", name, value]
-    out += ["--ro-bind", "/usr", "/usr"]
-    for name in ("bin", "sbin", "lib", "lib32", "lib64"):
-        if os.path.islink("/" + name):
-            out += ["--symlink", os.readlink("/" + name), "/" + name]
-        elif os.path.isdir("/" + name):
-            out += ["--ro-bind", "/" + name, "/" + name]
-    for path in extra:
+    shown = ["/usr"]
+    for path in ("/bin", "/sbin", "/lib", "/lib32", "/lib64"):
+        if os.path.islink(path):
+            out += ["--symlink", os.readlink(path), path]
+        elif os.path.isdir(path):
+            shown.append(path)
+    for path in (*shown, *extra):
         out += ["--ro-bind", path, path]
     for path in masked:
         out += ["--size", "4096", "--tmpfs", path, "--remount-ro", path]
     out += ["--proc", "/proc", "--dev", "/dev"]
     out += ["--size", str(SHM_BYTES), "--tmpfs", "/dev/shm", "--remount-ro", "/dev"]
-    out += ["--bind", work, "/tmp"]
-    out += ["--ro-bind", box, "/box", "--remount-ro", "/", "--chdir", "/tmp"]
+    out += [
+        "--bind",
+        work,
+        "/tmp",
+        "--ro-bind",
+        box,
+        "/box",
+        "--remount-ro",
+        "/",
+        "--chdir",
+        "/tmp",
+    ]
     if seccomp_fd is not None:
         out += ["--seccomp", str(seccomp_fd)]
     return [*out, "--"]

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from pawl.sandbox import bubblewrap
 from pawl.sandbox.slot import Sandbox
+from pawl.sandbox.verdict import answers
 from pawl.sandbox.visible import PACKAGE
 
 _CONTROL = """
@@ -99,20 +100,20 @@ def failure(sandbox: Sandbox) -> str:
 def _spy(sandbox: Sandbox) -> tuple[str, str]:
     """Run the spy against real bait: a file, a port, an abstract socket, this process."""
     name = f"pawl-canary-{os.getpid()}"
-    with tempfile.NamedTemporaryFile("w", dir="/tmp") as bait, socket.socket() as server:
+    with (
+        tempfile.NamedTemporaryFile("w", dir="/tmp") as bait,
+        socket.create_server(("127.0.0.1", 0), backlog=4) as server,
+        socket.socket(socket.AF_UNIX) as hidden,
+    ):
         bait.write("bait")
         bait.flush()
         os.chmod(bait.name, 0o644)
-        server.bind(("127.0.0.1", 0))
-        server.listen(4)
-        with socket.socket(socket.AF_UNIX) as hidden:
-            hidden.bind(f"\0{name}")
-            hidden.listen(4)
-            outside = Path(bait.name + "-outside")
-            home = os.path.expanduser("~")
-            port = server.getsockname()[1]
-            args = (port, bait.name, str(PACKAGE), home, os.getpid(), str(outside), name)
-            reason, value = _call(sandbox, _SPY, *args)
+        hidden.bind(f"\0{name}")
+        hidden.listen(4)
+        outside = Path(bait.name + "-outside")
+        home, port = os.path.expanduser("~"), server.getsockname()[1]
+        args = (port, bait.name, str(PACKAGE), home, os.getpid(), str(outside), name)
+        reason, value = _call(sandbox, _SPY, *args)
     if outside.exists():
         outside.unlink()
         return "write outside its folder", ""
@@ -125,10 +126,9 @@ def _spy(sandbox: Sandbox) -> tuple[str, str]:
 def _call(sandbox: Sandbox, source: str, *args: int | str) -> tuple[str, object]:
     """(reason, value) of `canary(*args)`."""
     request = marshal.dumps(([(source, "whole")], "canary", [marshal.dumps(args, 4)]), 4)
-    ended, _ = sandbox.judge_python(request)
+    ended = sandbox.judge_python(request)
     if ended.fault:
         return ended.fault, None
-    for line in ended.out.decode("utf-8", "replace").split("\n"):
-        if line.startswith("R 0 "):
-            return "", json.loads(line[4:])
-    return ended.out.decode("utf-8", "replace")[:200].replace("\n", " "), None
+    text = ended.out.decode("utf-8", "replace")
+    what, value = answers(text.split("\n")).get("0", ("", ""))
+    return ("", json.loads(value)) if what == "R" else (text[:200].replace("\n", " "), None)

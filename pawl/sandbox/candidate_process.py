@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from pawl.sandbox import bubblewrap, landlock, proctree
 
-FILES = 256
+FILES, TASKS, TMP_INODES = 256, 96, 4096
 FILE_BYTES = 64 << 20
 
 
@@ -25,23 +25,24 @@ FILE_BYTES = 64 << 20
 class Plan:
     """What holds for every run of one sandbox. uid: -1 when candidates keep the caller's.
 
-    root: the sandbox's host folder with `box` (read-only tools) and `work`. memory: bytes of one
-    process and of their sum. own_tmp: the supervisor may mount tmpfs (its own mount namespace).
+    root: the sandbox's host folder with `box` (read-only tools) and `work`; its cgroup has the same
+    name. memory: bytes of one process and of their sum. extra, masked, readable: see `visible.py`.
     """
 
     tier: str
     root: str
     uid: int
     memory: int
-    tasks: int
     tmp_bytes: int
-    tmp_inodes: int
     bwrap: str
     extra: tuple[str, ...]
     masked: tuple[str, ...]
     readable: tuple[str, ...]
-    abi: int
-    group: str
+
+    @property
+    def group(self) -> str:
+        """Name of the cgroup."""
+        return os.path.basename(self.root)
 
 
 def start(
@@ -86,7 +87,7 @@ def _confine(plan: Plan, work: str, cpu: int, parent: int) -> None:
         resource.RLIMIT_MSGQUEUE: 0,
     }
     if plan.uid >= 0:  # else the limit counts every process of the user
-        limits[resource.RLIMIT_NPROC] = plan.tasks
+        limits[resource.RLIMIT_NPROC] = TASKS
     for what, value in limits.items():
         hard = resource.getrlimit(what)[1]
         cap = value if hard == resource.RLIM_INFINITY else min(value, hard)
@@ -110,11 +111,11 @@ def _execute(plan: Plan, argv: list[str], work: str, warm: bool) -> None:
             program = os.memfd_create("filter", 0)
             os.write(program, landlock.seccomp_program(spaces=True, dropped=plan.uid >= 0))
             os.lseek(program, 0, 0)
-        head = bubblewrap.command(plan.bwrap, box, work, plan.extra, plan.masked, program)
+        head = [plan.bwrap, *bubblewrap.options(box, work, plan.extra, plan.masked, program)]
         os.execve(plan.bwrap, head + [word.replace("{box}", "/box") for word in argv], {})
     os.chdir(work)
     if plan.tier == "landlock":
-        landlock.apply_landlock([*plan.readable, *plan.extra, box], [work], plan.abi)
+        landlock.apply_landlock([*plan.readable, *plan.extra, box], [work])
         landlock.apply_seccomp(landlock.seccomp_program(spaces=False, dropped=plan.uid >= 0))
     environment = {**bubblewrap.ENVIRONMENT, "HOME": work, "TMPDIR": work}
     words = [word.replace("{box}", box) for word in argv]

@@ -1,15 +1,15 @@
 """One control group per sandbox slot: a cap on the sum of memory and on the number of tasks.
 
 rlimits bound each process; only a cgroup bounds their sum. Version 1 and 2, where the folders are
-writable; elsewhere `supervisor.py` watches the sum by polling. The supervisor itself moves into the
-group
-once and its children inherit it: attaching each candidate costs 15 ms. Standard library only.
+writable; elsewhere `watch.py` watches the sum by polling. The supervisor itself moves into the
+group once and its children inherit it: attaching each candidate costs 15 ms. Standard library only.
 Source: Linux Documentation/admin-guide/cgroup-v1/memory.rst and cgroup-v2.rst.
 """
 
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path("/sys/fs/cgroup")
@@ -19,48 +19,23 @@ class Group:
     """The slot's folders, empty where no controller could be used (`reason` says why)."""
 
     def __init__(self, name: str, memory: int, tasks: int) -> None:
-        self.folders: list[Path] = []
         self.memory_folder: Path | None = None
         self.reason = ""
-        self._home: list[tuple[Path, Path]] = []
+        self._entered: list[tuple[Path, Path]] = []  # a folder of ours, and where we came from
         try:
-            if (ROOT / "cgroup.controllers").exists():
-                self._make_v2(name, memory, tasks)
-            else:
-                self._make_v1(name, memory, tasks)
+            for root, limits in _hierarchies(memory, tasks).items():
+                self._enter(root / name, _own_path(root), limits)
+            self.memory_folder = self._entered[0][0]
         except OSError as error:
             self.reason = f"no writable cgroup ({error.strerror or error})"
             self.remove()
 
-    def _make_v1(self, name: str, memory: int, tasks: int) -> None:
-        wanted = {
-            "memory": {"memory.limit_in_bytes": memory, "memory.memsw.limit_in_bytes": memory},
-            "pids": {"pids.max": tasks},
-        }
-        for controller, limits in wanted.items():
-            folder = ROOT / controller / name
-            folder.mkdir()
-            self.folders.append(folder)
-            for file, value in limits.items():
-                if (folder / file).exists():
-                    (folder / file).write_text(str(value))
-            self._enter(folder, ROOT / controller)
-        self.memory_folder = ROOT / "memory" / name
-
-    def _make_v2(self, name: str, memory: int, tasks: int) -> None:
-        folder = ROOT / name
+    def _enter(self, folder: Path, home: Path, limits: dict[str, int]) -> None:
         folder.mkdir()
-        self.folders.append(folder)
-        (folder / "memory.max").write_text(str(memory))
-        if (folder / "memory.swap.max").exists():
-            (folder / "memory.swap.max").write_text("0")
-        (folder / "pids.max").write_text(str(tasks))
-        self._enter(folder, ROOT)
-        self.memory_folder = folder
-
-    def _enter(self, folder: Path, root: Path) -> None:
-        mine = _own_path(root)
-        self._home.append((folder, mine))
+        self._entered.append((folder, home))
+        for file, value in limits.items():
+            if "sw" not in file or (folder / file).exists():  # swap is not accounted everywhere
+                (folder / file).write_text(str(value))
         (folder / "cgroup.procs").write_text(str(os.getpid()))
 
     def kills(self) -> int:
@@ -77,21 +52,28 @@ class Group:
 
     def remove(self) -> None:
         """Move back to where we came from and delete the folders."""
-        for _, mine in self._home:
-            _try_write(mine / "cgroup.procs", str(os.getpid()))
-        self._home.clear()
-        for folder in self.folders:
+        for folder, home in self._entered:
+            with suppress(OSError):
+                (home / "cgroup.procs").write_text(str(os.getpid()))
             remove_folder(folder)
-        self.folders.clear()
         self.memory_folder = None
 
 
 def remove_folder(folder: Path) -> None:
-    """Delete one group folder; a group that is gone already is fine."""
-    try:
+    """Delete one group folder; a group that is gone already, or still in use, is let be."""
+    with suppress(OSError):
         folder.rmdir()
-    except OSError:
-        return
+
+
+def _hierarchies(memory: int, tasks: int) -> dict[Path, dict[str, int]]:
+    """The root of each hierarchy that is needed, the memory's first, and the limits to set in it.
+
+    Version 2 has one hierarchy, version 1 one for each controller.
+    """
+    if (ROOT / "cgroup.controllers").exists():
+        return {ROOT: {"memory.max": memory, "memory.swap.max": 0, "pids.max": tasks}}
+    both = {"memory.limit_in_bytes": memory, "memory.memsw.limit_in_bytes": memory}
+    return {ROOT / "memory": both, ROOT / "pids": {"pids.max": tasks}}
 
 
 def _own_path(root: Path) -> Path:
@@ -101,10 +83,3 @@ def _own_path(root: Path) -> Path:
         if root.name in controllers.split(",") or (root == ROOT and not controllers):
             return root / path.lstrip("/")
     return root
-
-
-def _try_write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text)
-    except OSError:
-        return

@@ -114,9 +114,9 @@ def apply_seccomp(program: bytes) -> None:
         raise OSError(ctypes.get_errno(), "seccomp filter")
 
 
-def apply_landlock(readable: Sequence[str], writable: Sequence[str], abi: int) -> None:
+def apply_landlock(readable: Sequence[str], writable: Sequence[str]) -> None:
     """Allow reading and executing below `readable`, everything below `writable`; raises OSError."""
-    libc = _libc()
+    libc, abi = _libc(), kernel_abi()
     rights = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 4: (1 << 15) - 1}
     handled = rights.get(abi, (1 << 16) - 1)
     size = 8 if abi < 4 else 16 if abi < 6 else 24

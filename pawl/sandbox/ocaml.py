@@ -9,53 +9,42 @@ sandbox. Always bytecode. Left out: the helpers' build (`ocaml_tools.py`), payin
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from functools import lru_cache
 
 from pawl.errors import PawlError
-from pawl.sandbox import verdict as rules
 from pawl.sandbox.extract import variants
 from pawl.sandbox.ocaml_report import Report, equal, not_built, read
 from pawl.sandbox.ocaml_tools import toolchain
 from pawl.sandbox.slot import Sandbox
-from pawl.sandbox.verdict import Verification
+from pawl.sandbox.verdict import Verification, clean, tested
 from pawl.sandbox.visible import PACKAGE
 from pawl.sandbox.watch import Ended
-from pawl.types import CodeTask, Tier, Verdict
+from pawl.types import CodeTask
 
 
 def verify_ocaml(
     sandbox: Sandbox, task: CodeTask, text: str, end_marker: str, place: str
-) -> Verification:
+) -> tuple[Verification, Ended]:
     """Run all cases of an OCaml task against one completion; raises PawlError on a bad case."""
     expected, fault = expected_dumps(sandbox, task, place)
     if fault:
-        return _fault(fault, sandbox.tier, 0.0, True)
+        return Verification("infra_error", message=fault), Ended(retried=True)
     name = task.entry_point
     sources = list(variants(text, task.head, end_marker, indent=False)) or [""]
     defines = re.compile(rf"^\s*(?:let|and|external)\s+(?:rec\s+)?{re.escape(name)}\b", re.M)
     sources.sort(key=lambda source: "```" in source or not defines.search(source))
-    ended, retried = _check(sandbox, name, sources, task.signature, _driver(task))
-    facts = (sandbox.tier, ended.wall * 1000, retried)
+    ended = _check(sandbox, name, sources, task.signature, _driver(task))
     if ended.fault:
-        return _fault(ended.fault, *facts)
+        return Verification("infra_error", message=ended.fault), ended
     report = read(ended)
     if report.built:
-        silent = rules.unanswered(ended)
-        cases = [
-            _judge(report.answers.get(str(i)), want, case.close, silent)
-            for i, (case, want) in enumerate(zip(task.cases, expected, strict=True))
-        ]
-        found, message = rules.overall(cases)
-        passed = tuple(case.passed for case in cases)
-        values = tuple(case.value for case in cases)
-        return Verification(
-            found, passed, values, 1.0, True, False, 0, message,
-            tier=facts[0], time_ms=facts[1], retried=retried,
-        )  # fmt: skip
+        found = tested(task.cases, expected, report.answers, equal, ended)
+        return replace(found, type_errors=0), ended
     trouble = _not_the_candidates(sandbox, task, report, ended)
     if trouble:
-        return _fault(trouble, *facts)
-    return not_built(report, ended, len(task.cases), *facts)
+        return Verification("infra_error", message=trouble), ended
+    return not_built(report, ended, len(task.cases)), ended
 
 
 def expected_dumps(sandbox: Sandbox, task: CodeTask, place: str) -> tuple[tuple[str, ...], str]:
@@ -72,13 +61,12 @@ def expected_dumps(sandbox: Sandbox, task: CodeTask, place: str) -> tuple[tuple[
         f"let () = Pawl_dump.run {i} (fun () -> (({case.expected}) : {kind}))"
         for i, case in enumerate(task.cases)
     )
-    ended, _ = _check(sandbox, "", [""], "", driver)
+    ended = _check(sandbox, "", [""], "", driver)
     report = read(ended)
     if ended.fault or not report.built and not _works(sandbox):
-        return (), ended.fault or "the OCaml compiler does not work: " + rules.clean(report.errors)
+        return (), ended.fault or "the OCaml compiler does not work: " + report.errors
     if not report.built:
-        message = rules.clean(report.errors)
-        raise PawlError(f"an expected value does not fit {kind}: {message}", place)
+        raise PawlError(f"an expected value does not fit {kind}: {clean(report.errors)}", place)
     out = []
     for i, case in enumerate(task.cases):
         what, value = report.answers.get(str(i), ("", ""))
@@ -94,9 +82,7 @@ def expected_dumps(sandbox: Sandbox, task: CodeTask, place: str) -> tuple[tuple[
 _EXPECTED: dict[tuple[str, tuple[str, ...]], tuple[str, ...]] = {}
 
 
-def _check(
-    sandbox: Sandbox, entry: str, sources: list[str], interface: str, driver: str
-) -> tuple[Ended, bool]:
+def _check(sandbox: Sandbox, entry: str, sources: list[str], interface: str, driver: str) -> Ended:
     tools = toolchain()
     sandbox.add_program(tools.ocamlc)
     sandbox.add_tool("ocaml_check.sh", PACKAGE / "sandbox" / "ocaml_check.sh")
@@ -112,25 +98,11 @@ def _check(
         "sol.mli": _bytes(interface + "\n"),
         "drv.ml": _bytes(driver + "\n;; Pawl_dump.finish ()"),
     }
-    return sandbox.judge(argv, files, b"", handshake=b"H\n")
+    return sandbox.judge(argv, files)
 
 
 def _bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
-
-
-def _judge(
-    answer: tuple[str, str] | None, want: str, close: bool, silent: tuple[Verdict, str]
-) -> rules.Case:
-    if answer is None:
-        return rules.Case(False, *silent)
-    what, text = answer
-    if what == "R":
-        same = equal(text, want, close)
-        return rules.Case(same, "wrong", "" if same else f"returned {text[:120]}", text)
-    kind, _, message = text.partition(" ")
-    name: Verdict = "unserialisable" if kind == "unserialisable" else "exception"
-    return rules.Case(False, "memory" if kind == "memory" else name, message)
 
 
 def _not_the_candidates(sandbox: Sandbox, task: CodeTask, report: Report, ended: Ended) -> str:
@@ -143,16 +115,16 @@ def _not_the_candidates(sandbox: Sandbox, task: CodeTask, report: Report, ended:
     if 'File "sol.ml"' in report.errors or report.status >= 128 or ended.stop:
         return ""
     stub = f"let {task.entry_point} x = Obj.magic x"
-    control, _ = _check(sandbox, "", [stub], task.signature, _driver(task))
+    control = _check(sandbox, "", [stub], task.signature, _driver(task))
     if control.fault:
         return control.fault
     told = read(control)
-    return "" if told.built else "the tests do not compile: " + rules.clean(told.errors)
+    return "" if told.built else "the tests do not compile: " + told.errors
 
 
 def _works(sandbox: Sandbox) -> bool:
     """True when an empty program builds."""
-    control, _ = _check(sandbox, "", [""], "", "")
+    control = _check(sandbox, "", [""], "", "")
     return not control.fault and read(control).built
 
 
@@ -162,12 +134,6 @@ def _driver(task: CodeTask) -> str:
     for i, case in enumerate(task.cases):
         lines.append(f"let () = Pawl_dump.run {i} (fun () -> ({case.input}))")
     return "\n".join(lines)
-
-
-def _fault(reason: str, tier: Tier, time_ms: float, retried: bool) -> Verification:
-    return Verification(
-        "infra_error", message=rules.clean(reason), tier=tier, time_ms=time_ms, retried=retried
-    )
 
 
 @lru_cache(maxsize=65536)

@@ -9,10 +9,8 @@ import re
 from dataclasses import dataclass, field
 from math import isclose
 
-from pawl.sandbox import verdict as rules
-from pawl.sandbox.verdict import Verification
+from pawl.sandbox.verdict import Verification, answers
 from pawl.sandbox.watch import Ended
-from pawl.types import Tier
 
 CLOSE = 1e-6
 _TOKEN = re.compile(r'[()\[\]]|s"(?:[^"\\]|\\.)*"|[^\s()\[\]]+')
@@ -51,21 +49,12 @@ def read(ended: Ended) -> Report:
             report.checks.append(line[2:])
         elif line == "B":
             report.built = True
-            _answers(lines[number + 1 :], report)
+            report.answers = answers(lines[number + 1 :])
             break
     return report
 
 
-def _answers(lines: list[str], report: Report) -> None:
-    for line in lines:
-        parts = line.split(" ", 2)
-        if len(parts) == 3 and parts[0] in ("R", "X"):
-            report.answers.setdefault(parts[1], (parts[0], parts[2]))
-
-
-def not_built(
-    report: Report, ended: Ended, count: int, tier: Tier, time_ms: float, retried: bool
-) -> Verification:
+def not_built(report: Report, ended: Ended, count: int) -> Verification:
     """A candidate that does not compile: syntax error, counted type errors, link error or limit."""
     check = report.checks[report.best] if report.best < len(report.checks) else ""
     words = check.split(" ", 3)
@@ -83,11 +72,8 @@ def not_built(
     if report.status >= 128 or ended.stop or not report.errors:
         types, errors, text = 0.0, None, "the compiler ran into a limit of time or memory"
     found = _ERROR.search(text)
-    message = rules.clean(found.group(1) if found else text)
-    return Verification(
-        "compile", (False,) * count, (), types, False, syntax, errors, message,
-        tier=tier, time_ms=time_ms, retried=retried,
-    )  # fmt: skip
+    message = found.group(1) if found else text
+    return Verification("compile", (False,) * count, (), types, False, syntax, errors, message)
 
 
 def equal(got: str, want: str, close: bool) -> bool:

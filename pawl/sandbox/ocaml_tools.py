@@ -21,25 +21,22 @@ from pawl.errors import PawlError
 from pawl.sandbox.visible import PACKAGE
 
 _SOURCES = PACKAGE / "sandbox"
-_ENV_ONLY = "let (_, _, _, env{}) = Typemod.type_structure env items in env"
 # 4.13 and older give 4 parts; 4.14 and 5.x put the shape before the environment
-_VARIANTS = (
-    _ENV_ONLY.format(""),
-    "let (_, _, _, _, env) = Typemod.type_structure env items in env",
-)
+_VARIANTS = [
+    f"let (_, _, _, {parts}) = Typemod.type_structure env items in env"
+    for parts in ("env", "_, env")
+]
 _HINT = "apt-get install ocaml-nox ocaml-compiler-libs"
 
 
 @dataclass(frozen=True, slots=True)
 class Toolchain:
-    """ocamlc and ocamlrun, the version, our built helpers, and what could not be had."""
+    """ocamlc and ocamlrun, our built helpers, and what could not be had."""
 
     ocamlc: Path
     ocamlrun: Path
-    version: str
     folder: Path
     checker: str  # "native", "bytecode" or "" when it could not be built
-    note: str = ""
 
 
 @cache
@@ -58,20 +55,16 @@ def toolchain() -> Toolchain:
     folder = _cache() / f"ocaml-{version}-{digest.hexdigest()[:16]}"
     if not (folder / "complete").exists():
         _build(folder, ocamlc, version)
-    checker = (folder / "complete").read_text()
-    note = "" if checker else f"type errors are not counted ({_HINT})"
-    return Toolchain(ocamlc, ocamlrun, version, folder, checker, note)
+    return Toolchain(ocamlc, ocamlrun, folder, checker=(folder / "complete").read_text())
 
 
 def _cache() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    folder = Path(base) / "pawl"
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "pawl")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise PawlError(
-            f"cannot make the cache folder ({error.strerror})", str(folder), "set XDG_CACHE_HOME"
-        ) from error
+        what = f"cannot make the cache folder ({error.strerror})"
+        raise PawlError(what, str(folder), "set XDG_CACHE_HOME") from error
     return folder
 
 

@@ -8,7 +8,8 @@ Source: proc(5), /proc/PID/stat. Standard library only.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections import defaultdict
+from contextlib import suppress
 
 _TICK = float(os.sysconf("SC_CLK_TCK"))
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -23,33 +24,16 @@ def children(pid: int) -> list[int]:
         return [child for child, stat in _all_stats().items() if int(stat[1]) == pid]
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """Seconds of CPU, resident bytes, and the longest that one process waited for a processor."""
+def usage(root: int, skip: int, own: bool) -> tuple[float, int, float]:
+    """What all descendants of `root` use together, without the tree of `skip`; own: and `root`.
 
-    cpu: float
-    resident: int
-    delayed: float
-
-
-def usage(root: int, skip: int = 0, own: bool = False) -> Usage:
-    """What all descendants of `root` use together, without the tree of `skip`; own: and `root`."""
+    Seconds of CPU, resident bytes, and the longest that one process waited for a processor.
+    """
     stats = _all_stats()
-    below: dict[int, list[int]] = {}
-    for pid, stat in stats.items():
-        below.setdefault(int(stat[1]), []).append(pid)
-    cpu, resident, delayed = 0.0, 0, 0.0
-    todo = [root] if own and root in stats else list(below.get(root, []))
-    while todo:
-        pid = todo.pop()
-        if pid == skip:
-            continue
-        todo += below.get(pid, [])
-        stat = stats[pid]
-        cpu += sum(int(ticks) for ticks in stat[11:15]) / _TICK
-        resident += int(stat[21]) * _PAGE
-        delayed = max(delayed, _delay(pid))
-    return Usage(cpu, resident, delayed)
+    pids = _below(root, stats, skip) + [root] * (own and root in stats)
+    cpu = sum(int(ticks) for pid in pids for ticks in stats[pid][11:15]) / _TICK
+    resident = sum(int(stats[pid][21]) for pid in pids) * _PAGE
+    return cpu, resident, max(map(_delay, pids), default=0.0)
 
 
 def _delay(pid: int) -> float:
@@ -63,35 +47,38 @@ def _delay(pid: int) -> float:
 
 def descendants(root: int) -> list[int]:
     """Pids of everything below `root`, zombies included."""
-    stats = _all_stats()
+    return _below(root, _all_stats())
+
+
+def _below(root: int, stats: dict[int, list[bytes]], skip: int = 0) -> list[int]:
+    children = defaultdict[int, list[int]](list)
+    for pid, stat in stats.items():
+        children[int(stat[1])].append(pid)
     out = [root]
     for pid in out:
-        out += [child for child, stat in stats.items() if int(stat[1]) == pid]
+        out += [child for child in children[pid] if child != skip]
     return out[1:]
 
 
 def owned_by(uid: int) -> list[int]:
     """Pids whose owner is `uid`."""
     found = []
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            try:
-                if os.stat(f"/proc/{name}").st_uid == uid:
-                    found.append(int(name))
-            except OSError:
-                continue
+    for pid in _all_pids():
+        with suppress(OSError):
+            if os.stat(f"/proc/{pid}").st_uid == uid:
+                found.append(pid)
     return found
+
+
+def _all_pids() -> list[int]:
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
 
 
 def _all_stats() -> dict[int, list[bytes]]:
     """pid -> the fields of /proc/PID/stat after the command name (state is field 0)."""
     out = {}
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            try:
-                with open(f"/proc/{name}/stat", "rb") as file:
-                    text = file.read()
-            except OSError:
-                continue
-            out[int(name)] = text[text.rindex(b")") + 2 :].split()
+    for pid in _all_pids():
+        with suppress(OSError), open(f"/proc/{pid}/stat", "rb") as file:
+            text = file.read()
+            out[pid] = text[text.rindex(b")") + 2 :].split()
     return out

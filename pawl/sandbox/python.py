@@ -19,11 +19,11 @@ from math import isclose
 from typing import Any
 
 from pawl.errors import PawlError
-from pawl.sandbox import verdict as rules
 from pawl.sandbox.extract import variants
 from pawl.sandbox.slot import Sandbox
-from pawl.sandbox.verdict import Verification
-from pawl.types import Case, CodeTask, Verdict
+from pawl.sandbox.verdict import Verification, answers, tested
+from pawl.sandbox.watch import Ended
+from pawl.types import CodeTask, Verdict
 
 CLOSE = 1e-6
 _BAD = (ValueError, TypeError, RecursionError, InvalidOperation, ZeroDivisionError, MemoryError)
@@ -31,58 +31,35 @@ _BAD = (ValueError, TypeError, RecursionError, InvalidOperation, ZeroDivisionErr
 
 def verify_python(
     sandbox: Sandbox, task: CodeTask, text: str, end_marker: str, place: str
-) -> Verification:
+) -> tuple[Verification, Ended]:
     """Run all cases of a Python task against one completion; raises PawlError on a bad case."""
     expected = [_expected(case.expected, place) for case in task.cases]
     inputs = [_input(case.input) for case in task.cases]
     sources = list(variants(text, task.head, end_marker, indent=True).items())
-    request = marshal.dumps((sources, task.entry_point, inputs), 4)
-    ended, retried = sandbox.judge_python(request)
-    facts: dict[str, Any] = {
-        "tier": sandbox.tier, "time_ms": ended.wall * 1000, "retried": retried
-    }  # fmt: skip
+    ended = sandbox.judge_python(marshal.dumps((sources, task.entry_point, inputs), 4))
     if ended.fault:
-        return Verification("infra_error", message=ended.fault, **facts)
-    lines = ended.out.split(b"\n")
-    stage = {line[:1]: line for line in reversed(lines) if line[:1] in (b"E", b"V", b"L")}
-    nothing = tuple(False for _ in task.cases)
-    if b"E" in stage:
-        kind, _, message = stage[b"E"][2:].decode("utf-8", "replace").partition(" ")
+        return Verification("infra_error", message=ended.fault), ended
+    lines = ended.out.decode("utf-8", "replace").split("\n")
+    stage = {line[:1]: line[2:] for line in reversed(lines) if line[:1] in ("E", "V", "L")}
+    if "E" in stage:
+        kind, _, message = stage["E"].partition(" ")
+        nothing = (False,) * len(task.cases)
         if kind == "syntax":
-            verdict: Verdict = "compile"
-            return Verification(
-                verdict, nothing, syntax_error=True, message=rules.clean(message), **facts
-            )
-        verdict = "memory" if message.startswith("memory ") else "exception"
-        return Verification(
-            verdict, nothing, types=0.5, compiled=True, message=rules.clean(message), **facts
-        )
-    cases = _cases(lines, task.cases, expected, rules.unanswered(ended))
-    found, message = rules.overall(cases)
-    parsed, loaded = b"V" in stage, b"L" in stage
-    return Verification(
-        found,
-        tuple(case.passed for case in cases),
-        tuple(case.value for case in cases),
-        types=(0.5 + 0.5 * loaded) * parsed,
-        compiled=parsed,
-        message=message,
-        **facts,
-    )
+            return Verification("compile", nothing, syntax_error=True, message=message), ended
+        verdict: Verdict = "memory" if message.startswith("memory ") else "exception"
+        return Verification(verdict, nothing, types=0.5, compiled=True, message=message), ended
+    types = (0.5 + 0.5 * ("L" in stage)) * ("V" in stage)
+    # what follows the last newline was cut off
+    return tested(task.cases, expected, answers(lines[:-1]), _same, ended, types), ended
 
 
 def constant_keys(task: CodeTask, place: str) -> list[str]:
     """One key per case; equal keys are answered by the same constant."""
     keys: list[str] = []
-    values: list[Any] = []
-    for case in task.cases:
-        value = _expected(case.expected, place)
-        seen = next((k for k, other in enumerate(values) if equal(value, other, case.close)), None)
-        keys.append(str(len(values)) if seen is None else str(seen))
-        if seen is None:
-            values.append(value)
-        else:
-            values.append(object())
+    values = [_expected(case.expected, place) for case in task.cases]
+    for i, case in enumerate(task.cases):
+        first = (k for k in range(i) if keys[k] == str(k))
+        keys.append(str(next((k for k in first if equal(values[i], values[k], case.close)), i)))
     return keys
 
 
@@ -115,11 +92,9 @@ def _tagged(raw: dict[str, Any]) -> Any:
     if len(raw) != 1:
         raise ValueError("not a tagged value")
     ((tag, value),) = raw.items()
-    return _FORMS[tag](value) if tag in _FORMS else _refuse(tag)
-
-
-def _refuse(tag: str) -> Any:
-    raise ValueError(f"unknown tag {tag[:20]}")
+    if tag not in _FORMS:
+        raise ValueError(f"unknown tag {tag[:20]}")
+    return _FORMS[tag](value)
 
 
 _FORMS: dict[str, Callable[[Any], Any]] = {
@@ -143,40 +118,12 @@ _FORMS: dict[str, Callable[[Any], Any]] = {
 }
 
 
-def _cases(
-    lines: list[bytes],
-    cases: tuple[Case, ...],
-    expected: list[Any],
-    silent: tuple[Verdict, str],
-) -> list[rules.Case]:
-    """Judge the first line of each index."""
-    first: dict[bytes, tuple[bytes, bytes]] = {}
-    for line in lines[:-1]:  # what follows the last newline was cut off
-        parts = line.split(b" ", 2)
-        if len(parts) == 3 and parts[0] in (b"R", b"X"):
-            first.setdefault(parts[1], (parts[0], parts[2]))
-    out = []
-    for i, case in enumerate(cases):
-        kind, data = first.get(b"%d" % i, (b"", b""))
-        text = data.decode("utf-8", "replace")
-        if kind == b"R":
-            out.append(_judge(text, expected[i], case.close))
-        elif kind == b"X":
-            what, _, message = text.partition(" ")
-            name: Verdict = "unserialisable" if what == "unserialisable" else "exception"
-            out.append(rules.Case(False, "memory" if what == "memory" else name, message))
-        else:
-            out.append(rules.Case(False, *silent))
-    return out
-
-
-def _judge(text: str, expected: Any, close: bool) -> rules.Case:
+def _same(text: str, expected: Any, close: bool) -> bool | None:
+    """Whether the driver's JSON is the expected value; None when it is no plain value."""
     try:
-        value = decode(text)
-        same = equal(value, expected, close)
+        return equal(decode(text), expected, close)
     except _BAD:
-        return rules.Case(False, "unserialisable", "no plain value")
-    return rules.Case(same, "wrong", "" if same else f"returned {text[:120]}", text)
+        return None
 
 
 @lru_cache(maxsize=65536)

@@ -19,19 +19,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
-from pawl.sandbox import (
-    candidate_process,
-    cgroup,
-    landlock,
-    lease,
-    proctree,
-    supervisor,
-    visible,
-    watch,
-)
+from pawl.sandbox import candidate_process, cgroup, lease, proctree, supervisor, visible
+from pawl.sandbox.watch import Ended
 from pawl.types import Tier
 
-TMP_BYTES, TMP_INODES, TASKS = 64 << 20, 4096, 96
+TMP_BYTES = 64 << 20
+HANDSHAKE = b"H\n"  # the first thing that a driver writes
 _BOOT = (
     "import sys; sys.path.insert(0, sys.argv[1]); import pawl.sandbox.supervisor as w; w.main({})"
 )
@@ -99,54 +92,35 @@ class Sandbox:
             if visible.extra_paths(self.programs) != before:
                 self._drop()  # the next run starts a supervisor with the wider view
 
-    def judge_python(self, request: bytes) -> tuple[watch.Ended, bool]:
+    def judge_python(self, request: bytes) -> Ended:
         """Run one driver request; the Ended holds a `fault` when no verdict can be trusted."""
-        argv = [str(self.python), "-s", "-S", "{box}/driver.py"]
-        return self.judge(argv, {}, request, handshake=b"H\n", warm=self.warm)
+        return self.judge([str(self.python), "-s", "-S", "{box}/driver.py"], {}, request, self.warm)
 
     def judge(
-        self,
-        argv: list[str],
-        files: dict[str, bytes],
-        stdin: bytes,
-        handshake: bytes,
-        warm: bool = False,
-    ) -> tuple[watch.Ended, bool]:
-        """(ending, retried). A run that lacks the handshake, or that only the wall clock stopped,
-        is repeated once, alone on this machine as far as Pawl goes; then it is a fault."""
-        with lease.quiet(alone=False):
-            ended = self.run(argv, files, stdin, warm)
-        if not _faulty(ended, handshake):
-            return ended, False
-        with lease.quiet(alone=True):
-            ended = self.run(argv, files, stdin, warm)
-        ended.fault = _faulty(ended, handshake)
-        return ended, True
+        self, argv: list[str], files: dict[str, bytes], stdin: bytes = b"", warm: bool = False
+    ) -> Ended:
+        """Run one program in an empty folder with `files`; {box} in argv is the tools' folder.
 
-    def run(
-        self, argv: list[str], files: dict[str, bytes], stdin: bytes, warm: bool = False
-    ) -> watch.Ended:
-        """One program in an empty folder with `files`; {box} in argv is the tools' folder."""
+        A run that lacks the handshake, or that only the wall clock stopped, is repeated once, alone
+        on this machine as far as Pawl goes; then it is a fault.
+        """
         limits = self.limits
-        request = {
-            "argv": argv, "files": files, "stdin": stdin, "warm": warm,
-            "cpu": float(limits.cpu_s), "wall": float(limits.wall_s),
-            "cap": limits.output_kb << 10,
-        }  # fmt: skip
+        bounds = (float(limits.cpu_s), float(limits.wall_s), limits.output_kb << 10)
+        request = {"argv": argv, "files": files, "stdin": stdin, "warm": warm, "limits": bounds}
+        for retried in (False, True):
+            with lease.quiet(alone=retried):
+                ended = self._run(request)
+            ended.retried, ended.fault = retried, _fault(ended)
+            if not ended.fault:
+                break
+        return ended
+
+    def _run(self, request: dict[str, object]) -> Ended:
         try:
-            if self._sock is None:
-                self._open()
-            assert self._sock is not None
-            supervisor.send(self._sock, request)
-            answer = supervisor.receive(self._sock)
+            return Ended(**_ask(self._sock or self._open(), request))
         except OSError as error:
-            answer = None
             self._drop()
-            return watch.Ended(fault=f"sandbox: {error}")
-        if answer is None:
-            self._drop()
-            return watch.Ended(fault="sandbox: the helper process died")
-        return watch.Ended(**answer)
+            return Ended(fault=f"sandbox: {error}")
 
     def left_over(self) -> str:
         """Processes of earlier candidates that still run after 1 s, in words; "" for none."""
@@ -172,8 +146,8 @@ class Sandbox:
             self._claim.close()
             self._claim = None
 
-    def _open(self) -> None:
-        """Make the folder, start the supervisor, and hand it the plan."""
+    def _open(self) -> socket.socket:
+        """Make the folder, start the supervisor, and hand it the plan; its socket."""
         if self._claim is None and os.getuid() == 0 and self.tier != "unsafe":
             self._claim, self._uid = lease.claim_uid()
         lease.clear_stale()
@@ -189,17 +163,13 @@ class Sandbox:
             root=root,
             uid=self._uid if self._claim else -1,
             memory=self.limits.memory_mb << 20,
-            tasks=TASKS,
             tmp_bytes=TMP_BYTES,
-            tmp_inodes=TMP_INODES,
             bwrap=shutil.which("bwrap") or "bwrap",
             extra=extra,
             masked=visible.masked_paths(extra),
             readable=visible.readable_paths(),
-            abi=landlock.kernel_abi() if self.tier == "landlock" else 0,
-            group=f"pawl-{os.getpid()}-{time.monotonic_ns()}",
         )
-        ours, theirs = socket.socketpair()
+        self._sock, theirs = socket.socketpair()
         boot = _BOOT.format(theirs.fileno())
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-S", "-c", boot, str(visible.PACKAGE.parent)],
@@ -209,13 +179,10 @@ class Sandbox:
             start_new_session=True,
         )
         theirs.close()
-        self._sock = ours
-        supervisor.send(ours, asdict(self._plan))
-        hello = supervisor.receive(ours)
-        if hello is None:
-            raise ConnectionError("the helper process did not start")
+        hello = _ask(self._sock, asdict(self._plan))
         self.notes = [hello["cgroup"] or "memory and tasks capped by cgroup"]
         self.notes += [] if self.tier != "bubblewrap" or hello["own_tmp"] else ["/tmp by polling"]
+        return self._sock
 
     def _drop(self) -> None:
         if self._sock is not None:
@@ -235,12 +202,21 @@ class Sandbox:
             self._plan = None
 
 
-def _faulty(ended: watch.Ended, handshake: bytes) -> str:
+def _ask(sock: socket.socket, message: object) -> dict[str, Any]:
+    """The supervisor's answer; raises OSError when it is gone."""
+    supervisor.send(sock, message)
+    answer: dict[str, Any] | None = supervisor.receive(sock)
+    if answer is None:
+        raise ConnectionError("the helper process died")
+    return answer
+
+
+def _fault(ended: Ended) -> str:
     if ended.fault:
         return ended.fault
     if ended.stop == "wall":
         return "only the wall clock stopped it (it waited, or the machine was too busy)"
-    if not ended.out.startswith(handshake):
+    if not ended.out.startswith(HANDSHAKE):
         said = ended.err.decode("utf-8", "replace").strip() or f"status {ended.rc}"
         return f"the sandbox did not start: {said[:200]}"
     return ""

@@ -14,14 +14,14 @@ import marshal
 import os
 import shutil
 import socket
-import struct
 from contextlib import suppress
 from dataclasses import asdict
+from math import ceil
 from pathlib import Path
 from typing import Any
 
 from pawl.sandbox import candidate_process, cgroup, lease
-from pawl.sandbox.candidate_process import Plan
+from pawl.sandbox.candidate_process import TASKS, TMP_INODES, Plan
 from pawl.sandbox.warm import Server
 from pawl.sandbox.watch import Ended, Watch
 
@@ -31,31 +31,17 @@ _MS_NOSUID, _MS_NODEV, _MS_REC_PRIVATE, _DETACH = 2, 4, 0x44000, 2
 
 
 def send(sock: socket.socket, value: Any) -> None:
-    """One message: length, then marshal bytes."""
-    data = marshal.dumps(value, 4)
-    sock.sendall(struct.pack("<I", len(data)) + data)
+    """One message in marshal's form."""
+    sock.sendall(marshal.dumps(value, 4))
 
 
 def receive(sock: socket.socket) -> Any:
     """The next message, None at the end of the stream."""
-    head = _exactly(sock, 4)
-    if head is None:
-        return None
-    data = _exactly(sock, struct.unpack("<I", head)[0])
-    return None if data is None else marshal.loads(data)
-
-
-def _exactly(sock: socket.socket, count: int) -> bytes | None:
-    out = bytearray()
-    while len(out) < count:
+    with sock.makefile("rb") as stream:  # may read ahead: no message comes before its answer
         try:
-            data = sock.recv(min(count - len(out), 1 << 20))
-        except ConnectionResetError:
+            return marshal.load(stream)
+        except (EOFError, ConnectionResetError):
             return None
-        if not data:
-            return None
-        out += data
-    return bytes(out)
 
 
 class Supervisor:
@@ -65,22 +51,20 @@ class Supervisor:
         self.sock, self.plan = sock, plan
         lease.hold(plan.root)
         self.runs = 0
-        self.group = cgroup.Group(plan.group, plan.memory + (96 << 20), plan.tasks + 16)
+        self.group = cgroup.Group(plan.group, plan.memory + (96 << 20), TASKS + 16)
         _libc.prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
-        self._protect()
+        with suppress(PermissionError):  # else candidates raise their own score instead
+            Path("/proc/self/oom_score_adj").write_text("-900")
         self.own_tmp = plan.tier == "bubblewrap" and _private_mounts()
         self.server: Server | None = None
-
-    def _protect(self) -> None:
-        try:
-            Path("/proc/self/oom_score_adj").write_text("-900")
-        except PermissionError:
-            return  # candidates raise their own score instead
 
     def serve(self) -> None:
         """Answer requests; on the way out leave nothing."""
         try:
-            self._answer_all()
+            with suppress(BrokenPipeError):  # the scorer is gone: cleaning up is what is left
+                send(self.sock, {"own_tmp": self.own_tmp, "cgroup": self.group.reason})
+                while (request := receive(self.sock)) is not None:
+                    send(self.sock, asdict(self._answer(request)))
         finally:
             candidate_process.sweep(0, self.plan.uid)
             self.group.remove()
@@ -88,88 +72,75 @@ class Supervisor:
                 _libc.umount2(f"{self.plan.root}/work".encode(), _DETACH)
             remove_tree(self.plan.root)
 
-    def _answer_all(self) -> None:
-        with suppress(BrokenPipeError):  # the scorer is gone: cleaning up is what is left
-            send(self.sock, {"own_tmp": self.own_tmp, "cgroup": self.group.reason})
-            while (request := receive(self.sock)) is not None:
-                try:
-                    run = self.run_warm if request.pop("warm") else self.run
-                    answer = asdict(run(**request))
-                except OSError as error:
-                    answer = asdict(Ended(fault=f"{type(error).__name__}: {error}"))
-                send(self.sock, answer)
+    def _answer(self, request: dict[str, Any]) -> Ended:
+        try:
+            return self.run(**request)
+        except OSError as error:
+            return Ended(fault=f"{type(error).__name__}: {error}")
 
     def run(
         self,
         argv: list[str],
         files: dict[str, bytes],
         stdin: bytes,
-        cpu: float,
-        wall: float,
-        cap: int,
+        warm: bool,
+        limits: tuple[float, float, int],
     ) -> Ended:
-        """One candidate from an empty work folder to nothing left."""
-        work = self._fresh_work()
+        """One candidate from an empty work folder to nothing left.
+
+        warm: by the fork server, which has a folder of its own for each; argv[0] is the interpreter
+        then. limits: seconds of CPU and by the wall clock, bytes of output.
+        """
+        plan = self.plan
+        work = f"{plan.root}/work" if warm else self._fresh_work()
         for name, data in files.items():
             Path(work, name).write_bytes(data)
-        source = os.memfd_create("stdin")
-        os.write(source, stdin)
-        os.lseek(source, 0, 0)
-        out_read, out_write = os.pipe()
-        err_read, err_write = os.pipe()
         kills = self.group.kills()
-        keep = self.server.pid if self.server else 0
-        pidfd = -1
-        sums = self.group.memory_folder is None
-        watch = Watch(self.plan, self.sock, (cpu, wall, cap), sums, not self.own_tmp, keep)
+        sums, quota = self.group.memory_folder is None, not (warm or self.own_tmp)
+        keep = self.server.pid if self.server and not warm else 0
+        seconds = ceil(max(1, limits[0]))
+        fds = [os.memfd_create("stdin"), *os.pipe(), *os.pipe()]
+        source, out, out_write, err, err_write = fds
         try:
-            seconds = max(1, -int(-cpu // 1))
-            pid = candidate_process.start(
-                self.plan, argv, work, seconds, (source, out_write, err_write)
-            )
-            os.close(out_write)
-            os.close(err_write)
-            out_write = err_write = -1
-            pidfd = os.pidfd_open(pid)
-            watch.until_end(pidfd, out_read, err_read, work)
-            uid = self.plan.uid if self.plan.tier == "landlock" else -1
-            status = candidate_process.sweep(pid, uid, keep)
-            code = os.waitstatus_to_exitcode(status)
+            os.write(source, stdin)
+            os.lseek(source, 0, 0)
+            if warm and self.server is None:
+                self.server = Server(plan, work, argv[0])
+            server = self.server if warm else None
+            watch = Watch(plan, self.sock, limits, sums, quota, keep)
+            if server is not None:
+                pidfd, watch.root = server.start(source, out_write, seconds)
+                watch.own = True
+            else:
+                streams = (source, out_write, err_write)
+                pid = candidate_process.start(plan, argv, work, seconds, streams)
+                pidfd = os.pidfd_open(pid)
+            fds.append(pidfd)
+            for fd in (out_write, err_write):
+                os.close(fd)
+                fds.remove(fd)
+            watch.until_end(pidfd, out, err, work)
+            if server is not None:
+                code = server.end(pidfd)
+            else:
+                uid = plan.uid if plan.tier == "landlock" else -1
+                code = os.waitstatus_to_exitcode(candidate_process.sweep(pid, uid, keep))
             return watch.finish(code, self.group.kills() > kills)
+        except OSError:
+            if warm:
+                self._end_server()
+            raise
         finally:
-            for fd in (source, out_read, err_read, out_write, err_write, pidfd):
-                if fd >= 0:
-                    os.close(fd)
-            if not self.own_tmp:
+            for fd in fds:
+                os.close(fd)
+            if quota:
                 remove_tree(work)
 
-    def run_warm(
-        self,
-        argv: list[str],
-        files: dict[str, bytes],
-        stdin: bytes,
-        cpu: float,
-        wall: float,
-        cap: int,
-    ) -> Ended:
-        """One Python candidate by the fork server; argv[0] is the interpreter."""
-        assert not files, "a warm run takes its program from the request"
-        folder = f"{self.plan.root}/work"
-        kills = self.group.kills()
-        try:
-            if self.server is None:
-                self.server = Server(self.plan, folder, argv[0])
-            sums = self.group.memory_folder is None
-            watch = Watch(self.plan, self.sock, (cpu, wall, cap), sums, quota=False, skip=0)
-            ended = self.server.run(watch, stdin, cpu, folder)
-        except OSError:
-            if self.server is not None:
-                self.server.close()
-                self.server = None
-            candidate_process.sweep(0, -1)
-            raise
-        ended.oom = self.group.kills() > kills
-        return ended
+    def _end_server(self) -> None:
+        if self.server is not None:
+            self.server.close()
+            self.server = None
+        candidate_process.sweep(0, -1)
 
     def _fresh_work(self) -> str:
         """An empty folder of the candidate's: a new tmpfs, or a new folder in lower tiers."""
@@ -179,7 +150,7 @@ class Supervisor:
         if self.own_tmp:
             work = f"{plan.root}/work"
             _libc.umount2(work.encode(), _DETACH)
-            options = f"size={plan.tmp_bytes},nr_inodes={plan.tmp_inodes},mode=700,uid={owner}"
+            options = f"size={plan.tmp_bytes},nr_inodes={TMP_INODES},mode=700,uid={owner}"
             flags = _MS_NOSUID | _MS_NODEV
             if _libc.mount(b"tmpfs", work.encode(), b"tmpfs", flags, options.encode()):
                 raise OSError(ctypes.get_errno(), "cannot mount the candidate's tmpfs")

@@ -27,9 +27,11 @@ def open_sandbox(limits: Limits, refuse: Sequence[str] = (), warm: bool = True) 
     with each layer's reason when none is left; the unsafe tier (resource limits only) needs
     `allow_unsafe`.
     """
-    wanted: tuple[Tier, ...] = ("bubblewrap", "landlock")
+    wanted: list[Tier] = ["bubblewrap", "landlock"]
     if limits.tier != "auto":
-        wanted = (limits.tier,)
+        wanted = [limits.tier]
+    elif limits.allow_unsafe:
+        wanted.append("unsafe")
     reasons: list[str] = []
     for tier in wanted:
         if tier == "unsafe" and not limits.allow_unsafe:
@@ -50,10 +52,6 @@ def open_sandbox(limits: Limits, refuse: Sequence[str] = (), warm: bool = True) 
                 reasons.append(f"{tier}{' (fork server)' * start_warm}: {reason}")
             continue
         reasons.append(f"{tier}: {reason}")
-    if limits.allow_unsafe and limits.tier == "auto":
-        sandbox = Sandbox(limits, "unsafe")
-        sandbox.refused = reasons
-        return sandbox
     raise PawlError(
         "no sandbox: " + "; ".join(reasons),
         "sandbox.tier",

@@ -7,13 +7,16 @@ Both languages use the same rules, so that a timeout means the same everywhere. 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pawl.sandbox.watch import Ended
-from pawl.types import Tier, Verdict
+from pawl.types import Case, Tier, Verdict
 
 MAX_SOURCE = 100_000  # bytes of a completion; longer is rejected before anything runs
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{6,}")
+_KINDS: dict[str, Verdict] = {"memory": "memory", "unserialisable": "unserialisable"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,35 +42,65 @@ class Verification:
     retried: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
-    """One case as it came back: passed, or the verdict and message of its failure."""
+def answers(lines: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """(what, text) by the index of a case: R and a value, or X and why there is none.
 
-    passed: bool
-    verdict: Verdict = "wrong"
-    message: str = ""
-    value: str = ""
+    Of several lines of one case the first counts.
+    """
+    first: dict[str, tuple[str, str]] = {}
+    for line in lines:
+        parts = line.split(" ", 2)
+        if len(parts) == 3 and parts[0] in ("R", "X"):
+            first.setdefault(parts[1], (parts[0], parts[2]))
+    return first
+
+
+def tested(
+    cases: Sequence[Case],
+    expected: Sequence[Any],
+    found: Mapping[str, tuple[str, str]],
+    same: Callable[[str, Any, bool], bool | None],
+    ended: Ended,
+    types: float = 1.0,
+) -> Verification:
+    """A program that ran, case by case; the verdict is that of the first case that failed.
+
+    found: see `answers`. same: whether a value's text is what was expected, None when it is no
+    value; its last argument is `Case.close`.
+    """
+    told, values = list[tuple[Verdict, str]](), list[str]()
+    for i, (case, want) in enumerate(zip(cases, expected, strict=True)):
+        what, text = found.get(str(i), ("", ""))
+        equal = same(text, want, case.close) if what == "R" else None
+        values.append("" if equal is None else text)
+        told.append(_told(what, text, equal, ended))
+    verdict, message = next((one for one in told if one[0] != "pass"), ("pass", ""))
+    passed = tuple(one[0] == "pass" for one in told)
+    return Verification(verdict, passed, tuple(values), types, types > 0, message=message)
+
+
+def _told(what: str, text: str, equal: bool | None, ended: Ended) -> tuple[Verdict, str]:
+    """Verdict and message of one case."""
+    if not what:
+        return unanswered(ended)
+    if what == "X":
+        kind, _, message = text.partition(" ")
+        return _KINDS.get(kind, "exception"), message
+    if equal is None:
+        return "unserialisable", "no plain value"
+    return ("pass", "") if equal else ("wrong", f"returned {text[:120]}")
 
 
 def unanswered(ended: Ended) -> tuple[Verdict, str]:
     """Why a case has no answer, from how the process ended."""
-    if ended.stop == "cpu" or (
-        ended.rc in (-9, -24, 137, 152) and not ended.stop and not ended.oom
-    ):
+    killed = ended.rc in (-9, -24, 137, 152)
+    if ended.stop == "cpu" or (killed and not ended.stop and not ended.oom):
         return "timeout", "CPU time limit"
     if ended.oom or ended.stop == "memory":
         return "memory", "memory limit"
     if ended.stop in ("output", "disk"):
         return "output", "output limit" if ended.stop == "output" else "file space limit"
     return "exception", f"the program ended (status {ended.rc}) before answering"
-
-
-def overall(cases: list[Case]) -> tuple[Verdict, str]:
-    """The verdict of the first case that failed, "pass" when none did."""
-    for case in cases:
-        if not case.passed:
-            return case.verdict, clean(case.message)
-    return "pass", ""
 
 
 def clean(message: str) -> str:

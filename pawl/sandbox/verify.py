@@ -7,14 +7,14 @@ is worth (`pawl.rewards.pay`).
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from functools import lru_cache
 
 from pawl.errors import PawlError
-from pawl.sandbox import verdict as rules
 from pawl.sandbox.ocaml import verify_ocaml
 from pawl.sandbox.python import constant_keys, verify_python
 from pawl.sandbox.slot import Sandbox
-from pawl.sandbox.verdict import Verification
+from pawl.sandbox.verdict import Verification, clean, rejected
 from pawl.types import CodeTask, Measurement, missing
 
 
@@ -29,13 +29,19 @@ def verify(
     """
     if not task.cases:
         raise PawlError("the problem has no tests", place)
-    reason = rules.rejected(text)
+    reason = rejected(text)
     if reason:
         flags = (False,) * len(task.cases)
         return Verification("rejected", flags, message=reason, tier=sandbox.tier)
-    if task.lang == "ocaml":
-        return verify_ocaml(sandbox, task, text, end_marker, place)
-    return verify_python(sandbox, task, text, end_marker, place)
+    run = verify_ocaml if task.lang == "ocaml" else verify_python
+    found, ended = run(sandbox, task, text, end_marker, place)
+    return replace(
+        found,
+        message=clean(found.message),
+        tier=sandbox.tier,
+        time_ms=ended.wall * 1000,
+        retried=ended.retried,
+    )
 
 
 def measured(v: Verification, task: CodeTask, place: str = "tests") -> Measurement:
@@ -51,8 +57,6 @@ def measured(v: Verification, task: CodeTask, place: str = "tests") -> Measureme
         "compile": float(v.compiled),
         "tests": _tests_share(v, task, place),
     }
-    if v.verdict == "rejected":
-        values = dict.fromkeys(values, 0.0)
     return Measurement(
         "measured",
         values,

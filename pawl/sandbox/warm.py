@@ -1,4 +1,4 @@
-"""The supervisor's side of the fork server: start it in bubblewrap, hand it requests, watch them.
+"""The supervisor's side of the fork server: start it in bubblewrap, hand it requests, end them.
 
 Left out: what happens inside (`fork_server.py`) and cold starts (`supervisor.py`). A server that
 dies or does not answer is a fault of this run only; the next run starts a new one.
@@ -15,8 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from pawl.sandbox import candidate_process, landlock
-from pawl.sandbox.candidate_process import Plan
-from pawl.sandbox.watch import Ended, Watch
+from pawl.sandbox.candidate_process import TMP_INODES, Plan
 
 ANSWER_S = 10.0  # a server that says nothing for so long is dead
 
@@ -29,7 +28,7 @@ class Server:
         null = os.open("/dev/null", os.O_RDWR)
         program = landlock.seccomp_program(spaces=True, dropped=plan.uid >= 0)
         argv = [python, "-s", "-S", "{box}/fork_server.py", program.hex()]
-        argv += [str(plan.tmp_bytes), str(plan.tmp_inodes)]
+        argv += [str(plan.tmp_bytes), str(TMP_INODES)]
         fds = (theirs.fileno(), null, null)
         self.pid = candidate_process.start(plan, argv, work, resource.RLIM_INFINITY, fds, warm=True)
         theirs.close()
@@ -44,37 +43,23 @@ class Server:
             self.close()
             raise OSError("the fork server did not start")
 
-    def run(self, watch: Watch, stdin: bytes, cpu: float, work: str) -> Ended:
-        """One candidate; raises OSError when the server fails us."""
-        request = os.memfd_create("request")
-        out_read, out_write = os.pipe()
-        pidfd = -1
-        try:
-            os.write(request, stdin)
-            os.lseek(request, 0, 0)
-            seconds = struct.pack("<i", max(1, -int(-cpu // 1)))
-            socket.send_fds(self.control, [b"R" + seconds], [request, out_write])
-            os.close(out_write)
-            out_write = -1
-            _, fds, _, _ = socket.recv_fds(self.control, 64, 1)
-            if not fds:
-                raise OSError("the fork server could not start a candidate")
-            pidfd = fds[0]
-            watch.root, watch.own = _pid_of(pidfd), True
-            watch.until_end(pidfd, out_read, -1, work)
-            with suppress(ProcessLookupError):
-                signal.pidfd_send_signal(pidfd, signal.SIGKILL)  # pid 1 there: ends the rest too
-            answer = self.control.recv(64)
-            if len(answer) != 13:
-                raise OSError("the fork server died")
-            code, used = struct.unpack("<id", answer[1:])
-            ended = watch.finish(code, oom=False)
-            ended.cpu = used
-            return ended
-        finally:
-            for fd in (request, out_read, out_write, pidfd):
-                if fd >= 0:
-                    os.close(fd)
+    def start(self, request: int, out: int, seconds: int) -> tuple[int, int]:
+        """(pidfd, pid) of a new candidate; raises OSError when the server fails us."""
+        socket.send_fds(self.control, [b"R" + struct.pack("<i", seconds)], [request, out])
+        _, fds, _, _ = socket.recv_fds(self.control, 64, 1)
+        if not fds:
+            raise OSError("the fork server could not start a candidate")
+        return fds[0], _pid_of(fds[0])
+
+    def end(self, pidfd: int) -> int:
+        """Kill what is left of a candidate; its exit code. Raises OSError as `start`."""
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)  # pid 1 there: ends the rest too
+        answer = self.control.recv(64)
+        if len(answer) != 5:
+            raise OSError("the fork server died")
+        code: int = struct.unpack("<i", answer[1:])[0]
+        return code
 
     def close(self) -> None:
         """Kill bubblewrap and with it everything in its namespaces."""

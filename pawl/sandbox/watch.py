@@ -13,10 +13,11 @@ import resource
 import select
 import socket
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 
 from pawl.sandbox import proctree
-from pawl.sandbox.candidate_process import Plan
+from pawl.sandbox.candidate_process import TMP_INODES, Plan
 
 LOOK_S = 0.1  # time between two looks at the sums
 ERR_BYTES = 16 << 10
@@ -25,16 +26,19 @@ PATIENCE = 6  # the wall clock stops a starved run after this many times its lim
 
 @dataclass(slots=True)
 class Ended:
-    """How a run ended. rc: exit status, negative for a signal. stop: who ended it ("" = itself)."""
+    """How a run ended. rc: exit status, negative for a signal. stop: who ended it ("" = itself).
+
+    fault: why no verdict can be trusted, "" for none. retried: it is the second try.
+    """
 
     rc: int = 0
     stop: str = ""
     out: bytes = b""
     err: bytes = b""
-    cpu: float = 0.0
     wall: float = 0.0
     oom: bool = False
     fault: str = ""
+    retried: bool = False
 
 
 class Watch:
@@ -42,7 +46,7 @@ class Watch:
 
     boss: the scorer's socket. cpu, wall: seconds; cap: bytes of output. sums, quota: watch the sum
     of memory, the work folder's size (where no cgroup, no tmpfs does it). skip: a child to leave
-    out of the sums.
+    out of the sums. root: whose descendants are the run's; own: it is the run's itself.
     """
 
     def __init__(
@@ -66,7 +70,7 @@ class Watch:
     def until_end(self, pidfd: int, out: int, err: int, work: str) -> None:
         """Block until the process behind `pidfd` exits, its limits stop it, or the scorer dies."""
         poll = select.poll()
-        streams = [(out, self.out, self.cap), (err, self.err, ERR_BYTES)][: 2 if err >= 0 else 1]
+        streams = [(out, self.out, self.cap), (err, self.err, ERR_BYTES)]
         for fd, _, _ in streams:
             os.set_blocking(fd, False)
             poll.register(fd, select.POLLIN)
@@ -111,11 +115,11 @@ class Watch:
 
     def look(self, work: str) -> None:
         """Stop the run when the sum of its processes is over a limit."""
-        used = proctree.usage(self.root, self.skip, self.own)
-        self.starved = min(max(self.starved, used.delayed), (PATIENCE - 1) * self.wall)
-        if used.cpu + _reaped_cpu() - self.before >= self.cpu:
+        cpu, resident, delayed = proctree.usage(self.root, self.skip, self.own)
+        self.starved = min(max(self.starved, delayed), (PATIENCE - 1) * self.wall)
+        if cpu + _reaped_cpu() - self.before >= self.cpu:
             self.ended.stop = "cpu"
-        elif self.sums and used.resident > self.plan.memory:
+        elif self.sums and resident > self.plan.memory:
             self.ended.stop = "memory"
         elif self.quota and _too_full(work, self.plan):
             self.ended.stop = "disk"
@@ -126,7 +130,6 @@ class Watch:
         ended.rc, ended.oom = rc, oom
         ended.out, ended.err = bytes(self.out), bytes(self.err)
         ended.wall = time.monotonic() - self.began
-        ended.cpu = _reaped_cpu() - self.before
         return ended
 
 
@@ -140,10 +143,8 @@ def _too_full(work: str, plan: Plan) -> bool:
     for folder, _, names in os.walk(work):
         count += len(names) + 1
         for name in names:
-            try:
+            with suppress(OSError):
                 total += os.lstat(os.path.join(folder, name)).st_blocks * 512
-            except OSError:
-                continue
-        if total > plan.tmp_bytes or count > plan.tmp_inodes:
+        if total > plan.tmp_bytes or count > TMP_INODES:
             return True
     return False
