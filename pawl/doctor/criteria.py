@@ -8,10 +8,11 @@ was stated, so that nobody moves it. Left out: acting on them.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast, get_args
 
 import numpy as np
 
@@ -22,6 +23,8 @@ from pawl.metrics import CATALOGUE
 from pawl.rules.signals import Signals
 
 Status = Literal["met", "missed", "open"]
+Kind = Literal["stop", "continue"]
+Side = Literal[">=", "<="]
 LIMITS = (
     ("policy/kl_ref", 10.0, "a policy that far from its reference does not come back"),
     ("length/truncated_frac", 0.5, "half of the completions end at the limit, not at their end"),
@@ -37,9 +40,9 @@ class Criterion:
     op: >= or <=; since: the step at which it was stated, only later values count.
     """
 
-    kind: Literal["stop", "continue"]
+    kind: Kind
     metric: str
-    op: Literal[">=", "<="]
+    op: Side
     value: float
     step: float
     points: int
@@ -110,17 +113,13 @@ def _of_goal(s: Signals, f: Forecast, since: float) -> Iterator[Criterion]:
     why = "more than noise alone would give"
     if f.method == "extrapolation" and (s.trend(s.goal).direction == "up") == up:
         good, why = (f.low if up else f.high), "the course so far would give at least this"
-    better, worse = (">=", "<=") if up else ("<=", ">=")
-    inside = known.unit != "share" or 0.0 < good < 1.0
-    if inside:
-        yield Criterion("continue", s.goal, _op(better), good, f.step, f.points, since, why)
+    better: Side = ">=" if up else "<="
+    worse: Side = "<=" if up else ">="
+    if known.unit != "share" or 0.0 < good < 1.0:
+        yield Criterion("continue", s.goal, better, good, f.step, f.points, since, why)
     if known.unit != "share" or 0.0 < bad < 1.0:
         why = "worse than noise around the present level would give"
-        yield Criterion("stop", s.goal, _op(worse), bad, f.step, f.points, since, why)
-
-
-def _op(text: str) -> Literal[">=", "<="]:
-    return ">=" if text == ">=" else "<="
+        yield Criterion("stop", s.goal, worse, bad, f.step, f.points, since, why)
 
 
 def judged(criterion: Criterion, log: Log) -> Answer:
@@ -134,15 +133,14 @@ def judged(criterion: Criterion, log: Log) -> Answer:
     step_N, value_N = step_N[counts], value_N[counts]
     if not len(value_N):
         return Answer(criterion, "open", None, None)
-    value, at = float(value_N[-criterion.points :].mean()), float(step_N[-1])
+    value = float(value_N[-criterion.points :].mean())
     holds = value >= criterion.value if criterion.op == ">=" else value <= criterion.value
-    enough = len(value_N) >= criterion.points or ended
     status: Status = "open"
     if ended:
         status = "met" if holds else "missed"
-    elif criterion.kind == "stop" and holds and enough:
+    elif criterion.kind == "stop" and holds and len(value_N) >= criterion.points:
         status = "met"
-    return Answer(criterion, status, value, at)
+    return Answer(criterion, status, value, float(step_N[-1]))
 
 
 def kept(new: Sequence[Criterion], answers: Sequence[Answer]) -> tuple[Criterion, ...]:
@@ -181,22 +179,15 @@ def since(
 
 def _read(row: Mapping[str, object]) -> Criterion:
     """A criterion from JSON; raises KeyError, TypeError or ValueError."""
-    kind, op = row["kind"], row["op"]
-    if kind not in ("stop", "continue") or op not in (">=", "<="):
+    texts = {field.name: str(row[field.name]) for field in fields(Criterion)}
+    kind, side, metric, why = (texts[name] for name in ("kind", "op", "metric", "why"))
+    if kind not in get_args(Kind) or side not in get_args(Side):
         raise ValueError("unknown kind of criterion")
-    numbers = {name: float(str(row[name])) for name in ("value", "step", "since")}
-    if not all(np.isfinite(list(numbers.values()))):
+    value, step, since = (float(texts[name]) for name in ("value", "step", "since"))
+    if not all(map(math.isfinite, (value, step, since))):
         raise ValueError("a criterion without a number")
-    return Criterion(
-        "stop" if kind == "stop" else "continue",
-        str(row["metric"]),
-        _op(str(op)),
-        numbers["value"],
-        numbers["step"],
-        max(1, int(str(row["points"]))),
-        numbers["since"],
-        str(row["why"]),
-    )
+    points = max(1, int(texts["points"]))
+    return Criterion(cast(Kind, kind), metric, cast(Side, side), value, step, points, since, why)
 
 
 def _changes(old: Mapping[str, object], new: Mapping[str, object]) -> Iterator[str]:
@@ -204,10 +195,3 @@ def _changes(old: Mapping[str, object], new: Mapping[str, object]) -> Iterator[s
         a, b = old.get(name), new.get(name)
         if str(a) != str(b):
             yield f"{name}: {'unset' if a is None else a} -> {'unset' if b is None else b}"
-
-
-def as_json(criterion: Criterion) -> dict[str, object]:
-    """The criterion for a report; `before` reads it back."""
-    body = asdict(criterion)
-    assert set(body) == {field.name for field in fields(Criterion)}
-    return body
