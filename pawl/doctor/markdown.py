@@ -7,7 +7,7 @@ mention. Left out: what a report says (`report_markdown`).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 MARKS = re.compile(r"[\\`*_{}\[\]#+|~$=-]")
 LONG = 300  # characters of one foreign text that are shown
@@ -43,24 +43,13 @@ def _unmarked(text: str) -> str:
     return MARKS.sub(one, text)
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """A table of cells that are escaped already, and an empty line behind it."""
-    yield f"| {' | '.join(head)} |"
-    yield f"|{'---|' * len(head)}"
-    for row in rows:
-        yield f"| {' | '.join(cell or '-' for cell in row)} |"
-    yield ""
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table of cells that are escaped already."""
+    lines = [f"| {' | '.join(cell or '-' for cell in row)} |" for row in (head, *rows)]
+    return "\n".join([lines[0], f"|{'---|' * len(head)}", *lines[1:]])
 
 
-def bullets(rows: Sequence[str]) -> Iterator[str]:
-    """A list of lines that are escaped already, and an empty line behind it."""
-    if rows:
-        yield from (f"- {row}" for row in rows)
-        yield ""
-
-
-def numbered(rows: Sequence[str]) -> Iterator[str]:
-    """A numbered list of lines that are escaped already, and an empty line behind it."""
-    if rows:
-        yield from (f"{i}. {row}" for i, row in enumerate(rows, 1))
-        yield ""
+def listed(rows: Sequence[str], most: int = LONG, numbered: bool = False) -> str:
+    """A list of foreign texts, "" for none; each is cut as `escaped` does."""
+    marks = (f"{i}." if numbered else "-" for i in range(1, len(rows) + 1))
+    return "\n".join(f"{mark} {escaped(row, most)}" for mark, row in zip(marks, rows, strict=True))
