@@ -9,6 +9,7 @@ Left out: code blocks, headings as statements, and whether anything is true (`cl
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -102,11 +103,9 @@ def _goes_on(line: str) -> bool:
 def _sentences(
     lines: list[str], first: int, headings: tuple[str, ...], lead: str
 ) -> Iterator[Statement]:
-    joined, starts = "", list[int]()
-    for line in lines[:JOINED]:
-        starts.append(len(joined))
-        joined += plain(ITEM.sub("", line)) + " "
-    at = 0
+    texts = [plain(ITEM.sub("", line)) + " " for line in lines[:JOINED]]
+    starts = [0, *itertools.accumulate(map(len, texts[:-1]))]
+    joined, at = "".join(texts), 0
     for sentence in SENTENCE.split(joined.strip()):
         place = joined.find(sentence, at)
         at = place + len(sentence)
@@ -123,11 +122,10 @@ def _table(lines: list[str], first: int, headings: tuple[str, ...]) -> Iterator[
         for name, cell in list(zip(head, row, strict=False))[1:]:
             if not cell:
                 continue
+            label, column = row[0], name
             if turned:
-                where = row[0] if place(row[0]) else f"{head[0]} {row[0]}"
-                yield Statement(cell, first + 2 + i, "cell", headings, name, where)
-            else:
-                yield Statement(cell, first + 2 + i, "cell", headings, row[0], name)
+                label, column = name, row[0] if place(row[0]) else f"{head[0]} {row[0]}"
+            yield Statement(cell, first + 2 + i, "cell", headings, label, column)
 
 
 MOST = 40  # figures of one statement
@@ -229,15 +227,11 @@ def figures(text: str) -> list[Figure]:
     rest = text[:LONGEST]
     for pattern in (EPOCHS, DATE, PLACE, NAMED, RATING, COUNT, DEVIATION, CHANGE):
         rest = pattern.sub(_blank, rest)
-    found = list[Figure]()
-    for m in LIMIT.finditer(rest):
-        found.append(_figure("limit", m, m[2], op=OPS.get(m[1].lower(), m[1])))
+    found = [_figure("limit", m, m[2], op=m[1]) for m in LIMIT.finditer(rest)]
     rest = LIMIT.sub(_blank, rest)
-    for m in RANGE.finditer(rest):
-        found.append(_figure("range", m, m[1], m[2]))
+    found += [_figure("range", m, m[1], m[2]) for m in RANGE.finditer(rest)]
     rest = MOVED.sub(_blank, RANGE.sub(_blank, rest))
-    for m in VALUE.finditer(rest):
-        found.append(_figure("value", m, m[1]))
+    found += [_figure("value", m, m[1]) for m in VALUE.finditer(rest)]
     return sorted(found, key=lambda f: f.start)[:MOST]
 
 
@@ -250,7 +244,7 @@ def _figure(
 ) -> Figure:
     one, two = (float(x.replace(",", "")) if x else float("nan") for x in (a, b))
     digits = max(_digits(number) for number in (a, b) if number)
-    return Figure(kind, one, two, digits, "%" in m[0], *m.span(), op)
+    return Figure(kind, one, two, digits, "%" in m[0], *m.span(), OPS.get(op.lower(), op))
 
 
 def _digits(number: str) -> int:
@@ -351,13 +345,9 @@ def terms(text: str, log: Log) -> list[Term]:
 def _columns(log: Log, names: Sequence[str], source: str) -> tuple[Series, ...]:
     """The log's columns under these canonical names, then those whose source name fits."""
     first = [log.series[name] for name in names if name in log.series]
-    fits = re.compile(source, re.I) if source else None
-    rest = [
-        one
-        for one in (*log.series.values(), *log.unknown.values())
-        if fits is not None and fits.search(one.source) and one not in first
-    ]
-    return (*first, *rest)
+    fits = re.compile(source or "(?!)", re.I)  # "" fits nothing
+    own = (*log.series.values(), *log.unknown.values())
+    return (*first, *(one for one in own if fits.search(one.source) and one not in first))
 
 
 def _core(source: str) -> str:

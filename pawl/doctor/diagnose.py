@@ -28,6 +28,11 @@ Verdict = Literal[
     "INVALID RUN", "FAULT", "CANNOT TELL", "CONVERGED", "HEALTHY BUT UNUSUAL", "HEALTHY"
 ]
 CRITICAL: tuple[tuple[str, Verdict], ...] = (("invalid", "INVALID RUN"), ("fault", "FAULT"))
+EXPLAINED_BY = {  # by which findings' causes
+    "INVALID RUN": ("invalid", "fault"),
+    "FAULT": ("fault",),
+    "CONVERGED": ("converged",),
+}
 FEW = 30  # points below which only broken invariants, non-finite values and destruction count
 
 
@@ -85,18 +90,17 @@ def diagnose(log: Log, target: Target | None = None) -> Diagnosis:
             findings += hits
             quiet += [] if hits else [rule]
     counted = [f for f in findings if s.n >= FEW or f.early or f.supports in ("unusual", "nothing")]
-    findings = [f if f in counted else _without_change(f) for f in findings]
     verdict, reason = _verdict(s, counted)
-    if verdict == "INVALID RUN":
-        findings = [
-            f if f.supports == "invalid" else replace(f, prescription=None) for f in findings
-        ]
+    findings = [
+        replace(f, prescription=None) if _silenced(f, f in counted, verdict) else f
+        for f in findings
+    ]
     order = {"critical": 0, "warning": 1, "info": 2}
     speaks = {"invalid": 0, "fault": 1, "converged": 2, "unusual": 3, "nothing": 4}
     findings.sort(key=lambda f: (order[f.severity], speaks[f.supports], f.code))
     causes = [
         replace(cause, against=against(s, cause.id))
-        for cause in ranked([f for f in counted if f.supports in _relevant(verdict)])
+        for cause in ranked([f for f in counted if f.supports in EXPLAINED_BY.get(verdict, ())])
     ]
     if not causes:
         word = "noise-only" if verdict == "CANNOT TELL" else "none"
@@ -104,8 +108,9 @@ def diagnose(log: Log, target: Target | None = None) -> Diagnosis:
     trend = s.trend(s.goal) if s.goal else None
     trusted = verdict != "INVALID RUN"
     aim = target or own_target(s)
-    ahead = forecast(s, aim if aim and aim.metric == s.goal else None) if trusted else None
-    beside = forecast(s, aim) if trusted and aim and aim.metric != s.goal else None
+    other = aim is not None and aim.metric != s.goal
+    ahead = forecast(s, None if other else aim) if trusted else None
+    beside = forecast(s, aim) if trusted and other else None
     return Diagnosis(
         log,
         verdict,
@@ -124,19 +129,11 @@ def diagnose(log: Log, target: Target | None = None) -> Diagnosis:
     )
 
 
-def _without_change(f: Finding) -> Finding:
-    """A finding that was not weighed suggests no change of an option; advice stays."""
-    change = f.prescription is not None and f.prescription.option
-    return replace(f, prescription=None) if change else f
-
-
-def _relevant(verdict: str) -> Sequence[str]:
-    """Findings whose causes explain a verdict."""
-    return {
-        "INVALID RUN": ("invalid", "fault"),
-        "FAULT": ("fault",),
-        "CONVERGED": ("converged",),
-    }.get(verdict, ())
+def _silenced(f: Finding, weighed: bool, verdict: str) -> bool:
+    """Whether a finding may not suggest what it would: after a broken invariant all others, and a
+    change of an option (not advice) where it was not weighed."""
+    change = f.prescription is not None and bool(f.prescription.option)
+    return (change and not weighed) or (verdict == "INVALID RUN" and f.supports != "invalid")
 
 
 def _needed(s: Signals) -> int:
