@@ -19,7 +19,7 @@ from pydantic_core import ErrorDetails
 
 from pawl import renamed
 from pawl.config.parse import Table
-from pawl.config.tree import fields, item_of, nearest, options, range_words, section_of, type_words
+from pawl.config.tree import WORDS, nearest, options, range_words, type_words
 from pawl.errors import PawlError, PawlErrors
 
 Config = TypeVar("Config", bound=BaseModel)
@@ -31,7 +31,6 @@ def check(model: type[Config], table: Table) -> Config:
     """The config of a table; raises PawlErrors with what parsing noted and every wrong value."""
     given = dict(table.values)
     errors, seen = list(table.errors), set[str]()
-    _drop_infinite(table, given, errors)
     for _ in range(ROUNDS):
         try:
             cfg = model.model_validate(_tuples(_nest(given)), strict=True)
@@ -51,14 +50,6 @@ def check(model: type[Config], table: Table) -> Config:
             return cfg
     assert errors, "validation failed without an error"
     raise PawlErrors(errors)
-
-
-def _drop_infinite(table: Table, given: dict[str, object], errors: list[PawlError]) -> None:
-    for path, value in list(given.items()):
-        if isinstance(value, float) and not math.isfinite(value):
-            what = f"`{path}` = {value} is not a finite number"
-            errors.append(PawlError(what, table.places[path]))
-            del given[path]
 
 
 def _nest(values: Mapping[str, object]) -> dict[str, object]:
@@ -97,17 +88,10 @@ def _overlap(path: str, other: str) -> bool:
 
 
 def _field(model: type[BaseModel], path: str) -> FieldInfo | None:
-    """The field at a path; inside a list of plain values the list's own field."""
-    at: type[BaseModel] | None = model
-    info: FieldInfo | None = None
-    for part in path.split("."):
-        if part.isdigit():
-            continue
-        info = fields(at).get(part) if at is not None else None
-        if info is None:
-            return None
-        at = section_of(info.annotation) or item_of(info.annotation)
-    return info
+    """The option at a path; of an item of a list the list's own."""
+    known = dict(options(model, items=True))
+    plain = re.sub(r"\.\d+\b", "[]", path)
+    return known.get(plain) or known.get(plain.removesuffix("[]"))
 
 
 def _explain(
@@ -141,6 +125,8 @@ def _wrong_value(path: str, info: FieldInfo, detail: ErrorDetails, given: bool) 
     """(what, hint) for a value of the wrong type or outside its range."""
     kind, value = detail["type"], detail["input"]
     doc = info.description or ""
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"`{path}` = {value} is not a finite number", ""
     if kind in RANGE_ERRORS:
         return f"`{path}` = {value} is outside {range_words(info)}", doc
     if kind in ("string_too_short", "string_pattern_mismatch") and not given:
@@ -178,6 +164,5 @@ def _looks_plain(value: str) -> bool:
 
 
 def _kind(value: object) -> str:
-    names = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
-    names |= {list: "a list", tuple: "a list", dict: "a section", type(None): "nothing"}
+    names = {list: "a list", tuple: "a list", dict: "a section", type(None): "nothing", **WORDS}
     return names.get(type(value), type(value).__name__)

@@ -12,7 +12,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from pawl.config.section import Section, opt
+from pawl.config.section import Section, opt, repeated
 
 
 class LoraConfig(Section):
@@ -111,10 +111,9 @@ class ProblemsConfig(Section):
 
     @model_validator(mode="after")
     def _mixed(self) -> ProblemsConfig:
-        names = [row.set for row in self.mix]
-        twice = sorted({n for n in names if names.count(n) > 1})
+        twice = repeated([row.set for row in self.mix])
         if twice:
-            raise ValueError(f"problems.mix names {twice[0]} twice; give it one row and one weight")
+            raise ValueError(f"problems.mix names {twice} twice; give it one row and one weight")
         return self
 
 
@@ -486,10 +485,9 @@ class RunConfig(Section):
         return self
 
     def _check_curriculum(self) -> None:
-        names = [stage.name for stage in self.curriculum]
-        twice = sorted({n for n in names if names.count(n) > 1})
+        twice = repeated([stage.name for stage in self.curriculum])
         if twice:
-            raise ValueError(f"two stages of the curriculum are called {twice[0]}")
+            raise ValueError(f"two stages of the curriculum are called {twice}")
         weighted = next((stage for stage in self.curriculum if stage.weights), None)
         if weighted is None:
             return

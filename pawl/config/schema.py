@@ -31,15 +31,11 @@ An unknown option is an error. `pawl schema` prints the same as JSON Schema for 
 def json_schema(model: type[BaseModel]) -> dict[str, object]:
     """JSON Schema (draft 2020-12) of a config file; names are those that a user writes."""
     body = model.model_json_schema(by_alias=True)
-    sections = body.get("$defs", {})
-    short = sections.get("RewardConfig", {}).get("properties", {}).get("use")
     reward = body["properties"].get("reward")
-    if short is not None and reward is not None:  # `reward: path/file.py:function`
-        ref = {"$ref": "#/$defs/RewardConfig"}
-        body["properties"]["reward"] = {
-            "anyOf": [ref, {"type": "string"}],
-            "description": reward.get("description", ""),
-        }
+    if reward is not None:  # `reward: path/file.py:function`
+        kinds = [{"$ref": "#/$defs/RewardConfig"}, {"type": "string"}]
+        told = reward.get("description", "")
+        body["properties"]["reward"] = {"anyOf": kinds, "description": told}
     return {"$schema": DRAFT, **body}
 
 
@@ -69,18 +65,13 @@ def _section(model: type[BaseModel], prefix: str, mark: str) -> list[str]:
 
 def _table(model: type[BaseModel], prefix: str) -> list[str]:
     rows = [
-        f"| `{prefix}{name}` | {_default(info)} | {_type(info)} | {_meaning(info)} |"
+        f"| `{prefix}{name}` | `{json.dumps(info.default)}` | {_type(info)} | {_meaning(info)} |"
         for name, info in fields(model).items()
         if section_of(info.annotation) is None
     ]
     if not rows:
         return []
     return ["| option | default | type and range | meaning |", "|---|---|---|---|", *rows, ""]
-
-
-def _default(info: FieldInfo) -> str:
-    value = info.get_default(call_default_factory=False)
-    return f"`{json.dumps(value)}`"
 
 
 def _type(info: FieldInfo) -> str:
