@@ -2,7 +2,7 @@
 
 A user's mistake is one printed block, never a traceback (`--debug` shows it); a crash is one line
 that says where the traceback was saved. Heavy imports stand inside the commands: `pawl --help`
-loads click alone. Left out: what the commands do (`work`, `look`, `doctor`).
+loads click alone. Left out: what the commands do (`work`, `look`).
 
 Run: `pawl --help`, or `python -m pawl --help`.
 """
@@ -21,8 +21,8 @@ from collections.abc import Sequence
 import click
 
 from pawl import __version__
-from pawl.cli import doctor, look, work
-from pawl.cli.state import State
+from pawl.cli import look, work
+from pawl.cli.state import DEBUG, State
 from pawl.errors import Exit, PawlError
 
 READERS = ("doctor", "samples", "runs", "diff", "schema", "explain")
@@ -49,7 +49,8 @@ def pawl() -> None:
     gc.set_threshold(100_000, 10, 10)  # importing torch and transformers leaves no garbage
 
 
-for command in (*work.COMMANDS, *doctor.COMMANDS, *look.COMMANDS):
+for command in (*work.COMMANDS, *look.COMMANDS):
+    command.params.append(DEBUG)
     pawl.add_command(command)
 
 
