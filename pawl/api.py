@@ -151,13 +151,11 @@ def evaluate(
     config: of problems, sampling and reward; without one the run's own, else the defaults. split:
     held_out or train. pass_rates: a JSONL file to write measured pass rates to.
     """
-    if config is not None:
-        cfg = resolved(config, overrides, reward)[0]
-    else:
+    if config is None:
         run, _ = run_and_steps(str(model))
         base = saved_config(run) if is_run(run) else RunConfig()
-        cfg = overridden(base, overrides)
-        cfg = cfg if reward is None else with_callable(cfg, reward)
+        config, overrides = overridden(base, overrides), ()
+    cfg, _ = resolved(config, overrides, reward)
     from pawl.train.eval_model import evaluate_model
 
     return evaluate_model(str(model), cfg, split, display or Silent(), pass_rates, reward)

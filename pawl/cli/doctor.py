@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import click
@@ -67,17 +68,12 @@ def doctor(paths: Sequence[str], ask: Ask) -> int:
     def look() -> list[Diagnosis]:
         return [d for path in found for d in diagnosed(path, ask)]
 
-    def tell(diagnoses: Sequence[Diagnosis]) -> None:
-        _tell(diagnoses, ask)
-
-    if ask.watch:
-        last = watched(found, look, tell, ask.every, ask.looks)
-    else:
-        tell(last := look())
+    looks = ask.looks if ask.watch else 1
+    last = watched(found, look, partial(_tell, ask), ask.every, looks)
     return int(Exit.FINDINGS if any(counts(d, ask.fail_on) for d in last) else Exit.OK)
 
 
-def _tell(diagnoses: Sequence[Diagnosis], ask: Ask) -> None:
+def _tell(ask: Ask, diagnoses: Sequence[Diagnosis]) -> None:
     """Write the files that were asked for; print the report of one log, or a line for each."""
     if ask.watch and sys.stdout.isatty():
         click.clear()
@@ -136,7 +132,7 @@ def _past(path: Path, log: Log, ask: Ask) -> Before | None:
     if ask.against is not None:
         return before(ask.against, log)
     own = path / REPORT
-    if not path.is_dir() or not own.is_file():
+    if not own.is_file():
         return None
     try:
         return before(own, log)

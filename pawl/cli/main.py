@@ -62,25 +62,21 @@ def main(argv: Sequence[str] | None = None) -> None:
     if argv is None and sys.argv[1:2] and sys.argv[1] in READERS:
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `pawl samples RUN | head`
     state = State()
-    args = list(argv) if argv is not None else None
     try:
-        code = pawl.main(args, prog_name="pawl", standalone_mode=False, obj=state)
+        code = pawl.main(argv, prog_name="pawl", standalone_mode=False, obj=state)
     except click.ClickException as e:
         e.show()
         raise SystemExit(int(Exit.USER)) from e
     except (click.Abort, KeyboardInterrupt) as e:
-        _report("interrupted", state, e)
-        raise SystemExit(int(Exit.INTERRUPTED)) from e
+        raise _ending(Exit.INTERRUPTED, "interrupted", state, e) from e
     except PawlError as e:
-        _report(e.block(), state, e)
-        raise SystemExit(int(e.code)) from e
+        raise _ending(e.code, e.block(), state, e) from e
     except Exception as e:
-        _report(_crash(e, state), state, e)
-        raise SystemExit(int(Exit.CRASH)) from e
+        raise _ending(Exit.CRASH, _crash(e, state), state, e) from e
     raise SystemExit(int(code or 0))
 
 
-def _report(text: str, state: State, error: BaseException) -> None:
+def _ending(code: Exit, text: str, state: State, error: BaseException) -> SystemExit:
     """Print an ending on standard error, with the traceback where --debug asks for it."""
     if state.debug:
         traceback.print_exception(error)
@@ -88,6 +84,7 @@ def _report(text: str, state: State, error: BaseException) -> None:
     resumable = not isinstance(error, PawlError) or error.code == Exit.STOPPED
     if state.run is not None and resumable:
         click.echo(f"  resume with: pawl train --resume {state.run}", err=True)
+    return SystemExit(int(code))
 
 
 def _crash(error: Exception, state: State) -> str:

@@ -55,15 +55,14 @@ def leaves(cfg: BaseModel) -> dict[str, object]:
     """Every option's value by path, as JSON values; an absent section stands under its own path."""
     flat: dict[str, object] = {}
 
-    def walk(data: dict[str, object], model: type[BaseModel], prefix: str) -> None:
-        for name, info in fields(model).items():
-            section, value = section_of(info.annotation), data[name]
-            if section is not None and isinstance(value, dict):
-                walk(value, section, f"{prefix}{name}.")
+    def walk(data: dict[str, object], prefix: str) -> None:
+        for name, value in data.items():
+            if isinstance(value, dict):  # a section: no option is a mapping
+                walk(value, f"{prefix}{name}.")
             else:
                 flat[f"{prefix}{name}"] = value
 
-    walk(cfg.model_dump(mode="json", by_alias=True), type(cfg), "")
+    walk(cfg.model_dump(mode="json", by_alias=True), "")
     return flat
 
 

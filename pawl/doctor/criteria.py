@@ -67,15 +67,11 @@ class Answer:
 
     def text(self) -> str:
         """Status, criterion, its value, and what it means."""
-        figure = (
-            "no value since" if self.value is None else f"{self.value:.4g} at step {self.at:.10g}"
-        )
-        means = {
-            ("stop", "met"): ": stop",
-            ("stop", "missed"): ": no reason to stop",
-            ("continue", "met"): ": go on",
-            ("continue", "missed"): ": stop, or change something",
-        }.get((self.criterion.kind, self.status), "")
+        stop = {"met": ": stop", "missed": ": no reason to stop"}
+        go_on = {"met": ": go on", "missed": ": stop, or change something"}
+        means = (stop if self.criterion.kind == "stop" else go_on).get(self.status, "")
+        at = "" if self.at is None else f" at step {self.at:.10g}"
+        figure = "no value since" if self.value is None else f"{self.value:.4g}{at}"
         return f"{self.status}{means}: {self.criterion.text()}; {figure}"
 
 
@@ -117,8 +113,8 @@ def _of_goal(s: Signals, f: Forecast, since: float) -> Iterator[Criterion]:
     worse: Side = "<=" if up else ">="
     if known.unit != "share" or 0.0 < good < 1.0:
         yield Criterion("continue", s.goal, better, good, f.step, f.points, since, why)
+    why = "worse than noise around the present level would give"
     if known.unit != "share" or 0.0 < bad < 1.0:
-        why = "worse than noise around the present level would give"
         yield Criterion("stop", s.goal, worse, bad, f.step, f.points, since, why)
 
 

@@ -82,18 +82,13 @@ def metrics(d: Diagnosis) -> Iterator[str]:
 def _row(s: Signals, name: str) -> list[str]:
     now, start, t = s.late(name), s.early(name), s.trend(name)
     wide = f" ({now.low:.3g} to {now.high:.3g})" if now.n > 1 else " (one point)"
-    told = f"yes, {t.direction}" if t.significant else f"no (sees {t.detectable:.2g})"
+    change, told = "-", "too few points"
+    if t.n >= 4:
+        change = f"{t.difference:+.3g}"
+        told = f"yes, {t.direction}" if t.significant else f"no (sees {t.detectable:.2g})"
     expected, source = expected_range(name)
-    return [
-        escaped(name),
-        escaped(s.series(name).unit),
-        f"{start.value:.3g}",
-        f"{now.value:.3g}{wide}",
-        f"{t.difference:+.3g}" if t.n >= 4 else "-",
-        told if t.n >= 4 else "too few points",
-        expected,
-        escaped(source),
-    ]
+    values = [f"{start.value:.3g}", f"{now.value:.3g}{wide}", change, told, expected]
+    return [escaped(name), escaped(s.series(name).unit), *values, escaped(source)]
 
 
 def expected_range(name: str) -> tuple[str, str]:
@@ -107,13 +102,9 @@ def expected_range(name: str) -> tuple[str, str]:
 
 
 def _source(series: Series) -> list[str]:
-    return [
-        escaped(series.name),
-        escaped(series.source, 80),
-        str(len(series.finite())),
-        escaped(series.aggregation or "not stated"),
-        escaped(series.note or "as the table of this library says"),
-    ]
+    column = [escaped(series.name), escaped(series.source, 80), str(len(series.finite()))]
+    meaning = series.note or "as the table of this library says"
+    return [*column, escaped(series.aggregation or "not stated"), escaped(meaning)]
 
 
 def glossary(d: Diagnosis) -> Iterator[str]:
