@@ -11,8 +11,8 @@ from collections.abc import Mapping
 Record = Mapping[str, object]
 PLUS_MINUS = "\u00b1"
 NOT_COMPONENTS = (
-    "mean", "mean_se", "std", "within_std", "between_std", "within_share", "best_of_n",
-    "best_of_n_se", "trained_mean",
+    "reward/mean", "reward/mean_se", "reward/std", "reward/within_std", "reward/between_std",
+    "reward/within_share", "reward/best_of_n", "reward/best_of_n_se", "reward/trained_mean",
 )  # fmt: skip
 PHASES = {"generate_s": "rollout", "score_wait_s": "scores", "update_s": "update"}
 EPOCH_COLUMNS = (  # title, width, metric, its format; "" for one that is shown with its error
@@ -60,17 +60,6 @@ def with_error(record: Record, name: str) -> str | None:
     return f"{value:.2f}" + (f"{PLUS_MINUS}{spread:.2f}" if spread is not None else "")
 
 
-def components(record: Record) -> dict[str, float]:
-    """The reward's components of a step record, by their own names."""
-    found = {}
-    for key in record:
-        name = key.removeprefix("reward/")
-        value = number(record, key)
-        if name != key and name not in NOT_COMPONENTS and value is not None:
-            found[name] = value
-    return found
-
-
 def step_line(record: Record, total: int, before: Record | None, eta: float | None) -> str:
     """One line for one step; `before` is the step before it, for the change of the reward."""
     head = f"step {record['step']}/{total}"
@@ -107,7 +96,9 @@ def _reward(record: Record, before: Record | None) -> str:
         return "reward missing"
     now, old = number(record, "reward/mean"), number(before or {}, "reward/mean")
     change = f" ({now - old:+.2f})" if now is not None and old is not None else ""
-    parts = [f"{name} {value:.2f}" for name, value in components(record).items()]
+    names = [k for k in record if k.startswith("reward/") and k not in NOT_COMPONENTS]
+    values = {name.removeprefix("reward/"): number(record, name) for name in names}
+    parts = [f"{name} {value:.2f}" for name, value in values.items() if value is not None]
     return f"reward {shown}{change}" + (f" [{', '.join(parts)}]" if parts else "")
 
 

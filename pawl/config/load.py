@@ -126,10 +126,7 @@ def checked(model: type[Config], table: Table) -> tuple[Config, dict[str, str]]:
 
 
 def _read(
-    model: type[BaseModel],
-    path: Path,
-    overrides: Sequence[str],
-    environ: Mapping[str, str] | None,
+    model: type[BaseModel], path: Path, overrides: Sequence[str], environ: Mapping[str, str] | None
 ) -> Table:
     table = Table(model)
     put_yaml(table, "", _text(path), str(path), lines=True)

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from pawl.config.options import RunConfig, SftConfig
-from pawl.config.tree import extra, fields, is_live, item_of, range_words, section_of, type_words
+from pawl.config.tree import extra, fields, item_of, range_words, section_of, type_words
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 HEAD = """# Config reference
@@ -82,7 +82,7 @@ def _type(info: FieldInfo) -> str:
 
 
 def _meaning(info: FieldInfo) -> str:
-    return _cell((info.description or "") + (" *Live.*" if is_live(info) else ""))
+    return _cell((info.description or "") + (" *Live.*" if extra(info, "live") else ""))
 
 
 def _cell(text: str) -> str:

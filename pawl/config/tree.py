@@ -71,14 +71,9 @@ def extra(info: FieldInfo, key: str) -> object:
     return info.json_schema_extra.get(key) if isinstance(info.json_schema_extra, dict) else None
 
 
-def is_live(info: FieldInfo) -> bool:
-    """Whether a running trainer accepts a new value of this option."""
-    return extra(info, "live") is True
-
-
 def live_options(section: type[BaseModel]) -> list[str]:
     """Names of the options that a running trainer accepts."""
-    return [name for name, info in section.model_fields.items() if is_live(info)]
+    return [name for name, info in section.model_fields.items() if extra(info, "live")]
 
 
 def type_words(annotation: object) -> str:

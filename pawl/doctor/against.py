@@ -1,15 +1,18 @@
-"""What speaks against a cause: figures of the same log that it would not leave as they are.
+"""What speaks against a cause: figures of the same log that it would not leave as they are, and
+rules that looked for it in vain.
 
-One short text for each figure; they lower nobody's weight, they are for the reader to judge. Left
-out: what speaks for a cause (`pawl.rules`) and its weight (`causes`).
+One short text for each; they lower nobody's weight, they are for the reader to judge. Left out:
+what speaks for a cause (`pawl.rules`) and its weight (`causes`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 
+from pawl.rules.rule import Rule
 from pawl.rules.run_features import gains
 from pawl.rules.signals import Signals
 
@@ -43,13 +46,17 @@ FIGURES: tuple[tuple[str, str, Literal["<", ">"], float, str], ...] = (
 """Cause (`a|b`: either), metric, side of a limit: where the recent mean lies there, the text."""
 
 
-def against(s: Signals, cause: str) -> tuple[str, ...]:
-    """Figures that do not fit the cause; () where the log has none."""
+def against(s: Signals, cause: str, quiet: Sequence[Rule]) -> tuple[str, ...]:
+    """Figures that do not fit the cause, then the rules that can name it and found nothing."""
     texts = [_rises(s)] if cause in RISING else []
     for causes, name, side, limit, text in FIGURES:
         if cause in causes.split("|"):
             texts.append(_figure(s, name, side, limit, text))
     texts += [doubt(s) for causes, doubt in OTHERS if cause in causes.split("|")]
+    codes = [rule.code for rule in quiet if cause in rule.causes]
+    if codes and cause != "noise-only":
+        shown = ", ".join(codes[:8]) + (" and others" if len(codes) > 8 else "")
+        texts.append(f"{len(codes)} more rules can name it and found nothing: {shown}")
     return tuple(text for text in texts if text)
 
 

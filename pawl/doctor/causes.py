@@ -7,11 +7,10 @@ Left out: the findings (`pawl.rules`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from pawl.checks import CAUSES
 from pawl.rules.finding import Finding
-from pawl.rules.rule import Rule
 
 EXPERIMENTS: dict[tuple[str, str], str] = {
     ("sampler-mismatch", "reference-mismatch"): "score one sampled batch with trainer, sampler and "
@@ -109,19 +108,6 @@ def ranked(findings: Sequence[Finding]) -> list[Cause]:
         Cause(cause, round(1.0 - miss[cause], 3), CAUSES[cause], tuple(said[cause]))
         for cause in order
     ]
-
-
-def doubted(causes: Sequence[Cause], quiet: Sequence[Rule]) -> list[Cause]:
-    """The causes with one thing more against each: rules that can name it and found nothing."""
-    made = []
-    for cause in causes:
-        codes = [rule.code for rule in quiet if cause.id in rule.causes]
-        if codes and cause.id != "noise-only":
-            shown = ", ".join(codes[:8]) + (" and others" if len(codes) > 8 else "")
-            text = f"{len(codes)} more rules can name it and found nothing: {shown}"
-            cause = replace(cause, against=(*cause.against, text))
-        made.append(cause)
-    return made
 
 
 def experiment(causes: Sequence[Cause]) -> str:

@@ -7,13 +7,13 @@ quarter with confirmation, noise around neighbours. Left out: what a sentence sp
 
 from __future__ import annotations
 
-import math
 import re
 from typing import Literal
 
 import numpy as np
 
 from pawl.doctor.claims_text import Figure, Term, place
+from pawl.doctor.diagnose import within_noise
 from pawl.logs.log import Log, Series
 from pawl.logs.table import Floats
 from pawl.rules import statistics
@@ -188,7 +188,7 @@ def course(kind: str, series: Series) -> Judged:
         return _flat(x_N, series)
     t = statistics.trend(x_N)
     if not t.significant:
-        return "unsupported", _noise(t, series)
+        return "unsupported", within_noise(t, series.source)
     moved = f"{series.source} went {t.direction}, {t.first:.4g} to {t.last:.4g} (p {t.p:.2g})"
     return ("supported" if t.direction == kind else "wrong"), moved
 
@@ -201,13 +201,5 @@ def _flat(x_N: Floats, series: Series) -> Judged:
         return "wrong", f"{series.source} still goes {t.direction} in its later half (p {t.p:.2g})"
     level = abs(float(late_N.mean())) or float(late_N.std())
     if len(late_N) < ENOUGH or t.detectable > max(0.25 * level, 1e-12):
-        return "unsupported", "no movement is seen, but " + _noise(t, series)
+        return "unsupported", "no movement is seen, but " + within_noise(t, series.source)
     return "supported", f"{series.source} does not move in its last {len(late_N)} points"
-
-
-def _noise(t: statistics.Trend, series: Series) -> str:
-    change, least = t.difference, t.detectable
-    by = f"the change of {series.source}, {change:+.3g}," if math.isfinite(change) else "it"
-    seen = f"nothing smaller than {least:.3g} could have been seen"
-    seen = seen if math.isfinite(least) else "too few to see anything"
-    return f"{by} is within noise: over {t.n} points {seen}"

@@ -162,11 +162,7 @@ def before(path: Path, log: Log) -> Before:
 
 
 def since(
-    where: str,
-    verdict: str,
-    criteria: Sequence[Criterion],
-    config: Mapping[str, object],
-    log: Log,
+    where: str, verdict: str, criteria: Sequence[Criterion], config: Mapping[str, object], log: Log
 ) -> Before:
     """What became of criteria that were stated of an earlier state of a log, and of its options."""
     answers = tuple(judged(criterion, log) for criterion in criteria)

@@ -6,20 +6,21 @@ says is no reason to change anything. Left out: reading files (`pawl.store`), wo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
 from pawl.checks import CAUSES
 from pawl.doctor.against import against
-from pawl.doctor.causes import Cause, doubted, experiment, ranked
+from pawl.doctor.causes import Cause, experiment, ranked
 from pawl.doctor.criteria import Before, Criterion, stated
 from pawl.doctor.forecast import Forecast, Target, forecast, own_target
 from pawl.logs.log import Log
 from pawl.rules.catalogue import RULES
-from pawl.rules.finding import Finding
+from pawl.rules.finding import Finding, Severity, Supports
 from pawl.rules.rule import Rule
 from pawl.rules.signals import Signals
 from pawl.rules.statistics import Trend, lag1, points_needed
@@ -95,11 +96,10 @@ def diagnose(log: Log, target: Target | None = None) -> Diagnosis:
         replace(f, prescription=None) if _silenced(f, f in counted, verdict) else f
         for f in findings
     ]
-    order = {"critical": 0, "warning": 1, "info": 2}
-    speaks = {"invalid": 0, "fault": 1, "converged": 2, "unusual": 3, "nothing": 4}
-    findings.sort(key=lambda f: (order[f.severity], speaks[f.supports], f.code))
+    order, speaks = get_args(Severity), get_args(Supports)
+    findings.sort(key=lambda f: (order.index(f.severity), speaks.index(f.supports), f.code))
     causes = [
-        replace(cause, against=against(s, cause.id))
+        replace(cause, against=against(s, cause.id, quiet))
         for cause in ranked([f for f in counted if f.supports in EXPLAINED_BY.get(verdict, ())])
     ]
     if not causes:
@@ -116,7 +116,7 @@ def diagnose(log: Log, target: Target | None = None) -> Diagnosis:
         verdict,
         reason,
         findings,
-        doubted(causes, quiet),
+        causes,
         experiment(causes),
         not_checked,
         s.goal,
@@ -180,7 +180,12 @@ def _unseen(s: Signals, trend: Trend) -> str:
             f"{s.goal} changed by {trend.difference:+.3g} from the first to the last quarter, but "
             f"without a steady course (p {trend.p:.2g}, over block means {trend.confirm_p:.2g})"
         )
-    return (
-        f"the change of {s.goal}, {trend.difference:+.3g}, is within noise: over {trend.n} points "
-        f"nothing smaller than {trend.detectable:.3g} could have been seen"
-    )
+    return within_noise(trend, s.goal)
+
+
+def within_noise(t: Trend, name: str) -> str:
+    """That no change of a metric is seen, and what could have been."""
+    by = f"the change of {name}, {t.difference:+.3g}," if math.isfinite(t.difference) else "it"
+    seen = f"nothing smaller than {t.detectable:.3g} could have been seen"
+    seen = seen if math.isfinite(t.detectable) else "too few to see anything"
+    return f"{by} is within noise: over {t.n} points {seen}"
