@@ -44,9 +44,7 @@ def run_data(d: Diagnosis) -> dict[str, Any]:
         "reason": d.reason,
         "goal": d.goal,
         "needed": d.needed,
-        "findings": [
-            {**asdict(f), "series": [n for n in f.series if n in log.series]} for f in d.findings
-        ],
+        "findings": [asdict(f) for f in d.findings],
         "causes": [asdict(c) for c in d.causes],
         "experiment": d.experiment,
         "forecast": ahead(d),

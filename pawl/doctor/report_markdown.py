@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pawl.doctor.diagnose import Diagnosis
 from pawl.doctor.markdown import escaped, listed
 from pawl.doctor.report_metrics import configuration, glossary, metrics
-from pawl.doctor.report_text import change, counted, grouped, taken_for, uncertainty
+from pawl.doctor.report_text import causes_of, change, counted, grouped, taken_for, uncertainty
 from pawl.rules.finding import Finding, Prescription
 from pawl.rules.prescribe import NO_OPTION
 
@@ -109,7 +109,7 @@ def _issues(d: Diagnosis) -> Iterator[str]:
         yield f"### {title}" if members else ""
         for f in members:
             yield f"**{f.code} {f.name}**: {escaped(f.summary)}"
-            causes = (f"cause: {c} ({w:.0%}){': ' + why if why else ''}" for c, w, why in f.causes)
+            causes = (f"cause: {text}" for text in causes_of(f))
             yield listed([f"where: {f.place}", *f.evidence, *causes])
 
 

@@ -108,6 +108,11 @@ def fixable(finding: Finding) -> bool:
     return p is not None and bool(p.option) and not p.name.startswith(NO_OPTION)
 
 
+def causes_of(f: Finding) -> list[str]:
+    """The causes that a finding names: `lr-too-high (60%): why`."""
+    return [f"{cause} ({weight:.0%}){': ' + why if why else ''}" for cause, weight, why in f.causes]
+
+
 def change(p: Prescription) -> str:
     """The change of an option, "" for advice."""
     return f"{p.name}: {p.before or 'unknown'} -> {p.after}" if p.option else ""
@@ -134,10 +139,7 @@ def _finding(d: Diagnosis, f: Finding) -> Iterator[Line]:
     ]
     yield from _block("where", where)
     yield from _block("evidence", *f.evidence)
-    causes = (
-        f"{cause} ({weight:.0%}){': ' + why if why else ''}" for cause, weight, why in f.causes
-    )
-    yield from _block("cause", *causes)
+    yield from _block("cause", *causes_of(f))
     p = f.prescription
     if p is not None:
         first = change(p)
