@@ -109,7 +109,10 @@ def diagnosed(path: Path, ask: Ask) -> Iterator[Diagnosis]:
     """Each log behind a path, with what became of an earlier report's criteria."""
     found = search(path, ask.names)
     logs = found.logs
-    _mention(found.skipped, ask.verbose)
+    if found.skipped and not ask.verbose:
+        _warn(f"{counted(len(found.skipped), 'file')} could not be read as logs (--verbose)")
+    for skipped, why in found.skipped if ask.verbose else ():
+        _warn(f"{skipped}: no log: {why}")
     if ask.against is not None and len(logs) != 1:
         hint = "give --against together with the path of one log"
         raise PawlError(f"an earlier report is about one log, not {len(logs)}", str(path), hint)
@@ -139,14 +142,6 @@ def _past(path: Path, log: Log, ask: Ask) -> Before | None:
     except PawlError as e:  # nobody asked for it
         _warn(f"{own} was not used: {e.what}")
         return None
-
-
-def _mention(skipped: Sequence[tuple[Path, str]], verbose: bool) -> None:
-    """Say on standard error which files of a folder were no logs."""
-    if skipped and not verbose:
-        _warn(f"{counted(len(skipped), 'file')} could not be read as logs (--verbose)")
-    for path, why in skipped if verbose else ():
-        _warn(f"{path}: no log: {why}")
 
 
 def _warn(text: str) -> None:

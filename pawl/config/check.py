@@ -11,7 +11,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
@@ -55,12 +55,10 @@ def check(model: type[Config], table: Table) -> Config:
 def _nest(values: Mapping[str, object]) -> dict[str, object]:
     root: dict[str, object] = {}
     for path, value in values.items():
-        at = root
+        at: Any = root
         *sections, name = path.split(".")
         for section in sections:
-            below = at.setdefault(section, {})
-            assert isinstance(below, dict)
-            at = below
+            at = at.setdefault(section, {})
         at[name] = value
     return root
 

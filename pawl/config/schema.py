@@ -42,14 +42,14 @@ def json_schema(model: type[BaseModel]) -> dict[str, object]:
 def reference() -> str:
     """The reference page of every option, as Markdown."""
     lines = [HEAD, "## Training runs (`pawl train`)", ""]
-    lines += _section(RunConfig, "", "###")
+    lines += _section(RunConfig, "")
     lines += ["## Supervised runs (`pawl sft`)", ""]
     lines += ["`model`, `prompt` and `optim` are the sections described above.", ""]
     lines += _table(SftConfig, "")
     return "\n".join(lines)
 
 
-def _section(model: type[BaseModel], prefix: str, mark: str) -> list[str]:
+def _section(model: type[BaseModel], prefix: str) -> list[str]:
     lines = _table(model, prefix)
     for name, info in fields(model).items():
         section, item = section_of(info.annotation), item_of(info.annotation)
@@ -58,8 +58,8 @@ def _section(model: type[BaseModel], prefix: str, mark: str) -> list[str]:
             continue
         path = f"{prefix}{name}" + ("[]" if item is not None else "")
         doc = " ".join((inner.__doc__ or "").split())
-        lines += [f"{mark} `{path}`", "", doc, ""]
-        lines += _section(inner, f"{path}.", mark)
+        lines += [f"### `{path}`", "", doc, ""]
+        lines += _section(inner, f"{path}.")
     return lines
 
 

@@ -153,11 +153,10 @@ UNIT = r"(?:\s?(?:s|sec|seconds?)\b)?"
 DATE = re.compile(
     r"\b\d{4}-\d\d-\d\d(?:[ T]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?)?|\b\d\d?:\d\d(?::\d\d)?\b"
 )
-EPOCHS = re.compile(r"\bE(\d+)\s*(?:->|-|to)\s*E?(\d+)\b")
 PLACE = re.compile(  # an epoch may be 0.28, a step may not: "last-step 0.76" is a value
     r"\b(?P<unit>(?P<epoch>epochs?|E)|steps?|iterations?)\s*[-#]?\s*"
     r"(?P<at>\d+(?:,\d{3})*(?(epoch)(?:\.\d+)?|(?!\.?\d)))(?:\s*(?:-|->)\s*(?:(?P=unit)\s*)?"
-    r"(?P<end>\d+(?:\.\d+)?)|\s+(?:to|and)\s+(?:(?P=unit)\s+)?(?P<other>\d+)(?!\.?\d))?",
+    r"(?P<end>\d+(?:\.\d+)?)|\s+(?:to|and)\s+(?:(?P=unit)\s*)?(?P<other>\d+)(?!\.?\d))?",
     re.I,
 )
 COUNT = re.compile(
@@ -210,9 +209,6 @@ def place_of(f: Figure, text: str) -> str:
 
 def place(text: str) -> tuple[str, float, float | None] | None:
     """("epoch" or "step", from, to) of the first place that a text names."""
-    found = EPOCHS.search(text)
-    if found:
-        return "epoch", float(found[1]), float(found[2])
     found = PLACE.search(text)
     if not found:
         return None
@@ -225,7 +221,7 @@ def figures(text: str) -> list[Figure]:
     """The values, ranges and limits of a text from left to right; a place, a count, a rating, a
     deviation or a change is none, and no part of one is a value."""
     rest = text[:LONGEST]
-    for pattern in (EPOCHS, DATE, PLACE, NAMED, RATING, COUNT, DEVIATION, CHANGE):
+    for pattern in (DATE, PLACE, NAMED, RATING, COUNT, DEVIATION, CHANGE):
         rest = pattern.sub(_blank, rest)
     found = [_figure("limit", m, m[2], op=m[1]) for m in LIMIT.finditer(rest)]
     rest = LIMIT.sub(_blank, rest)
