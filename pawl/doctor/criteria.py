@@ -8,13 +8,13 @@ was stated, so that nobody moves it. Left out: acting on them.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import Literal
 
 import numpy as np
+from pydantic import FiniteFloat, PositiveInt, TypeAdapter
 
 from pawl.doctor.forecast import Forecast, persistence, window_of
 from pawl.errors import PawlError
@@ -23,7 +23,6 @@ from pawl.metrics import CATALOGUE
 from pawl.rules.signals import Signals
 
 Status = Literal["met", "missed", "open"]
-Kind = Literal["stop", "continue"]
 Side = Literal[">=", "<="]
 LIMITS = (
     ("policy/kl_ref", 10.0, "a policy that far from its reference does not come back"),
@@ -40,13 +39,13 @@ class Criterion:
     op: >= or <=; since: the step at which it was stated, only later values count.
     """
 
-    kind: Kind
+    kind: Literal["stop", "continue"]
     metric: str
     op: Side
-    value: float
-    step: float
-    points: int
-    since: float
+    value: FiniteFloat
+    step: FiniteFloat
+    points: PositiveInt
+    since: FiniteFloat
     why: str
 
     def text(self) -> str:
@@ -54,6 +53,9 @@ class Criterion:
         mean = f"mean of {self.points} points" if self.points > 1 else "a point"
         level = f"{self.metric} {self.op} {self.value:.4g}"
         return f"{self.kind} if {level} by step {self.step:.10g} ({mean})"
+
+
+CRITERIA = TypeAdapter(list[Criterion])
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,12 +154,13 @@ def before(path: Path, log: Log) -> Before:
         body = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(body, dict) or body.get("schema") != 1 or "criteria" not in body:
             raise ValueError("no report of one log, schema 1")
-        criteria = [_read(row) for row in body["criteria"]]
+        criteria = CRITERIA.validate_python(body["criteria"])
         config = body["log"]["config"]
         verdict = str(body["verdict"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as e:
         hint = "`pawl doctor RUN --json > FILE` writes one"
-        raise PawlError(f"not a report of the doctor ({e})", str(path), hint) from e
+        why = " ".join(str(e).split())[:200]
+        raise PawlError(f"not a report of the doctor ({why})", str(path), hint) from e
     return since(str(path), verdict, criteria, config, log)
 
 
@@ -167,19 +170,6 @@ def since(
     """What became of criteria that were stated of an earlier state of a log, and of its options."""
     answers = tuple(judged(criterion, log) for criterion in criteria)
     return Before(where, verdict, answers, tuple(_changes(config, log.config)))
-
-
-def _read(row: Mapping[str, object]) -> Criterion:
-    """A criterion from JSON; raises KeyError, TypeError or ValueError."""
-    texts = {field.name: str(row[field.name]) for field in fields(Criterion)}
-    kind, side, metric, why = (texts[name] for name in ("kind", "op", "metric", "why"))
-    if kind not in get_args(Kind) or side not in get_args(Side):
-        raise ValueError("unknown kind of criterion")
-    value, step, since = (float(texts[name]) for name in ("value", "step", "since"))
-    if not all(map(math.isfinite, (value, step, since))):
-        raise ValueError("a criterion without a number")
-    points = max(1, int(texts["points"]))
-    return Criterion(cast(Kind, kind), metric, cast(Side, side), value, step, points, since, why)
 
 
 def _changes(old: Mapping[str, object], new: Mapping[str, object]) -> Iterator[str]:
