@@ -159,7 +159,7 @@ def before(path: Path, log: Log) -> Before:
         verdict = str(body["verdict"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as e:
         hint = "`pawl doctor RUN --json > FILE` writes one"
-        why = " ".join(str(e).split())[:200]
+        why = " ".join(str(e).split()).partition(" [type=")[0]
         raise PawlError(f"not a report of the doctor ({why})", str(path), hint) from e
     return since(str(path), verdict, criteria, config, log)
 
