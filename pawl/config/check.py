@@ -30,17 +30,17 @@ RANGE_ERRORS = ("greater_than", "greater_than_equal", "less_than", "less_than_eq
 def check(model: type[Config], table: Table) -> Config:
     """The config of a table; raises PawlErrors with what parsing noted and every wrong value."""
     given = dict(table.values)
-    errors, seen = list(table.errors), set[str]()
+    errors = list(table.errors)
     for _ in range(ROUNDS):
         try:
             cfg = model.model_validate(_tuples(_nest(given)), strict=True)
         except ValidationError as e:
-            new = [d for d in e.errors(include_url=False) if _key(d) not in seen]
+            found = [_explain(model, table, detail) for detail in e.errors(include_url=False)]
+            known = set(map(str, errors))
+            new = [(error, wrong) for error, wrong in found if str(error) not in known]
             if not new:
                 break
-            for detail in new:
-                seen.add(_key(detail))
-                error, wrong = _explain(model, table, detail)
+            for error, wrong in new:
                 errors.append(error)
                 for path in [p for p in given if any(_overlap(p, w) for w in wrong)]:
                     del given[path]
@@ -72,15 +72,6 @@ def _tuples(value: object) -> object:
     return value
 
 
-def _path(detail: ErrorDetails) -> str:
-    return ".".join(str(part) for part in detail["loc"])
-
-
-def _key(detail: ErrorDetails) -> str:
-    """Identity of an error: its place, and for rules across options their text too."""
-    return f"{_path(detail)} {detail['msg'] if detail['type'] == 'value_error' else ''}"
-
-
 def _overlap(path: str, other: str) -> bool:
     return path == other or path.startswith(f"{other}.") or other.startswith(f"{path}.")
 
@@ -96,7 +87,7 @@ def _explain(
     model: type[BaseModel], table: Table, detail: ErrorDetails
 ) -> tuple[PawlError, list[str]]:
     """The message for one pydantic error, and the paths that it makes unusable."""
-    path = _path(detail)
+    path = ".".join(map(str, detail["loc"]))
     info = _field(model, path) if path else None
     if detail["type"] == "value_error" or info is None:  # a rule across options
         what = str(detail.get("ctx", {}).get("error", detail["msg"]))
@@ -112,10 +103,10 @@ def _explain(
 def _place(table: Table, paths: list[str]) -> str:
     """The place of the first path: its own, else that of what holds it, else the config's."""
     for path in paths:
-        parts = path.split(".")
-        for n in range(len(parts), 0, -1):
-            if ".".join(parts[:n]) in table.places:
-                return table.places[".".join(parts[:n])]
+        while path:
+            if path in table.places:
+                return table.places[path]
+            path = path.rpartition(".")[0]
     return table.places.get("", "config")
 
 
