@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-MARKS = re.compile(r"[\\`*_{}\[\]#+|~$=-]")
+# What can become layout: some marks at the start of a line alone, _ not within a word.
+MARKS = re.compile(r"[\\`*{}\[\]|~$]|^[-+=#]|#(?=\d)|(?<![^\W_])_|_(?![^\W_])")
 LONG = 300  # characters of one foreign text that are shown
 
 
@@ -19,28 +20,11 @@ def escaped(text: object, most: int = LONG) -> str:
     plain = plain if len(plain) <= most else plain[: most - 3] + "..."
     plain = "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in plain)
     plain = plain.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    plain = _unmarked(plain)
+    plain = MARKS.sub(r"\\\g<0>", plain)
     # What forges would link by themselves: addresses, hosts, mentions.
     plain = plain.replace("://", ":&#47;&#47;").replace("@", "&#64;")
-    plain = re.sub(r"(?i)\bwww\.", lambda hit: f"{hit[0][:-1]}&#46;", plain)
+    plain = re.sub(r"(?i)\b(www)\.", r"\1&#46;", plain)
     return re.sub(r"^(\d+)([.)])(?=\s|$)", r"\1\\\2", plain)
-
-
-def _unmarked(text: str) -> str:
-    """Marks escaped where they can become layout: some do at the start of a line alone."""
-
-    def one(hit: re.Match[str]) -> str:
-        mark, at = hit[0], hit.start()
-        before, after = text[at - 1 : at], text[at + 1 : at + 2]
-        if mark in "+-=" and at > 0:
-            return mark
-        if mark == "_" and before.isalnum() and after.isalnum():
-            return mark  # within a word it is no emphasis
-        if mark == "#" and at > 0 and not after.isdigit():
-            return mark
-        return f"\\{mark}"
-
-    return MARKS.sub(one, text)
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -14,7 +14,7 @@ from pawl.config.tree import leaves
 from pawl.doctor.diagnose import Diagnosis
 from pawl.doctor.markdown import escaped, listed, table
 from pawl.logs.log import Series
-from pawl.metrics import CATALOGUE, healthy_runs
+from pawl.metrics import CATALOGUE, catalogued, healthy_runs
 from pawl.rules.signals import Signals
 
 MOST_OPTIONS, MOST_EVENTS = 60, 20
@@ -109,11 +109,9 @@ def _source(series: Series) -> list[str]:
 
 def glossary(d: Diagnosis) -> Iterator[str]:
     """Formula, use and trap of each catalogued metric of the log, of a family once."""
-    keys = [n if n in CATALOGUE else f"{n.split('/')[0]}/*" for n in d.log.series]
+    found = {known.name: known for known in map(catalogued, d.log.series) if known is not None}
     rows = []
-    for key in dict.fromkeys(keys):
-        if key in CATALOGUE:
-            known = CATALOGUE[key]
-            facts = f"{known.formula}. {known.tells} Beware: {known.trap}"
-            rows.append(f"- **{escaped(key)}**: {escaped(facts, 900)}")
+    for name, known in found.items():
+        facts = f"{known.formula}. {known.tells} Beware: {known.trap}"
+        rows.append(f"- **{escaped(name)}**: {escaped(facts, 900)}")
     yield "\n".join(rows)
