@@ -122,7 +122,7 @@ def diagnosed(path: Path, ask: Ask) -> Iterator[Diagnosis]:
             _warn(f"{log.path}: no values of {ask.aim.metric}, so no chance of reaching it")
         past = _past(path, log, ask) if len(logs) == 1 else None
         if past is not None:
-            d = replace(d, before=past, criteria=kept(d.criteria, past.answers))
+            d = replace(d, before=past, criteria=kept(d.criteria, past.criteria))
         ask.first.setdefault(str(log.path), d)
         yield d
 

@@ -79,11 +79,12 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Before:
-    """What an earlier report said. changed: options that differ now, as "name: before -> now"."""
+    """What an earlier report said. report: which; criteria: what became of its own; changed:
+    options that differ now, as "name: before -> now"."""
 
-    path: str
+    report: str
     verdict: str
-    answers: tuple[Answer, ...]
+    criteria: tuple[Answer, ...]
     changed: tuple[str, ...]
 
 

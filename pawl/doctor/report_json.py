@@ -38,7 +38,6 @@ def text(diagnoses: Sequence[Diagnosis], answers: Sequence[Answer] | None = None
 
 def report(d: Diagnosis) -> dict[str, object]:
     """The report as plain values of JSON."""
-    was = d.before
     body = {
         "schema": SCHEMA,
         "verdict": d.verdict,
@@ -52,13 +51,7 @@ def report(d: Diagnosis) -> dict[str, object]:
         "forecast": d.forecast,
         "target": d.target,
         "criteria": d.criteria,
-        "before": was
-        and {
-            "report": was.path,
-            "verdict": was.verdict,
-            "criteria": was.answers,
-            "changed": was.changed,
-        },
+        "before": d.before,
         "not_checked": d.not_checked,
         "nothing_found": [rule.code for rule in d.quiet],
         "log": _log(d.log),

@@ -181,9 +181,9 @@ def _watch(d: Diagnosis) -> Iterator[str]:
 
 
 def _criteria(d: Diagnosis) -> Iterator[str]:
-    if d.before is not None and d.before.answers:
-        yield f"Stated in {escaped(d.before.path)}:"
-        yield listed([answer.text() for answer in d.before.answers])
+    if d.before is not None and d.before.criteria:
+        yield f"Stated in {escaped(d.before.report)}:"
+        yield listed([answer.text() for answer in d.before.criteria])
     yield listed([f"{c.text()}: {c.why}" for c in d.criteria])
 
 

@@ -38,7 +38,7 @@ def configuration(d: Diagnosis) -> Iterator[str]:
         if len(rows) > MOST_OPTIONS:
             yield f"{len(rows) - MOST_OPTIONS} more options are not shown."
     yield "What changed:"
-    changed = [f"since {d.before.path}: {x}" for x in d.before.changed] if d.before else []
+    changed = [f"since {d.before.report}: {x}" for x in d.before.changed] if d.before else []
     events: dict[tuple[str, str], list[float]] = {}
     for event in log.events:
         events.setdefault((event.kind, event.text), []).append(event.step)

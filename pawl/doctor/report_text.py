@@ -169,8 +169,11 @@ def _causes(d: Diagnosis, verbose: bool) -> Iterator[Line]:
 def _ahead(d: Diagnosis) -> Iterator[Line]:
     """Forecast, criteria, and what became of earlier ones."""
     if d.before is not None:
-        yield [("since the last report", "bold"), (f" ({d.before.path}, {d.before.verdict}):", "")]
-        yield from _block("", *d.before.changed, *(answer.text() for answer in d.before.answers))
+        yield [
+            ("since the last report", "bold"),
+            (f" ({d.before.report}, {d.before.verdict}):", ""),
+        ]
+        yield from _block("", *d.before.changed, *(answer.text() for answer in d.before.criteria))
     for told in (d.forecast, d.target):
         if told is not None:
             yield [("forecast: ", "bold"), (told.text, "")]
