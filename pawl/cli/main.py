@@ -25,7 +25,6 @@ from pawl.cli import look, work
 from pawl.cli.state import DEBUG, State
 from pawl.errors import Exit, PawlError
 
-READERS = ("doctor", "samples", "runs", "diff", "schema", "explain")
 ENVIRONMENT = {
     "OMP_WAIT_POLICY": "PASSIVE",  # spinning threads slow the scorers beside them fivefold
     "TOKENIZERS_PARALLELISM": "false",
@@ -59,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    if argv is None and sys.argv[1:2] and sys.argv[1] in READERS:
+    if argv is None and sys.argv[1:2] and sys.argv[1] in {c.name for c in look.COMMANDS}:
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `pawl samples RUN | head`
     state = State()
     try:

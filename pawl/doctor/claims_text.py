@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
+from unicodedata import normalize
 
 from pawl.logs.log import Log, Series
 
@@ -29,9 +30,6 @@ ASCII: dict[int, str] = {
     **{0x2192: "->", 0x21D2: "->", 0x2264: "<=", 0x2265: ">="},
 }
 POWER = re.compile("\\s?\u00d7\\s?10([\u207b\u2070\u00b9\u00b2\u00b3\u2074-\u2079]+)")
-RAISED = str.maketrans(
-    "\u207b\u2070\u00b9\u00b2\u00b3" + "\u2074\u2075\u2076\u2077\u2078\u2079", "-0123456789"
-)
 RULE = re.compile(r"^\|?\s*:?-{2,}:?\s*(\|\s*:?-{2,}:?\s*)*\|?\s*$")
 SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z\"(]|[a-z]+_)")  # a column's name may open one
 
@@ -54,7 +52,7 @@ def plain(text: str) -> str:
     """Text without Markdown's marks, pictures and doubled blanks; minus signs and powers of ten
     in ASCII."""
     text = MARKS.sub("", LINK.sub(r"\1", text)).translate(ASCII)
-    text = POWER.sub(lambda m: "e" + m[1].translate(RAISED), text)
+    text = POWER.sub(lambda m: "e" + normalize("NFKC", m[1]).translate(ASCII), text)
     return " ".join(PICTURES.sub("", text).split())
 
 

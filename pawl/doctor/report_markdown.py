@@ -34,6 +34,7 @@ def page(d: Diagnosis) -> str:
 def recommendation(d: Diagnosis) -> str:
     """The one thing to do now."""
     first = prescriptions(d)[:1]
+    best = f"Try one change: {_told(first[0][1])}." if first else "Change no option yet."
     needed = f" Wait for {d.needed} points," if d.needed else " Wait for more points,"
     text = {
         "INVALID RUN": "Change no option: repair the measurement, then start again.",
@@ -41,9 +42,7 @@ def recommendation(d: Diagnosis) -> str:
         "CONVERGED": "Stop, and take the best checkpoint by held-out evaluation.",
         "HEALTHY BUT UNUSUAL": "Go on as it is; what looks odd is explained below.",
         "HEALTHY": "Go on as it is.",
-    }.get(d.verdict)
-    if text is None:
-        text = f"Try one change: {_told(first[0][1])}." if first else "Change no option yet."
+    }.get(d.verdict, best)
     make_sure = f" To make sure of the cause: {d.experiment}." if d.experiment else ""
     return text + ("" if d.verdict.startswith("HEALTHY") else make_sure)
 
