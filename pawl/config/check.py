@@ -153,5 +153,6 @@ def _looks_plain(value: str) -> bool:
 
 
 def _kind(value: object) -> str:
-    names = {list: "a list", tuple: "a list", dict: "a section", type(None): "nothing", **WORDS}
+    names: dict[type, str] = {list: "a list", tuple: "a list", dict: "a section"}
+    names |= {type(None): "nothing", **WORDS}
     return names.get(type(value), type(value).__name__)
