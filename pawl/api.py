@@ -2,37 +2,43 @@
 
 What the commands of the same names call. A config is a `RunConfig`, a path, or a mapping of
 options; `overrides` are strings as on the command line ("optim.lr=1e-5"); a reward may be a
-callable, which then runs in this process. A user's mistake raises PawlError. Everything heavy is
-imported inside, so `import pawl` loads no torch. Left out: terminals (`pawl.cli`).
+callable, which then runs in this process. A user's mistake raises PawlError. `import pawl` loads
+this file when a function is asked for, and torch when one needs it. Left out: terminals
+(`pawl.cli`).
 
 Use: `import pawl; result = pawl.train("run.yaml", overrides=["train.steps=20"])`.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pawl.config.load import from_mapping, load_run, overridden
+from pawl.config.options import RunConfig
 from pawl.errors import PawlError
+from pawl.store.display import Display, Silent
+from pawl.store.files import dumps
+from pawl.store.manifest import require_same
+from pawl.store.read import find_run, is_run, places_of, run_and_steps, saved_config
+from pawl.store.run import RunFolder
+from pawl.store.warned import library_warnings
+from pawl.types import Score
 
 if TYPE_CHECKING:
-    from pawl.config.options import RunConfig
     from pawl.doctor.diagnose import Diagnosis
     from pawl.doctor.forecast import Target
     from pawl.logs.log import Log
     from pawl.preflight.rehearse import Rehearsal
     from pawl.rewards.audit import AuditReport
-    from pawl.store.display import Display
-    from pawl.store.run import RunFolder
     from pawl.train.eval_model import EvalReport
     from pawl.train.progress import TrainResult
-    from pawl.types import Score
 
-    Config = RunConfig | str | Path | Mapping[str, object]
-
+Config = RunConfig | str | Path | Mapping[str, object]
 Reward = Callable[..., object]
 CALLABLE = "callable"  # `reward.use` of a run whose reward was handed in: callable:NAME
 NOT_A_NAME = re.compile(r"[^a-z0-9_]+")
@@ -54,16 +60,13 @@ def train(
     a `RunFolder` that is open already. Raises PawlError for mistakes and for a run that stops.
     """
     from pawl.preflight.prove import prove
-    from pawl.store.display import Silent
-    from pawl.store.run import RunFolder
-    from pawl.store.warned import library_warnings
     from pawl.train.loop import train as train_loop
 
     if not isinstance(config, RunFolder):
         run, _ = open_run(config, overrides, resume=resume, fork=fork, reward=reward)
         with run:
             return train(run, reward=reward, display=display)
-    shown = Silent() if display is None else display
+    shown = display or Silent()
     with library_warnings(config):
         result = train_loop(config.config(), config, shown, config.resumed, prove, reward)
         shown.close(result.summary)
@@ -79,10 +82,6 @@ def open_run(
     reward: Reward | None = None,
 ) -> tuple[RunFolder, dict[str, str]]:
     """The run folder that `train` works in, and where each of its options was set."""
-    from pawl.store.manifest import require_same
-    from pawl.store.read import find_run, places_of
-    from pawl.store.run import RunFolder
-
     if sum(x is not None for x in (config, fork)) > 1 or (fork and resume):
         what = "a run begins from a config, as a fork, or by a resume: give one of them"
         raise PawlError(what, hint="a fork has the options of its run; change them by overrides")
@@ -98,8 +97,8 @@ def open_run(
     run = RunFolder.open(find_run(str(resume)))
     try:
         if overrides and config is None:
-            hint = f"resume keeps the config; for another one: pawl train --from {run.path} "
-            hint += overrides[0]
+            other = f"pawl train --from {run.path} {overrides[0]}"
+            hint = f"resume keeps the config; for another one: {other}"
             raise PawlError("options cannot change on resume", f"`{overrides[0]}`", hint)
         if config is not None:
             require_same(run.path, run.config(), resolved(config, overrides, reward)[0])
@@ -122,19 +121,13 @@ def check(
     target: a config, or the name of a problem set (a file that is no YAML, a starter set, a hub
     data set). A config that would be refused has `refusal` set; nothing is raised for it.
     """
-    from pawl.store.display import Silent
-
-    shown = Silent() if display is None else display
+    shown = display or Silent()
     if isinstance(target, str | Path) and Path(target).suffix not in (".yaml", ".yml"):
-        from pawl.config.load import overridden
-        from pawl.config.options import RunConfig
         from pawl.rewards.audit import check_problems
 
         cfg = overridden(RunConfig(), overrides)
         return check_problems(str(target), cfg.problems.lang, cfg, shown.note)
     from pawl.preflight.rehearse import rehearse
-    from pawl.store.run import RunFolder
-    from pawl.store.warned import library_warnings
 
     cfg, places = resolved(target, overrides, reward)
     with tempfile.TemporaryDirectory(prefix="pawl-check-") as folder:
@@ -158,22 +151,14 @@ def evaluate(
     config: of problems, sampling and reward; without one the run's own, else the defaults. split:
     held_out or train. pass_rates: a JSONL file to write measured pass rates to.
     """
-    from pawl.config.load import overridden
-    from pawl.config.options import RunConfig
-    from pawl.store.display import Silent
-    from pawl.store.read import is_run, run_and_steps, saved_config
-
-    if config is not None:
-        cfg = resolved(config, overrides, reward)[0]
-    else:
+    if config is None:
         run, _ = run_and_steps(str(model))
         base = saved_config(run) if is_run(run) else RunConfig()
-        cfg = overridden(base, overrides)
-        cfg = cfg if reward is None else with_callable(cfg, reward)
+        config, overrides = overridden(base, overrides), ()
+    cfg, _ = resolved(config, overrides, reward)
     from pawl.train.eval_model import evaluate_model
 
-    shown = Silent() if display is None else display
-    return evaluate_model(str(model), cfg, split, shown, pass_rates, reward)
+    return evaluate_model(str(model), cfg, split, display or Silent(), pass_rates, reward)
 
 
 def score(
@@ -189,17 +174,14 @@ def score(
     reward: as `reward.use`, or a callable; the code reward when not given. overrides: of the
     sections reward, sandbox and problems.
     """
-    from pawl.config.load import overridden
-    from pawl.config.options import RunConfig
     from pawl.rewards.score_file import score_lines
-    from pawl.store.files import dumps
 
     cfg = overridden(RunConfig(), overrides)
-    function = None if isinstance(reward, str) or reward is None else reward
-    if function is not None:
-        cfg = with_callable(cfg, function)
-    elif isinstance(reward, str):
+    function = None if isinstance(reward, str) else reward
+    if isinstance(reward, str):
         cfg = overridden(cfg, [f"reward.use={reward}"])
+    elif reward is not None:
+        cfg = with_callable(cfg, reward)
     with tempfile.TemporaryDirectory(prefix="pawl-score-") as folder:
         if isinstance(completions, str | Path):
             path = Path(completions)
@@ -233,9 +215,6 @@ def resolved(
     config: Config, overrides: Sequence[str] = (), reward: Reward | None = None
 ) -> tuple[RunConfig, dict[str, str]]:
     """A config in any form as a checked one, and where each option was set; raises PawlErrors."""
-    from pawl.config.load import from_mapping, load_run, overridden
-    from pawl.config.options import RunConfig
-
     if isinstance(config, str | Path):
         cfg, places = load_run(config, overrides)
     elif isinstance(config, RunConfig):
@@ -261,9 +240,5 @@ def with_callable(cfg: RunConfig, reward: Reward) -> RunConfig:
 
 def free_name(runs_dir: str) -> str:
     """run, run-2, run-3 ...: the first whose folder is not there."""
-    number = 1
-    while True:
-        name = "run" if number == 1 else f"run-{number}"
-        if not (Path(runs_dir) / name).exists():
-            return name
-        number += 1
+    names = itertools.chain(["run"], (f"run-{number}" for number in itertools.count(2)))
+    return next(name for name in names if not (Path(runs_dir) / name).exists())

@@ -21,7 +21,8 @@ Direction = Literal["up", "down", "none"]
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One metric. direction: which way is better; host: depends on machine or clock."""
+    """One metric. direction: which way is better; host: depends on machine or clock; tells: what
+    it tells; trap: the mistake that it invites."""
 
     name: str
     formula: str
@@ -30,14 +31,8 @@ class Metric:
     low: float | None = 0.0
     high: float | None = None
     host: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Words:
-    """What a metric tells, and the mistake that it invites."""
-
-    tells: str
-    trap: str
+    tells: str = ""
+    trap: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,29 +50,19 @@ def _table(name: str) -> dict[str, dict[str, Any]]:
     return tomllib.loads(Path(__file__).with_name(name).read_text(encoding="utf-8"))
 
 
-def _split(name: str, row: dict[str, Any]) -> tuple[Metric, Words]:
-    """A table of metrics.toml as records; TOML has no null, so no lower end is -inf there."""
-    words = Words(row.pop("tells"), row.pop("trap"))
-    if row.get("low") == -math.inf:
-        row["low"] = None
-    return Metric(name, **row), words
+def _metric(name: str, row: dict[str, Any]) -> Metric:
+    """A table of metrics.toml as a record; TOML has no null, so no lower end is -inf there."""
+    open_below = row.get("low") == -math.inf
+    return Metric(name, **row | ({"low": None} if open_below else {}))
 
 
-_ALL = {name: _split(name, row) for name, row in _table("metrics.toml").items()}
-
-CATALOGUE: dict[str, Metric] = {name: metric for name, (metric, _) in _ALL.items()}
+CATALOGUE = {name: _metric(name, row) for name, row in _table("metrics.toml").items()}
 """Canonical name -> definition."""
 
 
 def catalogued(name: str) -> Metric | None:
     """The metric of a name, or of its family: `component/*` for `component/tests`."""
     return CATALOGUE.get(name) or CATALOGUE.get(f"{name.split('/')[0]}/*" if "/" in name else "")
-
-
-@cache
-def words() -> dict[str, Words]:
-    """Canonical name -> words, for every catalogued metric."""
-    return {name: own for name, (_, own) in _ALL.items()}
 
 
 @cache

@@ -20,7 +20,7 @@ from pawl.cli.watch import watched
 from pawl.config.options import RunConfig
 from pawl.doctor.diagnose import Diagnosis, diagnose
 from pawl.errors import Exit, PawlError
-from pawl.logs import recognise
+from pawl.logs.recognise import read_logs, search
 from pawl.store.run import RunFolder
 
 
@@ -85,7 +85,7 @@ def test_fail_on_counts_findings_and_grave_verdicts_always_count(
     healthy: Path, invalid: Path, unclear: Path
 ) -> None:
     def one(path: Path) -> Diagnosis:
-        return diagnose(recognise.read_logs(path)[0])
+        return diagnose(read_logs(path)[0])
 
     d = one(healthy)
     rows = [f for f in one(invalid).findings if f.severity == "critical"][:1]
@@ -187,8 +187,7 @@ def test_the_report_in_a_run_folder_is_answered(
 ) -> None:
     folder = tmp_path / "runs" / "mine"
     folder.mkdir(parents=True)
-    search = recognise.search
-    monkeypatch.setattr(recognise, "search", lambda path, names: search(unclear, names))
+    monkeypatch.setattr(command, "search", lambda path, names: search(unclear, names))
     assert "since the last report" not in pawl(folder)[1]
     pawl(folder, "--report", folder / "report.md")
     out = pawl(folder)[1]
@@ -204,8 +203,7 @@ def test_a_report_of_somebody_else_in_the_folder_is_left_alone(
     folder = tmp_path / "other"
     folder.mkdir()
     (folder / "report.json").write_text("[]")
-    search = recognise.search
-    monkeypatch.setattr(recognise, "search", lambda path, names: search(unclear, names))
+    monkeypatch.setattr(command, "search", lambda path, names: search(unclear, names))
     code, out, err = pawl(folder)
     assert code == Exit.OK and "since the last report" not in out
     assert "report.json was not used: not a report" in err
@@ -257,7 +255,7 @@ def test_watch_tells_again_when_something_new_was_found(tmp_path: Path) -> None:
     turns: Iterator[dict[str, float]] = iter([{}, {"n": 61}, {"n": 61, "kl": 0.5}])
 
     def look() -> list[Diagnosis]:
-        return [diagnose(log) for log in recognise.read_logs(path)]
+        return [diagnose(log) for log in read_logs(path)]
 
     def tell(diagnoses: Sequence[Diagnosis]) -> None:
         told.append(diagnoses[0].verdict)
@@ -284,7 +282,7 @@ def test_watch_outlives_a_file_that_is_being_written(
     def look() -> list[Diagnosis]:
         if path.read_text() == "torn":
             raise PawlError("no records")
-        return [diagnose(log) for log in recognise.read_logs(path)]
+        return [diagnose(log) for log in read_logs(path)]
 
     last = watched([path], look, lambda diagnoses: None, 1.0, looks=3)
     assert last[0].verdict == "INVALID RUN"

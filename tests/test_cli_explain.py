@@ -13,12 +13,11 @@ from test_cli_commands import run
 
 from pawl.cli.explain import WIDTH, find, lines, page
 from pawl.errors import Exit
-from pawl.metrics import CATALOGUE, healthy_runs, words
+from pawl.metrics import CATALOGUE, healthy_runs
 
 
-def test_every_metric_has_its_words_and_every_entry_a_metric() -> None:
-    assert set(words()) == set(CATALOGUE)
-    for name, told in words().items():
+def test_every_metric_has_its_words() -> None:
+    for name, told in CATALOGUE.items():
         for text in (told.tells, told.trap):
             assert text.isascii(), name
             assert text.endswith("."), f"{name}: {text}"
@@ -28,7 +27,7 @@ def test_every_metric_has_its_words_and_every_entry_a_metric() -> None:
 
 def test_words_name_metrics_that_exist() -> None:
     groups = {name.split("/")[0] for name in CATALOGUE if "/" in name}
-    for name, told in words().items():
+    for name, told in CATALOGUE.items():
         for word in f"{told.tells} {told.trap}".replace(",", " ").split():
             word = word.strip("().:;`^2")
             if "/" in word and word.split("/")[0] in groups:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pawl.config.load import load_run, load_sft
+from pawl.config.load import load_run, load_sft, overridden
 from pawl.config.options import RunConfig, SftConfig
 from pawl.config.presets import PRESETS
 from pawl.config.tree import leaves, options
@@ -140,6 +140,7 @@ def test_unreadable_yaml(file: Path, text: str, line: int, words: str) -> None:
         ("seed: &a {b: *a}\n", "nested too deeply"),
         ("problems: {train: !!python/object:os.system x}\n", "tag"),
         ("target: {value: .nan}\n", "not a finite number"),
+        ("rules: [{when: step 3, metric: a, value: .inf}]\n", "`rules.0.value` = inf is not a"),
         ("optim: {lr: true}\n", "wants a number, got true"),
         ("name: 2024-01-01\n", "put it in quotes"),
         ("rules: 3\n", "wants a list"),
@@ -250,6 +251,11 @@ def test_the_user_wins_over_a_preset(file: Path) -> None:
     cfg, places = load_run(file, ["algo.normaliser=constant"])
     assert (cfg.algo.clip_high, cfg.algo.normaliser) == (0.3, "constant")
     assert (places["algo.clip_high"], places["algo.normaliser"]) == (f"{file}:1", "command line")
+
+
+def test_a_preset_among_overrides_sets_what_they_leave_open() -> None:
+    cfg = overridden(RunConfig(), ["algo.preset=dapo", "algo.clip_low=0.1"], {})
+    assert (cfg.algo.clip_high, cfg.algo.clip_low, cfg.algo.normaliser) == (0.28, 0.1, "token")
 
 
 @pytest.mark.parametrize(

@@ -214,10 +214,10 @@ def test_report_is_read_back_and_open_criteria_stay(tmp_path: Path) -> None:
     again.config["optim.lr"] = 1e-5
     past = before(path, again)
     assert past.verdict == first.verdict
-    assert [a.criterion for a in past.answers] == list(first.criteria)
-    assert {a.status for a in past.answers} == {"open"}
+    assert [a.criterion for a in past.criteria] == list(first.criteria)
+    assert {a.status for a in past.criteria} == {"open"}
     assert past.changed == ("optim.lr: unset -> 1e-05",)
-    assert kept(diagnose(again).criteria, past.answers) == first.criteria, "nobody moves the goal"
+    assert kept(diagnose(again).criteria, past.criteria) == first.criteria, "nobody moves the goal"
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ import pytest
 
 from pawl import renamed
 from pawl.cli.explain import find
+from pawl.cli.sample_text import sample_lines
 from pawl.config.load import from_mapping, load_run
 from pawl.config.options import RuleConfig
 from pawl.errors import PawlError
@@ -134,3 +135,11 @@ def test_a_run_of_an_older_version_is_read_under_the_new_names(tmp_path: Path) -
     assert raw.config["algo.resample_max"] == 4
     for new in renamed.METRICS.values():
         assert raw.table.column(new)[1].tolist() == [0.5, 1.5, 2.5]
+
+
+def test_a_sample_of_an_older_version_names_the_stage_that_paid() -> None:
+    score = {"status": "scored", "total": 1.0, "verdict": "pass", "branch": "pass"}
+    row = {"step": 1, "problem_id": "p", "group": 0, "member": 0, "prompt": "a", "text": "b"}
+    for name in ("paid_by", "reward_stage"):
+        head, *_ = sample_lines([{**row, "score": {**score, name: "easy"}}], 0)
+        assert "(pass, weights of stage easy)" in head

@@ -6,6 +6,7 @@ Left out: the checks themselves (`pawl.preflight.rehearse`, `pawl.rewards`, `paw
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -28,18 +29,14 @@ def check_config(
     from pawl import api
     from pawl.preflight.rehearse import Rehearsal
 
-    result = api.check(config, overrides=overrides, price_per_hour=price, display=Notes())
+    result = api.check(config, overrides=overrides, price_per_hour=price, display=Notes(sys.stderr))
     assert isinstance(result, Rehearsal), "a config is rehearsed"
     rows = [dict(row) for row in result.rows]
     rows += [asdict(check) for check in result.unchecked]
     if as_json:
         made = asdict(result.estimate) if result.estimate else None
-        body: dict[str, object] = {
-            "checks": rows,
-            "plan": asdict(result.plan),
-            "advice": result.advice,
-        }
-        body |= {"estimate": made, "refused": result.refusal is not None}
+        body: dict[str, object] = {"checks": rows, "plan": asdict(result.plan)}
+        body |= {"advice": result.advice, "estimate": made, "refused": result.refusal is not None}
         click.echo(json.dumps(body, indent=1))
     else:
         _show(result, rows)
@@ -77,7 +74,7 @@ def check_problems(name: str, overrides: Sequence[str], as_json: bool) -> int:
     from pawl import api
     from pawl.rewards.audit import AuditReport
 
-    report = api.check(name, overrides=overrides, display=Notes())
+    report = api.check(name, overrides=overrides, display=Notes(sys.stderr))
     assert isinstance(report, AuditReport), "a problem set is audited"
     click.echo(json.dumps(report.json(), indent=1) if as_json else harmless(report.text()))
     return int(Exit.FINDINGS if report.bad else Exit.OK)

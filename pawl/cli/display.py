@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import TextIO
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from pawl.cli.line import EPOCH_HEAD, epoch_row, eval_line, number, seconds, step_line
 from pawl.cli.show import printable, shortened
@@ -44,8 +44,8 @@ def open_display(quiet: bool, as_json: bool, places: Mapping[str, str]) -> Itera
             terminal.stop()
 
 
-class Output:
-    """A stream that goes silent when its reader goes away."""
+class Output(Silent):
+    """A display on a stream, which goes silent when its reader goes away."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream: TextIO | None = stream
@@ -62,37 +62,28 @@ class Output:
             self._stream = None
 
 
-class LastLine(Silent):
+class LastLine(Output):
     """`--quiet`: the summary alone."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._out = Output(stream)
 
     def close(self, summary: str) -> None:
         """Print the last line."""
-        self._out.line(summary)
+        self.line(summary)
 
 
-class JsonLines(Silent):
+class JsonLines(Output):
     """`--json`: every step record as it stands in steps.jsonl, one line each."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._out = Output(stream)
 
     def step(self, record: Record) -> None:
         """Print one record."""
-        self._out.line(dumps(record))
+        self.line(dumps(record))
 
 
-class Notes(Silent):
-    """Notes alone, on standard error: for commands that are not training."""
-
-    def __init__(self) -> None:
-        self._err = Output(sys.stderr)
+class Notes(Output):
+    """Notes alone: for commands that are not training."""
 
     def note(self, text: str) -> None:
         """Print one line for a person."""
-        self._err.line(text)
+        self.line(text)
 
 
 @dataclass(slots=True)
@@ -126,12 +117,12 @@ class Terminal(Display):
         self._total = 0
         self._before: Record | None = None
         self._rows = 0
-        self._bar: Progress | None = None
-        self._task: TaskID | None = None
-        if err.isatty():
-            bar, text = BarColumn(bar_width=24), TextColumn("{task.description}")
-            console = Console(file=err, highlight=False)
-            self._bar = Progress(bar, MofNCompleteColumn(), text, console=console, transient=True)
+        bar, text = BarColumn(bar_width=24), TextColumn("{task.description}")
+        console = Console(file=err, highlight=False)
+        columns = (bar, MofNCompleteColumn(), text)
+        plain = not err.isatty()
+        self._bar = Progress(*columns, console=console, transient=True, disable=plain)
+        self._task = self._bar.add_task("starting", total=None)
 
     def start(self, cfg: RunConfig, total_steps: int, diff_from_defaults: Sequence[Record]) -> None:
         """Print the difference from the defaults and start the bar."""
@@ -141,17 +132,15 @@ class Terminal(Display):
             place = self._places.get(str(row["path"]), row["from"])
             before, value = (shortened(dumps(row[key])) for key in ("default", "value"))
             self._line(f"  {row['path']}: {before} -> {value}  ({place})")
-        if self._bar is not None:
-            self._task = self._bar.add_task("starting", total=total_steps)
-            self._bar.start()
+        self._bar.update(self._task, total=total_steps)
+        self._bar.start()
 
     def phase(self, name: str) -> None:
         """Show what the loop is doing."""
-        if self._bar is not None and self._task is not None:
-            pace = self._pace.per_step
-            done = count(self._before, "step") if self._before else 0
-            eta = f"eta {seconds(pace * (self._total - done))}  " if pace is not None else ""
-            self._bar.update(self._task, description=f"{eta}{name}")
+        pace = self._pace.per_step
+        done = count(self._before, "step") if self._before else 0
+        eta = f"eta {seconds(pace * (self._total - done))}  " if pace is not None else ""
+        self._bar.update(self._task, description=f"{eta}{name}")
 
     def step(self, record: Record) -> None:
         """Print the step line and move the bar."""
@@ -160,8 +149,7 @@ class Terminal(Display):
         eta = per_step * max(0, self._total - done)
         self._line(step_line(record, self._total, self._before, eta))
         self._before = record
-        if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=done)
+        self._bar.update(self._task, completed=done)
 
     def epoch(self, record: Record) -> None:
         """Print the epoch's row, under a heading the first time and every ten rows."""
@@ -186,13 +174,11 @@ class Terminal(Display):
 
     def stop(self) -> None:
         """Take the bar off the terminal, so that an error can be printed."""
-        if self._bar is not None:
-            self._bar.stop()
+        self._bar.stop()
 
     def _line(self, text: str) -> None:
-        if self._bar is not None and self._bar.live.is_started:
-            self._bar.console.print(
-                printable(text, self._bar.console.encoding), markup=False, soft_wrap=True
-            )
+        if self._bar.live.is_started:
+            console = self._bar.console
+            console.print(printable(text, console.encoding), markup=False, soft_wrap=True)
         else:
             self._err.line(text)

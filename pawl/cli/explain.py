@@ -17,7 +17,7 @@ from dataclasses import asdict
 
 from pawl import renamed
 from pawl.errors import PawlError
-from pawl.metrics import CATALOGUE, HealthyRun, Metric, catalogued, healthy_runs, words
+from pawl.metrics import CATALOGUE, HealthyRun, Metric, catalogued, healthy_runs
 
 WIDTH, PAGE_WIDTH = 88, 100
 DIRECTIONS = {"up": "higher is better", "down": "lower is better", "none": "neither way is better"}
@@ -85,15 +85,14 @@ def values(row: HealthyRun) -> str:
 
 def lines(metric: Metric) -> Iterator[str]:
     """What is known of a metric, for a terminal."""
-    told = words()[metric.name]
     yield metric.name + ("  (host: depends on machine and clock)" if metric.host else "")
     facts = {
         "is": metric.formula,
         "unit": metric.unit,
         "range": span(metric),
         "direction": DIRECTIONS[metric.direction],
-        "tells": told.tells,
-        "beware": told.trap,
+        "tells": metric.tells,
+        "beware": metric.trap,
     }
     for label, text in facts.items():
         yield from _block(label, text)
@@ -114,7 +113,7 @@ def _block(label: str, text: str) -> list[str]:
 def as_dict(metric: Metric) -> dict[str, object]:
     """The same for programs."""
     rows = [asdict(row) for row in healthy_runs().get(metric.name, ())]
-    return asdict(metric) | asdict(words()[metric.name]) | {"seen": rows}
+    return asdict(metric) | {"seen": rows}
 
 
 def page() -> str:
@@ -132,11 +131,10 @@ def _group(metric: Metric) -> str:
 
 
 def _entry(metric: Metric) -> list[str]:
-    told = words()[metric.name]
     facts = [metric.unit, span(metric), DIRECTIONS[metric.direction]]
     facts += ["*host*"] if metric.host else []
     rows = [f"`{values(row)}` ({row.source})" for row in healthy_runs().get(metric.name, ())]
-    points = [f"- Tells: {told.tells}", f"- Beware: {told.trap}"]
+    points = [f"- Tells: {metric.tells}", f"- Beware: {metric.trap}"]
     points.append(f"- Seen: {'; '.join(rows) or 'none measured'}.")
     wrap = textwrap.TextWrapper(PAGE_WIDTH, subsequent_indent="  ", break_on_hyphens=False)
     formula = textwrap.wrap(f"{metric.formula} ({', '.join(facts)})", PAGE_WIDTH)

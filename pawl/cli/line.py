@@ -11,27 +11,21 @@ from collections.abc import Mapping
 Record = Mapping[str, object]
 PLUS_MINUS = "\u00b1"
 NOT_COMPONENTS = (
-    "mean",
-    "mean_se",
-    "std",
-    "within_std",
-    "between_std",
-    "within_share",
-    "best_of_n",
-    "best_of_n_se",
-    "trained_mean",
+    "reward/mean", "reward/mean_se", "reward/std", "reward/within_std", "reward/between_std",
+    "reward/within_share", "reward/best_of_n", "reward/best_of_n_se", "reward/trained_mean",
+)  # fmt: skip
+PHASES = {"generate_s": "rollout", "score_wait_s": "scores", "update_s": "update"}
+EPOCH_COLUMNS = (  # title, width, metric, its format; "" for one that is shown with its error
+    ("epoch", 7, "epoch", ".2f"),
+    ("reward", 10, "epoch/reward_mean", ""),
+    ("best of N", 10, "epoch/best_of_n", ""),
+    ("loss", 9, "epoch/loss", ".3g"),
+    ("held-out", 9, "eval/success", ".2f"),
+    ("samples", 8, "epoch/samples", ".0f"),
+    ("tokens", 8, "epoch/tokens", ".0f"),
+    ("gain/1k", 8, "epoch/gain_per_1000_samples", "+.3f"),
 )
-WAITS = {
-    "time/generate_s": "rollout",
-    "time/score_wait_s": "scores",
-    "time/update_s": "update",
-}
-EPOCH_TIMES = {
-    "epoch/generate_s": "rollout",
-    "epoch/score_wait_s": "scores",
-    "epoch/update_s": "update",
-    "epoch/eval_s": "eval",
-}
+EPOCH_HEAD = " ".join(f"{title:>{width}}" for title, width, _, _ in EPOCH_COLUMNS) + "  time"
 
 
 def number(record: Record, name: str) -> float | None:
@@ -58,23 +52,12 @@ def amount(value: float) -> str:
     return f"{value:.0f}"
 
 
-def with_error(record: Record, name: str, error: str) -> str | None:
+def with_error(record: Record, name: str) -> str | None:
     """`0.41+-0.02` of a metric and its standard error, None when it was not measured."""
-    value, spread = number(record, name), number(record, error)
+    value, spread = number(record, name), number(record, f"{name}_se")
     if value is None:
         return None
     return f"{value:.2f}" + (f"{PLUS_MINUS}{spread:.2f}" if spread is not None else "")
-
-
-def components(record: Record) -> dict[str, float]:
-    """The reward's components of a step record, by their own names."""
-    found = {}
-    for key in record:
-        name = key.removeprefix("reward/")
-        value = number(record, key)
-        if name != key and name not in NOT_COMPONENTS and value is not None:
-            found[name] = value
-    return found
 
 
 def step_line(record: Record, total: int, before: Record | None, eta: float | None) -> str:
@@ -108,19 +91,21 @@ def step_line(record: Record, total: int, before: Record | None, eta: float | No
 
 
 def _reward(record: Record, before: Record | None) -> str:
-    shown = with_error(record, "reward/mean", "reward/mean_se")
+    shown = with_error(record, "reward/mean")
     if shown is None:
         return "reward missing"
     now, old = number(record, "reward/mean"), number(before or {}, "reward/mean")
     change = f" ({now - old:+.2f})" if now is not None and old is not None else ""
-    parts = [f"{name} {value:.2f}" for name, value in components(record).items()]
+    names = [k for k in record if k.startswith("reward/") and k not in NOT_COMPONENTS]
+    values = {name.removeprefix("reward/"): number(record, name) for name in names}
+    parts = [f"{name} {value:.2f}" for name, value in values.items() if value is not None]
     return f"reward {shown}{change}" + (f" [{', '.join(parts)}]" if parts else "")
 
 
 def _waiting(record: Record) -> str:
     """The phase that took most of the step, and its share."""
     took = number(record, "time/step_s")
-    times = {label: number(record, name) or 0.0 for name, label in WAITS.items()}
+    times = {label: number(record, f"time/{name}") or 0.0 for name, label in PHASES.items()}
     if not took or not any(times.values()):
         return ""
     longest = max(times, key=lambda label: times[label])
@@ -138,7 +123,7 @@ def eval_line(record: Record) -> str:
     """One line for one held-out evaluation."""
     passing = number(record, "eval/pass_at_1") is not None
     name = "eval/pass_at_1" if passing else "eval/success"
-    shown = with_error(record, name, f"{name}_se") or "missing"
+    shown = with_error(record, name) or "missing"
     line = f"eval at step {record['step']}: held-out {'pass@1' if passing else 'success'} {shown}"
     gain, low, high = (number(record, f"eval/{n}") for n in ("gain", "gain_low", "gain_high"))
     if record["step"] and gain is not None and low is not None and high is not None:
@@ -148,27 +133,17 @@ def eval_line(record: Record) -> str:
     return line + (f" (n={n:.0f})" if n is not None else "")
 
 
-EPOCH_HEAD = (
-    f"{'epoch':>7} {'reward':>10} {'best of N':>10} {'loss':>9} {'held-out':>9} {'samples':>8} "
-    f"{'tokens':>8} {'gain/1k':>8}  time"
-)
-
-
 def epoch_row(record: Record) -> str:
     """One row under EPOCH_HEAD."""
-    reward = with_error(record, "epoch/reward_mean", "epoch/reward_mean_se") or "-"
-    best = with_error(record, "epoch/best_of_n", "epoch/best_of_n_se") or "-"
-    cells = [f"{_cell(record, 'epoch', '.2f'):>7}", f"{reward:>10}", f"{best:>10}"]
-    cells.append(f"{_cell(record, 'epoch/loss', '.3g'):>9}")
-    cells.append(f"{_cell(record, 'eval/success', '.2f'):>9}")
-    cells.append(f"{_cell(record, 'epoch/samples', '.0f'):>8}")
-    cells.append(f"{_cell(record, 'epoch/tokens', '.0f'):>8}")
-    cells.append(f"{_cell(record, 'epoch/gain_per_1000_samples', '+.3f'):>8}")
-    times = {label: number(record, name) for name, label in EPOCH_TIMES.items()}
+    cells = (f"{_cell(record, name, form):>{width}}" for _, width, name, form in EPOCH_COLUMNS)
+    phases = {**PHASES, "eval_s": "eval"}.items()
+    times = {label: number(record, f"epoch/{name}") for name, label in phases}
     spent = ", ".join(f"{label} {seconds(t)}" for label, t in times.items() if t)
     return " ".join(cells) + f"  {spent}"
 
 
 def _cell(record: Record, name: str, form: str) -> str:
+    if not form:
+        return with_error(record, name) or "-"
     value = number(record, name)
     return "-" if value is None else format(value, form)

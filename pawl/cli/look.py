@@ -1,4 +1,4 @@
-"""Commands that only read: samples, runs, diff, explain, schema.
+"""Commands that only read: doctor, samples, runs, diff, explain, schema.
 
 Each takes --json; imports stand inside (see `work`). Left out: how to choose and compare
 (`pawl.store`), how text is made safe for a terminal (`show`).
@@ -10,10 +10,38 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
-from pawl.cli.state import debug_option, json_option
+from pawl.cli.state import LEVELS, json_option
+
+HEAD = ["run", "state", "step", "reward", "success first", "last", "model", "problems", "created"]
+
+
+@click.command(short_help="Diagnose a training log, of Pawl or of another library.")
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@json_option
+@click.option("--report", type=click.Path(path_type=Path), help="Write FILE.md and FILE.json too.")
+@click.option("--html", type=click.Path(path_type=Path), help="Write one HTML file with charts.")
+@click.option("--fail-on", type=click.Choice(LEVELS), default="critical", show_default=True)
+@click.option("--map", "mapped", multiple=True, metavar="SOURCE=NAME", help="What a column means.")
+@click.option("--target", metavar="METRIC=VALUE[@STEP]", help="Give the chance of reaching it.")
+@click.option("--against", type=click.Path(path_type=Path), help="Answer an earlier report.")
+@click.option("--check", type=click.Path(path_type=Path), help="Check an analysis's figures.")
+@click.option("--watch", is_flag=True, help="Look again when the log grows; Ctrl-C ends it.")
+@click.option("--every", type=click.FloatRange(0.01), default=10.0, help="Seconds between looks.")
+@click.option("--looks", type=click.IntRange(1), hidden=True, help="End --watch after so many.")
+@click.option("--verbose", is_flag=True, help="All causes, and every rule not checked.")
+def doctor(paths: tuple[str, ...], **options: Any) -> int:
+    """Verdict, findings, causes, help and forecast for the logs behind each PATH.
+
+    PATH is a log, a folder of logs, a run folder, or the name of a run in runs/.
+    """
+    from pawl.cli.doctor import Ask
+    from pawl.cli.doctor import doctor as diagnose
+
+    return diagnose(paths, Ask(**options))
 
 
 @click.command(short_help="Completions of a run, with their scores.")
@@ -27,7 +55,6 @@ from pawl.cli.state import debug_option, json_option
 @click.option("--eval", "held_out", is_flag=True, help="Held-out samples, not training's.")
 @click.option("--limit", type=click.IntRange(0), default=10, help="Show this many; 0 shows all.")
 @json_option
-@debug_option
 def samples(
     run: str,
     step: int | None,
@@ -50,71 +77,43 @@ def samples(
     )
     if failures:
         groups = choose.failures(rows)
-        if as_json:
-            _echo_json([asdict(group) for group in groups])
-        else:
-            _echo(failure_lines(groups, len(rows), limit))
+        _tell(as_json, list(map(asdict, groups)), failure_lines(groups, len(rows), limit))
         return
     if best is not None or worst is not None:
         rows = choose.ranked(rows, best or worst or 0, best is not None)
         limit = 0
-    if as_json:
-        for row in rows:
-            click.echo(json.dumps(row))
-    else:
-        _echo(sample_lines(rows, limit))
+    for line in map(json.dumps, rows) if as_json else sample_lines(rows, limit):
+        click.echo(line)
 
 
 @click.command(short_help="List the runs of a folder.")
 @click.argument("folder", default="runs", type=click.Path(path_type=Path))
 @json_option
-@debug_option
 def runs(folder: Path, as_json: bool) -> None:
     """The runs in FOLDER (default: runs), newest first."""
     from pawl.cli.show import columns
     from pawl.store.read import list_runs
 
     found = list_runs(folder)
-    if as_json:
-        _echo_json([asdict(run) for run in found])
-        return
-    head = [
-        "run",
-        "state",
-        "step",
-        "reward",
-        "success first",
-        "last",
-        "model",
-        "problems",
-        "created",
+    rows = [
+        [
+            f"{run.name} (from {run.parent})" if run.parent else run.name,
+            run.state,
+            "-" if run.step is None else str(run.step),
+            *map(_figure, (run.reward, run.success_first, run.success_last)),
+            run.model,
+            run.problems,
+            run.created,
+        ]
+        for run in found
     ]
-    _echo(
-        columns(
-            head,
-            [
-                [
-                    f"{run.name} (from {run.parent})" if run.parent else run.name,
-                    run.state,
-                    "-" if run.step is None else str(run.step),
-                    _figure(run.reward),
-                    _figure(run.success_first),
-                    _figure(run.success_last),
-                    run.model,
-                    run.problems,
-                    run.created,
-                ]
-                for run in found
-            ],
-        )
-    )
+    _tell(as_json, list(map(asdict, found)), columns(HEAD, rows))
 
 
 @click.command(short_help="Compare two runs.")
 @click.argument("a")
 @click.argument("b")
 @json_option
-@debug_option
 def diff(a: str, b: str, as_json: bool) -> None:
     """Compare runs A and B: options, versions, metrics with intervals, first divergence."""
     from pawl.cli.diff_text import diff_lines
@@ -122,16 +121,12 @@ def diff(a: str, b: str, as_json: bool) -> None:
     from pawl.store.read import find_run
 
     result = compare(find_run(a), find_run(b))
-    if as_json:
-        _echo_json(asdict(result))
-    else:
-        _echo(diff_lines(result))
+    _tell(as_json, asdict(result), diff_lines(result))
 
 
 @click.command(short_help="What a metric or a rule of the doctor means.")
 @click.argument("name", metavar="CODE|METRIC")
 @json_option
-@debug_option
 def explain(name: str, as_json: bool) -> None:
     """What a metric or a rule is, what it tells and what it does not.
 
@@ -141,34 +136,26 @@ def explain(name: str, as_json: bool) -> None:
     from pawl.cli.show import printable
 
     text, body = explanation(name)
-    if as_json:
-        _echo_json(body)
-    else:
-        _echo([printable(line, sys.stdout.encoding) for line in text])
+    _tell(as_json, body, [printable(line, sys.stdout.encoding) for line in text])
 
 
 @click.command(short_help="JSON Schema of the config file.")
 @click.option("--sft", is_flag=True, help="The schema of `pawl sft` configs.")
-@debug_option
 def schema(sft: bool) -> None:
     """JSON Schema of the config file, for completion and checks in editors."""
     from pawl.config.options import RunConfig, SftConfig
     from pawl.config.schema import json_schema
 
-    _echo_json(json_schema(SftConfig if sft else RunConfig))
+    _tell(True, json_schema(SftConfig if sft else RunConfig), [])
 
 
 def _figure(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
-def _echo(lines: list[str]) -> None:
-    for line in lines:
-        click.echo(line)
+def _tell(as_json: bool, body: object, lines: list[str]) -> None:
+    """For programs the body, for a person the lines."""
+    click.echo(json.dumps(body, indent=1) if as_json else "\n".join(lines))
 
 
-def _echo_json(value: object) -> None:
-    click.echo(json.dumps(value, indent=1))
-
-
-COMMANDS = (samples, runs, diff, explain, schema)
+COMMANDS = (doctor, samples, runs, diff, explain, schema)

@@ -2,7 +2,7 @@
 
 A user's mistake is one printed block, never a traceback (`--debug` shows it); a crash is one line
 that says where the traceback was saved. Heavy imports stand inside the commands: `pawl --help`
-loads click alone. Left out: what the commands do (`work`, `look`, `doctor`).
+loads click alone. Left out: what the commands do (`work`, `look`).
 
 Run: `pawl --help`, or `python -m pawl --help`.
 """
@@ -21,11 +21,10 @@ from collections.abc import Sequence
 import click
 
 from pawl import __version__
-from pawl.cli import doctor, look, work
-from pawl.cli.state import State
+from pawl.cli import look, work
+from pawl.cli.state import DEBUG, State
 from pawl.errors import Exit, PawlError
 
-READERS = ("doctor", "samples", "runs", "diff", "schema", "explain")
 ENVIRONMENT = {
     "OMP_WAIT_POLICY": "PASSIVE",  # spinning threads slow the scorers beside them fivefold
     "TOKENIZERS_PARALLELISM": "false",
@@ -49,7 +48,8 @@ def pawl() -> None:
     gc.set_threshold(100_000, 10, 10)  # importing torch and transformers leaves no garbage
 
 
-for command in (*work.COMMANDS, *doctor.COMMANDS, *look.COMMANDS):
+for command in (*work.COMMANDS, *look.COMMANDS):
+    command.params.append(DEBUG)
     pawl.add_command(command)
 
 
@@ -58,28 +58,24 @@ def main(argv: Sequence[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    if argv is None and sys.argv[1:2] and sys.argv[1] in READERS:
+    if argv is None and sys.argv[1:2] and sys.argv[1] in {c.name for c in look.COMMANDS}:
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `pawl samples RUN | head`
     state = State()
-    args = list(argv) if argv is not None else None
     try:
-        code = pawl.main(args, prog_name="pawl", standalone_mode=False, obj=state)
+        code = pawl.main(argv, prog_name="pawl", standalone_mode=False, obj=state)
     except click.ClickException as e:
         e.show()
         raise SystemExit(int(Exit.USER)) from e
     except (click.Abort, KeyboardInterrupt) as e:
-        _report("interrupted", state, e)
-        raise SystemExit(int(Exit.INTERRUPTED)) from e
+        raise _ending(Exit.INTERRUPTED, "interrupted", state, e) from e
     except PawlError as e:
-        _report(e.block(), state, e)
-        raise SystemExit(int(e.code)) from e
+        raise _ending(e.code, e.block(), state, e) from e
     except Exception as e:
-        _report(_crash(e, state), state, e)
-        raise SystemExit(int(Exit.CRASH)) from e
+        raise _ending(Exit.CRASH, _crash(e, state), state, e) from e
     raise SystemExit(int(code or 0))
 
 
-def _report(text: str, state: State, error: BaseException) -> None:
+def _ending(code: Exit, text: str, state: State, error: BaseException) -> SystemExit:
     """Print an ending on standard error, with the traceback where --debug asks for it."""
     if state.debug:
         traceback.print_exception(error)
@@ -87,6 +83,7 @@ def _report(text: str, state: State, error: BaseException) -> None:
     resumable = not isinstance(error, PawlError) or error.code == Exit.STOPPED
     if state.run is not None and resumable:
         click.echo(f"  resume with: pawl train --resume {state.run}", err=True)
+    return SystemExit(int(code))
 
 
 def _crash(error: Exception, state: State) -> str:

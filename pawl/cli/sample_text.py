@@ -24,7 +24,7 @@ def _sample(row: Row) -> list[str]:
     worth = total(row)
     head = f"step {row['step']}  {row['problem_id']}  group {row['group']} member {row['member']}"
     head += "  total missing" if worth is None else f"  total {worth:.3f}"
-    by = score.get("reward_stage") or score.get("reward_stage")  # the older name
+    by = score.get("reward_stage") or score.get("paid_by")  # the older name
     weights = f", weights of stage {by}" if by else ""
     head += f"  {stage(row)}  ({score.get('branch')}{weights})"
     advantage = row.get("advantage")
@@ -37,11 +37,14 @@ def _sample(row: Row) -> list[str]:
     lines = [harmless(head), f"  {detail}"]
     if score.get("reason"):
         lines += ["  reason", indented(str(score["reason"]))]
-    return [*lines, "  prompt", indented(str(row["prompt"])), "  completion", _text(row), ""]
-
-
-def _text(row: Row) -> str:
-    return indented(str(row["text"]))
+    return [
+        *lines,
+        "  prompt",
+        indented(str(row["prompt"])),
+        "  completion",
+        indented(str(row["text"])),
+        "",
+    ]
 
 
 def failure_lines(groups: Sequence[FailureGroup], n: int, limit: int) -> list[str]:
@@ -55,7 +58,7 @@ def failure_lines(groups: Sequence[FailureGroup], n: int, limit: int) -> list[st
             f"{g.count:6d} {g.share:6.1%}  {g.stage}  difficulty {g.difficulty}  {message}"
         )
         lines.append(f"  for example {harmless(str(g.example['problem_id']))}:")
-        lines += [_text(g.example), ""]
+        lines += [indented(str(g.example["text"])), ""]
     if len(shown) < len(groups):
         lines.append(f"{len(shown)} of {len(groups)} groups; --limit 0 shows all")
     return lines

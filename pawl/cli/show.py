@@ -75,10 +75,8 @@ def print_styled(lines: Iterable[Sequence[tuple[str, str]]]) -> None:
         # A line break in a name must not forge a line of the report.
         parts = [(text.replace("\n", "\\n"), style) for text, style in line]
         parts = [(printable(text, sys.stdout.encoding), style) for text, style in parts]
-        if colours:
-            click.echo("".join(coloured(text, style) for text, style in parts))
-        else:
-            click.echo("".join(text for text, _ in parts).rstrip())
+        whole = "".join(coloured(*part) if colours else part[0] for part in parts)
+        click.echo(whole if colours else whole.rstrip())
 
 
 def coloured(text: str, style: str) -> str:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import click
 
 from pawl.errors import PawlError, how_to_install
+
+LEVELS = ("critical", "warning", "info", "never")  # of --fail-on
 
 
 @dataclass(slots=True)
@@ -33,17 +33,13 @@ def _set_debug(ctx: click.Context, param: click.Parameter, value: bool) -> None:
         ctx.ensure_object(State).debug = True
 
 
-def debug_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --debug to a command."""
-    return click.option(
-        "--debug",
-        is_flag=True,
-        expose_value=False,
-        callback=_set_debug,
-        help="Show the traceback of an error.",
-    )(command)
+DEBUG = click.Option(
+    ["--debug"],
+    is_flag=True,
+    expose_value=False,
+    callback=_set_debug,
+    help="Show the traceback of an error.",
+)  # of every command
 
 
-def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --json to a command that reads."""
-    return click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")(command)
+json_option = click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")

@@ -57,7 +57,7 @@ def _gist(diagnoses: Sequence[Diagnosis]) -> list[object]:
             d.verdict,
             {(f.code, f.severity) for f in d.findings},
             d.causes[0].id if d.causes else "",
-            [a.status for a in d.before.answers] if d.before else [],
+            [a.status for a in d.before.criteria] if d.before else [],
         )
         for d in diagnoses
     ]

@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import sys
 from contextlib import redirect_stdout
+from functools import partial
 from pathlib import Path
 
 import click
 
-from pawl.cli.state import State, debug_option, json_option, need_training
+from pawl.cli.state import State, json_option, need_training
 from pawl.errors import PawlError
 
 SPLITS = ("held_out", "train")
@@ -29,7 +30,6 @@ TIERS = ("auto", "bubblewrap", "landlock", "unsafe")
 )
 @click.option("--quiet", is_flag=True, help="Print the last line only.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per step on stdout.")
-@debug_option
 @click.pass_obj
 def train(
     state: State,
@@ -73,7 +73,6 @@ def _require_no_config(config: str | None, resume: str | None) -> None:
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--price-per-hour", type=float, help="Of this machine, to estimate the run's cost.")
 @json_option
-@debug_option
 def check(
     target: str, overrides: tuple[str, ...], price_per_hour: float | None, as_json: bool
 ) -> int:
@@ -92,7 +91,6 @@ def check(
 @click.option("--problems", required=True, help="Problem set: a file or a starter set's name.")
 @click.option("--tier", type=click.Choice(TIERS), help="Force a sandbox tier.")
 @click.option("--allow-unsafe", is_flag=True, help="Run candidates with resource limits only.")
-@debug_option
 def score(
     completions: Path,
     overrides: tuple[str, ...],
@@ -111,16 +109,10 @@ def score(
     given = [f"sandbox.tier={tier}"] if tier else []
     given += ["sandbox.allow_unsafe=true"] if allow_unsafe else []
     cfg = overridden(RunConfig(), [*overrides, *given])
-    out = sys.stdout  # for scores alone: what a reward prints goes to standard error
+    out = partial(click.echo, file=sys.stdout)  # what a reward prints goes to standard error
+    options = (cfg.reward, cfg.sandbox, cfg.problems.lang)
     with redirect_stdout(sys.stderr):
-        return score_file(
-            problems,
-            completions,
-            lambda line: click.echo(line, file=out),
-            cfg.reward,
-            cfg.sandbox,
-            cfg.problems.lang,
-        )
+        return score_file(problems, completions, out, *options)
 
 
 @click.command(name="eval", short_help="Success of a model on held-out problems.")
@@ -134,7 +126,6 @@ def score(
     help="Write the problems with their measured pass rates to this JSONL file.",
 )
 @json_option
-@debug_option
 def evaluate(
     model: str,
     overrides: tuple[str, ...],
@@ -154,7 +145,12 @@ def evaluate(
 
     need_training()
     report = api.evaluate(
-        model, config, overrides=overrides, split=split, pass_rates=pass_rates, display=Notes()
+        model,
+        config,
+        overrides=overrides,
+        split=split,
+        pass_rates=pass_rates,
+        display=Notes(sys.stderr),
     )
     click.echo(json.dumps(report.as_dict(), indent=1) if as_json else report.text())
 
@@ -163,8 +159,7 @@ def evaluate(
 @click.argument("config")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--quiet", is_flag=True, help="Print the last line only.")
-@debug_option
-def sft(config: str, overrides: tuple[str, ...], quiet: bool) -> int:
+def sft(config: str, overrides: tuple[str, ...], quiet: bool) -> None:
     """Fine-tune on completions as CONFIG says (warm start for RL)."""
     from pawl.config.load import load_sft
 
@@ -172,16 +167,14 @@ def sft(config: str, overrides: tuple[str, ...], quiet: bool) -> int:
     need_training()
     from pawl.sft.run import run_sft
 
-    folder = run_sft(cfg, (lambda line: None) if quiet else _to_stderr)
+    folder = run_sft(cfg, lambda line: None if quiet else click.echo(line, err=True))
     click.echo(f"model written to {folder}")
-    return 0
 
 
 @click.command(short_help="Write a run's model as a Hugging Face folder.")
 @click.argument("source", metavar="SOURCE")
 @click.argument("out", type=click.Path(path_type=Path))
-@debug_option
-def export(source: str, out: Path) -> int:
+def export(source: str, out: Path) -> None:
     """Write a model as a plain Hugging Face folder OUT, adapter merged.
 
     SOURCE is a run (its best checkpoint), RUN@STEP, RUN@STEP,STEP,... (the average of these
@@ -191,11 +184,6 @@ def export(source: str, out: Path) -> int:
     from pawl.models.export import export as export_model
 
     click.echo(f"model written to {export_model(source, out)}")
-    return 0
-
-
-def _to_stderr(line: str) -> None:
-    click.echo(line, err=True)
 
 
 COMMANDS = (train, check, score, evaluate, sft, export)

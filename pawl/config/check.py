@@ -11,7 +11,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
@@ -19,7 +19,7 @@ from pydantic_core import ErrorDetails
 
 from pawl import renamed
 from pawl.config.parse import Table
-from pawl.config.tree import fields, item_of, nearest, options, range_words, section_of, type_words
+from pawl.config.tree import WORDS, nearest, options, range_words, type_words
 from pawl.errors import PawlError, PawlErrors
 
 Config = TypeVar("Config", bound=BaseModel)
@@ -30,18 +30,17 @@ RANGE_ERRORS = ("greater_than", "greater_than_equal", "less_than", "less_than_eq
 def check(model: type[Config], table: Table) -> Config:
     """The config of a table; raises PawlErrors with what parsing noted and every wrong value."""
     given = dict(table.values)
-    errors, seen = list(table.errors), set[str]()
-    _drop_infinite(table, given, errors)
+    errors = list(table.errors)
     for _ in range(ROUNDS):
         try:
             cfg = model.model_validate(_tuples(_nest(given)), strict=True)
         except ValidationError as e:
-            new = [d for d in e.errors(include_url=False) if _key(d) not in seen]
+            found = [_explain(model, table, detail) for detail in e.errors(include_url=False)]
+            known = set(map(str, errors))
+            new = [(error, wrong) for error, wrong in found if str(error) not in known]
             if not new:
                 break
-            for detail in new:
-                seen.add(_key(detail))
-                error, wrong = _explain(model, table, detail)
+            for error, wrong in new:
                 errors.append(error)
                 for path in [p for p in given if any(_overlap(p, w) for w in wrong)]:
                     del given[path]
@@ -53,23 +52,13 @@ def check(model: type[Config], table: Table) -> Config:
     raise PawlErrors(errors)
 
 
-def _drop_infinite(table: Table, given: dict[str, object], errors: list[PawlError]) -> None:
-    for path, value in list(given.items()):
-        if isinstance(value, float) and not math.isfinite(value):
-            what = f"`{path}` = {value} is not a finite number"
-            errors.append(PawlError(what, table.places[path]))
-            del given[path]
-
-
 def _nest(values: Mapping[str, object]) -> dict[str, object]:
     root: dict[str, object] = {}
     for path, value in values.items():
-        at = root
+        at: Any = root
         *sections, name = path.split(".")
         for section in sections:
-            below = at.setdefault(section, {})
-            assert isinstance(below, dict)
-            at = below
+            at = at.setdefault(section, {})
         at[name] = value
     return root
 
@@ -83,38 +72,22 @@ def _tuples(value: object) -> object:
     return value
 
 
-def _path(detail: ErrorDetails) -> str:
-    return ".".join(str(part) for part in detail["loc"])
-
-
-def _key(detail: ErrorDetails) -> str:
-    """Identity of an error: its place, and for rules across options their text too."""
-    return f"{_path(detail)} {detail['msg'] if detail['type'] == 'value_error' else ''}"
-
-
 def _overlap(path: str, other: str) -> bool:
     return path == other or path.startswith(f"{other}.") or other.startswith(f"{path}.")
 
 
 def _field(model: type[BaseModel], path: str) -> FieldInfo | None:
-    """The field at a path; inside a list of plain values the list's own field."""
-    at: type[BaseModel] | None = model
-    info: FieldInfo | None = None
-    for part in path.split("."):
-        if part.isdigit():
-            continue
-        info = fields(at).get(part) if at is not None else None
-        if info is None:
-            return None
-        at = section_of(info.annotation) or item_of(info.annotation)
-    return info
+    """The option at a path; of an item of a list the list's own."""
+    known = dict(options(model, items=True))
+    plain = re.sub(r"\.\d+\b", "[]", path)
+    return known.get(plain) or known.get(plain.removesuffix("[]"))
 
 
 def _explain(
     model: type[BaseModel], table: Table, detail: ErrorDetails
 ) -> tuple[PawlError, list[str]]:
     """The message for one pydantic error, and the paths that it makes unusable."""
-    path = _path(detail)
+    path = ".".join(map(str, detail["loc"]))
     info = _field(model, path) if path else None
     if detail["type"] == "value_error" or info is None:  # a rule across options
         what = str(detail.get("ctx", {}).get("error", detail["msg"]))
@@ -130,10 +103,10 @@ def _explain(
 def _place(table: Table, paths: list[str]) -> str:
     """The place of the first path: its own, else that of what holds it, else the config's."""
     for path in paths:
-        parts = path.split(".")
-        for n in range(len(parts), 0, -1):
-            if ".".join(parts[:n]) in table.places:
-                return table.places[".".join(parts[:n])]
+        while path:
+            if path in table.places:
+                return table.places[path]
+            path = path.rpartition(".")[0]
     return table.places.get("", "config")
 
 
@@ -141,6 +114,8 @@ def _wrong_value(path: str, info: FieldInfo, detail: ErrorDetails, given: bool) 
     """(what, hint) for a value of the wrong type or outside its range."""
     kind, value = detail["type"], detail["input"]
     doc = info.description or ""
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"`{path}` = {value} is not a finite number", ""
     if kind in RANGE_ERRORS:
         return f"`{path}` = {value} is outside {range_words(info)}", doc
     if kind in ("string_too_short", "string_pattern_mismatch") and not given:
@@ -178,6 +153,6 @@ def _looks_plain(value: str) -> bool:
 
 
 def _kind(value: object) -> str:
-    names = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
-    names |= {list: "a list", tuple: "a list", dict: "a section", type(None): "nothing"}
+    names: dict[type, str] = {list: "a list", tuple: "a list", dict: "a section"}
+    names |= {type(None): "nothing", **WORDS}
     return names.get(type(value), type(value).__name__)

@@ -16,11 +16,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pydantic import BaseModel
-from ruamel.yaml.nodes import ScalarNode
 
-from pawl.config.check import check
+from pawl.config.check import Config, check
 from pawl.config.options import RunConfig, SftConfig
-from pawl.config.parse import Table, compose, put_node
+from pawl.config.parse import Table, put_yaml
 from pawl.config.presets import PRESETS
 from pawl.config.tree import leaves, nearest, options
 from pawl.errors import PawlError
@@ -39,7 +38,7 @@ def load_run(
     _put_preset(table, set(table.values))
     if not table.values.get("name"):
         table.put("name", Path(path).stem, "file name")
-    return check(RunConfig, table), provenance(RunConfig, table)
+    return checked(RunConfig, table)
 
 
 def from_mapping(
@@ -48,12 +47,10 @@ def from_mapping(
     """The config of a run from options as a mapping, nested or dotted; as `load_run` otherwise."""
     table = Table(RunConfig)
     text = json.dumps(_nested(given), default=str)  # which is YAML as well
-    node = compose(text, "config", lines=False)
-    if node is not None:
-        put_node(table, "", node, lambda n: "the mapping")
+    put_yaml(table, "", text, "the mapping")
     _overlay(table, overrides, None)
     _put_preset(table, set(table.values))
-    return check(RunConfig, table), provenance(RunConfig, table)
+    return checked(RunConfig, table)
 
 
 def _nested(given: Mapping[str, object]) -> dict[str, object]:
@@ -74,18 +71,20 @@ def load_sft(
 ) -> tuple[SftConfig, dict[str, str]]:
     """The config of a supervised run and where each value came from; raises PawlErrors."""
     table = _read(SftConfig, Path(path), overrides, environ)
-    return check(SftConfig, table), provenance(SftConfig, table)
+    return checked(SftConfig, table)
 
 
 def overridden(
     cfg: RunConfig, overrides: Sequence[str], environ: Mapping[str, str] | None = None
 ) -> RunConfig:
-    """A config that exists already, with environment and overrides on top; raises PawlErrors."""
+    """A config that exists already, with environment and overrides on top; raises PawlErrors.
+
+    A preset among them sets what they leave open, as in a file.
+    """
     table = Table(RunConfig)
     for path, value in leaves(cfg).items():
         table.put(path, value, "the config to change")
-    _overlay(table, overrides, environ)
-    return check(RunConfig, table)
+    return _changed(table, overrides, environ)[0]
 
 
 def continued(
@@ -94,20 +93,23 @@ def continued(
     overrides: Sequence[str],
     environ: Mapping[str, str] | None = None,
 ) -> tuple[RunConfig, dict[str, str]]:
-    """The config of a fork: another run's with environment and overrides on top.
-
-    A preset among them sets what they leave open, as in a file. Raises PawlErrors.
-    """
+    """The config of a fork: another run's, changed as by `overridden`; raises PawlErrors."""
     table = Table(RunConfig)
     for path, value in leaves(cfg).items():
         place = places.get(path, "default")
         table.put(path, value, place if place.startswith("parent: ") else f"parent: {place}")
+    return _changed(table, overrides, environ)
+
+
+def _changed(
+    table: Table, overrides: Sequence[str], environ: Mapping[str, str] | None
+) -> tuple[RunConfig, dict[str, str]]:
     before = dict(table.places)
     _overlay(table, overrides, environ)
     given = {path for path in table.values if table.places[path] != before.get(path)}
     if "algo.preset" in given:
         _put_preset(table, given)
-    return check(RunConfig, table), provenance(RunConfig, table)
+    return checked(RunConfig, table)
 
 
 def _put_preset(table: Table, given: set[str]) -> None:
@@ -118,21 +120,16 @@ def _put_preset(table: Table, given: set[str]) -> None:
             table.put(option, value, f"preset {name}")
 
 
-def provenance(model: type[BaseModel], table: Table) -> dict[str, str]:
-    """Where each option's value came from; options that nobody set are "default"."""
-    return {path: table.places.get(path, "default") for path, _ in options(model)}
+def checked(model: type[Config], table: Table) -> tuple[Config, dict[str, str]]:
+    """The config of a table, and where each value came from ("default" where nobody set it)."""
+    return check(model, table), {p: table.places.get(p, "default") for p, _ in options(model)}
 
 
 def _read(
-    model: type[BaseModel],
-    path: Path,
-    overrides: Sequence[str],
-    environ: Mapping[str, str] | None,
+    model: type[BaseModel], path: Path, overrides: Sequence[str], environ: Mapping[str, str] | None
 ) -> Table:
     table = Table(model)
-    node = compose(_text(path), str(path), lines=True)
-    if node is not None:
-        put_node(table, "", node, lambda n: f"{path}:{n.start_mark.line + 1}")
+    put_yaml(table, "", _text(path), str(path), lines=True)
     _overlay(table, overrides, environ)
     return table
 
@@ -145,15 +142,11 @@ def _overlay(table: Table, overrides: Sequence[str], environ: Mapping[str, str] 
         name, sign, text = override.partition("=")
         if not sign:
             what = f"`{override}` is not of the form section.option=value"
-            table.errors.append(PawlError(what, "command line", _override_hint(table, name)))
+            meant = nearest(name, [], [p for p, _ in options(table.root)])
+            hint = f"did you mean `{meant}=...`?" if meant else "for example optim.lr=1e-5"
+            table.errors.append(PawlError(what, "command line", hint))
             continue
         _put_text(table, name.strip(), text, "command line")
-
-
-def _override_hint(table: Table, name: str) -> str:
-    known = [p for p, _ in options(table.root)]
-    meant = nearest(name, [], known)
-    return f"did you mean `{meant}=...`?" if meant else "for example optim.lr=1e-5"
 
 
 def _text(path: Path) -> str:
@@ -173,9 +166,7 @@ def _text(path: Path) -> str:
 def _environment(table: Table, environ: Mapping[str, str]) -> list[tuple[str, str, str]]:
     """(path, text, place) of every PAWL_ variable of this config; unknown ones are errors."""
     mine = {_variable(p): p for p, _ in options(table.root)}
-    known = set(mine)
-    for other in (RunConfig, SftConfig):
-        known |= {_variable(p) for p, _ in options(other)}
+    known = {_variable(p) for model in (RunConfig, SftConfig) for p, _ in options(model)}
     found = []
     for name in sorted(n for n in environ if n.startswith(PREFIX)):
         if name in mine:
@@ -194,14 +185,10 @@ def _variable(path: str) -> str:
 def _put_text(table: Table, path: str, text: str, place: str) -> None:
     """Set one option from text outside the file: YAML, but text options take it as it is."""
     option = dict(options(table.root)).get(path)
-    plain_text = option is not None and option.field.annotation is str
-    if plain_text and text[:1] not in ("'", '"'):
+    if option is not None and option.annotation is str and text[:1] not in ("'", '"'):
         table.put(path, text, place)
         return
     try:
-        node = compose(text, place, lines=False)
+        put_yaml(table, path, text, place)
     except PawlError as e:
         table.errors.append(PawlError(f"`{path}`: {e.what}", place, "quote the value"))
-        return
-    empty = ScalarNode("tag:yaml.org,2002:null", "")
-    put_node(table, path, node if node is not None else empty, lambda n: place)

@@ -12,7 +12,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from pawl.config.section import Section, opt
+from pawl.config.section import Section, opt, repeated
 
 
 class LoraConfig(Section):
@@ -49,10 +49,8 @@ class ModelConfig(Section):
     @model_validator(mode="after")
     def _four_bits_under_adapters(self) -> ModelConfig:
         if self.quantise != "none" and not self.lora.r:
-            raise ValueError(
-                f"quantise = {self.quantise}: 4-bit weights cannot be trained themselves; set "
-                "lora.r above 0"
-            )
+            why = "4-bit weights cannot be trained themselves; set lora.r above 0"
+            raise ValueError(f"quantise = {self.quantise}: {why}")
         return self
 
 
@@ -111,10 +109,9 @@ class ProblemsConfig(Section):
 
     @model_validator(mode="after")
     def _mixed(self) -> ProblemsConfig:
-        names = [row.set for row in self.mix]
-        twice = sorted({n for n in names if names.count(n) > 1})
+        twice = repeated([row.set for row in self.mix])
         if twice:
-            raise ValueError(f"problems.mix names {twice[0]} twice; give it one row and one weight")
+            raise ValueError(f"problems.mix names {twice} twice; give it one row and one weight")
         return self
 
 
@@ -162,7 +159,7 @@ class StagesConfig(Section):
 
     @model_validator(mode="after")
     def _sum(self) -> StagesConfig:
-        total = self.end_marker + self.types + self.compile + self.tests
+        total = sum(dict(self).values())
         if abs(total - 1.0) > 1e-9:
             raise ValueError(f"the four weights sum to {total:.6g}, not 1")
         return self
@@ -380,8 +377,7 @@ class StageConfig(Section):
     @property
     def weights(self) -> dict[str, float]:
         """Its own weights of the staged code reward; empty when reward.stages hold."""
-        names = ("end_marker", "types", "compile", "tests")
-        own = {name: float(getattr(self, name)) for name in names}
+        own = {name: float(getattr(self, name)) for name in StagesConfig.model_fields}
         return own if any(own.values()) else {}
 
     @property
@@ -462,34 +458,30 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _across(self) -> RunConfig:
-        if self.rollout.group_size < 2 and self.algo.advantage != "reinforce_pp":
+        algo, lora = self.algo, self.model.lora
+        prompts, group = self.rollout.prompts, self.rollout.group_size
+        if group < 2 and algo.advantage != "reinforce_pp":
             raise ValueError(
-                f"rollout.group_size = {self.rollout.group_size}: {self.algo.advantage} compares "
-                "the members of a group and needs at least 2"
+                f"rollout.group_size = {group}: {algo.advantage} compares the members of a group "
+                "and needs at least 2"
             )
-        if self.model.lora.r and self.model.lora.dropout > 0:
-            raise ValueError(
-                f"model.lora.dropout = {self.model.lora.dropout}: with dropout the first-pass "
-                "ratio is not 1; RL needs 0"
-            )
-        if self.algo.advantage == "pass_at_k" and self.algo.pass_k > self.rollout.group_size:
-            raise ValueError(
-                f"algo.pass_k = {self.algo.pass_k} exceeds rollout.group_size = "
-                f"{self.rollout.group_size}"
-            )
+        if lora.r and lora.dropout > 0:
+            why = "with dropout the first-pass ratio is not 1; RL needs 0"
+            raise ValueError(f"model.lora.dropout = {lora.dropout}: {why}")
+        if algo.advantage == "pass_at_k" and algo.pass_k > group:
+            raise ValueError(f"algo.pass_k = {algo.pass_k} exceeds rollout.group_size = {group}")
         self._check_curriculum()
-        if self.rollout.prompts % self.algo.minibatches:
+        if prompts % algo.minibatches:
             raise ValueError(
-                f"algo.minibatches = {self.algo.minibatches} must divide rollout.prompts = "
-                f"{self.rollout.prompts}: a mini-batch holds whole groups"
+                f"algo.minibatches = {algo.minibatches} must divide rollout.prompts = {prompts}: "
+                "a mini-batch holds whole groups"
             )
         return self
 
     def _check_curriculum(self) -> None:
-        names = [stage.name for stage in self.curriculum]
-        twice = sorted({n for n in names if names.count(n) > 1})
+        twice = repeated([stage.name for stage in self.curriculum])
         if twice:
-            raise ValueError(f"two stages of the curriculum are called {twice[0]}")
+            raise ValueError(f"two stages of the curriculum are called {twice}")
         weighted = next((stage for stage in self.curriculum if stage.weights), None)
         if weighted is None:
             return

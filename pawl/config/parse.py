@@ -7,7 +7,7 @@ names and misplaced sections are all found in one pass. Left out: types and rang
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from pydantic import BaseModel
@@ -62,98 +62,87 @@ class Table:
         self.errors.append(PawlError(f"unknown option `{path}`", place, hint))
 
 
-def compose(text: str, place: str, lines: bool) -> Node | None:
-    """The node tree of one YAML document, None when it is empty; PawlError where unreadable.
+def put_yaml(table: Table, path: str, text: str, origin: str, lines: bool = False) -> None:
+    """Set `path` ("" is the whole config) from one YAML document; PawlError where unreadable.
 
-    place: what the text came from; `lines` adds the line to it in errors.
+    origin: what the text came from, which is the place of its values; `lines` adds the line.
     """
     try:
         node: Node | None = YAML(typ="safe", pure=True).compose(text)
     except MarkedYAMLError as e:
         mark = e.problem_mark or e.context_mark
-        where = f"{place}:{mark.line + 1}" if mark is not None and lines else place
+        where = f"{origin}:{mark.line + 1}" if mark is not None and lines else origin
         what = " ".join(str(part) for part in (e.context, e.problem) if part)
-        raise PawlError(f"unreadable YAML: {what}", where, _yaml_hint(text)) from e
+        hint = "check indentation, quotes and brackets on this line and the one before"
+        hint = "YAML is indented with spaces; this text contains tabs" if "\t" in text else hint
+        raise PawlError(f"unreadable YAML: {what}", where, hint) from e
     except YAMLError as e:
-        raise PawlError(f"unreadable YAML: {str(e).splitlines()[0]}", place) from e
-    return node
+        raise PawlError(f"unreadable YAML: {str(e).splitlines()[0]}", origin) from e
+    if path and node is None:
+        node = ScalarNode("tag:yaml.org,2002:null", "")
+    if node is not None:
+        _put_node(
+            table, path, node, lambda n: f"{origin}:{n.start_mark.line + 1}" if lines else origin
+        )
 
 
-def _yaml_hint(text: str) -> str:
-    if "\t" in text:
-        return "YAML is indented with spaces; this text contains tabs"
-    return "check indentation, quotes and brackets on this line and the one before"
-
-
-def put_node(table: Table, path: str, node: Node, place: Place) -> None:
-    """Set `path` ("" is the whole config) from a node; errors go to the table."""
-    model: type[BaseModel] | None = table.root
-    optional = False
-    for depth, name in enumerate(path.split(".") if path else ()):
-        assert model is not None
-        info = fields(model).get(name)
-        if info is None:
-            table.unknown(".".join(path.split(".")[: depth + 1]), model, place(node))
-            return
-        model, annotation = section_of(info.annotation), info.annotation
-        optional = model is not None and annotation is not model
+def _put_node(table: Table, path: str, node: Node, place: Place) -> None:
+    """Set `path` from a node; errors go to the table."""
+    at: object = table.root
+    names = path.split(".") if path else []
+    for depth, name in enumerate(names):
+        model, above = section_of(at), ".".join(names[:depth])
         if model is None:
-            rest = path.split(".")[depth + 1 :]
-            if rest:
-                what = f"`{'.'.join(path.split('.')[: depth + 1])}` is an option, not a section"
-                table.errors.append(PawlError(what, place(node)))
-                return
-            item = item_of(annotation)
-            table.put(path, None, place(node))
-            table.values[path] = _value(table, path, node, place, item, 0)
+            table.errors.append(PawlError(f"`{above}` is an option, not a section", place(node)))
             return
-    assert model is not None
-    _put_section(table, path, model, optional, node, place)
+        if name not in fields(model):
+            table.unknown(".".join(names[: depth + 1]), model, place(node))
+            return
+        at = fields(model)[name].annotation
+    _put(table, path, at, node, place)
 
 
-def _put_section(
-    table: Table, path: str, model: type[BaseModel], optional: bool, node: Node, place: Place
-) -> None:
-    if isinstance(node, ScalarNode):
+def _put(table: Table, path: str, at: object, node: Node, place: Place) -> None:
+    """Set an option or a section, which is annotated `at`, from its node."""
+    model = section_of(at)
+    if model is None:
+        table.put(path, None, place(node))
+        table.values[path] = _value(table, path, node, place, item_of(at), 0)
+    elif isinstance(node, MappingNode):
+        table.places.setdefault(path, place(node))
+        for below, name, child in _pairs(table, path, node, place, model):
+            _put(table, below, fields(model)[name].annotation, child, place)
+    else:
         value = _value(table, path, node, place, None, 0)
-        if value is None and optional:
+        if value is None and at is not model:  # X | None
             table.put(path, None, place(node))
         elif isinstance(value, str) and "use" in fields(model):  # reward: path/file.py:function
             table.put(f"{path}.use", value, place(node))
         elif value is not None:  # an empty section leaves the defaults
-            what = f"`{path}` is a section of options, got {value!r}"
+            shown = "a list" if isinstance(value, list) else repr(value)
+            what = f"`{path}` is a section of options, got {shown}"
             table.errors.append(
                 PawlError(what if path else "not a mapping of options", place(node))
             )
-        return
-    if not isinstance(node, MappingNode):
-        what = f"`{path}` is a section of options, got a list"
-        table.errors.append(PawlError(what if path else "not a mapping of options", place(node)))
-        return
-    table.places.setdefault(path, place(node))
-    for name, key, child in _pairs(table, path, node, place):
-        below = f"{path}.{name}" if path else name
-        if name in fields(model):
-            put_node(table, below, child, place)
-        else:
-            table.unknown(below, model, place(key))
 
 
 def _pairs(
-    table: Table, path: str, node: MappingNode, place: Place
-) -> list[tuple[str, Node, Node]]:
+    table: Table, path: str, node: MappingNode, place: Place, model: type[BaseModel] | None
+) -> Iterator[tuple[str, str, Node]]:
+    """(path, name, value) of a mapping's keys; duplicates, and names that a model lacks, are
+    noted."""
     seen: dict[str, str] = {}
-    pairs = []
     for key, child in node.value:
         name = str(key.value) if isinstance(key, ScalarNode) else "?"
-        shown = f"{path}.{name}" if path else name
+        below = f"{path}.{name}" if path else name
         if name in seen:
-            what = f"`{shown}` is given twice (first at {seen[name]})"
+            what = f"`{below}` is given twice (first at {seen[name]})"
             table.errors.append(PawlError(what, place(key), "keep one of the two"))
-            continue
-        seen[name] = place(key)
-        pairs.append((name, key, child))
-    return pairs
+        elif model is not None and name not in fields(model):
+            table.unknown(below, model, place(key))
+        else:
+            yield below, name, child
+        seen.setdefault(name, place(key))
 
 
 def _value(
@@ -171,13 +160,10 @@ def _value(
         ]
     if isinstance(node, MappingNode):
         result = {}
-        for name, key, child in _pairs(table, path, node, place):
-            if item is not None and name not in fields(item):
-                table.unknown(f"{path}.{name}", item, place(key))
-                continue
-            sub = fields(item)[name].annotation if item is not None else None
-            below = item_of(sub) or section_of(sub)
-            result[name] = _value(table, f"{path}.{name}", child, place, below, depth + 1)
+        for below, name, child in _pairs(table, path, node, place, item):
+            at = fields(item)[name].annotation if item is not None else None
+            inner = item_of(at) or section_of(at)
+            result[name] = _value(table, below, child, place, inner, depth + 1)
         return result
     try:
         return YAML(typ="safe", pure=True).constructor.construct_object(node, deep=True)

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from pawl.config.options import RunConfig, SftConfig
-from pawl.config.tree import extra, fields, is_live, item_of, range_words, section_of, type_words
+from pawl.config.tree import extra, fields, item_of, range_words, section_of, type_words
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 HEAD = """# Config reference
@@ -31,29 +31,25 @@ An unknown option is an error. `pawl schema` prints the same as JSON Schema for 
 def json_schema(model: type[BaseModel]) -> dict[str, object]:
     """JSON Schema (draft 2020-12) of a config file; names are those that a user writes."""
     body = model.model_json_schema(by_alias=True)
-    sections = body.get("$defs", {})
-    short = sections.get("RewardConfig", {}).get("properties", {}).get("use")
     reward = body["properties"].get("reward")
-    if short is not None and reward is not None:  # `reward: path/file.py:function`
-        ref = {"$ref": "#/$defs/RewardConfig"}
-        body["properties"]["reward"] = {
-            "anyOf": [ref, {"type": "string"}],
-            "description": reward.get("description", ""),
-        }
+    if reward is not None:  # `reward: path/file.py:function`
+        kinds = [{"$ref": "#/$defs/RewardConfig"}, {"type": "string"}]
+        told = reward.get("description", "")
+        body["properties"]["reward"] = {"anyOf": kinds, "description": told}
     return {"$schema": DRAFT, **body}
 
 
 def reference() -> str:
     """The reference page of every option, as Markdown."""
     lines = [HEAD, "## Training runs (`pawl train`)", ""]
-    lines += _section(RunConfig, "", "###")
+    lines += _section(RunConfig, "")
     lines += ["## Supervised runs (`pawl sft`)", ""]
     lines += ["`model`, `prompt` and `optim` are the sections described above.", ""]
     lines += _table(SftConfig, "")
     return "\n".join(lines)
 
 
-def _section(model: type[BaseModel], prefix: str, mark: str) -> list[str]:
+def _section(model: type[BaseModel], prefix: str) -> list[str]:
     lines = _table(model, prefix)
     for name, info in fields(model).items():
         section, item = section_of(info.annotation), item_of(info.annotation)
@@ -62,25 +58,20 @@ def _section(model: type[BaseModel], prefix: str, mark: str) -> list[str]:
             continue
         path = f"{prefix}{name}" + ("[]" if item is not None else "")
         doc = " ".join((inner.__doc__ or "").split())
-        lines += [f"{mark} `{path}`", "", doc, ""]
-        lines += _section(inner, f"{path}.", mark)
+        lines += [f"### `{path}`", "", doc, ""]
+        lines += _section(inner, f"{path}.")
     return lines
 
 
 def _table(model: type[BaseModel], prefix: str) -> list[str]:
     rows = [
-        f"| `{prefix}{name}` | {_default(info)} | {_type(info)} | {_meaning(info)} |"
+        f"| `{prefix}{name}` | `{json.dumps(info.default)}` | {_type(info)} | {_meaning(info)} |"
         for name, info in fields(model).items()
         if section_of(info.annotation) is None
     ]
     if not rows:
         return []
     return ["| option | default | type and range | meaning |", "|---|---|---|---|", *rows, ""]
-
-
-def _default(info: FieldInfo) -> str:
-    value = info.get_default(call_default_factory=False)
-    return f"`{json.dumps(value)}`"
 
 
 def _type(info: FieldInfo) -> str:
@@ -91,7 +82,7 @@ def _type(info: FieldInfo) -> str:
 
 
 def _meaning(info: FieldInfo) -> str:
-    return _cell((info.description or "") + (" *Live.*" if is_live(info) else ""))
+    return _cell((info.description or "") + (" *Live.*" if extra(info, "live") else ""))
 
 
 def _cell(text: str) -> str:

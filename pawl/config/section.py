@@ -1,4 +1,4 @@
-"""What every option group is made of: `Section`, and `opt`, which declares one option.
+"""What every option group is made of: `Section`; `opt`, which declares one option; a check.
 
 Left out: the options themselves (`options.py`).
 """
@@ -18,13 +18,14 @@ def opt(default: Any, doc: str, unit: str = "", live: bool = False, **bounds: An
     return Field(default, description=doc, json_schema_extra=extra, **bounds)
 
 
-def live_options(section: type[BaseModel]) -> list[str]:
-    """Names of the options that a running trainer accepts."""
-    extras = {n: f.json_schema_extra for n, f in section.model_fields.items()}
-    return [n for n, extra in extras.items() if isinstance(extra, dict) and extra.get("live")]
+def repeated(names: list[str]) -> str:
+    """The first name, by the alphabet, that stands several times; "" for none."""
+    return min((name for name in names if names.count(name) > 1), default="")
 
 
 class Section(BaseModel):
     """Base of all option groups: frozen, and an unknown name is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False
+    )

@@ -8,10 +8,8 @@ behind "[]" ("rules[].metric").
 from __future__ import annotations
 
 import difflib
-import types
 import typing
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -19,22 +17,11 @@ from pydantic.fields import FieldInfo
 WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
 
-@dataclass(frozen=True, slots=True)
-class Option:
-    """One option: its dotted path and its pydantic field."""
-
-    path: str
-    field: FieldInfo
-
-
 def section_of(annotation: object) -> type[BaseModel] | None:
     """The model behind a section's annotation (`X` or `X | None`), None for a plain option."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union:
-        found = [section_of(a) for a in typing.get_args(annotation)]
-        return next((m for m in found if m is not None), None)
-    return None
+    is_list = typing.get_origin(annotation) is tuple
+    kinds = () if is_list else (annotation, *typing.get_args(annotation))
+    return next((k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)), None)
 
 
 def item_of(annotation: object) -> type[BaseModel] | None:
@@ -51,7 +38,7 @@ def fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
 
 def options(
     model: type[BaseModel], prefix: str = "", items: bool = False
-) -> Iterator[tuple[str, Option]]:
+) -> Iterator[tuple[str, FieldInfo]]:
     """Every plain option below `model` in order; with `items` also the fields of list items."""
     for name, info in fields(model).items():
         path = f"{prefix}{name}"
@@ -59,7 +46,7 @@ def options(
         if section is not None:
             yield from options(section, f"{path}.", items)
             continue
-        yield path, Option(path, info)
+        yield path, info
         if items and item is not None:
             yield from options(item, f"{path}[].", items)
 
@@ -68,15 +55,14 @@ def leaves(cfg: BaseModel) -> dict[str, object]:
     """Every option's value by path, as JSON values; an absent section stands under its own path."""
     flat: dict[str, object] = {}
 
-    def walk(data: dict[str, object], model: type[BaseModel], prefix: str) -> None:
-        for name, info in fields(model).items():
-            section, value = section_of(info.annotation), data[name]
-            if section is not None and isinstance(value, dict):
-                walk(value, section, f"{prefix}{name}.")
+    def walk(data: dict[str, object], prefix: str) -> None:
+        for name, value in data.items():
+            if isinstance(value, dict):  # a section: no option is a mapping
+                walk(value, f"{prefix}{name}.")
             else:
                 flat[f"{prefix}{name}"] = value
 
-    walk(cfg.model_dump(mode="json", by_alias=True), type(cfg), "")
+    walk(cfg.model_dump(mode="json", by_alias=True), "")
     return flat
 
 
@@ -85,9 +71,9 @@ def extra(info: FieldInfo, key: str) -> object:
     return info.json_schema_extra.get(key) if isinstance(info.json_schema_extra, dict) else None
 
 
-def is_live(info: FieldInfo) -> bool:
-    """Whether a running trainer accepts a new value of this option."""
-    return extra(info, "live") is True
+def live_options(section: type[BaseModel]) -> list[str]:
+    """Names of the options that a running trainer accepts."""
+    return [name for name, info in section.model_fields.items() if extra(info, "live")]
 
 
 def type_words(annotation: object) -> str:
@@ -104,27 +90,18 @@ def type_words(annotation: object) -> str:
 
 def range_words(info: FieldInfo) -> str:
     """The range of a number as an interval, such as "[0, 1)" or ">= 1"; "" when unbounded."""
-    bounds: dict[str, object] = {}
-    for rule in info.metadata:
-        for key in ("ge", "gt", "le", "lt"):
-            if getattr(rule, key, None) is not None:
-                bounds[key] = getattr(rule, key)
-    low = next(((k, bounds[k]) for k in ("ge", "gt") if k in bounds), None)
-    high = next(((k, bounds[k]) for k in ("le", "lt") if k in bounds), None)
-    if low and high:
-        left, right = "[" if low[0] == "ge" else "(", "]" if high[0] == "le" else ")"
-        return f"{left}{low[1]}, {high[1]}{right}"
-    one = low or high
     signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
-    return f"{signs[one[0]]} {one[1]}" if one else ""
+    found = [(s, getattr(rule, k, None)) for k, s in signs.items() for rule in info.metadata]
+    bounds = [(sign, value) for sign, value in found if value is not None]  # the lower one first
+    if len(bounds) < 2:
+        return "".join(f"{sign} {value}" for sign, value in bounds)
+    (above, low), (below, high) = bounds
+    return f"{'[' if above == '>=' else '('}{low}, {high}{']' if below == '<=' else ')'}"
 
 
 def nearest(name: str, near: list[str], anywhere: list[str]) -> str:
     """The known name that was probably meant, "" if none: siblings first, then full paths."""
-    close = difflib.get_close_matches(name, near, n=1, cutoff=0.6)
-    if close:
-        return close[0]
-    same_end = [p for p in anywhere if p.rsplit(".", 1)[-1] == name]
-    if same_end:
-        return same_end[0]
-    return next(iter(difflib.get_close_matches(name, anywhere, n=1, cutoff=0.6)), "")
+    found = difflib.get_close_matches(name, near, n=1, cutoff=0.6)
+    found += [p for p in anywhere if p.rsplit(".", 1)[-1] == name]
+    found += difflib.get_close_matches(name, anywhere, n=1, cutoff=0.6)
+    return found[0] if found else ""

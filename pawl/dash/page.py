@@ -39,13 +39,12 @@ def run_data(d: Diagnosis) -> dict[str, Any]:
         "path": str(log.path),
         "format": log.format,
         "library": " ".join(x for x in (log.library, log.version) if x and x != "any"),
-        "steps": _steps(log),
+        "steps": {"n": len(log.step_N), "first": _x(*log.step_N[:1]), "last": _x(*log.step_N[-1:])},
         "verdict": d.verdict,
         "reason": d.reason,
         "goal": d.goal,
         "needed": d.needed,
-        "findings": [{**asdict(f), "series": [n for n in f.series if n in log.series]}
-                     for f in d.findings],
+        "findings": [asdict(f) for f in d.findings],
         "causes": [asdict(c) for c in d.causes],
         "experiment": d.experiment,
         "forecast": ahead(d),
@@ -58,7 +57,7 @@ def run_data(d: Diagnosis) -> dict[str, Any]:
         "n_samples": len(log.samples),
         "notes": list(log.notes),
         "config": {str(k): str(v) for k, v in {**log.other_config, **log.config}.items()},
-    }  # fmt: skip
+    }
 
 
 def _order(d: Diagnosis) -> Iterator[Series]:
@@ -71,12 +70,6 @@ def _order(d: Diagnosis) -> Iterator[Series]:
         if name in known:
             yield known[name]
     yield from d.log.unknown.values()
-
-
-def _steps(log: Log) -> dict[str, Any]:
-    n = len(log.step_N)
-    return {"n": n, "first": _x(log.step_N[0]) if n else None, "last": _x(log.step_N[-1])
-            if n else None}  # fmt: skip
 
 
 def _chart(s: Signals, log: Log, one: Series) -> dict[str, Any]:
@@ -108,22 +101,11 @@ def _row(s: Signals, one: Series) -> dict[str, Any]:
     """A line of the table of metrics."""
     x_N = one.finite()
     n, known = len(x_N), one.name in s.log.series
-    row: dict[str, Any] = {
-        "name": one.name,
-        "source": one.source,
-        "unit": one.unit,
-        "aggregation": one.aggregation,
-        "note": one.note,
-        "known": known,
-        "n": n,
-        "bad": len(one.value_N) - n,
-        "low": _y(x_N.min()) if n else None,
-        "high": _y(x_N.max()) if n else None,
-        "first": _y(x_N[0]) if n else None,
-        "last": _y(x_N[-1]) if n else None,
-        "change": None,
-        "direction": "",
-    }
+    facts = {k: getattr(one, k) for k in ("name", "source", "unit", "aggregation", "note")}
+    row: dict[str, Any] = facts | {"known": known, "n": n, "bad": len(one.value_N) - n}
+    values = (x_N.min(), x_N.max(), x_N[0], x_N[-1]) if n else (None,) * 4
+    row |= dict(zip(("low", "high", "first", "last"), map(_y, values), strict=True))
+    row |= {"change": None, "direction": ""}
     if known and n >= TEST_FROM:
         t = s.trend(one.name)
         row |= {"first": _y(t.first), "last": _y(t.last), "direction": t.direction,
@@ -184,8 +166,8 @@ def _short(value: object) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def _x(step: float) -> float | None:
-    """A step: whole where it is whole."""
+def _x(step: float = math.nan) -> float | None:
+    """A step: whole where it is whole; null where there is none."""
     value = float(step)
     if not math.isfinite(value):
         return None

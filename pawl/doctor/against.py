@@ -1,23 +1,70 @@
-"""What speaks against a cause: figures of the same log that it would not leave as they are.
+"""What speaks against a cause: figures of the same log that it would not leave as they are, and
+rules that looked for it in vain.
 
-One short text for each figure; they lower nobody's weight, they are for the reader to judge. Left
-out: what speaks for a cause (`pawl.rules`) and its weight (`causes`).
+One short text for each; they lower nobody's weight, they are for the reader to judge. Left out:
+what speaks for a cause (`pawl.rules`) and its weight (`causes`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
+from pawl.rules.rule import Rule
 from pawl.rules.run_features import gains
 from pawl.rules.signals import Signals
 
+RISING = {  # causes under which the reward would not rise
+    "completion-cap", "zero-signal-groups", "reward-floor", "lr-too-low", "lr-too-high",
+    "template-or-eos", "policy-collapsed", "premature-convergence", "optimiser-detached",
+    "reward-bug", "dead-component", "random-walk",
+}  # fmt: skip
+COLLAPSED = "policy-collapsed|premature-convergence"
+FIGURES: tuple[tuple[str, str, Literal["<", ">"], float, str], ...] = (
+    ("lr-too-low", "optim/update_ratio", ">", 1e-4, "an update moves the weights by {:.1e}"),
+    ("lr-too-low", "policy/kl_ref", ">", 0.01, "the KL has grown to {:.2g} nat"),
+    ("lr-too-high", "policy/kl_ref", "<", 0.01, "the KL is only {:.2g} nat a token"),
+    ("lr-too-high", "optim/update_ratio", "<", 1e-4, "an update moves the weights by only {:.1e}"),
+    ("stale-weights", "policy/sampler_diff_mean", "<", 0.01,
+     "log-probs differ by only {:.1e} nat"),
+    ("stale-weights", "policy/staleness", "<", 0.5, "samples are {:.1g} updates old"),
+    ("sampler-mismatch", "policy/sampler_diff_mean", "<", 0.01,
+     "their log-probs differ by only {:.1e} nat"),
+    ("sampler-mismatch", "policy/clip_frac", "<", 1e-6, "nothing is clipped"),
+    ("optimiser-detached", "policy/kl_ref", ">", 1e-3,
+     "the KL has grown to {:.2g}: something moves"),
+    ("converged", "group/mixed_frac", ">", 0.3, "{:.0%} of the groups are still mixed"),
+    ("converged", "verifier/pass_frac", "<", 0.7, "only {:.0%} of the samples pass"),
+    ("judge-outage|error-as-reward", "verifier/missing_frac", "<", 0.01,
+     "{:.1%} of the scores are missing"),
+    ("template-or-eos", "length/eos_frac", ">", 0.9, "{:.0%} of the completions end alone"),
+    (COLLAPSED, "group/distinct_frac", ">", 0.7,
+     "{:.0%} of a group's completions are distinct"),
+)  # fmt: skip
+"""Cause (`a|b`: either), metric, side of a limit: where the recent mean lies there, the text."""
 
-def against(s: Signals, cause: str) -> tuple[str, ...]:
-    """Figures that do not fit the cause; () where the log has none."""
-    make = DOUBTS.get(cause)
-    return tuple(text for text in make(s) if text) if make else ()
+
+def against(s: Signals, cause: str, quiet: Sequence[Rule]) -> tuple[str, ...]:
+    """Figures that do not fit the cause, then the rules that can name it and found nothing."""
+    texts = [_rises(s)] if cause in RISING else []
+    for causes, name, side, limit, text in FIGURES:
+        if cause in causes.split("|"):
+            texts.append(_figure(s, name, side, limit, text))
+    texts += [doubt(s) for causes, doubt in OTHERS if cause in causes.split("|")]
+    codes = [rule.code for rule in quiet if cause in rule.causes]
+    if codes and cause != "noise-only":
+        shown = ", ".join(codes[:8]) + (" and others" if len(codes) > 8 else "")
+        texts.append(f"{len(codes)} more rules can name it and found nothing: {shown}")
+    return tuple(text for text in texts if text)
+
+
+def _figure(s: Signals, name: str, side: Literal["<", ">"], limit: float, text: str) -> str:
+    if not s.has(name):
+        return ""
+    now = s.late(name).value
+    return text.format(now) if (now > limit if side == ">" else now < limit) else ""
 
 
 def _rises(s: Signals) -> str:
@@ -27,104 +74,31 @@ def _rises(s: Signals) -> str:
     return f"the reward rises all the same, {t.first:.3g} to {t.last:.3g}"
 
 
-def _above(s: Signals, name: str, limit: float, text: str) -> str:
-    """The text, filled with the recent mean, where that lies above a limit."""
-    if not s.has(name) or s.late(name).value <= limit:
-        return ""
-    return text.format(s.late(name).value)
-
-
-def _below(s: Signals, name: str, limit: float, text: str) -> str:
-    if not s.has(name) or s.late(name).value >= limit:
-        return ""
-    return text.format(s.late(name).value)
-
-
-def _cap(s: Signals) -> list[str]:
+def _few_cut(s: Signals) -> str:
     share_N, how = s.truncated()
-    if not how or float(np.mean(share_N[-20:])) >= 0.2:
-        return [_rises(s)]
-    return [_rises(s), f"only {np.mean(share_N[-20:]):.0%} of the completions are cut"]
+    cut = float(np.mean(share_N[-20:])) if how else 1.0
+    return f"only {cut:.0%} of the completions are cut" if cut < 0.2 else ""
 
 
-def _zero_variance(s: Signals) -> list[str]:
-    mixed = _above(s, "group/mixed_frac", 0.3, "{:.0%} of the groups are mixed")
-    ties = _below(s, "group/zero_std_frac", 0.4, "only {:.0%} of the groups tie")
-    return [_rises(s), mixed or ties]
+def _few_ties(s: Signals) -> str:
+    mixed = _figure(s, "group/mixed_frac", ">", 0.3, "{:.0%} of the groups are mixed")
+    return mixed or _figure(s, "group/zero_std_frac", "<", 0.4, "only {:.0%} of the groups tie")
 
 
-def _collapsed(s: Signals) -> list[str]:
-    distinct = _above(s, "group/distinct_frac", 0.7, "{:.0%} of a group's completions are distinct")
-    entropy = s.values("policy/entropy")
-    kept = (
-        len(entropy) >= 20
-        and s.late("policy/entropy").value > 0.7 * s.early("policy/entropy").value
-    )
-    return [_rises(s), distinct, "the entropy is near its start" if kept else ""]
+def _entropy_stays(s: Signals) -> str:
+    name = "policy/entropy"
+    stays = len(s.values(name)) >= 20 and s.late(name).value > 0.7 * s.early(name).value
+    return "the entropy is near its start" if stays else ""
 
 
-def _too_high(s: Signals) -> list[str]:
-    near = _below(s, "policy/kl_ref", 0.01, "the KL is only {:.2g} nat a token")
-    small = _below(s, "optim/update_ratio", 1e-4, "an update moves the weights by only {:.1e}")
-    return [_rises(s), near, small]
+def _held_out_rises(s: Signals) -> str:
+    name = "eval/pass_at_1"
+    return "held-out results rise" if s.has(name) and s.trend(name).direction == "up" else ""
 
 
-def _sampler(s: Signals) -> list[str]:
-    return [
-        _below(s, "policy/sampler_diff_mean", 0.01, "their log-probs differ by only {:.1e} nat"),
-        _below(s, "policy/clip_frac", 1e-6, "nothing is clipped"),
-    ]
-
-
-def _detached(s: Signals) -> list[str]:
-    far = _above(s, "policy/kl_ref", 1e-3, "the KL has grown to {:.2g}: something moves")
-    return [_rises(s), far]
-
-
-def _too_low(s: Signals) -> list[str]:
-    moves = _above(s, "optim/update_ratio", 1e-4, "an update moves the weights by {:.1e}")
-    return [_rises(s), moves, _above(s, "policy/kl_ref", 0.01, "the KL has grown to {:.2g} nat")]
-
-
-def _stale(s: Signals) -> list[str]:
-    near = _below(s, "policy/sampler_diff_mean", 0.01, "log-probs differ by only {:.1e} nat")
-    return [near, _below(s, "policy/staleness", 0.5, "samples are {:.1g} updates old")]
-
-
-def _converged(s: Signals) -> list[str]:
-    mixed = _above(s, "group/mixed_frac", 0.3, "{:.0%} of the groups are still mixed")
-    return [mixed, _below(s, "verifier/pass_frac", 0.7, "only {:.0%} of the samples pass")]
-
-
-def _missing(s: Signals) -> list[str]:
-    return [_below(s, "verifier/missing_frac", 0.01, "{:.1%} of the scores are missing")]
-
-
-def _ending(s: Signals) -> list[str]:
-    return [_rises(s), _above(s, "length/eos_frac", 0.9, "{:.0%} of the completions end alone")]
-
-
-DOUBTS: dict[str, Callable[[Signals], list[str]]] = {
-    "completion-cap": _cap,
-    "zero-signal-groups": _zero_variance,
-    "reward-floor": _zero_variance,
-    "lr-too-low": _too_low,
-    "stale-weights": _stale,
-    "converged": _converged,
-    "judge-outage": _missing,
-    "error-as-reward": _missing,
-    "template-or-eos": _ending,
-    "policy-collapsed": _collapsed,
-    "premature-convergence": _collapsed,
-    "lr-too-high": _too_high,
-    "sampler-mismatch": _sampler,
-    "optimiser-detached": _detached,
-    "reward-bug": lambda s: [_rises(s)],
-    "dead-component": lambda s: [_rises(s)],
-    "random-walk": lambda s: [_rises(s)],
-    "regression-after-peak": lambda s: [
-        "held-out results rise"
-        if s.has("eval/pass_at_1") and s.trend("eval/pass_at_1").direction == "up"
-        else ""
-    ],
-}
+OTHERS = (
+    ("completion-cap", _few_cut),
+    ("zero-signal-groups|reward-floor", _few_ties),
+    (COLLAPSED, _entropy_stays),
+    ("regression-after-peak", _held_out_rises),
+)

@@ -7,103 +7,52 @@ Left out: the findings (`pawl.rules`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from pawl.checks import CAUSES
 from pawl.rules.finding import Finding
-from pawl.rules.rule import Rule
 
-EXPERIMENTS: dict[frozenset[str], str] = {
-    frozenset(pair): text
-    for pair, text in (
-        (
-            ("sampler-mismatch", "reference-mismatch"),
-            "score one sampled batch with trainer, sampler and reference before any update: under "
-            "the first cause trainer and sampler differ, under the second trainer and reference",
-        ),
-        (
-            ("sampler-mismatch", "stale-weights"),
-            "compare log-probs of sampler and trainer at the start and right after a sync: stale "
-            "weights agree there, a mismatch does not",
-        ),
-        (
-            ("completion-cap", "zero-signal-groups"),
-            "double the completion limit for 5 steps: groups go on tying if the cap is not why",
-        ),
-        (
-            ("completion-cap", "reward-floor"),
-            "sample 64 problems with twice the limit: some rewards leave the floor under a cap",
-        ),
-        (
-            ("completion-cap", "sampler-mismatch"),
-            "score one batch before any update, then sample it again with twice the limit: only "
-            "the cap changes with the limit",
-        ),
-        (
-            ("dead-component", "reward-bug"),
-            "score ten reference solutions: a component that stays still for them is a bug",
-        ),
-        (
-            ("dead-component", "format-only"),
-            "score ten reference solutions: if the task's component pays them, only form was "
-            "learned",
-        ),
-        (
-            ("zero-signal-groups", "reward-floor"),
-            "sample 16 completions of 64 problems: mixed groups appear unless it is a floor",
-        ),
-        (
-            ("zero-signal-groups", "converged"),
-            "count groups that all pass and that all fail, apart",
-        ),
-        (
-            ("policy-collapsed", "lr-too-high"),
-            "fork from the last good checkpoint, one branch with a third of the learning rate: "
-            "entropy falls in both unless the rate was why",
-        ),
-        (
-            ("premature-convergence", "regression-after-peak"),
-            "evaluate the checkpoint at the peak on held-out problems: only a true regression "
-            "shows there too",
-        ),
-        (
-            ("premature-convergence", "converged"),
-            "sample 16 completions a problem at a higher temperature: better ones exist unless the "
-            "set is solved",
-        ),
-        (
-            ("regression-after-peak", "lr-too-high"),
-            "fork from the peak, unchanged and at a third of the learning rate: both fall unless "
-            "the rate was why",
-        ),
-        (
-            ("lr-too-high", "random-walk"),
-            "fork at a third of the learning rate: the reward rises only if the rate was why",
-        ),
-        (
-            ("optimiser-detached", "reference-mismatch"),
-            "compare weights before and after one update: unmoved under the first cause",
-        ),
-        (
-            ("optimiser-detached", "algebraic-identity"),
-            "compare weights before and after one update with random advantages: they move unless "
-            "the optimiser is detached",
-        ),
-        (
-            ("reward-bug", "converged"),
-            "score ten known-broken answers: they earn nothing unless the reward is wrong",
-        ),
-        (
-            ("error-as-reward", "reward-bug"),
-            "let the judge fail once on purpose and read the sample's score: it must be missing",
-        ),
-        (
-            ("algebraic-identity", "degenerate-pairs"),
-            "compare token ids of chosen and rejected in 100 pairs: equal ones are data, not code",
-        ),
-    )
+EXPERIMENTS: dict[tuple[str, str], str] = {
+    ("sampler-mismatch", "reference-mismatch"): "score one sampled batch with trainer, sampler and "
+    "reference before any update: under the first cause trainer and sampler differ, under the "
+    "second trainer and reference",
+    ("sampler-mismatch", "stale-weights"): "compare log-probs of sampler and trainer at the start "
+    "and right after a sync: stale weights agree there, a mismatch does not",
+    ("completion-cap", "zero-signal-groups"): "double the completion limit for 5 steps: groups go "
+    "on tying if the cap is not why",
+    ("completion-cap", "reward-floor"): "sample 64 problems with twice the limit: some rewards "
+    "leave the floor under a cap",
+    ("completion-cap", "sampler-mismatch"): "score one batch before any update, then sample it "
+    "again with twice the limit: only the cap changes with the limit",
+    ("dead-component", "reward-bug"): "score ten reference solutions: a component that stays still "
+    "for them is a bug",
+    ("dead-component", "format-only"): "score ten reference solutions: if the task's component "
+    "pays them, only form was learned",
+    ("zero-signal-groups", "reward-floor"): "sample 16 completions of 64 problems: mixed groups "
+    "appear unless it is a floor",
+    ("zero-signal-groups", "converged"): "count groups that all pass and that all fail, apart",
+    ("policy-collapsed", "lr-too-high"): "fork from the last good checkpoint, one branch with a "
+    "third of the learning rate: entropy falls in both unless the rate was why",
+    ("premature-convergence", "regression-after-peak"): "evaluate the checkpoint at the peak on "
+    "held-out problems: only a true regression shows there too",
+    ("premature-convergence", "converged"): "sample 16 completions a problem at a higher "
+    "temperature: better ones exist unless the set is solved",
+    ("regression-after-peak", "lr-too-high"): "fork from the peak, unchanged and at a third of the "
+    "learning rate: both fall unless the rate was why",
+    ("lr-too-high", "random-walk"): "fork at a third of the learning rate: the reward rises only "
+    "if the rate was why",
+    ("optimiser-detached", "reference-mismatch"): "compare weights before and after one update: "
+    "unmoved under the first cause",
+    ("optimiser-detached", "algebraic-identity"): "compare weights before and after one update "
+    "with random advantages: they move unless the optimiser is detached",
+    ("reward-bug", "converged"): "score ten known-broken answers: they earn nothing unless the "
+    "reward is wrong",
+    ("error-as-reward", "reward-bug"): "let the judge fail once on purpose and read the sample's "
+    "score: it must be missing",
+    ("algebraic-identity", "degenerate-pairs"): "compare token ids of chosen and rejected in 100 "
+    "pairs: equal ones are data, not code",
 }
-"""The cheapest experiment that two causes predict different outcomes of."""
+"""The cheapest experiment that two causes, in either order, predict different outcomes of."""
 
 PROBES: dict[str, str] = {
     "completion-cap": "double the completion limit for 20 steps: truncation falls and reward rises "
@@ -161,22 +110,10 @@ def ranked(findings: Sequence[Finding]) -> list[Cause]:
     ]
 
 
-def doubted(causes: Sequence[Cause], quiet: Sequence[Rule]) -> list[Cause]:
-    """The causes with one thing more against each: rules that can name it and found nothing."""
-    made = []
-    for cause in causes:
-        codes = [rule.code for rule in quiet if cause.id in rule.causes]
-        if codes and cause.id != "noise-only":
-            shown = ", ".join(codes[:8]) + (" and others" if len(codes) > 8 else "")
-            text = f"{len(codes)} more rules can name it and found nothing: {shown}"
-            cause = replace(cause, against=(*cause.against, text))
-        made.append(cause)
-    return made
-
-
 def experiment(causes: Sequence[Cause]) -> str:
     """The cheapest experiment that tells the first two causes apart; "" when there are not two."""
     if len(causes) < 2:
         return PROBES.get(causes[0].id, "") if causes else ""
-    pair = frozenset(cause.id for cause in causes[:2])
-    return EXPERIMENTS.get(pair) or next((PROBES[c.id] for c in causes[:2] if c.id in PROBES), "")
+    a, b = causes[0].id, causes[1].id
+    told = EXPERIMENTS.get((a, b)) or EXPERIMENTS.get((b, a)) or PROBES.get(a)
+    return told or PROBES.get(b, "")

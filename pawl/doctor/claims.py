@@ -107,8 +107,8 @@ def _answers(s: Statement, d: Diagnosis) -> Iterator[tuple[Judged, Term]]:
         if other and not any(t.end > other.start() for t in named if t.end <= f.start):
             continue
         term = _nearest(f, s.text, named)
-        if term is None and s.kind == "cell":
-            term = _first((s.label, s.column), d)
+        if term is None and s.kind == "cell":  # the first that its headings name
+            term = next((t for text in (s.label, s.column) for t in terms(text, d.log)), None)
         judged = _figure(f, term, s, named, d) if term else None
         if judged and term:
             yield judged, term
@@ -116,9 +116,11 @@ def _answers(s: Statement, d: Diagnosis) -> Iterator[tuple[Judged, Term]]:
     part = " ".join((*s.headings[-1:], s.column, s.text))
     if course and not place(part) and not claims_values.PARTLY.search(part):
         kind, start, end = course
-        term = _moving(named, start, end)
-        if term and term.series:
-            yield claims_values.course(kind, term.series[0]), term
+        # the last metric before the word, or one right behind it
+        before = [t for t in named if t.end <= start][-1:]
+        for term in before or [t for t in named if end <= t.start <= end + 12][:1]:
+            if term.series:
+                yield claims_values.course(kind, term.series[0]), term
 
 
 def _figure(f: Figure, term: Term, s: Statement, named: list[Term], d: Diagnosis) -> Judged | None:
@@ -153,25 +155,14 @@ def _nearest(f: Figure, text: str, found: list[Term]) -> Term | None:
     joint = [t for t in before if re.match("margin|gap|difference", t.text, re.I)]
     if joint and len(before) - before.index(joint[-1]) <= 3:  # "gap between chosen and rejected"
         return joint[-1]
-    behind = [t for t in found if f.end <= t.start <= f.end + 12]
-    if behind and (not before or f.start - before[-1].end > 40):
-        return behind[0]
-    if behind and text[f.end : behind[0].start].strip() in ("of", "of the", "of all"):
-        return behind[0]
-    later = [t for t in found if f.end <= t.start <= f.end + 40]
-    return before[-1] if before else (later[0] if later else None)
-
-
-def _moving(named: list[Term], start: int, end: int) -> Term | None:
-    """The metric that a word for a course is of: the last before it, or one right behind it."""
-    before = [t for t in named if t.end <= start]
-    behind = [t for t in named if end <= t.start <= end + 12]
-    return before[-1] if before else (behind[0] if behind else None)
-
-
-def _first(texts: tuple[str, ...], d: Diagnosis) -> Term | None:
-    """The first metric that any of these texts names."""
-    return next((found[0] for text in texts if (found := terms(text, d.log))), None)
+    later = next((t for t in found if f.end <= t.start <= f.end + 40), None)
+    if not before:
+        return later
+    if later is not None and later.start <= f.end + 12:
+        joined = text[f.end : later.start].strip() in ("of", "of the", "of all")
+        if joined or f.start - before[-1].end > 40:
+            return later
+    return before[-1]
 
 
 def _planned(s: Statement) -> bool:

@@ -9,10 +9,12 @@ Left out: code blocks, headings as statements, and whether anything is true (`cl
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
+from unicodedata import normalize
 
 from pawl.logs.log import Log, Series
 
@@ -28,9 +30,6 @@ ASCII: dict[int, str] = {
     **{0x2192: "->", 0x21D2: "->", 0x2264: "<=", 0x2265: ">="},
 }
 POWER = re.compile("\\s?\u00d7\\s?10([\u207b\u2070\u00b9\u00b2\u00b3\u2074-\u2079]+)")
-RAISED = str.maketrans(
-    "\u207b\u2070\u00b9\u00b2\u00b3" + "\u2074\u2075\u2076\u2077\u2078\u2079", "-0123456789"
-)
 RULE = re.compile(r"^\|?\s*:?-{2,}:?\s*(\|\s*:?-{2,}:?\s*)*\|?\s*$")
 SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z\"(]|[a-z]+_)")  # a column's name may open one
 
@@ -53,7 +52,7 @@ def plain(text: str) -> str:
     """Text without Markdown's marks, pictures and doubled blanks; minus signs and powers of ten
     in ASCII."""
     text = MARKS.sub("", LINK.sub(r"\1", text)).translate(ASCII)
-    text = POWER.sub(lambda m: "e" + m[1].translate(RAISED), text)
+    text = POWER.sub(lambda m: "e" + normalize("NFKC", m[1]).translate(ASCII), text)
     return " ".join(PICTURES.sub("", text).split())
 
 
@@ -102,11 +101,9 @@ def _goes_on(line: str) -> bool:
 def _sentences(
     lines: list[str], first: int, headings: tuple[str, ...], lead: str
 ) -> Iterator[Statement]:
-    joined, starts = "", list[int]()
-    for line in lines[:JOINED]:
-        starts.append(len(joined))
-        joined += plain(ITEM.sub("", line)) + " "
-    at = 0
+    texts = [plain(ITEM.sub("", line)) + " " for line in lines[:JOINED]]
+    starts = [0, *itertools.accumulate(map(len, texts[:-1]))]
+    joined, at = "".join(texts), 0
     for sentence in SENTENCE.split(joined.strip()):
         place = joined.find(sentence, at)
         at = place + len(sentence)
@@ -123,11 +120,10 @@ def _table(lines: list[str], first: int, headings: tuple[str, ...]) -> Iterator[
         for name, cell in list(zip(head, row, strict=False))[1:]:
             if not cell:
                 continue
+            label, column = row[0], name
             if turned:
-                where = row[0] if place(row[0]) else f"{head[0]} {row[0]}"
-                yield Statement(cell, first + 2 + i, "cell", headings, name, where)
-            else:
-                yield Statement(cell, first + 2 + i, "cell", headings, row[0], name)
+                label, column = name, row[0] if place(row[0]) else f"{head[0]} {row[0]}"
+            yield Statement(cell, first + 2 + i, "cell", headings, label, column)
 
 
 MOST = 40  # figures of one statement
@@ -155,11 +151,10 @@ UNIT = r"(?:\s?(?:s|sec|seconds?)\b)?"
 DATE = re.compile(
     r"\b\d{4}-\d\d-\d\d(?:[ T]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?)?|\b\d\d?:\d\d(?::\d\d)?\b"
 )
-EPOCHS = re.compile(r"\bE(\d+)\s*(?:->|-|to)\s*E?(\d+)\b")
 PLACE = re.compile(  # an epoch may be 0.28, a step may not: "last-step 0.76" is a value
     r"\b(?P<unit>(?P<epoch>epochs?|E)|steps?|iterations?)\s*[-#]?\s*"
     r"(?P<at>\d+(?:,\d{3})*(?(epoch)(?:\.\d+)?|(?!\.?\d)))(?:\s*(?:-|->)\s*(?:(?P=unit)\s*)?"
-    r"(?P<end>\d+(?:\.\d+)?)|\s+(?:to|and)\s+(?:(?P=unit)\s+)?(?P<other>\d+)(?!\.?\d))?",
+    r"(?P<end>\d+(?:\.\d+)?)|\s+(?:to|and)\s+(?:(?P=unit)\s*)?(?P<other>\d+)(?!\.?\d))?",
     re.I,
 )
 COUNT = re.compile(
@@ -212,9 +207,6 @@ def place_of(f: Figure, text: str) -> str:
 
 def place(text: str) -> tuple[str, float, float | None] | None:
     """("epoch" or "step", from, to) of the first place that a text names."""
-    found = EPOCHS.search(text)
-    if found:
-        return "epoch", float(found[1]), float(found[2])
     found = PLACE.search(text)
     if not found:
         return None
@@ -227,17 +219,13 @@ def figures(text: str) -> list[Figure]:
     """The values, ranges and limits of a text from left to right; a place, a count, a rating, a
     deviation or a change is none, and no part of one is a value."""
     rest = text[:LONGEST]
-    for pattern in (EPOCHS, DATE, PLACE, NAMED, RATING, COUNT, DEVIATION, CHANGE):
+    for pattern in (DATE, PLACE, NAMED, RATING, COUNT, DEVIATION, CHANGE):
         rest = pattern.sub(_blank, rest)
-    found = list[Figure]()
-    for m in LIMIT.finditer(rest):
-        found.append(_figure("limit", m, m[2], op=OPS.get(m[1].lower(), m[1])))
+    found = [_figure("limit", m, m[2], op=m[1]) for m in LIMIT.finditer(rest)]
     rest = LIMIT.sub(_blank, rest)
-    for m in RANGE.finditer(rest):
-        found.append(_figure("range", m, m[1], m[2]))
+    found += [_figure("range", m, m[1], m[2]) for m in RANGE.finditer(rest)]
     rest = MOVED.sub(_blank, RANGE.sub(_blank, rest))
-    for m in VALUE.finditer(rest):
-        found.append(_figure("value", m, m[1]))
+    found += [_figure("value", m, m[1]) for m in VALUE.finditer(rest)]
     return sorted(found, key=lambda f: f.start)[:MOST]
 
 
@@ -250,7 +238,7 @@ def _figure(
 ) -> Figure:
     one, two = (float(x.replace(",", "")) if x else float("nan") for x in (a, b))
     digits = max(_digits(number) for number in (a, b) if number)
-    return Figure(kind, one, two, digits, "%" in m[0], *m.span(), op)
+    return Figure(kind, one, two, digits, "%" in m[0], *m.span(), OPS.get(op.lower(), op))
 
 
 def _digits(number: str) -> int:
@@ -351,13 +339,9 @@ def terms(text: str, log: Log) -> list[Term]:
 def _columns(log: Log, names: Sequence[str], source: str) -> tuple[Series, ...]:
     """The log's columns under these canonical names, then those whose source name fits."""
     first = [log.series[name] for name in names if name in log.series]
-    fits = re.compile(source, re.I) if source else None
-    rest = [
-        one
-        for one in (*log.series.values(), *log.unknown.values())
-        if fits is not None and fits.search(one.source) and one not in first
-    ]
-    return (*first, *rest)
+    fits = re.compile(source or "(?!)", re.I)  # "" fits nothing
+    own = (*log.series.values(), *log.unknown.values())
+    return (*first, *(one for one in own if fits.search(one.source) and one not in first))
 
 
 def _core(source: str) -> str:

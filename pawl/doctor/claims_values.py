@@ -7,13 +7,13 @@ quarter with confirmation, noise around neighbours. Left out: what a sentence sp
 
 from __future__ import annotations
 
-import math
 import re
 from typing import Literal
 
 import numpy as np
 
 from pawl.doctor.claims_text import Figure, Term, place
+from pawl.doctor.diagnose import within_noise
 from pawl.logs.log import Log, Series
 from pawl.logs.table import Floats
 from pawl.rules import statistics
@@ -105,17 +105,15 @@ def extreme(f: Figure, term: Term, before: str, behind: str, log: Log) -> Judged
     may be a bound or of another run.
     """
     said = BEFORE.search(before) or BEHIND.match(behind)
-    if (
-        not said
-        or not term.series
-        or (PARTLY.search(before + behind) and not EVER.search(said[0] + behind))
-    ):
+    if not said or not term.series:
         return None
-    name, one = "greatest" if said[1] else "least", term.series[0]
+    if PARTLY.search(before + behind) and not EVER.search(said[0] + behind):
+        return None
+    one = term.series[0]
     x_N = one.finite()
     if not any(agrees(v, f.a, f.digits, f.percent) for v in x_N):
         return None
-    end = float(x_N.max() if said[1] else x_N.min())
+    name, end = ("greatest", float(x_N.max())) if said[1] else ("least", float(x_N.min()))
     text = f"the {name} value of {one.source} is {end:.4g}{_when(one, end, log)}"
     return ("supported", text) if agrees(end, f.a, f.digits, f.percent) else ("wrong", text)
 
@@ -135,10 +133,8 @@ def spread(f: Figure, term: Term, before: str) -> Judged | None:
         if all(agrees(v, q, digits, f.percent) for v, q in zip(ends, (low, high), strict=True)):
             return "supported", f"the least and the greatest value of {one.source}"
         if all(any(agrees(v, q, f.digits, f.percent) for v in x_N) for q in (low, high)):
-            return (
-                "supported",
-                f"both are values of {one.source}, which goes {ends[0]:.4g} to {ends[1]:.4g}",
-            )
+            course = f"which goes {ends[0]:.4g} to {ends[1]:.4g}"
+            return "supported", f"both are values of {one.source}, {course}"
         said.append(f"{one.source} lies between {ends[0]:.4g} and {ends[1]:.4g}")
         scale = 100.0 if f.percent and ends[1] <= 1.0 else 1.0
         inside &= low <= scale * ends[0] and scale * ends[1] <= high
@@ -192,7 +188,7 @@ def course(kind: str, series: Series) -> Judged:
         return _flat(x_N, series)
     t = statistics.trend(x_N)
     if not t.significant:
-        return "unsupported", _noise(t, series)
+        return "unsupported", within_noise(t, series.source)
     moved = f"{series.source} went {t.direction}, {t.first:.4g} to {t.last:.4g} (p {t.p:.2g})"
     return ("supported" if t.direction == kind else "wrong"), moved
 
@@ -205,15 +201,5 @@ def _flat(x_N: Floats, series: Series) -> Judged:
         return "wrong", f"{series.source} still goes {t.direction} in its later half (p {t.p:.2g})"
     level = abs(float(late_N.mean())) or float(late_N.std())
     if len(late_N) < ENOUGH or t.detectable > max(0.25 * level, 1e-12):
-        return "unsupported", "no movement is seen, but " + _noise(t, series)
+        return "unsupported", "no movement is seen, but " + within_noise(t, series.source)
     return "supported", f"{series.source} does not move in its last {len(late_N)} points"
-
-
-def _noise(t: statistics.Trend, series: Series) -> str:
-    seen = f"nothing smaller than {t.detectable:.3g} could have been seen"
-    if not math.isfinite(t.detectable):
-        seen = "too few to see anything"
-    by = "it"
-    if math.isfinite(t.difference):
-        by = f"the change of {series.source}, {t.difference:+.3g},"
-    return f"{by} is within noise: over {t.n} points {seen}"

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from pydantic import FiniteFloat, PositiveInt, TypeAdapter
 
 from pawl.doctor.forecast import Forecast, persistence, window_of
 from pawl.errors import PawlError
@@ -22,6 +23,7 @@ from pawl.metrics import CATALOGUE
 from pawl.rules.signals import Signals
 
 Status = Literal["met", "missed", "open"]
+Side = Literal[">=", "<="]
 LIMITS = (
     ("policy/kl_ref", 10.0, "a policy that far from its reference does not come back"),
     ("length/truncated_frac", 0.5, "half of the completions end at the limit, not at their end"),
@@ -39,11 +41,11 @@ class Criterion:
 
     kind: Literal["stop", "continue"]
     metric: str
-    op: Literal[">=", "<="]
-    value: float
-    step: float
-    points: int
-    since: float
+    op: Side
+    value: FiniteFloat
+    step: FiniteFloat
+    points: PositiveInt
+    since: FiniteFloat
     why: str
 
     def text(self) -> str:
@@ -51,6 +53,9 @@ class Criterion:
         mean = f"mean of {self.points} points" if self.points > 1 else "a point"
         level = f"{self.metric} {self.op} {self.value:.4g}"
         return f"{self.kind} if {level} by step {self.step:.10g} ({mean})"
+
+
+CRITERIA = TypeAdapter(list[Criterion])
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,25 +69,22 @@ class Answer:
 
     def text(self) -> str:
         """Status, criterion, its value, and what it means."""
-        figure = (
-            "no value since" if self.value is None else f"{self.value:.4g} at step {self.at:.10g}"
-        )
-        means = {
-            ("stop", "met"): ": stop",
-            ("stop", "missed"): ": no reason to stop",
-            ("continue", "met"): ": go on",
-            ("continue", "missed"): ": stop, or change something",
-        }.get((self.criterion.kind, self.status), "")
+        stop = {"met": ": stop", "missed": ": no reason to stop"}
+        go_on = {"met": ": go on", "missed": ": stop, or change something"}
+        means = (stop if self.criterion.kind == "stop" else go_on).get(self.status, "")
+        at = "" if self.at is None else f" at step {self.at:.10g}"
+        figure = "no value since" if self.value is None else f"{self.value:.4g}{at}"
         return f"{self.status}{means}: {self.criterion.text()}; {figure}"
 
 
 @dataclass(frozen=True, slots=True)
 class Before:
-    """What an earlier report said. changed: options that differ now, as "name: before -> now"."""
+    """What an earlier report said. report: which; criteria: what became of its own; changed:
+    options that differ now, as "name: before -> now"."""
 
-    path: str
+    report: str
     verdict: str
-    answers: tuple[Answer, ...]
+    criteria: tuple[Answer, ...]
     changed: tuple[str, ...]
 
 
@@ -110,17 +112,13 @@ def _of_goal(s: Signals, f: Forecast, since: float) -> Iterator[Criterion]:
     why = "more than noise alone would give"
     if f.method == "extrapolation" and (s.trend(s.goal).direction == "up") == up:
         good, why = (f.low if up else f.high), "the course so far would give at least this"
-    better, worse = (">=", "<=") if up else ("<=", ">=")
-    inside = known.unit != "share" or 0.0 < good < 1.0
-    if inside:
-        yield Criterion("continue", s.goal, _op(better), good, f.step, f.points, since, why)
+    better: Side = ">=" if up else "<="
+    worse: Side = "<=" if up else ">="
+    if known.unit != "share" or 0.0 < good < 1.0:
+        yield Criterion("continue", s.goal, better, good, f.step, f.points, since, why)
+    why = "worse than noise around the present level would give"
     if known.unit != "share" or 0.0 < bad < 1.0:
-        why = "worse than noise around the present level would give"
-        yield Criterion("stop", s.goal, _op(worse), bad, f.step, f.points, since, why)
-
-
-def _op(text: str) -> Literal[">=", "<="]:
-    return ">=" if text == ">=" else "<="
+        yield Criterion("stop", s.goal, worse, bad, f.step, f.points, since, why)
 
 
 def judged(criterion: Criterion, log: Log) -> Answer:
@@ -134,15 +132,14 @@ def judged(criterion: Criterion, log: Log) -> Answer:
     step_N, value_N = step_N[counts], value_N[counts]
     if not len(value_N):
         return Answer(criterion, "open", None, None)
-    value, at = float(value_N[-criterion.points :].mean()), float(step_N[-1])
+    value = float(value_N[-criterion.points :].mean())
     holds = value >= criterion.value if criterion.op == ">=" else value <= criterion.value
-    enough = len(value_N) >= criterion.points or ended
     status: Status = "open"
     if ended:
         status = "met" if holds else "missed"
-    elif criterion.kind == "stop" and holds and enough:
+    elif criterion.kind == "stop" and holds and len(value_N) >= criterion.points:
         status = "met"
-    return Answer(criterion, status, value, at)
+    return Answer(criterion, status, value, float(step_N[-1]))
 
 
 def kept(new: Sequence[Criterion], answers: Sequence[Answer]) -> tuple[Criterion, ...]:
@@ -158,45 +155,22 @@ def before(path: Path, log: Log) -> Before:
         body = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(body, dict) or body.get("schema") != 1 or "criteria" not in body:
             raise ValueError("no report of one log, schema 1")
-        criteria = [_read(row) for row in body["criteria"]]
+        criteria = CRITERIA.validate_python(body["criteria"])
         config = body["log"]["config"]
         verdict = str(body["verdict"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as e:
         hint = "`pawl doctor RUN --json > FILE` writes one"
-        raise PawlError(f"not a report of the doctor ({e})", str(path), hint) from e
+        why = " ".join(str(e).split()).partition(" [type=")[0]
+        raise PawlError(f"not a report of the doctor ({why})", str(path), hint) from e
     return since(str(path), verdict, criteria, config, log)
 
 
 def since(
-    where: str,
-    verdict: str,
-    criteria: Sequence[Criterion],
-    config: Mapping[str, object],
-    log: Log,
+    where: str, verdict: str, criteria: Sequence[Criterion], config: Mapping[str, object], log: Log
 ) -> Before:
     """What became of criteria that were stated of an earlier state of a log, and of its options."""
     answers = tuple(judged(criterion, log) for criterion in criteria)
     return Before(where, verdict, answers, tuple(_changes(config, log.config)))
-
-
-def _read(row: Mapping[str, object]) -> Criterion:
-    """A criterion from JSON; raises KeyError, TypeError or ValueError."""
-    kind, op = row["kind"], row["op"]
-    if kind not in ("stop", "continue") or op not in (">=", "<="):
-        raise ValueError("unknown kind of criterion")
-    numbers = {name: float(str(row[name])) for name in ("value", "step", "since")}
-    if not all(np.isfinite(list(numbers.values()))):
-        raise ValueError("a criterion without a number")
-    return Criterion(
-        "stop" if kind == "stop" else "continue",
-        str(row["metric"]),
-        _op(str(op)),
-        numbers["value"],
-        numbers["step"],
-        max(1, int(str(row["points"]))),
-        numbers["since"],
-        str(row["why"]),
-    )
 
 
 def _changes(old: Mapping[str, object], new: Mapping[str, object]) -> Iterator[str]:
@@ -204,10 +178,3 @@ def _changes(old: Mapping[str, object], new: Mapping[str, object]) -> Iterator[s
         a, b = old.get(name), new.get(name)
         if str(a) != str(b):
             yield f"{name}: {'unset' if a is None else a} -> {'unset' if b is None else b}"
-
-
-def as_json(criterion: Criterion) -> dict[str, object]:
-    """The criterion for a report; `before` reads it back."""
-    body = asdict(criterion)
-    assert set(body) == {field.name for field in fields(Criterion)}
-    return body

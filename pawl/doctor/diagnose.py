@@ -6,20 +6,21 @@ says is no reason to change anything. Left out: reading files (`pawl.store`), wo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
 from pawl.checks import CAUSES
 from pawl.doctor.against import against
-from pawl.doctor.causes import Cause, doubted, experiment, ranked
+from pawl.doctor.causes import Cause, experiment, ranked
 from pawl.doctor.criteria import Before, Criterion, stated
 from pawl.doctor.forecast import Forecast, Target, forecast, own_target
 from pawl.logs.log import Log
 from pawl.rules.catalogue import RULES
-from pawl.rules.finding import Finding
+from pawl.rules.finding import Finding, Severity, Supports
 from pawl.rules.rule import Rule
 from pawl.rules.signals import Signals
 from pawl.rules.statistics import Trend, lag1, points_needed
@@ -28,6 +29,11 @@ Verdict = Literal[
     "INVALID RUN", "FAULT", "CANNOT TELL", "CONVERGED", "HEALTHY BUT UNUSUAL", "HEALTHY"
 ]
 CRITICAL: tuple[tuple[str, Verdict], ...] = (("invalid", "INVALID RUN"), ("fault", "FAULT"))
+EXPLAINED_BY = {  # by which findings' causes
+    "INVALID RUN": ("invalid", "fault"),
+    "FAULT": ("fault",),
+    "CONVERGED": ("converged",),
+}
 FEW = 30  # points below which only broken invariants, non-finite values and destruction count
 
 
@@ -85,18 +91,16 @@ def diagnose(log: Log, target: Target | None = None) -> Diagnosis:
             findings += hits
             quiet += [] if hits else [rule]
     counted = [f for f in findings if s.n >= FEW or f.early or f.supports in ("unusual", "nothing")]
-    findings = [f if f in counted else _without_change(f) for f in findings]
     verdict, reason = _verdict(s, counted)
-    if verdict == "INVALID RUN":
-        findings = [
-            f if f.supports == "invalid" else replace(f, prescription=None) for f in findings
-        ]
-    order = {"critical": 0, "warning": 1, "info": 2}
-    speaks = {"invalid": 0, "fault": 1, "converged": 2, "unusual": 3, "nothing": 4}
-    findings.sort(key=lambda f: (order[f.severity], speaks[f.supports], f.code))
+    findings = [
+        replace(f, prescription=None) if _silenced(f, f in counted, verdict) else f
+        for f in findings
+    ]
+    order, speaks = get_args(Severity), get_args(Supports)
+    findings.sort(key=lambda f: (order.index(f.severity), speaks.index(f.supports), f.code))
     causes = [
-        replace(cause, against=against(s, cause.id))
-        for cause in ranked([f for f in counted if f.supports in _relevant(verdict)])
+        replace(cause, against=against(s, cause.id, quiet))
+        for cause in ranked([f for f in counted if f.supports in EXPLAINED_BY.get(verdict, ())])
     ]
     if not causes:
         word = "noise-only" if verdict == "CANNOT TELL" else "none"
@@ -104,14 +108,15 @@ def diagnose(log: Log, target: Target | None = None) -> Diagnosis:
     trend = s.trend(s.goal) if s.goal else None
     trusted = verdict != "INVALID RUN"
     aim = target or own_target(s)
-    ahead = forecast(s, aim if aim and aim.metric == s.goal else None) if trusted else None
-    beside = forecast(s, aim) if trusted and aim and aim.metric != s.goal else None
+    other = aim is not None and aim.metric != s.goal
+    ahead = forecast(s, None if other else aim) if trusted else None
+    beside = forecast(s, aim) if trusted and other else None
     return Diagnosis(
         log,
         verdict,
         reason,
         findings,
-        doubted(causes, quiet),
+        causes,
         experiment(causes),
         not_checked,
         s.goal,
@@ -124,19 +129,11 @@ def diagnose(log: Log, target: Target | None = None) -> Diagnosis:
     )
 
 
-def _without_change(f: Finding) -> Finding:
-    """A finding that was not weighed suggests no change of an option; advice stays."""
-    change = f.prescription is not None and f.prescription.option
-    return replace(f, prescription=None) if change else f
-
-
-def _relevant(verdict: str) -> Sequence[str]:
-    """Findings whose causes explain a verdict."""
-    return {
-        "INVALID RUN": ("invalid", "fault"),
-        "FAULT": ("fault",),
-        "CONVERGED": ("converged",),
-    }.get(verdict, ())
+def _silenced(f: Finding, weighed: bool, verdict: str) -> bool:
+    """Whether a finding may not suggest what it would: after a broken invariant all others, and a
+    change of an option (not advice) where it was not weighed."""
+    change = f.prescription is not None and bool(f.prescription.option)
+    return (change and not weighed) or (verdict == "INVALID RUN" and f.supports != "invalid")
 
 
 def _needed(s: Signals) -> int:
@@ -183,7 +180,12 @@ def _unseen(s: Signals, trend: Trend) -> str:
             f"{s.goal} changed by {trend.difference:+.3g} from the first to the last quarter, but "
             f"without a steady course (p {trend.p:.2g}, over block means {trend.confirm_p:.2g})"
         )
-    return (
-        f"the change of {s.goal}, {trend.difference:+.3g}, is within noise: over {trend.n} points "
-        f"nothing smaller than {trend.detectable:.3g} could have been seen"
-    )
+    return within_noise(trend, s.goal)
+
+
+def within_noise(t: Trend, name: str) -> str:
+    """That no change of a metric is seen, and what could have been."""
+    by = f"the change of {name}, {t.difference:+.3g}," if math.isfinite(t.difference) else "it"
+    seen = f"nothing smaller than {t.detectable:.3g} could have been seen"
+    seen = seen if math.isfinite(t.detectable) else "too few to see anything"
+    return f"{by} is within noise: over {t.n} points {seen}"

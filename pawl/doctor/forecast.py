@@ -208,7 +208,6 @@ def forecast(s: Signals, target: Target | None = None) -> Forecast | None:
     band = extrapolation(x_N, ahead, window) if grows else persistence(x_N, window)
     if not np.isfinite([band.value, band.low, band.high]).all():
         return None
-    level, chance = (None, None) if target is None else (target.value, _chance(band, target, x_N))
     value, low, high = (_bounded(metric, v) for v in (band.value, band.low, band.high))
     where = f"{value:.3g} (95% interval {low:.3g} to {high:.3g}) by step {step:.10g}"
     if grows:
@@ -217,12 +216,14 @@ def forecast(s: Signals, target: Target | None = None) -> Forecast | None:
         text = f"{metric} went {trend.direction}; too few points to extrapolate: {where}"
     else:
         text = f"no evidence that {metric} will move: {where}"
-    if target is not None and chance is not None:
-        up = _upward(target, x_N)
-        out = band.beyond(target.value, up)
+    level = chance = None
+    if target is not None:
+        level, up = target.value, _upward(target, x_N)
+        chance = band.above(level) if up else 1.0 - band.above(level)
         side = "at least" if up else "at most"
-        odds = "below 2.5%, out of reach" if out else f"{min(max(chance, 0.01), 0.99):.0%}"
-        text += f"; chance of {side} {target.value:g} then: {odds}"
+        odds = f"{min(max(chance, 0.01), 0.99):.0%}"
+        odds = "below 2.5%, out of reach" if band.beyond(level, up) else odds
+        text += f"; chance of {side} {level:g} then: {odds}"
     method = "extrapolation" if grows else "persistence"
     moves = trend.significant
     return Forecast(metric, method, step, window, value, low, high, moves, text, level, chance)
@@ -236,15 +237,9 @@ def _upward(target: Target, x_N: Floats) -> bool:
     return target.value >= float(np.mean(x_N[-window_of(len(x_N)) :]))
 
 
-def _chance(band: Band, target: Target, x_N: Floats) -> float:
-    above = band.above(target.value)
-    return above if _upward(target, x_N) else 1.0 - above
-
-
 def _bounded(metric: str, value: float) -> float:
     """A share stays in its range; other metrics have no bound that every log keeps."""
     known = CATALOGUE.get(metric)
     if known is None or known.unit != "share":
         return value
-    value = value if known.low is None else max(value, known.low)
-    return value if known.high is None else min(value, known.high)
+    return float(np.clip(value, known.low, known.high))

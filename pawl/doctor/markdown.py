@@ -7,9 +7,10 @@ mention. Left out: what a report says (`report_markdown`).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-MARKS = re.compile(r"[\\`*_{}\[\]#+|~$=-]")
+# What can become layout: some marks at the start of a line alone, _ not within a word.
+MARKS = re.compile(r"[\\`*{}\[\]|~$]|^[-+=#]|#(?=\d)|(?<![^\W_])_|_(?![^\W_])")
 LONG = 300  # characters of one foreign text that are shown
 
 
@@ -19,48 +20,20 @@ def escaped(text: object, most: int = LONG) -> str:
     plain = plain if len(plain) <= most else plain[: most - 3] + "..."
     plain = "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in plain)
     plain = plain.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    plain = _unmarked(plain)
+    plain = MARKS.sub(r"\\\g<0>", plain)
     # What forges would link by themselves: addresses, hosts, mentions.
     plain = plain.replace("://", ":&#47;&#47;").replace("@", "&#64;")
-    plain = re.sub(r"(?i)\bwww\.", lambda hit: f"{hit[0][:-1]}&#46;", plain)
+    plain = re.sub(r"(?i)\b(www)\.", r"\1&#46;", plain)
     return re.sub(r"^(\d+)([.)])(?=\s|$)", r"\1\\\2", plain)
 
 
-def _unmarked(text: str) -> str:
-    """Marks escaped where they can become layout: some do at the start of a line alone."""
-
-    def one(hit: re.Match[str]) -> str:
-        mark, at = hit[0], hit.start()
-        before, after = text[at - 1 : at], text[at + 1 : at + 2]
-        if mark in "+-=" and at > 0:
-            return mark
-        if mark == "_" and before.isalnum() and after.isalnum():
-            return mark  # within a word it is no emphasis
-        if mark == "#" and at > 0 and not after.isdigit():
-            return mark
-        return f"\\{mark}"
-
-    return MARKS.sub(one, text)
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table of cells that are escaped already."""
+    lines = [f"| {' | '.join(cell or '-' for cell in row)} |" for row in (head, *rows)]
+    return "\n".join([lines[0], f"|{'---|' * len(head)}", *lines[1:]])
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """A table of cells that are escaped already, and an empty line behind it."""
-    yield f"| {' | '.join(head)} |"
-    yield f"|{'---|' * len(head)}"
-    for row in rows:
-        yield f"| {' | '.join(cell or '-' for cell in row)} |"
-    yield ""
-
-
-def bullets(rows: Sequence[str]) -> Iterator[str]:
-    """A list of lines that are escaped already, and an empty line behind it."""
-    if rows:
-        yield from (f"- {row}" for row in rows)
-        yield ""
-
-
-def numbered(rows: Sequence[str]) -> Iterator[str]:
-    """A numbered list of lines that are escaped already, and an empty line behind it."""
-    if rows:
-        yield from (f"{i}. {row}" for i, row in enumerate(rows, 1))
-        yield ""
+def listed(rows: Sequence[str], most: int = LONG, numbered: bool = False) -> str:
+    """A list of foreign texts, "" for none; each is cut as `escaped` does."""
+    marks = (f"{i}." if numbered else "-" for i in range(1, len(rows) + 1))
+    return "\n".join(f"{mark} {escaped(row, most)}" for mark, row in zip(marks, rows, strict=True))

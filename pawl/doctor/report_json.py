@@ -9,12 +9,11 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, is_dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pawl.doctor.criteria import as_json
 from pawl.doctor.diagnose import Diagnosis
 from pawl.logs.log import Log, Series
 from pawl.rules.finding import Finding
@@ -33,7 +32,7 @@ def text(diagnoses: Sequence[Diagnosis], answers: Sequence[Answer] | None = None
     bodies = [report(d) for d in diagnoses]
     whole = bodies[0] if len(bodies) == 1 else {"schema": SCHEMA, "reports": bodies}
     if answers is not None:
-        whole = {**whole, "claims": strict([asdict(answer) for answer in answers])}
+        whole = {**whole, "claims": strict(list(answers))}
     return json.dumps(whole, indent=1, allow_nan=False)
 
 
@@ -44,16 +43,16 @@ def report(d: Diagnosis) -> dict[str, object]:
         "verdict": d.verdict,
         "reason": d.reason,
         "findings": [_finding(f) for f in d.findings],
-        "causes": [asdict(cause) for cause in d.causes],
+        "causes": d.causes,
         "experiment": d.experiment,
         "goal": d.goal,
-        "trend": asdict(d.trend) if d.trend is not None else None,
+        "trend": d.trend,
         "needed_points": d.needed,
-        "forecast": asdict(d.forecast) if d.forecast is not None else None,
-        "target": asdict(d.target) if d.target is not None else None,
-        "criteria": [as_json(criterion) for criterion in d.criteria],
-        "before": _before(d),
-        "not_checked": [asdict(row) for row in d.not_checked],
+        "forecast": d.forecast,
+        "target": d.target,
+        "criteria": d.criteria,
+        "before": d.before,
+        "not_checked": d.not_checked,
         "nothing_found": [rule.code for rule in d.quiet],
         "log": _log(d.log),
     }
@@ -63,43 +62,13 @@ def report(d: Diagnosis) -> dict[str, object]:
 
 
 def _finding(f: Finding) -> dict[str, object]:
-    return {
-        "code": f.code,
-        "name": f.name,
-        "severity": f.severity,
-        "supports": f.supports,
-        "place": f.place,
-        "summary": f.summary,
-        "evidence": f.evidence,
-        "causes": [{"id": cause, "weight": weight, "why": why} for cause, weight, why in f.causes],
-        "prescription": asdict(f.prescription) if f.prescription is not None else None,
-        "series": f.series,
-        "early": f.early,
-    }
-
-
-def _before(d: Diagnosis) -> dict[str, object] | None:
-    if d.before is None:
-        return None
-    answers = [
-        {"criterion": as_json(a.criterion), "status": a.status, "value": a.value, "at": a.at}
-        for a in d.before.answers
-    ]
-    return {
-        "report": d.before.path,
-        "verdict": d.before.verdict,
-        "criteria": answers,
-        "changed": d.before.changed,
-    }
+    causes = [{"id": cause, "weight": weight, "why": why} for cause, weight, why in f.causes]
+    return asdict(f) | {"causes": causes}
 
 
 def _log(log: Log) -> dict[str, object]:
     return {
-        "path": str(log.path),
-        "format": log.format,
-        "library": log.library,
-        "version": log.version,
-        "kind": log.kind,
+        **{name: getattr(log, name) for name in ("path", "format", "library", "version", "kind")},
         "rows": len(log.step_N),
         "first_step": log.step_N[0] if len(log.step_N) else None,
         "last_step": log.step_N[-1] if len(log.step_N) else None,
@@ -113,29 +82,23 @@ def _log(log: Log) -> dict[str, object]:
 
 def _metric(series: Series) -> dict[str, object]:
     x_N = series.finite()
-    return {
-        "canonical": series.name,
-        "source": series.source,
-        "unit": series.unit,
-        "aggregation": series.aggregation,
-        "note": series.note,
-        "values": len(series.value_N),
-        "last": float(x_N[-1]) if len(x_N) else None,
-    }
+    facts = {name: getattr(series, name) for name in ("source", "unit", "aggregation", "note")}
+    last = x_N[-1] if len(x_N) else None
+    return {"canonical": series.name, **facts, "values": len(series.value_N), "last": last}
 
 
 def strict(value: object) -> object:
     """The value in types that JSON has: what is not finite is null, unknown objects are text."""
     if isinstance(value, np.generic):
-        return strict(value.item())
-    if value is None or isinstance(value, bool | str):
-        return value
-    if isinstance(value, int):
-        return int(value)
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else None
+        value = value.item()
+    if is_dataclass(value) and not isinstance(value, type):
+        value = asdict(value)
     if isinstance(value, Mapping):
         return {str(k): strict(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [strict(v) for v in value]
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
     return str(value)

@@ -8,12 +8,12 @@ is escaped. Left out: charts (the HTML page has them).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from pawl.doctor.diagnose import Diagnosis
-from pawl.doctor.markdown import bullets, escaped, numbered
+from pawl.doctor.markdown import escaped, listed
 from pawl.doctor.report_metrics import configuration, glossary, metrics
-from pawl.doctor.report_text import change, counted, grouped, taken_for, uncertainty
+from pawl.doctor.report_text import causes_of, change, counted, grouped, taken_for, uncertainty
 from pawl.rules.finding import Finding, Prescription
 from pawl.rules.prescribe import NO_OPTION
 
@@ -23,33 +23,18 @@ MOST_QUIET = 60
 
 
 def page(d: Diagnosis) -> str:
-    """The whole page."""
-    parts = (
-        ("Summary", _summary(d)),
-        ("Configuration and what changed", configuration(d)),
-        ("Metrics", metrics(d)),
-        ("What works", _works(d)),
-        ("Issues", _issues(d)),
-        ("Causes", _causes(d)),
-        ("Prescriptions", _prescriptions(d)),
-        ("If they do not help", _otherwise(d)),
-        ("Expected trajectory", _trajectory(d)),
-        ("What to watch", _watch(d)),
-        ("Stop and continue", _criteria(d)),
-        ("Next steps", _next(d)),
-        ("What could not be checked", _unchecked(d)),
-        ("Glossary", glossary(d)),
-    )
-    out = [f"# Analysis of {escaped(d.log.path)}", ""]
-    for title, lines in parts:
-        body = list(lines)
-        out += [f"## {title}", "", *(body or ["Nothing.", ""])]
-    return "\n".join(out).rstrip() + "\n"
+    """The whole page: under each title blocks of text, a blank line between any two."""
+    blocks = [f"# Analysis of {escaped(d.log.path)}"]
+    for title, part in PARTS.items():
+        body = [block for block in part(d) if block]
+        blocks += [f"## {title}", *(body or ["Nothing."])]
+    return "\n\n".join(blocks) + "\n"
 
 
 def recommendation(d: Diagnosis) -> str:
     """The one thing to do now."""
     first = prescriptions(d)[:1]
+    best = f"Try one change: {_told(first[0][1])}." if first else "Change no option yet."
     needed = f" Wait for {d.needed} points," if d.needed else " Wait for more points,"
     text = {
         "INVALID RUN": "Change no option: repair the measurement, then start again.",
@@ -57,9 +42,7 @@ def recommendation(d: Diagnosis) -> str:
         "CONVERGED": "Stop, and take the best checkpoint by held-out evaluation.",
         "HEALTHY BUT UNUSUAL": "Go on as it is; what looks odd is explained below.",
         "HEALTHY": "Go on as it is.",
-    }.get(d.verdict)
-    if text is None:
-        text = f"Try one change: {_told(first[0][1])}." if first else "Change no option yet."
+    }.get(d.verdict, best)
     make_sure = f" To make sure of the cause: {d.experiment}." if d.experiment else ""
     return text + ("" if d.verdict.startswith("HEALTHY") else make_sure)
 
@@ -101,12 +84,9 @@ def _summary(d: Diagnosis) -> Iterator[str]:
         f"{counted(len(d.findings), 'finding')}, {counted(len(d.not_checked), 'rule')} that could "
         f"not be checked.{'' if d.verdict.startswith('HEALTHY') else ' ' + escaped(blamed)}"
     )
-    yield ""
     yield f"**Recommendation.** {escaped(recommendation(d), 900)}"
-    yield ""
     yield f"The log was taken for: {escaped(taken_for(d))}."
-    yield ""
-    yield from bullets([escaped(note) for note in d.log.notes])
+    yield listed(d.log.notes)
 
 
 def _works(d: Diagnosis) -> Iterator[str]:
@@ -119,47 +99,40 @@ def _works(d: Diagnosis) -> Iterator[str]:
     quiet = [f"{rule.code} {rule.name}" for rule in d.quiet[:MOST_QUIET]]
     if quiet:
         rows.append(f"looked for and not found: {', '.join(quiet)}")
-    yield from bullets([escaped(row, 4000) for row in rows])
+    yield listed(rows, 4000)
 
 
 def _issues(d: Diagnosis) -> Iterator[str]:
     for severity, title in HEADINGS.items():
         members = [f for f in d.findings if f.severity == severity]
-        if members:
-            yield from (f"### {title}", "")
+        yield f"### {title}" if members else ""
         for f in members:
             yield f"**{f.code} {f.name}**: {escaped(f.summary)}"
-            yield ""
-            rows = [f"where: {escaped(f.place)}", *(escaped(text) for text in f.evidence)]
-            rows += [
-                f"cause: {cause} ({weight:.0%}){': ' + escaped(why) if why else ''}"
-                for cause, weight, why in f.causes
-            ]
-            yield from bullets(rows)
+            causes = (f"cause: {text}" for text in causes_of(f))
+            yield listed([f"where: {f.place}", *f.evidence, *causes])
 
 
 def _causes(d: Diagnosis) -> Iterator[str]:
+    rows = []
     for i, cause in enumerate(d.causes, 1):
-        yield f"{i}. **{cause.id}** ({cause.weight:.0%}): {escaped(cause.meaning)}"
-        yield from (f"   - for: {escaped(text)}" for text in cause.evidence)
-        yield from (f"   - against: {escaped(text)}" for text in cause.against)
-    yield ""
+        rows.append(f"{i}. **{cause.id}** ({cause.weight:.0%}): {escaped(cause.meaning)}")
+        rows += [f"   - for: {escaped(text)}" for text in cause.evidence]
+        rows += [f"   - against: {escaped(text)}" for text in cause.against]
+    yield "\n".join(rows)
     if d.experiment:
         title = "To tell the first two apart" if len(d.causes) > 1 else "To make sure"
         yield f"{title}: {escaped(d.experiment, 900)}."
-        yield ""
 
 
 def _prescriptions(d: Diagnosis) -> Iterator[str]:
-    rows = prescriptions(d)
+    found = prescriptions(d)
     if d.verdict == "INVALID RUN":
         yield "Measurements are broken, so what they say is no reason to change an option."
-        yield ""
-    elif not rows:
+    elif not found:
         yield "None."
-        yield ""
-    for i, (f, p) in enumerate(rows, 1):
-        yield f"{i}. {escaped(_told(p), 900)} ({f.code})"
+    rows = []
+    for i, (f, p) in enumerate(found, 1):
+        rows.append(f"{i}. {escaped(_told(p), 900)} ({f.code})")
         facts = {
             "expected": p.expected,
             "risk": p.risk,
@@ -167,11 +140,10 @@ def _prescriptions(d: Diagnosis) -> Iterator[str]:
             "verify": p.verify,
             "takes effect": "live" if p.live else "with a fork or a new start" if p.option else "",
         }
-        yield from (f"   - {name}: {escaped(text)}" for name, text in facts.items() if text)
-    if rows:
-        yield ""
+        rows += [f"   - {name}: {escaped(text)}" for name, text in facts.items() if text]
+    yield "\n".join(rows)
+    if found:
         yield "One change at a time, beside an unchanged fork from the same checkpoint."
-        yield ""
 
 
 def _otherwise(d: Diagnosis) -> Iterator[str]:
@@ -184,65 +156,67 @@ def _otherwise(d: Diagnosis) -> Iterator[str]:
     rows += [f"then look for {c.id}: {c.meaning}" for c in d.causes[1:3]]
     if d.verdict == "CANNOT TELL":
         rows.append(f"if nothing is seen{by}, enlarge the evaluation rather than change options")
-    yield from bullets([escaped(row, 900) for row in rows])
+    yield listed(rows, 900)
 
 
 def _trajectory(d: Diagnosis) -> Iterator[str]:
     if d.forecast is None:
         why = "the measurement is broken" if d.verdict == "INVALID RUN" else "too few numbers"
         yield f"No forecast: {why}."
-    else:
-        how = {
-            "persistence": "Persistence: the last quarter's level, with a band from its noise.",
-            "extrapolation": "Average of a damped trend and an exponential saturation.",
-        }[d.forecast.method]
-        yield f"{escaped(d.forecast.text)}. {how}"
-        if d.target is not None:
-            yield f"{escaped(d.target.text)}."
-    yield ""
+        return
+    how = {
+        "persistence": "Persistence: the last quarter's level, with a band from its noise.",
+        "extrapolation": "Average of a damped trend and an exponential saturation.",
+    }[d.forecast.method]
+    beside = f"\n{escaped(d.target.text)}." if d.target is not None else ""
+    yield f"{escaped(d.forecast.text)}. {how}{beside}"
 
 
 def _watch(d: Diagnosis) -> Iterator[str]:
-    names = [name for f in d.findings for name in f.series] + [c.metric for c in d.criteria]
-    if d.goal:
-        names.insert(0, d.goal)
-    rows = []
-    for name in dict.fromkeys(names):
-        series = d.log.series.get(name)
-        if series is not None:
-            rows.append(
-                f"{escaped(name)}: column {escaped(series.source)} of {escaped(d.log.path)}"
-            )
-    yield from bullets(rows)
+    names = [d.goal, *(name for f in d.findings for name in f.series)]
+    names += [c.metric for c in d.criteria]
+    found = {name: d.log.series[name] for name in names if name in d.log.series}
+    yield listed([f"{n}: column {one.source} of {d.log.path}" for n, one in found.items()])
 
 
 def _criteria(d: Diagnosis) -> Iterator[str]:
-    if d.before is not None and d.before.answers:
-        yield f"Stated in {escaped(d.before.path)}:"
-        yield ""
-        yield from bullets([escaped(answer.text()) for answer in d.before.answers])
-    yield from bullets([escaped(f"{c.text()}: {c.why}") for c in d.criteria])
+    if d.before is not None and d.before.criteria:
+        yield f"Stated in {escaped(d.before.report)}:"
+        yield listed([answer.text() for answer in d.before.criteria])
+    yield listed([f"{c.text()}: {c.why}" for c in d.criteria])
 
 
 def _next(d: Diagnosis) -> Iterator[str]:
-    now = [recommendation(d)]
-    later = (
-        [f"run the doctor again at step {d.forecast.step:.10g}"] if d.forecast is not None else []
-    )
+    later = [f"run the doctor again at step {d.forecast.step:.10g}"] if d.forecast else []
     later += [f"confirm or rule out {c.id}" for c in d.causes[1:3] if d.causes[0].id != "none"]
     if d.not_checked:
         lacks = grouped(d.not_checked)[0][0].removeprefix("the log has no ")
         later.append(f"log what is missing, first of all {lacks}")
     yield "Now:"
-    yield ""
-    yield from numbered([escaped(row, 900) for row in now])
+    yield listed([recommendation(d)], 900, numbered=True)
     yield "Later:"
-    yield ""
-    yield from numbered([escaped(row, 900) for row in later])
+    yield listed(later, 900, numbered=True)
 
 
 def _unchecked(d: Diagnosis) -> Iterator[str]:
-    rows = []
-    for because, members in grouped(d.not_checked, whole=True):
-        rows.append(f"{because}: {', '.join(f'{m.code} {m.name}' for m in members)}")
-    yield from bullets([escaped(row, 2000) for row in rows])
+    groups = grouped(d.not_checked, whole=True)
+    rows = [f"{why}: {', '.join(f'{m.code} {m.name}' for m in group)}" for why, group in groups]
+    yield listed(rows, 2000)
+
+
+PARTS: dict[str, Callable[[Diagnosis], Iterator[str]]] = {
+    "Summary": _summary,
+    "Configuration and what changed": configuration,
+    "Metrics": metrics,
+    "What works": _works,
+    "Issues": _issues,
+    "Causes": _causes,
+    "Prescriptions": _prescriptions,
+    "If they do not help": _otherwise,
+    "Expected trajectory": _trajectory,
+    "What to watch": _watch,
+    "Stop and continue": _criteria,
+    "Next steps": _next,
+    "What could not be checked": _unchecked,
+    "Glossary": glossary,
+}

@@ -12,7 +12,6 @@ import textwrap
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from pawl.doctor.causes import Cause
 from pawl.doctor.diagnose import Diagnosis, Unchecked
 from pawl.rules.finding import Finding, Prescription
 from pawl.rules.prescribe import NO_OPTION
@@ -41,16 +40,17 @@ def lines(d: Diagnosis, verbose: bool = False) -> Iterator[str]:
 def styled(d: Diagnosis, verbose: bool = False) -> Iterator[Line]:
     """The whole report."""
     yield [(f"{d.log.path}", "bold"), (f": {taken_for(d)}", "")]
-    for note in d.log.notes:
-        yield from _block("note", note)
+    yield from _block("note", *d.log.notes)
     for finding in d.findings:
         if verbose or not remark(finding):
             yield from _finding(d, finding)
     for finding in d.findings:
         if not verbose and remark(finding):
-            yield from _block("info", f"{finding.code} {finding.name}: {finding.summary}", "cyan")
+            text = f"{finding.code} {finding.name}: {finding.summary}"
+            yield from _block("info", text, style="cyan")
     yield [("", "")]
-    yield from _verdict(d)
+    yield [("verdict: ", "bold"), (d.verdict, VERDICTS[d.verdict]), (f": {d.reason}", "")]
+    yield from _block("seen", uncertainty(d))
     if d.verdict not in ("HEALTHY", "HEALTHY BUT UNUSUAL"):
         yield from _causes(d, verbose)
     yield from _ahead(d)
@@ -108,16 +108,22 @@ def fixable(finding: Finding) -> bool:
     return p is not None and bool(p.option) and not p.name.startswith(NO_OPTION)
 
 
+def causes_of(f: Finding) -> list[str]:
+    """The causes that a finding names: `lr-too-high (60%): why`."""
+    return [f"{cause} ({weight:.0%}){': ' + why if why else ''}" for cause, weight, why in f.causes]
+
+
 def change(p: Prescription) -> str:
     """The change of an option, "" for advice."""
     return f"{p.name}: {p.before or 'unknown'} -> {p.after}" if p.option else ""
 
 
-def _block(label: str, text: str, style: str = "") -> Iterator[Line]:
-    """A label and wrapped text behind it."""
-    wrapped = textwrap.wrap(text, WIDTH - len(INDENT) - LABEL, break_on_hyphens=False)
-    for i, row in enumerate(wrapped):
-        yield [(f"{INDENT}{label if not i else '':<{LABEL}}", style or "dim"), (row, "")]
+def _block(label: str, *texts: str, style: str = "dim") -> Iterator[Line]:
+    """A label and wrapped text behind it, for each text that is not empty."""
+    for text in texts:
+        wrapped = textwrap.wrap(text, WIDTH - len(INDENT) - LABEL, break_on_hyphens=False)
+        for i, row in enumerate(wrapped):
+            yield [(f"{INDENT}{label if not i else '':<{LABEL}}", style), (row, "")]
 
 
 def _finding(d: Diagnosis, f: Finding) -> Iterator[Line]:
@@ -131,57 +137,43 @@ def _finding(d: Diagnosis, f: Finding) -> Iterator[Line]:
         ("[*] " if fixable(f) else "", "cyan"),
         (f.summary, ""),
     ]
-    if where:
-        yield from _block("where", where)
-    for text in f.evidence:
-        yield from _block("evidence", text)
-    for cause, weight, why in f.causes:
-        yield from _block("cause", f"{cause} ({weight:.0%}){': ' + why if why else ''}")
+    yield from _block("where", where)
+    yield from _block("evidence", *f.evidence)
+    yield from _block("cause", *causes_of(f))
     p = f.prescription
     if p is not None:
         first = change(p)
-        yield from _block("help", f"{first + '; ' if first else ''}{p.why}", "cyan")
+        yield from _block("help", f"{first + '; ' if first else ''}{p.why}", style="cyan")
         yield from _block("expect", f"{p.expected}; risk: {p.risk}; cost: {p.cost}")
         yield from _block("verify", p.verify + ("; takes effect live" if p.live else ""))
-
-
-def _verdict(d: Diagnosis) -> Iterator[Line]:
-    style = VERDICTS[d.verdict]
-    yield [("verdict: ", "bold"), (d.verdict, style), (f": {d.reason}", "")]
-    told = uncertainty(d)
-    if told:
-        yield from _block("seen", told)
 
 
 def _causes(d: Diagnosis, verbose: bool) -> Iterator[Line]:
     shown = d.causes if verbose else d.causes[:3]
     for cause in shown:
         yield [("cause: ", "bold"), (f"{cause.id} ({cause.weight:.0%}): {cause.meaning}", "")]
-        if cause.evidence != (d.reason,):  # which has just been read
-            yield from _sides(cause, verbose)
+        if cause.evidence == (d.reason,):  # which has just been read
+            continue
+        yield from _block("for", *cause.evidence)
+        against = cause.against if verbose else cause.against[:2]
+        yield from _block("against", *against)
+        if len(cause.against) > len(against):
+            yield from _block("", f"and {len(cause.against) - len(against)} more (--verbose)")
     if len(d.causes) > len(shown):
         yield [(f"{INDENT}and {len(d.causes) - len(shown)} more (--verbose)", "dim")]
     if d.experiment:
         yield [("to tell them apart:" if len(d.causes) > 1 else "to make sure:", "bold")]
-        yield from _block("try", d.experiment, "cyan")
-
-
-def _sides(cause: Cause, verbose: bool) -> Iterator[Line]:
-    for text in cause.evidence:
-        yield from _block("for", text)
-    against = cause.against if verbose else cause.against[:2]
-    for text in against:
-        yield from _block("against", text)
-    if len(cause.against) > len(against):
-        yield from _block("", f"and {len(cause.against) - len(against)} more (--verbose)")
+        yield from _block("try", d.experiment, style="cyan")
 
 
 def _ahead(d: Diagnosis) -> Iterator[Line]:
     """Forecast, criteria, and what became of earlier ones."""
     if d.before is not None:
-        yield [("since the last report", "bold"), (f" ({d.before.path}, {d.before.verdict}):", "")]
-        for text in (*d.before.changed, *(answer.text() for answer in d.before.answers)):
-            yield from _block("", text)
+        yield [
+            ("since the last report", "bold"),
+            (f" ({d.before.report}, {d.before.verdict}):", ""),
+        ]
+        yield from _block("", *d.before.changed, *(answer.text() for answer in d.before.criteria))
     for told in (d.forecast, d.target):
         if told is not None:
             yield [("forecast: ", "bold"), (told.text, "")]

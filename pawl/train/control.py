@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from pawl.config.options import OptimConfig
-from pawl.config.section import live_options
+from pawl.config.tree import live_options
 from pawl.errors import PawlError
 from pawl.store.display import Display
 from pawl.store.read import count

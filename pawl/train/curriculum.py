@@ -93,7 +93,12 @@ def pools_of(train: ProblemSet, cfg: RunConfig) -> tuple[Pool, ...]:
         return tuple(pool_of(members, weights, k) for k in range(max(1, len(cfg.curriculum))))
     rates = [problem.pass_rate for problem in train]
     errors = [
-        unmeasured(origin)
+        PawlError(
+            "the curriculum chooses by measured pass rate, and no problem of this set has one",
+            origin,
+            f"measure it: pawl eval MODEL problems.train={origin} eval.problems=0 "
+            "eval.samples=8 --split train --pass-rates rated.jsonl, then train on rated.jsonl",
+        )
         for origin, own in zip(train.origins, members, strict=True)
         if all(rates[i] is None for i in own)
     ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pawl.errors import PawlError
 from pawl.models import checkpoint
-from pawl.store.manifest import config_hash, parent_of
+from pawl.store.manifest import parent_of
 from pawl.store.read import count, read_events, read_samples, read_steps
 from pawl.train import fork, heldout
 from pawl.train.after_step import evaluate, save
