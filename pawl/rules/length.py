@@ -222,16 +222,18 @@ def empty_answers(s: Signals) -> Findings:
     rows = texts(s)[-100:]
     blank = sum(not row.text.strip() for row in rows)
     share = blank / len(rows) if len(rows) >= 10 else 0.0
-    lengths = (s.early("length/mean"), s.late("length/mean")) if s.has("length/mean") else ()
-    gone = bool(lengths) and lengths[0].value >= 10.0 and lengths[1].value <= 3.0
+    first = now = 0.0
+    if s.has("length/mean"):
+        first, now = s.early("length/mean").value, s.late("length/mean").value
+    gone = first >= 10.0 and now <= 3.0
     if not gone and share <= 0.2:
         return
     yield found(
         "critical fault" if not s.better and (gone or share >= 0.5) else "warning fault",
-        f"completions are {lengths[1].value:.2g} tokens long by now"
+        f"completions are {now:.2g} tokens long by now"
         if gone
         else f"{blank} of {len(rows)} sampled completions are blank",
-        *([f"{lengths[0].value:.3g} tokens at the start"] if gone else []),
+        *([f"{first:.3g} tokens at the start"] if gone else []),
         causes={"policy-collapsed": 0.6, "template-or-eos": 0.5, "reward-bug": 0.3},
         series=("length/mean", "length/min") if gone else ("samples", "length/min"),
         early=True,

@@ -37,7 +37,7 @@ def once(method: Callable[Concatenate[Signals, P], T]) -> Callable[Concatenate[S
     """A method that is asked once for the same."""
 
     @wraps(method)
-    def kept(s: Signals, *args: P.args, **kwargs: P.kwargs) -> T:
+    def kept(s: Signals, /, *args: P.args, **kwargs: P.kwargs) -> T:
         key = (method.__name__, *args, *kwargs.items())
         if key not in s.kept:
             s.kept[key] = method(s, *args, **kwargs)
