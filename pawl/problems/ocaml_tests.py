@@ -59,7 +59,7 @@ class _Reader:
                 i = j + 1
             elif t.text == "assert_equal":
                 args, j = _ounit_args(toks, i)
-                self.note(self.equality(*args, []) if len(args) == 2 else None, toks[i:j])
+                self.note(self.equality(args, []) if len(args) == 2 else None, toks[i:j])
                 i = j
             else:
                 local = [] if t.text in (";;", "let") else local
@@ -85,11 +85,11 @@ class _Reader:
         sides = split_top(toks, *_EQUAL)
         if len(sides) == 1 and self.is_call(toks) and not _has_operator(toks):
             return Case(self.bound(local, toks), "true")
-        return self.equality(*sides, local) if len(sides) == 2 else None
+        return self.equality(sides, local) if len(sides) == 2 else None
 
-    def equality(self, a: list[Token], b: list[Token], local: list[Token]) -> Case | None:
+    def equality(self, pair: list[list[Token]], local: list[Token]) -> Case | None:
         """A call and what it must equal; None unless exactly the call names the entry point."""
-        call, value = self.sides(a, b)
+        call, value = self.sides(*pair)
         if not self.is_call(call) or _has_operator(call) or not value:
             return None
         if any(t.text == self.entry for t in value):

@@ -41,7 +41,7 @@ _read_json = json.JSONDecoder().decode
 _WORDS = {"True": True, "False": False, "None": None}
 # Numbers and strings without a quote or backslash inside, in lists: JSON but for the quotes.
 _LIKE_JSON = re.compile(r"""(?:[][0-9,. \-]++|'[^'"\\\n]*'|"[^'"\\\n]*")*""")
-_BUILD = {"list": list, "tuple": tuple, "set": set, "dict": dict, "range": range, "sorted": sorted}
+_BUILD = dict[str, Any](list=list, tuple=tuple, set=set, dict=dict, range=range, sorted=sorted)
 _SEQUENCE = (str, bytes, list, tuple)
 _NUMBER = (int, float, complex)
 _OPERATORS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul}

@@ -276,7 +276,7 @@ class Grader:
         entry.left -= len(found)
         if not entry.left:
             del self._groups[group]
-            rows = [{name: row[name] for name in self._scorers} for row in entry.rows]
+            rows: list[Row] = [{n: row[n] for n in self._scorers} for row in entry.rows]
             self._ready.append((group, rows))
 
     def measure(self, groups: Groups, fresh: bool = False) -> list[list[Row]]:
