@@ -1,44 +1,43 @@
-"""Plain values out of a file of torch.save: the unpickler finds no class, so no code of it runs.
+"""Plain values out of a file of torch.save, without unpickling: no code of the file runs.
 
-Every class that the pickle names is a placeholder that keeps what it is called with; a member of an
-enumeration is its value. Enough for training_args.bin. Safe by `Unpickler.find_class`, see
-"Restricting Globals" in docs.python.org/3/library/pickle.html. Left out: tensors (storages beside
-the pickle), the formats of torch before 1.6.
+The pickle's instructions are walked through; classes and calls become placeholders, a member of an
+enumeration its value. Enough for training_args.bin. Instructions: `pickletools` of the standard
+library. Left out: tensors (storages beside the pickle), the formats of torch before 1.6.
 """
 
 from __future__ import annotations
 
-import io
-import pickle
 import pickletools
 import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 MOST = 1 << 20  # bytes of a pickle
-PUTS = ("PUT", "LONG_BINPUT")  # the unpickler makes room for every place below theirs
+VALUES = (
+    ("NONE", "NEWTRUE", "NEWFALSE")
+    + ("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT")
+    + ("UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8", "STRING", "BINSTRING")
+    + ("SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8")
+)
+CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
+SILENT = ("PROTO", "FRAME")
+PUTS, GETS = ("PUT", "BINPUT", "LONG_BINPUT"), ("GET", "BINGET", "LONG_BINGET")
+TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 PLAIN = (str, int, float, bool)
 
 
+@dataclass(slots=True)
 class Thing:
-    """An object of the pickle. made_of: what its class was called with."""
+    """An object of the pickle. name: module and class; args: what it was made of."""
 
-    __slots__ = ("__dict__", "made_of")
-    made_of: tuple[object, ...]
-
-    def __new__(cls, *args: object) -> Thing:
-        """Keep the arguments; nothing is called."""
-        thing = object.__new__(cls)
-        thing.made_of = args
-        return thing
+    name: str
+    args: tuple[object, ...] = ()
+    state: dict[object, object] = field(default_factory=dict)
 
 
-class _Plain(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> type[Thing]:
-        """A class of its own for every name, since a pickle may set attributes of it."""
-        return type("Thing", (Thing,), {})
-
-    def persistent_load(self, place: object) -> None:
-        """Tensors are left out."""
+class Mark:
+    """The place where a list of operands begins."""
 
 
 def attributes(path: Path) -> dict[str, object]:
@@ -47,27 +46,19 @@ def attributes(path: Path) -> dict[str, object]:
     Attributes that are neither numbers, texts, flags nor empty are left out.
     """
     try:
-        data = _pickle(path)
-        if any(
-            op.name in PUTS and (arg or 0) > len(data) for op, arg, _ in pickletools.genops(data)
-        ):
-            raise ValueError("a place beyond the pickle's length")
-        found = _Plain(io.BytesIO(data)).load()
-        if isinstance(found, Thing):
-            rows = ((k, _value(v)) for k, v in vars(found).items() if isinstance(k, str))
-            return {k: v for k, v in rows if v is None or isinstance(v, PLAIN)}
-    except (
-        pickle.UnpicklingError, zipfile.BadZipFile, EOFError, LookupError, TypeError,
-        AttributeError, OverflowError, MemoryError, NotImplementedError, RecursionError,
-    ) as error:  # fmt: skip
+        found = _walk(_pickle(path))
+    except (LookupError, TypeError, AttributeError, OverflowError, zipfile.BadZipFile) as error:
         raise ValueError(f"no pickle of plain values: {error!r}") from error
-    raise ValueError("the pickle holds no object")
+    if not isinstance(found, Thing):
+        raise ValueError("the pickle holds no object")
+    rows = ((k, _value(v)) for k, v in found.state.items() if isinstance(k, str))
+    return {k: v for k, v in rows if v is None or isinstance(v, PLAIN)}
 
 
 def _value(value: object) -> object:
     """A member of an enumeration as its value."""
-    if isinstance(value, Thing) and len(value.made_of) == 1 and not vars(value):
-        return value.made_of[0]
+    if isinstance(value, Thing) and len(value.args) == 1 and not value.state:
+        return value.args[0]
     return value
 
 
@@ -82,3 +73,89 @@ def _pickle(path: Path) -> bytes:
                 with archive.open(info) as file:
                     return file.read(MOST)
     raise ValueError("the archive holds no pickle")
+
+
+def _walk(data: bytes) -> object:
+    """What the instructions leave on the stack."""
+    stack, memo = list[object](), dict[int, object]()
+    for name, arg in _steps(data):
+        if name in VALUES:
+            stack.append(CONSTANTS.get(name, arg))
+        elif name in PUTS or name == "MEMOIZE":
+            memo[len(memo) if name == "MEMOIZE" else int(str(arg))] = stack[-1]
+        elif name in GETS:
+            stack.append(memo[int(str(arg))])
+        elif name in TUPLES:
+            n = TUPLES[name]
+            parts = tuple(stack[len(stack) - n :])
+            del stack[len(stack) - n :]
+            stack.append(parts)
+        elif name == "MARK":
+            stack.append(Mark())
+        elif name == "STOP":
+            return stack[-1]
+        else:
+            _object(name, arg, stack)
+    raise ValueError("the pickle breaks off")
+
+
+def _steps(data: bytes) -> Iterator[tuple[str, object]]:
+    for operation, arg, _ in pickletools.genops(data):
+        if operation.name not in SILENT:
+            yield operation.name, arg
+
+
+def _object(name: str, arg: object, stack: list[object]) -> None:
+    """Instructions that make or fill something; raises ValueError for those that none needs."""
+    if name in ("EMPTY_LIST", "EMPTY_SET"):
+        stack.append([])
+    elif name == "EMPTY_DICT":
+        stack.append({})
+    elif name == "GLOBAL":
+        stack.append(Thing(str(arg)))
+    elif name == "STACK_GLOBAL":
+        last, first = stack.pop(), stack.pop()
+        stack.append(Thing(f"{first} {last}"))
+    elif name in ("REDUCE", "NEWOBJ"):
+        args, made = stack.pop(), stack.pop()
+        stack.append(Thing(made.name if isinstance(made, Thing) else "", _tuple(args)))
+    elif name == "BUILD":
+        state, made = stack.pop(), stack[-1]
+        if isinstance(made, Thing) and isinstance(state, dict):
+            made.state = state
+    elif name in ("SETITEM", "APPEND"):
+        _fill([stack.pop() for _ in range(2 if name == "SETITEM" else 1)][::-1], stack)
+    elif name in ("SETITEMS", "APPENDS", "ADDITEMS"):
+        _fill(_to_mark(stack), stack)
+    elif name in ("TUPLE", "LIST", "FROZENSET"):
+        stack.append(tuple(_to_mark(stack)))
+    elif name == "DICT":
+        parts = _to_mark(stack)
+        stack.append(dict(zip(parts[::2], parts[1::2], strict=True)))
+    elif name in ("BINPERSID", "PERSID"):
+        if name == "BINPERSID":
+            stack.pop()
+        stack.append(None)
+    else:
+        raise ValueError(f"an instruction that plain values do not need: {name}")
+
+
+def _tuple(value: object) -> tuple[object, ...]:
+    return value if isinstance(value, tuple) else ()
+
+
+def _fill(parts: list[object], stack: list[object]) -> None:
+    """Put operands into the list or dictionary on top of the stack."""
+    top = stack[-1]
+    if isinstance(top, dict):
+        top.update(zip(parts[::2], parts[1::2], strict=True))
+    elif isinstance(top, list):
+        top += parts
+
+
+def _to_mark(stack: list[object]) -> list[object]:
+    """Take off what stands above the last mark, and the mark."""
+    parts = list[object]()
+    while not isinstance(value := stack.pop(), Mark):
+        parts.append(value)
+    return parts[::-1]

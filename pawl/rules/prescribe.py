@@ -22,9 +22,11 @@ NOT_LOWER = "reward not below that of an unchanged fork"
 def _options() -> dict[str, tuple[list[Any], bool]]:
     """Of every option of a run what bounds its value, and whether a running trainer takes it."""
     from pawl.config.options import RunConfig
-    from pawl.config.tree import is_live, options
+    from pawl.config.tree import extra, options
 
-    return {path: (o.field.metadata, is_live(o.field)) for path, o in options(RunConfig)}
+    return {
+        path: (info.metadata, bool(extra(info, "live"))) for path, info in options(RunConfig)
+    }
 
 
 def scaled(s: Signals, option: str, factor: float, **words: str) -> Prescription | None:

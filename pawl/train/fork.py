@@ -164,7 +164,7 @@ def take_over(s: Session) -> None:
     text = f"forked from {parent.name}"
     if anew:
         text += f"; held-out gains count from step {parent.step}: {', '.join(anew)} changed"
-    told = {name: value for name, value in parent.as_dict().items() if name in TOLD}
+    told = {name: value for name, value in asdict(parent).items() if name in TOLD}
     s.run.event("fork", **told, text=text)
     s.display.note(text)
 
