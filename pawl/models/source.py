@@ -89,8 +89,9 @@ def read_model(source: str, revision: str, dtype: torch.dtype, **four_bits: Any)
 
     read_config(source, revision)
     no_bars()
+    read: Any = AutoModelForCausalLM.from_pretrained
     try:
-        model, info = AutoModelForCausalLM.from_pretrained(
+        model, info = read(
             source, revision=revision or None, dtype=dtype, output_loading_info=True, **four_bits
         )
     except UNREADABLE as error:

@@ -24,9 +24,7 @@ def _options() -> dict[str, tuple[list[Any], bool]]:
     from pawl.config.options import RunConfig
     from pawl.config.tree import extra, options
 
-    return {
-        path: (info.metadata, bool(extra(info, "live"))) for path, info in options(RunConfig)
-    }
+    return {path: (info.metadata, bool(extra(info, "live"))) for path, info in options(RunConfig)}
 
 
 def scaled(s: Signals, option: str, factor: float, **words: str) -> Prescription | None:
