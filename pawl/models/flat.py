@@ -155,7 +155,8 @@ def flat_attention(
     states = [_wide(x[0].transpose(0, 1)) for x in (query, key, value)]  # each (N, heads, D)
     sizes = [span.prompt for span in pawl_layout.spans]
     prompts = [torch.split(x[:n], sizes) for x in states]
-    padded: list[torch.Tensor] = [_Moved.apply(x[n:], pawl_layout, False) for x in states]
+    move: Any = _Moved.apply
+    padded: list[torch.Tensor] = [move(x[n:], pawl_layout, False) for x in states]
     sizes = [span.rows * span.width for span in pawl_layout.spans]
     slots = [torch.split(x, sizes) for x in padded]
     prompt_out, row_out = list[torch.Tensor](), list[torch.Tensor]()
@@ -167,7 +168,7 @@ def flat_attention(
             k = torch.cat([pk.expand(span.rows, -1, -1, -1), k], 2)
             v = torch.cat([pv.expand(span.rows, -1, -1, -1), v], 2)
         row_out.append(_sdpa(q, k, v, span.mask_WK, scale).transpose(1, 2).flatten(0, 1))
-    rows: torch.Tensor = _Moved.apply(torch.cat(row_out), pawl_layout, True)
+    rows: torch.Tensor = move(torch.cat(row_out), pawl_layout, True)
     return torch.cat([*prompt_out, rows])[None].to(query.dtype), None
 
 

