@@ -103,10 +103,11 @@ class WorkerPool:
     ) -> None:
         self.facts: dict[str, object] = {"tier": ""}  # of the sandbox, for the run record
         self.tier: Tier = ""  # "" when no component runs programs
+        warm = False
         if programs:
             with open_sandbox(sandbox_cfg) as probe:
-                self.tier, self.facts = probe.tier, dict(probe.describe())
-        self._setup = Setup(sandbox_cfg, self.tier, tuple(functions), os.getpid())
+                self.tier, warm, self.facts = probe.tier, probe.warm, dict(probe.describe())
+        self._setup = Setup(sandbox_cfg, self.tier, warm, tuple(functions), os.getpid())
         self._limit_s = answer_limit_s(sandbox_cfg)
         self._lock = threading.Condition()
         self._waiting: deque[Task] = deque()

@@ -33,13 +33,15 @@ _PDEATHSIG = 1
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """First message to a worker. tier: decided by the pool, "" when no sandbox is needed.
+    """First message to a worker. tier: decided by the pool, "" when no sandbox is needed; warm:
+    Python candidates come from a fork server, which passed the canaries too.
 
     functions: the `use` strings of the user's rewards that are to be called here.
     """
 
     sandbox: SandboxConfig
     tier: Tier
+    warm: bool
     functions: tuple[str, ...]
     parent: int
 
@@ -79,7 +81,8 @@ def serve(source: BinaryIO, sink: BinaryIO) -> None:
         return  # the parent died before the death signal was set
     sys.excepthook = lambda kind, error, trace: _last_words(sink, setup, error)
     # The pool's tier again; its canaries ran once, in the pool.
-    with Sandbox(setup.sandbox, setup.tier) if setup.tier else nullcontext() as sandbox:
+    opened = Sandbox(setup.sandbox, setup.tier, setup.warm) if setup.tier else nullcontext()
+    with opened as sandbox:
         functions = {use: load_user_reward(use) for use in setup.functions}
         _send(sink, None)
         while True:
