@@ -122,16 +122,18 @@ def eval_metrics(
 ) -> dict[str, float | None]:
     """The eval/* entries of a step record, None where nothing was scored; pass@1 with tests."""
     rates = [o.rate for o in outcomes if o.judged]
-    means = {
-        "eval/success": [o.success for o in outcomes if o.values],
-        "eval/reward_mean": [math.fsum(o.rewards) / len(o.rewards) for o in outcomes if o.rewards],
-    }
+    level = [o.success for o in outcomes if o.values]
+    rewards = [math.fsum(o.rewards) / len(o.rewards) for o in outcomes if o.rewards]
+    means = [
+        ("eval/success", "eval/success_se", level),
+        ("eval/reward_mean", "eval/reward_mean_se", rewards),
+    ]
     if rates or success.name == PASS:
-        means = {"eval/pass_at_1": rates} | means
+        means.insert(0, ("eval/pass_at_1", "eval/pass_at_1_se", rates))
     found: dict[str, float | None] = {}
-    for name, values in means.items():
+    for name, error, values in means:
         found[name] = float(np.mean(values)) if values else None
-        found[f"{name}_se"] = standard_error(values) if values else None
+        found[error] = standard_error(values) if values else None
     gain = paired_gain(start, outcomes, success)
     scored, lost = sum(len(o.rewards) for o in outcomes), sum(o.missing for o in outcomes)
     return found | {
