@@ -15,8 +15,8 @@ import tiny_models
 import torch
 from test_models_policy import folder, load, logps, shake
 from test_rollout_engines import gaps, prompts, run
-from test_train_loop import CONFIG, ROOT
 from test_train_resume import assert_same
+from tiny_runs import CONFIG, ROOT
 from transformers import AutoModelForCausalLM
 
 from pawl.config.load import load_run

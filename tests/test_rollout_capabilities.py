@@ -6,7 +6,7 @@ Left out: that engines sample what they should (test_rollout_engines.py).
 from dataclasses import replace
 
 import pytest
-from test_train_loop import CONFIG, ROOT
+from tiny_runs import CONFIG, ROOT
 
 from pawl.config.load import load_run
 from pawl.errors import Exit, PawlError
