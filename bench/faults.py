@@ -14,6 +14,7 @@ import argparse
 import contextlib
 import copy
 import dataclasses
+import functools
 import io
 import json
 import shutil
@@ -44,6 +45,7 @@ from pawl.types import Completion, Measurement, Score
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = "problems.limit=60 rollout.prompts=4 rollout.group_size=4 train.steps=2".split()
 SMALL += "eval.problems=4 eval.samples=1 eval.every=0 optim.warmup=0 train.threads=1".split()
+BASE = ["train", str(ROOT / "examples" / "quickstart.yaml"), *SMALL, "--quiet"]
 ROUNDS = 4
 Fault = Callable[[], AbstractContextManager[object]]
 
@@ -489,15 +491,21 @@ def refusing(run: Path) -> list[dict[str, Any]]:
     return [r for r in newest if r["passed"] is False and r["refuses"] and not r["overridden"]]
 
 
+@functools.cache
+def finished() -> tempfile.TemporaryDirectory[str]:
+    """A folder with a run of two steps without a fault, made once."""
+    folder = tempfile.TemporaryDirectory(prefix="pawl-faults-")
+    ways = [f"runs_dir={folder.name}", "name=plain", "checkpoint.every=1"]
+    assert call(*BASE, *ways) == 1, "two steps miss the target"
+    return folder
+
+
 def run_fault(fault: Fault, options: list[str], folder: Path, override: bool = True) -> Outcome:
     """The faulty run, and if asked the same with what refused it overridden."""
-    config = str(ROOT / "examples" / "quickstart.yaml")
     resume = "resume" in options
-    options = [o for o in options if o != "resume"]
-    base = ["train", config, *SMALL, f"runs_dir={folder}", *options, "--quiet"]
+    base = [*BASE, f"runs_dir={folder}", *(o for o in options if o != "resume")]
     if resume:
-        assert call(*base, "name=plain", "checkpoint.every=1") == 1, "two steps miss the target"
-        (folder / "plain" / "control.jsonl").touch()
+        shutil.copytree(Path(finished().name) / "plain", folder / "plain")
         cut_back(folder / "plain")
     with fault():
         again = ["train", "--resume", str(folder / "plain"), "--quiet"]
