@@ -37,6 +37,7 @@ from pawl.models.policy import Policy
 from pawl.models.text import PromptEncoder
 from pawl.preflight import prove  # noqa: F401 - so that what is replaced is replaced in it, too
 from pawl.rewards import pay
+from pawl.rewards.cache import MeasurementCache
 from pawl.rollout import engine, sampling
 from pawl.rollout.local import LocalEngine
 from pawl.train import batch, data, logprob_pass, rollouts, session
@@ -500,6 +501,18 @@ def finished() -> tempfile.TemporaryDirectory[str]:
     return folder
 
 
+def measured() -> AbstractContextManager[object]:
+    """Programs that the run without a fault measured are not run again; each run has a copy."""
+    known = Path(finished().name) / "plain" / "measurements.sqlite"
+
+    def fake(path: Path) -> MeasurementCache:
+        if not path.exists():
+            shutil.copyfile(known, path)
+        return MeasurementCache(path)
+
+    return patch("pawl.rewards.pool.MeasurementCache", fake)
+
+
 def run_fault(fault: Fault, options: list[str], folder: Path, override: bool = True) -> Outcome:
     """The faulty run, and if asked the same with what refused it overridden."""
     resume = "resume" in options
@@ -507,7 +520,7 @@ def run_fault(fault: Fault, options: list[str], folder: Path, override: bool = T
     if resume:
         shutil.copytree(Path(finished().name) / "plain", folder / "plain")
         cut_back(folder / "plain")
-    with fault():
+    with measured(), fault():
         again = ["train", "--resume", str(folder / "plain"), "--quiet"]
         code = call(*(again if resume else [*base, "name=plain"]))
         rows = refusing(folder / "plain")
