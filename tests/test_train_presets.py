@@ -61,8 +61,8 @@ def test_a_stopped_run_resumes_to_the_same_bytes(way, run_of):
     assert_same(whole, cut, steps=4)
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_each_way_runs(way, run_of):
+@pytest.mark.parametrize("way", [*PRESETS, "pass at k", "baseline"])
+def test_what_leaves_nothing_behind_runs(way, run_of):
     path = run_of("runs", [*WAYS[way], "train.steps=2", "eval.every=0"], proved=True)
     for record in list(read_steps(path))[1:]:
         assert record["policy/ratio_max_first_pass"] == 1.0
