@@ -240,6 +240,7 @@ def test_a_reward_that_awaits_64_calls_at_a_time_trains(
     with judge() as counts:
         monkeypatch.setenv("JUDGE_PORT", str(counts["port"]))
         ways = {"rollout.prompts": 16, "rollout.group_size": 4, "train.steps": 1, "eval.every": 0}
+        ways["reward.cache"] = False  # every completion is asked for
         cfg = config(tmp_path, chat_rows(32), "asked", name="asked", **ways)
         result = pawl.train(cfg, display=Held(counts))
     assert result.exit_code == Exit.OK
