@@ -25,11 +25,11 @@ from pawl.store.read import read_events
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = """
 seed: 3
-problems: {train: starter-ocaml, limit: 6, audit: false}
-rollout: {prompts: 2, group_size: 4, max_tokens: 48}
+problems: {train: starter-ocaml, limit: 4, audit: false}
+rollout: {prompts: 2, group_size: 4, max_tokens: 40}
 optim: {lr: 2e-4, warmup: 2}
 train: {steps: 4, threads: 1}
-eval: {every: 3, problems: 4, probe: 2, samples: 2}
+eval: {every: 3, problems: 3, probe: 2, samples: 2}
 checkpoint: {every: 2, keep_last: 3}
 sandbox: {workers: 2}
 """
