@@ -79,7 +79,8 @@ def test_commands_stop_and_patch_a_run_and_resume_goes_on(run_of):
     patch = {"command": "patch", "set": {"optim.lr": 5e-4}}
     wrong = {"command": "patch", "set": {"rollout.temperature": 2.0}}
     control = [patch, wrong, {"command": "stop"}]
-    path, result = run_of("stopped", control=control, pool=True)
+    ways = ["checkpoint.keep_last=0"]
+    path, result = run_of("stopped", *ways, control=control, pool=True)
     assert (result.exit_code, [r["step"] for r in read_steps(path)][-1]) == (Exit.STOPPED, 1)
     outcomes = [e["outcome"] for e in read_events(path) if e["kind"] == "command"]
     assert (outcomes[0], outcomes[2]) == ("done", "done")
