@@ -26,7 +26,7 @@ def run_of(model, tmp_path):
     """run_of("name", overrides, control) -> (path of the run, its result, the notes shown)."""
 
     def go(name, overrides, control=(), reward=f"{REWARD}:score"):
-        text = tiny_runs.CONFIG.format(model=model, reward=reward)
+        text = tiny_runs.config_of(model, reward)
         shown = Notes()
         ways = ["eval.every=0", "eval.problems=2", "eval.samples=1", *overrides]
         return *tiny_runs.begin(tmp_path, name, text, ways, control, shown), shown.lines

@@ -4,22 +4,29 @@ Rewards are those of loop_reward.py, called in this process; a test of the worke
 them. The preflight changes nothing (test_preflight.py) and is left out where no test asks for it.
 """
 
+import functools
 import json
+import tempfile
 from pathlib import Path
 
 import loop_reward
 
 from pawl.config.load import load_run
+from pawl.config.options import ProblemsConfig
 from pawl.preflight.prove import prove
+from pawl.problems.load import prepare
 from pawl.store.display import Silent
+from pawl.store.files import dumps
 from pawl.store.run import RunFolder
+from pawl.train.data import chosen
+from pawl.train.eval_model import row_of
 from pawl.train.fork import open_fork
 from pawl.train.loop import train
 
 ROOT = Path(__file__).resolve().parent
 CONFIG = """
 model: {{path: {model}}}
-problems: {{train: starter-ocaml, limit: 6}}
+problems: {{train: {problems}}}
 rollout: {{prompts: 3, group_size: 4, max_tokens: 12}}
 reward: {reward}
 optim: {{lr: 1e-3}}
@@ -27,6 +34,18 @@ train: {{steps: 4, threads: 1}}
 eval: {{every: 2, problems: 4, probe: 2, samples: 2}}
 sandbox: {{workers: 1}}
 """
+
+
+@functools.cache
+def small_set():
+    """Six training problems of starter-ocaml and a few held-out ones, in a file that opens fast."""
+    data = prepare(ProblemsConfig(train="starter-ocaml", limit=6), 0)
+    parts = {"train": data.train, "held_out": chosen(data.held_out, 6, 0)}
+    parts["held_out_family"] = chosen(data.held_out_families, 6, 0)
+    rows = [row_of(p) | {"split": split} for split, part in parts.items() for p in part]
+    folder = tempfile.TemporaryDirectory(prefix="pawl-tests-")
+    (Path(folder.name) / "small.jsonl").write_text("".join(dumps(r) + "\n" for r in rows))
+    return folder
 
 
 class Notes(Silent):
@@ -40,7 +59,13 @@ class Notes(Silent):
 
 
 def config(model, reward="score", more=""):
-    return CONFIG.format(model=model, reward=f"{ROOT / 'loop_reward.py'}:{reward}") + more
+    return config_of(model, f"{ROOT / 'loop_reward.py'}:{reward}") + more
+
+
+def config_of(model, reward):
+    """The config with a whole entry for the reward."""
+    problems = f"{small_set().name}/small.jsonl"
+    return CONFIG.format(model=model, problems=problems, reward=reward)
 
 
 def begin(folder, name, text, overrides=(), control=(), display=None, proved=False, pool=False):
