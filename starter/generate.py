@@ -117,6 +117,7 @@ def _row(
     }
 
 
+@functools.cache
 def held_out_behaviours() -> set[str]:
     """Behaviour keys of every held-out problem of both shipped languages."""
     return {

@@ -18,6 +18,7 @@ import pytest
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+os.environ["OMP_NUM_THREADS"] = "1"  # the models are tiny: two threads only wait for each other
 for name in [name for name in os.environ if name.startswith("PAWL_")]:
     del os.environ[name]  # a user's own overrides must not change what is tested
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 import tiny_models
+import tiny_runs
 import torch
 from test_models_policy import folder, load, logps, shake
 from test_rollout_engines import gaps, prompts, run
-from test_train_loop import CONFIG, ROOT
 from test_train_resume import assert_same
 from transformers import AutoModelForCausalLM
 
@@ -125,8 +125,7 @@ def test_engines_agree_and_auto_keeps_the_base_small(tmp_path: Path) -> None:
 def test_a_run_holds_the_laws_and_resumes_exactly(tmp_path: Path, engine: str) -> None:
     path = folder(tmp_path / "m", **SHAPES)
     config = tmp_path / "four.yaml"
-    reward = f"{ROOT / 'loop_reward.py'}:score"
-    config.write_text(CONFIG.format(model=path, reward=reward))
+    config.write_text(tiny_runs.config(path))
     ways = ["model.quantise=nf4", "model.lora.r=4", f"rollout.engine={engine}", "train.steps=3"]
     ways += [f"runs_dir={tmp_path}", "algo.kl_coef=0.01"]
 

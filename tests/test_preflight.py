@@ -7,32 +7,29 @@ import itertools
 import json
 import math
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tiny_models
+import tiny_runs
 from hypothesis import given
 from hypothesis import strategies as st
-from test_train_loop import CONFIG, ROOT
 from test_train_resume import assert_same
+from tiny_runs import ROOT
 
 from bench import faults
 from pawl.checks import CAUSES, Check
-from pawl.config.load import load_run
 from pawl.config.options import RunConfig
 from pawl.errors import Exit, PawlError
 from pawl.preflight import base as check_base
 from pawl.preflight import data as check_data
 from pawl.preflight import prove as preflight
-from pawl.preflight.prove import prove
 from pawl.problems.check import near_duplicates, twins
 from pawl.rewards.calibrate import Calibration
-from pawl.store.display import Silent
 from pawl.store.read import read_events, read_steps
-from pawl.store.run import RunFolder
 from pawl.train.data import pool_of
-from pawl.train.loop import train
 from pawl.train.rollouts import Rollouts
 from pawl.types import Problem, Score
 
@@ -41,17 +38,23 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 @pytest.fixture
 def run_of(model, tmp_path):
-    """run_of("name", overrides, model, reward) -> (path of the run folder, its result)."""
+    """run_of("name", overrides, model) -> (path of the run folder, its result)."""
 
-    def go(name, overrides=(), where=None, reward="score", before=prove):
-        path = tmp_path / f"{name}.yaml"
-        uses = f"{ROOT / 'loop_reward.py'}:{reward}"
-        path.write_text(CONFIG.format(model=where or model, reward=uses))
-        cfg, places = load_run(path, [f"runs_dir={tmp_path}", f"name={name}", *overrides], {})
-        with RunFolder.create(cfg, places) as run:
-            return run.path, train(cfg, run, Silent(), False, before)
+    def go(name, overrides=(), where=None, proved=True):
+        text = tiny_runs.config(where or model)
+        ways = ["train.steps=1", "eval.every=0", *overrides]
+        return tiny_runs.begin(tmp_path, name, text, ways, proved=proved)
 
     return go
+
+
+@pytest.fixture(scope="module")
+def healthy(model, tmp_path_factory):
+    """A run of three steps, each with its checkpoint; the reward is in worker processes."""
+    folder, ways = tmp_path_factory.mktemp("healthy"), ["train.steps=3", "checkpoint.every=1"]
+    ways += ["algo.kl_coef=0.1", "eval.every=0"]
+    text = tiny_runs.config(model)
+    return tiny_runs.begin(folder, "rows", text, ways, proved=True, pool=True)[0]
 
 
 def rows_of(path):
@@ -64,30 +67,29 @@ def rows_of(path):
     ids=["full", "lora with reference", "frozen reference, hf"],
 )
 def test_a_run_is_the_same_with_and_without(way, run_of):
+    way = [*way, "train.steps=2"]
     with_it, _ = run_of("with", way)
     assert len(rows_of(with_it)) > 30
-    without, _ = run_of("without", way, before=lambda s, progress: None)
+    without, _ = run_of("without", way, proved=False)
     assert not any("step" in row for row in rows_of(without))
-    assert_same(with_it, without, 4)
+    assert_same(with_it, without, 2)
 
 
-def test_a_resume_is_proved_again(run_of):
-    path, _ = run_of("again", ["train.steps=3", "checkpoint.every=1"])
-    with RunFolder.open(path) as run:
-        (run.path / "checkpoints" / "step-000003").rename(path / "gone")
-        train(run.config(), run, Silent(), True, prove)
+def test_a_resume_is_proved_again(healthy, tmp_path):
+    path = shutil.copytree(healthy, tmp_path / "again")
+    shutil.rmtree(path / "checkpoints" / "step-000003")
+    tiny_runs.resume(path, proved=True)
     assert sorted({row["step"] for row in rows_of(path) if "step" in row}) == [0, 2]
     assert [e["step"] for e in read_events(path) if e["kind"] == "preflight"] == [0, 2]
 
 
-def test_every_row_says_what_it_means_and_has_its_line_in_the_docs(run_of):
-    path, _ = run_of("rows", ["algo.kl_coef=0.1"])
+def test_every_row_says_what_it_means_and_has_its_line_in_the_docs(healthy):
     page = (ROOT.parent / "docs" / "preflight.md").read_text()
     documented = dict(re.findall(r"(?m)^\| `([a-z-]+)` \|.*\| (.*?) \|$", page))
-    checks = {row["name"]: row["cause"] for row in rows_of(path) if "step" in row}
+    checks = {row["name"]: row["cause"] for row in rows_of(healthy) if "step" in row}
     assert set(checks) == set(documented)
     assert all(cause in documented[name] for name, cause in checks.items())
-    for row in rows_of(path):
+    for row in rows_of(healthy):
         assert row["cause"] in CAUSES
         assert row["meaning"] and row["expected"] and row["observed"], row
         assert row["passed"] is not False or not row["refuses"], row
@@ -145,7 +147,7 @@ def test_healthy_runs_start(family, lora, dtype, run_of, tmp_path):
     policy = tiny_models.policy(family)
     policy.model.save_pretrained(folder)
     policy.tokenizer.save_pretrained(folder)
-    options = [f"model.lora.r={lora}", f"model.dtype={dtype}", "train.steps=1"]
+    options = [f"model.lora.r={lora}", f"model.dtype={dtype}"]
     if HEALTHY.index((family, lora, dtype)) % 2:
         options += ["algo.preset=rloo", "rollout.temperature=0.8", "rollout.top_p=0.9"]
     path, _ = run_of("healthy", options, folder)

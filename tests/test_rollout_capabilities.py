@@ -6,7 +6,7 @@ Left out: that engines sample what they should (test_rollout_engines.py).
 from dataclasses import replace
 
 import pytest
-from test_train_loop import CONFIG, ROOT
+import tiny_runs
 
 from pawl.config.load import load_run
 from pawl.errors import Exit, PawlError
@@ -45,7 +45,7 @@ def run_of(model, tmp_path, monkeypatch):
         make = lambda policy, *_: (engine(policy), "")  # noqa: E731 - as make_engine
         monkeypatch.setattr(session, "make_engine", make)
         path = tmp_path / f"{name}.yaml"
-        path.write_text(CONFIG.format(model=model, reward=f"{ROOT / 'loop_reward.py'}:score"))
+        path.write_text(tiny_runs.config(model))
         cfg, places = load_run(path, [f"runs_dir={tmp_path}", f"name={name}", *overrides], {})
         with RunFolder.create(cfg, places) as run:
             return train(cfg, run, Silent(), False, prove)

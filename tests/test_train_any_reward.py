@@ -18,6 +18,7 @@ import pytest
 
 import pawl
 from pawl.errors import Exit, PawlError
+from pawl.store.display import Silent
 from pawl.store.read import read_events, read_samples
 
 REWARDS = Path(__file__).resolve().parent / "kinds_of_reward.py"
@@ -187,17 +188,23 @@ def test_a_reward_that_ranks_sees_whole_groups(
 
 
 @contextmanager
-def judge(delay: float) -> Iterator[dict[str, int]]:
-    """A server on loopback that answers each line after `delay`, and counts who waits at a time."""
-    counts = {"now": 0, "peak": 0, "all": 0}
+def judge() -> Iterator[dict[str, int]]:
+    """A server on loopback that counts who waits for it at a time.
+
+    It answers at once, but while `wanted` is set it lets everybody wait until so many have waited
+    together, at most a minute.
+    """
+    counts = {"now": 0, "peak": 0, "wanted": 0}
     loop = asyncio.new_event_loop()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         asked = json.loads(await reader.readline())
         counts["now"] += 1
-        counts["all"] += 1
         counts["peak"] = max(counts["peak"], counts["now"])
-        await asyncio.sleep(delay)
+        end = loop.time() + 60
+        while counts["peak"] < counts["wanted"] and loop.time() < end:
+            await asyncio.sleep(0.02)
+        counts["wanted"] *= loop.time() < end
         counts["now"] -= 1
         right = set(asked["right"].split())
         share = len(right & set(asked["text"].split())) / max(1, len(right))
@@ -217,13 +224,25 @@ def judge(delay: float) -> Iterator[dict[str, int]]:
         thread.join(10)
 
 
+class Held(Silent):
+    """Lets the judge keep its answers back while a step is sampled."""
+
+    def __init__(self, counts: dict[str, int]) -> None:
+        self.counts = counts
+
+    def phase(self, name: str) -> None:
+        self.counts["wanted"] = 64 if name == "sampling" else 0
+
+
 def test_a_reward_that_awaits_64_calls_at_a_time_trains(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with judge(delay=1.5) as counts:
+    with judge() as counts:
         monkeypatch.setenv("JUDGE_PORT", str(counts["port"]))
         ways = {"rollout.prompts": 16, "rollout.group_size": 4, "train.steps": 1, "eval.every": 0}
-        result = pawl.train(config(tmp_path, chat_rows(32), "asked", name="asked", **ways))
+        ways["reward.cache"] = False  # every completion is asked for
+        cfg = config(tmp_path, chat_rows(32), "asked", name="asked", **ways)
+        result = pawl.train(cfg, display=Held(counts))
     assert result.exit_code == Exit.OK
     assert counts["peak"] == 64, counts
     rows = list(read_samples(result.path, 1))

@@ -8,10 +8,11 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
+import tiny_runs
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_train_loop import ROOT
 from test_train_resume import assert_same
+from tiny_runs import ROOT
 
 from pawl.config.load import load_run
 from pawl.config.options import RewardConfig, RunConfig, StageConfig
@@ -178,33 +179,28 @@ def test_a_measurement_is_paid_by_the_weights_of_the_stage(a, b, flags, built, t
 # ---- real runs -----------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def sets(tmp_path):
-    """Two small sets with measured pass rates i / n, some of them held out."""
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory):
+    """A folder with two small sets with measured pass rates i / n, some of them held out."""
+    folder = tmp_path_factory.mktemp("sets")
     for lang, n in (("ocaml", 9), ("python", 6)):
         rows = []
         opened = open_problems(f"starter-{lang}")
         for i, p in enumerate(opened.select(range(0, 20 * n, 20))):
             split = "held_out" if i % 3 == 2 else "train"
             rows.append(row_of(replace(p, pass_rate=i / n)) | {"split": split})
-        (tmp_path / f"{lang}.jsonl").write_text("".join(dumps(r) + "\n" for r in rows))
-    return tmp_path
+        (folder / f"{lang}.jsonl").write_text("".join(dumps(r) + "\n" for r in rows))
+    return folder
 
 
 @pytest.fixture
-def run_of(model, sets):
+def run_of(model, tmp_path):
     """run_of("name", problems, more, overrides, control) -> path of the run folder."""
 
     def go(name, problems, more="", overrides=(), control=()):
-        path = sets / f"{name}.yaml"
         reward = f"{ROOT / 'loop_reward.py'}:chance"
-        path.write_text(CONFIG.format(model=model, reward=reward, problems=problems) + more)
-        cfg, places = load_run(path, [f"runs_dir={sets}", f"name={name}", *overrides], {})
-        with RunFolder.create(cfg, places) as run:
-            lines = "".join(json.dumps(c) + "\n" for c in control)
-            (run.path / "control.jsonl").write_text(lines)
-            train(cfg, run, Silent(), False, prove)
-            return run.path
+        text = CONFIG.format(model=model, reward=reward, problems=problems) + more
+        return tiny_runs.begin(tmp_path, name, text, overrides, control)[0]
 
     return go
 
@@ -213,12 +209,9 @@ def cut_and_resumed(run_of, *args, stops):
     """A run that was stopped after each of the first `stops` steps and taken up again."""
     path = run_of("cut", *args, control=[{"command": "stop"}])
     for _ in range(stops):
-        with RunFolder.open(path) as run:
-            lines = (path / "control.jsonl").read_text()
-            (path / "control.jsonl").write_text(lines + '{"command": "stop"}\n')
-            train(run.config(), run, Silent(), True, prove)
-    with RunFolder.open(path) as run:
-        train(run.config(), run, Silent(), True, prove)
+        tiny_runs.command(path, {"command": "stop"})
+        tiny_runs.resume(path)
+    tiny_runs.resume(path)
     return path
 
 
@@ -289,7 +282,7 @@ def test_refilling_within_stages_of_a_mix_resumes_exactly(run_of, sets):
     assert_same(whole, cut_and_resumed(run_of, of_a_mix(sets), STAGES, ways, stops=3), steps=6)
 
 
-def test_a_set_without_pass_rates_and_an_empty_stage_are_refused(run_of, sets):
+def test_a_set_without_pass_rates_and_an_empty_stage_are_refused(run_of, sets, tmp_path):
     with pytest.raises(PawlError, match="no problem of this set has one") as e:
         run_of("bare", "{train: starter-ocaml, limit: 6}", STAGES)
     assert e.value.code == Exit.USER
@@ -298,7 +291,7 @@ def test_a_set_without_pass_rates_and_an_empty_stage_are_refused(run_of, sets):
     with pytest.raises(PawlError, match="stage none has no problem") as e:
         run_of("empty", f"{{train: {sets}/ocaml.jsonl, audit: false}}", none)
     assert e.value.code == Exit.USER and e.value.where == "curriculum[1]"
-    assert not (sets / "bare" / "steps.jsonl").exists()
+    assert not (tmp_path / "bare" / "steps.jsonl").exists()
 
 
 FORM = """

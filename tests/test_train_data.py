@@ -136,5 +136,6 @@ def test_epochs_end_once_each():
 
 def test_weights_count_as_they_were_written():
     """0.1 and 0.2 as binary fractions would drift apart from 1 : 2 after many prompts."""
-    given_to = Counter(Turns([0.1, 0.2])[i][0] for i in range(3000))
+    turns = Turns([0.1, 0.2])
+    given_to = Counter(turns[i][0] for i in range(3000))
     assert given_to == {0: 1000, 1: 2000}

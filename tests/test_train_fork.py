@@ -10,62 +10,68 @@ import subprocess
 import sys
 
 import pytest
-from test_train_loop import CONFIG, ROOT, kinds, resume
+import tiny_runs
+from test_train_loop import kinds
 from test_train_resume import assert_same, without_host
+from tiny_runs import ROOT, fork, resume
 
 from pawl.cli.main import main
-from pawl.config.load import load_run
 from pawl.errors import Exit, PawlError
 from pawl.models import checkpoint
-from pawl.preflight.prove import prove
 from pawl.store.compare import compare
-from pawl.store.display import Silent
 from pawl.store.manifest import parent_of
 from pawl.store.read import read_events, read_run, read_samples, read_steps, run_info
-from pawl.store.run import RunFolder
 from pawl.train.fork import open_fork
-from pawl.train.loop import train
 
 KEEP = ["checkpoint.every=1", "checkpoint.keep_last=0"]
+WAYS = {
+    "full": [
+        *["optim.schedule=linear", "algo.kl=k1", "algo.kl_coef=0.1", "algo.kl_target=0.2"],
+        "algo.epochs=2",
+    ],
+    "lora": ["model.lora.r=4", "algo.kl_coef=0.1", "algo.kl=k2"],
+    "plain": [],
+}
 
 
-@pytest.fixture
-def parent_of_forks(model, tmp_path):
-    """parent_of_forks("name", overrides, control) -> path of a run of 4 steps, all checkpoints."""
+@pytest.fixture(scope="module")
+def finished(model, tmp_path_factory):
+    """finished(way) -> path of a run of 4 steps with all checkpoints, made once."""
+    made = {}
 
-    def go(name, overrides=(), control=(), reward="score"):
-        path = tmp_path / f"{name}.yaml"
-        path.write_text(CONFIG.format(model=model, reward=f"{ROOT / 'loop_reward.py'}:{reward}"))
-        cfg, places = load_run(path, [f"runs_dir={tmp_path / 'runs'}", *KEEP, *overrides], {})
-        with RunFolder.create(cfg, places) as run:
-            lines = "".join(json.dumps(c) + "\n" for c in control)
-            (run.path / "control.jsonl").write_text(lines)
-            train(cfg, run, Silent(), False, prove)
-            return run.path
+    def go(way):
+        if way not in made:
+            folder = tmp_path_factory.mktemp(way)
+            text = tiny_runs.config(model)
+            made[way], _ = tiny_runs.begin(folder, "whole", text, [*KEEP, *WAYS[way]])
+        return made[way]
 
     return go
 
 
-def fork(source, *overrides, control=()):
-    run, _ = open_fork(source, overrides)
-    with run:
-        lines = "".join(json.dumps(c) + "\n" for c in control)
-        (run.path / "control.jsonl").write_text(lines)
-        result = train(run.config(), run, Silent(), False, prove)
-    return run.path, result
+@pytest.fixture
+def parent(finished, tmp_path):
+    """parent(way) -> path of a copy of a finished run, in a folder of runs of its own."""
+    return lambda way="plain": shutil.copytree(finished(way), tmp_path / "runs" / "whole")
 
 
-WAYS = {
-    "full": ["optim.schedule=linear"],
-    "lora": ["model.lora.r=4", "algo.kl_coef=0.1", "algo.kl=k2"],
-    "adaptive": ["algo.kl=k1", "algo.kl_coef=0.1", "algo.kl_target=0.2", "algo.epochs=2"],
-}
+@pytest.fixture
+def parent_of_forks(model, tmp_path):
+    """parent_of_forks(overrides, control) -> path of a new run of 4 steps, all checkpoints."""
+
+    def go(overrides=(), control=()):
+        (tmp_path / "runs").mkdir()
+        ways = [*KEEP, *overrides]
+        text = tiny_runs.config(model)
+        return tiny_runs.begin(tmp_path / "runs", "whole", text, ways, control)[0]
+
+    return go
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_a_fork_without_a_change_goes_on_to_the_same_bytes(parent_of_forks, way):
-    whole = parent_of_forks("whole", WAYS[way])
-    path, result = fork(f"{whole}@2")
+@pytest.mark.parametrize("way", ["full", "lora"])
+def test_a_fork_without_a_change_goes_on_to_the_same_bytes(parent, way):
+    whole = parent(way)
+    path, result = fork(f"{whole}@2", proved=True)
     assert result.exit_code == Exit.OK
     assert path.name == "whole-fork"
     assert_same(whole, path, steps=4)
@@ -77,11 +83,13 @@ def test_a_fork_without_a_change_goes_on_to_the_same_bytes(parent_of_forks, way)
     assert parent.config_hash == facts["config_hash"] == read_run(whole)["config_hash"]
     assert kinds(path)[:1] == ["start"]
     assert "fork" in kinds(path) and "resume" not in kinds(path)
-    assert fork(f"{whole}@2")[0].name == "whole-fork-2"
+    again, _ = open_fork(f"{whole}@2", ())
+    with again:
+        assert again.path.name == "whole-fork-2"
 
 
-def test_the_newest_valid_checkpoint_is_the_default(parent_of_forks):
-    whole = parent_of_forks("whole")
+def test_the_newest_valid_checkpoint_is_the_default(parent):
+    whole = parent()
     (whole / "checkpoints" / "step-000004" / "policy" / "model.safetensors").write_bytes(b"torn")
     (whole / "checkpoints" / "step-000009.tmp").mkdir()
     path, _ = fork(str(whole), "name=mine")
@@ -89,8 +97,8 @@ def test_the_newest_valid_checkpoint_is_the_default(parent_of_forks):
     assert (whole / "checkpoints" / "step-000009.tmp").exists()  # a live trainer may be writing it
 
 
-def test_a_fork_stands_alone_and_can_be_resumed_and_forked(parent_of_forks, tmp_path):
-    whole = parent_of_forks("whole")
+def test_a_fork_stands_alone_and_can_be_resumed_and_forked(parent, tmp_path):
+    whole = parent()
     changed = ["optim.lr=5e-4", "train.steps=6", "eval.every=3"]
     straight, _ = fork(f"{whole}@2", *changed, "name=straight")
     stopped, result = fork(f"{whole}@2", *changed, "name=cut", control=[{"command": "stop"}])
@@ -106,8 +114,8 @@ def test_a_fork_stands_alone_and_can_be_resumed_and_forked(parent_of_forks, tmp_
     assert read_run(again)["parent"]["start_step"] == 0
 
 
-def test_a_changed_evaluation_counts_from_the_fork(parent_of_forks):
-    whole = parent_of_forks("whole")
+def test_a_changed_evaluation_counts_from_the_fork(parent):
+    whole = parent()
     ways = ["eval.samples=3", "optim.lr=0", "eval.every=1", "train.steps=5"]
     path, _ = fork(f"{whole}@2", *ways, "name=straight")
     records = list(read_steps(path))
@@ -127,8 +135,8 @@ def test_a_changed_evaluation_counts_from_the_fork(parent_of_forks):
     assert run_info(path).success_first == records[2]["eval/success"]
 
 
-def test_killed_while_it_evaluates_anew(parent_of_forks, tmp_path):
-    whole = parent_of_forks("whole")
+def test_killed_while_it_evaluates_anew(parent, tmp_path):
+    whole = parent()
     ways = ["eval.samples=3", "train.steps=3"]
     straight, _ = fork(f"{whole}@2", *ways, "name=straight")
     for number, place in enumerate(
@@ -160,16 +168,16 @@ test_killed_while_it_evaluates_anew = pytest.mark.slow(test_killed_while_it_eval
 
 def test_what_was_patched_goes_along(parent_of_forks):
     patch = {"command": "patch", "set": {"optim.lr": 2e-3}}
-    whole = parent_of_forks("whole", control=[patch])  # carried out after step 1
+    whole = parent_of_forks(["train.steps=3"], control=[patch])  # carried out after step 1
     path, _ = fork(f"{whole}@2")
-    assert_same(whole, path, steps=4)
+    assert_same(whole, path, steps=3)
     assert read_run(path)["config"]["optim"]["lr"] == 2e-3
     before, _ = fork(f"{whole}@0", "name=before")
-    assert [r["optim/lr"] for r in read_steps(before) if r["step"]] == [1e-3] * 4
+    assert [r["optim/lr"] for r in read_steps(before) if r["step"]] == [1e-3] * 3
 
 
 def test_length_and_schedule_are_counted_on_in_steps_of_the_new_size(parent_of_forks):
-    whole = parent_of_forks("whole", ["train.steps=0", "train.samples=48", "optim.schedule=linear"])
+    whole = parent_of_forks(["train.steps=0", "train.samples=48", "optim.schedule=linear"])
     path, _ = fork(f"{whole}@2", "rollout.prompts=2", "algo.minibatches=2", "name=small")
     records = list(read_steps(path))
     assert [r["samples"] for r in records] == [0, 12, 24, 32, 40, 48]
@@ -179,8 +187,8 @@ def test_length_and_schedule_are_counted_on_in_steps_of_the_new_size(parent_of_f
     assert rates == sorted(rates, reverse=True) and rates[-2] > 0
 
 
-def test_what_a_checkpoint_cannot_follow_is_refused(parent_of_forks):
-    whole = parent_of_forks("whole", ["model.lora.r=4"])
+def test_what_a_checkpoint_cannot_follow_is_refused(parent):
+    whole = parent("lora")
     before = sorted(p.name for p in whole.parent.iterdir())
     for override in ("model.lora.r=8", "model.lora.alpha=8", "model.path=bundled"):
         with pytest.raises(PawlError, match="weights belong") as e:
@@ -214,15 +222,15 @@ def test_problems_that_were_trained_on_cannot_be_held_out(parent_of_forks, tmp_p
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in part))
     files = {name: tmp_path / f"{name}.jsonl" for name in sets}
     ways = [f"problems.train={files['a']}", f"problems.held_out={files['b']}", "problems.limit=0"]
-    whole = parent_of_forks("whole", [*ways, "problems.audit=false", "train.steps=3"])
+    whole = parent_of_forks([*ways, "problems.audit=false", "train.steps=3"])
     with pytest.raises(PawlError, match="trained on 3 of the held-out problems, such as p6"):
         fork(str(whole), f"problems.held_out={files['c']}", "train.steps=4")
     path, _ = fork(str(whole), "problems.limit=4", "train.steps=4")
     assert read_run(path)["parent"]["start_step"] == 3
 
 
-def test_an_edited_reward_file_is_noticed(parent_of_forks, tmp_path):
-    whole = parent_of_forks("whole")
+def test_an_edited_reward_file_is_noticed(parent, tmp_path):
+    whole = parent()
     facts = read_run(whole)
     facts["reward"]["hash"] = "of another day"
     (whole / "run.json").write_text(json.dumps(facts))
@@ -233,8 +241,8 @@ def test_an_edited_reward_file_is_noticed(parent_of_forks, tmp_path):
 
 
 def test_a_preset_of_the_fork_sets_what_is_left_open(parent_of_forks):
-    whole = parent_of_forks("whole", ["algo.clip_high=0.3", "algo.normaliser=sequence"])
-    path, _ = fork(f"{whole}@3", "algo.preset=dr_grpo", "algo.clip_high=0.25")
+    ways = ["algo.clip_high=0.3", "algo.normaliser=sequence", "train.steps=1"]
+    path, _ = fork(f"{parent_of_forks(ways)}@0", "algo.preset=dr_grpo", "algo.clip_high=0.25")
     algo = read_run(path)["config"]["algo"]
     assert (algo["advantage"], algo["normaliser"], algo["clip_high"]) == (
         "dr_grpo",
@@ -243,8 +251,8 @@ def test_a_preset_of_the_fork_sets_what_is_left_open(parent_of_forks):
     )
 
 
-def test_readers_show_the_parent(parent_of_forks, capsys):
-    whole = parent_of_forks("whole")
+def test_readers_show_the_parent(parent, capsys):
+    whole = parent()
     path, _ = fork(f"{whole}@2", "optim.lr=1e-2")
     assert run_info(path).parent == "whole@2"
     result = compare(whole, path)
@@ -257,8 +265,8 @@ def test_readers_show_the_parent(parent_of_forks, capsys):
     assert "whole-fork (from whole@2)" in capsys.readouterr().out
 
 
-def test_the_command_line(parent_of_forks, capsys, monkeypatch, tmp_path):
-    whole = parent_of_forks("whole")
+def test_the_command_line(parent, capsys, monkeypatch, tmp_path):
+    whole = parent()
     monkeypatch.chdir(tmp_path)
 
     def pawl(*args):

@@ -4,53 +4,25 @@ A tiny random model and a user's reward, so that no compiler is needed; runs wit
 are in test_train_resume.py.
 """
 
-import json
-from pathlib import Path
+import shutil
 
 import pytest
+import tiny_runs
+from tiny_runs import resume
 
-from pawl.config.load import load_run
 from pawl.errors import Exit, PawlError
 from pawl.metrics import CATALOGUE
-from pawl.preflight.prove import prove
-from pawl.store.display import Silent
 from pawl.store.read import read_events, read_samples, read_steps
-from pawl.store.run import RunFolder
-from pawl.train.loop import train
-
-ROOT = Path(__file__).resolve().parent
-CONFIG = """
-model: {{path: {model}}}
-problems: {{train: starter-ocaml, limit: 6}}
-rollout: {{prompts: 3, group_size: 4, max_tokens: 12}}
-reward: {reward}
-optim: {{lr: 1e-3}}
-train: {{steps: 4, threads: 1}}
-eval: {{every: 2, problems: 4, probe: 2, samples: 2}}
-sandbox: {{workers: 1}}
-"""
 
 
 @pytest.fixture
 def run_of(model, tmp_path):
-    """Start a run: run_of("name", "optim.lr=0", ...) -> (RunFolder path, TrainResult)."""
+    """Start a run: run_of("name", "optim.lr=0", ...) -> (path of its folder, TrainResult)."""
 
-    def go(name, *overrides, more="", control=()):
-        path = tmp_path / f"{name}.yaml"
-        reward = f"{ROOT / 'loop_reward.py'}:score"
-        path.write_text(CONFIG.format(model=model, reward=reward) + more)
-        cfg, places = load_run(path, [f"runs_dir={tmp_path}", *overrides], {})
-        with RunFolder.create(cfg, places) as run:
-            lines = "".join(json.dumps(c) + "\n" for c in control)
-            (run.path / "control.jsonl").write_text(lines)
-            return run.path, train(cfg, run, Silent(), False, prove)
+    def go(name, *overrides, more="", **how):
+        return tiny_runs.begin(tmp_path, name, tiny_runs.config(model, more=more), overrides, **how)
 
     return go
-
-
-def resume(path):
-    with RunFolder.open(path) as run:
-        return train(run.config(), run, Silent(), True, prove)
 
 
 def kinds(path):
@@ -63,18 +35,22 @@ def test_it_learns(run_of):
     assert sum(means[-5:]) > 1.5 * sum(means[:5])
 
 
-def test_a_learning_rate_of_zero_changes_nothing(run_of):
-    path, _ = run_of("still", "optim.lr=0")
-    first, last = (path / "checkpoints" / f"step-00000{n}" for n in (0, 4))
-    assert last.exists()
-    if first.exists():  # kept as the best
-        weights = "policy/model.safetensors"
-        assert (first / weights).read_bytes() == (last / weights).read_bytes()
-    assert all(r["eval/gain"] == 0 for r in read_steps(path) if "eval/gain" in r)
+def test_a_learning_rate_of_zero_changes_nothing_and_patience_ends_the_run(run_of):
+    path, result = run_of("still", "optim.lr=0", "eval.every=1", "eval.patience=2")
+    assert result.exit_code == Exit.OK
+    assert "early stop" in result.summary
+    assert [r["step"] for r in read_steps(path)] == [0, 1, 2]
+    assert [r["eval/gain"] for r in read_steps(path)] == [0, 0, 0]
+    first, last = (path / "checkpoints" / f"step-00000{n}" for n in (0, 2))  # 0 is the best
+    weights = "policy/model.safetensors"
+    assert (first / weights).read_bytes() == (last / weights).read_bytes()
+    for record in list(read_steps(path))[1:]:
+        assert (record["optim/update_norm"], record["optim/unchanged_frac"]) == (0.0, 1.0)
+        assert record["optim/lr_frac"] is None
 
 
 def test_records_hold_catalogued_names_and_every_sample(run_of):
-    path, result = run_of("records")
+    path, result = run_of("records", proved=True, pool=True)
     records = list(read_steps(path))
     assert [r["step"] for r in records] == [0, 1, 2, 3, 4]
     own = {"host"}
@@ -101,24 +77,27 @@ def test_records_hold_catalogued_names_and_every_sample(run_of):
     assert result.exit_code == Exit.OK
 
 
-def test_a_stop_command_ends_the_run_and_resume_goes_on(run_of):
-    path, result = run_of("stopped", control=[{"command": "stop"}])
-    assert (result.exit_code, [r["step"] for r in read_steps(path)][-1]) == (Exit.STOPPED, 1)
-    assert resume(path).exit_code == Exit.OK
-    assert [r["step"] for r in read_steps(path)] == [0, 1, 2, 3, 4]
-
-
-def test_a_live_patch_is_applied_recorded_and_replayed(run_of):
+def test_commands_stop_and_patch_a_run_and_resume_goes_on(run_of):
     patch = {"command": "patch", "set": {"optim.lr": 5e-4}}
     wrong = {"command": "patch", "set": {"rollout.temperature": 2.0}}
-    path, _ = run_of("patched", control=[patch, wrong])
+    control = [patch, wrong, {"command": "stop"}]
+    ways = ["checkpoint.keep_last=0"]
+    path, result = run_of("stopped", *ways, control=control, pool=True)
+    assert (result.exit_code, [r["step"] for r in read_steps(path)][-1]) == (Exit.STOPPED, 1)
+    outcomes = [e["outcome"] for e in read_events(path) if e["kind"] == "command"]
+    assert (outcomes[0], outcomes[2]) == ("done", "done")
+    assert outcomes[1].startswith("refused")
+    assert resume(path, pool=True).exit_code == Exit.OK
+    assert [r["step"] for r in read_steps(path)] == [0, 1, 2, 3, 4]
     rates = [r["optim/lr"] for r in read_steps(path) if r["step"]]
     assert rates == [1e-3, 5e-4, 5e-4, 5e-4]
-    outcomes = [e["outcome"] for e in read_events(path) if e["kind"] == "command"]
-    assert outcomes[0] == "done"
-    assert outcomes[1].startswith("refused")
-    resume(path)
+    for folder in sorted((path / "checkpoints").iterdir())[1:]:
+        shutil.rmtree(folder)
+    resume(path)  # from step 0: what was patched after step 1 is patched again
     assert [r["optim/lr"] for r in read_steps(path) if r["step"]] == rates
+    before = (path / "steps.jsonl").read_bytes()
+    assert resume(path).exit_code == Exit.OK  # a finished run
+    assert (path / "steps.jsonl").read_bytes() == before
 
 
 def test_rules_are_judged_once_and_stop(run_of):
@@ -141,26 +120,19 @@ def test_targets_end_or_fail_a_run(run_of):
     assert result.exit_code == Exit.OK
     assert [r["step"] for r in read_steps(path)] == [0, 1]
     missed = '\ntarget: {metric: eval/gain_low, is: ">", value: 0.0, at: end}\n'
-    _, result = run_of("missed", more=missed)
+    _, result = run_of("missed", "train.steps=1", more=missed)
     assert result.exit_code == Exit.FINDINGS
-
-
-def test_patience_stops_early(run_of):
-    path, result = run_of("patient", "eval.every=1", "eval.patience=2", "optim.lr=0")
-    assert result.exit_code == Exit.OK
-    assert "early stop" in result.summary
-    assert [r["step"] for r in read_steps(path)] == [0, 1, 2]
 
 
 def test_missing_scores_stop_the_run_and_never_become_numbers(run_of, tmp_path, monkeypatch):
     outage = tmp_path / "outage"
     monkeypatch.setenv("LOOP_REWARD_OUTAGE", str(outage))
-    path, _ = run_of("ready", control=[{"command": "stop"}])
+    path, _ = run_of("ready", "train.steps=2", control=[{"command": "stop"}], pool=True)
     outage.touch()
     with pytest.raises(PawlError, match="missing") as e:
-        resume(path)
+        resume(path, pool=True)
     assert e.value.code in (Exit.STOPPED, Exit.USER)
     assert [r["step"] for r in read_steps(path)] == [0, 1]
     outage.unlink()
-    assert resume(path).exit_code == Exit.OK
-    assert [r["step"] for r in read_steps(path)] == [0, 1, 2, 3, 4]
+    assert resume(path, pool=True).exit_code == Exit.OK
+    assert [r["step"] for r in read_steps(path)] == [0, 1, 2]

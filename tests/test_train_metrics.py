@@ -6,10 +6,10 @@ import mmap
 import numpy as np
 import pytest
 import tiny_models
+import tiny_runs
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_train_loop import ROOT, run_of
 
 from pawl.algo.mismatch import nll_minus_entropy
 from pawl.problems import ocaml_text, python_text
@@ -22,8 +22,6 @@ from pawl.train.logprob_pass import log_prob_pass, whole
 from pawl.train.mismatch import moved, snapshot, staleness
 from pawl.train.record import length_metrics, within_share
 from pawl.types import Group, Problem, Prompt, Sample
-
-__all__ = ["run_of"]  # the fixture
 
 TOTALS = st.lists(
     st.lists(st.floats(0, 1, width=16), min_size=1, max_size=6), min_size=1, max_size=6
@@ -195,8 +193,9 @@ def test_memory_in_use_is_seen():
 # ---- a run ----
 
 
-def test_a_run_records_them(run_of):
-    path, _ = run_of("run", "eval.every=0", "train.steps=21", "optim.warmup=4", "eval.problems=2")
+def test_a_run_records_them(model, tmp_path):
+    ways = ["eval.every=0", "train.steps=21", "optim.warmup=4", "eval.problems=2"]
+    path, _ = tiny_runs.begin(tmp_path, "run", tiny_runs.config(model), ways)
     records = list(read_steps(path))[1:]
     for record in records:
         assert record["policy/staleness"] == 0
@@ -221,18 +220,9 @@ def test_a_run_records_them(run_of):
     assert all(r["trainer_logps_sum"] is None for r in read_samples(path, 0, "eval"))
 
 
-def test_weights_that_do_not_move_show(run_of):
-    path, _ = run_of("still", "optim.lr=0", "eval.every=0", "train.steps=1")
-    record = list(read_steps(path))[-1]
-    assert (record["optim/update_norm"], record["optim/unchanged_frac"]) == (0.0, 1.0)
-    assert record["optim/lr_frac"] is None
-
-
-def test_a_step_without_an_update_has_no_such_figures(run_of):
-    reward = f"reward.use={ROOT / 'loop_reward.py'}:nothing"
-    path, _ = run_of(
-        "skip", "algo.zero_variance_groups=drop", "eval.every=0", "train.steps=1", reward
-    )
+def test_a_step_without_an_update_has_no_such_figures(model, tmp_path):
+    ways = ["algo.zero_variance_groups=drop", "eval.every=0", "train.steps=1", "optim.lr=0"]
+    path, _ = tiny_runs.begin(tmp_path, "skip", tiny_runs.config(model, "nothing"), ways)
     record = list(read_steps(path))[-1]
     assert record["group/trained"] == 0
     for name in (

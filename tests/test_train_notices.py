@@ -3,21 +3,15 @@
 Real runs of a tiny model, and the pure functions behind them.
 """
 
-import json
-
 import pytest
-from test_train_loop import CONFIG, ROOT
+import tiny_runs
 from test_train_resume import assert_same
+from tiny_runs import ROOT, Notes
 
-from pawl.config.load import load_run
 from pawl.config.options import RunConfig
 from pawl.errors import Exit
 from pawl.metrics import CATALOGUE
-from pawl.preflight.prove import prove
-from pawl.store.display import Silent
 from pawl.store.read import read_events, read_samples, read_steps
-from pawl.store.run import RunFolder
-from pawl.train.loop import train
 from pawl.train.notices import MAX_EMPTY, OVER, cancels, notices, shaping_terms
 
 REWARD = ROOT / "loop_reward.py"
@@ -27,36 +21,22 @@ MIX = f"""
     {{name: potential, use: {REWARD}:potential, weight: 1e-7}}]}}"""
 
 
-class Notes(Silent):
-    def __init__(self):
-        self.lines = []
-
-    def note(self, text):
-        self.lines.append(text)
-
-
 @pytest.fixture
 def run_of(model, tmp_path):
     """run_of("name", overrides, control) -> (path of the run, its result, the notes shown)."""
 
     def go(name, overrides, control=(), reward=f"{REWARD}:score"):
-        path = tmp_path / f"{name}.yaml"
-        path.write_text(CONFIG.format(model=model, reward=reward))
-        names = [f"runs_dir={tmp_path}", f"name={name}", "eval.every=0"]
-        cfg, places = load_run(path, [*names, *overrides], {})
+        text = tiny_runs.config_of(model, reward)
         shown = Notes()
-        with RunFolder.create(cfg, places) as run:
-            lines = "".join(json.dumps(c) + "\n" for c in control)
-            (run.path / "control.jsonl").write_text(lines)
-            return run.path, train(cfg, run, shown, False, prove), shown.lines
+        ways = ["eval.every=0", "eval.problems=2", "eval.samples=1", *overrides]
+        return *tiny_runs.begin(tmp_path, name, text, ways, control, shown), shown.lines
 
     return go
 
 
 def resume(path):
     shown = Notes()
-    with RunFolder.open(path) as run:
-        return train(run.config(), run, shown, True, prove), shown.lines
+    return tiny_runs.resume(path, shown), shown.lines
 
 
 def steps(path):
@@ -93,14 +73,14 @@ def test_a_filter_that_lets_nothing_pass_stops_the_run_aloud(run_of):
 
 
 def test_emptied_steps_are_counted_between_others_and_resume_exactly(run_of):
-    plain, _, _ = run_of("plain", ["optim.lr=0", "train.steps=8"])
-    best = sorted(max(r["score"]["total"] for r in read_samples(plain, i)) for i in range(1, 9))
-    least = (best[3] + best[4]) / 2  # about half of the steps have a sample above it
-    ways = [f"algo.filter=value {least:.6f}", "train.steps=8", "optim.lr=1e-5"]
+    plain, _, _ = run_of("plain", ["optim.lr=0", "train.steps=6"])
+    best = sorted(max(r["score"]["total"] for r in read_samples(plain, i)) for i in range(1, 7))
+    least = (best[2] + best[3]) / 2  # about half of the steps have a sample above it
+    ways = [f"algo.filter=value {least:.6f}", "train.steps=6", "optim.lr=1e-5"]
     whole, _, shown = run_of("whole", ways)
     records = steps(whole)
     empty = [r["step"] for r in records if r["filter/emptied"]]
-    assert 0 < len(empty) < 8, "the test needs both kinds of step"
+    assert 0 < len(empty) < 6, "the test needs both kinds of step"
     assert [e["step"] for e in events(whole, "filter_emptied")] == empty
     assert [int(x.split()[1][:-1]) for x in shown if "nothing was trained" in x] == empty
     done = 0
@@ -115,7 +95,7 @@ def test_emptied_steps_are_counted_between_others_and_resume_exactly(run_of):
     assert sum(r["epoch/emptied_steps"] for r in ends) == len(empty)
     cut, _, _ = run_of("cut", ways, [{"command": "stop"}])
     resume(cut)
-    assert_same(whole, cut, steps=8)
+    assert_same(whole, cut, steps=6)
 
 
 def test_the_baseline_is_that_of_the_whole_group(run_of):

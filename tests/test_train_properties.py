@@ -8,6 +8,7 @@ rounds to fp32 even in a float64 model and is swapped for one that does not.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 
 import pytest
@@ -107,8 +108,21 @@ def assert_equal(a: tuple[list[float], torch.Tensor], b: tuple[list[float], torc
     torch.testing.assert_close(a[1], b[1], atol=1e-10, rtol=0)
 
 
-@pytest.mark.parametrize("normaliser", ["token", "sequence", "constant"])
-@pytest.mark.parametrize("preset", PRESETS)
+NORMALISERS = ("token", "sequence", "constant")
+BY_LOSS = ("grpo", "gspo", "cispo")  # one preset of each loss goes with every normaliser
+
+
+def pairs() -> list[object]:
+    """Every preset with its own normaliser, every loss with each; slow: the other pairs."""
+    made = []
+    for preset, normaliser in itertools.product(PRESETS, NORMALISERS):
+        quick = preset in BY_LOSS or PRESETS[preset]["algo.normaliser"] == normaliser
+        marks = () if quick else (pytest.mark.slow,)
+        made.append(pytest.param(preset, normaliser, marks=marks))
+    return made
+
+
+@pytest.mark.parametrize(("preset", "normaliser"), pairs())
 @settings(max_examples=3, deadline=None)
 @given(
     batch=batches(),

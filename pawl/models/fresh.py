@@ -68,7 +68,7 @@ def train_tokenizer(texts: Sequence[str], vocab_size: int) -> Any:
     learnt = json.loads(core.to_str())["model"]
     merges: Any = [tuple(merge) for merge in learnt["merges"]]
     named = {"pad_token": special.PAD, "eos_token": EOS, "unk_token": EOS}
-    return wrap(vocab=learnt["vocab"], merges=merges, **named)
+    return Qwen2Tokenizer(vocab=learnt["vocab"], merges=merges, **named)
 
 
 def read_architecture(path: Path) -> dict[str, Any]:
