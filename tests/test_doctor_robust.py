@@ -9,7 +9,7 @@ import warnings
 
 import numpy as np
 from doctor_logs import Floats, line, log
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pawl.doctor.diagnose import diagnose
@@ -37,7 +37,7 @@ options = st.dictionaries(
         ["rollout.group_size", "algo.kl_coef", "algo.epochs", "optim.lr", "model.dtype"]
         + ["train.steps", "algo.entropy_coef", "algo.std_floor", "rollout.max_tokens"]
     ),
-    st.sampled_from([0, 1, 2, 8, 1e-6, "fp32", "none", None, -3, "1e-5", 1e9, True]),
+    st.sampled_from([0, 1, 2, 8, 1e-6, "fp32", "none", None, -3, "1e-5", 1e9, True, "nan", "inf"]),
 )
 scores = st.fixed_dictionaries(
     {},
@@ -81,6 +81,13 @@ checks = st.lists(
     samples,
     events,
     checks,
+)
+@example(
+    {"reward/mean": np.zeros(1), "reward/within_std": np.zeros(10)},
+    {"rollout.group_size": -3},
+    [],
+    [],
+    [],
 )
 def test_no_log_makes_the_doctor_fail(
     cols: Columns,

@@ -135,12 +135,12 @@ def of_base(s: Session, found: Sampled, able: Capability | None) -> Iterator[Che
     solved, few = reference_problems(s)
     yield from _atoms(scores, grader.scale)
     yield _filter(found.rewards, cfg.algo.filter)
-    yield _components(scores, s.known, cfg)
+    yield _components(scores, s.calibration, cfg)
     yield _capable(able)
     yield _cap(reference_lengths(s, solved), cfg)
     yield _form(s, few)
     yield _ends(found.rollouts)
-    yield _swapped(s.known.swapped, grader.scale, has_tests(cfg.reward))
+    yield _swapped(s.calibration.swapped, grader.scale, has_tests(cfg.reward))
 
 
 def _filter(rewards: Rewards, rule: str) -> Check:

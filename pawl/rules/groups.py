@@ -40,15 +40,15 @@ def larger_groups(s: Signals) -> Prescription | None:
 
 
 def _expected(s: Signals) -> str:
-    """The least share of ties that the mean pass rate makes likely; "" where it is not known."""
-    size = s.option("rollout.group_size")
+    """The least share of zero-variance groups that the mean pass rate makes likely, in words."""
+    size = int(s.option("rollout.group_size") or 0)
     name = s.first("verifier/pass_frac|reward/mean")
-    if not size or (name != "verifier/pass_frac" and full_mark(s) is None):
+    if size < 1 or (name != "verifier/pass_frac" and full_mark(s) is None):
         return "the group size or a pass rate is not known, so no expected share can be given"
     p = min(max(s.late(name).value, 0.0), 1.0)
     return (
-        f"with a pass rate of {p:.2f} on every problem {tied(p, int(size)):.0%} of groups of "
-        f"{size:g} have equal rewards; where problems differ more do"
+        f"with a pass rate of {p:.2f} on every problem {tied(p, size):.0%} of groups of "
+        f"{size} have equal rewards; where problems differ more do"
     )
 
 

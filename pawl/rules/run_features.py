@@ -158,9 +158,9 @@ def all_or_nothing(mean: float) -> float:
 
 
 def tied(p: float, size: int) -> float:
-    """Expected share of groups that tie, when every sample passes with probability p alike.
+    """Expected share of groups with equal rewards when every sample passes with probability p.
 
-    Problems of unlike difficulty tie more often: this is the least that is to be expected.
+    Where problems differ in difficulty it is larger: this is the least that is to be expected.
     """
     return (1.0 - p) ** size + p**size
 

@@ -123,12 +123,13 @@ class Signals:
         return [name for name in self.log.series if name.startswith(prefix) and self.has(name)]
 
     def option(self, name: str) -> float | None:
-        """A config option as a number, None when unknown."""
+        """A config option as a finite number, None when unknown."""
         value = self.log.config.get(name)
         try:
-            return float(str(value)) if value is not None else None
+            number = float(str(value))
         except ValueError:
             return None
+        return number if math.isfinite(number) else None
 
     @property
     def updates(self) -> float:

@@ -98,7 +98,7 @@ class Progress(TrainState):
         """Where a run begins."""
         return cls(0, 0, config_hash(cfg), 0, None, 0, cfg.algo.kl_coef, optim=cfg.optim)
 
-    def take_up(self, state: TrainState) -> None:
+    def restore(self, state: TrainState) -> None:
         """Stand where a checkpoint stands."""
         for own in fields(TrainState):
             setattr(self, own.name, getattr(state, own.name))

@@ -47,7 +47,7 @@ class Session:
     """The open parts of one run. total: its length in steps, counted from origin.
 
     pools: what each stage draws, at least one. sets: short names of a mix, empty without one.
-    learners: what trains, the policy first. known: what the reward pays for known answers.
+    learners: what trains, the policy first. calibration: scores of known answers.
     """
 
     cfg: RunConfig
@@ -58,7 +58,7 @@ class Session:
     engine: Engine
     encoder: PromptEncoder
     grader: Grader
-    known: Calibration
+    calibration: Calibration
     success: Success
     train: ProblemSet
     pools: tuple[Pool, ...]
@@ -131,11 +131,11 @@ def open_session(
         if cfg.algo.kl_coef > 0 and not policy.lora:
             freeze_reference(policy)
         engine = opened_engine(policy, cfg, display)
-        grader, known = grading.result()
+        grader, calibration = grading.result()
         run.event("sandbox", **grader.describe())
         record_versions(run, data, cfg)
         run.update(sandbox=grader.describe())
-        rows = overridden(known.checks, cfg.train.override, CALIBRATION)
+        rows = overridden(calibration.checks, cfg.train.override, CALIBRATION)
         run.preflight([asdict(row) for row in rows])
         require(rows)
         yield Session(
@@ -147,7 +147,7 @@ def open_session(
             engine=engine,
             encoder=encoder,
             grader=grader,
-            known=known,
+            calibration=calibration,
             success=success_of(cfg, grader),
             train=data.train,
             pools=pools,

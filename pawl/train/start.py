@@ -73,7 +73,7 @@ def load_checkpoint(s: Session, progress: Progress, forked: bool = False) -> Non
             "resume keeps the original config; `pawl train --from RUN@STEP` forks a run",
         )
     checkpoint.load(folder, s.learners)
-    progress.take_up(state)
+    progress.restore(state)
     if not forked:
         s.run.cut_after(state.step)
     progress.saved_step, progress.loaded = state.step, folder
