@@ -19,7 +19,7 @@ class Exit(IntEnum):
     FINDINGS = 1  # findings at or above --fail-on, or a target missed
     USER = 2  # usage, config, data, refused preflight or calibration
     CRASH = 3
-    STOPPED = 4  # stopped by a rule, a limit or the doctor; resumable
+    STOPPED = 4  # by a rule, a command, a limit, a broken grader or a full disk; resumable
     INTERRUPTED = 130  # interrupted by the user; resumable
 
 

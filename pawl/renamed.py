@@ -1,7 +1,8 @@
 """Old names of options, their values and metrics, each with its new one.
 
 A config that uses an old name is refused with the new one; run folders and logs of older versions
-are read under the new names. No torch, no numpy.
+are read under the new names. Used by `config/parse.py` (options), `config/check.py` (values),
+`train/rules.py` and `cli/explain.py` (metrics), `logs/read_pawl.py`. No torch, no numpy.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""Policy losses on token log-probs: surrogates, KL to the reference, corrections, normalisers.
+"""Policy losses on token log-probs: surrogates, corrections, normalisers.
 
 Shapes: S samples, T tokens. A surrogate gives one loss per token; `reduce` turns it into a sum that
 the caller divides by one global count, so splitting a batch into micro-batches changes nothing.
-Log-ratios are clamped to [-LIMIT, LIMIT], so that one token cannot overflow.
+Log-ratios are clamped to [-LIMIT, LIMIT], so that one token cannot overflow. Left out: the KL
+to the reference (`kl.py`).
 """
 
 from __future__ import annotations
@@ -94,38 +95,13 @@ def correction(log_mismatch_ST: Tensor, mask_ST: Tensor, cap: float, drop: bool)
     return torch.where(mask_ST, weight_ST, 1.0)
 
 
-def k1(logp_ST: Tensor, ref_logp_ST: Tensor, mask_ST: Tensor) -> Tensor:
-    """log pi - log pi_ref per token: unbiased for KL(pi || pi_ref) under pi, of either sign.
-
-    Belongs into the reward; as a loss its gradient is zero in expectation (arXiv 2510.01555).
-    """
-    return torch.where(mask_ST, logp_ST - ref_logp_ST, 0.0)
-
-
-def k2(logp_ST: Tensor, ref_logp_ST: Tensor, mask_ST: Tensor) -> Tensor:
-    """(log pi - log pi_ref)^2 / 2 per token: as a loss, on policy, the gradient of k1 in the reward
-    of that token (arXiv 2510.01555); biased in value.
-    """
-    return k1(logp_ST, ref_logp_ST, mask_ST).square() / 2
-
-
-def k3(logp_ST: Tensor, ref_logp_ST: Tensor, mask_ST: Tensor) -> Tensor:
-    """exp(d) - d - 1 per token, d = log pi_ref - log pi (GRPO's KL, arXiv 2402.03300, eq. 4).
-
-    Non-negative for each token and unbiased in value; as a loss its gradient is biased for the
-    KL (arXiv 2512.21852).
-    """
-    delta_ST = torch.where(mask_ST, ref_logp_ST - logp_ST, 0.0).clamp(-LIMIT, LIMIT)
-    return delta_ST.exp() - delta_ST - 1.0
-
-
 def reduce(loss_ST: Tensor, mask_ST: Tensor, normaliser: Normaliser, longest: int) -> Tensor:
     """Sum to be divided by `count` of the whole batch; micro-batches add up.
 
-    token: every token counts alike (arXiv 2503.14476, section 3.3). sequence: every sample counts
-    alike, its tokens share one weight (arXiv 2402.03300, eq. 3). constant: tokens over `longest`,
-    the generation limit, so that neither length nor batch sets the scale (arXiv 2503.20783, section
-    3).
+    token: every token has the same weight (arXiv 2503.14476, section 3.3). sequence: every sample
+    has the same weight, which its tokens share (arXiv 2402.03300, eq. 3). constant: tokens over
+    `longest`, the generation limit, so that neither length nor batch sets the scale (arXiv
+    2503.20783, section 3).
     """
     kept_ST = torch.where(mask_ST, loss_ST, 0.0)
     if normaliser == "sequence":

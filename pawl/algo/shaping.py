@@ -4,7 +4,7 @@
 
 Shapes: P prompts, G group members, N numbers in any order. Missing scores arrive as `known_PG`
 False and come out as 0. Scores in the samples and held-out evaluations are never touched. Left out:
-the KL and the advantages (`estimate.py`).
+the KL and the advantages (`advantages.py`).
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 Order: defaults < file < environment (`PAWL_OPTIM__LR=1e-5`) < command line (`optim.lr=1e-5`).
 Every mistake is reported at once, with file and line, the value, the range and the nearest known
-name. Left out: mistakes that only the data or the model can show (`pawl check`).
+name (names: `parse`; types and ranges: `check`). Left out: mistakes that only the data or the model
+can show (`pawl check`).
 
 Use: `cfg, places = load_run("run.yaml", ["optim.lr=1e-5"])`; `places["optim.lr"]` says where a
 value came from ("run.yaml:12", "environment PAWL_OPTIM__LR", "command line", "default").

@@ -216,7 +216,9 @@ class SandboxConfig(Section):
     workers: int = opt(0, "Parallel scorers; 0 is one per core.", ge=0, le=1024)
     cpu_s: float = opt(4.0, "CPU time of one candidate.", "s", gt=0, le=600)
     wall_s: float = opt(10.0, "Wall clock of one candidate.", "s", gt=0, le=3600)
-    memory_mb: int = opt(1024, "Address space of one candidate.", "MiB", ge=64, le=65536)
+    memory_mb: int = opt(
+        1024, "Address space of each process; memory of all.", "MiB", ge=64, le=65536
+    )
     output_kb: int = opt(1024, "Output of one candidate.", "KiB", ge=1, le=65536)
 
 

@@ -1,8 +1,8 @@
 """YAML text to a flat table of options, each value with the place it came from.
 
 YAML 1.2 through ruamel.yaml's node tree, because nodes know their lines: duplicate keys, unknown
-names and misplaced sections are all found in one pass. Left out: types and ranges (pydantic, in
-`load`), merge keys (`<<`) and tags of YAML's own making.
+and renamed options and misplaced sections are all found in one pass. Left out: types and ranges
+(`check`), merge keys (`<<`) and tags of YAML's own making.
 """
 
 from __future__ import annotations

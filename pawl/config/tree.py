@@ -1,8 +1,8 @@
 """The option models as a flat table of paths: what may be set, its type in words, its range.
 
-Used by `load` (unknown names, ranges in messages) and by `schema` (reference page, differences).
-Left out: values. Paths join names with dots ("optim.lr"); the fields of a list's items stand
-behind "[]" ("rules[].metric").
+Used by `parse` (unknown names), `check` (ranges in messages) and `schema` (reference page,
+differences). Left out: values. Paths join names with dots ("optim.lr"); the fields of a list's
+items stand behind "[]" ("rules[].metric").
 """
 
 from __future__ import annotations

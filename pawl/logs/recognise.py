@@ -5,7 +5,9 @@ log. A folder gives a log for each that stands in it. Left out: the formats them
 read_NAME.py each).
 
 A reader has `read`, of a path and the start of the file as text, or `read_folder`, of a path, or
-both. They give the logs, or None where the file or folder is of another format.
+both. They give the logs, or None where the file or folder is of another format. A new format is a
+new read_NAME.py with its place in FILES or FOLDERS, before the general ones, since the first that
+takes a file reads it; names_LIBRARY.toml says what its columns mean.
 """
 
 from __future__ import annotations
@@ -46,7 +48,7 @@ FILES = (  # the first one that takes a file reads it
     read_trl_console, read_markdown, read_delimited, read_json, read_text,
 )  # fmt: skip
 FOLDERS = (read_pawl, read_trl_folder, read_wandb, read_trackio, read_tensorboard, read_verl)
-HINT = "docs/doctor.md lists the formats"
+HINT = "docs/doctor-formats.md lists the formats"
 UNPACK, RECODE = "unpack it first", "save it as UTF-8, such as by `iconv -f UTF-16 -t UTF-8`"
 UNREAD = {  # how a file begins that no reader reads -> what it is, and the remedy
     b"PK\x03\x04": ("a zip archive", UNPACK),

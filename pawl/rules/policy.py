@@ -141,10 +141,10 @@ def entropy_collapse(s: Signals) -> Findings:
     """The entropy is spent and nothing was bought for it.
 
     What: the entropy falls to below a quarter of its first ten points, and stays low, while neither
-    reward nor held-out result rises and the reward is not near full marks.
+    reward nor held-out result rises and the reward is not near its maximum.
     Why it matters: a policy without entropy explores nothing; what it does not do now it will not
     find.
-    Evidence needed: 30 points of entropy and reward.
+    Evidence needed: 20 points of entropy and reward.
     Traps: with a rising reward this is sharpening, the usual price of reward; low values as such
     mean nothing, and an entropy at a low sampling temperature is low by definition.
     Fix: back to a checkpoint with entropy; a third of the learning rate; an upper clip of 0.28

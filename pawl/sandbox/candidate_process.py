@@ -1,9 +1,9 @@
 """One candidate process: enter the sandbox, and at the end leave nothing behind.
 
 Runs inside the supervisor, which is single-threaded and the subreaper of everything started here,
-so `wait4(-1)` returning ECHILD proves that no descendant is left. Left out: limits while it runs
-(`watch.py`), what is run and what its output means (`python.py`, `ocaml.py`). Standard library
-only.
+so `wait4(-1)` returning ECHILD proves that no descendant is left. Sets the limits of each process.
+Left out: limits of all together (`cgroup.py`, else `watch.py`), what is run and what its output
+means (`python.py`, `ocaml.py`). Standard library only.
 """
 
 from __future__ import annotations

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pawl.algo.estimate import estimate
-from pawl.algo.losses import k1
+from pawl.algo.advantages import estimate
+from pawl.algo.kl import k1
 from pawl.algo.shaping import Spread, kept, shaped, with_signal
 from pawl.config.options import AlgoConfig, RunConfig
 from pawl.train.logprob_pass import BatchLogprobs, whole

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from pawl.algo import losses
+from pawl.algo.kl import k1, k3
 from pawl.models.logprobs import token_logprobs
 from pawl.models.policy import Policy, reference
 from pawl.types import Group
@@ -134,9 +134,9 @@ def _forward(
     if with_reference:
         with reference(policy) as frozen:
             ref_logp_ST = token_logprobs(frozen, groups, temperature).logp_ST
-        kl = losses.k3(out.logp_ST, ref_logp_ST, mask_ST)
+        kl = k3(out.logp_ST, ref_logp_ST, mask_ST)
         into.kl_ref = (into.kl_ref or 0.0) + float(kl.sum())
-        kl = losses.k1(out.logp_ST, ref_logp_ST, mask_ST)
+        kl = k1(out.logp_ST, ref_logp_ST, mask_ST)
         into.kl_seq = (into.kl_seq or 0.0) + float(kl.sum())
     parts = (out.logp_ST, sampler_logp_ST, ref_logp_ST, out.entropy_ST)
     return Micro(groups, rows, mask_ST, *parts)

@@ -1,4 +1,7 @@
-"""How a run begins: fresh, from its newest checkpoint, or as a fork of another run.
+"""How a run begins or resumes: fresh, from its newest checkpoint, or as a fork of another run.
+
+A checkpoint holds the learners and `TrainState`; counts, curriculum stage, notices and patched
+options are read from the run folder.
 
 Left out: making a fork's folder (`fork.py`), files of a checkpoint (`pawl.models`), and the
 preflight, which comes between restoring a run and its first evaluation.

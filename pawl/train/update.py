@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from pawl.algo import losses
+from pawl.algo.kl import k2, k3
 from pawl.config.options import AlgoConfig
 from pawl.models.learner import Learner
 from pawl.models.logprobs import token_logprobs
@@ -71,7 +72,7 @@ def micro_loss(
         weight_ST = losses.correction(mismatch_ST, mask_ST, cfg.correction_cap, drop)
         loss_ST = loss_ST * weight_ST
     if micro.ref_logp_ST is not None and cfg.kl != "k1":
-        kl = losses.k2 if cfg.kl == "k2" else losses.k3
+        kl = k2 if cfg.kl == "k2" else k3
         loss_ST = loss_ST + batch.kl_coef * kl(logp_ST, micro.ref_logp_ST, mask_ST)
     if cfg.entropy_coef:
         loss_ST = loss_ST - cfg.entropy_coef * entropy_ST
@@ -98,7 +99,7 @@ def backward(
             ratio_ST = (out.logp_ST - micro.old_logp_ST).exp()
             off = float(torch.where(mask_ST, (ratio_ST - 1.0).abs(), 0.0).max())
             stats.ratio_max = max(stats.ratio_max, 1.0 + off)
-        drift = float(losses.k3(micro.old_logp_ST, out.logp_ST, mask_ST).sum())
+        drift = float(k3(micro.old_logp_ST, out.logp_ST, mask_ST).sum())
     stats.loss += float(loss.detach())
     stats.clipped += int(active_ST.sum())
     stats.passed += int(mask_ST.sum())
