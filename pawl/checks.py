@@ -14,12 +14,12 @@ CAUSES: dict[str, str] = {
     "noise-only": "differences are within noise",
     "reward-bug": "the reward function credits what it should not, or errors",
     "reward-floor": "the reward is constant or at its floor: no variance to learn from",
-    "dead-component": "a reward component never pays (or always pays): parser, template, scale",
+    "dead-component": "a reward component is always or never earned: parser, template, scale",
     "format-only": "only format components improve; the task component does not",
-    "error-as-reward": "failures were paid as scores",
+    "error-as-reward": "failures were scored as answers",
     "judge-outage": "scores cannot be had: sandbox, judge or reward fails",
     "completion-cap": "completions end at the token cap; the cap decides the reward",
-    "zero-signal-groups": "groups tie; no advantage",
+    "zero-signal-groups": "the rewards of a group are equal: no advantage",
     "group-integrity": "rows, rewards and advantages of a group do not belong together",
     "leakage": "evaluation problems stand in the training set",
     "data-order": "problems are not drawn as the seed says: repeated, skipped or out of order",
@@ -39,10 +39,10 @@ CAUSES: dict[str, str] = {
     "premature-convergence": "converged far below what was reachable",
     "converged": "solved, or at a plateau without remaining signal",
     "random-walk": "KL grows, reward does not",
-    "regression-after-peak": "the best was passed",
+    "regression-after-peak": "the policy is worse than its best so far",
     "value-useless": "the critic explains nothing of the return",
     "preference-fails": "preference accuracy stays at or below chance while the loss falls",
-    "degenerate-pairs": "chosen equals rejected, ties counted as errors",
+    "degenerate-pairs": "chosen equals rejected, equal scores counted as errors",
 }
 """The one list of causes: id -> what is wrong. Preflight and reports name causes by these ids."""
 

@@ -258,6 +258,13 @@ def test_a_preset_among_overrides_sets_what_they_leave_open() -> None:
     assert (cfg.algo.clip_high, cfg.algo.clip_low, cfg.algo.normaliser) == (0.28, 0.1, "token")
 
 
+def test_a_preset_of_the_environment_changes_no_option_of_a_run() -> None:
+    cfg = RunConfig()
+    preset = {"PAWL_ALGO__PRESET": "dapo"}
+    assert overridden(cfg, [], preset).reward == cfg.reward
+    assert overridden(cfg, ["seed=3"], preset).algo.clip_high == cfg.algo.clip_high
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

@@ -436,7 +436,7 @@ def test_a_prescription_only_moves_one_way():
 
 
 def test_a_change_is_live_where_a_running_trainer_takes_it():
-    s, words = Signals(log(good())), {"expected": "-", "risk": "-"}
+    s, words = Signals(log(good())), {"why": "-", "expected": "-", "risk": "-"}
     named = ("optim.lr", "algo.kl_coef", "optim.max_grad_norm")
     changes = [prescribe.scaled(s, option, 0.5, **words) for option in named]
     assert [c.live for c in changes if c] == [True, False, True]

@@ -101,6 +101,17 @@ def test_unknown_and_repeated_steps_are_refused(tmp_path: Path) -> None:
     assert all(torch.equal(a, b) for a, b in pairs)
 
 
+@pytest.mark.parametrize("best", [{}, {"best_step": None}, {"best_step": "x"}])
+def test_a_checkpoint_that_names_no_best_step_is_refused(
+    best: dict[str, object], tmp_path: Path
+) -> None:
+    path, _ = made(tmp_path, 0)
+    state = {"format": 2, "state": best, "scalers": {}, "files": {}}
+    (path / "checkpoints" / "step-000040" / "state.json").write_text(json.dumps(state))
+    with pytest.raises(PawlError, match="no best step"):
+        export(str(path), tmp_path / "out")
+
+
 def test_the_command_writes_an_average(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path, _ = made(tmp_path, 4)
     code, out, _ = cli(capsys, "export", f"{path}@10,40", str(tmp_path / "out"))

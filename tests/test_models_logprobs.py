@@ -16,6 +16,7 @@ import tiny_models
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers import AutoModelForCausalLM, Gemma3Config
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 from transformers.models.mistral.modeling_mistral import MistralRMSNorm
 from transformers.models.qwen2.modeling_qwen2 import Qwen2RMSNorm
@@ -195,6 +196,21 @@ def test_masks_ignore_token_values() -> None:
     )
     out = token_logprobs(policy, [replace(groups[0], samples=samples)], 1.0)
     assert out.mask_ST.sum(1).tolist() == [6, 3]
+    assert (out.logp_ST[out.mask_ST] < 0).all()
+
+
+def test_a_config_may_hold_the_vocabulary_of_its_text_model_alone() -> None:
+    text = {"vocab_size": 300, "hidden_size": 32, "intermediate_size": 64, "head_dim": 16}
+    text |= {"num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1}
+    vision = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
+    vision |= {"num_attention_heads": 2, "image_size": 28, "patch_size": 14}
+    shape = Gemma3Config(text_config=text, vision_config=vision, mm_tokens_per_image=1)
+    model = AutoModelForCausalLM.from_config(shape).eval()
+    assert not hasattr(model.config, "vocab_size")
+    device = torch.device("cpu")
+    policy = Policy(model, tiny_models.tokenizer(), 0, (1,), device, torch.float32, False)
+    groups = tiny_models.groups([(4, [6, 3])])
+    out = token_logprobs(policy, groups, 1.0)
     assert (out.logp_ST[out.mask_ST] < 0).all()
 
 

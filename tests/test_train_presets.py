@@ -61,6 +61,15 @@ def test_a_stopped_run_resumes_to_the_same_bytes(way, run_of):
     assert_same(whole, cut, steps=4)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("way", WAYS)
+def test_so_does_each_way_by_itself(way, run_of):
+    whole = run_of("whole", WAYS[way])
+    cut = run_of("cut", WAYS[way], control=[{"command": "stop"}])
+    tiny_runs.resume(cut)
+    assert_same(whole, cut, steps=4)
+
+
 @pytest.mark.parametrize("way", [*PRESETS, "pass at k", "baseline"])
 def test_what_leaves_nothing_behind_runs(way, run_of):
     path = run_of("runs", [*WAYS[way], "train.steps=2", "eval.every=0"], proved=True)

@@ -107,7 +107,7 @@ class Pace:
         return self.per_step
 
 
-class Terminal(Display):
+class Terminal:
     """Step lines, epoch rows and notes above a progress bar; plain lines without a terminal."""
 
     def __init__(self, err: TextIO, out: TextIO, places: Mapping[str, str]) -> None:

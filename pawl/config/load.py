@@ -80,12 +80,14 @@ def overridden(
 ) -> RunConfig:
     """A config that exists already, with environment and overrides on top; raises PawlErrors.
 
-    A preset among them sets what they leave open, as in a file.
+    A preset among the overrides sets what is left open, as in a file; one of the environment does
+    not, since a run that is evaluated keeps its options.
     """
     table = Table(RunConfig)
     for path, value in leaves(cfg).items():
         table.put(path, value, "the config to change")
-    return _changed(table, overrides, environ)[0]
+    preset = any(text.partition("=")[0].strip() == "algo.preset" for text in overrides)
+    return _changed(table, overrides, environ, preset)[0]
 
 
 def continued(
@@ -103,12 +105,15 @@ def continued(
 
 
 def _changed(
-    table: Table, overrides: Sequence[str], environ: Mapping[str, str] | None
+    table: Table,
+    overrides: Sequence[str],
+    environ: Mapping[str, str] | None,
+    preset: bool = True,
 ) -> tuple[RunConfig, dict[str, str]]:
     before = dict(table.places)
     _overlay(table, overrides, environ)
     given = {path for path in table.values if table.places[path] != before.get(path)}
-    if "algo.preset" in given:
+    if preset and "algo.preset" in given:
         _put_preset(table, given)
     return checked(RunConfig, table)
 

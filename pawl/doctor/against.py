@@ -82,7 +82,7 @@ def _few_cut(s: Signals) -> str:
 
 def _few_ties(s: Signals) -> str:
     mixed = _figure(s, "group/mixed_frac", ">", 0.3, "{:.0%} of the groups are mixed")
-    return mixed or _figure(s, "group/zero_std_frac", "<", 0.4, "only {:.0%} of the groups tie")
+    return mixed or _figure(s, "group/zero_std_frac", "<", 0.4, "only {:.0%} of the groups have equal rewards")
 
 
 def _entropy_stays(s: Signals) -> str:

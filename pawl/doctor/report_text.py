@@ -144,7 +144,10 @@ def _finding(d: Diagnosis, f: Finding) -> Iterator[Line]:
     if p is not None:
         first = change(p)
         yield from _block("help", f"{first + '; ' if first else ''}{p.why}", style="cyan")
-        yield from _block("expect", f"{p.expected}; risk: {p.risk}; cost: {p.cost}")
+        if p.expected:
+            yield from _block("expect", f"{p.expected}; risk: {p.risk}; cost: {p.cost}")
+        else:
+            yield from _block("cost", f"{p.cost}; risk: {p.risk}")
         yield from _block("verify", p.verify + ("; takes effect live" if p.live else ""))
 
 

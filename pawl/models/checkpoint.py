@@ -71,7 +71,7 @@ def _written(final: Path, what: str, where: str, hint: str, code: Exit) -> Itera
         if final.exists():
             shutil.rmtree(final)
         os.rename(tmp, final)
-        _sync(final.parent)
+        _sync_dir(final.parent)
     except OSError as e:
         shutil.rmtree(tmp, ignore_errors=True)
         raise PawlError(f"{what}: {e.strerror or e}", where, hint, code) from e
@@ -253,6 +253,11 @@ def _digests(folder: Path) -> dict[str, str]:
 def _write_body(folder: Path, body: Body) -> None:
     path = folder / "state.json"
     path.write_text(json.dumps(dict(body), indent=1, sort_keys=True))
+    _sync(path)
+
+
+def _sync_dir(path: Path) -> None:
+    """The rename in it lasts; a place where tests kill the process."""
     _sync(path)
 
 

@@ -123,7 +123,10 @@ def _checkpoint(run: Path, step: str) -> Path:
     """The folder of one step's checkpoint; without a step the best by held-out score, or newest."""
     found = sorted((run / "checkpoints").glob("step-??????"))
     if not step and found:
-        best = checkpoint.folder_name(checkpoint.state_of(found[-1]).get("best_step", 0))
+        step_of_best = checkpoint.state_of(found[-1]).get("best_step")
+        if not isinstance(step_of_best, int):
+            raise PawlError("state.json names no best step", str(found[-1]))
+        best = checkpoint.folder_name(step_of_best)
         return _policy_in(next((folder for folder in found if folder.name == best), found[-1]))
     matching = [folder for folder in found if folder.name == f"step-{step:0>6}"]
     if not matching:

@@ -117,7 +117,8 @@ def score_hidden(
     kept_N: Kept = (),
     head: torch.nn.Module | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """As `score_logits`, from the hidden states before the head (the policy's unless given).
+    """As `score_logits`, from the hidden states before the head (the policy's unless given;
+    the identity for logits).
 
     Logits and masks beyond CHUNK numbers are never held at once: they are taken in pieces, and
     computed again in the backward pass.
@@ -129,7 +130,8 @@ def score_hidden(
     ) -> tuple[torch.Tensor, torch.Tensor]:
         return score_logits(make_logits(part_NH), part_N, temperature, entropy_grad, kept)
 
-    rows = max(1, CHUNK // policy.core.config.vocab_size)
+    vocab = policy.core.config.get_text_config().vocab_size
+    rows = max(1, CHUNK // (hidden_NH.shape[1] if head else vocab))
     if len(target_N) <= rows:
         return piece(hidden_NH, target_N, kept_N)
     parts = zip(torch.split(hidden_NH, rows), torch.split(target_N, rows), strict=True)

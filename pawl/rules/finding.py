@@ -17,8 +17,9 @@ class Prescription:
     """One change that a finding suggests, never applied by the doctor itself.
 
     option: under Pawl's name, "" for advice that no option gives; name: what the run's own library
-    calls it; before, after: its values ("" where unknown); expected: effect, size and horizon;
-    cost: of trying it; verify: what must be seen; live: takes effect without a restart.
+    calls it; before, after: its values ("" where unknown); expected: effect, size and horizon
+    ("" for advice); cost: of trying it; verify: what must be seen; live: takes effect without a
+    restart.
     """
 
     option: str

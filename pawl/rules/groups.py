@@ -32,6 +32,7 @@ def larger_groups(s: Signals) -> Prescription | None:
         s,
         "rollout.group_size",
         2.0,
+        why="larger groups are less likely to have equal rewards",
         expected="fewer zero-variance groups from the first step on, as far as pass rates allow",
         risk="twice the cost of generation",
         verify="share of mixed groups above 0.3",
@@ -237,12 +238,13 @@ def tiny_differences(s: Signals) -> Findings:
     if tiny.mean() <= 0.2 or not divided or s.log.other_config.get("scale_rewards") in NO_DIVISION:
         return
     expected, risk = "advantages of such groups near 0", "small true differences count less"
+    why = "no spread below it is worth a full advantage"
     yield found(
         "warning fault",
         f"at {tiny.mean():.0%} of the points groups differ by under {TINY:.0%} of the scale",
         f"scale {floor / TINY:.3g}, median of these spreads {np.median(spread[tiny]):.2g}",
         causes={"zero-signal-groups": 0.5},
-        fix=prescribe.at(s, "algo.std_floor", floor, "up", expected=expected, risk=risk)
+        fix=prescribe.at(s, "algo.std_floor", floor, "up", why=why, expected=expected, risk=risk)
         if s.log.library == "pawl"
         else f"{expected}, {prescribe.NOT_LOWER}",
         series=(s.spread, "reward/mean"),
@@ -364,6 +366,7 @@ def collapse_within_a_prompt(s: Signals) -> Findings:
         if gained
         else prescribe.slower(
             s,
+            "the policy became deterministic before it was good",
             "distinct share no longer falling within 30 steps",
             verify="distinct share above 0.7, held-out result not lower",
         ),
@@ -398,7 +401,7 @@ def group_integrity(s: Signals) -> Findings:
             f"{len(mixed)} of {len(groups)} groups hold completions of several problems",
             f"in the first: {', '.join(sorted(problems)[:4])}",
             causes={"group-integrity": 0.95},
-            at=f"step {step}, group {group}",
+            at=f"samples of step {step}, group {group}",
         )
     name = "group/distinct_frac"
     size = s.option("rollout.group_size")

@@ -45,7 +45,11 @@ def kl_blow_up(s: Signals) -> Findings:
         f"the KL ran from {before:.2g} to {now:.2g} nat a token without any gain",
         "median of the first half and of the last 10 points",
         causes={"lr-too-high": 0.8, "random-walk": 0.6},
-        fix=prescribe.slower(s, "KL below 1 nat a token after 50 steps from an earlier checkpoint"),
+        fix=prescribe.slower(
+            s,
+            "the policy moves far without a gain",
+            "KL below 1 nat a token after 50 steps from an earlier checkpoint",
+        ),
     )
 
 
@@ -150,6 +154,7 @@ def held_by_the_kl(s: Signals) -> Findings:
             s,
             "algo.kl_coef",
             1 / 3,
+            why="the penalty weighs as much as the rewards differ",
             expected="KL up to three times as large, reward above its noise within 50 steps",
             risk="a policy that drifts further from its start",
             verify="held-out result not below that of an unchanged fork",

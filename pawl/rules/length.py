@@ -16,6 +16,7 @@ from pawl.rules.signals import Signals
 from pawl.rules.statistics import fell, mean_of, rank_correlation, wilson
 
 CUT = "length/truncated_frac"
+TRUNCATED = 0.5  # share of completions that end at the limit, from which it decides
 
 
 @rule("D501", "truncation-bound", f"{CUT}|length/mean", "reward/mean", proof="real")
@@ -34,7 +35,7 @@ def truncation_bound(s: Signals) -> Findings:
     """
     share_N, how = s.truncated()
     now = float(np.mean(share_N[-20:])) if len(share_N) >= 5 else 0.0
-    if now < 0.5:
+    if now < TRUNCATED:
         return
     reward = s.trend("reward/mean")
     rho = rank_correlation(*s.paired("length/mean", "reward/mean"))
@@ -81,7 +82,7 @@ def cut_answers_fail(s: Signals) -> Findings:
             passes[row["finish"]].append(sample.verdict == "pass")
     cut, ended = ((sum(side), len(side)) for side in passes.values())
     share = cut[1] / max(cut[1] + ended[1], 1)
-    if min(cut[1], ended[1]) < 8 or share <= 0.5 or wilson(*cut)[1] >= wilson(*ended)[0]:
+    if min(cut[1], ended[1]) < 8 or share <= TRUNCATED or wilson(*cut)[1] >= wilson(*ended)[0]:
         return
     held = s.values("eval/gain_low")
     yield found(
@@ -103,6 +104,7 @@ def _double(s: Signals) -> Prescription | None:
         s,
         "rollout.max_tokens",
         2.0,
+        why="the limit ends completions before their answers",
         expected="truncated share below 20% within 5 steps",
         risk="up to twice the time and memory of generation",
         verify="truncated share falls and the reward is higher than in an unchanged fork",

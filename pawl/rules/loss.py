@@ -43,6 +43,7 @@ def loss_instability(s: Signals) -> Findings:
             sure = t.sure and (s.worse or not s.has("preference/accuracy"))
             fix = prescribe.slower(
                 s,
+                "the loss that is minimised rises",
                 "a falling loss within 50 steps",
                 verify="the loss is below that of an unchanged fork",
             )

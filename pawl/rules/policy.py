@@ -14,6 +14,7 @@ from pawl.rules.run_features import at_best, from_the_start, gains, silent, sing
 from pawl.rules.signals import TO_REFERENCE, Signals
 from pawl.rules.statistics import noise_of, trend
 
+OFFSET = 0.05  # nat a token of KL at the first point, above what a first update can give
 EXACT = 1e-4  # nat a token that rounding in fp32 leaves, as in preflight
 
 
@@ -32,7 +33,7 @@ def kl_at_start(s: Signals) -> Findings:
     of half precision gives up to 0.01 a token, quantised weights or caches up to about 0.3.
     Fix: measure the KL before any update: the same weights must give 0.
     Source: KL(p, p) = 0.
-    Causes: reference-mismatch (another reference than the start; over 0.8 nat a token, other
+    Causes: reference-mismatch (the reference is not the start: another template, adapter or other
     weights), sampler-mismatch (two passes that should agree do not: another precision, template or
     temperature in one).
     """
@@ -48,7 +49,7 @@ def kl_at_start(s: Signals) -> Findings:
             at="step 1",
         )
         return
-    limit, beyond = 0.05, 0.3
+    limit, beyond = OFFSET, 0.3
     if not a_token:
         rests = first_step <= 1 and len(s.values(name)) >= 10 and x_N[0] >= 0.8 * middle
         limit, beyond = 0.3 if rests else 1.0, 1.0
@@ -126,6 +127,7 @@ def destroyed(s: Signals) -> Findings:
         causes={"lr-too-high": 0.9, "policy-collapsed": 0.5},
         fix=prescribe.slower(
             s,
+            "the first updates were far too large",
             "KL below 0.1 nat a token after 20 steps",
             0.1,
             verify="reward above its start after 50 steps",
@@ -150,8 +152,8 @@ def entropy_collapse(s: Signals) -> Findings:
     Fix: back to a checkpoint with entropy; a third of the learning rate; an upper clip of 0.28
     where clips act; harder problems only if these are solved.
     Source: Cui et al. 2025 (R = -a exp(H) + b); DAPO (Yu et al. 2025), section 3.1.
-    Causes: lr-too-high (likelier where it fell within twenty updates), policy-collapsed
-    (exploration is gone).
+    Causes: lr-too-high (updates that large spend the entropy), policy-collapsed (exploration
+    is gone).
     """
     x_N = s.values("policy/entropy")
     start, now = float(np.median(x_N[:10])), s.level("policy/entropy")
@@ -177,6 +179,7 @@ def entropy_collapse(s: Signals) -> Findings:
         causes={"policy-collapsed": 0.85, "lr-too-high": 0.8 if fast else 0.4},
         fix=prescribe.slower(
             s,
+            "the policy became deterministic before it was good",
             "entropy no longer falling within 50 steps from an earlier checkpoint",
             verify="slope of the entropy within its noise, held-out result not lower",
         ),
@@ -202,10 +205,10 @@ def entropy_explosion(s: Signals) -> Findings:
         return
     falls = reward.direction == "down"
     back = "entropy back to its start within 50 steps from an earlier checkpoint"
-    fix = prescribe.slower(s, back)
+    fix = prescribe.slower(s, "updates push the policy into noise", back)
     if s.option("algo.entropy_coef"):
-        risk = "less exploration"
-        fix = prescribe.at(s, "algo.entropy_coef", 0.0, "down", expected=back, risk=risk)
+        change = {"why": "the bonus rewards noise", "expected": back, "risk": "less exploration"}
+        fix = prescribe.at(s, "algo.entropy_coef", 0.0, "down", **change)
     yield found(
         "critical fault" if falls else "warning fault",
         f"the entropy rose from {t.first:.3g} to {t.last:.3g} nat"

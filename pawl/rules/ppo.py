@@ -200,6 +200,7 @@ def penalty_beats_score(s: Signals) -> Findings:
             s,
             "algo.kl_coef",
             0.2,
+            why="staying at the reference is rewarded more than solving the task",
             expected="a penalty below a fifth of the scores' spread",
             risk="the policy may leave the reference for what the reward overrates",
             verify="the score is above that of an unchanged fork, held-out too",

@@ -228,7 +228,10 @@ def overfit(s: Signals) -> Findings:
         f"held-out: {s.trend(HELD).words}",
         causes={"regression-after-peak": passed, "preference-fails": 0.7 if chance else 0.2},
         fix=prescribe.slower(
-            s, "a gap below 0.1", verify="held-out accuracy not lower than the best so far"
+            s,
+            "training pairs are memorised",
+            "a gap below 0.1",
+            verify="held-out accuracy not lower than the best so far",
         ),
     )
 
@@ -317,6 +320,7 @@ def rests(s: Signals) -> Findings:
             s,
             "optim.lr",
             3.0,
+            why="the loss has not left its start",
             expected="a loss below 0.68 within 50 steps",
             risk="larger updates may be unstable",
             verify="margins leave 0; where they do not, pairs are equal or weights detached",
@@ -346,7 +350,10 @@ def explodes(s: Signals) -> Findings:
             t.words,
             causes={"lr-too-high": 0.4},
             fix=prescribe.slower(
-                s, "margins below 10", verify="held-out accuracy and chosen log-probs not lower"
+                s,
+                "margins grow beyond what the loss can see",
+                "margins below 10",
+                verify="held-out accuracy and chosen log-probs not lower",
             ),
             series=("preference/margin", "preference/accuracy"),
         )

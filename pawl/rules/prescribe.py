@@ -50,9 +50,11 @@ def at(s: Signals, option: str, value: float, way: str, **words: str) -> Prescri
     return _made(s, option, "" if now is None else f"{now:g}", f"{value:.4g}", words)
 
 
-def slower(s: Signals, expected: str, factor: float = 1 / 3, **words: str) -> Prescription | None:
+def slower(
+    s: Signals, why: str, expected: str, factor: float = 1 / 3, **words: str
+) -> Prescription | None:
     """Lower the learning rate."""
-    words = {"expected": expected, "risk": "slower learning"} | words
+    words = {"why": why, "expected": expected, "risk": "slower learning"} | words
     return scaled(s, "optim.lr", factor, **words)
 
 
@@ -60,4 +62,4 @@ def _made(s: Signals, option: str, before: str, after: str, words: dict[str, str
     own = option_name(s.log.library, option)
     name = s.log.config_names.get(option) or own or f"{NO_OPTION} {s.log.library}) {option}"
     words = {"verify": NOT_LOWER} | words
-    return Prescription(option, name, before, after, "", **words, live=_options()[option][1])
+    return Prescription(option, name, before, after, **words, live=_options()[option][1])

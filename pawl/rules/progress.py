@@ -48,6 +48,7 @@ def slow_convergence(s: Signals) -> Findings:
             s,
             "optim.lr",
             3.0,
+            why="the rise is real and the policy has hardly moved",
             expected="two to three times the pace within 50 steps",
             risk="instability",
             verify="held-out reward above that of an unchanged fork",
@@ -247,6 +248,7 @@ def peak_passed(s: Signals) -> Findings:
         | {"lr-too-high": 0.3},
         fix=prescribe.slower(
             s,
+            "from the peak on updates did harm",
             "from the checkpoint at the peak, no fall within 50 steps",
             verify="held-out score not below that of the checkpoint at the peak",
         ),

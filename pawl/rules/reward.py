@@ -17,6 +17,8 @@ from pawl.rules.signals import Signals
 from pawl.rules.statistics import LEVEL, fell
 
 FORM = ("format", "xml", "tag", "marker", "style", "lang", "length", "int_")
+FLAT = 0.02  # spread of a floor, as a share of the reward's scale
+COLLAPSED = 0.15  # of the first spread within groups
 OWN = ("reward/tests", "reward/compile", "reward/types")  # parts of Pawl's code reward
 
 
@@ -53,7 +55,7 @@ def reward_floor(s: Signals) -> Findings:
     middle, spread = float(np.median(x_N)), float(np.std(x_N))
     parts = [float(np.abs(s.values(name)).max()) for name in s.family("component/")]
     scale = max(abs(middle), float(np.ptp(x_N[:5])), 1e-9, *parts)
-    if spread > 0.02 * scale or (full_mark(s) is not None and middle >= 0.95):
+    if spread > FLAT * scale or (full_mark(s) is not None and middle >= 0.95):
         return
     floor = 0.5 if silent(s) else 0.9
     yield found(
@@ -83,7 +85,7 @@ def exploration_gone(s: Signals) -> Findings:
     """
     name = s.spread
     before, after, t = s.early(name).value, s.late(name), s.trend(name)
-    if len(s.values(name)) < 20 or before <= 0 or after.value > 0.15 * before:
+    if len(s.values(name)) < 20 or before <= 0 or after.value > COLLAPSED * before:
         return
     if t.difference >= 0 or min(t.p, t.confirm_p) >= LEVEL:
         return  # few groups a step: ten points of equal rewards are soon there by chance
@@ -110,6 +112,7 @@ def exploration_gone(s: Signals) -> Findings:
         },
         fix=prescribe.slower(
             s,
+            "the policy became deterministic before it was good",
             "spread within groups back above half of its start within 30 steps",
             verify="held-out reward not lower, spread higher than in an unchanged fork",
         ),

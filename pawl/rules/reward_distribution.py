@@ -100,6 +100,7 @@ def failures_paid(s: Signals) -> Findings:
             causes={"error-as-reward": 0.95, "reward-bug": 0.4},
             fix="let the judge fail once: the sample's score is missing",
             series=("reward/mean", "verifier/missing_frac"),
+            at="samples" if ghosts else "",
         )
 
 

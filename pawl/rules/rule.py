@@ -60,18 +60,18 @@ class Rule:
 
     def _signed(self, hit: Finding, s: Signals) -> Finding:
         series = hit.series or tuple(s.first(need) for need in self.needs)
+        places = [name for name in series if name in ("samples", *s.log.series)] or series
         causes, fix = self.causes, hit.prescription
         named = {cause for cause, _, _ in hit.causes}
         free = self.sections()["Causes"] == "any."
         assert free or named <= set(causes), f"{self.code} names {named} beside {set(causes)}"
-        if fix is not None:
-            gone = fix.expected or f"{self.code} {self.name} is found no more"
-            fix = replace(fix, why=self.sections()["Fix"].rstrip("."), expected=gone)
+        if fix is not None and not fix.option:
+            fix = replace(fix, why=self.sections()["Fix"].rstrip("."))
         return replace(
             hit,
             code=self.code,
             name=self.name,
-            place=", ".join(filter(None, [*series, hit.place])),
+            place=", ".join(filter(None, [*places, hit.place])),
             causes=tuple((cause, weight, causes.get(cause, "")) for cause, weight, _ in hit.causes),
             prescription=fix,
             series=tuple(name for name in series if name in s.log.series),
@@ -131,6 +131,6 @@ def found(
     if isinstance(fix, str):
         fix = Prescription("", "", "", "", "", "", "none to the run", fix, "an hour of reading")
     weights = tuple((cause, weight, "") for cause, weight in (causes or {}).items())
-    early = early or supports not in ("fault", "converged")
+    early = early or supports == "invalid"
     said = at, summary, evidence, weights, fix, tuple(series), early
     return Finding("", "", severity, supports, *said)

@@ -95,6 +95,7 @@ def repetition(s: Signals) -> Findings:
         *((f"one of them ends: {hits[-1].text[-60:]!a}",) if hits else ()),
         causes={"policy-collapsed": 0.6, "template-or-eos": 0.4, "reward-bug": 0.3},
         series=(name, "length/truncated_frac"),
+        at="samples" if hits else "",
     )
 
 
@@ -125,6 +126,7 @@ def nonsense(s: Signals) -> Findings:
         *((f"one of them: {hits[-1].text[:60]!a}",) if hits else ()),
         causes={"lr-too-high": 0.6, "sampler-mismatch": 0.4},
         series=(name, "policy/entropy"),
+        at="samples" if hits else "",
     )
 
 

@@ -7,13 +7,14 @@ give it a recorder. Left out: drawing (`pawl.cli.display`).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 from pawl.config.options import RunConfig
 
 Record = Mapping[str, object]
 
 
-class Display:
+class Display(Protocol):
     """What the loop tells while it runs, in this order: start, then steps and the rest, close."""
 
     def start(self, cfg: RunConfig, total_steps: int, diff_from_defaults: Sequence[Record]) -> None:
@@ -38,5 +39,26 @@ class Display:
         """The run is over; `summary` is its last line."""
 
 
-class Silent(Display):
+class Silent:
     """A display that shows nothing (tests, libraries)."""
+
+    def start(self, cfg: RunConfig, total_steps: int, diff_from_defaults: Sequence[Record]) -> None:
+        """Show nothing."""
+
+    def phase(self, name: str) -> None:
+        """Show nothing."""
+
+    def step(self, record: Record) -> None:
+        """Show nothing."""
+
+    def epoch(self, record: Record) -> None:
+        """Show nothing."""
+
+    def eval(self, record: Record) -> None:
+        """Show nothing."""
+
+    def note(self, text: str) -> None:
+        """Show nothing."""
+
+    def close(self, summary: str) -> None:
+        """Show nothing."""
