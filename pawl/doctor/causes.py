@@ -18,8 +18,8 @@ EXPERIMENTS: dict[tuple[str, str], str] = {
     "second trainer and reference",
     ("sampler-mismatch", "stale-weights"): "compare log-probs of sampler and trainer at the start "
     "and right after a sync: stale weights agree there, a mismatch does not",
-    ("completion-cap", "zero-signal-groups"): "double the completion limit for 5 steps: groups go "
-    "on tying if the cap is not why",
+    ("completion-cap", "zero-signal-groups"): "double the completion limit for 5 steps: rewards "
+    "of a group stay equal if the cap is not why",
     ("completion-cap", "reward-floor"): "sample 64 problems with twice the limit: some rewards "
     "leave the floor under a cap",
     ("completion-cap", "sampler-mismatch"): "score one batch before any update, then sample it "
