@@ -141,6 +141,19 @@ def test_a_second_audit_runs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert check_problems(name, "", RunConfig()).rows == first.rows
 
 
+def test_kept_runs_that_cannot_be_read_are_begun_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    name = write(tmp_path, PYTHON_SET[:1])
+    first = check_problems(name, "", CFG)
+    for path in (tmp_path / "pawl").iterdir():
+        path.write_bytes(b"this is no database" * 1000)
+    assert check_problems(name, "", CFG).rows == first.rows
+    monkeypatch.setattr(kept_runs, "_verify_all", lambda jobs, sandbox: iter(list(jobs) and 1 / 0))
+    assert check_problems(name, "", CFG).rows == first.rows
+
+
 def test_one_constant_for_all_hidden_tests_is_noted(tmp_path: Path) -> None:
     row = python("mostly", [("1", "0"), ("2", "0"), ("3", "1")], "return x // 3")
     row["prompt"] = "# mostly(3) is 1\ndef mostly(x):\n"

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from pawl.config.options import ComponentConfig, RewardConfig, SandboxConfig, StagesConfig
+from pawl.rewards import pool as pool_module
 from pawl.rewards.cache import (
+    Kept,
     MeasurementCache,
     function_key,
     keeps,
@@ -19,6 +23,7 @@ from pawl.rewards.cache import (
     toolchain_facts,
 )
 from pawl.rewards.grader import Grader
+from pawl.sandbox.tiers import open_sandbox
 from pawl.types import Case, CodeTask, Completion, Measurement, Message, Problem, missing
 
 TASK = CodeTask("python", "f", (Case("[1]", "2"), Case("[5]", "6")), head="def f(x):")
@@ -135,6 +140,36 @@ def test_a_broken_file_switches_the_cache_off_with_a_note(tmp_path: Path) -> Non
     assert cache.get(KEY) is None and "the cache of measurements is off" in cache.note
 
 
+@pytest.mark.parametrize("healthy", [0, 4096])
+def test_a_file_that_may_be_renewed_is_removed_where_it_cannot_be_read(
+    healthy: int, tmp_path: Path
+) -> None:
+    """Seen at once, or only when a damaged page behind a sound first one is read."""
+    path = tmp_path / "runs.sqlite"
+    with closing(Kept(path)) as kept:
+        kept.write(b"old", "x" * 20_000)
+    path.write_bytes(path.read_bytes()[:healthy].ljust(40_000, b"?"))
+    with closing(Kept(path, renews=True)) as kept:
+        assert kept.read(b"old") is None and not kept.note
+        kept.write(b"new", [1])
+    with closing(Kept(path)) as kept:
+        assert kept.read(b"new") == [1]
+
+
+def test_a_file_that_is_locked_is_not_renewed(tmp_path: Path) -> None:
+    path = tmp_path / "runs.sqlite"
+    with closing(Kept(path, renews=True)) as kept:
+        kept.write(b"old", [1])
+        assert kept._db is not None
+        kept._db.execute("PRAGMA busy_timeout = 1")
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            kept.write(b"new", [2])
+        assert "locked" in kept.note
+    with closing(Kept(path)) as kept:
+        assert kept.read(b"old") == [1]
+
+
 def test_a_full_disk_switches_the_cache_off_and_keeps_the_file(tmp_path: Path) -> None:
     path = tmp_path / "s.sqlite"
     cache = MeasurementCache(path)
@@ -193,6 +228,19 @@ def test_a_program_is_known_by_what_decides_about_it(tmp_path: Path) -> None:
     other = replace(TASK, cases=(*TASK.cases, Case("[7]", "8")))
     assert cached(path, reward, problem=replace(PROBLEM, code=other)) == [False]
     assert cached(path, reward, replace(RIGHT, text=RIGHT.text + "# another text")) == [False]
+
+
+def test_a_program_is_known_by_how_it_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_sandbox(SandboxConfig()) as sandbox:
+        if not sandbox.warm:
+            pytest.skip("no fork server here")
+    path, reward = tmp_path / "cache.sqlite", RewardConfig()
+    assert cached(path, reward) == [False]
+    monkeypatch.setattr(pool_module, "open_sandbox", partial(open_sandbox, warm=False))
+    assert cached(path, reward) == [False]
+    assert cached(path, reward) == [True]
 
 
 def test_a_users_function_sees_lengths_and_the_whole_problem(tmp_path: Path) -> None:

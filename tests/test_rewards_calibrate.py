@@ -168,6 +168,8 @@ def test_the_sample_is_drawn_by_seed() -> None:
     problems = prepare(cfg.problems, 0).train
 
     class Nothing:
+        whole_group = False
+
         def measure(self, groups: Sequence[tuple[Problem, Sequence[Completion]]]) -> None:
             self.asked = [p.id for p, _ in groups]
             raise PawlError("enough")
@@ -250,7 +252,10 @@ def test_without_tests_right_answers_must_earn_more_than_wrong_ones(
 
 
 def test_a_reward_that_compares_is_calibrated_by_whole_groups(tmp_path: Path) -> None:
-    """It sees the probes of a problem together, and the best of them must be the right ones."""
+    """It sees the probes of a problem together, and the best of them must be the right ones.
+
+    What is right for another problem is no rival of theirs: it is held against the right answer.
+    """
     text = """
 import pathlib
 def grade(problem, completions):
@@ -261,11 +266,14 @@ def grade(problem, completions):
 grade.group = True
 """
     cfg = RunConfig.model_validate({"reward": own_reward(tmp_path, text)})
-    checks = checks_of(cfg, asked_set(tmp_path))
-    require(checks)
-    calls = [line.split() for line in (tmp_path / "calls").read_text().splitlines()]
-    assert len(calls) == len({name for name, _ in calls}) == len({c.problem for c in checks} - {""})
-    assert {n for _, n in calls} == {"6"}  # one of them is right for another problem
+    with Grader(cfg.reward, SandboxConfig(workers=2)) as grader:
+        found = calibrate(grader, asked_set(tmp_path), cfg, 2)
+    require(found.checks)
+    calls = sorted((tmp_path / "calls").read_text().splitlines())
+    names = {c.problem for c in found.checks} - {""}
+    assert calls == sorted(f"{name} {n}" for name in names for n in (5, 2))
+    assert [s.total for s in found.right] == [0.8] * len(names)
+    assert [s.total for s in found.swapped] == [0.0] * len(names)
 
 
 def test_a_curriculum_is_calibrated_by_each_stage_from_one_measurement() -> None:

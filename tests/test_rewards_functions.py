@@ -95,6 +95,17 @@ def test_none_is_missing_and_a_measurement_passes_through(tmp_path: Path) -> Non
     assert rows[2][TOTAL].usage == {"tokens": 7.0}
 
 
+def test_a_measurement_with_values_is_measured_whatever_it_says() -> None:
+    class Own(Measurement):
+        """A user's own kind, which other processes do not know."""
+
+    odd = Own("scored", {"total": 0.5}, "wrong", "r", {"tokens": 7.0}, 1, 2, "unsafe", 9.0, True)  # type: ignore[arg-type] # a user's mistake
+    (found,) = UserReward("f", lambda problem, cs: [odd], None).call(PROBLEM, texts("a"))
+    assert type(found) is Measurement
+    plain = Measurement("measured", {"total": 0.5}, "wrong", "r", {"tokens": 7.0}, 1, 2)
+    assert found == plain
+
+
 def measure(value: object, scale: tuple[float, float] = (0.0, 1.0)) -> dict[str, float]:
     """The values of what a function returned for one completion."""
     reward = UserReward("f", functools.partial(lambda p, c: [value]), None)

@@ -139,6 +139,37 @@ def test_a_killed_helper_costs_a_retry_and_no_verdict() -> None:
         assert not Path(root).exists()
 
 
+def test_a_helper_that_says_nothing_did_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slot, "_BOOT", "import time; time.sleep(0.5)  # {}")
+    with Sandbox(limits(), TIERS[0]) as sandbox:
+        assert "the helper process did not start" in verify(sandbox, PYTHON.task, "").message
+
+
+HOARDER = """
+def full():
+    try:
+        with open("/dev/shm/block", "wb") as file:
+            for _ in range(32):
+                file.write(bytes(1 << 20))
+    except OSError:
+        return True
+def solve(xs):
+    return sum(x * x for x in xs if x % 2 == 0) if FULL else None
+FULL = full()
+"""
+
+
+@pytest.mark.skipif(
+    "bubblewrap" not in TIERS, reason="the landlock tier has no /dev/shm of its own"
+)
+@pytest.mark.parametrize("warm", [False, True])
+def test_shared_memory_is_bounded_however_a_candidate_starts(warm: bool) -> None:
+    with open_sandbox(limits("bubblewrap"), warm=warm) as sandbox:
+        if sandbox.warm != warm:
+            pytest.skip("no fork server here")
+        assert verify(sandbox, PYTHON.task, HOARDER).verdict == "pass"
+
+
 def is_missing(found: Score) -> bool:
     return (found.status, found.total, found.verdict) == ("missing", None, "infra_error")
 

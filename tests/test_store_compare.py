@@ -13,7 +13,7 @@ from pawl.config.options import RunConfig
 from pawl.store.compare import _metric, compare
 from pawl.store.read import read_events
 from pawl.store.run import RunFolder
-from pawl.store.samples import failures, normalised, stage, stage_of
+from pawl.store.samples import failures, matching, normalised, stage, stage_of
 from pawl.store.warned import library_warnings
 
 
@@ -101,6 +101,15 @@ def test_stages() -> None:
     untested = {"status": "scored", "verdict": None, "reason": ""}
     assert stage({"score": untested, "finish": "length"}) == "truncated"
     assert stage({"score": untested, "finish": "stop"}) == "end"
+
+
+def test_rows_match_by_problem_and_stage_where_asked() -> None:
+    score = {"status": "scored", "verdict": "wrong", "branch": "tests"}
+    named, other = {"problem_id": "p", "score": score}, {"score": score | {"verdict": "pass"}}
+    rows = [named, other]
+    assert matching(rows) == rows and matching(rows, "p") == [named]
+    assert matching(rows, None, "pass") == [other] and matching(rows, None, "tests") == rows
+    assert matching(rows, "p", "pass") == []
 
 
 def test_failures_group_and_keep_the_shortest_example() -> None:

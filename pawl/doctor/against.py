@@ -80,9 +80,11 @@ def _few_cut(s: Signals) -> str:
     return f"only {cut:.0%} of the completions are cut" if cut < 0.2 else ""
 
 
-def _few_ties(s: Signals) -> str:
+def _few_equal(s: Signals) -> str:
     mixed = _figure(s, "group/mixed_frac", ">", 0.3, "{:.0%} of the groups are mixed")
-    return mixed or _figure(s, "group/zero_std_frac", "<", 0.4, "only {:.0%} of the groups have equal rewards")
+    return mixed or _figure(
+        s, "group/zero_std_frac", "<", 0.4, "only {:.0%} of the groups have equal rewards"
+    )
 
 
 def _entropy_stays(s: Signals) -> str:
@@ -98,7 +100,7 @@ def _held_out_rises(s: Signals) -> str:
 
 OTHERS = (
     ("completion-cap", _few_cut),
-    ("zero-signal-groups|reward-floor", _few_ties),
+    ("zero-signal-groups|reward-floor", _few_equal),
     (COLLAPSED, _entropy_stays),
     ("regression-after-peak", _held_out_rises),
 )

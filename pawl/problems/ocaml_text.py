@@ -170,7 +170,7 @@ def _definition(text: str, m: re.Match[str]) -> Definition | None:
     toks = list(_head_tokens(text, m.end()))
     if not toks or toks[-1].text != "=":
         return None
-    names: list[str] = []
+    params: list[str] = []
     types: list[str] = []
     i = 0
     while i < len(toks) and toks[i].text not in (":", "="):
@@ -178,7 +178,7 @@ def _definition(text: str, m: re.Match[str]) -> Definition | None:
         if step is None:
             return None
         name, kind, i = step
-        names.append(name)
+        params.append(name)
         types.append(_arrow(kind))
     types.append(source(text, toks[i + 1 : -1]) if toks[i].text == ":" else "")
     typed = all(types) and all(_TYPE.fullmatch(t) for t in types)
@@ -188,7 +188,7 @@ def _definition(text: str, m: re.Match[str]) -> Definition | None:
     return Definition(
         m.group(2),
         bool(m.group(1)),
-        tuple(names),
+        tuple(params),
         signature,
         re.sub(r"\s*\n\s*\*?\s*", " ", head),
         m.start(),

@@ -1,7 +1,6 @@
 """A prompt without layout, and its runs of words: by what copies and near copies are known.
 
-Left out: what a copy means (`check.py`, `overlap.py`), and who keeps the result
-(`ProblemSet.wording`).
+Left out: what a copy means (`check.py`), and who keeps the result (`ProblemSet.wording`).
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """Measurements by content hash, in one SQLite file (WAL): equal inputs are measured once, ever.
 
 The key covers what changes a measurement and nothing else. For the sandbox: the tests, the text,
-the end marker, limits, tier and toolchain; weights, penalties, prompts and lengths do not count.
-For a user's function: its files, the whole problem and the completions that it saw together. Only
-what the same inputs give again is kept: no time-outs, no memory limits, nothing missing. A full
-disk or a broken file switches the cache off with a note; it never changes a measurement. Left out:
-eviction (a row is about 300 bytes).
+the end marker, limits, tier, start (warm or cold) and toolchain; weights, penalties, prompts and
+lengths do not count. For a user's function: its files, the whole problem and the completions that
+it saw together. Only what the same inputs give again is kept: no time-outs, no memory limits,
+nothing missing. A full disk or a broken file switches the cache off with a note; it never changes a
+measurement. Left out: eviction (a row is about 300 bytes).
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def problem_digest(problem: Problem) -> bytes:
 
 
 def program_key(context: str, task: bytes, text: str, end_marker: str) -> bytes:
-    """Key of one candidate's measurement. context: limits, tier and toolchain as one string."""
+    """Key of one candidate's measurement. context: hash of limits, tier, start, toolchain."""
     return digest(context, task.hex(), text, end_marker)
 
 
@@ -93,16 +93,26 @@ class Kept:
     """JSON values by key in one SQLite file; read and write from any thread.
 
     note: why it was switched off, "" while it works. Closed, it finds nothing and keeps nothing.
+    renews: a file that is no database, or a damaged one, is removed and begun anew, once.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, renews: bool = False) -> None:
         self.note = ""
-        self._path, self._lock = path, threading.Lock()
+        self._path, self._lock = path, threading.RLock()
+        self._renews = renews
         self._db: sqlite3.Connection | None = None
+        self._open()
+
+    def _open(self, anew: bool = False) -> None:
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            for end in ("", "-wal", "-shm") if anew else ():
+                Path(f"{self._path}{end}").unlink(missing_ok=True)
+            self._path.parent.mkdir(parents=True, exist_ok=True)
             # Without an isolation level each write is its own transaction.
-            self._db = sqlite3.connect(path, 10.0, isolation_level=None, check_same_thread=False)
+            self._db = sqlite3.connect(
+                self._path, 10.0, isolation_level=None, check_same_thread=False
+            )
+            self.note = ""
         except (sqlite3.Error, OSError) as error:
             self._off(error)
         self._run("PRAGMA journal_mode=WAL")
@@ -124,6 +134,10 @@ class Kept:
             except sqlite3.Error as error:
                 self._db.close()
                 self._off(error)
+                # This very class: a lock and a full disk raise others, derived from it.
+                if self._renews and type(error) is sqlite3.DatabaseError:
+                    self._renews = False
+                    self._open(anew=True)
                 return []
 
     def read(self, key: bytes) -> Any:

@@ -34,22 +34,14 @@ _SHIPPED = Path(__file__).parent.parent / "models" / "prompts"
 
 @dataclass(frozen=True, slots=True)
 class _Probe:
-    """A probe on a problem, with what its score must keep.
-
-    good: a right answer; None for one that is right for another problem, which is not judged.
-    """
+    """A probe on a problem, with what its score must keep. good: a right answer."""
 
     name: str
     problem: Problem
     text: str
-    good: bool | None
+    good: bool
     meaning: str
     marked: bool = True
-
-    @property
-    def completion(self) -> Completion:
-        """As the reward is shown it, its length in tokens guessed."""
-        return Completion(self.problem.id, self.text, max(1, len(self.text) // 3))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +69,16 @@ def calibrate(
     probes = list[_Probe]()
     for i, problem in enumerate(chosen):
         everything = i < FIXED or bool(user_rewards(cfg.reward))
-        probes += _probes(problem, cfg.reward, everything, chosen[i - 1])
+        probes += _probes(problem, cfg.reward, everything)
     probes += _example_probes(chosen, cfg)
     # the probes of a problem are a group, as a reward that compares sees it
     groups = [list(group) for _, group in groupby(probes, key=lambda probe: id(probe.problem))]
-    asked = [(group[0].problem, [probe.completion for probe in group]) for group in groups]
-    rows = grader.measure(asked)
+    asked = [(g[0].problem, [_completion(p.problem, p.text) for p in g]) for g in groups]
+    swaps = list(_swaps(chosen, cfg.reward, grader.whole_group))
+    rows = grader.measure([*asked, *swaps])
+    rows, swap_rows = rows[: len(asked)], rows[len(asked) :]
     checks = list(_length_gate(problems, cfg.reward))
-    known: dict[bool | None, list[Score]] = {True: [], False: [], None: []}
+    known: dict[bool, list[Score]] = {True: [], False: []}
     for stage in [None, *range(len(cfg.curriculum))]:
         reward = cfg.reward if stage is None else stage_reward(cfg, stage)
         if reward is None:
@@ -95,11 +89,22 @@ def calibrate(
             pairs = list(zip(group, scores, strict=True))
             for probe, score in pairs if stage is None else ():
                 known[probe.good].append(score)
-            found += _judged([p for p in pairs if p[0].good is not None], reward, grader)
+            found += _judged(pairs, reward, grader)
         suffix = "" if stage is None else f" (stage {cfg.curriculum[stage].name})"
         checks += [replace(check, name=check.name + suffix) for check in found]
     checks += _unchecked(probes, cfg)
-    return Calibration(checks, known[True], known[False], known[None])
+    swapped = [pay(*s, own, cfg.reward)[-1] for s, own in zip(swaps, swap_rows, strict=True)]
+    return Calibration(checks, known[True], known[False], swapped)
+
+
+def _completion(problem: Problem, text: str) -> Completion:
+    """As the reward is shown it, its length in tokens guessed."""
+    return Completion(problem.id, text, max(1, len(text) // 3))
+
+
+def _marker(problem: Problem, cfg: RewardConfig) -> str:
+    """The end marker of answers to a problem."""
+    return cfg.end_marker if has_tests(cfg) or problem.code else ""
 
 
 def _choose(problems: Sequence[Problem], seed: int, sample: int) -> list[Problem]:
@@ -117,15 +122,12 @@ def _choose(problems: Sequence[Problem], seed: int, sample: int) -> list[Problem
     return list(unique.values())
 
 
-def _probes(
-    problem: Problem, cfg: RewardConfig, everything: bool, other: Problem
-) -> Iterator[_Probe]:
+def _probes(problem: Problem, cfg: RewardConfig, everything: bool) -> Iterator[_Probe]:
     """Good probes with and without end marker, bad ones with it (the form that pays best).
 
-    everything: also those whose text is the same whatever the problem. other: a problem whose
-    answer is tried too.
+    everything: also those whose text is the same whatever the problem.
     """
-    marker = cfg.end_marker if has_tests(cfg) or problem.code else ""
+    marker = _marker(problem, cfg)
     if problem.reference:
         for shape, text in reference_shapes(problem):
             meaning = "a right answer in this form must earn full marks"
@@ -142,10 +144,23 @@ def _probes(
         text = end(probe.text, marker) if probe.text.strip() else probe.text
         meaning = "an answer that does nothing must earn no more than one test"
         yield _Probe(probe.name, problem, text, False, meaning)
-    alien = problem.lang == other.lang and problem.id != other.id
-    if alien and problem.reference and other.reference not in ("", problem.reference):
-        text = end(reference_shapes(other)[0][1], marker)
-        yield _Probe("another problem's reference", problem, text, None, "")
+
+
+def _swaps(
+    chosen: Sequence[Problem], cfg: RewardConfig, compares: bool
+) -> Iterator[tuple[Problem, list[Completion]]]:
+    """Groups that end with an answer which is right for another problem.
+
+    Apart from the probes, which a reward that compares would pay otherwise beside it. compares: the
+    right answer is in the group too, as such a reward says nothing of one alone.
+    """
+    for i, problem in enumerate(chosen):
+        other = chosen[i - 1]
+        alien = problem.lang == other.lang and problem.id != other.id
+        if alien and problem.reference and other.reference not in ("", problem.reference):
+            answers = [reference_shapes(p)[0][1] for p in ([problem] * compares + [other])]
+            marker = _marker(problem, cfg)
+            yield problem, [_completion(problem, end(text, marker)) for text in answers]
 
 
 def _example_probes(chosen: Sequence[Problem], cfg: RunConfig) -> Iterator[_Probe]:

@@ -37,7 +37,7 @@ def run_all(jobs: Jobs, sandbox: SandboxConfig, tell: Callable[[str], None]) -> 
     file = f"audit-{digest(toolchain_facts(), limits).hex()[:16]}.sqlite"
     keys = {(p.id, kind): digest(task_digest(p.task).hex(), text) for p, kind, text in jobs}
     done: dict[Name, Result] = {}
-    with closing(Kept(Path(base) / "pawl" / file)) as kept:
+    with closing(Kept(Path(base) / "pawl" / file, renews=True)) as kept:
         for name, key in keys.items():
             if (run := kept.read(key)) is not None:
                 lists = {n: tuple(run[n]) for n in ("passed", "values")}

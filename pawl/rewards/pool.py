@@ -128,7 +128,8 @@ class WorkerPool:
         for thread in self._threads:
             thread.start()
         limits = sandbox_cfg.model_dump_json(exclude={"tier", "allow_unsafe", "workers"})
-        text = f"{limits}|{self.tier}|{toolchain_facts()}"
+        start = "warm" if warm else "cold"
+        text = f"{limits}|{self.tier}|{start}|{toolchain_facts()}"
         self.context = hashlib.sha256(text.encode()).hexdigest()
         with self._lock:  # one worker is ready, or all are given up
             self._lock.wait_for(

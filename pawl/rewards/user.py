@@ -24,7 +24,6 @@ import sys
 import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import redirect_stdout
-from dataclasses import replace
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import cast
@@ -103,10 +102,13 @@ class UserReward:
                 )
             if value.status == "missing":
                 return value
-            values = self._named(value.values, problem)
-            return replace(value, values=values, tier="", time_ms=0.0, cached=False)
-        named = value if isinstance(value, Mapping) else {TOTAL: value}
-        return Measurement("measured", self._named(named, problem))
+            named = self._named(value.values, problem)
+            return Measurement(
+                "measured", named, value.verdict, value.reason, value.usage,
+                value.passed_cases, value.n_cases,
+            )  # fmt: skip
+        values = value if isinstance(value, Mapping) else {TOTAL: value}
+        return Measurement("measured", self._named(values, problem))
 
     def _named(self, values: Mapping[str, object], problem: Problem) -> dict[str, float]:
         """Named values with their total; one that is a total alone stays so."""

@@ -2,7 +2,7 @@
 
 User, pid, network, ipc, uts, cgroup and mount namespaces; /usr read-only, nothing of the user's
 home or of the project, a private /tmp, an empty environment. Left out: rlimits and uids (set by
-`supervisor.py` before the exec) and resource sums (cgroups). Source: bwrap(1), version 0.8.
+`candidate_process.py` before the exec) and resource sums (cgroups). Source: bwrap(1), version 0.8.
 """
 
 from __future__ import annotations

@@ -34,7 +34,8 @@ class Group:
         folder.mkdir()
         self._entered.append((folder, home))
         for file, value in limits.items():
-            if "sw" not in file or (folder / file).exists():  # swap is not accounted everywhere
+            swap = "memsw" in file or "swap" in file  # which is not accounted everywhere
+            if not swap or (folder / file).exists():
                 (folder / file).write_text(str(value))
         (folder / "cgroup.procs").write_text(str(os.getpid()))
 

@@ -7,7 +7,7 @@ the same limits and seccomp filter as a cold start before it runs the driver. Th
 is the server's, a loopback with nobody on it: a socket lives no longer than its process. Left out:
 time-outs and killing (the supervisor holds a pidfd). Messages on descriptor 0: R request -> P
 pidfd, E status.
-Usage: python fork_server.py FILTER_HEX TMP_BYTES TMP_INODES.
+Usage: python fork_server.py FILTER_HEX TMP_BYTES SHM_BYTES INODES.
 """
 
 from __future__ import annotations
@@ -48,13 +48,16 @@ def mount(kind: bytes, target: bytes, options: str) -> None:
     check(_libc.mount(kind, target, kind, _NOSUID_NODEV, data), f"mount {target.decode()}")
 
 
-def confine(program: bytes, cpu: int, tmp: str) -> None:
-    """Own file systems, no capabilities, limits, seccomp: all before the candidate is read."""
+def confine(program: bytes, cpu: int, tmpfs: dict[bytes, str]) -> None:
+    """Own file systems, no capabilities, limits, seccomp: all before the candidate is read.
+
+    tmpfs: options by folder.
+    """
     _libc.prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG: with the server
     check(_libc.unshare(_NEW), "unshare")
     check(_libc.mount(b"none", b"/", None, _PRIVATE, None), "private mounts")
-    mount(b"tmpfs", b"/tmp", f"{tmp},mode=700")
-    mount(b"tmpfs", b"/dev/shm", f"{tmp},mode=1777")
+    for target, options in tmpfs.items():
+        mount(b"tmpfs", target, options)
     mount(b"proc", b"/proc", "")
     os.chdir("/tmp")
     _libc.prctl(47, 4, 0, 0, 0)  # PR_CAP_AMBIENT, clear all
@@ -67,7 +70,7 @@ def confine(program: bytes, cpu: int, tmp: str) -> None:
     check(_libc.prctl(22, 2, head, 0, 0), "seccomp")
 
 
-def candidate(request: int, result: int, cpu: int, program: bytes, tmp: str) -> None:
+def candidate(request: int, result: int, cpu: int, program: bytes, tmpfs: dict[bytes, str]) -> None:
     """Become the process that runs one candidate; never returns."""
     finish = os._exit
     try:
@@ -75,7 +78,7 @@ def candidate(request: int, result: int, cpu: int, program: bytes, tmp: str) -> 
         os.dup2(request, 0)
         os.closerange(3, 1024)
         os.setsid()  # a process group reaches beyond a pid namespace: kill(0) would end the server
-        confine(program, cpu, tmp)
+        confine(program, cpu, tmpfs)
         with open(0, "rb", closefd=False) as file:
             data = file.read()
         put = driver.channel()
@@ -98,14 +101,19 @@ def own_pids() -> int:
 
 
 def run(
-    control: socket.socket, pids: int, fds: list[int], cpu: int, program: bytes, tmp: str
+    control: socket.socket,
+    pids: int,
+    fds: list[int],
+    cpu: int,
+    program: bytes,
+    tmpfs: dict[bytes, str],
 ) -> None:
     """Run one candidate as pid 1 of a new pid namespace and report its end."""
     check(_libc.unshare(_NEWPID), "unshare")  # for the children, not for us
     try:
         pid = os.fork()
         if not pid:
-            candidate(fds[0], fds[1], cpu, program, tmp)
+            candidate(fds[0], fds[1], cpu, program, tmpfs)
     finally:
         check(_libc.setns(pids, _NEWPID), "setns")  # so that the next one gets its own
     for fd in fds:
@@ -121,7 +129,11 @@ def main() -> None:
     """Serve requests until the supervisor closes the socket."""
     control = socket.socket(fileno=0)
     program = bytes.fromhex(sys.argv[1])
-    tmp = f"size={sys.argv[2]},nr_inodes={sys.argv[3]}"
+    tmp, shm, inodes = sys.argv[2:]
+    tmpfs = {
+        b"/tmp": f"size={tmp},nr_inodes={inodes},mode=700",
+        b"/dev/shm": f"size={shm},nr_inodes={inodes},mode=1777",
+    }
     del sys.argv[1:], sys.path[0]
     for name in WARM.split():
         importlib.import_module(name)
@@ -137,7 +149,7 @@ def main() -> None:
         if not message:
             return
         (cpu,) = struct.unpack("<i", message[1:])
-        run(control, pids, fds, cpu, program, tmp)
+        run(control, pids, fds, cpu, program, tmpfs)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ The second tier, for places that allow no namespaces (Docker's default profile):
 its file system view but may read only what is listed, write only its work folder, open no socket,
 signal nobody outside and leave no session. The seccomp program also serves the bubblewrap tier.
 Sources: Linux Documentation/userspace-api/landlock.rst and seccomp_filter.rst. Left out: memory
-and process limits (rlimits, cgroups: `supervisor.py`). Standard library only; x86_64 and aarch64.
+and process limits (`candidate_process.py`, `cgroup.py`). Standard library only; x86_64 and aarch64.
 """
 
 from __future__ import annotations

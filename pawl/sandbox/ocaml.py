@@ -3,7 +3,8 @@
 Three files inside the sandbox: sol.mli (the signature), sol.ml (the candidate) and drv.ml (the
 calls, through `Sol.f`), so that nothing the candidate shadows or redefines reaches the tests.
 Expected values are written by a trusted build of the same kind and never enter a candidate's
-sandbox. Always bytecode. Left out: the helpers' build (`ocaml_tools.py`), paying (`code.py`).
+sandbox. Always bytecode. Left out: the helpers' build (`ocaml_tools.py`), paying
+(`pawl.rewards.pay`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Check a Python candidate: inputs go into the sandbox, values come out, and are compared here.
 
 The judge rebuilds plain values from JSON and compares with ==, so no code of the candidate takes
-part. Left out: what runs inside (`driver.py`), paying (`code.py`).
+part. Left out: what runs inside (`driver.py`), paying (`pawl.rewards.pay`).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 The supervisor (`supervisor.py`) starts, watches and clears away each candidate; this side sends
 requests, decides what is a fault of the machine, and repeats those once. Left out: which tier to
-use (`sandbox.py`), the languages (`python.py`, `ocaml.py`), parallelism (one slot per worker).
+use (`tiers.py`), the languages (`python.py`, `ocaml.py`), parallelism (one slot per worker).
 Standard library only.
 """
 
@@ -179,7 +179,7 @@ class Sandbox:
             start_new_session=True,
         )
         theirs.close()
-        hello = _ask(self._sock, asdict(self._plan))
+        hello = _ask(self._sock, asdict(self._plan), "the helper process did not start")
         self.notes = [hello["cgroup"] or "memory and tasks capped by cgroup"]
         self.notes += [] if self.tier != "bubblewrap" or hello["own_tmp"] else ["/tmp by polling"]
         return self._sock
@@ -202,12 +202,14 @@ class Sandbox:
             self._plan = None
 
 
-def _ask(sock: socket.socket, message: object) -> dict[str, Any]:
-    """The supervisor's answer; raises OSError when it is gone."""
+def _ask(
+    sock: socket.socket, message: object, gone: str = "the helper process died"
+) -> dict[str, Any]:
+    """The supervisor's answer; raises OSError, which says `gone`, when there is none."""
     supervisor.send(sock, message)
     answer: dict[str, Any] | None = supervisor.receive(sock)
     if answer is None:
-        raise ConnectionError("the helper process died")
+        raise ConnectionError(gone)
     return answer
 
 

@@ -4,7 +4,7 @@ A scorer talks to its supervisor over a socket pair: one request, one answer. Th
 each candidate (a small single-threaded parent forks fast, and bubblewrap must not be started from a
 thread that may end), watches it and kills everything left. When the scorer dies, even by kill -9,
 the socket ends: the supervisor kills what runs, removes its folder and cgroup, and exits. Run by
-`sandbox.py` as `python -I -S -c ... FD`. Standard library only.
+`slot.py` as `python -I -S -c ... FD`. Standard library only.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What one check of one candidate found, and the rules that turn raw endings into verdicts.
 
 Both languages use the same rules, so that a timeout means the same everywhere. Left out: running
-(`sandbox.py`), comparing values (`python.py`, `ocaml.py`), paying (`code.py`).
+(`slot.py`), comparing values (`python.py`, `ocaml.py`), paying (`pawl.rewards.pay`).
 """
 
 from __future__ import annotations

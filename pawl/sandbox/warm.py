@@ -1,7 +1,7 @@
 """The supervisor's side of the fork server: start it in bubblewrap, hand it requests, end them.
 
-Left out: what happens inside (`fork_server.py`) and cold starts (`supervisor.py`). A server that
-dies or does not answer is a fault of this run only; the next run starts a new one.
+Left out: what happens inside (`fork_server.py`) and cold starts (`candidate_process.py`). A server
+that dies or does not answer is a fault of this run only; the next run starts a new one.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from pawl.sandbox import candidate_process, landlock
+from pawl.sandbox.bubblewrap import SHM_BYTES
 from pawl.sandbox.candidate_process import TMP_INODES, Plan
 
 ANSWER_S = 10.0  # a server that says nothing for so long is dead
@@ -28,7 +29,7 @@ class Server:
         null = os.open("/dev/null", os.O_RDWR)
         program = landlock.seccomp_program(spaces=True, dropped=plan.uid >= 0)
         argv = [python, "-s", "-S", "{box}/fork_server.py", program.hex()]
-        argv += [str(plan.tmp_bytes), str(TMP_INODES)]
+        argv += [str(plan.tmp_bytes), str(SHM_BYTES), str(TMP_INODES)]
         fds = (theirs.fileno(), null, null)
         self.pid = candidate_process.start(plan, argv, work, resource.RLIM_INFINITY, fds, warm=True)
         theirs.close()

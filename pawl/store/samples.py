@@ -57,8 +57,9 @@ def matching(
     found = []
     for row in rows:
         score = score_of(row)
-        names = (None, stage(row), score.get("verdict"), score.get("branch"))
-        if problem in (None, row["problem_id"]) and stage_name in names:
+        names = (stage(row), score.get("verdict"), score.get("branch"))
+        wanted = problem is None or row.get("problem_id") == problem
+        if wanted and (stage_name is None or stage_name in names):
             found.append(row)
     return found
 
