@@ -149,6 +149,11 @@ def test_nemo_columns_of_an_export(tmp_path: Path) -> None:
 SIDE, DASH = "\u2502", "\u2500"
 
 
+def panel(rows: list[str]) -> str:
+    body = "".join(f"{SIDE} {row:70} {SIDE}\n" for row in rows)
+    return f"\u256d{DASH * 32} Metrics {DASH * 31}\u256e\n{body}\u2570{DASH * 72}\u256f\n"
+
+
 @pytest.mark.parametrize("bar", [f" {SIDE} ", "  "])
 def test_open_instruct_panel(tmp_path: Path, bar: str) -> None:
     panels = []
@@ -159,10 +164,7 @@ def test_open_instruct_panel(tmp_path: Path, bar: str) -> None:
             f"{'':9}{' ' * len(bar)}lr: 1.00e-06",
             f"{'val':9}{bar}ratio: 1.00 | stop_rate: 0.75",
         ]
-        body = "".join(f"{SIDE} {row:70} {SIDE}\n" for row in rows)
-        panels.append(
-            f"\u256d{DASH * 32} Metrics {DASH * 31}\u256e\n{body}\u2570{DASH * 72}\u256f\n"
-        )
+        panels.append(panel(rows))
     log = log_of(tmp_path, "some words before\n" + "noise between\n".join(panels))
     assert log.format == 'panel "Metrics" of open-instruct'
     assert list(log.step_N) == [10, 20, 30]
@@ -171,6 +173,17 @@ def test_open_instruct_panel(tmp_path: Path, bar: str) -> None:
     assert values(log, "loss/total") == [0.02, 0.03, 0.04], "the whole loss before the surrogate"
     assert values(log, "length/truncated_frac") == [0.25] * 3
     assert any("two decimals" in note for note in log.notes)
+
+
+@pytest.mark.parametrize("broken", [2, 5])
+def test_open_instruct_counts_the_panels_that_end(tmp_path: Path, broken: int) -> None:
+    filler = [f"{'val':9} {SIDE} x{k}: 1.00" for k in range(500)]
+    panels = [panel([f"{'other':9} {SIDE} scores: {i}.25", *filler]) for i in range(6)]
+    panels[broken] = panels[broken].rsplit("\u2570", 1)[0]  # without its closing line
+    log = log_of(tmp_path, "".join(panels))
+    assert list(log.step_N) == [1, 2, 3, 4, 5]
+    assert values(log, "reward/mean") == [i + 0.25 for i in range(6) if i != broken]
+    assert sum("the last panel breaks off" in note for note in log.notes) == (broken == 5)
 
 
 def test_open_instruct_columns_of_an_export(tmp_path: Path) -> None:
@@ -221,8 +234,8 @@ def test_slime_console_with_several_updates_a_rollout(tmp_path: Path) -> None:
     assert int(np.isnan(log.series["optim/grad_norm"].value_N).sum()) == 1
 
 
-def test_skyrl_console(tmp_path: Path) -> None:
-    text = "".join(
+def skyrl_text() -> str:
+    return "".join(
         f"2026-08-21 10:00:00 | INFO | trainer - Step {i}: \n"
         "{'policy/policy_entropy': '0.4000',\n"
         " 'policy/policy_loss': '-0.0123',\n"
@@ -231,11 +244,21 @@ def test_skyrl_console(tmp_path: Path) -> None:
         "other words\n"
         for i in (1, 2, 3)
     )
-    log = log_of(tmp_path, text)
+
+
+def test_skyrl_console(tmp_path: Path) -> None:
+    log = log_of(tmp_path, skyrl_text())
     assert log.format == "console log of SkyRL"
     assert list(log.step_N) == [1, 2, 3]
     assert values(log, "reward/mean") == [0.1, 0.2, 0.3]
     assert values(log, "policy/entropy") == [0.4] * 3
+
+
+def test_a_dict_of_skyrl_that_the_next_step_breaks_off_is_left_out(tmp_path: Path) -> None:
+    before, after = skyrl_text().split(" 'reward/avg_raw_reward': '0.2000',\n", 1)
+    log = log_of(tmp_path, before + after.split("other words\n", 1)[1])
+    assert list(log.step_N) == [1, 3]
+    assert values(log, "policy/entropy") == [0.4] * 2
 
 
 def test_roll_console(tmp_path: Path) -> None:
@@ -248,8 +271,8 @@ def test_roll_console(tmp_path: Path) -> None:
     assert values(log, "policy/clip_high_frac") == [0.02] * 3
 
 
-def test_areal_console(tmp_path: Path) -> None:
-    text = "".join(
+def areal_text() -> str:
+    return "".join(
         f"20260521-10:00:00 Epoch 1/10 Step {i}/100 Train step {i}/1000 done.\n"
         f"\u2552{'=' * 70}\u2555\n"
         f"{SIDE} ppo_actor/task_reward/avg {SIDE} {i}.5000e-01 {SIDE} "
@@ -257,12 +280,26 @@ def test_areal_console(tmp_path: Path) -> None:
         f"{SIDE} ppo_actor/update/entropy/avg {SIDE} 4.0000e-01 {SIDE} {SIDE} {SIDE}\n"
         for i in (1, 2, 3)
     )
-    log = log_of(tmp_path, text)
+
+
+def test_areal_console(tmp_path: Path) -> None:
+    log = log_of(tmp_path, areal_text())
     assert log.format == "console log of AReaL"
     assert list(log.step_N) == [1, 2, 3]
     assert values(log, "reward/mean") == [0.15, 0.25, 0.35]
     assert values(log, "optim/grad_norm") == [0.3] * 3
     assert values(log, "policy/entropy") == [0.4] * 3
+
+
+@pytest.mark.parametrize("form", ["nemo", "areal"])
+def test_a_name_twice_in_one_block_is_no_repeated_step(tmp_path: Path, form: str) -> None:
+    text = nemo_block(1, 0.1) + nemo_block(2, 0.2) if form == "nemo" else areal_text()
+    line = next(x for x in text.splitlines(True) if "Avg Reward" in x or "task_reward" in x)
+    log = log_of(tmp_path, text.replace(line, line * 2))
+    assert len(values(log, "reward/mean")) == len(log.step_N)
+    assert not any("repeated" in note for note in log.notes)
+    again = log_of(tmp_path, text + text, "resumed.log")
+    assert any("repeated" in note for note in again.notes)
 
 
 def test_tinker_and_art_are_known_by_their_columns(tmp_path: Path) -> None:

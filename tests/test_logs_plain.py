@@ -76,6 +76,24 @@ def test_every_shape_gives_the_same_series(body: object, tmp_path: Path) -> None
     assert values(found, "loss/total") == [round(row["loss"], 9) for row in ROWS]
 
 
+@pytest.mark.parametrize("step", ["{}", "iter_{}"])
+def test_a_long_table_has_a_row_for_each_step(tmp_path: Path, step: str) -> None:
+    row = {"reward/total": 0.4, "by_group/frac_all_good": 0.5, "by_group/frac_all_bad": 0.1}
+    text = "step,name,value\n" + "".join(
+        f"{step.format(i)},env/all/{name},{value}\n"
+        for i in range(1, 21)
+        for name, value in row.items()
+    )
+    found = log(tmp_path, text)
+    assert list(found.step_N) == list(range(1, 21))
+    assert values(found, "group/zero_std_frac") == [0.6] * 20
+
+
+def test_a_name_that_repeats_in_a_long_table_begins_a_row(tmp_path: Path) -> None:
+    text = "step,name,value\n" + "".join(f"a,reward,0.{i}\na,loss,0.5\n" for i in range(1, 5))
+    assert values(log(tmp_path, text), "reward/mean") == [0.1, 0.2, 0.3, 0.4]
+
+
 def test_an_object_of_numbers_keeps_what_was_held_out_apart(tmp_path: Path) -> None:
     body = {
         "note": "x",

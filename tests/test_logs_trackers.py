@@ -283,6 +283,19 @@ def test_a_chart_of_several_runs(tmp_path: Path) -> None:
     assert second.series["reward/mean"].source == "train/reward"
 
 
+@pytest.mark.parametrize("axis", ["Step", "Wall Time"])
+def test_a_line_of_a_chart_is_one_step(tmp_path: Path, axis: str) -> None:
+    names = ("reward/total", "by_group/frac_all_good", "by_group/frac_all_bad")
+    lines = [",".join([axis, *(f"run - env/all/{name}" for name in names)])]
+    lines += [f"{i if axis == 'Step' else f'iter_{i}'},0.4,0.5,0.1" for i in range(1, 21)]
+    path = tmp_path / "wandb_export.csv"
+    path.write_text("\n".join(lines) + "\n")
+    (log,) = read_logs(path)
+    assert log.library == "tinker"
+    assert log.step_N.tolist() == list(range(1, 21))
+    assert log.series["group/zero_std_frac"].value_N == pytest.approx([0.6] * 20)
+
+
 @pytest.mark.parametrize("form", ["lines", "list", "csv", "columns", "lists"])
 def test_a_history(tmp_path: Path, form: str) -> None:
     rows = [

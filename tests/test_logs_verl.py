@@ -226,7 +226,7 @@ def test_verl_rollout_dump(tmp_path: Path) -> None:
 
 def test_a_change_is_advised_in_verls_words(tmp_path: Path) -> None:
     config = "{'actor_rollout_ref': {'actor': {'optim': {'lr': 0.001}}, 'rollout': {'n': 8}}}"
-    words = dict.fromkeys(("expected", "risk", "verify"), "-")
+    words = dict.fromkeys(("why", "expected", "risk", "verify"), "-")
     fixes = []
     for text in (f"{config}\n{verl_line(1)}\n", f"{verl_line(1)}\n"):
         signals = Signals(log_of(tmp_path, text))

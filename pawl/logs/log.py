@@ -184,16 +184,20 @@ def _match(source: str, row: Mapping[str, Any]) -> str | None:
 def applies(row: Mapping[str, Any], raw: Raw, present: Collection[str]) -> bool:
     """Whether a row's conditions on version, other columns and config hold."""
     since, until = number_of(str(row.get("since", ""))), number_of(str(row.get("until", "")))
-    version, near = number_of(raw.version), row.get("near", ())
+    version = number_of(raw.version)
+    if (version or number_of(raw.at_least)) < since:
+        return False
+    if until and not (version < until if version else () < number_of(raw.below) <= until):
+        return False
+    if any(name not in present for name in row.get("with", ())):
+        return False
+    if any(name in present for name in row.get("without", ())):
+        return False
     wanted: Mapping[str, Sequence[str]] = row.get("config", {})
-    return (
-        not (since and (version or number_of(raw.at_least)) < since)
-        and not (until and not (version < until if version else () < number_of(raw.below) <= until))
-        and all(name in present for name in row.get("with", ()))
-        and not any(name in present for name in row.get("without", ()))
-        and all(str(raw.config.get(name)) in values for name, values in wanted.items())
-        and (not near or any(word in name.lower() for name in present for word in near))
-    )
+    if any(str(raw.config.get(name)) not in values for name, values in wanted.items()):
+        return False
+    near = row.get("near", ())
+    return not near or any(word in name.lower() for name in present for word in near)
 
 
 def number_of(version: str) -> tuple[int, ...]:

@@ -59,7 +59,7 @@ def _present(pattern: str, names: set[str]) -> bool:
 
 
 def own_name(library: str, column: str) -> str:
-    """A tracker's column as the library itself calls it: TRL's train/kl is kl (`spelling`)."""
+    """A tracker's column as the library itself calls it: TRL's train/kl is kl ([spelling])."""
     for start, own in names_of(library).get("spelling", {}).items():
         if column.startswith(start):
             return str(own) + column.removeprefix(start)

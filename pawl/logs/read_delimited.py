@@ -133,9 +133,16 @@ def _wide(header: list[str], rows: Iterator[list[str]]) -> Iterator[Row]:
 
 
 def _from_long(rows: Iterator[Row]) -> Iterator[Row]:
-    """The values of a long table, each under its name."""
+    """Rows of a long table: neighbours of one step are one, until a name repeats."""
+    now = Row()
     for row in rows:
         low = {key.lower(): value for key, value in row.items()}
-        name = next((str(low[key]) for key in NAMES if key in low), "")
-        if name and low.get("step") is not None:
-            yield {"step": low["step"], name: low.get("value")}
+        name, step = next((str(low[key]) for key in NAMES if key in low), ""), low.get("step")
+        if not name or step is None:
+            continue
+        if now and (step != now["step"] or name in now):
+            yield now
+            now = {}
+        now |= {"step": step, name: low.get("value")}
+    if now:
+        yield now

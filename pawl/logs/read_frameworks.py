@@ -9,6 +9,7 @@ of tinker-cookbook and history.jsonl of ART, plain JSON lines that are recognise
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -87,23 +88,26 @@ def _heads(text: Lines, head: re.Pattern[str]) -> Iterator[tuple[re.Match[str], 
 
 
 def _blocks(
-    text: Lines, head: re.Pattern[str], end: re.Pattern[str]
-) -> Iterator[tuple[re.Match[str], list[str], bool]]:
-    """Each head of a record, the lines after it up to its end, and whether that was seen."""
+    text: Lines, head: re.Pattern[str], end: re.Pattern[str], most: float = MOST
+) -> Iterator[tuple[re.Match[str], list[str], str]]:
+    """Each head of a record, the lines after it, and where they end.
+
+    That is at the record's "end", at the next "head", after the "most" lines, or with the "file".
+    """
     found, body = None, list[str]()
     for _, line, _ in text:
         if hit := head.search(line):
             if found is not None:
-                yield found, body, False
+                yield found, body, "head"
             found, body = hit, []
         elif found is not None:
             body.append(line)
             closed = end.search(line) is not None
-            if closed or len(body) == MOST:
-                yield found, body, closed
+            if closed or len(body) == most:
+                yield found, body, "end" if closed else "most"
                 found = None
     if found is not None:
-        yield found, body, False
+        yield found, body, "file"
 
 
 def _openrlhf(text: Lines, raw: Raw, printed: Printed) -> Iterator[Row]:
@@ -159,25 +163,28 @@ def _prime_file(path: Path) -> Raw:
 
 
 def _nemo(text: Lines, raw: Raw, printed: Printed) -> Iterator[Row]:
-    """Blocks ("Training Results:", "Timing:") of items.
+    """Blocks ("Training Results:", "Timing:") of items; those of a step are one row.
 
     A block belongs to the step whose heading came last; without headings blocks are counted.
     """
-    step, named, place = 0, False, None
+    named, place, steps = False, None, [(0, Row())]
     for _, line, ended in text:
         if start := NEMO_STEP.match(line):
-            step, named, place = int(start[1]), True, None
+            named, place = True, None
+            steps.append((int(start[1]), Row()))
         elif heading := NEMO_HEADING.match(line):
             place = NEMO_PLACE.get(heading[1], "timing/")
-            step += not named and heading[1] == "Training Results"
+            if not named and heading[1] == "Training Results":
+                steps.append((steps[-1][0] + 1, Row()))
         elif place is not None and (item := NEMO_ITEM.match(line)):
             if ended:
                 name = f"{place}{item[1].strip()}"
-                yield {"step": step, name: printed.number(name, item[2])}
+                steps[-1][1][name] = printed.number(name, item[2])
             else:
                 raw.notes.append("the file breaks off in its last line, which was left out")
         elif line.strip():
             place = None
+    yield from ({**row, "step": step} for step, row in steps if row)
     if not named:
         raw.notes.append("no headings of steps: blocks of results were counted")
 
@@ -185,12 +192,15 @@ def _nemo(text: Lines, raw: Raw, printed: Printed) -> Iterator[Row]:
 def _open_instruct(text: Lines, raw: Raw, printed: Printed) -> Iterator[Row]:
     """The Rich panel "Metrics", which wraps its cells; names as W&B has them."""
     raw.notes.append("the panel shows two decimals: small values (KL, learning rate) may read 0")
-    for count, (_, shown, closed) in enumerate(_blocks(text, PANEL, PANEL_BOTTOM), 1):
-        if not closed:
+    framed, count = (one for one in text if PANEL_EDGE.match(one[1])), 0
+    for _, shown, ended in _blocks(framed, PANEL, PANEL_BOTTOM, math.inf):
+        if ended == "file":
             raw.notes.append("the last panel breaks off and was left out")
+        if ended != "end":
             continue
+        count += 1
         panel, row = list[tuple[str, str]](), Row()
-        for line in filter(PANEL_EDGE.match, shown[:-1]):
+        for line in shown[:-1]:
             body = line.strip().strip("\u2502\u2503")
             found = PANEL_GROUP.match(body)
             cells = (body[found.end() :] if found else body.strip("\u2502 ")).strip()
@@ -226,8 +236,10 @@ def _slime(text: Lines, raw: Raw, printed: Printed) -> Iterator[Row]:
 
 def _skyrl(text: Lines, raw: Raw, printed: Printed) -> Iterator[Row]:
     """`Step 3:` and a dict over the lines that follow."""
-    for found, body, closed in _blocks(text, SKYRL_STEP, SKYRL_END):
-        if row := entries("\n".join(body), printed, closed):
+    for found, body, ended in _blocks(text, SKYRL_STEP, SKYRL_END):
+        if ended == "head":  # the dict breaks off
+            continue
+        if row := entries("\n".join(body), printed, ended != "file"):
             yield {**row, "step": int(found[1])}
 
 
@@ -245,10 +257,13 @@ def _roll(text: Lines, raw: Raw, printed: Printed) -> Iterator[Row]:
 def _areal(text: Lines, raw: Raw, printed: Printed) -> Iterator[Row]:
     """`Train step 3/1000 done.` and the table of names and numbers after it."""
     for found, body, _ in _blocks(text, AREAL, AREAL_END):
+        row = Row()
         for line in body:
             for name, value in pairwise(cell.strip() for cell in BAR.split(line)):
                 if AREAL_VALUE.fullmatch(value) and AREAL_NAME.fullmatch(name):
-                    yield {"step": int(found[1]), name: printed.number(name, value)}
+                    row[name] = printed.number(name, value)
+        if row:
+            yield {**row, "step": int(found[1])}
 
 
 @dataclass(frozen=True, slots=True)

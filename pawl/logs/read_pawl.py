@@ -2,7 +2,7 @@
 
 A torn last line is left out silently (the run is writing it); other lines that are no record are
 left out with a note. Left out: what the files mean (docs/run-folder.md), reading a run for
-anything but a diagnosis (`read`).
+anything but a diagnosis (`pawl.store.read`).
 """
 
 from __future__ import annotations

@@ -214,12 +214,15 @@ def _chart(path: Path) -> list[Raw]:
     notes, runs = list[str](), dict[str, Raw]()
     for row in _cells(path, notes):
         axis, step = next(iter(row.items()), ("", None))
+        parts = dict[str, Row]()
         for column, value in row.items():
             if column != axis and BETWEEN in column:
                 run, metric = column.rsplit(BETWEEN, 1)
-                if run not in runs:
-                    runs[run] = Raw(path, f'{CHART}, run "{run}"', "any", Table())
-                runs[run].table.add({"step": step, metric: value})
+                parts.setdefault(run, {})[metric] = value
+        for run, values in parts.items():
+            if run not in runs:
+                runs[run] = Raw(path, f'{CHART}, run "{run}"', "any", Table())
+            runs[run].table.add({"step": step, **values})
     for raw in runs.values():
         raw.notes += notes
         trackers.finish(raw)
