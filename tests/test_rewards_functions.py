@@ -13,6 +13,7 @@ import threading
 import types
 from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -99,7 +100,8 @@ def test_a_measurement_with_values_is_measured_whatever_it_says() -> None:
     class Own(Measurement):
         """A user's own kind, which other processes do not know."""
 
-    odd = Own("scored", {"total": 0.5}, "wrong", "r", {"tokens": 7.0}, 1, 2, "unsafe", 9.0, True)  # type: ignore[arg-type] # a user's mistake
+    status: Any = "scored"  # a user's mistake
+    odd = Own(status, {"total": 0.5}, "wrong", "r", {"tokens": 7.0}, 1, 2, "unsafe", 9.0, True)
     (found,) = UserReward("f", lambda problem, cs: [odd], None).call(PROBLEM, texts("a"))
     assert type(found) is Measurement
     plain = Measurement("measured", {"total": 0.5}, "wrong", "r", {"tokens": 7.0}, 1, 2)
