@@ -130,8 +130,9 @@ def score_hidden(
     ) -> tuple[torch.Tensor, torch.Tensor]:
         return score_logits(make_logits(part_NH), part_N, temperature, entropy_grad, kept)
 
-    vocab = policy.core.config.get_text_config().vocab_size
-    rows = max(1, CHUNK // (hidden_NH.shape[1] if head else vocab))
+    config = policy.core.config
+    vocab = hidden_NH.shape[1] if head else config.get_text_config().vocab_size
+    rows = max(1, CHUNK // vocab)
     if len(target_N) <= rows:
         return piece(hidden_NH, target_N, kept_N)
     parts = zip(torch.split(hidden_NH, rows), torch.split(target_N, rows), strict=True)
