@@ -252,9 +252,11 @@ def test_a_problem_that_cannot_be_judged_is_missing_and_stops_nothing() -> None:
 def test_candidates_start_as_the_run_record_says() -> None:
     first = replace(PROBLEM, code=CodeTask("python", "f", (Case("[1]", "1"),)))
     text = "import os\n\ndef f(x):\n    return os.getpid()"  # a child of the fork server is pid 1
-    with Grader(RewardConfig(), SandboxConfig(workers=1, tier="bubblewrap")) as grader:
-        warm = grader.describe()["start"] == "warm"
-        assert warm == (grader.score([(first, [Completion("p", text)])])[0][0].verdict == "pass")
+    with Grader(RewardConfig(), ONE) as grader:
+        if grader.tier != "bubblewrap":
+            pytest.skip("every candidate of the landlock tier starts cold")
+        assert grader.describe()["start"] == "warm", grader.describe()["refused"]
+        assert grader.score([(first, [Completion("p", text)])])[0][0].verdict == "pass"
 
 
 ORPHAN = """

@@ -96,7 +96,10 @@ def continued(
     overrides: Sequence[str],
     environ: Mapping[str, str] | None = None,
 ) -> tuple[RunConfig, dict[str, str]]:
-    """The config of a fork: another run's, changed as by `overridden`; raises PawlErrors."""
+    """The config of a fork: another run's with environment and overrides on top.
+
+    A preset of either sets what they leave open, as in a file. Raises PawlErrors.
+    """
     table = Table(RunConfig)
     for path, value in leaves(cfg).items():
         place = places.get(path, "default")
