@@ -43,7 +43,8 @@ var pawlReport = (function () {
       rows.push(["change", el("code", {}, p.name + ": " + (p.before || "?") + " \u2192 " + p.after)]);
     }
     rows.push(["why", p.why], ["expected", p.expected], ["risk", p.risk], ["verify", p.verify]);
-    rows.push(["cost", p.cost && p.cost + (p.live ? ", without a restart" : ", needs a restart")]);
+    const restart = p.live ? ", without a restart" : ", needs a restart";
+    rows.push(["cost", p.cost && p.cost + (p.option ? restart : "")]);
     const list = el("dl", { class: "help" });
     for (const [name, text] of rows) if (text) list.append(el("dt", {}, name), el("dd", {}, text));
     return list;
