@@ -1,4 +1,4 @@
-"""Facts that several rules share: stages, payments, expected ties, the best window.
+"""Facts that several rules share: stages, rewards, expected zero-variance groups, the best window.
 
 Left out: the rules that use them (test_doctor_rules.py).
 """
@@ -35,9 +35,9 @@ def test_a_trend_is_taken_within_the_longest_stage() -> None:
     assert run_features.within_stages(s, "reward/mean").direction == "up"
 
 
-def test_payments_of_any_library() -> None:
+def test_rewards_of_any_library() -> None:
     rows = [sample(0.5, "tests", "wrong", 2), {"reward": 0.25, "completion": "x"}, {"text": "?"}]
-    found = run_features.paid(rows)
+    found = run_features.row_rewards(rows)
     assert [p.total for p in found] == [0.5, 0.25, None]
     assert (found[0].branch, found[0].verdict, found[0].passed) == ("tests", "wrong", 2)
 
@@ -49,13 +49,18 @@ def test_shares_of_totals() -> None:
 @pytest.mark.parametrize(
     ("p", "size", "share"), [(0.02, 4, 0.92), (0.1, 6, 0.531), (0.1, 8, 0.430), (0.5, 4, 0.125)]
 )
-def test_expected_ties_are_binomial(p: float, size: int, share: float) -> None:
-    assert run_features.tied(p, size) == pytest.approx(share, abs=0.005)
+def test_expected_zero_variance_groups_are_binomial(p: float, size: int, share: float) -> None:
+    assert run_features.zero_variance_share(p, size) == pytest.approx(share, abs=0.005)
 
 
 @given(st.floats(0, 1), st.integers(2, 64))
-def test_ties_become_rarer_in_larger_groups(p: float, size: int) -> None:
-    assert 0.0 <= run_features.tied(p, size + 1) <= run_features.tied(p, size) <= 1.0
+def test_zero_variance_becomes_rarer_in_larger_groups(p: float, size: int) -> None:
+    assert (
+        0.0
+        <= run_features.zero_variance_share(p, size + 1)
+        <= run_features.zero_variance_share(p, size)
+        <= 1.0
+    )
 
 
 @given(st.lists(st.sampled_from([0.0, 1.0]), min_size=1, max_size=200))

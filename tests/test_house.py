@@ -203,6 +203,12 @@ def test_help_loads_no_heavy_library() -> None:
     assert not loaded_after(code) & heavy
 
 
+def test_a_scorer_process_loads_no_heavy_library() -> None:
+    """It starts once for each core, and again when it is lost."""
+    heavy = TORCH_FAMILY | {"numpy", "pydantic", "scipy", "rich"}
+    assert not loaded_after("import pawl.rewards.worker") & heavy
+
+
 def test_files_are_short() -> None:
     lines = {f.relative_to(ROOT): len(f.read_text("utf-8").splitlines()) for f in FILES}
     too_long = {str(f): n for f, n in lines.items() if n > MAX_FILE}

@@ -236,15 +236,19 @@ def test_cpu_seconds_decide_a_timeout(tier: Tier, warm: bool) -> None:
             assert (found.verdict, found.retried) == ("timeout", False), found
 
 
-def test_memory_of_many_processes_counts_together() -> None:
-    text = """
+@pytest.mark.parametrize("waits", ["os.getpid() == parent", "False"])
+def test_memory_of_many_processes_counts_together(waits: str) -> None:
+    """Also when the one that should answer uses none and would wait for the others for ever."""
+    text = f"""
 import os, time
+parent = os.getpid()
 pids = [os.fork() for _ in range(3)]
-block = bytearray(250 << 20)
-def solve(xs): time.sleep(8)  # until all have their block, on a busy machine too
+block = b"" if {waits} else bytearray(250 << 20)
+def solve(xs): time.sleep(60)
 """
     with open_sandbox(limits(wall_s=20.0, cpu_s=10.0)) as sandbox:
-        assert verify(sandbox, PYTHON.task, text).verdict == "memory"
+        found = verify(sandbox, PYTHON.task, text)
+        assert (found.verdict, found.retried) == ("memory", False)
 
 
 def test_the_best_tier_is_described_with_its_limits() -> None:

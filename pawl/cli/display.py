@@ -44,8 +44,8 @@ def open_display(quiet: bool, as_json: bool, places: Mapping[str, str]) -> Itera
             terminal.stop()
 
 
-class Output(Silent):
-    """A display on a stream, which goes silent when its reader goes away."""
+class Output:
+    """Lines on a stream, which fall silent when its reader goes away."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream: TextIO | None = stream
@@ -62,28 +62,37 @@ class Output(Silent):
             self._stream = None
 
 
-class LastLine(Output):
+class LastLine(Silent):
     """`--quiet`: the summary alone."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._out = Output(stream)
 
     def close(self, summary: str) -> None:
         """Print the last line."""
-        self.line(summary)
+        self._out.line(summary)
 
 
-class JsonLines(Output):
+class JsonLines(Silent):
     """`--json`: every step record as it stands in steps.jsonl, one line each."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._out = Output(stream)
 
     def step(self, record: Record) -> None:
         """Print one record."""
-        self.line(dumps(record))
+        self._out.line(dumps(record))
 
 
-class Notes(Output):
+class Notes(Silent):
     """Notes alone: for commands that are not training."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._out = Output(stream)
 
     def note(self, text: str) -> None:
         """Print one line for a person."""
-        self.line(text)
+        self._out.line(text)
 
 
 @dataclass(slots=True)

@@ -11,14 +11,15 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pawl.logs.names import STEP_FORMS, add_derived, library_of, names_of, own_name, plain
-from pawl.logs.table import Event, Floats, Places, Raw, Row, Source, in_order, last_of_each
+from pawl.logs.table import Event, Floats, Places, Raw, Row, in_order, last_of_each
 from pawl.metrics import catalogued
 
 __all__ = ["Event", "Log", "Raw", "Series", "applies", "canonical", "option_name"]
@@ -47,21 +48,32 @@ class Series:
 
 
 @dataclass(slots=True)
-class Log(Source):
-    """A log in canonical terms; its options are under Pawl's names.
+class Log:
+    """A log in canonical terms; what is not said here is as in `Raw`.
 
-    step_N: the step of every row, as the file numbers them; unknown: columns without a canonical
-    meaning, by source name; config_names: options as the source has them; other_config: those
-    without a counterpart; defaults: the options in config that the source does not state, so that
-    the library's default of that version was taken.
+    config: under Pawl's names; step_N: the step of every row, as the file numbers them; unknown:
+    columns without a canonical meaning, by source name; config_names: options as the source has
+    them; other_config: those without a counterpart; defaults: the options in config that the
+    source does not state, so that the library's default of that version was taken.
     """
 
+    path: Path
+    format: str
+    library: str
     step_N: Floats
     series: dict[str, Series]
     unknown: dict[str, Series] = field(default_factory=dict)
+    version: str = ""
+    kind: str = ""
+    config: Row = field(default_factory=dict)
     config_names: dict[str, str] = field(default_factory=dict)
     other_config: Row = field(default_factory=dict)
     defaults: tuple[str, ...] = ()
+    events: list[Event] = field(default_factory=list)
+    checks: list[Row] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    samples: tuple[Row, ...] = ()
+    first_samples: tuple[Row, ...] = ()
 
 
 @cache
@@ -118,10 +130,25 @@ def canonical(raw: Raw) -> Log:
     if lost:
         notes.append(f"{lost} values of repeated steps were replaced by later ones")
     config, names, other, defaults = _config(raw)
-    same = {f.name: getattr(raw, f.name) for f in fields(Source)}
-    same |= {"kind": raw.kind or _kind(found), "config": config, "notes": notes}
-    return Log(**same, step_N=distinct, series=found, unknown=unknown, config_names=names,
-               other_config=other, defaults=defaults)  # fmt: skip
+    return Log(
+        path=raw.path,
+        format=raw.format,
+        library=raw.library,
+        version=raw.version,
+        kind=raw.kind or _kind(found),
+        config=config,
+        events=raw.events,
+        checks=raw.checks,
+        notes=notes,
+        samples=raw.samples,
+        first_samples=raw.first_samples,
+        step_N=distinct,
+        series=found,
+        unknown=unknown,
+        config_names=names,
+        other_config=other,
+        defaults=defaults,
+    )
 
 
 def _steps(raw: Raw) -> tuple[Floats, str]:

@@ -145,16 +145,20 @@ class Event:
 
 
 @dataclass(slots=True)
-class Source:
-    """What is known of a log beside its numbers, as it was read and in canonical terms alike.
+class Raw:
+    """What a reader took in.
 
     format: what the file was taken for, in words; version: "" unknown; kind: policy, preference,
     reward-model, or "" when unknown; samples: the newest; first_samples: some of the first.
+    names: the user's own column map, source name -> canonical name. defaults: options of the
+    library that the file does not state. at_least, below: bounds on an unknown version, by what the
+    source has. own_step: the column that the run declared as its step.
     """
 
     path: Path
     format: str
     library: str
+    table: Table
     _: KW_ONLY
     version: str = ""
     kind: str = ""
@@ -164,18 +168,6 @@ class Source:
     notes: list[str] = field(default_factory=list)
     samples: tuple[Row, ...] = ()
     first_samples: tuple[Row, ...] = ()
-
-
-@dataclass(slots=True)
-class Raw(Source):
-    """What a reader took in.
-
-    names: the user's own column map, source name -> canonical name. defaults: options of the
-    library that the file does not state. at_least, below: bounds on an unknown version, by what the
-    source has. own_step: the column that the run declared as its step.
-    """
-
-    table: Table
     names: Mapping[str, str] = field(default_factory=dict)
     defaults: Row = field(default_factory=dict)
     at_least: str = ""

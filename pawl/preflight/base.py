@@ -39,7 +39,7 @@ MANY = 64  # samples from which a constant reward is no chance
 
 @dataclass(frozen=True, slots=True)
 class Capability:
-    """What the base does on n problems with g samples each: shares, and ties by group size.
+    """What the base does on n problems with g samples each: shares, and zero-variance groups.
 
     mixed: problems with passes and failures. zero_variance: group size -> expected share of groups
     in which all pass or all fail.
@@ -54,11 +54,11 @@ class Capability:
 
     def text(self) -> str:
         """One line for a person."""
-        ties = ", ".join(f"{share:.0%} in {size}" for size, share in self.zero_variance.items())
+        equal = ", ".join(f"{share:.0%} in {size}" for size, share in self.zero_variance.items())
         return (
             f"base on {self.n} training problems: pass@1 {self.pass_at_1:.2f}, "
             f"pass@{self.g} {self.pass_at_g:.2f}, sometimes solved {self.mixed:.0%}; "
-            f"groups that all pass or all fail, expected by group size: {ties}"
+            f"groups that all pass or all fail, expected by group size: {equal}"
         )
 
     def advice(self) -> list[str]:
@@ -71,7 +71,7 @@ class Capability:
         return [
             "take an easier subset: pawl eval MODEL --split train --pass-rates FILE, then "
             "problems.train=FILE problems.filter.min_pass_rate=0.05",
-            f"sample more: rollout.group_size={wider} leaves {least:.0%} of groups tied",
+            f"sample more: rollout.group_size={wider} leaves {least:.0%} without variance",
             "warm-start with pawl sft on solutions, or take a larger base model",
         ]
 

@@ -39,12 +39,12 @@ def prove(s: Session, progress: Progress) -> list[str]:
     s.display.phase("preflight")
     rows, able = run_checks(s, progress)
     checks = overridden(rows, s.cfg.train.override)
-    s.run.preflight([asdict(check) | {"step": progress.step} for check in checks])
+    s.run.preflight([asdict(check) | {"step": progress.state.step} for check in checks])
     seconds = time.perf_counter() - began
     failed = [c for c in checks if c.passed is False]
     s.run.event(
         "preflight",
-        step=progress.step,
+        step=progress.state.step,
         held=sum(c.passed is True for c in checks),
         failed=[c.name for c in failed if not c.overridden],
         overridden=[c.name for c in failed if c.overridden],
@@ -66,7 +66,7 @@ def run_checks(s: Session, progress: Progress) -> tuple[list[Check], base.Capabi
     """All checks, causes before their consequences, and what the base can do."""
     cfg, half = s.cfg, s.policy.dtype in (torch.bfloat16, torch.float16)
     held_out = [*s.held_out, *s.families]
-    s.engine.sync_weights(s.policy, progress.updates)
+    s.engine.sync_weights(s.policy, progress.state.updates)
     asked = rendered(s, held_out)
     checks = [*data.of_data(s.train, held_out, s.pools, cfg.seed, asked)]
     checks.append(update.of_load(s, progress))

@@ -78,7 +78,7 @@ class Sampled:
 def sample(s: Session, progress: Progress) -> Sampled:
     """Sample and score what training draws next, at most PROMPTS problems and SAMPLES completions.
 
-    They are paid as the stage of the curriculum pays them, some twice more.
+    They are scored by the curriculum's stage, some twice more.
     """
     g, stage = s.cfg.rollout.group_size, progress.stage
     n = max(2, min(PROMPTS, SAMPLES // g, len(s.train)))
@@ -94,7 +94,10 @@ def sample(s: Session, progress: Progress) -> Sampled:
     if lost is not None:
         hint = "see what the engine reports; nothing was trained"
         raise PawlError(f"the engine failed: {lost.error}", "rollout.engine", hint)
-    logprobs, rewards = logprobs_of(s, rollouts.groups, progress.kl_coef), rewards_of(rollouts, g)
+    logprobs, rewards = (
+        logprobs_of(s, rollouts.groups, progress.state.kl_coef),
+        rewards_of(rollouts, g),
+    )
     reward_PG, advantage_ST, _ = advantages(s, logprobs, rewards)
     ends_S = torch.tensor([len(x.tokens) - 1 for x in rollouts.samples_S])
     advantage_S = advantage_ST.cpu().gather(1, ends_S[:, None])[:, 0]
@@ -131,13 +134,13 @@ def rescore(
         for i in chosen
     ]
     rows = s.grader.measure(groups + groups, fresh=True)
-    paid = [
+    scores = [
         pay(problem, completions, own, payment.reward, payment.stage)
         for (problem, completions), own in zip(groups + groups, rows, strict=True)
     ]
     found = [
         (totals[i * g + m], once[m].total, again[m].total)
-        for i, once, again in zip(chosen, paid, paid[len(chosen) :], strict=False)
+        for i, once, again in zip(chosen, scores, scores[len(chosen) :], strict=False)
         for m in range(n)
     ]
     if not s.grader.has_verdicts:
@@ -183,16 +186,16 @@ def _errors_are_missing(s: Session, found: Sampled) -> Check:
     hole = rewards_of(less, s.cfg.rollout.group_size)
     _, advantage_ST, mask_ST = advantages(s, found.logprobs, hole)
     known, advantage = bool(hole.scored_PG[0, 0]), float(advantage_ST[0].abs().max())
-    paid = broken is not None and broken.total is not None
+    scored = broken is not None and broken.total is not None
     seen = "not tried" if broken is None else f"{broken.status} {broken.total}"
     return judged(
         "errors-are-missing",
         "error-as-reward",
-        not (odd or paid or known or advantage or mask_ST[0].any()),
+        not (odd or scored or known or advantage or mask_ST[0].any()),
         "no number for what could not be scored; no advantage, no place in the loss",
         f"unjudgeable problem: {seen}; a missing score is {'known' if known else 'unknown'} to the "
         f"trainer, advantage {advantage:g}; {odd} scores contradict their status",
-        "an error that is paid teaches the policy to cause errors",
+        "an error that is rewarded teaches the policy to cause errors",
     )
 
 
@@ -293,7 +296,7 @@ def _distinct(groups: Sequence[Group], temperature: float) -> Check:
         alike <= limit,
         f"at most {limit:.1f} of {len(groups)} groups of one completion",
         f"{alike}",
-        f"members drawn with one stream, or without temperature ({temperature:g} is set), tie",
+        f"members drawn with one stream, or without temperature ({temperature:g} is set): equal",
         CHANCE,
     )
 

@@ -77,10 +77,10 @@ def of_update(s: Session, found: Sampled, progress: Progress, half: bool) -> lis
 def _two_updates(s: Session, found: Sampled, progress: Progress, half: bool) -> list[Check]:
     """Train on a few groups twice, look at everything that should and should not change; restore.
 
-    The engine must be at the version `progress.updates`.
+    The engine must be at the version `progress.state.updates`.
     """
-    groups, version = _varied(found.rollouts.groups), progress.updates
-    before = logprobs_of(s, groups, progress.kl_coef)
+    groups, version = _varied(found.rollouts.groups), progress.state.updates
+    before = logprobs_of(s, groups, progress.state.kl_coef)
     lengths = [len(x.tokens) for group in groups for x in group.samples]
     advantage_S = torch.linspace(1.0, 2.0, len(lengths), dtype=torch.float64)
     mask_ST = whole([m.mask_ST for m in before.micros]).bool()
@@ -94,7 +94,7 @@ def _two_updates(s: Session, found: Sampled, progress: Progress, half: bool) -> 
         ways = (batch, [LR], plain, 1.0)
         first = update(s.policy, s.learner, *ways)
         second = update(s.policy, s.learner, *ways)
-        after = logprobs_of(s, groups, progress.kl_coef)
+        after = logprobs_of(s, groups, progress.state.kl_coef)
         movement, moved = _movement(s, old, sums)
         s.engine.sync_weights(s.policy, version + 2)
         where = (s.cfg.rollout.group_size, s.params, s.cfg.seed, STEP)
@@ -116,7 +116,7 @@ def _two_updates(s: Session, found: Sampled, progress: Progress, half: bool) -> 
             f"k3(old, new) {second.k3_old:.3g}",
             "old log-probs that are the new ones make ratio, clip and KL constants",
         ),
-        *_reference(before, after, progress.step == 0, half),
+        *_reference(before, after, progress.state.step == 0, half),
         _metrics_move(_metrics(batch, first), _metrics(replace(batch, logprobs=after), second)),
         _synced(near, _gap(s, fresh), (fresh.samples[0].weight_version, version + 2), half),
     ]

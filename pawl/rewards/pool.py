@@ -32,7 +32,7 @@ from pawl.rewards.cache import (
 )
 from pawl.rewards.process import START_LIMIT_S, WorkerLost, WorkerProcess
 from pawl.rewards.user import UserReward
-from pawl.rewards.worker import Job, Refused, Result, Setup
+from pawl.rewards.worker import Bounds, Job, Refused, Result, Setup
 from pawl.sandbox.tiers import open_sandbox
 from pawl.sandbox.verdict import Verification
 from pawl.types import Completion, Measurement, Problem, Tier, missing
@@ -107,7 +107,8 @@ class WorkerPool:
         if programs:
             with open_sandbox(sandbox_cfg) as probe:
                 self.tier, warm, self.facts = probe.tier, probe.warm, dict(probe.describe())
-        self._setup = Setup(sandbox_cfg, self.tier, warm, tuple(functions), os.getpid())
+        bounds = Bounds(**sandbox_cfg.model_dump(exclude={"workers"}))
+        self._setup = Setup(bounds, self.tier, warm, tuple(functions), os.getpid())
         self._limit_s = answer_limit_s(sandbox_cfg)
         self._lock = threading.Condition()
         self._waiting: deque[Task] = deque()

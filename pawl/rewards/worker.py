@@ -1,9 +1,9 @@
 """One scorer process: takes jobs from its standard input, gives answers on its standard output.
 
-Torch-free, niced, dies with its parent. Messages are pickles between two processes of Pawl's own;
-candidates never hold the channel, and what a reward prints goes to standard error. An uncaught
-exception ends the process after one last message that says whose code broke. Left out: scheduling,
-retries and the cache (`pool.py`); `process.py` starts it.
+Imports neither torch nor pydantic, is niced, dies with its parent. Messages are pickles between two
+processes of Pawl's own; candidates never hold the channel, and what a reward prints goes to
+standard error. An uncaught exception ends the process after one last message that says whose code
+broke. Left out: scheduling, retries and the cache (`pool.py`); `process.py` starts it.
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ import traceback
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
-from pawl.config.options import SandboxConfig
 from pawl.errors import Exit, PawlError
 from pawl.rewards.user import UserReward, broken_grader, load_user_reward
 from pawl.sandbox.tiers import Sandbox
@@ -31,6 +30,18 @@ NICENESS = 1  # more starves a candidate beside training until only the wall clo
 _PDEATHSIG = 1
 
 
+@dataclass(slots=True)
+class Bounds:
+    """`SandboxConfig` as a worker needs it: to read the options' own class takes half its start."""
+
+    tier: Tier | Literal["auto"]
+    allow_unsafe: bool
+    cpu_s: float
+    wall_s: float
+    memory_mb: int
+    output_kb: int
+
+
 @dataclass(frozen=True, slots=True)
 class Setup:
     """First message to a worker. tier: decided by the pool, "" when no sandbox is needed; warm:
@@ -39,7 +50,7 @@ class Setup:
     functions: the `use` strings of the user's rewards that are to be called here.
     """
 
-    sandbox: SandboxConfig
+    bounds: Bounds
     tier: Tier
     warm: bool
     functions: tuple[str, ...]
@@ -81,7 +92,7 @@ def serve(source: BinaryIO, sink: BinaryIO) -> None:
         return  # the parent died before the death signal was set
     sys.excepthook = lambda kind, error, trace: _last_words(sink, setup, error)
     # The pool's tier again; its canaries ran once, in the pool.
-    opened = Sandbox(setup.sandbox, setup.tier, setup.warm) if setup.tier else nullcontext()
+    opened = Sandbox(setup.bounds, setup.tier, setup.warm) if setup.tier else nullcontext()
     with opened as sandbox:
         functions = {use: load_user_reward(use) for use in setup.functions}
         _send(sink, None)

@@ -7,7 +7,7 @@ model, in their own precision (generate narrows them to fp32). Left out: speed.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import torch
@@ -19,24 +19,49 @@ from transformers import (
     StoppingCriteriaList,
 )
 
+from pawl.models.policy import Policy
 from pawl.rollout.engine import Capabilities, SamplingParams
-from pawl.rollout.sampling import Batched, Row
-from pawl.types import Sample
+from pawl.rollout.sampling import Row, add_token, batches
+from pawl.types import Prompt, Sample
 
 
-class HfEngine(Batched):
-    """Generates with the policy's own modules; yields a batch when its last row has ended."""
+class HfEngine:
+    """Generates with the policy's own modules; yields a batch when its last row has ended.
+
+    batch: rows generated at once, 0 for all.
+    """
 
     capabilities = Capabilities(True, True, "sample", False, "live")
 
-    def _batch(
-        self, rows: list[Row], params: SamplingParams, uniform_ST: torch.Tensor
+    def __init__(self, policy: Policy, batch: int = 0) -> None:
+        self.policy, self.batch, self.version = policy, batch, 0
+
+    def sync_weights(self, policy: Policy, version: int) -> None:
+        """Read the live weights from now on; nothing is copied."""
+        self.policy, self.version = policy, version
+
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        group_size: int,
+        params: SamplingParams,
+        seed: int,
+        step: int,
     ) -> Generator[Sample, None, None]:
+        """Yield each sample once its batch has ended."""
+        longest = params.max_tokens
+        for rows, uniform_ST in batches(prompts, group_size, longest, seed, step, self.batch):
+            self._write(rows, params, uniform_ST.to(self.policy.device))
+            for row in rows:
+                yield row.sample(self.policy.tokenizer, self.version)
+
+    def _write(self, rows: list[Row], params: SamplingParams, uniform_ST: torch.Tensor) -> None:
+        """Generate until every row of a batch has ended."""
         policy = self.policy
         ids = [torch.tensor(row.prompt.tokens) for row in rows]
         ids_SC = pad_sequence(ids, True, policy.pad_id, padding_side="left")
         mask_SC = pad_sequence([torch.ones_like(x) for x in ids], True, padding_side="left")
-        picker = _Picker(self, rows, params, uniform_ST)
+        picker = _Picker(policy, rows, params, uniform_ST)
         settings = GenerationConfig(
             max_new_tokens=params.max_tokens,
             do_sample=False,
@@ -59,17 +84,15 @@ class HfEngine(Batched):
         finally:
             hook.remove()
             hf.generation_config = kept
-        for row in rows:
-            yield row.sample(policy.tokenizer, self.version)
 
 
 class _Picker(LogitsProcessor):
     """Chooses each row's token by its own stream and writes it down; says when all have ended."""
 
     def __init__(
-        self, engine: Batched, rows: list[Row], params: SamplingParams, uniform_ST: torch.Tensor
+        self, policy: Policy, rows: list[Row], params: SamplingParams, uniform_ST: torch.Tensor
     ) -> None:
-        self.engine, self.rows, self.params, self.uniform_ST = engine, rows, params, uniform_ST
+        self.policy, self.rows, self.params, self.uniform_ST = policy, rows, params, uniform_ST
         self.logits_SV = torch.empty(0)
 
     def see(self, _module: Any, _inputs: Any, output: Any) -> None:
@@ -80,7 +103,7 @@ class _Picker(LogitsProcessor):
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         step = max(len(row.tokens) for row in self.rows)
         uniform_S = self.uniform_ST[:, step]
-        token_S = self.engine.add_token(self.rows, self.logits_SV, uniform_S, self.params)
+        token_S = add_token(self.policy, self.rows, self.logits_SV, uniform_S, self.params)
         return torch.full_like(scores, -torch.inf).scatter(1, token_S[:, None], 0.0)
 
     def ended(self, input_ids: torch.Tensor, _scores: Any, **_: Any) -> torch.Tensor:

@@ -7,7 +7,7 @@ across groups, refilling a batch while it runs.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 
 import torch
@@ -15,29 +15,45 @@ import torch
 from pawl.models.policy import Policy
 from pawl.rollout.decode import Decoder
 from pawl.rollout.engine import Capabilities, SamplingParams
-from pawl.rollout.sampling import Batched, Row
+from pawl.rollout.sampling import Row, add_token, batches
 from pawl.rollout.weights import Weights, read_weights, rotations
-from pawl.types import Sample
+from pawl.types import Prompt, Sample
 
 
-class LocalEngine(Batched):
-    """Decodes with its own copy of the weights, whole groups together; yields rows as they end."""
+class LocalEngine:
+    """Decodes with its own copy of the weights, whole groups together; yields rows as they end.
 
-    whole_groups = True
+    batch: rows decoded at once, 0 for all.
+    """
+
     capabilities = Capabilities(True, True, "sample", True, "tensors")
 
     def __init__(self, policy: Policy, batch: int = 0) -> None:
-        super().__init__(policy, batch)
+        self.policy, self.batch, self.version = policy, batch, 0
         self.weights: Weights = read_weights(policy, 1)
 
     def sync_weights(self, policy: Policy, version: int) -> None:
         """Copy the policy's current weights, merged."""
-        super().sync_weights(policy, version)
+        self.policy, self.version = policy, version
         positions = len(self.weights.phase)
         del self.weights  # so that old and new are never there together
         self.weights = read_weights(policy, positions)
 
-    def _batch(
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        group_size: int,
+        params: SamplingParams,
+        seed: int,
+        step: int,
+    ) -> Generator[Sample, None, None]:
+        """Yield each sample once its row has ended."""
+        size = self.batch and max(1, self.batch // group_size) * group_size
+        longest = params.max_tokens
+        for rows, uniform_ST in batches(prompts, group_size, longest, seed, step, size):
+            yield from self._decode(rows, params, uniform_ST.to(self.policy.device))
+
+    def _decode(
         self, rows: list[Row], params: SamplingParams, uniform_ST: torch.Tensor
     ) -> Generator[Sample, None, None]:
         policy, version = self.policy, self.version
@@ -49,7 +65,7 @@ class LocalEngine(Batched):
         logits_SV = decoder.prefill(tokens)
         for t in range(params.max_tokens):
             with torch.inference_mode():
-                token_S = self.add_token(rows, logits_SV, uniform_ST[:, t], params)
+                token_S = add_token(policy, rows, logits_SV, uniform_ST[:, t], params)
             ended = [index for index, row in enumerate(rows) if row.finish is not None]
             for index in ended:
                 yield rows[index].sample(policy.tokenizer, version)

@@ -9,8 +9,7 @@ Legend: S rows, V vocabulary, T tokens.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Generator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -48,64 +47,41 @@ class Row:
         return Sample(*place, tokens, logps, text, self.finish, version, tuple(self.kept))
 
 
-class Batched(ABC):
-    """What both engines share: a call's rows, a batch at a time, and one more token of each.
+def batches(
+    prompts: Sequence[Prompt],
+    group_size: int,
+    longest: int,
+    seed: int,
+    step: int,
+    size: int,
+) -> Iterator[tuple[list[Row], torch.Tensor]]:
+    """The rows of a call, `size` at a time (0: all), with the uniforms (S, T) of their streams."""
+    rows = [Row(p, m, p.stream * group_size + m) for p in prompts for m in range(group_size)]
+    size = size or len(rows) or 1
+    for start in range(0, len(rows), size):
+        part = rows[start : start + size]
+        drawn = [uniforms(seed, step, r.prompt.problem_id, r.stream, longest) for r in part]
+        yield part, torch.tensor(np.stack(drawn))
 
-    batch: rows decoded at once, 0 for all.
-    """
 
-    whole_groups = False
-
-    def __init__(self, policy: Policy, batch: int = 0) -> None:
-        self.policy, self.batch, self.version = policy, batch, 0
-
-    def sync_weights(self, policy: Policy, version: int) -> None:
-        """Read the live weights from now on; nothing is copied."""
-        self.policy, self.version = policy, version
-
-    def generate(
-        self,
-        prompts: Sequence[Prompt],
-        group_size: int,
-        params: SamplingParams,
-        seed: int,
-        step: int,
-    ) -> Generator[Sample, None, None]:
-        """Yield each sample once its row, or its batch, has ended."""
-        rows = [Row(p, m, p.stream * group_size + m) for p in prompts for m in range(group_size)]
-        size, longest = self.batch or len(rows) or 1, params.max_tokens
-        if self.whole_groups:
-            size = max(1, size // group_size) * group_size
-        for start in range(0, len(rows), size):
-            part = rows[start : start + size]
-            drawn = [uniforms(seed, step, r.prompt.problem_id, r.stream, longest) for r in part]
-            uniform_ST = torch.tensor(np.stack(drawn), device=self.policy.device)
-            yield from self._batch(part, params, uniform_ST)
-
-    @abstractmethod
-    def _batch(
-        self, rows: list[Row], params: SamplingParams, uniform_ST: torch.Tensor
-    ) -> Generator[Sample, None, None]: ...
-
-    def add_token(
-        self,
-        rows: Sequence[Row],
-        logits_SV: torch.Tensor,
-        uniform_S: torch.Tensor,
-        params: SamplingParams,
-    ) -> torch.Tensor:
-        """Choose one more token for each row (S), and write it down in those that go on."""
-        past = [[*r.prompt.tokens, *r.tokens] for r in rows] if params.looks_back else []
-        token_S, logp_S, kept_S = choose(logits_SV, uniform_S, params, past)
-        chosen = zip(rows, token_S.tolist(), logp_S.tolist(), kept_S, strict=True)
-        for row, token, logp, kept in chosen:
-            if row.finish is None:
-                row.tokens.append(token)
-                row.logps.append(logp)
-                row.kept += [] if kept is None else [kept]
-                policy = self.policy
-                row.finish = finish_of(row.tokens, params, policy.eos_ids, policy.tokenizer)
-        return token_S
+def add_token(
+    policy: Policy,
+    rows: Sequence[Row],
+    logits_SV: torch.Tensor,
+    uniform_S: torch.Tensor,
+    params: SamplingParams,
+) -> torch.Tensor:
+    """Choose one more token for each row (S), and write it down in those that go on."""
+    past = [[*r.prompt.tokens, *r.tokens] for r in rows] if params.looks_back else []
+    token_S, logp_S, kept_S = choose(logits_SV, uniform_S, params, past)
+    chosen = zip(rows, token_S.tolist(), logp_S.tolist(), kept_S, strict=True)
+    for row, token, logp, kept in chosen:
+        if row.finish is None:
+            row.tokens.append(token)
+            row.logps.append(logp)
+            row.kept += [] if kept is None else [kept]
+            row.finish = finish_of(row.tokens, params, policy.eos_ids, policy.tokenizer)
+    return token_S
 
 
 def choose(

@@ -45,7 +45,8 @@ def train_minus_probe(s: Signals) -> Findings:
     Fix: keep the best held-out checkpoint; more problems instead of more epochs; audit the reward.
     Source: generalisation gap; Gao et al. 2022 for rewards that part from the truth.
     Causes: data-order (few problems seen many times are learned by heart), regression-after-peak
-    (the best held-out state was passed), reward-bug (training may reward something else).
+    (training went on past the best held-out state), reward-bug (training may reward something
+    else).
     """
     train, held = next(((a, b) for a, b in PAIRS if s.has(a) and s.has(b)), ("", ""))
     a_N, b_N = beside(s, train, held)

@@ -12,7 +12,7 @@ import numpy as np
 from pawl.rules import prescribe
 from pawl.rules.finding import Prescription
 from pawl.rules.rule import Findings, Grade, found, rule
-from pawl.rules.run_features import at_best, came_later, full_mark, gains, high, tied
+from pawl.rules.run_features import at_best, came_later, full_mark, gains, high, zero_variance_share
 from pawl.rules.signals import Signals
 
 EQUAL = "group/zero_std_frac"  # share of groups of equal rewards
@@ -47,8 +47,9 @@ def _expected(s: Signals) -> str:
     if size < 1 or (name != "verifier/pass_frac" and full_mark(s) is None):
         return "the group size or a pass rate is not known, so no expected share can be given"
     p = min(max(s.late(name).value, 0.0), 1.0)
+    share = zero_variance_share(p, size)
     return (
-        f"with a pass rate of {p:.2f} on every problem {tied(p, size):.0%} of groups of "
+        f"with a pass rate of {p:.2f} on every problem {share:.0%} of groups of "
         f"{size} have equal rewards; where problems differ more do"
     )
 

@@ -11,7 +11,7 @@ from pawl.rules import prescribe
 from pawl.rules.completions import texts
 from pawl.rules.finding import Prescription
 from pawl.rules.rule import Findings, found, rule
-from pawl.rules.run_features import best_window, paid
+from pawl.rules.run_features import best_window, row_rewards
 from pawl.rules.signals import Signals
 from pawl.rules.statistics import fell, mean_of, rank_correlation, wilson
 
@@ -77,7 +77,7 @@ def cut_answers_fail(s: Signals) -> Findings:
     """
     rows = s.log.first_samples or s.log.samples
     passes: dict[object, list[bool]] = {"length": [], "stop": []}
-    for row, sample in zip(rows, paid(rows), strict=True):
+    for row, sample in zip(rows, row_rewards(rows), strict=True):
         if row.get("finish") in passes and sample.status == "scored":
             passes[row["finish"]].append(sample.verdict == "pass")
     cut, ended = ((sum(side), len(side)) for side in passes.values())
@@ -148,7 +148,7 @@ def truncation_returns(s: Signals) -> Findings:
 
 @rule("D503", "length-grows-with-reward", "length/mean", "reward/mean", kinds=("policy",))
 def length_grows(s: Signals) -> Findings:
-    """Reward and length rise together: longer answers may be what is paid.
+    """Reward and length rise together: longer answers may be what is rewarded.
 
     What: the length rises by over 30% and the reward rises, both beyond noise.
     Why it matters: rewards that like long texts, and losses that divide by length, pay for words.
@@ -156,7 +156,7 @@ def length_grows(s: Signals) -> Findings:
     Traps: longer reasoning that solves more is health: the held-out measure then rises too.
     Fix: compare rewards at equal length; take a loss that does not divide by a text's own length.
     Source: Singhal et al. 2023 (length in RLHF); Dr. GRPO (Liu et al. 2025).
-    Causes: reward-bug (length may be what is paid).
+    Causes: reward-bug (length may be what is rewarded).
     """
     length, reward = s.trend("length/mean"), s.trend("reward/mean")
     if length.direction != "up" or reward.direction != "up" or length.last < 1.3 * length.first:

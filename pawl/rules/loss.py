@@ -143,7 +143,7 @@ def loss_identity(s: Signals) -> Findings:
     turned = coef > 0.0 and all(wrong_sign for *_, wrong_sign in bad)
     yield found(
         "critical invalid",
-        "the KL enters the loss with the wrong sign: distance from the reference is paid"
+        "the KL enters the loss with the wrong sign: distance from the reference is rewarded"
         if turned
         else "the loss is not that of its samples: other tokens take part in it",
         *(f"step {step:g}: logged {a:.4g}, by the samples {b:.4g}" for step, a, b, _ in bad[:3]),

@@ -126,7 +126,8 @@ def nothing_moves(s: Signals) -> Findings:
     trend, where for the KL's sake a fifth of its level would be seen.
     Why it matters: the run costs what a learning one costs.
     Evidence needed: KL or relative update, a flat reward with enough points, rewards that differ.
-    Traps: without a KL term the KL may be logged as 0; a warm-up and tied groups stand still too;
+    Traps: without a KL term the KL may be logged as 0; with a warm-up or equal rewards
+    weights stand still too;
     held-out measures have risen at tiny rates while the training reward was flat.
     Fix: fork at three times the learning rate.
     Source: LoRA needs about ten times the rate of full training (LoRA without regret, 2025).
@@ -134,9 +135,9 @@ def nothing_moves(s: Signals) -> Findings:
     these weights does the same).
     """
     reward = s.trend("reward/mean")
-    tied = s.has("group/zero_std_frac") and s.late("group/zero_std_frac").value > 0.7
+    equal = s.has("group/zero_std_frac") and s.late("group/zero_std_frac").value > 0.7
     same = bool(s.spread) and s.late(s.spread).value <= 1e-6
-    if reward.n < 30 or reward.significant or tied or same or not _warm(s):
+    if reward.n < 30 or reward.significant or equal or same or not _warm(s):
         return
     ratio, kl, now = s.values(RATIO), s.values(KL), s.level(KL, 30)
     powered = reward.detectable <= 0.2 * max(abs(reward.first), abs(reward.last))
@@ -313,7 +314,7 @@ def gradient_spikes(s: Signals) -> Findings:
             ),
             series=("optim/grad_norm", s.goal),
         )
-    elif len(places) <= max(3, len(x_N) // 20):  # more are two levels that alternate, as with ties
+    elif len(places) <= max(3, len(x_N) // 20):  # more are two levels that alternate
         yield found(
             "info unusual" if x_N[places].max() > 10.0 * level else "info nothing",
             f"{len(places)} lone spike{'s' if len(places) > 1 else ''} of the gradient norm over "
@@ -359,15 +360,16 @@ def always_clipped(s: Signals) -> Findings:
 
 @rule("D608", "zero-gradient", "optim/grad_norm", points=5, kinds=("policy",))
 def zero_gradient(s: Signals) -> Findings:
-    """The gradient is exactly 0 at some steps, and ties explain it or nothing is known of them.
+    """The gradient is exactly 0 at some steps, with zero-variance groups or unexplained.
 
     What: five points in a row, or a fifth of all, have a gradient norm of exactly 0.
-    Why it matters: nothing was learned there. Groups that all tie explain it; otherwise the
-    trained weights hang on no part of the loss.
-    Evidence needed: gradient norms; the share of tied groups tells the two apart.
-    Traps: steps whose groups all tie have a gradient of 0 in health, unless a KL term has one.
+    Why it matters: nothing was learned there. Zero-variance groups explain it; otherwise the
+    loss does not depend on the trained weights.
+    Evidence needed: gradient norms; the share of zero-variance groups tells the two apart.
+    Traps: steps of zero-variance groups alone have a gradient of 0 in healthy runs, unless a KL
+    term has one.
     Steps with groups that differ are another matter (D111).
-    Fix: log the share of tied groups; see that trained parameters take part in the loss.
+    Fix: log the share of zero-variance groups; see that trained parameters take part in the loss.
     Source: equal rewards give advantages of 0 (GRPO, Shao et al. 2024).
     Causes: optimiser-detached (no gradient reaches the weights), zero-signal-groups (groups of
     equal rewards have no gradient).
@@ -378,19 +380,19 @@ def zero_gradient(s: Signals) -> Findings:
     longest = max(int(run.sum()) for run in runs)
     if longest < 5 and float(zero.mean()) < 0.2:
         return
-    norm, tied = s.paired("optim/grad_norm", "group/zero_std_frac")
-    at_zero = tied[norm == 0.0]
+    norm, equal = s.paired("optim/grad_norm", "group/zero_std_frac")
+    at_zero = equal[norm == 0.0]
     text = f"{zero.sum()} of {len(x_N)} gradient norms are exactly 0"
     if len(at_zero) < 5:
         yield found(
             "warning fault",
-            f"{text}, {longest} in a row: all groups tie there, or no gradient arrives",
+            f"{text}, {longest} in a row: either rewards are equal there, or no gradient arrives",
             causes={"zero-signal-groups": 0.5, "optimiser-detached": 0.5},
         )
     elif float(np.mean(at_zero >= 0.999)) > 0.8:
         yield found(
             "info unusual",
-            f"{text}: every group ties at those steps, so there is nothing to learn from",
+            f"{text}: rewards are equal within every group there: nothing to learn from",
             causes={"zero-signal-groups": 0.6},
             series=("optim/grad_norm", "group/zero_std_frac"),
         )

@@ -224,7 +224,7 @@ def peak_passed(s: Signals) -> Findings:
     Fix: go back to the checkpoint at the peak and change one thing, the learning rate first.
     Source: Gao et al. 2022 (gold reward peaks while training goes on).
     Causes: completion-cap (completions run into the limit again), lr-too-high (updates that are too
-    large end so), regression-after-peak (the best was passed).
+    large end so), regression-after-peak (training went on past the best).
     """
     x_N = max(run.pieces(s, "reward/mean"), key=len)
     if len(x_N) < 40 or run.within_stages(s, "reward/mean").direction == "down":

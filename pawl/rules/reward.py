@@ -81,7 +81,7 @@ def exploration_gone(s: Signals) -> Findings:
     Source: DAPO (Yu et al. 2025), section 3.2.
     Causes: converged (no spread within groups), policy-collapsed (no variance is left within
     groups), premature-convergence (one strategy, below what is reachable), regression-after-peak
-    (the best was passed).
+    (training went on past the best).
     """
     name = s.spread
     before, after, t = s.early(name).value, s.late(name), s.trend(name)

@@ -36,7 +36,7 @@ def reward_distribution(s: Signals) -> Findings:
     Source: variance of a reward of 0 or 1 with mean p is p (1 - p); Markov's inequality.
     Causes: reward-bug (partial credit carries the mean).
     """
-    totals = [p.total for p in run.paid(s.log.samples) if p.total is not None]
+    totals = [p.total for p in run.row_rewards(s.log.samples) if p.total is not None]
     if len(totals) >= ENOUGH:
         low, top = min(totals), max(totals)
         inner = ((v, share) for v, share in run.shares(totals) if low < v < top)
@@ -88,11 +88,11 @@ def failures_paid(s: Signals) -> Findings:
     Causes: error-as-reward (an error earns more than a wrong answer), reward-bug (the reward
     credits what it should not).
     """
-    rows = run.paid([*s.log.first_samples, *s.log.samples])
+    rows = run.row_rewards([*s.log.first_samples, *s.log.samples])
     failed = [p for p in rows if p.status == "missing" or p.verdict == "infra_error"]
     ghosts = [p for p in failed if p.total is not None]
     seen = f"{len(ghosts)} samples that were not judged score {ghosts[0].total:g}" if ghosts else ""
-    seen = seen or _paid_above(rows) or _rises_with_missing(s)
+    seen = seen or _rewarded_above(rows) or _rises_with_missing(s)
     if seen:
         yield found(
             "critical fault",
@@ -104,7 +104,7 @@ def failures_paid(s: Signals) -> Findings:
         )
 
 
-def _paid_above(rows: list[run.Paid]) -> str:
+def _rewarded_above(rows: list[run.RowReward]) -> str:
     """Whether failures without a passed test mostly earn one amount above that of wrong answers."""
     late = [p for p in rows if p.verdict in ("timeout", "memory", "output") and not p.passed]
     broken = [p.total or 0.0 for p in late]
@@ -145,7 +145,7 @@ def stuck_in_a_branch(s: Signals) -> Findings:
     """
     if run.gains(s):
         return
-    rows = [p for p in run.paid(s.log.samples) if p.total is not None and p.branch]
+    rows = [p for p in run.row_rewards(s.log.samples) if p.total is not None and p.branch]
     place, share = "", 0.0
     if len(rows) >= ENOUGH:
         name, n = Counter(p.branch for p in rows).most_common(1)[0]

@@ -1,4 +1,4 @@
-"""What several rules ask of a run: does it get anywhere, where do its stages end, what was paid.
+"""What several rules ask of a run: does it get anywhere, where do its stages end, its rewards.
 
 Pure functions of `Signals`. Places are rows of the log, as everywhere in the doctor. Left out:
 judging (the other files here) and statistics of one series (`statistics`).
@@ -23,8 +23,8 @@ HIGH = 0.8  # of full marks: a reward that has little left to gain
 
 
 @dataclass(frozen=True, slots=True)
-class Paid:
-    """One scored sample: what it was paid, by which branch, what the tests said; "" unknown."""
+class RowReward:
+    """One scored sample: its reward, by which branch, what the tests said; "" unknown."""
 
     total: float | None
     branch: str
@@ -132,8 +132,8 @@ def spread_of_batch(s: Signals) -> str:
     return "reward/std" if s.has("reward/std") else parts[0] if one else ""
 
 
-def paid(rows: Sequence[Row]) -> list[Paid]:
-    """What samples of any library were paid, row by row."""
+def row_rewards(rows: Sequence[Row]) -> list[RowReward]:
+    """How samples of any library were rewarded, row by row."""
     found = []
     for row in rows:
         score = row.get("score")
@@ -142,12 +142,14 @@ def paid(rows: Sequence[Row]) -> list[Paid]:
         total = next((x for x in values if x is not None and abs(x) < BEYOND), None)
         branch, verdict, status = (str(body.get(k) or "") for k in ("branch", "verdict", "status"))
         passed = body.get("passed_cases")
-        found.append(Paid(total, branch, verdict, status, passed if isinstance(passed, int) else 0))
+        found.append(
+            RowReward(total, branch, verdict, status, passed if isinstance(passed, int) else 0)
+        )
     return found
 
 
 def shares(totals: list[float]) -> list[tuple[float, float]]:
-    """The values that were paid most often, with their shares, the most frequent first."""
+    """The rewards that came most often, with their shares, the most frequent first."""
     counted = Counter(round(t, 6) for t in totals)
     return [(value, n / len(totals)) for value, n in counted.most_common(5)]
 
@@ -157,7 +159,7 @@ def all_or_nothing(mean: float) -> float:
     return float(np.sqrt(max(mean * (1.0 - mean), 0.0)))
 
 
-def tied(p: float, size: int) -> float:
+def zero_variance_share(p: float, size: int) -> float:
     """Expected share of groups with equal rewards when every sample passes with probability p.
 
     Where problems differ in difficulty it is larger: this is the least that is to be expected.

@@ -12,7 +12,7 @@ from itertools import pairwise
 
 from pawl.logs.table import Row
 from pawl.rules.rule import Findings, found, rule
-from pawl.rules.run_features import paid, shares
+from pawl.rules.run_features import row_rewards, shares
 from pawl.rules.signals import Signals
 
 PAIRS = 20  # comparisons from which on a share of them means something
@@ -42,7 +42,7 @@ def advantages_against_rewards(s: Signals) -> Findings:
 
     What: of two neighbours in reward within a group, the better one has the lower advantage in over
     5% of 20 or more pairs.
-    Why it matters: the policy learns away from what is paid: a turned sign, or advantages that
+    Why it matters: the policy learns away from the reward: a turned sign, or advantages that
     stand at the rows of others.
     Evidence needed: samples with step, group, reward and advantage.
     Traps: a KL in the reward moves advantages a little; a length normaliser does not turn an order.
@@ -53,7 +53,9 @@ def advantages_against_rewards(s: Signals) -> Findings:
     """
     turned = seen = 0
     for group in _by_group(s):
-        known = [(p.total, r.get("advantage")) for p, r in zip(paid(group), group, strict=True)]
+        known = [
+            (p.total, r.get("advantage")) for p, r in zip(row_rewards(group), group, strict=True)
+        ]
         ranked = sorted((t, float(str(a))) for t, a in known if t is not None and a is not None)
         for (low, below), (high, above) in pairwise(ranked):
             if high - low > 1e-6 and abs(above - below) > 1e-9:
@@ -70,7 +72,7 @@ def advantages_against_rewards(s: Signals) -> Findings:
 
 @rule("D118", "same-answer-other-pay", "samples", proof="real")
 def same_answer_other_pay(s: Signals) -> Findings:
-    """The same answer to the same problem is paid differently in one step.
+    """The same answer to the same problem is rewarded differently in one step.
 
     What: of equal texts in one group, at least two pairs and over a tenth differ in reward.
     Why it matters: scores stand at the wrong rows, or the judge rolls dice: either way advantages
@@ -86,7 +88,7 @@ def same_answer_other_pay(s: Signals) -> Findings:
     equal = differ = 0
     for group in _by_group(s):
         by_text = defaultdict[object, list[float]](list)
-        for row, p in zip(group, paid(group), strict=True):
+        for row, p in zip(group, row_rewards(group), strict=True):
             if p.total is not None and row.get("text"):
                 by_text[row.get("problem_id"), row["text"]].append(p.total)
         for first, *rest in by_text.values():
@@ -95,7 +97,7 @@ def same_answer_other_pay(s: Signals) -> Findings:
     if differ >= 2 and differ > 0.1 * equal:
         yield found(
             "critical invalid",
-            f"{differ} of {equal} repeated answers were paid differently from their first copy",
+            f"{differ} of {equal} repeated answers have another reward than their first copy",
             causes={"group-integrity": 0.8, "reward-bug": 0.6},
             fix="twelve samples scored twice earn what the record says",
             at="total",
@@ -104,12 +106,12 @@ def same_answer_other_pay(s: Signals) -> Findings:
 
 @rule("D119", "pay-ignores-tests", "samples", proof="real")
 def pay_ignores_tests(s: Signals) -> Findings:
-    """Failing answers are paid one amount, whatever share of the tests they pass.
+    """Failing answers have one reward, whatever share of the tests they pass.
 
     What: among samples that fail, the tests' component takes three values or more and over 90% of
-    them are paid one total, which (but in runs of Pawl, whose reward pays for tests) is not the
+    them have one total, which (but in runs of Pawl, whose reward counts tests) is not the
     least that any sample earned.
-    Why it matters: partial credit that does not follow the tests is a fixed payment: it pays for
+    Why it matters: partial credit that does not follow the tests is a constant: it rewards
     being wrong in any way.
     Evidence needed: samples with components, 20 of them failing with some tests passed.
     Traps: a reward may pay passes only: then failures earn the least, and this is silent.
@@ -118,7 +120,7 @@ def pay_ignores_tests(s: Signals) -> Findings:
     Causes: reward-bug (the total does not follow its components).
     """
     rows = _rows(s)
-    known = paid(rows)
+    known = row_rewards(rows)
     failing = [
         (tests, p.total)
         for row, p in zip(rows, known, strict=True)

@@ -95,8 +95,7 @@ class Supervisor:
         work = f"{plan.root}/work" if warm else self._fresh_work()
         for name, data in files.items():
             Path(work, name).write_bytes(data)
-        kills = self.group.kills()
-        sums, quota = self.group.memory_folder is None, not (warm or self.own_tmp)
+        quota = not (warm or self.own_tmp)
         keep = self.server.pid if self.server and not warm else 0
         seconds = ceil(max(1, limits[0]))
         fds = [os.memfd_create("stdin"), *os.pipe(), *os.pipe()]
@@ -107,7 +106,7 @@ class Supervisor:
             if warm and self.server is None:
                 self.server = Server(plan, work, argv[0])
             server = self.server if warm else None
-            watch = Watch(plan, self.sock, limits, sums, quota, keep)
+            watch = Watch(plan, self.sock, limits, self.group, quota, keep)
             if server is not None:
                 pidfd, watch.root = server.start(source, out_write, seconds)
                 watch.own = True
@@ -125,7 +124,7 @@ class Supervisor:
             else:
                 uid = plan.uid if plan.tier == "landlock" else -1
                 code = os.waitstatus_to_exitcode(candidate_process.sweep(pid, uid, keep))
-            return watch.finish(code, self.group.kills() > kills)
+            return watch.finish(code)
         except OSError:
             if warm:
                 self._end_server()

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from pawl.sandbox import proctree
 from pawl.sandbox.candidate_process import TMP_INODES, Plan
+from pawl.sandbox.cgroup import Group
 
 LOOK_S = 0.1  # time between two looks at the sums
 ERR_BYTES = 16 << 10
@@ -44,9 +45,10 @@ class Ended:
 class Watch:
     """Reads a run's pipes with caps until it ends or a limit stops it.
 
-    boss: the scorer's socket. cpu, wall: seconds; cap: bytes of output. sums, quota: watch the sum
-    of memory, the work folder's size (where no cgroup, no tmpfs does it). skip: a child to leave
-    out of the sums. root: whose descendants are the run's; own: it is the run's itself.
+    boss: the scorer's socket. cpu, wall: seconds; cap: bytes of output. group: bounds the sum of
+    memory and counts the kills, or has no folder and the sum is watched here. quota: watch the work
+    folder's size (where no tmpfs does it). skip: a child to leave out of the sums. root: whose
+    descendants are the run's; own: it is the run's itself.
     """
 
     def __init__(
@@ -54,17 +56,17 @@ class Watch:
         plan: Plan,
         boss: socket.socket,
         limits: tuple[float, float, int],
-        sums: bool,
+        group: Group,
         quota: bool,
         skip: int,
     ) -> None:
-        self.plan, self.boss, self.sums, self.quota = plan, boss, sums, quota
+        self.plan, self.boss, self.group, self.quota = plan, boss, group, quota
         self.cpu, self.wall, self.cap = limits
         self.root, self.skip, self.own = os.getpid(), skip, False
         self.ended = Ended()
         self.out, self.err = bytearray(), bytearray()
         self.began = time.monotonic()
-        self.before = _reaped_cpu()
+        self.before, self.kills = _reaped_cpu(), group.kills()
         self.starved = 0.0
 
     def until_end(self, pidfd: int, out: int, err: int, work: str) -> None:
@@ -119,15 +121,17 @@ class Watch:
         self.starved = min(max(self.starved, delayed), (PATIENCE - 1) * self.wall)
         if cpu + _reaped_cpu() - self.before >= self.cpu:
             self.ended.stop = "cpu"
-        elif self.sums and resident > self.plan.memory:
+        elif self.group.kills() > self.kills:  # of any process, or the others may wait for it
+            self.ended.stop = "memory"
+        elif self.group.memory_folder is None and resident > self.plan.memory:
             self.ended.stop = "memory"
         elif self.quota and _too_full(work, self.plan):
             self.ended.stop = "disk"
 
-    def finish(self, rc: int, oom: bool) -> Ended:
+    def finish(self, rc: int) -> Ended:
         """Fill in what is known after everything has been reaped."""
         ended = self.ended
-        ended.rc, ended.oom = rc, oom
+        ended.rc, ended.oom = rc, self.group.kills() > self.kills
         ended.out, ended.err = bytes(self.out), bytes(self.err)
         ended.wall = time.monotonic() - self.began
         return ended

@@ -40,7 +40,7 @@ class Display(Protocol):
 
 
 class Silent:
-    """A display that shows nothing (tests, libraries)."""
+    """A display that shows nothing; the base of those that show one thing."""
 
     def start(self, cfg: RunConfig, total_steps: int, diff_from_defaults: Sequence[Record]) -> None:
         """Show nothing."""

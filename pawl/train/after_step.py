@@ -31,11 +31,11 @@ KL_HORIZON = 10_000  # samples in which kl_coef can double or so (arXiv 1909.085
 
 def after_step(s: Session, progress: Progress, record: Record, interrupts: Interrupts) -> None:
     """Everything that is due once a step's record exists."""
-    progress.step = count(record, "step")
-    progress.updates = count(record, "optim/steps")
-    progress.kl_coef = adapted(s.cfg.algo, progress.kl_coef, record)
-    last = progress.step == s.total
-    due = s.cfg.eval.every and progress.step % s.cfg.eval.every == 0
+    progress.state.step = count(record, "step")
+    progress.state.updates = count(record, "optim/steps")
+    progress.state.kl_coef = adapted(s.cfg.algo, progress.state.kl_coef, record)
+    last = progress.state.step == s.total
+    due = s.cfg.eval.every and progress.state.step % s.cfg.eval.every == 0
     metric = s.success.train_metric
     move = None if last else decide(s.cfg.curriculum, [*progress.records, record], metric)
     if s.held_out and (last or due or move):
@@ -61,11 +61,11 @@ def after_step(s: Session, progress: Progress, record: Record, interrupts: Inter
         s.display.eval(record)
     if move is not None:
         enter(s, progress, move)
-    s.companion.look(progress.step)
+    s.companion.look(progress.state.step)
     handle_commands(s, progress, interrupts)
     every = s.cfg.checkpoint.every
-    new_best = progress.best_step == progress.step and s.cfg.checkpoint.keep_best
-    if last or progress.outcome or new_best or (every and progress.step % every == 0):
+    new_best = progress.state.best_step == progress.state.step and s.cfg.checkpoint.keep_best
+    if last or progress.outcome or new_best or (every and progress.state.step % every == 0):
         save(s, progress)
 
 
@@ -73,8 +73,8 @@ def enter(s: Session, progress: Progress, move: Move) -> None:
     """Go to another stage of the curriculum: an event and a line."""
     before, after = (s.cfg.curriculum[k].name for k in (progress.stage, move.to))
     names = {"from": before, "to": after}
-    s.run.event("curriculum", **names, step=progress.step, why=move.why, value=move.value)
-    s.display.note(f"curriculum at step {progress.step}: {before} -> {after} ({move.why})")
+    s.run.event("curriculum", **names, step=progress.state.step, why=move.why, value=move.value)
+    s.display.note(f"curriculum at step {progress.state.step}: {before} -> {after} ({move.why})")
     progress.stage = move.to
 
 
@@ -93,18 +93,18 @@ def adapted(algo: AlgoConfig, coef: float, record: Record) -> float:
 def evaluate(s: Session, progress: Progress, record: Record, full: bool) -> None:
     """Held-out figures into the record; keeps track of the best and of patience."""
     began = time.perf_counter()
-    now = progress.end = heldout.evaluate(s, progress.step, full)
+    now = progress.end = heldout.evaluate(s, progress.state.step, full)
     progress.start = progress.start or now
     record |= heldout.metrics(now, progress.start, s.success)
     record["host"] = host_of(record) | {"time/eval_s": time.perf_counter() - began}
     gain = number(record, "eval/gain")  # paired, so a probe and a full evaluation compare
     if gain is None:
         return
-    if progress.best_score is None or gain > progress.best_score:
-        progress.best_score, progress.best_step = gain, progress.step
-        progress.evals_since_best = 0
+    if progress.state.best_score is None or gain > progress.state.best_score:
+        progress.state.best_score, progress.state.best_step = gain, progress.state.step
+        progress.state.evals_since_best = 0
     else:
-        progress.evals_since_best += 1
+        progress.state.evals_since_best += 1
 
 
 def judge_step(s: Session, progress: Progress) -> None:
@@ -118,21 +118,21 @@ def judge_step(s: Session, progress: Progress) -> None:
         if not verdict.passed and verdict.action == "stop":
             progress.outcome = (Exit.STOPPED, f"stopped by a rule: {verdict.text}")
         if not verdict.passed and verdict.action == "pause":
-            progress.replay.insert(0, {"command": "pause", "step": progress.step})
+            progress.replay.insert(0, {"command": "pause", "step": progress.state.step})
     if why := nothing_to_learn(s.cfg.algo.filter, progress.records):
         progress.outcome = (Exit.STOPPED, why)
     target = s.cfg.target
     if target and target.at == "any" and reached(target, progress.records[-1:]):
         met = f"target reached: {target.metric} {target.is_} {target.value:g}"
         progress.outcome = (Exit.OK, met)
-    if s.cfg.eval.patience and progress.evals_since_best >= s.cfg.eval.patience:
-        n = progress.evals_since_best
+    if s.cfg.eval.patience and progress.state.evals_since_best >= s.cfg.eval.patience:
+        n = progress.state.evals_since_best
         progress.outcome = (Exit.OK, f"early stop: {n} evaluations without a new best")
 
 
 def handle_commands(s: Session, progress: Progress, interrupts: Interrupts) -> None:
     """Commands that were given again by a resume, then new ones, then signals."""
-    due = [e for e in progress.replay if count(e, "step") <= progress.step]
+    due = [e for e in progress.replay if count(e, "step") <= progress.state.step]
     progress.replay = [e for e in progress.replay if e not in due]
     for command in due:
         run_command(s, progress, command, interrupts, new=False)
@@ -153,7 +153,7 @@ def run_command(
         save(s, progress)
     elif name == "pause":
         save(s, progress)
-        answer = wait_while_paused(s.run, progress.step, s.display, interrupts)
+        answer = wait_while_paused(s.run, progress.state.step, s.display, interrupts)
         if answer == "stop":
             progress.outcome = (Exit.STOPPED, "stopped while paused")
     elif name == "patch":
@@ -165,20 +165,22 @@ def run_command(
     else:
         verdict = "nothing to continue"
     if new:
-        s.run.acknowledge(command, progress.step, verdict)
+        s.run.acknowledge(command, progress.state.step, verdict)
 
 
 def save(s: Session, progress: Progress) -> None:
     """Write a checkpoint of the current step, once, and prune old ones."""
-    if progress.saved_step == progress.step:
+    if progress.saved_step == progress.state.step:
         return
     began = time.perf_counter()
     root = s.run.path / "checkpoints"
-    checkpoint.save(root, progress.step, s.learners, progress.as_dict())
-    progress.saved_step = progress.step
-    keep = {progress.best_step} if s.cfg.checkpoint.keep_best else set()
+    checkpoint.save(root, progress.state.step, s.learners, progress.state.as_dict())
+    progress.saved_step = progress.state.step
+    keep = {progress.state.best_step} if s.cfg.checkpoint.keep_best else set()
     checkpoint.prune(root, s.cfg.checkpoint.keep_last, keep)
-    s.run.event("checkpoint", step=progress.step, host={"time_s": time.perf_counter() - began})
+    s.run.event(
+        "checkpoint", step=progress.state.step, host={"time_s": time.perf_counter() - began}
+    )
 
 
 def finish(s: Session, progress: Progress) -> TrainResult:
@@ -205,7 +207,7 @@ def finish(s: Session, progress: Progress) -> TrainResult:
         text += f" | {why}"
     if code in (Exit.STOPPED, Exit.INTERRUPTED):
         s.display.note(f"resume with: pawl train --resume {s.run.path}")
-    s.run.event("end", step=progress.step, exit_code=int(code), text=text)
+    s.run.event("end", step=progress.state.step, exit_code=int(code), text=text)
     saved = dict(s.run.checkpoints())
     return TrainResult(code, text, s.run.path, tuple(progress.records), saved)
 

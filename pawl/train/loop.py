@@ -54,13 +54,13 @@ def train(
         prove(s, progress)
         if not progress.records:
             evaluate_baseline(s, progress)
-        while progress.step < s.total and progress.outcome is None:
+        while progress.state.step < s.total and progress.outcome is None:
             try:
                 result = train_step(s, progress)
             except PawlError as e:
                 if e.code == Exit.STOPPED and cfg.algo.minibatches * cfg.algo.epochs == 1:
                     save(s, progress)  # no update of this step was applied: keep what was won
-                    run.event("stopped", step=progress.step, reason=e.what)
+                    run.event("stopped", step=progress.state.step, reason=e.what)
                 raise
             after_step(s, progress, record_step(s, progress, result), seen)
         return finish(s, progress)
@@ -68,8 +68,8 @@ def train(
 
 def train_step(s: Session, progress: Progress) -> StepResult:
     """One step: P prompts, G samples each, one batch of optimiser updates."""
-    began, step = time.perf_counter(), progress.step + 1
-    algo, rollout, coef = s.cfg.algo, s.cfg.rollout, progress.kl_coef
+    began, step = time.perf_counter(), progress.state.step + 1
+    algo, rollout, coef = s.cfg.algo, s.cfg.rollout, progress.state.kl_coef
     temperature = temperature_at(step, s.total, rollout.temperature, rollout.temperature_end)
 
     s.display.phase("sampling")
@@ -77,7 +77,7 @@ def train_step(s: Session, progress: Progress) -> StepResult:
         s, progress.stage, progress.prompts_by_stage[progress.stage], step, temperature
     )
     rewards = rewards_of(rollouts, rollout.group_size)
-    reward_PG, spread = shaped_rewards(s.cfg, rewards, progress.spread)
+    reward_PG, spread = shaped_rewards(s.cfg, rewards, progress.state.spread)
     selection = select(algo, rewards, rollout.prompts)
 
     s.display.phase("updating")
@@ -90,7 +90,7 @@ def train_step(s: Session, progress: Progress) -> StepResult:
     batch = train_batch(
         algo, logprobs, reward_PG, rewards, selection, temperature, coef, rollout.max_tokens
     )
-    n, done = algo.minibatches * algo.epochs, progress.updates
+    n, done = algo.minibatches * algo.epochs, progress.state.updates
     lrs = [lr_at(done + i, s.total_updates, progress.optim) for i in range(n)]
     stats = update(s.policy, s.learner, batch, lrs, algo, progress.optim.max_grad_norm)
     s.engine.sync_weights(s.policy, done + stats.updates)

@@ -65,16 +65,18 @@ class TrainState:
             raise PawlError(f"state.json does not fit: {e.errors()[0]['msg']}", place) from e
 
 
-@dataclass(slots=True, kw_only=True)
-class Progress(TrainState):
+@dataclass(slots=True)
+class Progress:
     """Where a run stands. outcome is None while it goes on, else why it ends.
 
+    state: what the next checkpoint will hold. optim: as the last command has set it.
     stage: of the curriculum, for the next step. prompts_by_stage: prompts drawn in each.
     distinct_prompts: places of the training problems that were drawn.
     loaded: the checkpoint that this process began with, if any.
     resident_mb: memory after each of the last steps of this process; a resume starts it anew.
     """
 
+    state: TrainState
     optim: OptimConfig
     samples: int = 0
     tokens: int = 0
@@ -96,12 +98,7 @@ class Progress(TrainState):
     @classmethod
     def of(cls, cfg: RunConfig) -> Progress:
         """Where a run begins."""
-        return cls(0, 0, config_hash(cfg), 0, None, 0, cfg.algo.kl_coef, optim=cfg.optim)
-
-    def restore(self, state: TrainState) -> None:
-        """Stand where a checkpoint stands."""
-        for own in fields(TrainState):
-            setattr(self, own.name, getattr(state, own.name))
+        return cls(TrainState(0, 0, config_hash(cfg), 0, None, 0, cfg.algo.kl_coef), cfg.optim)
 
     @property
     def sampled_prompts(self) -> int:

@@ -59,7 +59,7 @@ def evaluate_baseline(s: Session, progress: Progress) -> None:
 def evaluate_start(s: Session, progress: Progress, record: Record) -> None:
     """The evaluation that later ones are paired with, and the best until one is better."""
     evaluate(s, progress, record, full=True)
-    progress.best_score, progress.evals_since_best = 0.0, 0
+    progress.state.best_score, progress.state.evals_since_best = 0.0, 0
 
 
 def load_checkpoint(s: Session, progress: Progress, forked: bool = False) -> None:
@@ -69,14 +69,14 @@ def load_checkpoint(s: Session, progress: Progress, forked: bool = False) -> Non
         s.display.note(note)
         s.run.event("checkpoint_skipped", text=note)
     state = TrainState.read(checkpoint.state_of(folder), str(folder))
-    if state.config_hash != progress.config_hash:
+    if state.config_hash != progress.state.config_hash:
         raise PawlError(
             "this checkpoint was written under another config",
             str(folder),
             "resume keeps the original config; `pawl train --from RUN@STEP` forks a run",
         )
     checkpoint.load(folder, s.learners)
-    progress.restore(state)
+    progress.state = state
     if not forked:
         s.run.cut_after(state.step)
     progress.saved_step, progress.loaded = state.step, folder
@@ -109,7 +109,7 @@ def restore_evaluations(s: Session, progress: Progress) -> None:
     parent = parent_of(s.run.facts())
     first = progress.start_step = parent.start_step if parent else 0
     record = progress.records[-1]
-    if first == progress.step and record.get("eval/problems") is None:
+    if first == progress.state.step and record.get("eval/problems") is None:
         evaluate_start(s, progress, record)
         s.run.replace_last_step(record)
         s.display.eval(record)

@@ -65,9 +65,9 @@ def record_step(s: Session, progress: Progress, result: StepResult) -> Record:
     advantages = advantage_PG.flatten().tolist()
     rows = sample_rows(result.step, rollouts, prompts, advantages, paid_S, sums)
     s.run.append_samples(result.step, rows)
-    before, peak = progress.updates, progress.optim.lr
+    before, peak = progress.state.updates, progress.optim.lr
     progress.note(rollouts)
-    progress.spread = result.spread
+    progress.state.spread = result.spread
     return (
         {
             "step": result.step,
