@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from bench import doctor_faults as bench
@@ -18,6 +18,7 @@ from bench import packed
 from pawl.doctor.diagnose import Diagnosis, diagnose
 from pawl.logs.recognise import read_logs
 
+Said = dict[str, dict[str, object]]
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "runs"
 
 
@@ -30,13 +31,15 @@ def said(d: Diagnosis) -> dict[str, object]:
     return {"verdict": d.verdict, "causes": [c.id for c in d.causes], "findings": rows}
 
 
-def recorded(folder: Path) -> Iterator[tuple[str, dict[str, object]]]:
-    """Of the packed runs, unpacked into the folder: with their preflight, and without it."""
-    packed.unpack(packed.PACKED, folder)
-    for name in bench.CASES:
-        for withheld in (False, True):
-            d = bench.looked_at(folder / bench.folder_of(name), withheld)
-            yield f"recorded/{name}{' without preflight' if withheld else ''}", said(d)
+def recorded(runs: Path, withheld: bool) -> dict[str, Diagnosis]:
+    """Of the packed runs, unpacked there: with their preflight, or as if they had none."""
+    return {n: bench.looked_at(runs / bench.folder_of(n), withheld) for n in bench.CASES}
+
+
+def entries(whole: Mapping[str, Diagnosis], withheld: Mapping[str, Diagnosis]) -> Said:
+    """What is said of the recorded runs, by the names of the digest."""
+    entries = {f"recorded/{name}": said(d) for name, d in whole.items()}
+    return entries | {f"recorded/{n} without preflight": said(d) for n, d in withheld.items()}
 
 
 def labelled() -> Iterator[tuple[str, dict[str, object]]]:
@@ -49,5 +52,7 @@ def labelled() -> Iterator[tuple[str, dict[str, object]]]:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as temporary:
-        everything = dict([*recorded(Path(temporary)), *labelled()])
+        packed.unpack(packed.PACKED, Path(temporary))
+        everything = entries(*(recorded(Path(temporary), way) for way in (False, True)))
+        everything |= dict(labelled())
     print(json.dumps(everything, indent=1))

@@ -65,9 +65,15 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def whole(runs: Path) -> dict[str, Diagnosis]:
+    """What is said of each run."""
+    return digest_findings.recorded(runs, False)
+
+
+@pytest.fixture(scope="module")
 def withheld(runs: Path) -> dict[str, Diagnosis]:
     """What is said of each run when its preflight is not known."""
-    return {name: bench.looked_at(runs / bench.folder_of(name), True) for name in bench.CASES}
+    return digest_findings.recorded(runs, True)
 
 
 def test_every_case_was_recorded(runs: Path) -> None:
@@ -105,10 +111,9 @@ def test_faults_are_seen_and_healthy_runs_spared(withheld: dict[str, Diagnosis])
     assert 1000 * len(alarms) <= sum(bench.CASES[n].steps for n in healthy), alarms
 
 
-def test_preflight_names_what_the_numbers_cannot(runs: Path) -> None:
-    for name, case in bench.CASES.items():
-        d = bench.looked_at(runs / bench.folder_of(name), False)
-        assert bench.seen(d) == bool(case.causes), name
+def test_preflight_names_what_the_numbers_cannot(whole: dict[str, Diagnosis]) -> None:
+    for name, d in whole.items():
+        assert bench.seen(d) == bool(bench.CASES[name].causes), name
 
 
 def test_rules_marked_real_are_proved_by_recorded_or_public_runs() -> None:
@@ -117,10 +122,10 @@ def test_rules_marked_real_are_proved_by_recorded_or_public_runs() -> None:
     assert len(marked) >= 30
 
 
-def test_no_finding_is_lost(tmp_path: Path) -> None:
+def test_no_finding_is_lost(whole: dict[str, Diagnosis], withheld: dict[str, Diagnosis]) -> None:
     """Verdict, causes and findings of all recorded and labelled logs, as build 431daca had them."""
     then = json.loads((Path(__file__).parent / "data" / "findings_digest.json").read_text())
-    now = dict([*digest_findings.recorded(tmp_path), *digest_findings.labelled()])
+    now = digest_findings.entries(whole, withheld) | dict(digest_findings.labelled())
     assert now == {name: said for name, said in then.items() if name in now}
     missing = {name for name in then if name not in now}
     assert all(name.startswith("public/") for name in missing), missing
@@ -131,15 +136,14 @@ def test_no_finding_is_lost(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("code", RECORDED)
 def test_a_recorded_fault_shows_it_and_healthy_runs_do_not(
-    code: str, runs: Path, withheld: dict[str, Diagnosis]
+    code: str, whole: dict[str, Diagnosis], withheld: dict[str, Diagnosis]
 ) -> None:
-    sick = bench.looked_at(runs / bench.folder_of(RECORDED[code]), False)
-    assert [f for f in sick.findings if f.code == code and f.severity != "info"]
+    assert [f for f in whole[RECORDED[code]].findings if f.code == code and f.severity != "info"]
     (rule,) = [r for r in RULES if r.code == code]
     healthy = [d for n, d in withheld.items() if not bench.CASES[n].causes]
     asked = [d for d in healthy if code not in {row.code for row in d.not_checked}]
     if code == "D107":  # asks for preflight, which was withheld
-        asked = [bench.looked_at(runs / bench.folder_of("healthy grpo"), False)]
+        asked = [whole["healthy grpo"]]
     assert asked, f"no healthy run has what {rule.name} needs"
     loud = [d for d in asked for f in d.findings if f.code == code and f.severity == "critical"]
     assert not loud

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from small_sets import SETS, problems_of, small
 
 from pawl.config.options import ProblemsConfig, RewardConfig, RunConfig, SandboxConfig
 from pawl.errors import Exit, PawlError
@@ -18,8 +19,8 @@ from pawl.rewards.behaviour import more_inputs, shared_inputs
 from pawl.rewards.pay import COMPONENTS
 from pawl.rewards.score_file import score_file, score_lines
 
-CFG = RunConfig()
-SETS = Path(__file__).resolve().parent.parent / "pawl" / "problems" / "sets"
+ONE = SandboxConfig(workers=1, cpu_s=1.0)
+CFG = RunConfig(sandbox=ONE)
 
 needs_ocaml = pytest.mark.skipif(shutil.which("ocamlc") is None, reason="needs ocamlc")
 FIELDS = ["problem_id", "total", "status", "verdict", "branch", "components", "reason", "tier",
@@ -86,7 +87,7 @@ def found(report: AuditReport) -> dict[str, tuple[str, str]]:
 @needs_ocaml
 def test_bad_ocaml_problems_are_named_and_left_out(tmp_path: Path) -> None:
     name = write(tmp_path, OCAML_SET)
-    report = check_problems(name, "", RunConfig())
+    report = check_problems(name, "", CFG)
     bad = found(report)
     assert {i: check for i, (check, _) in bad.items()} == {
         "wrong": "reference",
@@ -108,7 +109,7 @@ def test_bad_ocaml_problems_are_named_and_left_out(tmp_path: Path) -> None:
 
 
 def test_bad_python_problems_are_named_and_left_out(tmp_path: Path) -> None:
-    report = check_problems(write(tmp_path, PYTHON_SET), "", RunConfig())
+    report = check_problems(write(tmp_path, PYTHON_SET), "", CFG)
     assert {i: check for i, (check, _) in found(report).items()} == {
         "wrong": "reference",
         "stuck": "constant",
@@ -131,14 +132,14 @@ def test_a_second_audit_runs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
     name = write(tmp_path, PYTHON_SET[:2])
     told: list[str] = []
     monkeypatch.setattr(kept_runs, "CHUNK", 2)
-    first = check_problems(name, "", RunConfig(), told.append)
+    first = check_problems(name, "", CFG, told.append)
     assert told[0] == "audit: 2 of 6 programs run"
 
     def refuse(*args: object, **options: object) -> None:
         raise AssertionError("nothing is left to run")
 
     monkeypatch.setattr(kept_runs, "WorkerPool", refuse)
-    assert check_problems(name, "", RunConfig()).rows == first.rows
+    assert check_problems(name, "", CFG).rows == first.rows
 
 
 def test_kept_runs_that_cannot_be_read_are_begun_anew(
@@ -157,7 +158,7 @@ def test_kept_runs_that_cannot_be_read_are_begun_anew(
 def test_one_constant_for_all_hidden_tests_is_noted(tmp_path: Path) -> None:
     row = python("mostly", [("1", "0"), ("2", "0"), ("3", "1")], "return x // 3")
     row["prompt"] = "# mostly(3) is 1\ndef mostly(x):\n"
-    report = check_problems(write(tmp_path, [row]), "", RunConfig())
+    report = check_problems(write(tmp_path, [row]), "", CFG)
     assert not report.bad
     assert ("constant", "one constant answers all hidden tests: pass or nothing") in [
         (f.check, f.reason) for f in report.rows
@@ -178,7 +179,7 @@ def test_problems_without_tests_are_noted_and_nothing_is_run(
     assert [f.check for f in report.rows if f.severity == "note"] == ["untested"] * 5
     assert "5 problems, 1 left out, 4 kept" in report.text()
     cfg = ProblemsConfig(train=str(tmp_path / "set.jsonl"), held_out_frac=0.0)
-    left, _ = audit_prepared(prepare(cfg, 0, tested=False), SandboxConfig())
+    left, _ = audit_prepared(prepare(cfg, 0, tested=False), ONE)
     assert len(left.train) == 4
 
 
@@ -194,7 +195,7 @@ def test_where_some_problems_have_tests_the_others_are_bad(tmp_path: Path) -> No
 def test_a_run_keeps_only_what_the_audit_leaves(tmp_path: Path) -> None:
     rows = [{**r, "split": "held_out" if r["id"] == "twin" else "train"} for r in PYTHON_SET]
     cfg = ProblemsConfig(train=write(tmp_path, rows))
-    left, reports = audit_prepared(prepare(cfg, 0), SandboxConfig())
+    left, reports = audit_prepared(prepare(cfg, 0), ONE)
     assert [p.id for p in left.train] == ["sound", "loops"]
     assert [p.id for p in left.held_out] == ["twin"]
     assert [r.total for r in reports] == [4, 1]
@@ -205,23 +206,21 @@ def test_the_sets_of_a_mix_are_audited_as_one(tmp_path: Path) -> None:
     copy = {**PYTHON_SET[0], "id": "copy"}
     names = [write(tmp_path, PYTHON_SET[:1]), write(tmp_path / "b", [copy, PYTHON_SET[4]])]
     mixed = {"mix": [{"set": n} for n in names], "held_out_frac": 0.0}
-    left, reports = audit_prepared(
-        prepare(ProblemsConfig.model_validate(mixed), 0), SandboxConfig()
-    )
+    left, reports = audit_prepared(prepare(ProblemsConfig.model_validate(mixed), 0), ONE)
     assert [p.id for p in left.train] == ["sound", "loops"]
     assert [left.train.origin_of(i) for i in range(2)] == [0, 1]
     assert [(f.id, f.check) for f in reports[0].bad] == [("copy", "duplicate")]
     (tmp_path / "c").mkdir()
     mixed["mix"] = [{"set": names[0]}, {"set": write(tmp_path / "c", [copy])}]
     with pytest.raises(PawlError, match="left no training problem") as caught:
-        audit_prepared(prepare(ProblemsConfig.model_validate(mixed), 0), SandboxConfig())
+        audit_prepared(prepare(ProblemsConfig.model_validate(mixed), 0), ONE)
     assert caught.value.where.startswith(str(tmp_path / "c"))
 
 
 def test_an_audit_that_leaves_nothing_is_an_error(tmp_path: Path) -> None:
     cfg = ProblemsConfig(train=write(tmp_path, PYTHON_SET[1:2]), held_out_frac=0.0)
     with pytest.raises(PawlError, match="left no training problem"):
-        audit_prepared(prepare(cfg, 0), SandboxConfig())
+        audit_prepared(prepare(cfg, 0), ONE)
 
 
 @pytest.mark.slow
@@ -237,13 +236,13 @@ def test_the_starter_sets_pass_the_whole_audit(lang: str, tmp_path: Path) -> Non
 # ---- pawl score ----------------------------------------------------------------------------------
 
 
-CODE, LIMITS = RewardConfig(), SandboxConfig()
+CODE, LIMITS = RewardConfig(), ONE
 
 
 def scored(
     lines: list[str],
     tmp_path: Path,
-    problems: str = "starter-python",
+    problems: str = small("python"),
     reward: RewardConfig = CODE,
 ) -> list[dict]:
     path = tmp_path / "completions.jsonl"
@@ -254,7 +253,7 @@ def scored(
 
 
 def test_scores_come_in_input_order_with_all_fields(tmp_path: Path) -> None:
-    problems = open_problems("starter-python")
+    problems = problems_of("python")
     rng = random.Random(0)
     asked = [(problems[i % 5], rng.choice(["good", "bad", "slow"])) for i in range(20)]
     texts = {"bad": "    return object()", "slow": "    return sum(range(10**6)) and None"}
@@ -273,7 +272,7 @@ def test_scores_come_in_input_order_with_all_fields(tmp_path: Path) -> None:
 
 
 def test_a_body_a_definition_and_a_fenced_block_are_one(tmp_path: Path) -> None:
-    p = open_problems("starter-python")[0]
+    p = problems_of("python")[0]
     body = p.reference.split(":", 1)[1].lstrip("\n")
     forms = [p.reference, body, f"```python\n{p.reference}\n```", f"Sure:\n```\n{body}\n```\nDone."]
     lines = [json.dumps({"problem_id": p.id, "completion": f}) for f in forms]
@@ -293,21 +292,21 @@ def test_a_body_a_definition_and_a_fenced_block_are_one(tmp_path: Path) -> None:
 def test_a_bad_line_is_named_after_the_good_ones_are_answered(
     line: str, what: str, tmp_path: Path
 ) -> None:
-    p = open_problems("starter-python")[0]
+    p = problems_of("python")[0]
     path = tmp_path / "completions.jsonl"
     path.write_text(json.dumps({"problem_id": p.id, "completion": p.reference}) + f"\n{line}\n")
     out: list[str] = []
     with pytest.raises(PawlError, match=what) as caught:
-        score_file("starter-python", path, out.append, CODE, LIMITS)
+        score_file(small("python"), path, out.append, CODE, LIMITS)
     assert caught.value.where == f"{path}:2" and len(out) == 1
 
 
 def test_no_completions_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(PawlError, match="no such file"):
-        score_file("starter-python", tmp_path / "none.jsonl", print, CODE, LIMITS)
+        score_file(small("python"), tmp_path / "none.jsonl", print, CODE, LIMITS)
     (tmp_path / "empty.jsonl").touch()
     with pytest.raises(PawlError, match="no completions"):
-        score_file("starter-python", tmp_path / "empty.jsonl", print, CODE, LIMITS)
+        score_file(small("python"), tmp_path / "empty.jsonl", print, CODE, LIMITS)
 
 
 def a_line(problem_id: str, text: str) -> str:

@@ -196,38 +196,45 @@ def test_the_toolchain_is_part_of_the_context() -> None:
 RIGHT = Completion("p", "def f(x):\n    return x + 1\n")
 
 
-def cached(
-    path: Path,
-    reward: RewardConfig,
-    completion: Completion = RIGHT,
-    problem: Problem = PROBLEM,
-    **limits: object,
-) -> list[bool]:
-    """Whether the cache knew one completion, by component."""
+Asked = tuple[Completion, Problem]
+ASKED = (RIGHT, PROBLEM)
+
+
+def cached(path: Path, reward: RewardConfig, *asked: Asked, **limits: object) -> list[bool]:
+    """Whether the cache of one grader knew completions, asked for one after the other."""
     sandbox = SandboxConfig.model_validate({"workers": 1, **limits})
+    found = []
     with Grader(reward, sandbox, path) as grader:
-        row = grader.measure([(problem, [completion])])[0][0]
-    assert all(m.status == "measured" for m in row.values()), row
-    return [m.cached for m in row.values()]
+        for completion, problem in asked or [ASKED]:
+            (measurement,) = grader.measure([(problem, [completion])])[0][0].values()
+            assert measurement.status == "measured", measurement
+            found.append(measurement.cached)
+    return found
 
 
 def test_a_program_is_known_by_what_decides_about_it(tmp_path: Path) -> None:
     path, reward = tmp_path / "cache.sqlite", RewardConfig(end_marker="# END")
-    assert cached(path, reward) == [False]
-    assert cached(path, reward) == [True]
-    stages = StagesConfig(end_marker=0, types=0, compile=0, tests=1)
-    paid_otherwise = RewardConfig(end_marker="# END", stages=stages, min_lines=9)
-    part = ComponentConfig(name="code", weight=0.5)
-    mixed = RewardConfig(end_marker="# END", components=(part,))
-    assert cached(path, paid_otherwise) == cached(path, mixed) == [True]
-    assert cached(path, reward, replace(RIGHT, finish="length", n_tokens=77)) == [True]
     elsewhere = replace(PROBLEM, id="q", prompt="Another text.", where="b:9", reference="f")
-    assert cached(path, reward, problem=elsewhere) == [True]
+    other = replace(TASK, cases=(*TASK.cases, Case("[7]", "8")))
+    assert cached(path, reward) == [False]
+    assert cached(
+        path,
+        reward,
+        ASKED,
+        (replace(RIGHT, finish="length", n_tokens=77), PROBLEM),
+        (RIGHT, elsewhere),
+        (RIGHT, replace(PROBLEM, code=other)),
+        (replace(RIGHT, text=RIGHT.text + "# another text"), PROBLEM),
+    ) == [True, True, True, False, False]
+    stages = StagesConfig(end_marker=0, types=0, compile=0, tests=1)
+    part = ComponentConfig(name="code", weight=0.5)
+    for rewarded_otherwise in (
+        RewardConfig(end_marker="# END", stages=stages, min_lines=9),
+        RewardConfig(end_marker="# END", components=(part,)),
+    ):
+        assert cached(path, rewarded_otherwise) == [True]
     assert cached(path, RewardConfig(end_marker="")) == [False]
     assert cached(path, reward, cpu_s=3.5) == [False]
-    other = replace(TASK, cases=(*TASK.cases, Case("[7]", "8")))
-    assert cached(path, reward, problem=replace(PROBLEM, code=other)) == [False]
-    assert cached(path, reward, replace(RIGHT, text=RIGHT.text + "# another text")) == [False]
 
 
 def test_a_program_is_known_by_how_it_started(
@@ -248,11 +255,15 @@ def test_a_users_function_sees_lengths_and_the_whole_problem(tmp_path: Path) -> 
     (tmp_path / "mine.py").write_text("def grade(problem, cs):\n    return [0.5 for c in cs]\n")
     path, reward = tmp_path / "cache.sqlite", RewardConfig(use=f"{tmp_path / 'mine.py'}:grade")
     assert cached(path, reward) == [False]
-    assert cached(path, reward) == [True]
     assert cached(path, reward, cpu_s=3.5) == [True]  # it runs in no sandbox
-    assert cached(path, reward, replace(RIGHT, n_tokens=77)) == [False]
-    assert cached(path, reward, replace(RIGHT, finish="length")) == [False]
-    assert cached(path, reward, problem=replace(PROBLEM, prompt="Another text.")) == [False]
+    assert cached(
+        path,
+        reward,
+        ASKED,
+        (replace(RIGHT, n_tokens=77), PROBLEM),
+        (replace(RIGHT, finish="length"), PROBLEM),
+        (RIGHT, replace(PROBLEM, prompt="Another text.")),
+    ) == [True, False, False, False]
 
 
 @pytest.mark.parametrize("kind", ["def", "async def"])
@@ -264,17 +275,20 @@ def test_a_function_that_compares_is_known_by_its_whole_group(kind: str, tmp_pat
     )
     reward = RewardConfig(use=f"{tmp_path / 'mine.py'}:grade")
 
-    def known(*texts: str) -> list[bool]:
+    def known(*groups: str) -> list[bool]:
+        """By one grader, group by group; each is known or unknown as a whole."""
+        found = []
         with Grader(reward, SandboxConfig(workers=1), tmp_path / "cache.sqlite") as grader:
-            group = (PROBLEM, [Completion("p", text) for text in texts])
-            scores = grader.score([group])[0]
-        assert [s.status for s in scores] == ["scored"] * len(texts)
-        return [s.cached for s in scores]
+            for group in groups:
+                texts = [Completion("p", text) for text in group.split()]
+                scores = grader.score([(PROBLEM, texts)])[0]
+                assert [s.status for s in scores] == ["scored"] * len(texts)
+                (cached,) = {s.cached for s in scores}
+                found.append(cached)
+        return found
 
-    assert known("a", "bb", "ccc") == [False] * 3
-    assert known("a", "bb", "ccc") == [True] * 3
-    assert known("a", "bb") == [False] * 2
-    assert known("bb", "a", "ccc") == [False] * 3
+    assert known("a bb ccc") == [False]
+    assert known("a bb ccc", "a bb", "bb a ccc") == [True, False, False]
 
 
 def test_a_callable_that_came_from_no_file_is_not_kept(tmp_path: Path) -> None:

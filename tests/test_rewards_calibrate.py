@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
+from small_sets import problems_of, small
 
 from pawl.checks import Check
 from pawl.cli.main import main
@@ -44,16 +45,17 @@ BAD = {
     "prose",
     "syntax garbage",
 }
+ONE = SandboxConfig(workers=1)
 needs_ocaml = pytest.mark.skipif(shutil.which("ocamlc") is None, reason="needs ocamlc")
 
 
 def run_config(lang: str = "ocaml", **fields: object) -> RunConfig:
-    base = {"problems": {"train": f"starter-{lang}"}, "prompt": {"template": f"few-shot-{lang}"}}
+    base = {"problems": {"train": small(lang)}, "prompt": {"template": f"few-shot-{lang}"}}
     return RunConfig.model_validate({**base, **fields})
 
 
 def checks_of(cfg: RunConfig, problems: ProblemSet, sample: int = 2) -> list[Check]:
-    with Grader(cfg.reward, SandboxConfig(workers=2)) as grader:
+    with Grader(cfg.reward, ONE) as grader:
         return calibrate(grader, problems, cfg, sample).checks
 
 
@@ -81,7 +83,7 @@ def test_the_code_reward_passes(lang: str, marker: str) -> None:
 def test_what_is_right_for_another_problem_is_paid_and_not_judged() -> None:
     cfg = run_config("python")
     problems = prepare(cfg.problems, 0).train
-    with Grader(cfg.reward, SandboxConfig(workers=2)) as grader:
+    with Grader(cfg.reward, ONE) as grader:
         found = calibrate(grader, problems, cfg, 2)
     assert found.swapped and found.right and found.wrong
     assert max(s.total or 0.0 for s in found.swapped) < min(s.total or 0.0 for s in found.right)
@@ -123,7 +125,7 @@ def test_a_reward_that_scores_the_prompts_own_examples_0_is_refused() -> None:
 
 
 def test_a_length_limit_above_the_shortest_reference_is_refused() -> None:
-    cfg = run_config(reward={"min_lines": 8})
+    cfg = run_config("python", reward={"min_lines": 8})
     checks = checks_of(cfg, prepare(cfg.problems, 0).train, sample=1)
     assert "min_lines" in failed(checks) and "prompt's own example" in failed(checks)
 
@@ -134,7 +136,7 @@ def test_an_ungated_component_that_pays_stubs_is_refused(tmp_path: Path) -> None
     code = {"name": "code", "use": "code"}
     for gate, refused in (("none", True), ("pass", False)):
         style = {"name": "style", "use": use, "weight": 0.5, "gate": gate}
-        cfg = run_config(reward={"components": [code, style]})
+        cfg = run_config("python", reward={"components": [code, style]})
         checks = checks_of(cfg, prepare(cfg.problems, 0).train, sample=1)
         assert ("stub" in failed(checks)) == refused
         assert not any(n.startswith("reference") for n in failed(checks))
@@ -142,7 +144,7 @@ def test_an_ungated_component_that_pays_stubs_is_refused(tmp_path: Path) -> None
 
 def test_a_missing_score_fails_the_calibration(tmp_path: Path) -> None:
     (tmp_path / "away.py").write_text("def grade(problem, cs):\n    return [None for c in cs]\n")
-    cfg = run_config(reward=f"{tmp_path / 'away.py'}:grade")
+    cfg = run_config("python", reward=f"{tmp_path / 'away.py'}:grade")
     checks = checks_of(cfg, prepare(cfg.problems, 0).train, sample=1)
     assert all(c.observed.startswith("missing: ") for c in checks if c.passed is False)
     with pytest.raises(PawlError):
@@ -266,7 +268,7 @@ def grade(problem, completions):
 grade.group = True
 """
     cfg = RunConfig.model_validate({"reward": own_reward(tmp_path, text)})
-    with Grader(cfg.reward, SandboxConfig(workers=2)) as grader:
+    with Grader(cfg.reward, ONE) as grader:
         found = calibrate(grader, asked_set(tmp_path), cfg, 2)
     require(found.checks)
     calls = sorted((tmp_path / "calls").read_text().splitlines())
@@ -281,7 +283,7 @@ def test_a_curriculum_is_calibrated_by_each_stage_from_one_measurement() -> None
     cfg = run_config("python", curriculum=[{**easy, "advance_at": 0.5}, {"name": "all"}])
     problems = prepare(cfg.problems, 0).train
     asked: list[int] = []
-    with Grader(cfg.reward, SandboxConfig(workers=2)) as grader:
+    with Grader(cfg.reward, ONE) as grader:
         measure = grader.measure
 
         def counted(groups: Sequence[tuple[Problem, Sequence[Completion]]]) -> object:
@@ -323,7 +325,7 @@ EXAMPLES = ["brevity", "answer", "judge", "tournament"]
 
 def by(name: str, problem: Problem, *texts: str) -> list[Score]:
     """Scores of a group by an example of the page."""
-    with Grader(RewardConfig(use=f"rewards/{name}.py:score"), SandboxConfig(workers=1)) as grader:
+    with Grader(RewardConfig(use=f"rewards/{name}.py:score"), ONE) as grader:
         return grader.score([(problem, [Completion(problem.id, t) for t in texts])])[0]
 
 
@@ -335,7 +337,7 @@ def test_the_mix_of_the_page(page: Path) -> None:
     problem = problems[0]
     long = problem.reference + "(* padding *)\n" * 60
     texts = [problem.reference, long, '  failwith "no"']
-    with Grader(cfg.reward, SandboxConfig(workers=2)) as grader:
+    with Grader(cfg.reward, ONE) as grader:
         scores = grader.score([(problem, [Completion(problem.id, t) for t in texts])])[0]
     short, padded, stub = scores
     assert short.total is not None and padded.total is not None and stub.total is not None
@@ -346,7 +348,7 @@ def test_the_mix_of_the_page(page: Path) -> None:
 
 def test_the_command_of_the_page(page: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (command,) = re.findall(r"^    pawl (score .*)$", PAGE, re.MULTILINE)
-    p = open_problems("starter-python")[0]
+    p = problems_of("python")[0]
     line = {"problem_id": p.id, "completion": p.reference}
     (page / "answers.jsonl").write_text(json.dumps(line) + "\n")
     with pytest.raises(SystemExit) as caught:

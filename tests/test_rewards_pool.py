@@ -12,10 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from small_sets import problems_of
 
 from pawl.config.options import RewardConfig, SandboxConfig
 from pawl.errors import Exit, PawlError
-from pawl.problems.load import open_problems
 from pawl.rewards import pool as pool_module
 from pawl.rewards.grader import Grader
 from pawl.rewards.pay import TOTAL, Row, pay
@@ -80,7 +80,7 @@ def bare(scores: list[list[Score]]) -> list[list[Score]]:
 
 
 def test_scores_do_not_depend_on_workers_or_order() -> None:
-    problems = list(open_problems("starter-ocaml")[:3]) + list(open_problems("starter-python")[:3])
+    problems = [*problems_of("ocaml")[:3], *problems_of("python")[:3]]
     groups = [
         (p, [Completion(p.id, t, 9) for t in (p.reference, p.reference + "(* END *)", "bad (")])
         for p in problems
@@ -230,7 +230,7 @@ def test_a_missing_compiler_is_missing_not_zero(
         if found:
             (tmp_path / name).symlink_to(Path(found[0], name))
     monkeypatch.setenv("PATH", str(tmp_path))
-    problem = open_problems("starter-ocaml")[0]
+    problem = problems_of("ocaml")[0]
     with Grader(RewardConfig(), ONE) as grader:
         got = grader.score([(problem, [Completion(problem.id, problem.reference)])])[0][0]
     assert (got.status, got.total) == ("missing", None)

@@ -101,9 +101,11 @@ def records_of(argv: list[str], home: Path) -> list[dict[str, object]]:
 
 @pytest.mark.parametrize(("tier", "start"), WAYS)
 def test_a_sample_of_the_corpus(tier: Tier, start: str) -> None:
+    """OCaml programs start cold in any case, so the fork server is left to Python's."""
     usable(tier)
-    records = list(attack_runner.run(tier, start == "warm", QUICK))
-    assert len(records) > 25
+    only = [f"python/{name}" for name in QUICK] if start == "warm" else QUICK
+    records = list(attack_runner.run(tier, start == "warm", only))
+    assert len(records) > (14 if start == "warm" else 25)
     judge(records, tier)
 
 

@@ -70,7 +70,7 @@ def mixed(sandbox: Sandbox, rounds: int) -> None:
 
 @needs_ocaml
 @pytest.mark.parametrize("tier", TIERS)
-@pytest.mark.parametrize("rounds", [40, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("rounds", [22, pytest.param(1000, marks=pytest.mark.slow)])
 def test_nothing_is_left_after_mixed_runs(tier: str, rounds: int) -> None:
     before = set(traces(os.getpid()))
     with open_sandbox(limits(tier)) as sandbox:

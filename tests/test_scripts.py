@@ -84,8 +84,10 @@ def test_setup_names_what_it_may_not_install_and_goes_on(tmp_path: Path) -> None
 
 
 def test_setup_that_fails_leaves_no_stamp(tmp_path: Path) -> None:
-    folder = copy_of_setup(tmp_path / "copy")
-    result = run_setup(folder, path_without(tmp_path / "bin", user=1000), PIP_NO_INDEX="1")
+    folder, path = copy_of_setup(tmp_path / "copy"), path_without(tmp_path / "bin", user=1000)
+    bare = ["-m", "venv", "--without-pip", "--system-site-packages", folder / ".venv"]
+    subprocess.run([f"{path}/python3", *bare], check=True)  # where it lacks pip it is made anew
+    result = run_setup(folder, path, PIP_NO_INDEX="1")
     assert result.returncode == 2
     assert "could not be made" in result.stderr
     assert not (folder / ".venv/pawl-stamp").exists()

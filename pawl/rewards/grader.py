@@ -31,7 +31,7 @@ from pawl.rewards.user import UserReward, load_user_reward
 from pawl.types import Completion, Measurement, Problem, Score, Scorer, Tier, missing
 
 WHOLE = -1  # in place of a member: all of a group at once
-LOOK_S = 1.0  # the longest wait without a look at what broke
+LOOK_S = 0.1  # the longest wait without a look at what broke
 TURN_S = 0.02  # how long one of several scorers is waited for before the next is looked at
 Groups = Sequence[tuple[Problem, Sequence[Completion]]]
 
@@ -251,13 +251,13 @@ class Grader:
         Raises PawlError when a user's reward raised, RuntimeError when Pawl's own code did.
         """
         until = None if timeout is None else time.monotonic() + timeout
-        longest = LOOK_S if timeout is None else timeout  # what broke is seen between two waits
+        longest = LOOK_S if timeout is None else min(timeout, LOOK_S)  # then: did anything break?
         while True:
             news = bool(self._ready)
             alone = len(self._scorers) == 1
             for name, scorer in self._scorers.items():
-                wait = 0.0 if not timeout and timeout is not None else TURN_S
-                for key, found in scorer.poll(longest if alone else wait):
+                wait = 0.0 if news or timeout == 0.0 else longest if alone else TURN_S
+                for key, found in scorer.poll(wait):
                     news = True
                     self._note(name, key, found)
             if news or (until is not None and time.monotonic() >= until):

@@ -19,6 +19,7 @@ import hashlib
 import importlib.util
 import inspect
 import math
+import os
 import re
 import sys
 import traceback
@@ -164,9 +165,12 @@ def _files_below(folder: Path | None) -> set[Path]:
     """Files of the loaded modules that lie in the reward's own folder."""
     if folder is None:
         return set()
-    files = (getattr(m, "__file__", None) for m in list(sys.modules.values()))
+    files = {f for m in list(sys.modules.values()) if (f := getattr(m, "__file__", None))}
+    # Thousands of modules lie in hundreds of folders, and to resolve a path takes a while.
+    folders = {head for f in files if os.path.isabs(head := os.path.dirname(f))}
     # Some modules name a file that is none, relative to nowhere (torch.classes: "_classes.py").
-    paths = {Path(f).resolve() for f in files if f and Path(f).is_absolute()}
+    own = {head for head in folders if Path(head).resolve().is_relative_to(folder)}
+    paths = {Path(f).resolve() for f in files if os.path.dirname(f) in own}
     inside = {p for p in paths if p.is_relative_to(folder) and "site-packages" not in p.parts}
     return {p for p in inside if p.is_file()}
 
