@@ -276,6 +276,16 @@ def padding_in_the_loss() -> AbstractContextManager[object]:
     return everywhere(token_logprobs, fake)
 
 
+def nothing_in_the_loss() -> AbstractContextManager[object]:
+    """No token counts: a mask of the wrong turn."""
+
+    def fake(*args: Any) -> Any:
+        found = token_logprobs(*args)
+        return dataclasses.replace(found, mask_ST=torch.zeros_like(found.mask_ST))
+
+    return everywhere(token_logprobs, fake)
+
+
 def wrong_normaliser() -> AbstractContextManager[object]:
     """The loss is divided by rows of the padded rectangle instead of sampled tokens."""
     return patch.object(losses, "count", lambda mask_ST, normaliser: mask_ST.numel())
@@ -442,6 +452,7 @@ FAULTS: dict[str, tuple[Fault, str, list[str]]] = {
     "positions run on": (positions_run_on, "padding-side", []),
     "prompt in the loss": (prompt_in_the_loss, "loss-covers-prompt", []),
     "padding in the loss": (padding_in_the_loss, "loss-covers-prompt", []),
+    "nothing in the loss": (nothing_in_the_loss, "loss-covers-prompt", []),
     "wrong normaliser": (wrong_normaliser, "loss-covers-prompt", []),
     "dropout on": (dropout_is_on, "sampler-mismatch", []),
     "cooler sampler": (cooler_sampler, "sampler-mismatch", []),

@@ -155,6 +155,14 @@ def test_kept_runs_that_cannot_be_read_are_begun_anew(
     assert check_problems(name, "", CFG).rows == first.rows
 
 
+def test_runs_that_cannot_be_kept_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "pawl").write_text("a file where the folder should be")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    told: list[str] = []
+    assert not check_problems(write(tmp_path, PYTHON_SET[:1]), "", CFG, told.append).bad
+    assert len(told) == 1 and told[0].startswith("the cache of measurements is off: ")
+
+
 def test_one_constant_for_all_hidden_tests_is_noted(tmp_path: Path) -> None:
     row = python("mostly", [("1", "0"), ("2", "0"), ("3", "1")], "return x // 3")
     row["prompt"] = "# mostly(3) is 1\ndef mostly(x):\n"

@@ -420,6 +420,21 @@ def forward_gaps(s: Session, groups: Sequence[Group]) -> tuple[float, float]:
     return float((both_ST - again_ST).abs().max()), float(max(alone))
 
 
+def of_mask(found: Sampled) -> Check:
+    """The loss covers what was sampled and nothing else."""
+    n, tokens = sum(len(x.tokens) for x in found.rollouts.samples_S), found.logprobs.tokens
+    return judged(
+        "loss-mask",
+        "loss-covers-prompt",
+        tokens == n,
+        f"{n} sampled tokens in the loss",
+        f"{tokens}",
+        "prompt or padding tokens in the loss train the policy to write prompts"
+        if tokens
+        else "without a token in the loss nothing is trained",
+    )
+
+
 def of_policy(found: Sampled, half: bool) -> Iterator[Check]:
     """Sampler and trainer are one distribution; every number is finite."""
     logprobs, n = found.logprobs, sum(len(x.tokens) for x in found.rollouts.samples_S)
@@ -438,14 +453,6 @@ def of_policy(found: Sampled, half: bool) -> Iterator[Check]:
         "finite log-probs and entropies",
         f"{nonfinite} are not",
         "a NaN in one token becomes a NaN in every weight",
-    )
-    yield judged(
-        "loss-mask",
-        "loss-covers-prompt",
-        logprobs.tokens == n,
-        f"{n} sampled tokens in the loss",
-        f"{logprobs.tokens}",
-        "prompt or padding tokens in the loss train the policy to write prompts",
     )
     yield judged(
         "nll-minus-entropy",

@@ -30,7 +30,8 @@ Name = tuple[str, str]  # problem id, kind of run
 def run_all(jobs: Jobs, sandbox: SandboxConfig, tell: Callable[[str], None]) -> dict[Name, Result]:
     """(problem id, kind) -> what the run found, kept in the user's cache folder by content.
 
-    tell: gets a line for a person whenever a few hundred programs have been run.
+    tell: gets a line for a person whenever a few hundred programs have been run, and when the runs
+    could not be kept.
     """
     base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     limits = sandbox.model_dump_json(exclude={"workers"})
@@ -49,6 +50,8 @@ def run_all(jobs: Jobs, sandbox: SandboxConfig, tell: Callable[[str], None]) -> 
                 kept.write(keys[name], asdict(replace(run, time_ms=0.0, retried=False)))
             if len(todo) > CHUNK and (n % CHUNK == 0 or n == len(todo)):
                 tell(f"audit: {n:,} of {len(todo):,} programs run")
+        if kept.note:
+            tell(kept.note)
     return done
 
 
