@@ -50,7 +50,7 @@ def run_all(jobs: Jobs, sandbox: SandboxConfig, tell: Callable[[str], None]) -> 
                 kept.write(keys[name], asdict(replace(run, time_ms=0.0, retried=False)))
             if len(todo) > CHUNK and (n % CHUNK == 0 or n == len(todo)):
                 tell(f"audit: {n:,} of {len(todo):,} programs run")
-        if kept.note:
+        if kept.note and todo:
             tell(kept.note)
     return done
 
