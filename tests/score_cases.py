@@ -191,11 +191,10 @@ _add(
 )
 
 CORE = ("default", "min_lines 3", "brevity bonus", "missing mix", "three parts", "stage form")
-"""Under these all references and probes are paid; those of a few problems under each config."""
+"""Under these the probes are paid; references and a few problems' probes under each config."""
 
 # ---- sources -------------------------------------------------------------------------------------
 
-REFERENCES = {f"starter-{lang} references": lang for lang in MARKS}
 PROBES = {f"starter-{lang} probes": lang for lang in MARKS}
 REFERENCES_EACH = {f"starter-{lang} references, each config": lang for lang in MARKS}
 PROBES_EACH = {f"starter-{lang} probes, each config": lang for lang in MARKS}
@@ -204,7 +203,7 @@ PARTIAL = {f"partial {lang}": lang for lang in MARKS}
 GARBAGE_TEXTS = {f"garbage {lang}": lang for lang in MARKS}
 FAULTY_SOURCE, MADE_UP = "faulty rewards", "made up"
 SOURCES = (
-    *REFERENCES, *REFERENCES_EACH, *PROBES, *PROBES_EACH, *ATTACKS, *PARTIAL, *GARBAGE_TEXTS,
+    *REFERENCES_EACH, *PROBES, *PROBES_EACH, *ATTACKS, *PARTIAL, *GARBAGE_TEXTS,
     FAULTY_SOURCE, MADE_UP,
 )  # fmt: skip
 
@@ -258,7 +257,7 @@ UNSTEADY = frozenset({
 
 def configs_of(source: str) -> list[str]:
     """Names of the configs that pay a source, in the order of CONFIGS."""
-    lang = {**REFERENCES, **PROBES}.get(source)
+    lang = PROBES.get(source)
     if lang:
         own = {"ocaml": "", "python": f", {PYTHON_MARK}"}[lang]
         return [f"{name}{own}" for name in CORE]
@@ -299,9 +298,7 @@ Row = tuple[Problem, str, str]  # problem, text, finish
 
 
 def _texts(source: str) -> Iterator[Row]:
-    if source in REFERENCES:
-        yield from _references(REFERENCES[source])
-    elif source in REFERENCES_EACH:
+    if source in REFERENCES_EACH:
         yield from _references_each(REFERENCES_EACH[source])
     elif source in PROBES:
         yield from _probes(PROBES[source], 12)
@@ -320,17 +317,6 @@ def _texts(source: str) -> Iterator[Row]:
             yield problem, completion.text, completion.finish
     else:
         raise KeyError(source)
-
-
-def _references(lang: str) -> Iterator[Row]:
-    """Each problem in each shape; one shape in turn also cut, and with the end marker."""
-    for i, problem in enumerate(open_problems(f"starter-{lang}")):
-        for k, (_, text) in enumerate(reference_shapes(problem)):
-            yield problem, text, "stop"
-            if k == i % 4:
-                yield problem, text, "length"
-                yield problem, end(text, MARKS[lang]), "stop"
-                yield problem, end(text, MARKS[lang]), "length"
 
 
 def _references_each(lang: str) -> Iterator[Row]:

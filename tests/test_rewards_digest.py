@@ -1,7 +1,7 @@
 """Scores are those of build 431daca, which paid in two places: data/score_digest.json holds them.
 
-Every reward, mix and curriculum's stage that tests know, over both starter sets' references and
-probes, the attack corpus, partial and odd answers. The attacks' digests were made anew when ten
+Every reward, mix and curriculum's stage that tests know, over references and probes of both starter
+sets, the attack corpus, partial and odd answers. The attacks' digests were made anew when ten
 programs left the corpus, four came and one changed its comment; every row of the others was the
 same. What is made up runs in the quick suite, real programs in both tiers in the slow one. Left
 out: which completions and rewards (score_cases.py).
@@ -26,7 +26,6 @@ from pawl.sandbox.verify import measured, verify
 from pawl.types import Completion, Measurement, Problem
 
 GOLDEN = json.loads((Path(__file__).parent / "data" / "score_digest.json").read_text())
-LONG = [*cases.REFERENCES]  # 9,700 programs; landlock's are those of every 16th problem
 Found = dict[tuple[str, str, str], Measurement]
 
 
@@ -94,8 +93,6 @@ def test_every_ending_is_paid_as_it_was() -> None:
 def test_real_programs_are_paid_as_they_were(source: str, tier: str) -> None:
     if unavailable(tier):
         pytest.skip(unavailable(tier))
-    if tier == "landlock" and source in LONG:
-        pytest.skip("minutes; every 16th problem is another source")
     asked = list(cases.completions(source))
     markers = {cases.CONFIGS[name][0].end_marker for name in cases.configs_of(source)}
     attack, found = source in cases.ATTACKS, Found()
