@@ -3,8 +3,8 @@
 Every reward, mix and curriculum's stage that tests know, over references and probes of both starter
 sets, the attack corpus, partial and odd answers. The attacks' digests were made anew when ten
 programs left the corpus, four came and one changed its comment; every row of the others was the
-same. What is made up runs in the quick suite, real programs in both tiers in the slow one. Left
-out: which completions and rewards (score_cases.py).
+same. What is made up runs in the quick suite, real programs in the slow one, some in both tiers.
+Left out: which completions and rewards (score_cases.py).
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ from pawl.sandbox.verify import measured, verify
 from pawl.types import Completion, Measurement, Problem
 
 GOLDEN = json.loads((Path(__file__).parent / "data" / "score_digest.json").read_text())
+IN_BOTH = (*cases.ATTACKS, *cases.PARTIAL, cases.FAULTY_SOURCE)  # rewards know no tier
+RUNS = [("bubblewrap", s) for s in cases.SOURCES if s != cases.MADE_UP]
+RUNS += [("landlock", s) for s in IN_BOTH]
 Found = dict[tuple[str, str, str], Measurement]
 
 
@@ -88,8 +91,7 @@ def test_every_ending_is_paid_as_it_was() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("tier", ["bubblewrap", "landlock"])
-@pytest.mark.parametrize("source", [s for s in cases.SOURCES if s != cases.MADE_UP])
+@pytest.mark.parametrize(("tier", "source"), RUNS)
 def test_real_programs_are_paid_as_they_were(source: str, tier: str) -> None:
     if unavailable(tier):
         pytest.skip(unavailable(tier))
