@@ -58,7 +58,7 @@ def score(sandbox: Sandbox, text: str, problem: Problem = PYTHON) -> Score:
 
 
 def mixed(sandbox: Sandbox, rounds: int) -> None:
-    """Right, wrong, crashing, forking, flooding, hoarding and endless programs in turn."""
+    """Right, wrong, crashing, forking, flooding and hoarding programs in turn."""
     names = ["01_plain.py", "53_double", "61_fd", "52_thread", "55_kill", "58_shm", "50_stderr"]
     names += ["55_daemon", "01_exit0", "02_rec_match", "62_fence"]
     programs = list(attack_runner.corpus(names))

@@ -71,7 +71,7 @@ class Capability:
         return [
             "take an easier subset: pawl eval MODEL --split train --pass-rates FILE, then "
             "problems.train=FILE problems.filter.min_pass_rate=0.05",
-            f"sample more: rollout.group_size={wider} leaves {least:.0%} without variance",
+            f"sample more: with rollout.group_size={wider} {least:.0%} of groups have no variance",
             "warm-start with pawl sft on solutions, or take a larger base model",
         ]
 

@@ -94,10 +94,8 @@ def sample(s: Session, progress: Progress) -> Sampled:
     if lost is not None:
         hint = "see what the engine reports; nothing was trained"
         raise PawlError(f"the engine failed: {lost.error}", "rollout.engine", hint)
-    logprobs, rewards = (
-        logprobs_of(s, rollouts.groups, progress.state.kl_coef),
-        rewards_of(rollouts, g),
-    )
+    logprobs = logprobs_of(s, rollouts.groups, progress.state.kl_coef)
+    rewards = rewards_of(rollouts, g)
     reward_PG, advantage_ST, _ = advantages(s, logprobs, rewards)
     ends_S = torch.tensor([len(x.tokens) - 1 for x in rollouts.samples_S])
     advantage_S = advantage_ST.cpu().gather(1, ends_S[:, None])[:, 0]
@@ -296,7 +294,8 @@ def _distinct(groups: Sequence[Group], temperature: float) -> Check:
         alike <= limit,
         f"at most {limit:.1f} of {len(groups)} groups of one completion",
         f"{alike}",
-        f"members drawn with one stream, or without temperature ({temperature:g} is set): equal",
+        "members are equal that were drawn with one stream or without temperature "
+        f"({temperature:g} is set)",
         CHANCE,
     )
 

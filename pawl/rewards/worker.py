@@ -32,7 +32,7 @@ _PDEATHSIG = 1
 
 @dataclass(slots=True)
 class Bounds:
-    """`SandboxConfig` as a worker needs it: to read the options' own class takes half its start."""
+    """`SandboxConfig` as a worker needs it: the options' own class takes nearly half its start."""
 
     tier: Tier | Literal["auto"]
     allow_unsafe: bool

@@ -93,18 +93,18 @@ def adapted(algo: AlgoConfig, coef: float, record: Record) -> float:
 def evaluate(s: Session, progress: Progress, record: Record, full: bool) -> None:
     """Held-out figures into the record; keeps track of the best and of patience."""
     began = time.perf_counter()
-    now = progress.end = heldout.evaluate(s, progress.state.step, full)
+    state = progress.state
+    now = progress.end = heldout.evaluate(s, state.step, full)
     progress.start = progress.start or now
     record |= heldout.metrics(now, progress.start, s.success)
     record["host"] = host_of(record) | {"time/eval_s": time.perf_counter() - began}
     gain = number(record, "eval/gain")  # paired, so a probe and a full evaluation compare
     if gain is None:
         return
-    if progress.state.best_score is None or gain > progress.state.best_score:
-        progress.state.best_score, progress.state.best_step = gain, progress.state.step
-        progress.state.evals_since_best = 0
+    if state.best_score is None or gain > state.best_score:
+        state.best_score, state.best_step, state.evals_since_best = gain, state.step, 0
     else:
-        progress.state.evals_since_best += 1
+        state.evals_since_best += 1
 
 
 def judge_step(s: Session, progress: Progress) -> None:
