@@ -217,13 +217,37 @@ def test_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
         assert is_missing(score(sandbox, "let solve xs = xs ^ 1", OCAML))
 
 
-def test_a_sleeper_is_retried_alone_and_then_missing() -> None:
-    with open_sandbox(limits(wall_s=1.0)) as sandbox:
-        found = verify(sandbox, PYTHON.task, "import time\ntime.sleep(100)\n")
-        assert (found.verdict, found.retried) == ("infra_error", True)
-        assert is_missing(
-            staged(PYTHON, Completion("p", ""), measured(found, PYTHON.task), weights())
-        )
+WAITS = {
+    "sleeps": "import time\ntime.sleep(100)\n",
+    "stops itself": "import os, signal\nos.kill(os.getpid(), signal.SIGSTOP)\n" + GOOD_PYTHON,
+    "stops its parent": "import os, signal, time\ntry: os.kill(os.getppid(), signal.SIGSTOP)\n"
+    "except OSError: pass\ntime.sleep(100)\n",
+}
+
+
+@pytest.mark.parametrize(("tier", "warm"), WAYS)
+def test_waiting_is_a_timeout_at_once(tier: Tier, warm: bool) -> None:
+    """One try, and it is scored: missing is for trouble of the machine."""
+    with open_sandbox(limits(tier, wall_s=0.5), warm=warm) as sandbox:
+        for name, text in WAITS.items():
+            found = verify(sandbox, PYTHON.task, text)
+            ignored = warm and name == "stops itself"  # it is pid 1 there, which cannot be stopped
+            assert (found.verdict, found.retried) == ("pass" if ignored else "timeout", False), name
+        paid = staged(PYTHON, Completion("p", ""), measured(found, PYTHON.task), weights())
+        assert (paid.status, paid.components["tests"]) == ("scored", 0.0)
+
+
+@pytest.mark.parametrize("starved", [False, True])
+def test_a_starved_run_is_repeated_alone_and_then_missing(
+    starved: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a supervisor reports one that waited for a processor most of its time."""
+    with open_sandbox(limits(wall_s=0.5)) as sandbox:
+        run = sandbox._run
+        monkeypatch.setattr(sandbox, "_run", lambda request: replace(run(request), starved=starved))
+        found = verify(sandbox, PYTHON.task, WAITS["sleeps"])
+    verdict = "infra_error" if starved else "timeout"
+    assert (found.verdict, found.retried) == (verdict, starved)
 
 
 @pytest.mark.parametrize(("tier", "warm"), WAYS)

@@ -22,8 +22,8 @@ from pawl.errors import PawlError
 from pawl.problems.load import open_problems
 from pawl.sandbox import driver, ocaml
 from pawl.sandbox.ocaml_tools import toolchain
-from pawl.sandbox.python import decode, equal
 from pawl.sandbox.tiers import Sandbox, open_sandbox
+from pawl.sandbox.values import decode, equal
 from pawl.sandbox.verify import verify
 from pawl.types import Case, CodeTask
 

@@ -1,4 +1,4 @@
-"""What an OCaml check printed, read back: the compiler's story, the type errors, the answers.
+"""What an OCaml check printed, read back: the type errors, the answers; the compiler's words apart.
 
 Also equality of dumped values. Left out: running the check (`ocaml.py`).
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from math import isclose
 
 from pawl.sandbox.verdict import Verification, answers
@@ -14,61 +15,59 @@ from pawl.sandbox.watch import Ended
 
 CLOSE = 1e-6
 _TOKEN = re.compile(r'[()\[\]]|s"(?:[^"\\]|\\.)*"|[^\s()\[\]]+')
+_STATUS, _BEST = re.compile(r"\d{1,3}"), re.compile(r"best (\d)")
 _ERROR = re.compile(r"Error: (.*)", re.DOTALL)
+_LINKING = re.compile(r"^Error: (?:Error while linking|No implementations provided)", re.M)
+_CHECK = re.compile(r"syntax \d+ \d+ (.*)|types (\d{1,6}) (true|false) ?(.*)")
 
 
 @dataclass(slots=True)
 class Report:
-    """What the check script said, before judging."""
+    """What the check script said, before judging.
+
+    check: mlcheck's line of the best reading, None where there is none; errors: the compiler's.
+    """
 
     built: bool = False
     status: int = 0
     errors: str = ""
-    checks: list[str] = field(default_factory=list)
-    best: int = 0
+    check: re.Match[str] | None = None
     answers: dict[str, tuple[str, str]] = field(default_factory=dict)
 
 
 def read(ended: Ended) -> Report:
-    """Parse the script's output; only lines before B are the script's own."""
-    report = Report()
+    """Parse the script's output; only lines before B are the script's own. Raises nothing."""
+    report, checks, best = Report(errors=ended.err.decode("utf-8", "replace").strip()), [], 0
     lines = ended.out.decode("utf-8", "replace").split("\n")[:-1]
-    told: list[str] | None = None
     for number, line in enumerate(lines):
-        if told is not None:
-            if line == ".":
-                report.errors = report.errors or "\n".join(told)
-                told = None
-            else:
-                told.append(line)
-        elif line.startswith("C "):
-            report.status, told = int(line[2:]), []
-        elif line.startswith("M best "):
-            report.best = int(line[7:])
-        elif line.startswith("M "):
-            report.checks.append(line[2:])
-        elif line == "B":
+        kind, _, rest = line.partition(" ")
+        if kind == "B":
             report.built = True
             report.answers = answers(lines[number + 1 :])
             break
+        if kind == "C":
+            report.status = int(rest) if _STATUS.fullmatch(rest) else report.status
+        elif kind == "M" and (found := _BEST.fullmatch(rest)):
+            best = int(found[1])
+        elif kind == "M":
+            checks.append(_CHECK.fullmatch(rest))
+    report.check = checks[best] if best < len(checks) else None
     return report
 
 
 def not_built(report: Report, ended: Ended, count: int) -> Verification:
     """A candidate that does not compile: syntax error, counted type errors, link error or limit."""
-    check = report.checks[report.best] if report.best < len(report.checks) else ""
-    words = check.split(" ", 3)
-    syntax = words[0] == "syntax" or (not check and "Syntax error" in report.errors)
+    check, text = report.check, report.errors
+    counted = check is not None and check[2] is not None
+    syntax = "Syntax error" in text if check is None else not counted
     errors: int | None = None
     types = 0.0
-    text = report.errors
-    if words[0] == "types":
-        linking = "Error while linking" in text or "No implementations provided" in text
-        errors = 0 if linking else max(1, int(words[1]))
-        types = 1.0 / (1 + errors) if words[2] == "true" else 0.0  # else there is no entry point
-        text = words[3] if errors and len(words) > 3 and words[3] else text
-    elif words[0] == "syntax":
-        text = words[3] if len(words) > 3 else text
+    if check is not None and counted:
+        errors = int(check[2]) or int(not _LINKING.search(text))  # the interface, which it skips
+        types = 1.0 / (1 + errors) if check[3] == "true" else 0.0  # else there is no entry point
+        text = (errors and check[4]) or text
+    elif check is not None:
+        text = check[1]
     if report.status >= 128 or ended.stop or not report.errors:
         types, errors, text = 0.0, None, "the compiler ran into a limit of time or memory"
     found = _ERROR.search(text)
@@ -80,9 +79,10 @@ def equal(got: str, want: str, close: bool) -> bool:
     """Equal dumps; with `close`, floats may differ by 1e-6, relative or absolute."""
     if got == want or not close:
         return got == want
-    ours, theirs = _TOKEN.findall(got), _TOKEN.findall(want)
-    pairs = zip(ours, theirs, strict=False)
-    return len(ours) == len(theirs) and all(a == b or _near(a, b) for a, b in pairs)
+    for a, b in zip_longest(_TOKEN.finditer(got), _TOKEN.finditer(want)):
+        if a is None or b is None or (a[0] != b[0] and not _near(a[0], b[0])):
+            return False
+    return True
 
 
 def _near(a: str, b: str) -> bool:

@@ -101,8 +101,8 @@ class Sandbox:
     ) -> Ended:
         """Run one program in an empty folder with `files`; {box} in argv is the tools' folder.
 
-        A run that lacks the handshake, or that only the wall clock stopped, is repeated once, alone
-        on this machine as far as Pawl goes; then it is a fault.
+        A run that lacks the handshake, or that the wall clock stopped on a machine too busy for it,
+        is repeated once, alone on this machine as far as Pawl goes; then it is a fault.
         """
         limits = self.limits
         bounds = (float(limits.cpu_s), float(limits.wall_s), limits.output_kb << 10)
@@ -216,8 +216,8 @@ def _ask(
 def _fault(ended: Ended) -> str:
     if ended.fault:
         return ended.fault
-    if ended.stop == "wall":
-        return "only the wall clock stopped it (it waited, or the machine was too busy)"
+    if ended.starved:
+        return "the wall clock stopped it, and the machine was too busy for it"
     if not ended.out.startswith(HANDSHAKE):
         said = ended.err.decode("utf-8", "replace").strip() or f"status {ended.rc}"
         return f"the sandbox did not start: {said[:200]}"

@@ -98,6 +98,8 @@ def unanswered(ended: Ended) -> tuple[Verdict, str]:
         return "timeout", "CPU time limit"
     if ended.oom or ended.stop == "memory":
         return "memory", "memory limit"
+    if ended.stop == "wall":
+        return "timeout", "wall clock limit: it waited"
     if ended.stop in ("output", "disk"):
         return "output", "output limit" if ended.stop == "output" else "file space limit"
     return "exception", f"the program ended (status {ended.rc}) before answering"

@@ -1,9 +1,10 @@
 """Watch one run: read its pipes with caps, add up what its processes use, stop it at a limit.
 
 CPU seconds decide: RLIMIT_CPU bounds each process and every look bounds their sum. The wall clock
-is the backstop, and time in which the candidate waited for a processor does not count for it, so
-that a busy machine does not turn an endless loop into a fault. Left out: starting and clearing
-away (`candidate_process.py`), what the output means. Standard library only.
+stops who only waits. Time in which the candidate, or this process, waited for a processor does not
+count for it, so that a busy machine fails nobody; a run that was starved for long proves nothing.
+Left out: starting and clearing away (`candidate_process.py`), what the output means. Standard
+library only.
 """
 
 from __future__ import annotations
@@ -23,13 +24,15 @@ from pawl.sandbox.cgroup import Group
 LOOK_S = 0.1  # time between two looks at the sums
 ERR_BYTES = 16 << 10
 PATIENCE = 6  # the wall clock stops a starved run after this many times its limit
+STARVED = 0.5  # of the wall clock's limit: who waited for a processor longer is not judged by it
 
 
 @dataclass(slots=True)
 class Ended:
     """How a run ended. rc: exit status, negative for a signal. stop: who ended it ("" = itself).
 
-    fault: why no verdict can be trusted, "" for none. retried: it is the second try.
+    starved: the wall clock stopped it after it had waited long for a processor. fault: why no
+    verdict can be trusted, "" for none. retried: it is the second try.
     """
 
     rc: int = 0
@@ -38,6 +41,7 @@ class Ended:
     err: bytes = b""
     wall: float = 0.0
     oom: bool = False
+    starved: bool = False
     fault: str = ""
     retried: bool = False
 
@@ -67,7 +71,7 @@ class Watch:
         self.out, self.err = bytearray(), bytearray()
         self.began = time.monotonic()
         self.before, self.kills = _reaped_cpu(), group.kills()
-        self.starved = 0.0
+        self.starved = self.late = 0.0
 
     def until_end(self, pidfd: int, out: int, err: int, work: str) -> None:
         """Block until the process behind `pidfd` exits, its limits stop it, or the scorer dies."""
@@ -90,6 +94,8 @@ class Watch:
                     break
             left = min(look, self.began + self.wall + self.starved) - now
             ready = {fd for fd, _ in poll.poll(max(left * 1000, 1))}
+            if not ready:
+                self.late += max(0.0, time.monotonic() - now - max(left, 0.001))
             if self.boss.fileno() in ready:
                 self.ended.stop = "orphaned"  # nothing is ever sent during a run but the end
             for fd, into, cap in streams:
@@ -118,7 +124,8 @@ class Watch:
     def look(self, work: str) -> None:
         """Stop the run when the sum of its processes is over a limit."""
         cpu, resident, delayed = proctree.usage(self.root, self.skip, self.own)
-        self.starved = min(max(self.starved, delayed), (PATIENCE - 1) * self.wall)
+        longest = (PATIENCE - 1) * self.wall
+        self.starved = min(max(self.starved, delayed, self.late), longest)
         if cpu + _reaped_cpu() - self.before >= self.cpu:
             self.ended.stop = "cpu"
         elif self.group.kills() > self.kills:  # of any process, or the others may wait for it
@@ -131,6 +138,7 @@ class Watch:
     def finish(self, rc: int) -> Ended:
         """Fill in what is known after everything has been reaped."""
         ended = self.ended
+        ended.starved = ended.stop == "wall" and self.starved > STARVED * self.wall
         ended.rc, ended.oom = rc, self.group.kills() > self.kills
         ended.out, ended.err = bytes(self.out), bytes(self.err)
         ended.wall = time.monotonic() - self.began
