@@ -121,7 +121,7 @@ def judged(rng: random.Random, lang: str, data: bytes) -> Verification:
     cases = [Case("[]", "", close=rng.random() < 0.5) for _ in range(4)]
     ended = Ended(out=data, err=rng.randbytes(50))
     if lang == "python":
-        return read_python(cases, [rng.choice(EXPECTED) for _ in cases], ended)
+        return read_python(cases, [rng.choice(EXPECTED) for _ in cases], ended)[0]
     report = read_report(ended)
     if not report.built:
         return not_built(report, ended, len(cases))

@@ -27,7 +27,6 @@ def verdicts(name: str) -> list[tuple[str, str]]:
     return [(key, score.verdict) for key, score in scores if key not in UNDECIDED]
 
 
-@OPEN
 @needs_ocaml
 def test_a_right_block_among_others_passes() -> None:
     assert verdicts("ocaml-blocks") == [("inc", "pass")] * 8

@@ -2,7 +2,7 @@
 
 It sees inputs and never an expected value. Values leave as JSON by exact builtin type, with
 limits; a subclass or an object of the candidate's own has no form and is unserialisable.
-Lines: H (started), V k (variant k was taken), E kind message, R i value, X i kind message, D
+Lines: H (started), V k (reading k was taken), E kind message, R i value, X i kind message, D
 (done). Left out: judging (`python.py`), isolation (`candidate_process.py`). Runs alone under any
 Python 3.8+; imports nothing but builtins, so that a candidate starts after 6 ms.
 """
@@ -129,19 +129,48 @@ def bound_names(tree: Any) -> set[str]:
     return names
 
 
-def choose(variants: list[tuple[str, str]], entry: str) -> tuple[int, Any]:
-    """(index, code) of the best variant that parses; raises the first one's error when none does.
+def has_call(node: Any) -> bool:
+    """Whether evaluating an expression may run something."""
+    if type(node).__name__ in ("Call", "Await", "Yield", "YieldFrom", "NamedExpr"):
+        return True
+    for field in getattr(node, "_fields", ()):
+        value = getattr(node, field)
+        for child in value if type(value) is list else [value]:
+            if has_call(child):
+                return True
+    return False
 
-    variants: (source, kind). A program that binds `entry` comes first; then the text as it is (it
-    may bind in ways that only running shows, and a body that parses alone returns nothing); then
-    the text as a body; then any block that parses.
+
+def quiet(texts: list[str]) -> list[Any]:
+    """Imports, definitions and plain assignments of the texts that parse."""
+    kept = []
+    for text in texts:
+        try:
+            tree: Any = compile(text, "solution.py", "exec", 0x400)
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            continue
+        for node in tree.body:
+            kind = type(node).__name__
+            if kind in ("Import", "ImportFrom", "FunctionDef", "AsyncFunctionDef", "ClassDef"):
+                kept.append(node)
+            elif kind in ("Assign", "AnnAssign") and not has_call(node):
+                kept.append(node)
+    return kept
+
+
+def choose(readings: list[tuple[str, str, list[str]]], entry: str) -> tuple[int, Any]:
+    """(index, code) of the best reading that parses; raises the first one's error when none does.
+
+    readings: (source, kind, blocks before). A program that binds `entry` comes first; then the text
+    as it is (it may bind in ways that only running shows, and a body that parses alone returns
+    nothing); then the text as a body; then any block that parses.
     """
-    best: tuple[int, int, Any] | None = None
+    best: tuple[int, int, Any, Any, list[str]] | None = None
     first: BaseException | None = None
-    for k, (text, kind) in enumerate(variants):
+    for k, (text, kind, before) in enumerate(readings):
         try:
             tree = compile(text, "solution.py", "exec", 0x400)  # PyCF_ONLY_AST
-            code = compile(text, "solution.py", "exec", dont_inherit=True)
+            code = compile(tree, "solution.py", "exec", dont_inherit=True)
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             first = first or error
             continue
@@ -149,10 +178,19 @@ def choose(variants: list[tuple[str, str]], entry: str) -> tuple[int, Any]:
         if kind != "body" and entry in bound_names(tree):
             rank = 0
         if best is None or rank < best[0]:
-            best = (rank, k, code)
+            best = (rank, k, tree, code, before)
+        if rank == 0:
+            break
     if best is None:
         raise first or SyntaxError("nothing to run")
-    return best[1:]
+    _, k, tree, code, before = best
+    kept = quiet(before)
+    if not kept:
+        return k, code
+    body = [*kept, *tree.body]
+    future = [node for node in body if getattr(node, "module", None) == "__future__"]
+    tree.body = [*future, *(node for node in body if node not in future)]
+    return k, compile(tree, "solution.py", "exec", dont_inherit=True)
 
 
 def describe(error: BaseException) -> str:
@@ -167,9 +205,9 @@ def describe(error: BaseException) -> str:
 
 def serve(request: bytes, put: Callable[[str], None]) -> None:
     """Answer one request on `put`; never raises for what the candidate does."""
-    variants, entry, cases = marshal.loads(request)
+    readings, entry, cases = marshal.loads(request)
     try:
-        index, code = choose(variants, entry)
+        index, code = choose(readings, entry)
     except BaseException as error:
         put("E syntax " + describe(error).split(" ", 1)[1] + "\n")
         return

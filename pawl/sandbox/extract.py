@@ -1,38 +1,165 @@
-"""From a completion to the programs it may mean: a body, a whole definition, a fenced block.
+"""From a completion to the programs that it may mean: the text, a block of it, the body of a head.
 
-Every variant is kept, in order of likelihood, and the language's own parser inside the sandbox
-picks the best that defines the entry point; so a fence or an end marker inside a string never
+Graded is the final answer: what follows the last thinking section, the content of the last answer
+tag where there is one, and of several blocks the last that defines the asked name, with what
+earlier blocks import and define. Every reading is kept, most likely first, and the language's own
+parser inside the sandbox picks the first best; so a fence or an end marker inside a string never
 costs a correct program. Left out: any judgement of the text. Standard library only.
+Source: CommonMark 0.31, section 4.5, for fences.
 """
 
 from __future__ import annotations
 
 import re
 import textwrap
+from dataclasses import dataclass
+from typing import Literal
 
-_FENCE = re.compile(r"^[ \t]*```[^\n`]*$", re.MULTILINE)
-MAX_VARIANTS = 8
+MAX_READINGS = 24
+LABELS = {
+    "python": {"", "python", "python3", "py", "py3"},
+    "ocaml": {"", "ocaml", "ml", "caml"},
+}
+_FENCE = re.compile(r"([ \t]*)(`{3,}|~{3,})[ \t]*([^`\n]*?)[ \t]*")
+_THINKS = "think thinking thought thoughts reason reasoning reflection scratchpad".split()
+_OPENS = re.compile(
+    rf"^[ \t]*(?:<({'|'.join(_THINKS)})>|<\|begin_of_thought\|>|\[THINK\]|\u25c1think\u25b7)"
+    r"|<\|channel\|>analysis",
+    re.MULTILINE | re.IGNORECASE,
+)
+_CLOSES = re.compile(
+    rf"</({'|'.join(_THINKS)})>|<\|end_of_thought\|>|\[/THINK\]|\u25c1/think\u25b7"
+    r"|<\|channel\|>final<\|message\|>",
+    re.IGNORECASE,
+)
+_END_TOKENS = re.compile(
+    r"(?:\s*(?:</s>|<eos>|<end_of_turn>|<\|(?:im_end|endoftext|eot_id|eom_id|end_of_text|end|return"
+    r"|EOT|user|end_of_turn)\|>|<\uff5cend\u2581of\u2581sentence\uff5c>|\[EOS\]))+\s*$"
+)
+_ITEMS = re.compile(r"\s*(?:open|type|module|exception|external|include|let)\s+(?!\(\)|_\b)")
+_ANSWER = re.compile(r"<answer>(.*?)(?:</answer>|\Z)", re.DOTALL | re.IGNORECASE)
 
 
-def variants(text: str, head: str, end_marker: str, indent: bool) -> dict[str, str]:
-    """Candidate sources, most likely first, each with its kind; at most MAX_VARIANTS.
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A program that a completion may mean. kind: "whole" is the text, "part" a block of it, "body"
+    either behind the head. before: earlier blocks, of which imports and definitions count.
 
-    head: the opening that a bare body continues. indent: a body must be indented (Python). Kinds:
-    "whole" (the text as it is), "part" (a fenced block or what stands before one), "body".
+    name: for a person, such as "block 2 of 3".
     """
-    out: dict[str, str] = {}
-    cut = text.split(end_marker)[0] if end_marker else text
-    for whole in dict.fromkeys((cut, text)):
-        blocks = _FENCE.split(whole)
-        fenced = blocks[1::2] if len(blocks) > 1 else []
-        for piece in [whole, *fenced, *(blocks[:1] if fenced else [])]:
-            for variant, body in _variants(piece, head, indent):
-                kind = "body" if body else "whole" if piece is whole else "part"
-                out.setdefault(variant, kind)
-    return dict(list(out.items())[:MAX_VARIANTS])
+
+    source: str
+    kind: Literal["whole", "part", "body"]
+    name: str
+    before: tuple[str, ...] = ()
 
 
-def _variants(piece: str, head: str, indent: bool) -> list[tuple[str, bool]]:
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """A stretch of the text that may be code."""
+
+    text: str
+    name: str
+    before: tuple[str, ...] = ()
+
+
+def final_answer(text: str) -> str:
+    """The text without thinking, end tokens and the tags around an answer.
+
+    A thinking section that does not end leaves nothing.
+    """
+    closed = list(_CLOSES.finditer(text))
+    said = text[closed[-1].end() :] if closed else text
+    if opened := _OPENS.search(said):
+        said = said[: opened.start()]
+    said = _END_TOKENS.sub("", said)
+    answers = [found for found in _ANSWER.findall(said) if found.strip()]
+    return answers[-1] if answers else said
+
+
+def readings(text: str, head: str, end_marker: str, entry: str, lang: str) -> list[Reading]:
+    """Candidate programs, most likely first, at most MAX_READINGS.
+
+    head: the opening that a bare body continues; entry: the asked name; lang: python or ocaml.
+    """
+    said = final_answer(text)
+    out: dict[str, Reading] = {}
+    bodies: dict[str, Reading] = {}
+    for whole in dict.fromkeys((said.split(end_marker)[0] if end_marker else said, said)):
+        pieces = _pieces(whole, entry, lang)
+        for piece in pieces:
+            kind: Literal["whole", "part"] = "part" if piece is not pieces[0] else "whole"
+            for source, body in _programs(piece.text, head, lang):
+                if body:
+                    name = f"{piece.name}, as a body"
+                    bodies.setdefault(source, Reading(source, "body", name, piece.before))
+                else:
+                    out.setdefault(source, Reading(source, kind, piece.name, piece.before))
+    # Half of the places are for bodies, unless they need fewer.
+    most = max(MAX_READINGS // 2, MAX_READINGS - len(bodies))
+    chosen = list(out.values())[:most]
+    return [*chosen, *list(bodies.values())[: MAX_READINGS - len(chosen)]]
+
+
+def _pieces(whole: str, entry: str, lang: str) -> list[_Piece]:
+    """The text, its blocks, and what stands before the first: most likely first, the text ahead.
+
+    Of earlier blocks of OCaml those count that begin with a definition; Python's are sorted out
+    where they are parsed.
+
+    Blocks that seem to define the name come first, then the others, the last one before earlier
+    ones; those labelled as something else come at the end.
+    """
+    blocks, lead = _blocks(whole)
+    defines = definition(entry, lang)
+    own, foreign = list[_Piece](), list[_Piece]()
+    before: list[str] = []
+    for i, (label, content) in enumerate(blocks, 1):
+        piece = _Piece(content, f"block {i} of {len(blocks)}", tuple(before))
+        if label not in LABELS[lang]:
+            foreign.append(piece)
+            continue
+        own.append(piece)
+        if not defines.search(content) and (lang == "python" or _ITEMS.match(content)):
+            before.append(content)
+    own.sort(key=lambda piece: bool(defines.search(piece.text)))
+    rest = [_Piece(lead, "the text before the first block")] if blocks and lead.strip() else []
+    return [_Piece(whole, "the text"), *own[::-1], *rest, *foreign[::-1]]
+
+
+def definition(entry: str, lang: str) -> re.Pattern[str]:
+    """What a definition of a name looks like at the start of a line."""
+    name = re.escape(entry)
+    if lang == "ocaml":
+        return re.compile(rf"^\s*(?:let|and|external)\s+(?:rec\s+)?{name}\b", re.MULTILINE)
+    return re.compile(rf"^\s*(?:async\s+def|def|class)\s+{name}\b|^\s*{name}\s*[:=]", re.MULTILINE)
+
+
+def _blocks(text: str) -> tuple[list[tuple[str, str]], str]:
+    """(label, content) of each fenced block, and what stands before the first."""
+    blocks: list[tuple[str, str]] = []
+    lead: list[str] = []
+    opened: tuple[int, str, str] | None = None  # indentation, fence, label
+    content: list[str] = []
+    for line in text.split("\n"):
+        fence = _FENCE.fullmatch(line)
+        if opened is None:
+            if fence is None:
+                lead += [] if blocks else [line]
+                continue
+            words = fence[3].strip("{}. ").lower().split()
+            opened, content = (len(fence[1]), fence[2], words[0] if words else ""), []
+        elif fence and not fence[3] and fence[2].startswith(opened[1]):
+            blocks.append((opened[2], "\n".join(content) + "\n"))
+            opened = None
+        else:
+            content.append(line[min(opened[0], len(line) - len(line.lstrip(" \t"))) :])
+    if opened is not None:
+        blocks.append((opened[2], "\n".join(content) + "\n"))
+    return blocks, "\n".join(lead)
+
+
+def _programs(piece: str, head: str, lang: str) -> list[tuple[str, bool]]:
     """(source, is a body): as a program, behind what precedes `head`'s definition, as its body."""
     if not piece.strip():
         return []
@@ -40,8 +167,8 @@ def _variants(piece: str, head: str, indent: bool) -> list[tuple[str, bool]]:
     if not head:
         return out
     opening = head.rstrip("\n")
-    if indent:
-        above = _before_definition(opening)
+    if lang == "python":  # a body must be indented
+        above = _beforedefinition(opening)
         if above.strip():
             out.insert(0, (f"{above}\n{piece}", False))
         body = piece if piece[:1] in " \t\n" else textwrap.indent(piece, "    ")
@@ -54,15 +181,15 @@ def _variants(piece: str, head: str, indent: bool) -> list[tuple[str, bool]]:
     return out
 
 
-def _before_definition(head: str) -> str:
+def _beforedefinition(head: str) -> str:
     """Imports and helpers that stand before the last `def` of a head."""
     starts = [m.start() for m in re.finditer(r"^(?:async )?def ", head, re.MULTILINE)]
     return head[: starts[-1]] if starts else ""
 
 
 def ends_with(text: str, end_marker: str) -> bool:
-    """True when the end marker is the last thing said, a closing fence aside."""
-    said = text.rstrip()
+    """True when the end marker is the last thing said, a closing fence and end tokens aside."""
+    said = _END_TOKENS.sub("", text).rstrip()
     if said.endswith("```") and not said.endswith(end_marker):
         said = said[:-3].rstrip()
     return bool(end_marker) and said.endswith(end_marker)

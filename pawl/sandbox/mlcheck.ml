@@ -4,9 +4,11 @@
    smallest tree node at its location is replaced by a hole that fits any type, and typing goes
    on; an error inside a hole is a cascade and not counted. When an item cannot be mended its
    names are bound to holes, so that later items do not cascade. Syntax errors are kept apart.
-   Usage: mlcheck ENTRY FILE...; one line for each file, then the index of the best reading (the
-   first that defines ENTRY, else the first without syntax error):
+   Usage: mlcheck ENTRY FILE...; one line for each file, then the index of the best reading:
      syntax POSITION LENGTH MESSAGE  |  types ERRORS DEFINES MESSAGE  |  best INDEX
+   A program (NAMEp.ml) that defines ENTRY comes before a body behind the problem's head (NAMEb.ml),
+   that before what defines something else, and what cannot be parsed is last; of equal ones that
+   with the fewest errors, then the first.
    TYPE_STRUCTURE below is replaced at build time: the result of Typemod.type_structure has 4
    parts before OCaml 4.14 and 5 from then on. Left out: the interface (ocamlc checks it). *)
 
@@ -133,11 +135,12 @@ let read path =
   close_in file;
   text
 
-let rank line =
+let rank path line =
   match String.split_on_char ' ' line with
-  | "types" :: _ :: "true" :: _ -> 0
-  | "types" :: _ -> 1
-  | _ -> 2
+  | "types" :: errors :: "true" :: _ ->
+      ((if Filename.check_suffix path "b.ml" then 1 else 0), int_of_string errors)
+  | "types" :: errors :: _ -> (2, int_of_string errors)
+  | _ -> (3, 0)
 
 let () =
   ignore (Warnings.parse_options false "-a");
@@ -145,12 +148,13 @@ let () =
   Clflags.color := Some Misc.Color.Never;
   Compmisc.init_path ();
   let env = Compmisc.initial_env () in
-  let best = ref (3, 0) in
+  let best = ref ((4, 0), 0) in
   for i = 2 to Array.length Sys.argv - 1 do
     let line =
       try check Sys.argv.(1) env (read Sys.argv.(i))
       with _ -> "types 1 false the checker gave up" in
-    if rank line < fst !best then best := (rank line, i - 2);
+    let found = rank Sys.argv.(i) line in
+    if found < fst !best then best := (found, i - 2);
     print_endline line
   done;
   Printf.printf "best %d\n" (snd !best)

@@ -10,11 +10,12 @@ sandbox. Always bytecode. Left out: the helpers' build (`ocaml_tools.py`), payin
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 
 from pawl.errors import PawlError
-from pawl.sandbox.extract import variants
+from pawl.sandbox.extract import MAX_READINGS, Reading, definition, readings
 from pawl.sandbox.ocaml_report import Report, equal, not_built, read
 from pawl.sandbox.ocaml_tools import toolchain
 from pawl.sandbox.slot import Sandbox
@@ -22,6 +23,8 @@ from pawl.sandbox.verdict import Verification, clean, tested
 from pawl.sandbox.visible import PACKAGE
 from pawl.sandbox.watch import Ended
 from pawl.types import CodeTask
+
+MAX_TRIED = 2 * MAX_READINGS
 
 
 def verify_ocaml(
@@ -32,20 +35,43 @@ def verify_ocaml(
     if fault:
         return Verification("infra_error", message=fault), Ended(retried=True)
     name = task.entry_point
-    sources = list(variants(text, task.head, end_marker, indent=False)) or [""]
-    defines = re.compile(rf"^\s*(?:let|and|external)\s+(?:rec\s+)?{re.escape(name)}\b", re.M)
-    sources.sort(key=lambda source: "```" in source or not defines.search(source))
-    ended = _check(sandbox, name, sources, task.signature, _driver(task))
+    found = _ordered(readings(text, task.head, end_marker, name, "ocaml"), name)
+    ended = _check(sandbox, name, found, task.signature, _driver(task))
     if ended.fault:
         return Verification("infra_error", message=ended.fault), ended
     report = read(ended)
+    taken = found[report.best].name if report.best < len(found) else ""
     if report.built:
-        found = tested(task.cases, expected, report.answers, equal, ended)
-        return replace(found, type_errors=0), ended
+        judged = tested(task.cases, expected, report.answers, equal, ended)
+        return replace(judged, type_errors=0, reading=taken), ended
     trouble = _not_the_candidates(sandbox, task, report, ended)
     if trouble:
         return Verification("infra_error", message=trouble), ended
-    return not_built(report, ended, len(task.cases)), ended
+    return replace(not_built(report, ended, len(task.cases)), reading=taken), ended
+
+
+def _ordered(found: Sequence[Reading], name: str) -> list[Reading]:
+    """The readings in the order in which they are tried; the first is compiled at once.
+
+    Programs that seem to define the name, alone and behind earlier blocks; then bodies; then the
+    rest, among it a text with blocks, whose prose is no OCaml.
+    """
+    defines, tried = definition(name, "ocaml"), list[Reading]()
+    for reading in found:
+        tried.append(reading)
+        if reading.before and reading.kind == "part":
+            source = "\n".join([*reading.before, reading.source])
+            tried.append(replace(reading, source=source, name=f"{reading.name}, with earlier ones"))
+    whole = [r for r in tried if r.kind == "whole" and len(found) > 2 and "```" in r.source]
+
+    def place(reading: Reading) -> int:
+        if reading in whole:
+            return 3
+        if reading.kind == "body":
+            return 1
+        return 0 if defines.search(reading.source) else 2
+
+    return sorted(tried, key=place)[:MAX_TRIED]
 
 
 def expected_dumps(sandbox: Sandbox, task: CodeTask, place: str) -> tuple[tuple[str, ...], str]:
@@ -62,7 +88,7 @@ def expected_dumps(sandbox: Sandbox, task: CodeTask, place: str) -> tuple[tuple[
         f"let () = Pawl_dump.run {i} (fun () -> (({case.expected}) : {kind}))"
         for i, case in enumerate(task.cases)
     )
-    ended = _check(sandbox, "", [""], "", driver)
+    ended = _check(sandbox, "", [], "", driver)
     report = read(ended)
     if ended.fault or not report.built and not _works(sandbox):
         return (), ended.fault or "the OCaml compiler does not work: " + report.errors
@@ -83,7 +109,9 @@ def expected_dumps(sandbox: Sandbox, task: CodeTask, place: str) -> tuple[tuple[
 _EXPECTED: dict[tuple[str, tuple[str, ...]], tuple[str, ...]] = {}
 
 
-def _check(sandbox: Sandbox, entry: str, sources: list[str], interface: str, driver: str) -> Ended:
+def _check(
+    sandbox: Sandbox, entry: str, found: Sequence[Reading], interface: str, driver: str
+) -> Ended:
     tools = toolchain()
     sandbox.add_program(tools.ocamlc)
     sandbox.add_tool("ocaml_check.sh", PACKAGE / "sandbox" / "ocaml_check.sh")
@@ -93,9 +121,12 @@ def _check(sandbox: Sandbox, entry: str, sources: list[str], interface: str, dri
     half = str(max(1, int(sandbox.limits.cpu_s / 2)))
     argv = ["/bin/sh", "{box}/ocaml_check.sh", str(tools.ocamlc), str(tools.ocamlrun), "{box}"]
     argv += [entry, half, checker.get(tools.checker, "")]
-    files = {f"{i}.ml": _bytes(source) for i, source in enumerate(sources)}
+    files = {
+        f"{i:02d}{'b' if reading.kind == 'body' else 'p'}.ml": _bytes(reading.source)
+        for i, reading in enumerate(found)
+    }
     files |= {
-        "sol.ml": files["0.ml"],
+        "sol.ml": _bytes(found[0].source if found else ""),
         "sol.mli": _bytes(interface + "\n"),
         "drv.ml": _bytes(driver + "\n;; Pawl_dump.finish ()"),
     }
@@ -115,7 +146,7 @@ def _not_the_candidates(sandbox: Sandbox, task: CodeTask, report: Report, ended:
     """
     if 'File "sol.ml"' in report.errors or report.status >= 128 or ended.stop:
         return ""
-    stub = f"let {task.entry_point} x = Obj.magic x"
+    stub = Reading(f"let {task.entry_point} x = Obj.magic x", "whole", "stub")
     control = _check(sandbox, "", [stub], task.signature, _driver(task))
     if control.fault:
         return control.fault
@@ -125,7 +156,7 @@ def _not_the_candidates(sandbox: Sandbox, task: CodeTask, report: Report, ended:
 
 def _works(sandbox: Sandbox) -> bool:
     """True when an empty program builds."""
-    control = _check(sandbox, "", [""], "", "")
+    control = _check(sandbox, "", [], "", "")
     return not control.fault and read(control).built
 
 

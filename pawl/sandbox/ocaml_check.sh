@@ -1,7 +1,7 @@
 # One OCaml check inside the sandbox: compile, count type errors if that fails, run.
 # Usage: sh ocaml_check.sh OCAMLC OCAMLRUN BOX ENTRY COMPILE_SECONDS CHECKER
-# In the work folder: 0.ml 1.ml ... (variants of the completion), sol.ml (the first), sol.mli, drv.ml
-# (the tests).
+# In the work folder: 00p.ml 01b.ml ... (readings of the completion; p is a program, b a body behind
+# the head), sol.ml (the first), sol.mli, drv.ml (the tests).
 # Lines: H (tools are there), C STATUS (the compiler failed), M line of mlcheck, V index, B (built);
 # then descriptor 3 carries the driver's lines. What the compiler says holds the candidate's text and
 # goes to descriptor 2, apart from these lines.
@@ -18,11 +18,11 @@ status=$?
 if [ $status -ne 0 ]; then
   printf 'C %d\n' $status
   if [ -n "$checker" ] && [ $status -lt 128 ]; then
-    (ulimit -t "$seconds"; exec $checker "$entry" [0-9].ml >checked 2>/dev/null </dev/null)
+    (ulimit -t "$seconds"; exec $checker "$entry" [0-9][0-9][bp].ml >checked 2>/dev/null </dev/null)
     head -c 20000 checked | sed 's/^/M /'
     best=$(sed -n 's/^best //p' checked)
     if [ "${best:-0}" != 0 ]; then
-      cp -f "$best.ml" sol.ml
+      cp -f "$(printf %02d "$best")"[bp].ml sol.ml
       compile
       status=$?
       printf 'C %d\n' $status

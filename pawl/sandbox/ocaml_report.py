@@ -15,7 +15,7 @@ from pawl.sandbox.watch import Ended
 
 CLOSE = 1e-6
 _TOKEN = re.compile(r'[()\[\]]|s"(?:[^"\\]|\\.)*"|[^\s()\[\]]+')
-_STATUS, _BEST = re.compile(r"\d{1,3}"), re.compile(r"best (\d)")
+_STATUS, _BEST = re.compile(r"\d{1,3}"), re.compile(r"best (\d{1,2})")
 _ERROR = re.compile(r"Error: (.*)", re.DOTALL)
 _LINKING = re.compile(r"^Error: (?:Error while linking|No implementations provided)", re.M)
 _CHECK = re.compile(r"syntax \d+ \d+ (.*)|types (\d{1,6}) (true|false) ?(.*)")
@@ -25,19 +25,21 @@ _CHECK = re.compile(r"syntax \d+ \d+ (.*)|types (\d{1,6}) (true|false) ?(.*)")
 class Report:
     """What the check script said, before judging.
 
-    check: mlcheck's line of the best reading, None where there is none; errors: the compiler's.
+    best: index of the reading that was taken; check: mlcheck's line of it, None where there is
+    none; errors: the compiler's.
     """
 
     built: bool = False
     status: int = 0
     errors: str = ""
     check: re.Match[str] | None = None
+    best: int = 0
     answers: dict[str, tuple[str, str]] = field(default_factory=dict)
 
 
 def read(ended: Ended) -> Report:
     """Parse the script's output; only lines before B are the script's own. Raises nothing."""
-    report, checks, best = Report(errors=ended.err.decode("utf-8", "replace").strip()), [], 0
+    report, checks = Report(errors=ended.err.decode("utf-8", "replace").strip()), []
     lines = ended.out.decode("utf-8", "replace").split("\n")[:-1]
     for number, line in enumerate(lines):
         kind, _, rest = line.partition(" ")
@@ -48,10 +50,10 @@ def read(ended: Ended) -> Report:
         if kind == "C":
             report.status = int(rest) if _STATUS.fullmatch(rest) else report.status
         elif kind == "M" and (found := _BEST.fullmatch(rest)):
-            best = int(found[1])
+            report.best = int(found[1])
         elif kind == "M":
             checks.append(_CHECK.fullmatch(rest))
-    report.check = checks[best] if best < len(checks) else None
+    report.check = checks[report.best] if report.best < len(checks) else None
     return report
 
 

@@ -10,16 +10,19 @@ from __future__ import annotations
 import ast
 import marshal
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
 from pawl.errors import PawlError
-from pawl.sandbox.extract import variants
+from pawl.sandbox.extract import MAX_READINGS, readings
 from pawl.sandbox.slot import Sandbox
 from pawl.sandbox.values import equal, same
 from pawl.sandbox.verdict import Verification, answers, tested
 from pawl.sandbox.watch import Ended
 from pawl.types import Case, CodeTask, Verdict
+
+_NUMBERS = {str(i) for i in range(MAX_READINGS)}
 
 
 def verify_python(
@@ -28,27 +31,34 @@ def verify_python(
     """Run all cases of a Python task against one completion; raises PawlError on a bad case."""
     expected = [_expected(case.expected, place) for case in task.cases]
     inputs = [_input(case.input) for case in task.cases]
-    sources = list(variants(text, task.head, end_marker, indent=True).items())
+    found = readings(text, task.head, end_marker, task.entry_point, "python")
+    sources = [(r.source, r.kind, list(r.before)) for r in found]
     ended = sandbox.judge_python(marshal.dumps((sources, task.entry_point, inputs), 4))
     if ended.fault:
         return Verification("infra_error", message=ended.fault), ended
-    return read(task.cases, expected, ended), ended
+    judged, taken = read(task.cases, expected, ended)
+    return replace(judged, reading=found[taken].name if 0 <= taken < len(found) else ""), ended
 
 
-def read(cases: Sequence[Case], expected: Sequence[Any], ended: Ended) -> Verification:
-    """The verdict on what came over the channel, whoever wrote it; raises nothing."""
+def read(cases: Sequence[Case], expected: Sequence[Any], ended: Ended) -> tuple[Verification, int]:
+    """The verdict on what came over the channel, whoever wrote it, and which reading was taken.
+
+    The reading is -1 where none was. Raises nothing.
+    """
     lines = ended.out.decode("utf-8", "replace").split("\n")
     stage = {line[:1]: line[2:] for line in reversed(lines) if line[:1] in ("E", "V", "L")}
+    taken = int(stage["V"]) if stage.get("V", "") in _NUMBERS else -1
     if "E" in stage:
         kind, _, message = stage["E"].partition(" ")
         nothing = (False,) * len(cases)
         if kind == "syntax":
-            return Verification("compile", nothing, syntax_error=True, message=message)
+            return Verification("compile", nothing, syntax_error=True, message=message), taken
         verdict: Verdict = "memory" if message.startswith("memory ") else "exception"
-        return Verification(verdict, nothing, types=0.5, compiled=True, message=message)
+        found = Verification(verdict, nothing, types=0.5, compiled=True, message=message)
+        return found, taken
     types = (0.5 + 0.5 * ("L" in stage)) * ("V" in stage)
     # what follows the last newline was cut off
-    return tested(cases, expected, answers(lines[:-1]), same, ended, types)
+    return tested(cases, expected, answers(lines[:-1]), same, ended, types), taken
 
 
 def constant_keys(task: CodeTask, place: str) -> list[str]:

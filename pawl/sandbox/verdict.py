@@ -26,7 +26,8 @@ class Verification:
     passed: one flag per case in the problem's order. values: what came back per case, as text
     ("" where nothing did). types: 0 .. 1, the type stage (OCaml: 1 / (1 + errors); Python: 0.5
     parses, 1 defines the entry point). type_errors: true type errors, None where not counted.
-    message: first compiler message or exception, free of addresses.
+    reading: which of the programs that the completion may mean was graded, "" for none. message:
+    first compiler message or exception, free of addresses.
     """
 
     verdict: Verdict
@@ -40,6 +41,7 @@ class Verification:
     tier: Tier = ""
     time_ms: float = 0.0
     retried: bool = False
+    reading: str = ""
 
 
 def answers(lines: Iterable[str]) -> dict[str, tuple[str, str]]:
