@@ -169,7 +169,8 @@ class Measurement:
     values: by name, on the scorer's own scale; empty exactly when `status` is "missing". verdict:
     what tests say, None where nothing was run. reason: why it is missing, or the first compiler
     message or exception. usage: what it cost (tokens, requests), by name. passed_cases / n_cases:
-    tests passed, of all. tier, time_ms, cached: facts of this machine and moment.
+    tests passed, of all. tier, time_ms, cached: facts of this machine and moment. reading: which of
+    the programs that a completion may mean was graded, "" where none was.
     """
 
     status: Literal["measured", "missing"]
@@ -182,6 +183,7 @@ class Measurement:
     tier: Tier = ""
     time_ms: float = 0.0
     cached: bool = False
+    reading: str = ""
 
 
 def missing(reason: str, tier: Tier = "", time_ms: float = 0.0) -> Measurement:
@@ -198,8 +200,9 @@ class Score:
     none. branch: the rule that paid the total ("pass", "tests", "capped", "penalty:runaway",
     "user", ...). components: values before weights. reason: why it is missing, or the first
     compiler message or exception. passed_cases / n_cases: tests passed, of all. reward_stage: the
-    curriculum stage whose weights paid, "" for reward.stages. tier, time_ms, cached: facts of this
-    machine and moment, kept apart so that everything else is a function of config and seed.
+    curriculum stage whose weights paid, "" for reward.stages. reading: as in Measurement. tier,
+    time_ms, cached: facts of this machine and moment, kept apart so that everything else is a
+    function of config and seed.
     """
 
     status: Literal["scored", "missing"]
@@ -214,6 +217,7 @@ class Score:
     time_ms: float = 0.0
     cached: bool = False
     reward_stage: str = ""
+    reading: str = ""
 
     @property
     def passed(self) -> bool:

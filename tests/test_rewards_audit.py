@@ -23,8 +23,8 @@ ONE = SandboxConfig(workers=1, cpu_s=1.0)
 CFG = RunConfig(sandbox=ONE)
 
 needs_ocaml = pytest.mark.skipif(shutil.which("ocamlc") is None, reason="needs ocamlc")
-FIELDS = ["problem_id", "total", "status", "verdict", "branch", "components", "reason", "tier",
-          "time_ms"]  # fmt: skip
+FIELDS = ["problem_id", "total", "status", "verdict", "branch", "components", "reason", "reading",
+          "tier", "time_ms"]  # fmt: skip
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -12,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from small_sets import problems_of
+from small_sets import problems_of, small
 
 from pawl.config.options import RewardConfig, SandboxConfig
 from pawl.errors import Exit, PawlError
@@ -329,3 +330,23 @@ with Grader(RewardConfig(use={mine.use!r}), SandboxConfig(workers=1)) as grader:
 """)
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "0.5\n"), done.stderr
+
+
+def test_names_of_the_standard_library_beside_the_data_do_no_harm(tmp_path: Path) -> None:
+    """`python -m pawl` does not import from the current folder, nor do its scorers."""
+    (tmp_path / "random.py").write_text("raise RuntimeError('this is no standard library')\n")
+    problem = problems_of("python")[0]
+    line = {"problem_id": problem.id, "completion": problem.reference}
+    (tmp_path / "answers.jsonl").write_text(json.dumps(line) + "\n")
+    command = [
+        sys.executable,
+        "-m",
+        "pawl",
+        "score",
+        "--problems",
+        small("python"),
+        "answers.jsonl",
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert (done.returncode, json.loads(done.stdout)["verdict"]) == (0, "pass"), done.stderr

@@ -213,37 +213,24 @@ def test_the_manifests_name_every_attack() -> None:
 
 ROUND_TWO = ATTACKS / "round2"
 SECOND = [json.loads(line) for line in (ROUND_TWO / "manifest.jsonl").read_text().splitlines()]
-HELD = [row for row in SECOND if not row["status"].startswith("SUCCEEDS")]
-OPEN = [row for row in SECOND if row not in HELD]
+LAST_COUNTS = "py-several-fences-first-counts"  # its last block is a right answer
 
 
-def not_held(tier: Tier, rows: Sequence[dict[str, str]]) -> list[tuple[str, object]]:
-    """Attacks that pass a test, go missing or stop the scorer."""
+@pytest.mark.parametrize("tier", ["bubblewrap", "landlock"])
+def test_the_second_round_earns_nothing(tier: Tier) -> None:
+    """No test passed, nothing missing, no more than a tenth in all, and the scorer goes on."""
+    usable(tier)
     problems = {p.id: p for p in open_problems(str(ROUND_TWO / "problems.jsonl"))}
     wrong: list[tuple[str, object]] = []
-    with open_sandbox(attack_runner.limits(tier), warm=tier == "bubblewrap") as sandbox:
-        for row in rows:
+    given = attack_runner.limits(tier, wall_s=1.0)
+    with open_sandbox(given, warm=tier == "bubblewrap") as sandbox:
+        for row in SECOND:
             text = (ROUND_TWO / row["file"]).read_text("utf-8")
-            try:
-                found = attack_runner.score(sandbox, problems[row["problem"]], text)
-            except Exception as error:  # noqa: BLE001 - whatever stops the scorer is a finding
-                wrong.append((row["id"], error))
-                continue
-            if found.status != "scored" or found.components["tests"] or sandbox.left_over():
+            found = attack_runner.score(sandbox, problems[row["problem"]], text)
+            right = row["id"] == LAST_COUNTS
+            if found.status != "scored" or sandbox.left_over():
                 wrong.append((row["id"], found))
-    return wrong
-
-
-@pytest.mark.parametrize("tier", ["bubblewrap", pytest.param("landlock", marks=pytest.mark.slow)])
-def test_the_second_round_earns_nothing(tier: Tier) -> None:
-    usable(tier)
-    assert len(HELD) == 14
-    assert not not_held(tier, HELD)
-
-
-@pytest.mark.slow
-@pytest.mark.xfail(reason="open faults of the judge; drop the mark with the last of them")
-def test_what_succeeded_in_the_second_round_earns_nothing() -> None:
-    usable("bubblewrap")
-    assert len(OPEN) == 8
-    assert not not_held("bubblewrap", OPEN)
+            elif (found.total == 1.0) != right or (found.components["tests"] > 0) != right:
+                wrong.append((row["id"], found))
+    assert not wrong, wrong
+    assert len(SECOND) == 22

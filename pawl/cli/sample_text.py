@@ -34,7 +34,8 @@ def _sample(row: Row) -> list[str]:
     detail = f"tests {score.get('passed_cases')}/{score.get('n_cases')}"
     if isinstance(parts, Mapping):
         detail += "".join(f"  {name} {value:.2f}" for name, value in parts.items())
-    lines = [harmless(head), f"  {detail}"]
+    detail += f"  graded: {score['reading']}" if score.get("reading") else ""
+    lines = [harmless(head), f"  {harmless(detail)}"]
     if score.get("reason"):
         lines += ["  reason", indented(str(score["reason"]))]
     return [

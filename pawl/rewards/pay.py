@@ -243,7 +243,7 @@ def is_bonus(part: ComponentConfig, parts: Sequence[ComponentConfig]) -> bool:
 # ---- scores --------------------------------------------------------------------------------------
 
 
-_COUNTS = ("passed_cases", "n_cases")
+_COUNTS = ("passed_cases", "n_cases", "reading")
 _FACTS = ("verdict", "reason", "tier", "time_ms", "cached")
 
 

@@ -65,7 +65,7 @@ def score_lines(
 
 def as_line(problem_id: str, score: Score) -> dict[str, object]:
     """The fields of one output line."""
-    names = ("total", "status", "verdict", "branch", "components", "reason", "tier")
+    names = ("total", "status", "verdict", "branch", "components", "reason", "reading", "tier")
     fields = {name: getattr(score, name) for name in names}
     return {"problem_id": problem_id, **fields, "time_ms": round(score.time_ms, 3)}
 

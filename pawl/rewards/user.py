@@ -106,7 +106,7 @@ class UserReward:
             named = self._named(value.values, problem)
             return Measurement(
                 "measured", named, value.verdict, value.reason, value.usage,
-                value.passed_cases, value.n_cases,
+                value.passed_cases, value.n_cases, reading=value.reading,
             )  # fmt: skip
         values = value if isinstance(value, Mapping) else {TOTAL: value}
         return Measurement("measured", self._named(values, problem))

@@ -66,6 +66,7 @@ def measured(v: Verification, task: CodeTask, place: str = "tests") -> Measureme
         n_cases=len(task.cases),
         tier=v.tier,
         time_ms=v.time_ms,
+        reading=v.reading,
     )
 
 

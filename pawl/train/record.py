@@ -19,7 +19,10 @@ from pawl.train.update import UpdateStats
 from pawl.types import Group, Score
 
 Record = dict[str, object]
-SCORED = ("total", "status", "verdict", "branch", "components", "reason", "passed_cases", "n_cases")
+SCORED = (
+    *("total", "status", "verdict", "branch", "components"),
+    *("reason", "reading", "passed_cases", "n_cases"),
+)
 LIMITS = ("timeout", "memory", "output")
 
 
