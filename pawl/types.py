@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 Lang = Literal["ocaml", "python"]
 Verdict = Literal[
@@ -28,6 +28,16 @@ Tier = Literal["bubblewrap", "landlock", "unsafe", ""]
 Finish = Literal["stop", "length", "error"]
 
 
+class Close(NamedTuple):
+    """How far a number may be from the expected one, relative to the larger of the two or absolute.
+
+    As `math.isclose` has it; the defaults hold where a test asks for closeness without numbers.
+    """
+
+    rel: float = 1e-6
+    abs: float = 1e-6
+
+
 @dataclass(frozen=True, slots=True)
 class Case:
     """One test: an input and the expected result, both as source text of the problem's language.
@@ -35,13 +45,13 @@ class Case:
     Python: `input` is a literal list of positional arguments ("[[1, 2], 3]"), `expected` a literal.
     OCaml: `input` is a call expression ("solve [1; 2] 3"), `expected` an expression of the result
     type. `shown` says that the prompt displays this very case: it counts for the verdict but earns
-    no partial credit. `close` compares floats with 1e-6 relative or absolute tolerance.
+    no partial credit. `close`: by how much numbers may differ, None for not at all.
     """
 
     input: str
     expected: str
     shown: bool = False
-    close: bool = False
+    close: Close | None = None
 
 
 @dataclass(frozen=True, slots=True)

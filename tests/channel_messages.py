@@ -17,7 +17,7 @@ from pawl.sandbox.ocaml_report import read as read_report
 from pawl.sandbox.python import read as read_python
 from pawl.sandbox.verdict import Verification, tested
 from pawl.sandbox.watch import Ended
-from pawl.types import Case
+from pawl.types import Case, Close
 
 VALUES = [
     *(0, -7, 10**400, 1.5, -0.0, float("inf"), float("nan"), True, None, "", "a\n\u20ac", b"\x00"),
@@ -118,7 +118,7 @@ def message(rng: random.Random, lang: str) -> bytes:
 
 def judged(rng: random.Random, lang: str, data: bytes) -> Verification:
     """What the judge makes of a message, against four expected values, some compared closely."""
-    cases = [Case("[]", "", close=rng.random() < 0.5) for _ in range(4)]
+    cases = [Case("[]", "", close=rng.choice((None, Close()))) for _ in range(4)]
     ended = Ended(out=data, err=rng.randbytes(50))
     if lang == "python":
         return read_python(cases, [rng.choice(EXPECTED) for _ in cases], ended)[0]

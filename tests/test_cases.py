@@ -32,7 +32,7 @@ def test_a_right_block_among_others_passes() -> None:
     assert verdicts("ocaml-blocks") == [("inc", "pass")] * 8
 
 
-@OPEN
+@needs_ocaml
 def test_a_test_has_the_tolerance_that_it_states() -> None:
     assert verdicts("tolerance") == [("m", "pass")]
 

@@ -15,9 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pawl.problems import ocaml_tests, ocaml_text, python_tests, python_text
-from pawl.problems.cases import BadProblem
+from pawl.problems.cases import BadProblem, read_cases
 from pawl.problems.formats import Row, parse_row
 from pawl.problems.load import open_problems
+from pawl.types import Close
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "problems"
 OCAML_PROMPT = "(* Add k. add 1 2 = 3 *)\nlet add (x : int) (k : int) : int =\n"
@@ -38,35 +39,108 @@ def deep(levels: int) -> object:
 # ---- Python tests as text ------------------------------------------------------------------------
 
 PYTHON_FORMS = {
-    "assert add(1, 2) == 3": ("[1, 2]", "3", False),
-    "assert 3 == add(1, 2)": ("[1, 2]", "3", False),
-    "assert add(x=1, k=2) == 3": ("[1, 2]", "3", False),
-    "assert add(1, k=2) == 3, 'message'": ("[1, 2]", "3", False),
-    "assert add([1] * 3, 'a' + 'b') == [1] * 2": ("[[1, 1, 1], 'ab']", "[1, 1]", False),
+    "assert add(1, 2) == 3": ("[1, 2]", "3", None),
+    "assert 3 == add(1, 2)": ("[1, 2]", "3", None),
+    "assert add(x=1, k=2) == 3": ("[1, 2]", "3", None),
+    "assert add(1, k=2) == 3, 'message'": ("[1, 2]", "3", None),
+    "assert add([1] * 3, 'a' + 'b') == [1] * 2": ("[[1, 1, 1], 'ab']", "[1, 1]", None),
     "assert add(list(range(3)), set([1])) == sorted((2, 1))": (
         "[[0, 1, 2], {1}]",
         "[1, 2]",
-        False,
+        None,
     ),
-    "assert add(-1, 2.5)": ("[-1, 2.5]", "True", False),
-    "assert not add('', {})": ("['', {}]", "False", False),
-    "assert add(None, True) is None": ("[None, True]", "None", False),
-    "assert abs(add(1, 2) - 3.1) < 1e-6": ("[1, 2]", "3.1", True),
-    "import math\nassert math.isclose(add(1, 2), 3.1)": ("[1, 2]", "3.1", True),
-    "xs = [1, 2]\nassert add(xs, 2) == (1, 2)": ("[[1, 2], 2]", "(1, 2)", False),
-    "def check(candidate):\n    assert candidate(1, 2) == 3\ncheck(add)": ("[1, 2]", "3", False),
+    "assert add(-1, 2.5)": ("[-1, 2.5]", "True", None),
+    "assert not add('', {})": ("['', {}]", "False", None),
+    "assert add(None, True) is None": ("[None, True]", "None", None),
+    "xs = [1, 2]\nassert add(xs, 2) == (1, 2)": ("[[1, 2], 2]", "(1, 2)", None),
+    "def check(candidate):\n    assert candidate(1, 2) == 3\ncheck(add)": ("[1, 2]", "3", None),
     "class T(TestCase):\n    def test(self):\n        self.assertEqual(add(1, 2), 3)": (
         "[1, 2]",
         "3",
-        False,
+        None,
     ),
     "class T(TestCase):\n    def test(self):\n        self.assertTrue(add(1, 2))": (
         "[1, 2]",
         "True",
-        False,
+        None,
     ),
-    ">>> add(1, 2)\n3\n": ("[1, 2]", "3", False),
+    ">>> add(1, 2)\n3\n": ("[1, 2]", "3", None),
 }
+
+
+CLOSE_FORMS = {
+    "assert abs(add(1, 2) - 3.1) < 1e-3": Close(0.0, 1e-3),
+    "eps = 0.25\nassert abs(3.1 - add(1, 2)) <= eps": Close(0.0, 0.25),
+    "assert math.fabs(add(1, 2) - 3.1) < 10**-2 * 1.0": None,  # no constant: reported
+    "assert math.isclose(add(1, 2), 3.1)": Close(1e-9, 0.0),
+    "assert math.isclose(add(1, 2), 3.1, rel_tol=0.01)": Close(0.01, 0.0),
+    "assert isclose(3.1, add(1, 2), abs_tol=0.5)": Close(1e-9, 0.5),
+    "assert np.isclose(add(1, 2), 3.1)": Close(1e-5, 1e-8),
+    "assert np.allclose(add(1, 2), 3.1, 0.1, 0.2)": Close(0.1, 0.2),
+    "assert np.allclose(add(1, 2), 3.1, atol=1)": Close(1e-5, 1.0),
+    "assert add(1, 2) == pytest.approx(3.1)": Close(1e-6, 1e-12),
+    "assert add(1, 2) == approx(3.1, abs=0.1)": Close(0.0, 0.1),
+    "assert add(1, 2) == pytest.approx(3.1, rel=0.1)": Close(0.1, 1e-12),
+    "assert add(1, 2) == pytest.approx(3.1, 0.1, 0.3)": Close(0.1, 0.3),
+    "class T:\n    def test(self):\n        self.assertAlmostEqual(add(1, 2), 3.1)": Close(
+        0.0, 0.5e-7
+    ),
+    "class T:\n    def test(self):\n        self.assertAlmostEqual(add(1, 2), 3.1, 2)": Close(
+        0.0, 0.005
+    ),
+    "class T:\n    def test(self):\n        self.assertAlmostEqual(add(1, 2), 3.1, places=1)": (
+        Close(0.0, 0.05)
+    ),
+    "class T:\n    def test(self):\n        self.assertAlmostEqual(add(1, 2), 3.1, delta=2)": (
+        Close(0.0, 2.0)
+    ),
+}
+
+
+@pytest.mark.parametrize("text", CLOSE_FORMS)
+def test_a_stated_tolerance_keeps_its_numbers(text: str) -> None:
+    cases, unread = python_tests.parse_tests(text, "add", ("x", "k"))
+    want = CLOSE_FORMS[text]
+    assert [(c.input, c.expected) for c in cases] == ([("[1, 2]", "3.1")] if want else [])
+    assert len(unread) == (want is None)
+    for case in cases:
+        assert case.close is not None and tuple(case.close) == pytest.approx(want, rel=1e-12)
+
+
+OCAML_CLOSE_FORMS = {
+    "assert (abs_float (add 1 2 -. 3.5) < 0.01)": Close(0.0, 0.01),
+    "assert (Float.abs (3.5 -. add 1 2) <= 1e-3)": Close(0.0, 1e-3),
+    "assert (0.5 > abs_float (add 1 2 -. 3.5))": Close(0.0, 0.5),
+    "assert (abs_float (add 1 2 -. 3.5) < epsilon_float)": Close(0.0, 2.0**-52),
+    "assert (abs_float (add 1 2 -. 3.5) < eps)": None,
+    "assert (abs_float (add 1 2 -. 3.5) < -1.)": None,
+}
+
+
+@pytest.mark.parametrize("text", OCAML_CLOSE_FORMS)
+def test_a_stated_tolerance_of_ocaml_keeps_its_number(text: str) -> None:
+    cases, unread = ocaml_tests.parse_tests(text, "add")
+    want = OCAML_CLOSE_FORMS[text]
+    found = [(c.input, c.expected, c.close) for c in cases]
+    assert found == ([("add 1 2", "3.5", want)] if want else [])
+    assert len(unread) == (want is None)
+
+
+@pytest.mark.parametrize(
+    ("stated", "want"),
+    [(True, Close()), (False, None), (0.1, Close(0.0, 0.1)), ([0.1, 0.2], Close(0.1, 0.2)),
+     ({"rel": 0.1}, Close(0.1, 0.0)), ({"abs": 1}, Close(0.0, 1.0))],
+)  # fmt: skip
+def test_a_record_says_how_close(stated: object, want: Close | None) -> None:
+    record = {"input": "[1, 2]", "expected": "3.5", "close": stated}
+    (case,), _ = read_cases([record], "python", "add", ("x", "k"))
+    assert case.close == want
+
+
+@pytest.mark.parametrize("stated", ["yes", -1, [1], {"rel": "x"}, float("nan"), {"rel": 2}])
+def test_a_closeness_that_is_none_is_refused(stated: object) -> None:
+    with pytest.raises(BadProblem, match="close is"):
+        read_cases([{"input": "[1]", "expected": "2", "close": stated}], "python", "add", ("x",))
 
 
 @pytest.mark.parametrize("text", PYTHON_FORMS)
@@ -161,9 +235,9 @@ def test_ocaml_conjunctions_and_tolerances() -> None:
     )
     assert not unread
     assert [(c.input, c.expected, c.close) for c in cases] == [
-        ("add 1 2", "3", False),
-        ("add 2 2", "4", False),
-        ("add 1 2", "3.5", True),
+        ("add 1 2", "3", None),
+        ("add 2 2", "4", None),
+        ("add 1 2", "3.5", Close(0.0, 1e-6)),
     ]
 
 

@@ -24,7 +24,7 @@ from pawl.rewards.cache import (
 )
 from pawl.rewards.grader import Grader
 from pawl.sandbox.tiers import open_sandbox
-from pawl.types import Case, CodeTask, Completion, Measurement, Message, Problem, missing
+from pawl.types import Case, Close, CodeTask, Completion, Measurement, Message, Problem, missing
 
 TASK = CodeTask("python", "f", (Case("[1]", "2"), Case("[5]", "6")), head="def f(x):")
 PROBLEM = Problem("p", "Add.", TASK, metadata={"topic": "sums"}, where="a:1")
@@ -79,7 +79,8 @@ def test_the_key_of_a_program_covers_its_tests_text_marker_and_limits() -> None:
         key(cases=TASK.cases[:1]),
         key(cases=(replace(first, expected="3"), TASK.cases[1])),
         key(cases=(replace(first, shown=True), TASK.cases[1])),
-        key(cases=(replace(first, close=True), TASK.cases[1])),
+        key(cases=(replace(first, close=Close()), TASK.cases[1])),
+        key(cases=(replace(first, close=Close(0.0, 0.1)), TASK.cases[1])),
         key(head="def f(y):"),
         key(signature="val f : int"),
         key(entry_point="g"),

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from pawl.sandbox import driver, values
 from pawl.sandbox.values import NotAValue, decode, equal, same
-from pawl.types import Verdict
+from pawl.types import Close, Verdict
 
 LANGS = ("python", "ocaml")
 
@@ -43,7 +43,7 @@ def test_what_the_driver_writes_is_read_back(value: object) -> None:
     text = driver.form(value, 0, [10_000])
     back = decode(text)
     assert type(back) is type(value) and repr(back) == repr(value)
-    assert same(text, value, close=False) is (back == value)
+    assert same(text, value, close=None) is (back == value)
 
 
 @pytest.mark.parametrize(
@@ -60,14 +60,14 @@ def test_what_the_driver_writes_is_read_back(value: object) -> None:
 def test_content_of_another_type_is_no_value(text: str) -> None:
     with pytest.raises(NotAValue):
         decode(text)
-    assert same(text, 0, close=True) is None
+    assert same(text, 0, close=Close()) is None
 
 
 @pytest.mark.parametrize(("got", "near"), [(10**400, False), (-(10**400), False), (2, False)])
 def test_numbers_beyond_any_float_are_compared(got: int, near: bool) -> None:
     for expected in (1.5, float("inf"), 10**401, 0):
-        assert equal(got, expected, close=True) is near
-    assert equal(got, got, close=True) and equal([10**400], [10**400], close=True)
+        assert equal(got, expected, close=Close()) is near
+    assert equal(got, got, close=Close()) and equal([10**400], [10**400], close=Close())
 
 
 def test_members_of_one_hash_are_no_value() -> None:
@@ -76,7 +76,7 @@ def test_members_of_one_hash_are_no_value() -> None:
         1 + i * ((1 << 61) - 1) for i in range(50)
     }
     for text in (colliding(30_000).removeprefix("R 0 "), f'{{"z":{[0] * 100}}}'):
-        assert same(text, {1}, close=False) is None
+        assert same(text, {1}, close=None) is None
 
 
 @pytest.mark.parametrize("excess", ["memory", "time"])
@@ -84,9 +84,9 @@ def test_a_long_text_is_read_within_limits(excess: str, monkeypatch: pytest.Monk
     numbers = list(range(50_000))
     text = driver.form(numbers, 0, [100_000])
     before = resource.getrlimit(resource.RLIMIT_AS)
-    assert same(text, numbers, close=False) is True
+    assert same(text, numbers, close=None) is True
 
-    def greedy(got: object, expected: object, close: bool) -> bool:
+    def greedy(got: object, expected: object, close: object) -> bool:
         if excess == "memory":
             return len(bytearray(2 * values.MEMORY)) > 0
         end = time.process_time() + 10
@@ -96,5 +96,5 @@ def test_a_long_text_is_read_within_limits(excess: str, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(values, "equal", greedy)
     monkeypatch.setattr(values, "CPU_S", 0.05)
-    assert same(text, numbers, close=False) is None
+    assert same(text, numbers, close=None) is None
     assert resource.getrlimit(resource.RLIMIT_AS) == before

@@ -25,7 +25,7 @@ from pawl.sandbox.ocaml_tools import toolchain
 from pawl.sandbox.tiers import Sandbox, open_sandbox
 from pawl.sandbox.values import decode, equal
 from pawl.sandbox.verify import verify
-from pawl.types import Case, CodeTask
+from pawl.types import Case, Close, CodeTask
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "problems"
 MARK = "(* END *)"
@@ -242,11 +242,11 @@ def test_results_of_many_types(sandbox: Sandbox) -> None:
 
 @needs_ocaml
 def test_floats_may_be_close_where_the_case_says_so(sandbox: Sandbox) -> None:
-    near = Case("solve [1]", "[0.1 +. 0.2; 1.]", close=True)
+    near = Case("solve [1]", "[0.1 +. 0.2; 1.]", close=Close())
     task = replace(OCAML_TASK, signature="val solve : int list -> float list", cases=(near,))
     assert verify(sandbox, task, "let solve _ = [0.3; 1.0000001]").verdict == "pass"
     assert verify(sandbox, task, "let solve _ = [0.31; 1.]").verdict == "wrong"
-    exact = replace(task, cases=(replace(near, close=False),))
+    exact = replace(task, cases=(replace(near, close=None),))
     assert verify(sandbox, exact, "let solve _ = [0.3; 1.]").verdict == "wrong"
 
 
@@ -334,10 +334,10 @@ def test_nothing_else_has_a_form() -> None:
 
 
 def test_close_compares_floats_at_any_depth() -> None:
-    assert equal({"a": [1.0000001, (2,)]}, {"a": [1.0, (2,)]}, close=True)
-    assert not equal({"a": [1.1]}, {"a": [1.0]}, close=True)
-    assert not equal([1.0000001], [1.0], close=False)
-    assert not equal([1.0], (1.0,), close=True)
+    assert equal({"a": [1.0000001, (2,)]}, {"a": [1.0, (2,)]}, close=Close())
+    assert not equal({"a": [1.1]}, {"a": [1.0]}, close=Close())
+    assert not equal([1.0000001], [1.0], close=None)
+    assert not equal([1.0], (1.0,), close=Close())
 
 
 SETS = [("humaneval_ocaml", 47), ("humaneval_python", 161), ("mbpp_python", 964)]

@@ -8,13 +8,14 @@ and output, which are refused with a reason.
 from __future__ import annotations
 
 import ast
+import math
 from collections.abc import Mapping, Sequence
 
 from pawl.problems import ocaml_tests, ocaml_text, python_tests
 from pawl.problems.columns import decoded
 from pawl.problems.python_tests import Read
 from pawl.problems.python_text import parse_expression
-from pawl.types import Case, Lang
+from pawl.types import Case, Close, Lang
 
 INPUT = ("input", "args", "call", "inputs", "arguments", "params")
 EXPECTED = ("expected", "output", "expected_output", "outputs", "result", "want", "answer")
@@ -100,7 +101,9 @@ def _from_record(item: object, lang: Lang, entry: str, params: tuple[str, ...]) 
         raise BadProblem("tests use standard input and output; Pawl calls a function")
     if given is None or (wanted is None and "expected" not in item and "output" not in item):
         return f"no input or no expected value in {sorted(item)}"
-    close = bool(item.get("close")) or kind.startswith(("approx", "close"))
+    close = _closeness(item.get("close")) or (
+        Close() if kind.startswith(("approx", "close")) else None
+    )
     shown = bool(item.get("shown") or item.get("visible") or item.get("is_public"))
     try:
         if lang == "ocaml":
@@ -111,6 +114,22 @@ def _from_record(item: object, lang: Lang, entry: str, params: tuple[str, ...]) 
         return Case(_python_args(given, entry, params), expected, shown, close)
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
         return f"{str(given)[:80]}: {error}"
+
+
+def _closeness(stated: object) -> Close | None:
+    """What a record says of closeness: whether, how far (absolute), or both numbers by name."""
+    if isinstance(stated, Mapping):
+        rel, absolute = (stated.get(name, 0.0) for name in ("rel", "abs"))
+    elif isinstance(stated, bool) or stated is None:
+        return Close() if stated else None
+    elif isinstance(stated, list) and len(stated) == 2:
+        rel, absolute = stated
+    else:
+        rel, absolute = 0.0, stated
+    numbers = isinstance(rel, int | float) and isinstance(absolute, int | float)
+    if not numbers or not 0 <= rel < 1 or not 0 <= absolute < math.inf:
+        raise BadProblem(f"close is {stated!r}, expected true, a number, or rel and abs")
+    return Close(float(rel), float(absolute))
 
 
 def _ocaml_call(given: object, entry: str) -> str:

@@ -8,12 +8,13 @@ unreadable, never guessed.
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from dataclasses import dataclass, field
 
 from pawl.problems.ocaml_text import Token, close_of, source, split_top, strip_parens, tokens
-from pawl.types import Case
+from pawl.types import Case, Close
 
 _EQUAL = ("=", "==")
 _ABS = ("abs_float", "Float.abs", "abs", "fabs")
@@ -97,17 +98,21 @@ class _Reader:
         return Case(self.bound(local, call), self.bound(local, value))
 
     def tolerance(self, toks: list[Token]) -> Case | None:
-        """`abs_float (f x -. y) < 1e-6`."""
+        """`abs_float (f x -. y) < 1e-6`, either way round; the bound is a number."""
         sides = split_top(toks, "<", "<=")
+        if len(sides) != 2:
+            sides = split_top(toks, ">", ">=")[::-1]
         if len(sides) != 2 or not sides[0] or sides[0][0].text not in _ABS:
             return None
         terms = split_top(strip_parens(sides[0][1:]), "-.")
-        if len(terms) != 2:
+        bound = _number(source(self.text, strip_parens(sides[1])))
+        if len(terms) != 2 or bound is None:
             return None
         call, value = self.sides(*terms)
         if not self.is_call(call) or not value:
             return None
-        return Case(source(self.text, call), source(self.text, value), close=True)
+        close = Close(0.0, bound)
+        return Case(source(self.text, call), source(self.text, value), close=close)
 
     def is_call(self, toks: list[Token]) -> bool:
         return len(toks) >= 2 and toks[0].text == self.entry
@@ -123,6 +128,16 @@ class _Reader:
         body = source(self.text, toks)
         used = any(t.text in names for t in toks)
         return f"({source(self.text, local)} {body})" if used else body
+
+
+def _number(text: str) -> float | None:
+    """A float literal of OCaml, not negative; None for anything else."""
+    spelled = {"epsilon_float": "2.220446049250313e-16", "Float.epsilon": "2.220446049250313e-16"}
+    try:
+        value = float(spelled.get(text, text.replace("_", "")))
+    except ValueError:
+        return None
+    return value if 0 <= value < math.inf else None
 
 
 def _is_unit_binding(toks: list[Token], i: int) -> bool:

@@ -10,16 +10,17 @@ from __future__ import annotations
 import ast
 import doctest
 import json
+import math
 import operator
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from pawl.problems.python_text import parse, parse_expression
-from pawl.types import Case
+from pawl.types import Case, Close
 
 _NOT_ENTRY = {
     "candidate",
@@ -165,7 +166,37 @@ def called_names(text: str) -> Counter[str]:
 
 
 _EQUAL = ("assertEqual", "assertEquals", "assertListEqual", "assertAlmostEqual")
+# Functions of two numbers: their arguments from the second on, and what holds where none is given.
+_CLOSE = {
+    **dict.fromkeys(
+        ("math.isclose", "isclose"), (("", "", "rel_tol", "abs_tol"), Close(1e-9, 0.0))
+    ),
+    **dict.fromkeys(
+        ("np.isclose", "np.allclose", "numpy.isclose", "numpy.allclose"),
+        (("", "", "rtol", "atol"), Close(1e-5, 1e-8)),
+    ),
+}
 _IS = {"assertTrue": True, "assertFalse": False, "assertIsNone": None}
+
+
+def _bound(node: ast.expr, env: Mapping[str, object]) -> float:
+    """A constant that is a finite number and not negative; ValueError otherwise."""
+    value = constant(node, env)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise ValueError("no bound")
+    return float(value)
+
+
+def _bounds(
+    call: ast.Call, names: Sequence[str], default: Close, env: Mapping[str, object]
+) -> Close:
+    """How close a call says; names: of its arguments, the last two being relative and absolute."""
+    given = dict(zip(names, call.args, strict=False)) | {k.arg: k.value for k in call.keywords}
+    rel, far = (
+        _bound(given[name], env) if name in given else number
+        for name, number in zip(names[-2:], default, strict=True)
+    )
+    return Close(rel, far)
 
 
 @dataclass
@@ -189,7 +220,7 @@ class _Reader:
                 call = node.value
                 name = call.func.attr if isinstance(call.func, ast.Attribute) else ""
                 if name in _EQUAL or name in _IS:
-                    self.claim(node, partial(self.unittest, name, call.args, env))
+                    self.claim(node, partial(self.unittest, name, call, env))
             elif isinstance(node, ast.For | ast.While | ast.Try):
                 if any(isinstance(n, ast.Assert) for n in ast.walk(node)):
                     self.unread.append(ast.unparse(node).split("\n")[0])
@@ -217,7 +248,9 @@ class _Reader:
             raise ValueError("keyword arguments that the signature does not name, or with a gap")
         return literal([constant(a, env) for a in [*node.args, *(by_name[p] for p in rest)]])
 
-    def add(self, a: ast.expr, b: ast.expr, env: dict[str, object], close: bool) -> bool:
+    def add(
+        self, a: ast.expr, b: ast.expr, env: dict[str, object], close: Close | None = None
+    ) -> bool:
         """Add `a == b` where one side is the call."""
         for call, value in ((a, b), (b, a)):
             args = self.call_of(call, env)
@@ -244,29 +277,45 @@ class _Reader:
             del self.cases[mark:]
             return False
         if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
-            return self.add(test.operand, ast.Constant(False), env, False)
+            return self.add(test.operand, ast.Constant(False), env)
         if isinstance(test, ast.Call):
-            if ast.unparse(test.func) in ("math.isclose", "isclose", "np.isclose", "np.allclose"):
-                return self.add(test.args[0], test.args[1], env, True)
-            return self.add(test, ast.Constant(True), env, False)
+            stated = _CLOSE.get(ast.unparse(test.func))
+            if stated is not None:
+                close = _bounds(test, *stated, env)
+                return self.add(test.args[0], test.args[1], env, close)
+            return self.add(test, ast.Constant(True), env)
         if not isinstance(test, ast.Compare) or len(test.ops) != 1:
             return False
         left, op, right = test.left, test.ops[0], test.comparators[0]
         if isinstance(op, ast.Lt | ast.LtE) and isinstance(left, ast.Call):
             inner = left.args[0] if left.args else None
             if ast.unparse(left.func) in ("abs", "math.fabs") and isinstance(inner, ast.BinOp):
-                return self.add(inner.left, inner.right, env, True)
+                if not isinstance(inner.op, ast.Sub):
+                    return False
+                return self.add(inner.left, inner.right, env, Close(0.0, _bound(right, env)))
         if not isinstance(op, ast.Eq | ast.Is):
             return False
         if isinstance(right, ast.Call) and ast.unparse(right.func).endswith("approx"):
-            return self.add(left, right.args[0], env, True)
-        return self.add(left, right, env, False)
+            named = {k.arg for k in right.keywords}
+            close = _bounds(right, ("", "rel", "abs"), Close(1e-6, 1e-12), env)
+            only_abs = "abs" in named and "rel" not in named and len(right.args) < 2
+            return self.add(
+                left, right.args[0], env, close._replace(rel=0.0) if only_abs else close
+            )
+        return self.add(left, right, env)
 
-    def unittest(self, name: str, args: list[ast.expr], env: dict[str, object]) -> bool:
+    def unittest(self, name: str, call: ast.Call, env: dict[str, object]) -> bool:
+        args = call.args
+        if name == "assertAlmostEqual":
+            given = dict(zip(("places", "msg", "delta"), args[2:], strict=False))
+            given |= {k.arg: k.value for k in call.keywords if k.arg}
+            places = _bound(given.get("places", ast.Constant(7)), env)
+            far = _bound(given["delta"], env) if "delta" in given else 0.5 * 10.0**-places
+            return self.add(args[0], args[1], env, Close(0.0, far))
         if name in _EQUAL:
-            return self.add(args[0], args[1], env, name == "assertAlmostEqual")
+            return self.add(args[0], args[1], env)
         done = name == "assertTrue" and self.read(args[0], env)
-        return done or self.add(args[0], ast.Constant(_IS[name]), env, False)
+        return done or self.add(args[0], ast.Constant(_IS[name]), env)
 
 
 def parse_tests(text: str, entry_point: str, params: tuple[str, ...] = ()) -> Read:

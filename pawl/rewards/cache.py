@@ -61,7 +61,10 @@ def toolchain_facts() -> str:
 @lru_cache(REMEMBERED)
 def task_digest(task: CodeTask) -> bytes:
     """Hash of what decides whether a program passes."""
-    cases = [f"{c.shown:d}{c.close:d}{len(c.input)} {c.input}{c.expected}" for c in task.cases]
+    cases = [
+        f"{c.shown:d}{c.close and tuple(c.close)}{len(c.input)} {c.input}{c.expected}"
+        for c in task.cases
+    ]
     return digest(task.lang, task.entry_point, task.signature, task.head, *cases)
 
 

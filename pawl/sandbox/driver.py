@@ -169,7 +169,7 @@ def choose(readings: list[tuple[str, str, list[str]]], entry: str) -> tuple[int,
     first: BaseException | None = None
     for k, (text, kind, before) in enumerate(readings):
         try:
-            tree = compile(text, "solution.py", "exec", 0x400)  # PyCF_ONLY_AST
+            tree: Any = compile(text, "solution.py", "exec", 0x400)  # PyCF_ONLY_AST
             code = compile(tree, "solution.py", "exec", dont_inherit=True)
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             first = first or error

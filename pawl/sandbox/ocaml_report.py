@@ -8,12 +8,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from itertools import zip_longest
-from math import isclose
 
+from pawl.sandbox.values import near
 from pawl.sandbox.verdict import Verification, answers
 from pawl.sandbox.watch import Ended
+from pawl.types import Close
 
-CLOSE = 1e-6
 _TOKEN = re.compile(r'[()\[\]]|s"(?:[^"\\]|\\.)*"|[^\s()\[\]]+')
 _STATUS, _BEST = re.compile(r"\d{1,3}"), re.compile(r"best (\d{1,2})")
 _ERROR = re.compile(r"Error: (.*)", re.DOTALL)
@@ -77,21 +77,21 @@ def not_built(report: Report, ended: Ended, count: int) -> Verification:
     return Verification("compile", (False,) * count, (), types, False, syntax, errors, message)
 
 
-def equal(got: str, want: str, close: bool) -> bool:
-    """Equal dumps; with `close`, floats may differ by 1e-6, relative or absolute."""
-    if got == want or not close:
+def equal(got: str, want: str, close: Close | None) -> bool:
+    """Equal dumps; with `close`, floats may differ by so much."""
+    if got == want or close is None:
         return got == want
     for a, b in zip_longest(_TOKEN.finditer(got), _TOKEN.finditer(want)):
-        if a is None or b is None or (a[0] != b[0] and not _near(a[0], b[0])):
+        if a is None or b is None or (a[0] != b[0] and not _near(a[0], b[0], close)):
             return False
     return True
 
 
-def _near(a: str, b: str) -> bool:
+def _near(a: str, b: str, close: Close) -> bool:
     if not (a.startswith("f") and b.startswith("f")):
         return False
     try:
         x, y = float.fromhex(a[1:]), float.fromhex(b[1:])
     except (ValueError, OverflowError):
         return False
-    return isclose(x, y, rel_tol=CLOSE, abs_tol=CLOSE)
+    return near(x, y, close)

@@ -24,7 +24,8 @@ from math import isclose
 from types import FrameType
 from typing import Any
 
-CLOSE = 1e-6
+from pawl.types import Close
+
 SHORT = 1 << 14  # characters that are read at once, without limits
 CPU_S, MEMORY = 0.5, 128 << 20  # of reading and comparing one longer text
 FEW = 64  # members of a set that may share a hash
@@ -42,7 +43,7 @@ class _TooLong(Exception):
     """The time for one text is over."""
 
 
-def same(text: str, expected: Any, close: bool) -> bool | None:
+def same(text: str, expected: Any, close: Close | None) -> bool | None:
     """Whether the driver's JSON is the expected value; None when it is no plain value."""
     try:
         with nullcontext() if len(text) <= SHORT else _bounded():
@@ -59,26 +60,27 @@ def decode(text: str) -> Any:
         raise NotAValue(f"not a value: {type(error).__name__}") from None
 
 
-def equal(got: Any, expected: Any, close: bool) -> bool:
-    """== on plain values; with `close`, numbers may differ by 1e-6, relative or absolute."""
-    if not close:
+def equal(got: Any, expected: Any, close: Close | None) -> bool:
+    """== on plain values; with `close`, numbers may differ by so much."""
+    if close is None:
         return bool(got == expected)
     if isinstance(expected, (int, float)) and isinstance(got, (int, float)):
-        return got == expected or _near(got, expected)
+        return got == expected or near(got, expected, close)
     if type(got) is not type(expected):
         return False
     if isinstance(got, (list, tuple)):
         pairs = zip(got, expected, strict=False)
-        return len(got) == len(expected) and all(equal(a, b, True) for a, b in pairs)
+        return len(got) == len(expected) and all(equal(a, b, close) for a, b in pairs)
     if isinstance(got, dict):
         same_keys = got.keys() == expected.keys()
-        return same_keys and all(equal(got[key], expected[key], True) for key in got)
+        return same_keys and all(equal(got[key], expected[key], close) for key in got)
     return bool(got == expected)
 
 
-def _near(got: float, expected: float) -> bool:
+def near(got: float, expected: float, close: Close) -> bool:
+    """Whether two numbers are as close as that."""
     try:
-        return isclose(got, expected, rel_tol=CLOSE, abs_tol=CLOSE)
+        return isclose(got, expected, rel_tol=close.rel, abs_tol=close.abs)
     except OverflowError:  # an integer beyond any float
         return False
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pawl.sandbox.watch import Ended
-from pawl.types import Case, Tier, Verdict
+from pawl.types import Case, Close, Tier, Verdict
 
 MAX_SOURCE = 100_000  # bytes of a completion; longer is rejected before anything runs
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{6,}")
@@ -61,7 +61,7 @@ def tested(
     cases: Sequence[Case],
     expected: Sequence[Any],
     found: Mapping[str, tuple[str, str]],
-    same: Callable[[str, Any, bool], bool | None],
+    same: Callable[[str, Any, Close | None], bool | None],
     ended: Ended,
     types: float = 1.0,
 ) -> Verification:
