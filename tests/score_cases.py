@@ -36,7 +36,7 @@ from pawl.rewards.probes import (
     reference_shapes,
     stub,
 )
-from pawl.types import Case, CodeTask, Completion, Problem, Score
+from pawl.types import Case, Close, CodeTask, Completion, Problem, Score
 
 HERE = Path(__file__).resolve().parent
 PACKAGE = Path(pawl.__file__).resolve().parent
@@ -494,7 +494,7 @@ def made_up() -> Iterator[tuple[Problem, Completion, dict[str, Any]]]:
                 "python": (["0", "1", "True", "'a'"], ["1.0", "1.0000001", "2.5"], ["[7]"]),
             }[lang]
         )
-        close = answers[0] == "1.0"
+        close = Close() if answers[0] == "1.0" else None
         n, share = rng.randrange(1, 13), rng.choice((0.0, 0.0, 0.3, 1.0))
         cases = tuple(
             Case(f"solve {k}" if lang == "ocaml" else f"[{k}]", rng.choice(answers),

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pawl.errors import PawlError
-from pawl.sandbox.extract import MAX_READINGS, ends_with, final_answer, readings
+from pawl.sandbox.extract import MAX_READINGS, ends_with, final_answer, programs_in
 from pawl.sandbox.tiers import Sandbox, open_sandbox
 from pawl.sandbox.verify import verify
 
@@ -144,7 +144,7 @@ def test_many_blocks_lose_no_program(lang: str, sandbox: Sandbox) -> None:
     outputs = "".join(f"Output:\n```\n{i}\n```\n" for i in range(60))
     for text in (outputs + fenced(RIGHT[lang], lang), fenced(RIGHT[lang], lang) + outputs):
         assert verify(sandbox, TASKS[lang], text).verdict == "pass"
-        assert len(readings(text, TASKS[lang].head, "", "solve", lang)) <= MAX_READINGS
+        assert len(programs_in(text, TASKS[lang].head, "", "solve", lang)) <= MAX_READINGS
 
 
 def test_a_program_that_holds_fences_and_tags_is_whole(sandbox: Sandbox) -> None:
@@ -168,5 +168,5 @@ def test_final_answers() -> None:
 @given(st.text(alphabet="`~ \n\tab<>/think|answer", max_size=200))
 def test_any_text_has_few_readings(text: str) -> None:
     for lang in ("python", "ocaml"):
-        found = readings(text, TASKS[lang].head, "", "solve", lang)
+        found = programs_in(text, TASKS[lang].head, "", "solve", lang)
         assert len(found) <= MAX_READINGS and len({r.source for r in found}) == len(found)

@@ -158,16 +158,16 @@ def quiet(texts: list[str]) -> list[Any]:
     return kept
 
 
-def choose(readings: list[tuple[str, str, list[str]]], entry: str) -> tuple[int, Any]:
+def choose(candidates: list[tuple[str, str, list[str]]], entry: str) -> tuple[int, Any]:
     """(index, code) of the best reading that parses; raises the first one's error when none does.
 
-    readings: (source, kind, blocks before). A program that binds `entry` comes first; then the text
-    as it is (it may bind in ways that only running shows, and a body that parses alone returns
+    candidates: (source, kind, blocks before). A program that binds `entry` comes first; then the
+    text as it is (it may bind in ways that only running shows, and a body that parses alone returns
     nothing); then the text as a body; then any block that parses.
     """
     best: tuple[int, int, Any, Any, list[str]] | None = None
     first: BaseException | None = None
-    for k, (text, kind, before) in enumerate(readings):
+    for k, (text, kind, before) in enumerate(candidates):
         try:
             tree: Any = compile(text, "solution.py", "exec", 0x400)  # PyCF_ONLY_AST
             code = compile(tree, "solution.py", "exec", dont_inherit=True)
@@ -205,9 +205,9 @@ def describe(error: BaseException) -> str:
 
 def serve(request: bytes, put: Callable[[str], None]) -> None:
     """Answer one request on `put`; never raises for what the candidate does."""
-    readings, entry, cases = marshal.loads(request)
+    candidates, entry, cases = marshal.loads(request)
     try:
-        index, code = choose(readings, entry)
+        index, code = choose(candidates, entry)
     except BaseException as error:
         put("E syntax " + describe(error).split(" ", 1)[1] + "\n")
         return

@@ -77,7 +77,7 @@ def final_answer(text: str) -> str:
     return answers[-1] if answers else said
 
 
-def readings(text: str, head: str, end_marker: str, entry: str, lang: str) -> list[Reading]:
+def programs_in(text: str, head: str, end_marker: str, entry: str, lang: str) -> list[Reading]:
     """Candidate programs, most likely first, at most MAX_READINGS.
 
     head: the opening that a bare body continues; entry: the asked name; lang: python or ocaml.

@@ -15,7 +15,7 @@ from dataclasses import replace
 from functools import lru_cache
 
 from pawl.errors import PawlError
-from pawl.sandbox.extract import MAX_READINGS, Reading, definition, readings
+from pawl.sandbox.extract import MAX_READINGS, Reading, definition, programs_in
 from pawl.sandbox.ocaml_report import Report, equal, not_built, read
 from pawl.sandbox.ocaml_tools import toolchain
 from pawl.sandbox.slot import Sandbox
@@ -35,7 +35,7 @@ def verify_ocaml(
     if fault:
         return Verification("infra_error", message=fault), Ended(retried=True)
     name = task.entry_point
-    found = _ordered(readings(text, task.head, end_marker, name, "ocaml"), name)
+    found = _ordered(programs_in(text, task.head, end_marker, name, "ocaml"), name)
     ended = _check(sandbox, name, found, task.signature, _driver(task))
     if ended.fault:
         return Verification("infra_error", message=ended.fault), ended
@@ -51,7 +51,7 @@ def verify_ocaml(
 
 
 def _ordered(found: Sequence[Reading], name: str) -> list[Reading]:
-    """The readings in the order in which they are tried; the first is compiled at once.
+    """What is tried, in order; the first is compiled at once.
 
     Programs that seem to define the name, alone and behind earlier blocks; then bodies; then the
     rest, among it a text with blocks, whose prose is no OCaml.

@@ -1,6 +1,6 @@
 # One OCaml check inside the sandbox: compile, count type errors if that fails, run.
 # Usage: sh ocaml_check.sh OCAMLC OCAMLRUN BOX ENTRY COMPILE_SECONDS CHECKER
-# In the work folder: 00p.ml 01b.ml ... (readings of the completion; p is a program, b a body behind
+# In the work folder: 00p.ml 01b.ml ... (what the completion may mean; p is a program, b a body behind
 # the head), sol.ml (the first), sol.mli, drv.ml (the tests).
 # Lines: H (tools are there), C STATUS (the compiler failed), M line of mlcheck, V index, B (built);
 # then descriptor 3 carries the driver's lines. What the compiler says holds the candidate's text and

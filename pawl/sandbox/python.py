@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import Any
 
 from pawl.errors import PawlError
-from pawl.sandbox.extract import MAX_READINGS, readings
+from pawl.sandbox.extract import MAX_READINGS, programs_in
 from pawl.sandbox.slot import Sandbox
 from pawl.sandbox.values import equal, same
 from pawl.sandbox.verdict import Verification, answers, tested
@@ -31,7 +31,7 @@ def verify_python(
     """Run all cases of a Python task against one completion; raises PawlError on a bad case."""
     expected = [_expected(case.expected, place) for case in task.cases]
     inputs = [_input(case.input) for case in task.cases]
-    found = readings(text, task.head, end_marker, task.entry_point, "python")
+    found = programs_in(text, task.head, end_marker, task.entry_point, "python")
     sources = [(r.source, r.kind, list(r.before)) for r in found]
     ended = sandbox.judge_python(marshal.dumps((sources, task.entry_point, inputs), 4))
     if ended.fault:
