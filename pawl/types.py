@@ -24,6 +24,7 @@ Verdict = Literal[
     "rejected",
     "infra_error",
 ]
+Compare = Literal["==", "json", "!=", "<", "<=", ">", ">=", "in", "not in", "raises"]
 Tier = Literal["bubblewrap", "landlock", "unsafe", ""]
 Finish = Literal["stop", "length", "error"]
 
@@ -46,12 +47,20 @@ class Case:
     OCaml: `input` is a call expression ("solve [1; 2] 3"), `expected` an expression of the result
     type. `shown` says that the prompt displays this very case: it counts for the verdict but earns
     no partial credit. `close`: by how much numbers may differ, None for not at all.
+
+    compare: how what came back stands to `expected`, the operator of Python's between them; "json"
+    is == after a way through JSON, which has lists for tuples and text for keys; "raises" is for
+    a call that must raise, `expected` being the exception. view: Python, what is compared, as an
+    expression of `result` and `args`, the arguments after the call ("sorted(result)", "args[0]");
+    "" for the result as it is.
     """
 
     input: str
     expected: str
     shown: bool = False
     close: Close | None = None
+    compare: Compare = "=="
+    view: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,12 +12,13 @@ from decimal import Decimal
 from fractions import Fraction
 
 from pawl.sandbox import driver
-from pawl.sandbox.ocaml_report import equal, not_built
+from pawl.sandbox.ocaml import OCaml
+from pawl.sandbox.ocaml_report import not_built
 from pawl.sandbox.ocaml_report import read as read_report
 from pawl.sandbox.python import read as read_python
 from pawl.sandbox.verdict import Verification, tested
 from pawl.sandbox.watch import Ended
-from pawl.types import Case, Close
+from pawl.types import Case, Close, CodeTask, Compare
 
 VALUES = [
     *(0, -7, 10**400, 1.5, -0.0, float("inf"), float("nan"), True, None, "", "a\n\u20ac", b"\x00"),
@@ -70,6 +71,7 @@ PIECES = [
     ),
     *("R 0 (((((", 'R 0 s"', "R 0 f0x1p+99999", "R 0 f0x" + "f" * 400, "R 0 [" * 400, "R 0 i"),
 ]
+COMPARES: tuple[Compare, ...] = ("==", "==", "==", "json", "!=", "<", "in", "not in", "raises")
 EXPECTED = [*VALUES[:20], [0.5], {"a": 0.5}, (1.5, 10**30)]
 
 
@@ -116,13 +118,24 @@ def message(rng: random.Random, lang: str) -> bytes:
     return bytes(data[: 1 << 20])
 
 
+def wanted(rng: random.Random, case: Case) -> object:
+    """An expected value that the case's comparison can have."""
+    if case.compare in ("in", "not in"):
+        return [rng.choice(EXPECTED), rng.choice(EXPECTED)]
+    return "ValueError" if case.compare == "raises" else rng.choice(EXPECTED)
+
+
 def judged(rng: random.Random, lang: str, data: bytes) -> Verification:
     """What the judge makes of a message, against four expected values, some compared closely."""
-    cases = [Case("[]", "", close=rng.choice((None, Close()))) for _ in range(4)]
+    cases = tuple(
+        Case("[]", "", close=rng.choice((None, Close())), compare=rng.choice(COMPARES))
+        for _ in range(4)
+    )
     ended = Ended(out=data, err=rng.randbytes(50))
     if lang == "python":
-        return read_python(cases, [rng.choice(EXPECTED) for _ in cases], ended)[0]
+        task = CodeTask("python", "f", cases)
+        return read_python(task, [wanted(rng, case) for case in cases], ended)[0]
     report = read_report(ended)
     if not report.built:
         return not_built(report, ended, len(cases))
-    return tested(cases, [rng.choice(DUMPS) for _ in cases], report.answers, equal, ended)
+    return tested(cases, [rng.choice(DUMPS) for _ in cases], report.answers, OCaml(), ended)

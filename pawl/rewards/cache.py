@@ -62,7 +62,8 @@ def toolchain_facts() -> str:
 def task_digest(task: CodeTask) -> bytes:
     """Hash of what decides whether a program passes."""
     cases = [
-        f"{c.shown:d}{c.close and tuple(c.close)}{len(c.input)} {c.input}{c.expected}"
+        f"{c.shown:d}{c.close and tuple(c.close)} {c.compare} {len(c.view)} {c.view}"
+        f"{len(c.input)} {c.input}{c.expected}"
         for c in task.cases
     ]
     return digest(task.lang, task.entry_point, task.signature, task.head, *cases)

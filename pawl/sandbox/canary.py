@@ -125,7 +125,7 @@ def _spy(sandbox: Sandbox) -> tuple[str, str]:
 
 def _call(sandbox: Sandbox, source: str, *args: int | str) -> tuple[str, object]:
     """(reason, value) of `canary(*args)`."""
-    request = marshal.dumps(([(source, "whole", [])], "canary", [marshal.dumps(args, 4)]), 4)
+    request = marshal.dumps(([(source, "whole", [])], "canary", [(marshal.dumps(args, 4), "")]), 4)
     ended = sandbox.judge_python(request)
     if ended.fault:
         return ended.fault, None

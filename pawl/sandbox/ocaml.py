@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 from pawl.errors import PawlError
 from pawl.sandbox.extract import MAX_READINGS, Reading, definition, programs_in
@@ -22,7 +23,7 @@ from pawl.sandbox.slot import Sandbox
 from pawl.sandbox.verdict import Verification, clean, tested
 from pawl.sandbox.visible import PACKAGE
 from pawl.sandbox.watch import Ended
-from pawl.types import CodeTask
+from pawl.types import Case, CodeTask
 
 MAX_TRIED = 2 * MAX_READINGS
 
@@ -42,12 +43,33 @@ def verify_ocaml(
     report = read(ended)
     taken = found[report.best].name if report.best < len(found) else ""
     if report.built:
-        judged = tested(task.cases, expected, report.answers, equal, ended)
+        judged = tested(task.cases, expected, report.answers, OCaml(), ended)
         return replace(judged, type_errors=0, reading=taken), ended
     trouble = _not_the_candidates(sandbox, task, report, ended)
     if trouble:
         return Verification("infra_error", message=trouble), ended
     return replace(not_built(report, ended, len(task.cases)), reading=taken), ended
+
+
+@dataclass(frozen=True, slots=True)
+class OCaml:
+    """OCaml's values as the driver writes them; see `Language`."""
+
+    def same(self, text: str, want: Any, case: Case) -> bool | None:
+        """By the dump's text."""
+        return equal(text, want, case.close)
+
+    def raised(self, message: str, want: Any) -> bool:
+        """By the exception's text."""
+        return message == str(want)
+
+    def call(self, case: Case) -> str:
+        """The call as the test has it."""
+        return case.input
+
+    def shown(self, text: str) -> str:
+        """The dump."""
+        return text
 
 
 def _ordered(found: Sequence[Reading], name: str) -> list[Reading]:

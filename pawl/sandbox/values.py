@@ -10,6 +10,7 @@ Standard library only.
 from __future__ import annotations
 
 import json
+import operator
 import re
 import resource
 import signal
@@ -24,7 +25,7 @@ from math import isclose
 from types import FrameType
 from typing import Any
 
-from pawl.types import Close
+from pawl.types import Close, Compare
 
 SHORT = 1 << 14  # characters that are read at once, without limits
 CPU_S, MEMORY = 0.5, 128 << 20  # of reading and comparing one longer text
@@ -43,11 +44,16 @@ class _TooLong(Exception):
     """The time for one text is over."""
 
 
-def same(text: str, expected: Any, close: Close | None) -> bool | None:
-    """Whether the driver's JSON is the expected value; None when it is no plain value."""
+def same(
+    text: str, expected: Any, close: Close | None = None, compare: Compare = "=="
+) -> bool | None:
+    """Whether the driver's JSON stands to the expected value as `Case` says it must.
+
+    None when it is no plain value.
+    """
     try:
         with nullcontext() if len(text) <= SHORT else _bounded():
-            return equal(decode(text), expected, close)
+            return _stands(decode(text), expected, close, compare)
     except (*_RAISED, _TooLong):
         return None
 
@@ -58,6 +64,41 @@ def decode(text: str) -> Any:
         return json.loads(text, object_hook=_tagged)
     except _RAISED as error:
         raise NotAValue(f"not a value: {type(error).__name__}") from None
+
+
+def _stands(got: Any, expected: Any, close: Close | None, compare: Compare) -> bool:
+    if compare == "json":
+        return equal(_as_json(got), expected, close)
+    if compare in ("in", "not in"):
+        if isinstance(expected, str):
+            found = isinstance(got, str) and got in expected
+        else:
+            found = any(equal(got, member, close) for member in expected)
+        return found == (compare == "in")
+    if compare in _ORDER:
+        try:
+            return bool(_ORDER[compare](got, expected))
+        except TypeError:  # of kinds that have no order
+            return False
+    return equal(got, expected, close) == (compare != "!=")
+
+
+_ORDER = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
+
+
+def _as_json(value: Any) -> Any:
+    """The value with lists for tuples and text for keys, as JSON would give it back."""
+    if isinstance(value, (list, tuple)):
+        return [_as_json(item) for item in value]
+    if isinstance(value, dict):
+        return {_as_key(key): _as_json(item) for key, item in value.items()}
+    return value
+
+
+def _as_key(key: Any) -> Any:
+    if key is None or isinstance(key, (bool, int, float)):
+        return json.dumps(key)
+    return key
 
 
 def equal(got: Any, expected: Any, close: Close | None) -> bool:

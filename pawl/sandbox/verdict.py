@@ -7,15 +7,18 @@ Both languages use the same rules, so that a timeout means the same everywhere. 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from pawl.sandbox.watch import Ended
 from pawl.types import Case, Close, Tier, Verdict
 
 MAX_SOURCE = 100_000  # bytes of a completion; longer is rejected before anything runs
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{6,}")
+_PASSED: tuple[Verdict, str] = ("pass", "")
+_WANTED = {"!=": "anything but ", "in": "one of ", "not in": "none of "}
+_WANTED |= {sign: f"{sign} " for sign in ("<", "<=", ">", ">=")}
 _KINDS: dict[str, Verdict] = {"memory": "memory", "unserialisable": "unserialisable"}
 
 
@@ -44,6 +47,20 @@ class Verification:
     reading: str = ""
 
 
+class Language(Protocol):
+    """How a language compares and spells its values, from what its driver wrote.
+
+    same: whether a value's text stands to the expected value as the case says, None when it is no
+    plain value. raised: whether an exception's message is of the expected one. call, shown: the
+    call of a case and a value in the language's own syntax.
+    """
+
+    def same(self, text: str, want: Any, case: Case) -> bool | None: ...
+    def raised(self, message: str, want: Any) -> bool: ...
+    def call(self, case: Case) -> str: ...
+    def shown(self, text: str) -> str: ...
+
+
 def answers(lines: Iterable[str]) -> dict[str, tuple[str, str]]:
     """(what, text) by the index of a case: R and a value, or X and why there is none.
 
@@ -61,36 +78,68 @@ def tested(
     cases: Sequence[Case],
     expected: Sequence[Any],
     found: Mapping[str, tuple[str, str]],
-    same: Callable[[str, Any, Close | None], bool | None],
+    language: Language,
     ended: Ended,
     types: float = 1.0,
 ) -> Verification:
     """A program that ran, case by case; the verdict is that of the first case that failed.
 
-    found: see `answers`. same: whether a value's text is what was expected, None when it is no
-    value; its last argument is `Case.close`.
+    found: see `answers`.
     """
     told, values = list[tuple[Verdict, str]](), list[str]()
     for i, (case, want) in enumerate(zip(cases, expected, strict=True)):
         what, text = found.get(str(i), ("", ""))
-        equal = same(text, want, case.close) if what == "R" else None
+        compared = what == "R" and case.compare != "raises"
+        equal = language.same(text, want, case) if compared else None
         values.append("" if equal is None else text)
-        told.append(_told(what, text, equal, ended))
-    verdict, message = next((one for one in told if one[0] != "pass"), ("pass", ""))
+        told.append(_told(what, text, equal, case, want, language, ended))
+    first = next((k for k, one in enumerate(told) if one[0] != "pass"), None)
+    verdict, message = told[first] if first is not None else _PASSED
+    if first is not None and found.get(str(first)):
+        message = f"{message}, for `{short(language.call(cases[first]))}`"
     passed = tuple(one[0] == "pass" for one in told)
     return Verification(verdict, passed, tuple(values), types, types > 0, message=message)
 
 
-def _told(what: str, text: str, equal: bool | None, ended: Ended) -> tuple[Verdict, str]:
+def _told(
+    what: str,
+    text: str,
+    equal: bool | None,
+    case: Case,
+    want: Any,
+    language: Language,
+    ended: Ended,
+) -> tuple[Verdict, str]:
     """Verdict and message of one case."""
     if not what:
         return unanswered(ended)
     if what == "X":
         kind, _, message = text.partition(" ")
-        return _KINDS.get(kind, "exception"), message
+        raised = _KINDS.get(kind, "exception")
+        if case.compare == "raises" and raised == "exception" and language.raised(message, want):
+            return _PASSED
+        return raised, message
+    wanted = _WANTED.get(case.compare, "") + short(case.expected)
+    if case.compare == "raises":
+        return "wrong", f"returned {short(language.shown(text))}, expected it to raise {wanted}"
     if equal is None:
         return "unserialisable", "no plain value"
-    return ("pass", "") if equal else ("wrong", f"returned {text[:120]}")
+    if equal:
+        return _PASSED
+    close = "" if case.close is None else f" within {_closeness(case.close)}"
+    return "wrong", f"returned {short(language.shown(text))}, expected {wanted}{close}"
+
+
+def _closeness(close: Close) -> str:
+    """The larger of the two allowances, as a person says it."""
+    told = [f"{close.abs:g}"] if close.abs else []
+    return " or ".join(told + ([f"{close.rel:g} of it"] if close.rel else [])) or "0"
+
+
+def short(text: str, most: int = 80) -> str:
+    """One line of at most so many characters."""
+    text = " ".join(text.split())
+    return text if len(text) <= most else text[: most - 3] + "..."
 
 
 def unanswered(ended: Ended) -> tuple[Verdict, str]:
