@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from pawl.config.options import ComponentConfig, RewardConfig
 from pawl.errors import PawlErrors
 from pawl.rewards.grader import check_mix
-from pawl.rewards.pay import TOTAL, Row, bad_cap, full_marks, pay, stub_cap
+from pawl.rewards.pay import TOTAL, Row, full_marks, pay, stub_cap, worth_of_a_test
 from pawl.sandbox.verdict import Verification
 from pawl.sandbox.verify import best_constant, measured
 from pawl.types import Case, CodeTask, Completion, Measurement, Problem, Score, missing
@@ -118,6 +118,7 @@ def test_without_behaviour_nothing_reaches_one_tests_worth(
     hidden = sum(not case.shown for case in problem.task.cases)
     worth = 0.65 / max(1, hidden - best_constant(problem.task))
     assert stub_cap(problem, CFG) < worth
+    assert stub_cap(problem, CFG) <= 0.1
     if score.components["tests"] == 0:
         assert score.total is not None
         assert score.total <= stub_cap(problem, CFG) + 1e-12
@@ -168,14 +169,48 @@ def test_the_numbers_of_the_scheme() -> None:
     assert paid(OCAML, DONE, squares(8)).branch == "pass"
     bare = Completion("p", "let solve xs = 0")
     assert paid(OCAML, bare, squares(8)).total == pytest.approx(0.95)
-    assert paid(OCAML, DONE, squares(5)).total == pytest.approx(0.35 + 0.65 * 3 / 6)
+    cap = 0.5 * 0.65 / 6
+    half = cap + (0.35 - cap) / 2  # 3 of the 6 tests that count
+    assert paid(OCAML, DONE, squares(5)).total == pytest.approx(half + 0.65 / 2)
     assert paid(OCAML, DONE, squares(5)).branch == "tests"
     stub = paid(OCAML, DONE, squares(1))
-    assert (stub.total, stub.branch) == (pytest.approx(0.5 * 0.65 / 6), "capped")
+    assert (stub.total, stub.branch) == (pytest.approx(cap), "capped")
     runaway = paid(OCAML, replace(bare, finish="length"), squares(8))
     assert (runaway.total, runaway.branch) == (pytest.approx(0.95 * 0.3), "penalty:runaway")
     syntax = Verification("compile", (False,) * 8, syntax_error=True)
     assert (paid(OCAML, bare, syntax).total, paid(OCAML, bare, syntax).branch) == (0.0, "none")
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 8])
+def test_form_is_paid_by_the_share_of_tests(n: int) -> None:
+    """Not at once with the first test that happens to pass; where tests are few it stays small."""
+    problem = with_cases(*(Case(f"solve [{i}]", str(i)) for i in range(n)))
+    totals = []
+    for passed in range(n + 1):
+        flags = (True,) * passed + (False,) * (n - passed)
+        verdict = "pass" if passed == n else "wrong"
+        totals.append(paid(problem, DONE, Verification(verdict, flags, (), 1.0, True)).total)
+    assert totals[0] <= 0.1
+    assert totals[-1] == 1.0
+    steps = [b - a for a, b in zip(totals[min(1, n - 1) :], totals[min(2, n) :], strict=False)]
+    assert all(step == pytest.approx(steps[0]) for step in steps)  # each test is worth as much
+
+
+def test_without_an_entry_point_nothing_is_paid_for_form() -> None:
+    """Also not for the end marker: there is nothing that it could be the end of."""
+    for found in (
+        Verification("exception", (False,) * 8, message="no solve after loading"),
+        Verification("compile", (False,) * 8, syntax_error=True),
+    ):
+        assert paid(OCAML, DONE, found).total == 0.0
+
+
+def test_an_end_marker_before_the_end_does_not_end_a_runaway_text() -> None:
+    rambling = Completion("p", f"let solve xs = 0\n{MARK}\nand then and then", 600, "length")
+    score = paid(OCAML, rambling, squares(8))
+    assert (score.branch, score.total) == ("penalty:runaway", pytest.approx(0.95 * 0.3))
+    ended = replace(rambling, text=f"let solve xs = 0\n{MARK}")
+    assert paid(OCAML, ended, squares(8)).total == 1.0
 
 
 def test_what_is_rejected_earns_nothing_for_its_form() -> None:
@@ -230,7 +265,8 @@ def test_other_weights_pay_the_same_measurement_and_are_named() -> None:
     other.stages = SimpleNamespace(end_marker=0.5, types=0.3, compile=0.1, tests=0.1)
     first = pay(OCAML, [DONE], [row], other, "form first")[0]
     assert (plain.reward_stage, first.reward_stage) == ("", "form first")
-    assert first.total == pytest.approx(0.9 + 0.1 * 3 / 6) != plain.total
+    cap = 0.5 * 0.1 / 6
+    assert first.total == pytest.approx(cap + (0.9 - cap) / 2 + 0.1 / 2) != plain.total
     assert (first.verdict, first.components) == (plain.verdict, plain.components)
     lost = pay(OCAML, [DONE], [{TOTAL: missing("away")}], other, "form first")[0]
     assert (lost.status, lost.reward_stage) == ("missing", "")
@@ -248,7 +284,9 @@ PASS = Measurement(
 WRONG = Measurement(
     "measured", {"types": 1, "compile": 1, "tests": 0.25}, "wrong", passed_cases=2, n_cases=5
 )
-EARNED = {"pass": 0.95, "wrong": 0.3 + 0.65 * 0.25}  # without the end marker
+CAP = 0.5 * 0.65 / 4
+FORM = 0.3 * (CAP / 0.35 + (1 - CAP / 0.35) * 0.25)  # one of the 4 tests that count, no end marker
+EARNED = {"pass": 0.95, "wrong": round(FORM + 0.65 * 0.25, 12)}
 
 
 def number(value: float, **named: float) -> Measurement:
@@ -322,10 +360,10 @@ def test_bad_mixes_are_errors_all_at_once() -> None:
     assert "can pay anything" in told
 
 
-def test_full_marks_and_the_cap_follow_the_code_share() -> None:
+def test_full_marks_follow_the_code_share() -> None:
     cfg = RewardConfig(components=(part("code", "code", weight=0.8), part("s", "a.py:f")))
     assert full_marks(cfg) == pytest.approx(0.8)
-    assert 0 < bad_cap(cfg, PROBLEM) < 0.8 * 0.65 / (5 - 1)
+    assert worth_of_a_test(PROBLEM, cfg) == pytest.approx(0.65 / (5 - 1))
     assert full_marks(RewardConfig()) == 1.0
     alone = RewardConfig(components=(part("a", "a.py:f", cap=9), part("b", "b.py:f", weight=0.5)))
     assert full_marks(alone, {"a": 3.0, "b": 1.0}) == 3.5

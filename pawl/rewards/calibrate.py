@@ -21,13 +21,14 @@ from pawl.checks import Check, refusing
 from pawl.config.options import RewardConfig, RunConfig
 from pawl.errors import PawlError
 from pawl.rewards.grader import Grader, has_tests, stage_reward, user_rewards
-from pawl.rewards.pay import bad_cap, full_marks, pay
+from pawl.rewards.pay import full_marks, pay
 from pawl.rewards.probes import bad_probes, constant_text, end, examples_in, reference_shapes
 from pawl.types import Completion, Problem, Score
 
 FIXED = 2  # problems to which the code reward is shown text that is the same for all of them
 SAMPLE = 6  # problems drawn by seed, beside the ones with the shortest and the longest reference
 TOLERANCE = 1e-6
+BAR = 0.1  # of a right answer's total: the most for one that does nothing
 CALIBRATION = "calibration"  # the name by which train.override lets all probes fail
 _SHIPPED = Path(__file__).parent.parent / "models" / "prompts"
 
@@ -187,7 +188,8 @@ def _judged(
     """A check for each probe of a problem: by its limits, or right answers against wrong ones."""
     if pairs[0][0].problem.code is not None and grader.scale == (0.0, full_marks(cfg)):
         if not grader.whole_group:
-            yield from (_limited(probe, score, cfg) for probe, score in pairs)
+            most = _bar(pairs, cfg)
+            yield from (_limited(probe, score, cfg, most) for probe, score in pairs)
             return
     totals = {
         good: [s.total for p, s in pairs if p.good == good and s.total is not None]
@@ -204,14 +206,25 @@ def _judged(
         yield _row(probe, score, expected or "scored", passed, meaning)
 
 
-def _limited(probe: _Probe, score: Score, cfg: RewardConfig) -> Check:
+def _bar(pairs: Sequence[tuple[_Probe, Score]], cfg: RewardConfig) -> float:
+    """The most that an answer which does nothing may earn, from what the others measured.
+
+    BAR of what right answers earn, and no more than what each of their tests brings that the
+    constant does not pass.
+    """
+    right = [s for p, s in pairs if p.good and p.marked and s.total is not None]
+    earned = min((s.total for s in right if s.total is not None), default=full_marks(cfg))
+    constant = max((s.passed_cases for p, s in pairs if p.name == "constant"), default=0)
+    return min(BAR * earned, earned / max(1, len(pairs[0][0].problem.task.cases) - constant))
+
+
+def _limited(probe: _Probe, score: Score, cfg: RewardConfig, most: float) -> Check:
     """A probe that must earn full marks, or next to nothing."""
     if probe.good:
         least = full_marks(cfg) * (1.0 if probe.marked else 1.0 - cfg.stages.end_marker)
         expected = f"{'pass, ' if has_tests(cfg) else ''}total >= {least:.4g}"
         passed = score.total is not None and score.total >= least - TOLERANCE
     else:
-        most = bad_cap(cfg, probe.problem)
         expected = f"total <= {most:.4g}"
         passed = score.total is not None and score.total <= most + TOLERANCE
     return _row(probe, score, expected, passed, probe.meaning)

@@ -6,9 +6,10 @@ measured. Left out: measuring (the scorers), loading rewards (`grader.py`), what
 a score (`pawl.algo.shaping`).
 
 The code reward is a weighted sum of stages, end marker + types + compile + tests, by the weights of
-`reward.stages`. Without behaviour above the best constant answer the other stages together stay
-below half of one test's worth, so no stub is rewarded, yet progress within them is still a signal.
-Penalties multiply and can only lower. A mix is the sum over components of min(weight * value, cap);
+`reward.stages`. The other stages count in full only where all tests pass: without behaviour above the
+best constant answer they stay below half of one test's worth and below a tenth of all, from there
+on they grow with the share of tests. So no stub is rewarded, yet progress within them is still a
+signal. What defines no entry point earns nothing. Penalties multiply and can only lower. A mix is the sum over components of min(weight * value, cap);
 one with `gate: pass` counts only where all tests pass, and beside the code reward it stays below
 one test's worth, so that no bonus outweighs a test.
 """
@@ -30,6 +31,7 @@ STAGES = ("end_marker", "types", "compile", "tests")
 COMPONENTS = (*STAGES, "penalty")  # of the code reward
 TOTAL = "total"  # the value of a user's reward that counts; also the component of a reward alone
 CAP_SHARE = 0.5  # of one test's worth, for answers without behaviour
+CEILING = 0.1  # the most for them where a set has few tests
 BELOW = 0.99  # a bonus earns at most this share of one test's worth
 
 Row = Mapping[str, Measurement]  # by component
@@ -92,14 +94,13 @@ def staged(
     marked = not rejected and ends_with(completion.text, cfg.end_marker)
     parts = {"end_marker": float(marked)} | {name: found.values[name] for name in STAGES[1:]}
     weights = _weights(cfg)
-    form = sum(weights[name] * parts[name] for name in STAGES[:3])
-    if parts["tests"] > 0:
-        total = form + weights["tests"] * parts["tests"]
-        branch = "pass" if found.verdict == "pass" else "tests"
-    else:
-        most = 1.0 - weights["tests"]
-        total = form * stub_cap(problem, cfg) / most if most > 0 else 0.0
-        branch = "capped" if total > 0 else "none"
+    form = sum(weights[name] * parts[name] for name in STAGES[:3]) if parts["types"] > 0 else 0.0
+    most = 1.0 - weights["tests"]
+    least = stub_cap(problem, cfg) / most if most > 0 else 0.0  # share of the form credit
+    tests = parts["tests"]
+    total = form * (least + (1.0 - least) * tests) + weights["tests"] * tests
+    branch = "pass" if found.verdict == "pass" else "tests" if tests > 0 else "capped"
+    branch = branch if total > 0 else "none"
     factor, why = _penalty(completion, cfg)
     if why and total > 0:
         branch = f"penalty:{why}"
@@ -109,10 +110,15 @@ def staged(
 
 def stub_cap(problem: Problem, cfg: RewardConfig) -> float:
     """Most that an answer without behaviour above the best constant can earn, 0 .. 1."""
-    weights, task = _weights(cfg), problem.task
+    return min(CAP_SHARE * worth_of_a_test(problem, cfg), CEILING, 1.0 - _weights(cfg)["tests"])
+
+
+def worth_of_a_test(problem: Problem, cfg: RewardConfig) -> float:
+    """What one more test adds to an answer of full form that passes some, without its form."""
+    task = problem.task
     hidden = sum(not case.shown for case in task.cases)
-    worth = weights["tests"] / max(1, hidden - best_constant(task, problem.where or problem.id))
-    return min(CAP_SHARE * worth, 1.0 - weights["tests"])
+    tests = _weights(cfg)["tests"]
+    return tests / max(1, hidden - best_constant(task, problem.where or problem.id))
 
 
 def _weights(cfg: RewardConfig) -> dict[str, float]:
@@ -129,8 +135,7 @@ def _penalty(completion: Completion, cfg: RewardConfig) -> tuple[float, str]:
     """(factor 0 .. 1, name): cut at the token limit without an end, or too few lines."""
     factor, why = 1.0, ""
     text = completion.text
-    cut = completion.finish == "length"
-    if cut and not (cfg.end_marker and cfg.end_marker in text):
+    if completion.finish == "length" and not ends_with(text, cfg.end_marker):
         factor, why = factor * cfg.runaway_multiplier, "runaway"
     said = text.split(cfg.end_marker)[0] if cfg.end_marker else text
     lines = sum(bool(line.strip()) for line in said.splitlines())
@@ -152,11 +157,6 @@ def full_marks(cfg: RewardConfig, tops: Mapping[str, float] | None = None) -> fl
         return known.get(TOTAL, 1.0)
     code = [c for c in cfg.components if c.use == "code" and c.weight > 0]
     return sum(min(c.weight * known.get(c.name, 1.0), c.cap) for c in (code or cfg.components))
-
-
-def bad_cap(cfg: RewardConfig, problem: Problem) -> float:
-    """What a stub, constant or other known-bad answer may earn at most (see `stub_cap`)."""
-    return full_marks(cfg) * stub_cap(problem, cfg)
 
 
 def _mixes(
@@ -221,7 +221,7 @@ def _mixed(
         if part.gate != "pass" or judge.verdict == "pass":
             earned = min(part.weight * values[part.name], part.cap)
             if is_bonus(part, configs):
-                earned = min(earned, BELOW * bad_cap(cfg, problem) / CAP_SHARE)
+                earned = min(earned, BELOW * full_marks(cfg) * worth_of_a_test(problem, cfg))
         total += earned
         if earned > 0 and part.name != judging.name:
             paid.append(part.name)

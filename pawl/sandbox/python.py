@@ -49,16 +49,20 @@ def read(task: CodeTask, expected: Sequence[Any], ended: Ended) -> tuple[Verific
     """
     lines = ended.out.decode("utf-8", "replace").split("\n")
     stage = {line[:1]: line[2:] for line in reversed(lines) if line[:1] in ("E", "V", "L")}
-    taken = int(stage["V"]) if stage.get("V", "") in _NUMBERS else -1
+    number, _, binds = stage.get("V", "").partition(" ")
+    taken = int(number) if number in _NUMBERS else -1
+    defines = 0.5 * (binds == "1")
     if "E" in stage:
         kind, _, message = stage["E"].partition(" ")
         nothing = (False,) * len(task.cases)
         if kind == "syntax":
             return Verification("compile", nothing, syntax_error=True, message=message), taken
         verdict: Verdict = "memory" if message.startswith("memory ") else "exception"
-        found = Verification(verdict, nothing, types=0.5, compiled=True, message=message)
+        message = message.partition(" ")[2] if kind == "load" else message
+        types = 0.0 if kind == "missing" else defines
+        found = Verification(verdict, nothing, types=types, compiled=types > 0, message=message)
         return found, taken
-    types = (0.5 + 0.5 * ("L" in stage)) * ("V" in stage)
+    types = 1.0 if "L" in stage else defines
     # what follows the last newline was cut off
     told = answers(lines[:-1])
     return tested(task.cases, expected, told, Python(task.entry_point), ended, types), taken

@@ -16,6 +16,7 @@ from pawl.types import Case, Close, Tier, Verdict
 
 MAX_SOURCE = 100_000  # bytes of a completion; longer is rejected before anything runs
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{6,}")
+NO_VALUE = "what it returned is no plain value"
 _PASSED: tuple[Verdict, str] = ("pass", "")
 _WANTED = {"!=": "anything but ", "in": "one of ", "not in": "none of "}
 _WANTED |= {sign: f"{sign} " for sign in ("<", "<=", ">", ">=")}
@@ -28,7 +29,7 @@ class Verification:
 
     passed: one flag per case in the problem's order. values: what came back per case, as text
     ("" where nothing did). types: 0 .. 1, the type stage (OCaml: 1 / (1 + errors); Python: 0.5
-    parses, 1 defines the entry point). type_errors: true type errors, None where not counted.
+    defines the entry point in its text, 1 once loaded). type_errors: true type errors, None where not counted.
     reading: which of the programs that the completion may mean was graded, "" for none. message:
     first compiler message or exception, free of addresses.
     """
@@ -118,12 +119,12 @@ def _told(
         raised = _KINDS.get(kind, "exception")
         if case.compare == "raises" and raised == "exception" and language.raised(message, want):
             return _PASSED
-        return raised, message
+        return raised, message or NO_VALUE
     wanted = _WANTED.get(case.compare, "") + short(case.expected)
     if case.compare == "raises":
         return "wrong", f"returned {short(language.shown(text))}, expected it to raise {wanted}"
     if equal is None:
-        return "unserialisable", "no plain value"
+        return "unserialisable", NO_VALUE
     if equal:
         return _PASSED
     close = "" if case.close is None else f" within {_closeness(case.close)}"
