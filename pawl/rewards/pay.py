@@ -6,12 +6,13 @@ measured. Left out: measuring (the scorers), loading rewards (`grader.py`), what
 a score (`pawl.algo.shaping`).
 
 The code reward is a weighted sum of stages, end marker + types + compile + tests, by the weights of
-`reward.stages`. The other stages count in full only where all tests pass: without behaviour above the
-best constant answer they stay below half of one test's worth and below a tenth of all, from there
-on they grow with the share of tests. So no stub is rewarded, yet progress within them is still a
-signal. What defines no entry point earns nothing. Penalties multiply and can only lower. A mix is the sum over components of min(weight * value, cap);
-one with `gate: pass` counts only where all tests pass, and beside the code reward it stays below
-one test's worth, so that no bonus outweighs a test.
+`reward.stages`. The other stages count in full only where all tests pass: without behaviour above
+the best constant answer they stay below half of one test's worth and below a tenth of all, from
+there on they grow with the share of tests. So no stub is rewarded, yet progress within them is
+still a signal. What defines no entry point earns nothing. Penalties multiply and can only lower. A
+mix is the sum over components of min(weight * value, cap); one with `gate: pass` counts only where
+all tests pass, and beside the code reward it stays below one test's worth, so that no bonus
+outweighs a test.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
 """Trusted driver inside the sandbox: loads a Python candidate, calls it, prints what it returns.
 
-It sees inputs and never an expected value. Values leave as JSON by exact builtin type, with
-limits; a subclass or an object of the candidate's own has no form and is unserialisable.
-Lines: H (started), V k b (reading k was taken, b: its text binds the name), L (loaded), E kind
-message, R i value, X i kind message, D (done). Left out: judging (`python.py`), isolation (`candidate_process.py`). Runs alone under any
-Python 3.8+; imports nothing but builtins, so that a candidate starts after 6 ms.
+It sees inputs and never an expected value. Values leave as JSON by exact builtin type, with limits;
+a subclass or an object of the candidate's own has no form and is unserialisable. Lines: H
+(started), V k b (reading k was taken, b: its text binds the name), L (loaded), E kind message, R i
+value, X i kind message, D (done). Left out: judging (`python.py`), isolation
+(`candidate_process.py`). Runs alone under any Python 3.8+; imports nothing but builtins, so that a
+candidate starts after 6 ms.
 """
 
 # ruff: noqa: BLE001 - a candidate may raise anything, and the driver must say so and go on

@@ -27,11 +27,11 @@ _KINDS: dict[str, Verdict] = {"memory": "memory", "unserialisable": "unserialisa
 class Verification:
     """One candidate against all cases of a problem, independent of any reward weights.
 
-    passed: one flag per case in the problem's order. values: what came back per case, as text
-    ("" where nothing did). types: 0 .. 1, the type stage (OCaml: 1 / (1 + errors); Python: 0.5
-    defines the entry point in its text, 1 once loaded). type_errors: true type errors, None where not counted.
-    reading: which of the programs that the completion may mean was graded, "" for none. message:
-    first compiler message or exception, free of addresses.
+    passed: one flag per case in the problem's order. values: what came back per case, as text (""
+    where nothing did). types: 0 .. 1, the type stage (OCaml: 1 / (1 + errors); Python: 0.5 defines
+    the entry point in its text, 1 once loaded). type_errors: true type errors, None where not
+    counted. reading: which of the programs that the completion may mean was graded, "" for none.
+    message: first compiler message or exception, free of addresses.
     """
 
     verdict: Verdict
