@@ -24,7 +24,9 @@ Verdict = Literal[
     "rejected",
     "infra_error",
 ]
-Compare = Literal["==", "json", "!=", "<", "<=", ">", ">=", "in", "not in", "raises"]
+Compare = Literal[
+    "==", "json", "!=", "<", "<=", ">", ">=", "in", "not in", "contains", "lacks", "raises"
+]
 Tier = Literal["bubblewrap", "landlock", "unsafe", ""]
 Finish = Literal["stop", "length", "error"]
 

@@ -37,7 +37,6 @@ def test_a_test_has_the_tolerance_that_it_states() -> None:
     assert verdicts("tolerance") == [("m", "pass")]
 
 
-@OPEN
 def test_json_values_are_what_they_look_like() -> None:
     right = ["strnum", "truthtext", "json_text", "rev", "bare", "minmax"]
     assert verdicts("json-values") == [*((key, "pass") for key in right), ("strnum", "wrong")]

@@ -7,32 +7,37 @@ and output, which are refused with a reason.
 
 from __future__ import annotations
 
-import ast
 import math
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from pawl.problems import ocaml_tests, ocaml_text, python_tests
 from pawl.problems.columns import decoded
+from pawl.problems.python_records import Asked, Signature, read_records
 from pawl.problems.python_tests import Read
-from pawl.problems.python_text import parse_expression
 from pawl.types import Case, Close, Lang
 
 INPUT = ("input", "args", "call", "inputs", "arguments", "params")
 EXPECTED = ("expected", "output", "expected_output", "outputs", "result", "want", "answer")
 
 
-_NO_CALL = "[{'\"-0123456789"  # what begins with one of these is no call of the entry point
-
-
 class BadProblem(ValueError):
     """A row that cannot become a problem, or none with tests; the message says why."""
 
 
-def read_cases(value: object, lang: Lang, entry: str, params: tuple[str, ...]) -> Read:
-    """Cases, and tests that could not be read; BadProblem when the value is no kind of tests."""
+class Tests(NamedTuple):
+    """Cases, what of the tests could not be read, and what of them was ambiguous."""
+
+    cases: list[Case]
+    unread: list[str]
+    notes: Sequence[str] = ()
+
+
+def read_cases(value: object, lang: Lang, entry: str, known: Signature) -> Tests:
+    """The tests of a problem; BadProblem when the value is no kind of tests."""
     value = decoded(value)
     if isinstance(value, str):
-        return _from_text(value, lang, entry, params)
+        return Tests(*_from_text(value, lang, entry, known))
     if isinstance(value, Mapping):  # {"inputs": [...], "outputs": [...]}: parallel lists
         given, wanted = _first(value, INPUT), _first(value, EXPECTED)
         if not isinstance(given, list) or not isinstance(wanted, list) or len(given) != len(wanted):
@@ -45,18 +50,37 @@ def read_cases(value: object, lang: Lang, entry: str, params: tuple[str, ...]) -
         lines = [str(v) for v in items]
         if lang == "ocaml":
             lines = [t if "assert" in t else f"assert ({t})" for t in lines]
-        return _from_text("\n".join(lines), lang, entry, params)
-    if lang == "python" and len(params) == 1:
-        items = _wrap_single(items)
-    found = [_from_record(item, lang, entry, params) for item in items]
-    return [c for c in found if isinstance(c, Case)], [c for c in found if isinstance(c, str)]
+        return Tests(*_from_text("\n".join(lines), lang, entry, known))
+    cases, unread, asked = list[Case](), list[str](), list[Asked]()
+    for item in items:
+        if isinstance(item, str):
+            read, left = _from_text(item, lang, entry, known)
+            cases += read
+            unread += left
+            continue
+        found = _record(item)
+        if isinstance(found, str):
+            unread.append(found)
+        else:
+            asked.append(found)
+    if lang == "python":
+        made, left, notes = read_records(asked, entry, known)
+        return Tests([*cases, *made], [*unread, *left], notes)
+    for one in asked:
+        try:
+            cases.append(
+                Case(_ocaml_call(one.given, entry), _ocaml_value(one.wanted), one.shown, one.close)
+            )
+        except ValueError as error:
+            unread.append(f"{str(one.given)[:80]}: {error}")
+    return Tests(cases, unread)
 
 
-def _from_text(text: str, lang: Lang, entry: str, params: tuple[str, ...]) -> Read:
+def _from_text(text: str, lang: Lang, entry: str, known: Signature) -> Read:
     if lang == "ocaml":
         return ocaml_tests.parse_tests(text, entry)
     try:
-        return python_tests.parse_tests(text, entry, params)
+        return python_tests.parse_tests(text, entry, known.params)
     except ValueError as error:
         raise BadProblem(str(error)) from error
 
@@ -65,32 +89,8 @@ def _first(row: Mapping[str, object], names: Sequence[str]) -> object:
     return next((row[n] for n in names if row.get(n) is not None), None)
 
 
-def _wrap_single(items: list[object]) -> list[object]:
-    """One-parameter functions: when some input is no list of one argument, all are bare values."""
-    values = []
-    for item in items:
-        given = _first(item, INPUT) if isinstance(item, Mapping) else None
-        try:
-            if isinstance(given, str):
-                given = python_tests.value_of(given.strip())
-        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-            given = None
-        values.append(given)
-    if not any(isinstance(v, list) and len(v) != 1 for v in values):
-        return items
-    return [
-        {**item, "input": repr([value])}
-        if isinstance(item, Mapping) and value is not None
-        else item
-        for item, value in zip(items, values, strict=True)
-    ]
-
-
-def _from_record(item: object, lang: Lang, entry: str, params: tuple[str, ...]) -> Case | str:
-    """One test record; a string says why it could not be read."""
-    if isinstance(item, str):
-        read, unread = _from_text(item, lang, entry, params)
-        return read[0] if len(read) == 1 and not unread else item[:200]
+def _record(item: object) -> Asked | str:
+    """The parts of one test record; a string says why it is none."""
     if isinstance(item, list) and len(item) == 2:
         item = {"input": item[0], "expected": item[1]}
     if not isinstance(item, Mapping):
@@ -105,15 +105,7 @@ def _from_record(item: object, lang: Lang, entry: str, params: tuple[str, ...]) 
         Close() if kind.startswith(("approx", "close")) else None
     )
     shown = bool(item.get("shown") or item.get("visible") or item.get("is_public"))
-    try:
-        if lang == "ocaml":
-            return Case(_ocaml_call(given, entry), _ocaml_value(wanted), shown, close)
-        expected = {"truthy": "True", "falsy": "False"}.get(kind) or _python_value(wanted)
-        if kind == "tuple":  # the test converted the result; functions return the list
-            expected = python_tests.literal(list(ast.literal_eval(expected)))
-        return Case(_python_args(given, entry, params), expected, shown, close)
-    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
-        return f"{str(given)[:80]}: {error}"
+    return Asked(given, wanted, shown, close, kind)
 
 
 def _closeness(stated: object) -> Close | None:
@@ -148,34 +140,3 @@ def _ocaml_value(value: object) -> str:
     if not isinstance(value, str):
         raise ValueError("no OCaml expression")
     return value
-
-
-def _python_args(given: object, entry: str, params: tuple[str, ...]) -> str:
-    """A literal list of positional arguments."""
-    if isinstance(given, Mapping):
-        if not set(given) <= set(params):
-            raise ValueError(f"input names {sorted(given)}, the signature has {list(params)}")
-        return python_tests.literal([given[p] for p in params if p in given])
-    if isinstance(given, str) and given.strip()[:1] in _NO_CALL:
-        value = python_tests.value_of(given.strip())
-    elif isinstance(given, str):
-        node = parse_expression(given.strip())
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == entry:
-            cases, _ = python_tests.parse_tests(f"assert {given.strip()} == 0", entry, params)
-            if len(cases) == 1:
-                return cases[0].input
-            raise ValueError("a call with arguments that are no constants")
-        value = python_tests.constant(node, {})
-    else:
-        value = given
-    return python_tests.literal(list(value) if isinstance(value, list | tuple) else [value])
-
-
-def _python_value(wanted: object) -> str:
-    """A literal: text that reads as one, or the value itself."""
-    if isinstance(wanted, str):
-        try:
-            return python_tests.literal(python_tests.value_of(wanted.strip()))
-        except (ValueError, SyntaxError):
-            return repr(wanted)
-    return python_tests.literal(wanted)

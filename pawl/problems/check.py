@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
-from pawl.problems import ocaml_text, python_tests
+from pawl.problems import ocaml_text, python_values
 from pawl.problems.formats import Row
 from pawl.problems.problem_set import Finding, ProblemSet, copies, wordings
 from pawl.problems.wording import WORDS, known_runs, squeezed
@@ -84,7 +84,7 @@ def _literals(task: CodeTask) -> Iterator[Remark]:
 def _python_literals(case: Case) -> str:
     for what, text in (("input", case.input), ("expected value", case.expected)):
         try:
-            value = python_tests.value_of(text)
+            value = python_values.value_of(text)
         except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
             return f"the {what} is no literal: {text[:80]}"
         if what == "input" and not isinstance(value, list):

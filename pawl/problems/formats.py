@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from pawl.problems import ocaml_text, python_text
-from pawl.problems.cases import BadProblem, read_cases
+from pawl.problems.cases import BadProblem, Tests, read_cases
 from pawl.problems.columns import FIELDS, OF_CODE, column_of, decoded, jsonable, text_of
 from pawl.problems.derive import entry_point, interface, reference
-from pawl.problems.python_tests import Read
+from pawl.problems.python_records import NO_SIGNATURE, Signature, signature_of
 from pawl.problems.shown import mark_shown
 from pawl.problems.wording import displayed, normalised
 from pawl.types import CodeTask, Lang, Message, Problem
@@ -163,7 +163,9 @@ def _code(
     if lang == "python" and not params and solved:
         defined = python_text.find_definition(solved, entry)
         params = defined.params if defined else ()
-    cases, unread = _cases(values, lang, entry, params)
+    known = signature_of(head, solved, entry, params) if lang == "python" else NO_SIGNATURE
+    cases, unread, ambiguous = _cases(values, lang, entry, known)
+    notes += ambiguous
     if unread:
         notes.append(
             f"{len(unread)} of {len(unread) + len(cases)} tests not read: {unread[0][:100]}"
@@ -184,14 +186,14 @@ def _language(row: Mapping[str, object], shown: str) -> Lang:
     return "python" if python else "ocaml"
 
 
-def _cases(values: list[object], lang: Lang, entry: str, params: tuple[str, ...]) -> Read:
+def _cases(values: list[object], lang: Lang, entry: str, known: Signature) -> Tests:
     """The first field that holds readable tests."""
     unread: list[str] = []
     for value in values:
-        cases, left = read_cases(value, lang, entry, params)
-        if cases:
-            return cases, left
-        unread += left
+        found = read_cases(value, lang, entry, known)
+        if found.cases:
+            return found
+        unread += found.unread
     if unread:
         raise BadProblem(f"no test could be read as input and expected output: {unread[0][:120]}")
     raise BadProblem("no tests")

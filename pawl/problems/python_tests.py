@@ -1,171 +1,61 @@
 """Python tests as text -> cases, by `ast`: nothing of the text is ever executed.
 
-Reads `assert f(..) == value` and its usual relatives (reversed, bare, `not`, `is`, tolerance,
-`math.isclose`, unittest's assertEqual family, doctest lines), inside functions, classes and after
-assignments of constants. Left out: loops, exceptions, properties: reported as unreadable.
+Reads assertions about one call of the entry point: comparisons, truth, membership, tolerances,
+expected exceptions, what became of an argument; with assert, unittest, pytest and doctest; inside
+functions, classes, loops over constants and helpers that are called with constants; directly, of a
+name that the result was bound to, and through functions of the result (`python_views.py`). Left
+out: properties, several calls in one assertion: reported as unreadable.
 """
 
 from __future__ import annotations
 
 import ast
 import doctest
-import json
 import math
-import operator
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
-from pawl.problems.python_text import parse, parse_expression
-from pawl.types import Case, Close
+from pawl.problems.python_text import parse
+from pawl.problems.python_values import constant, literal, unpacked
+from pawl.problems.python_views import Env, Names, Outcome, call_of, outcome, with_item
+from pawl.types import Case, Close, Compare
 
 _NOT_ENTRY = {
-    "candidate",
-    "check",
-    "abs",
-    "isclose",
-    "set",
-    "sorted",
-    "list",
-    "tuple",
-    "len",
-    "not",
+    *("candidate", "check", "abs", "isclose", "set", "sorted", "list", "tuple", "len", "not"),
+    *("str", "int", "float", "bool", "dict", "round", "sum", "max", "min", "all", "any", "type"),
+    *("isinstance", "frozenset", "Counter", "repr", "next", "iter", "map", "filter", "zip"),
 }
-_DOUBTFUL = re.compile(r"\b(?:inf|nan|frozenset|range)\b")  # what repr writes that no literal is
-_MAX_REPR = 200_000
-_MAX_ITEMS = 100_000
+_MAX_CASES = 10_000
 Read = tuple[list[Case], list[str]]  # with what could not be read
-_read_json = json.JSONDecoder().decode
-_WORDS = {"True": True, "False": False, "None": None}
-# Numbers and strings without a quote or backslash inside, in lists: JSON but for the quotes.
-_LIKE_JSON = re.compile(r"""(?:[][0-9,. \-]++|'[^'"\\\n]*'|"[^'"\\\n]*")*""")
-_BUILD = dict[str, Any](list=list, tuple=tuple, set=set, dict=dict, range=range, sorted=sorted)
-_SEQUENCE = (str, bytes, list, tuple)
-_NUMBER = (int, float, complex)
-_OPERATORS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul}
-
-
-def constant(node: ast.AST, env: Mapping[str, object]) -> object:
-    """The value of a constant expression; ValueError when it is none (or too large).
-
-    Knows literals, names bound to constants, unary minus, + and * of constants, and
-    list/tuple/set/dict/range/sorted/float of constants.
-    """
-    try:
-        return _value(node, env)
-    except (TypeError, OverflowError) as error:
-        raise ValueError(str(error)) from error
-
-
-def _value(node: ast.AST, env: Mapping[str, object]) -> object:
-    if isinstance(node, ast.Constant):
-        return node.value
-    if isinstance(node, ast.Name) and node.id in env:
-        return env[node.id]
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.keywords:
-        args: list[Any] = [_value(a, env) for a in node.args]
-        if node.func.id == "float" and len(args) == 1 and isinstance(args[0], str | int | float):
-            return float(args[0])
-        if node.func.id in _BUILD:
-            if any(isinstance(a, range) and len(a) > _MAX_ITEMS for a in args):
-                raise ValueError("range too large")
-            return _BUILD[node.func.id](*args)
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Sub | ast.Mult | ast.Pow):
-        return _binary(node.op, _value(node.left, env), _value(node.right, env))
-    if isinstance(node, ast.List | ast.Tuple | ast.Set):
-        made = {ast.List: list, ast.Tuple: tuple, ast.Set: set}[type(node)]
-        return made([_value(e, env) for e in node.elts])
-    if isinstance(node, ast.Dict) and None not in node.keys:
-        keys = [_value(k, env) for k in node.keys if k is not None]
-        return dict(zip(keys, [_value(v, env) for v in node.values], strict=True))
-    try:
-        return ast.literal_eval(node)
-    except ValueError as error:  # its message names the node by its place in memory
-        raise ValueError(f"`{ast.unparse(node)[:80]}` is no constant") from error
-
-
-def _size(value: object) -> int:
-    """Items in a value, those of its parts among them: what its text will hold."""
-    if isinstance(value, str | bytes):
-        return len(value)
-    if isinstance(value, dict):
-        value = [*value, *value.values()]
-    return max(1, sum(map(_size, value))) if isinstance(value, list | tuple | set) else 1
-
-
-def _binary(op: ast.operator, a: Any, b: Any) -> object:
-    """+, -, * and ** of numbers, + and * of sequences, bounded in size."""
-    numbers = isinstance(a, _NUMBER) and isinstance(b, _NUMBER)
-    if isinstance(op, ast.Pow):
-        if not (isinstance(a, int) and isinstance(b, int) and 0 <= b <= 4096 and abs(a) < 2**64):
-            raise ValueError("power of non-integers")
-        return a**b
-    if isinstance(op, ast.Mult) and not numbers:
-        sized, times = (a, b) if isinstance(a, _SEQUENCE) else (b, a)
-        if not (isinstance(sized, _SEQUENCE) and isinstance(times, int)):
-            raise ValueError("not a product of constants")
-        if _size(sized) * times > _MAX_ITEMS:
-            raise ValueError("repetition too large")
-    elif not numbers:
-        if not (isinstance(op, ast.Add) and isinstance(a, _SEQUENCE) and type(a) is type(b)):
-            raise ValueError("not a sum of constants")
-    return _OPERATORS[type(op)](a, b)
-
-
-def value_of(text: str) -> object:
-    """The value of a constant expression in a text.
-
-    Raises ValueError, SyntaxError, TypeError, MemoryError or RecursionError when it is none. What
-    JSON spells in the same way is read as JSON, in a tenth of the time.
-    """
-    if text in _WORDS:
-        return _WORDS[text]
-    if _LIKE_JSON.fullmatch(text):
-        try:
-            return _read_json(text.replace("'", '"'))
-        except (ValueError, RecursionError):
-            pass  # `[1,]`, `007`: the other grammar decides
-    return constant(parse_expression(text), {})
-
-
-def literal(value: object) -> str:
-    """Source text that `ast.literal_eval` reads back as the same value; ValueError otherwise."""
-    text = repr(value)
-    if "{" in text or "set()" in text:  # it may hold sets
-        text = _ordered(value)
-    if len(text) > _MAX_REPR:
-        raise ValueError("value too large")
-    if _DOUBTFUL.search(text) and ast.literal_eval(text) != value:
-        raise ValueError(f"{text[:60]} is no literal")
-    return text
-
-
-def _ordered(value: object) -> str:
-    """`repr`, but the items of sets in one order, which `repr` changes from process to process."""
-    if isinstance(value, set):
-        return "{" + ", ".join(sorted(map(_ordered, value))) + "}" if value else "set()"
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{_ordered(k)}: {_ordered(v)}" for k, v in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(map(_ordered, value)) + "]"
-    if isinstance(value, tuple):
-        return "(" + ", ".join(map(_ordered, value)) + (",)" if len(value) == 1 else ")")
-    return repr(value)
 
 
 def called_names(text: str) -> Counter[str]:
     """How often each name is called in an assertion; a `check(candidate)` alias resolved."""
-    names = Counter(re.findall(r"\bassert[^\n]*?\b([A-Za-z_]\w*)\s*\(", text))
-    names += Counter(re.findall(r"assert\w*\(\s*([A-Za-z_]\w*)\(", text))
+    names = Counter[str]()
+    for line in re.findall(r"\bassert[^\n]*", text):
+        names += Counter(re.findall(r"\b([A-Za-z_]\w*)\s*\(", line)[:4])
     for alias in re.findall(r"^\s*check\((\w+)\)", text, re.MULTILINE):
         names[alias] += 1000
-    return Counter({n: c for n, c in names.items() if n not in _NOT_ENTRY})
+    return Counter(
+        {n: c for n, c in names.items() if n not in _NOT_ENTRY and not n.startswith("assert")}
+    )
 
 
-_EQUAL = ("assertEqual", "assertEquals", "assertListEqual", "assertAlmostEqual")
+_EQUAL = {f"assert{kind}Equal" for kind in ("", "List", "Tuple", "Dict", "Set", "Sequence")}
+_EQUAL |= {"assertEquals", "assertMultiLineEqual", "assertIs"}
+_COMPARED: dict[str, Compare] = {
+    **dict.fromkeys(_EQUAL, "=="),
+    **dict.fromkeys(("assertNotEqual", "assertIsNot"), "!="),
+    **{"assertIn": "in", "assertNotIn": "not in", "assertGreater": ">", "assertLess": "<"},
+    **{"assertGreaterEqual": ">=", "assertLessEqual": "<="},
+}
+_TRUTH = {"assertTrue": True, "assertFalse": False}
+_NONE: dict[str, Compare] = {"assertIsNone": "==", "assertIsNotNone": "!="}
+_RAISES = ("raises", "assertRaises", "assertRaisesRegex")
+_ASSERTS = {*_COMPARED, *_TRUTH, *_NONE, "assertAlmostEqual", "assertCountEqual", *_RAISES}
 # Functions of two numbers: their arguments from the second on, and what holds where none is given.
 _CLOSE = {
     **dict.fromkeys(
@@ -176,10 +66,20 @@ _CLOSE = {
         (("", "", "rtol", "atol"), Close(1e-5, 1e-8)),
     ),
 }
-_IS = {"assertTrue": True, "assertFalse": False, "assertIsNone": None}
+_SIGNS: dict[type[ast.cmpop], Compare] = {
+    **{ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">="},
+    **{ast.Is: "==", ast.IsNot: "!=", ast.In: "in", ast.NotIn: "not in"},
+}
+_MIRRORED: dict[Compare, Compare] = {
+    **{"<": ">", ">": "<", "<=": ">=", ">=": "<=", "in": "contains", "not in": "lacks"},
+}
+_NEGATED: dict[Compare, Compare] = {
+    **{"==": "!=", "!=": "==", "<": ">=", ">=": "<", ">": "<=", "<=": ">"},
+    **{"in": "not in", "not in": "in"},
+}
 
 
-def _bound(node: ast.expr, env: Mapping[str, object]) -> float:
+def _bound(node: ast.expr, env: Env) -> float:
     """A constant that is a finite number and not negative; ValueError otherwise."""
     value = constant(node, env)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
@@ -187,9 +87,7 @@ def _bound(node: ast.expr, env: Mapping[str, object]) -> float:
     return float(value)
 
 
-def _bounds(
-    call: ast.Call, names: Sequence[str], default: Close, env: Mapping[str, object]
-) -> Close:
+def _bounds(call: ast.Call, names: Sequence[str], default: Close, env: Env) -> Close:
     """How close a call says; names: of its arguments, the last two being relative and absolute."""
     given = dict(zip(names, call.args, strict=False)) | {k.arg: k.value for k in call.keywords}
     rel, far = (
@@ -199,150 +97,399 @@ def _bounds(
     return Close(rel, far)
 
 
+def _last_name(function: ast.expr) -> str:
+    """`f` of `f` and of `a.b.f`, "" for anything else."""
+    if isinstance(function, ast.Attribute):
+        return function.attr
+    return function.id if isinstance(function, ast.Name) else ""
+
+
 @dataclass
 class _Reader:
-    """Walks a test module in order and collects cases."""
+    """Walks a test module in order and collects cases.
 
-    names: set[str]
-    params: tuple[str, ...]
+    touched: what became of names that were handed to the last call. helpers: functions of the tests
+    with parameters of their own, read where they are called.
+    """
+
+    of: Names
     cases: list[Case] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
+    touched: dict[str, Outcome] = field(default_factory=dict)
+    helpers: dict[str, ast.FunctionDef] = field(default_factory=dict)
 
-    def block(self, body: list[ast.stmt], env: dict[str, object]) -> None:
+    # ---- statements ------------------------------------------------------------------------------
+
+    def block(self, body: Sequence[ast.stmt], env: dict[str, object]) -> None:
+        """Statements in order; env holds what they bind."""
         for node in body:
             if isinstance(node, ast.Assert):
                 self.claim(node, partial(self.read, node.test, env))
-            elif isinstance(node, ast.Assign) and len(node.targets) == 1:
+                self.touch(node.test, env)
+            elif isinstance(node, ast.Assign | ast.AnnAssign):
                 self.bind(node, env)
-            elif isinstance(node, ast.FunctionDef | ast.ClassDef | ast.With | ast.If):
+            elif isinstance(node, ast.FunctionDef):
+                self.function(node, env)
+            elif isinstance(node, ast.With):
+                self.within(node, env)
+            elif isinstance(node, ast.ClassDef | ast.If):
                 self.block(node.body, dict(env))
             elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
-                call = node.value
-                name = call.func.attr if isinstance(call.func, ast.Attribute) else ""
-                if name in _EQUAL or name in _IS:
-                    self.claim(node, partial(self.unittest, name, call, env))
-            elif isinstance(node, ast.For | ast.While | ast.Try):
-                if any(isinstance(n, ast.Assert) for n in ast.walk(node)):
-                    self.unread.append(ast.unparse(node).split("\n")[0])
+                self.called(node, node.value, env)
+            elif isinstance(node, ast.For):
+                self.loop(node, env)
+            elif isinstance(node, ast.Try):
+                self.claim(node, partial(self.tried, node, env))
+            elif isinstance(node, ast.While) and _asserts(node):
+                self.unread.append(ast.unparse(node).split("\n")[0])
 
-    def bind(self, node: ast.Assign, env: dict[str, object]) -> None:
-        target = node.targets[0]
-        if isinstance(target, ast.Name):
-            env.pop(target.id, None)
-            try:
-                env[target.id] = constant(node.value, env)
-            except ValueError:
-                return
+    def bind(self, node: ast.Assign | ast.AnnAssign, env: dict[str, object]) -> None:
+        """A name stands for a constant, for what a call gave, or for the entry point."""
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        for target in targets:
+            for name in [n.id for n in ast.walk(target) if isinstance(n, ast.Name)]:
+                env.pop(name, None)
+                self.touched.pop(name, None)
+                self.of.calls.discard(name)
+        if node.value is None or len(targets) != 1:
+            return
+        if isinstance(node.value, ast.Name) and node.value.id in self.of.calls:
+            self.of.calls.add(_last_name(targets[0]))
+            return
+        try:
+            found = outcome(node.value, env, self.of)
+            self.touch(node.value, env)
+            if found is None:
+                env.update(unpacked(targets[0], constant(node.value, env)))
+            elif isinstance(targets[0], ast.Tuple):
+                parts = [with_item(found, i) for i in range(len(targets[0].elts))]
+                env.update(unpacked(targets[0], parts))
+            else:
+                env.update(unpacked(targets[0], found))
+        except (ValueError, TypeError, MemoryError, RecursionError):
+            return
 
-    def call_of(self, node: ast.expr, env: dict[str, object]) -> str | None:
-        """The argument list of a call of the entry point, as a literal; None if it is none."""
-        if not isinstance(node, ast.Call):
-            return None
-        f = node.func
-        name = f.id if isinstance(f, ast.Name) else f.attr if isinstance(f, ast.Attribute) else ""
-        if name not in self.names:
-            return None
-        by_name = {k.arg: k.value for k in node.keywords}
-        rest = self.params[len(node.args) :][: len(by_name)]
-        if set(by_name) != set(rest):
-            raise ValueError("keyword arguments that the signature does not name, or with a gap")
-        return literal([constant(a, env) for a in [*node.args, *(by_name[p] for p in rest)]])
+    def touch(self, node: ast.expr, env: dict[str, object]) -> None:
+        """Note which names a call may have changed."""
+        for call in ast.walk(node):
+            if isinstance(call, ast.Call) and _last_name(call.func) in self.of.calls:
+                try:
+                    args = call_of(call, env, self.of)
+                except (ValueError, TypeError, MemoryError, RecursionError):
+                    continue
+                for i, arg in enumerate(call.args):
+                    if isinstance(arg, ast.Name) and isinstance(env.get(arg.id), list | dict | set):
+                        self.touched[arg.id] = Outcome(args, f"args[{i}]")
 
-    def add(
-        self, a: ast.expr, b: ast.expr, env: dict[str, object], close: Close | None = None
-    ) -> bool:
-        """Add `a == b` where one side is the call."""
-        for call, value in ((a, b), (b, a)):
-            args = self.call_of(call, env)
-            if args is not None:
-                self.cases.append(Case(args, literal(constant(value, env)), close=close))
-                return True
-        return False
+    def called(self, node: ast.Expr, call: ast.Call, env: dict[str, object]) -> None:
+        """A call for its effect: of an assertion, a helper, or the entry point."""
+        name = _last_name(call.func)
+        if name in _ASSERTS and isinstance(call.func, ast.Attribute):
+            self.claim(node, partial(self.unittest, name, call, env))
+        elif name.startswith("assert"):
+            self.unread.append(ast.unparse(node)[:200])
+        elif name in self.of.calls:
+            self.touch(call, env)
+            env.update({n: self.touched[n] for n in self.touched if n in env})
+        elif name in self.helpers:
+            self.claim(node, partial(self.helped, self.helpers[name], call, env))
+
+    def function(self, node: ast.FunctionDef, env: dict[str, object]) -> None:
+        """A test is read at once, once for each of its parameter sets; a helper where it is called.
+
+        A parameter that nothing binds is a fixture, or `candidate`.
+        """
+        params = [a.arg for a in [*node.args.posonlyargs, *node.args.args]]
+        own = [p for p in params if p not in ("self", "cls", *self.of.calls)]
+        sets = [d for d in node.decorator_list if isinstance(d, ast.Call) and _parametrises(d)]
+        if own and not sets and node.name in self.of.helped:
+            self.helpers[node.name] = node
+            return
+        held, self.touched = self.touched, {}
+        try:
+            rows = _parameter_rows(sets, env)
+        except (ValueError, TypeError, MemoryError, RecursionError):
+            self.unread.append(ast.unparse(sets[0])[:200])
+            rows = []
+        for row in rows:
+            self.block(node.body, {**env, **row})
+        self.touched = held
+
+    def helped(self, helper: ast.FunctionDef, call: ast.Call, env: dict[str, object]) -> bool:
+        """A helper with its arguments put in; the entry point may be one of them."""
+        params = [*helper.args.posonlyargs, *helper.args.args]
+        names = [a.arg for a in params if a.arg not in ("self", "cls")]
+        given = dict(zip(names, call.args, strict=False))
+        given |= {k.arg: k.value for k in call.keywords if k.arg}
+        defaults = dict(zip(names[::-1], helper.args.defaults[::-1], strict=False))
+        inner = dict(env)
+        for name in names:
+            value = given.get(name, defaults.get(name))
+            if isinstance(value, ast.Name) and value.id in self.of.calls:
+                self.of.calls.add(name)
+            elif value is not None:
+                inner[name] = outcome(value, env, self.of) or constant(value, env)
+        before = len(self.cases) + len(self.unread)
+        del self.helpers[helper.name]  # one that calls itself is not read
+        self.block(helper.body, inner)
+        self.helpers[helper.name] = helper
+        return len(self.cases) + len(self.unread) > before
+
+    def loop(self, node: ast.For, env: dict[str, object]) -> None:
+        """The body for each item of a constant; otherwise its assertions are unreadable."""
+        try:
+            items = constant(node.iter, env)
+            rows = [unpacked(node.target, item) for item in items]
+        except (ValueError, TypeError, MemoryError, RecursionError):
+            if _asserts(node):
+                self.unread.append(ast.unparse(node).split("\n")[0])
+            return
+        for row in rows:
+            if len(self.cases) < _MAX_CASES:
+                self.block(node.body, {**env, **row})
+
+    def within(self, node: ast.With, env: dict[str, object]) -> None:
+        """`with pytest.raises(E):` is an assertion; the body of any other is read as it stands."""
+        (first, *_) = node.items
+        call = first.context_expr
+        if isinstance(call, ast.Call) and _last_name(call.func) in _RAISES and call.args:
+            self.claim(node, partial(self.raising, call.args[0], node.body, env))
+        else:
+            self.block(node.body, dict(env))
+
+    def tried(self, node: ast.Try, env: dict[str, object]) -> bool:
+        """`try: f(x); assert False` with a handler that says which exception is meant."""
+        inside = [*node.body, *node.orelse]
+        kinds = [h.type for h in node.handlers if h.type is not None]
+        if not any(map(_fails, inside)) or len(kinds) != 1:
+            self.block([*inside, *node.finalbody], dict(env))
+            return not any(_asserts(handler) for handler in node.handlers)
+        return self.raising(kinds[0], [s for s in inside if not _fails(s)], env)
+
+    def raising(self, kind: ast.expr, body: Sequence[ast.stmt], env: dict[str, object]) -> bool:
+        """The last statement calls the entry point, which must raise."""
+        *before, last = body
+        inner = dict(env)
+        self.block(before, inner)
+        value = last.value if isinstance(last, ast.Expr | ast.Assign) else None
+        found = outcome(value, inner, self.of) if value is not None else None
+        return found is not None and self.add(found, ast.unparse(kind), "raises")
+
+    # ---- assertions ------------------------------------------------------------------------------
 
     def claim(self, whole: ast.stmt, read: Callable[[], bool]) -> None:
         """One assertion: it becomes cases, or is reported."""
+        mark = len(self.cases)
         try:
             done = read()
         except (ValueError, TypeError, LookupError, SyntaxError, MemoryError, RecursionError):
             done = False
         if not done:
+            del self.cases[mark:]
             self.unread.append(ast.unparse(whole)[:200])
 
-    def read(self, test: ast.expr, env: dict[str, object]) -> bool:
-        """One asserted expression; True when it became cases."""
-        if isinstance(test, ast.BoolOp) and isinstance(test.op, ast.And):
-            mark = len(self.cases)
-            if all(self.read(v, env) for v in test.values):
-                return True
-            del self.cases[mark:]
-            return False
-        if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
-            return self.add(test.operand, ast.Constant(False), env)
-        if isinstance(test, ast.Call):
-            stated = _CLOSE.get(ast.unparse(test.func))
-            if stated is not None:
-                close = _bounds(test, *stated, env)
-                return self.add(test.args[0], test.args[1], env, close)
-            return self.add(test, ast.Constant(True), env)
+    def add(
+        self, found: Outcome, expected: str, compare: Compare = "==", close: Close | None = None
+    ) -> bool:
+        """One more case."""
+        self.cases.append(Case(found.args, expected, close=close, compare=compare, view=found.view))
+        return True
+
+    def compare(
+        self, a: ast.expr, sign: Compare, b: ast.expr, env: Env, close: Close | None = None
+    ) -> bool:
+        """Add `a sign b` where one side speaks of a call and the other is a constant."""
+        for seen in (env, {**env, **self.touched}):  # last: what became of an argument
+            found = outcome(a, seen, self.of)
+            if found is not None:
+                return self.add(found, literal(constant(b, env)), sign, close)
+            found = outcome(b, seen, self.of)
+            if found is not None:
+                mirrored = _MIRRORED.get(sign, sign)
+                return self.add(found, literal(constant(a, env)), mirrored, close)
+        return _speaks_of_nothing(a, env) and _speaks_of_nothing(b, env)
+
+    def truth(self, test: ast.expr, wanted: bool, env: Env) -> bool:
+        """An expression that is taken for true or false."""
+        if isinstance(test, ast.Compare) or (isinstance(test, ast.Call) and self.isclose(test)):
+            return self.read(test, env) if wanted else self.denied(test, env)
+        found = outcome(test, env, self.of)
+        if found is None:
+            return _speaks_of_nothing(test, env)
+        return self.add(found._replace(view=f"bool({found.view or 'result'})"), str(wanted))
+
+    def isclose(self, call: ast.Call) -> bool:
+        """Whether a call compares two numbers within bounds."""
+        return ast.unparse(call.func) in _CLOSE
+
+    def denied(self, test: ast.expr, env: Env) -> bool:
+        """`not` in front of one comparison."""
         if not isinstance(test, ast.Compare) or len(test.ops) != 1:
             return False
-        left, op, right = test.left, test.ops[0], test.comparators[0]
-        if isinstance(op, ast.Lt | ast.LtE) and isinstance(left, ast.Call):
-            inner = left.args[0] if left.args else None
-            if ast.unparse(left.func) in ("abs", "math.fabs") and isinstance(inner, ast.BinOp):
-                if not isinstance(inner.op, ast.Sub):
-                    return False
-                return self.add(inner.left, inner.right, env, Close(0.0, _bound(right, env)))
-        if not isinstance(op, ast.Eq | ast.Is):
+        sign = _NEGATED[_SIGNS[type(test.ops[0])]]
+        return self.compare(test.left, sign, test.comparators[0], env)
+
+    def read(self, test: ast.expr, env: Env) -> bool:
+        """One asserted expression; True when it became cases."""
+        if isinstance(test, ast.BoolOp):
+            every = isinstance(test.op, ast.And)
+            return all(self.read(v, env) for v in test.values) if every else self.either(test, env)
+        if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
+            return self.truth(test.operand, False, env)
+        if isinstance(test, ast.Call) and self.isclose(test):
+            close = _bounds(test, *_CLOSE[ast.unparse(test.func)], env)
+            return self.compare(test.args[0], "==", test.args[1], env, close)
+        if not isinstance(test, ast.Compare):
+            return self.truth(test, True, env)
+        sides = [test.left, *test.comparators]
+        pairs = zip(sides, test.ops, sides[1:], strict=False)
+        return all(self.relation(a, _SIGNS[type(op)], b, env) for a, op, b in pairs)
+
+    def relation(self, a: ast.expr, sign: Compare, b: ast.expr, env: Env) -> bool:
+        """One comparison; a difference below a bound and `approx` are tolerances."""
+        if sign in ("<", "<=") and isinstance(a, ast.Call) and len(a.args) == 1:
+            inner = a.args[0]
+            if ast.unparse(a.func) in ("abs", "math.fabs") and isinstance(inner, ast.BinOp):
+                if isinstance(inner.op, ast.Sub):
+                    close = Close(0.0, _bound(b, env))
+                    return self.compare(inner.left, "==", inner.right, env, close)
+        for near, other in ((b, a), (a, b)):
+            if isinstance(near, ast.Call) and _last_name(near.func) == "approx":
+                named = {k.arg for k in near.keywords}
+                close = _bounds(near, ("", "rel", "abs"), Close(1e-6, 1e-12), env)
+                if "abs" in named and "rel" not in named and len(near.args) < 2:
+                    close = close._replace(rel=0.0)
+                return sign == "==" and self.compare(other, "==", near.args[0], env, close)
+        return self.compare(a, sign, b, env)
+
+    def either(self, test: ast.BoolOp, env: Env) -> bool:
+        """`f(x) == a or f(x) == b`: the result is one of several values."""
+        mark = len(self.cases)
+        done = all(self.read(v, env) for v in test.values)
+        made = self.cases[mark:]
+        del self.cases[mark:]
+        alike = {(c.input, c.view, c.close, c.compare) for c in made}
+        if not done or len(made) != len(test.values) or len(alike) != 1 or made[0].compare != "==":
             return False
-        if isinstance(right, ast.Call) and ast.unparse(right.func).endswith("approx"):
-            named = {k.arg for k in right.keywords}
-            close = _bounds(right, ("", "rel", "abs"), Close(1e-6, 1e-12), env)
-            only_abs = "abs" in named and "rel" not in named and len(right.args) < 2
-            return self.add(
-                left, right.args[0], env, close._replace(rel=0.0) if only_abs else close
-            )
-        return self.add(left, right, env)
+        values = [constant(ast.parse(c.expected, mode="eval").body, {}) for c in made]
+        found = Outcome(made[0].input, made[0].view)
+        return self.add(found, literal(values), "in", made[0].close)
 
     def unittest(self, name: str, call: ast.Call, env: dict[str, object]) -> bool:
+        """One of unittest's assertions."""
         args = call.args
+        if name in _RAISES:
+            if isinstance(args[1], ast.Lambda):
+                body: ast.expr = args[1].body
+            else:
+                body = ast.Call(args[1], args[2:], call.keywords)
+            return self.raising(args[0], [ast.Expr(body)], env)
+        self.touch(call, env)
+        if name in _TRUTH:
+            return self.truth(args[0], _TRUTH[name], env)
+        if name in _NONE:
+            return self.compare(args[0], _NONE[name], ast.Constant(None), env)
+        if name == "assertCountEqual":
+            sides = [ast.parse(f"sorted({ast.unparse(a)}, key=repr)", mode="eval") for a in args]
+            found = outcome(sides[0].body, env, self.of)
+            wanted = sorted(constant(args[1], env), key=repr)
+            return found is not None and self.add(found, literal(wanted))
         if name == "assertAlmostEqual":
             given = dict(zip(("places", "msg", "delta"), args[2:], strict=False))
             given |= {k.arg: k.value for k in call.keywords if k.arg}
             places = _bound(given.get("places", ast.Constant(7)), env)
             far = _bound(given["delta"], env) if "delta" in given else 0.5 * 10.0**-places
-            return self.add(args[0], args[1], env, Close(0.0, far))
-        if name in _EQUAL:
-            return self.add(args[0], args[1], env)
-        done = name == "assertTrue" and self.read(args[0], env)
-        return done or self.add(args[0], ast.Constant(_IS[name]), env)
+            return self.compare(args[0], "==", args[1], env, Close(0.0, far))
+        return self.compare(args[0], _COMPARED[name], args[1], env)
+
+
+def _asserts(node: ast.AST) -> bool:
+    """Whether an assertion stands in a statement."""
+    for inner in ast.walk(node):
+        if isinstance(inner, ast.Assert):
+            return True
+        if isinstance(inner, ast.Call) and _last_name(inner.func) in _ASSERTS:
+            return True
+    return False
+
+
+def _fails(node: ast.stmt) -> bool:
+    """`assert False`, `raise`, `self.fail()`: a place that must not be reached."""
+    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+        return _last_name(node.value.func) == "fail"
+    if isinstance(node, ast.Assert):
+        return isinstance(node.test, ast.Constant) and not node.test.value
+    return isinstance(node, ast.Raise)
+
+
+def _speaks_of_nothing(node: ast.expr, env: Env) -> bool:
+    """Whether an expression is a constant, so that an assertion of it tests nothing."""
+    constant(node, env)
+    return True
+
+
+def _parametrises(decorator: ast.Call) -> bool:
+    """`@pytest.mark.parametrize(names, values)`."""
+    return _last_name(decorator.func) == "parametrize" and len(decorator.args) >= 2
+
+
+def _parameter_rows(sets: Sequence[ast.Call], env: Env) -> list[dict[str, object]]:
+    """What each call of a parametrised test binds; one empty row where there are no parameters."""
+    rows: list[dict[str, object]] = [{}]
+    for decorator in sets:
+        names = constant(decorator.args[0], env)
+        split = names.replace(",", " ").split() if isinstance(names, str) else [*names]
+        values = list(constant(_plain_params(decorator.args[1]), env))
+        found = [dict(zip(split, v if len(split) > 1 else [v], strict=True)) for v in values]
+        rows = [{**row, **one} for one in found for row in rows]
+    return rows
+
+
+def _plain_params(values: ast.expr) -> ast.expr:
+    """`pytest.param(a, b, id=..)` as the tuple `(a, b)`."""
+    if isinstance(values, ast.List | ast.Tuple):
+        made = [
+            ast.Tuple(v.args, ast.Load()) if isinstance(v, ast.Call) and _is_param(v) else v
+            for v in values.elts
+        ]
+        return ast.List(made, ast.Load())
+    return values
+
+
+def _is_param(call: ast.Call) -> bool:
+    return _last_name(call.func) == "param"
 
 
 def parse_tests(text: str, entry_point: str, params: tuple[str, ...] = ()) -> Read:
     """The cases of a text; ValueError when it is no Python."""
-    names = {entry_point, "candidate"} if entry_point else {"candidate"}
-    reader = _Reader(names, params)
     if re.search(r"^\s*>>> ", text, re.MULTILINE) and "assert" not in text:
         return parse_doctest(text, entry_point, params)
     try:
         tree = parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise ValueError(f"the tests are no Python: {error}") from error
+    reader = _Reader(Names.of(tree, entry_point, params))
     reader.block(tree.body, {})
     return reader.cases, reader.unread
 
 
 def parse_doctest(text: str, entry_point: str, params: tuple[str, ...] = ()) -> Read:
-    """Cases of `>>> f(x)` lines followed by a literal."""
-    reader = _Reader({entry_point}, params)
+    """Cases of `>>> f(x)` lines followed by a literal or a traceback."""
     try:
         examples = doctest.DocTestParser().get_examples(text)
     except ValueError:
         return [], []
+    reader = _Reader(Names.of(ast.Module([], []), entry_point, params))
+    env: dict[str, object] = {}
     for example in examples:
-        line = f"assert ({example.source.strip()}) == ({example.want.strip()})"
+        source = example.source.strip()
+        if example.exc_msg is not None:
+            kind = example.exc_msg.partition(":")[0].strip().rpartition(".")[2]
+            source = f"with raises({kind}):\n    {source}"
+        elif example.want.strip():
+            source = f"assert ({source}) == ({example.want.strip()})"
         try:
-            reader.block(parse(line).body, {})
+            reader.block(parse(source).body, env)
         except (SyntaxError, ValueError):
             reader.unread.append(example.source.strip())
     return reader.cases, reader.unread

@@ -11,8 +11,8 @@ import ast
 import re
 from dataclasses import replace
 
-from pawl.problems.python_tests import constant, literal
 from pawl.problems.python_text import calls_in, parse_expression
+from pawl.problems.python_values import constant, literal
 from pawl.types import Case, Lang
 
 _LAX = re.compile(r'"(?:[^"\\\n]|\\.)*"|[A-Za-z_][\w\']*|[0-9][\w.]*|\S')
@@ -23,7 +23,7 @@ def mark_shown(
     cases: list[Case], prompt: str, entry_point: str, params: tuple[str, ...], lang: Lang
 ) -> tuple[Case, ...]:
     """The cases, with `shown` set where the prompt displays them (one already set stays set)."""
-    if lang == "python":  # inputs are written by `python_tests.literal`, so equal ones are alike
+    if lang == "python":  # inputs are written by `python_values.literal`, so equal ones are alike
         calls = calls_in(prompt, entry_point) + _INPUT.findall(prompt)
         inputs = {_call_args(args, params) for args in calls}
         displayed = [c.input in inputs for c in cases]

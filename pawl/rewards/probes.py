@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from pawl.problems import ocaml_text, python_text
 from pawl.problems.cases import read_cases
+from pawl.problems.python_records import NO_SIGNATURE
 from pawl.problems.python_tests import parse_tests
 from pawl.types import CodeTask, Lang, Problem
 
@@ -193,7 +194,7 @@ def _ocaml_examples(text: str, marker: str) -> Iterator[Example]:
         )
         if shown is not None:
             row = {"call": f"{d.name} {shown['args']}", "expected": shown["value"].rstrip(". ")}
-            cases, _ = read_cases([row], "ocaml", d.name, d.params)
+            cases = read_cases([row], "ocaml", d.name, NO_SIGNATURE).cases
             yield CodeTask("ocaml", d.name, tuple(cases), d.signature, d.head), told, code
 
 

@@ -217,7 +217,7 @@ def describe(error: BaseException) -> str:
     if BUILTINS.get(name) is not type(error):  # the candidate's own, or a library's
         known = [base.__name__ for base in type.mro(type(error)) if is_built_in(base)]
         name += f" ({known[0]})" if known else ""
-    return kind + " " + " ".join((name + ": " + text[:TEXT]).split())
+    return kind + " " + " ".join((name + (": " + text[:TEXT]) * bool(text)).split())
 
 
 BUILTINS = dict(sys.modules["builtins"].__dict__)

@@ -19,7 +19,7 @@ from typing import Any
 from pawl.errors import PawlError
 from pawl.sandbox.extract import MAX_READINGS, programs_in
 from pawl.sandbox.slot import Sandbox
-from pawl.sandbox.values import SHORT, NotAValue, decode, equal, same
+from pawl.sandbox.values import SHORT, NotAValue, decode, equal, same, stands
 from pawl.sandbox.verdict import Verification, answers, tested
 from pawl.sandbox.watch import Ended
 from pawl.types import Case, CodeTask, Verdict
@@ -40,6 +40,14 @@ def verify_python(
         return Verification("infra_error", message=ended.fault), ended
     judged, taken = read(task, expected, ended)
     return replace(judged, reading=found[taken].name if 0 <= taken < len(found) else ""), ended
+
+
+def _derives(name: str, kind: str) -> bool:
+    """Whether one exception is another one, or of its kind."""
+    found, wanted = getattr(builtins, name, None), getattr(builtins, kind, None)
+    if isinstance(found, type) and isinstance(wanted, type):
+        return issubclass(found, wanted)
+    return name == kind
 
 
 def read(task: CodeTask, expected: Sequence[Any], ended: Ended) -> tuple[Verification, int]:
@@ -69,7 +77,7 @@ def read(task: CodeTask, expected: Sequence[Any], ended: Ended) -> tuple[Verific
 
 
 _RESULT = re.compile(r"\bresult\b")
-_RAISED = re.compile(r"(\w+)(?: \((\w+)\))?:")
+_RAISED = re.compile(r"(\w+)(?: \((\w+)\))?(?::|$)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,15 +91,14 @@ class Python:
         return same(text, want, case.close, case.compare)
 
     def raised(self, message: str, want: Any) -> bool:
-        """By name of the exception's class or of the nearest built-in one that it derives from."""
+        """By name of the exception's class or of the nearest built-in one that it derives from.
+
+        want: a name, or several in brackets.
+        """
         found = _RAISED.match(message)
-        names = set(found.groups()) - {None} if found else set[str]()
-        kinds = [getattr(builtins, name, None) for name in names if name is not None]
-        wanted = getattr(builtins, str(want), None)
-        known = isinstance(wanted, type) and any(
-            isinstance(kind, type) and issubclass(kind, wanted) for kind in kinds
-        )
-        return known or want in names
+        names = [name for name in found.groups() if name] if found else []
+        wanted = re.findall(r"\w+", str(want))
+        return any(_derives(name, kind) for name in names for kind in wanted)
 
     def call(self, case: Case) -> str:
         """`f(1, [2])`, and what is asked of its result."""
@@ -108,24 +115,44 @@ class Python:
             return text
 
 
-def constant_keys(task: CodeTask, place: str) -> list[str]:
-    """One key per case; equal keys are answered by the same constant."""
-    keys: list[str] = []
-    values = [_wanted(case, place) for case in task.cases]
-    for i, case in enumerate(task.cases):
-        alike = (k for k in range(i) if keys[k] == str(k) and _alike(task.cases[k], case))
-        keys.append(str(next((k for k in alike if _one_answer(k, i, values, case)), i)))
-    return keys
+def constant_passes(task: CodeTask, place: str) -> int:
+    """How many cases that the prompt does not show the best constant answer passes.
+
+    One answer is at most equal to the expected values of one view; of exceptions any may be raised.
+    """
+    views: dict[str, list[tuple[Case, Any]]] = {}
+    raising = 0
+    for case in task.cases:
+        if case.compare == "raises":
+            raising += not case.shown
+        elif not case.shown:
+            views.setdefault(case.view, []).append((case, _wanted(case, place)))
+    return max([raising, *map(_best_answer, views.values())])
 
 
-def _alike(a: Case, b: Case) -> bool:
-    """Whether two cases ask for the same of what comes back."""
-    return (a.compare, a.view) == (b.compare, b.view)
-
-
-def _one_answer(k: int, i: int, values: Sequence[Any], case: Case) -> bool:
-    """Whether the same constant surely answers both; any exception may be raised."""
-    return case.compare == "raises" or equal(values[i], values[k], case.close)
+def _best_answer(asked: Sequence[tuple[Case, Any]]) -> int:
+    """How many of some cases of one view one answer passes."""
+    groups: list[tuple[Any, int]] = []  # equal expected values, how many
+    others = [(case, want) for case, want in asked if case.compare not in ("==", "json")]
+    for case, want in asked:
+        if case.compare not in ("==", "json"):
+            continue
+        for k, (first, count) in enumerate(groups):
+            if equal(want, first, case.close):
+                groups[k] = (first, count + 1)
+                break
+        else:
+            groups.append((want, 1))
+    if not others:
+        return max((count for _, count in groups), default=0)
+    tried = [*groups, (None, 0), (0, 0), ([], 0), ("", 0)]
+    for case, want in others:
+        near = want if isinstance(want, (list, tuple, set, dict)) else [want]
+        tried += [(one, 0) for one in near if case.compare in ("in", "<=", ">=")]
+    return max(
+        count + sum(stands(answer, want, case.close, case.compare) for case, want in others)
+        for answer, count in tried
+    )
 
 
 @lru_cache(maxsize=65536)

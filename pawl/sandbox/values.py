@@ -53,7 +53,7 @@ def same(
     """
     try:
         with nullcontext() if len(text) <= SHORT else _bounded():
-            return _stands(decode(text), expected, close, compare)
+            return stands(decode(text), expected, close, compare)
     except (*_RAISED, _TooLong):
         return None
 
@@ -66,7 +66,8 @@ def decode(text: str) -> Any:
         raise NotAValue(f"not a value: {type(error).__name__}") from None
 
 
-def _stands(got: Any, expected: Any, close: Close | None, compare: Compare) -> bool:
+def stands(got: Any, expected: Any, close: Close | None, compare: Compare) -> bool:
+    """Whether a value stands to the expected one as the comparison says; see `pawl.types.Case`."""
     if compare == "json":
         return equal(_as_json(got), expected, close)
     if compare in ("in", "not in"):
@@ -75,6 +76,16 @@ def _stands(got: Any, expected: Any, close: Close | None, compare: Compare) -> b
         else:
             found = any(equal(got, member, close) for member in expected)
         return found == (compare == "in")
+    if compare in ("contains", "lacks"):
+        if isinstance(got, str):
+            found = isinstance(expected, str) and expected in got
+        elif isinstance(got, range):  # it may be long without end
+            found = type(expected) is int and expected in got
+        elif isinstance(got, (list, tuple, set, frozenset, dict, deque)):
+            found = any(equal(member, expected, close) for member in got)
+        else:
+            return False
+        return found == (compare == "contains")
     if compare in _ORDER:
         try:
             return bool(_ORDER[compare](got, expected))

@@ -18,7 +18,13 @@ MAX_SOURCE = 100_000  # bytes of a completion; longer is rejected before anythin
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{6,}")
 NO_VALUE = "what it returned is no plain value"
 _PASSED: tuple[Verdict, str] = ("pass", "")
-_WANTED = {"!=": "anything but ", "in": "one of ", "not in": "none of "}
+_WANTED = {
+    "!=": "anything but ",
+    "in": "one of ",
+    "not in": "none of ",
+    "contains": "something with ",
+    "lacks": "something without ",
+}
 _WANTED |= {sign: f"{sign} " for sign in ("<", "<=", ">", ">=")}
 _KINDS: dict[str, Verdict] = {"memory": "memory", "unserialisable": "unserialisable"}
 

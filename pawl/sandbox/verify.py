@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from pawl.errors import PawlError
 from pawl.sandbox.ocaml import verify_ocaml
-from pawl.sandbox.python import constant_keys, verify_python
+from pawl.sandbox.python import constant_passes, verify_python
 from pawl.sandbox.slot import Sandbox
 from pawl.sandbox.verdict import Verification, clean, rejected
 from pawl.types import CodeTask, Measurement, missing
@@ -91,9 +91,8 @@ def _reason(v: Verification) -> str:
 @lru_cache(maxsize=65536)
 def best_constant(task: CodeTask, place: str = "tests") -> int:
     """How many cases that the prompt does not show the best constant answer passes."""
-    if task.lang == "ocaml":
-        keys = [" ".join(case.expected.split()) for case in task.cases]
-    else:
-        keys = constant_keys(task, place)
+    if task.lang == "python":
+        return constant_passes(task, place)
+    keys = [" ".join(case.expected.split()) for case in task.cases]
     hidden = [key for key, case in zip(keys, task.cases, strict=True) if not case.shown]
     return max(Counter(hidden).values(), default=0)

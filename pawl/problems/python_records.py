@@ -1,0 +1,330 @@
+"""Records of an input and an expected value -> cases of Python: source text, or values of JSON.
+
+A text may be the source of a literal ("[1, 2]", one list of arguments) or the value itself ("12",
+which a function of text gets as it is). The inputs of a problem decide it together; annotations of
+the definition, and what the reference does with its parameter, decide what the inputs leave open;
+what stays open is said in a note. Values of JSON keep their types. Left out: assertions
+(`python_tests.py`), OCaml's records (`cases.py`).
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from pawl.problems.python_tests import parse_tests
+from pawl.problems.python_text import find_definition, parse, parse_expression
+from pawl.problems.python_values import literal, value_of
+from pawl.types import Case, Close, Compare
+
+_RAISED = (ValueError, TypeError, SyntaxError, MemoryError, RecursionError)
+_LISTS = {"list", "List", "Sequence", "Iterable", "Collection", "MutableSequence", "deque"}
+_MAPPINGS = {"dict", "Dict", "Mapping", "MutableMapping", "Counter", "defaultdict", "OrderedDict"}
+_TUPLES, _SETS = {"tuple", "Tuple"}, {"set", "Set", "frozenset", "FrozenSet", "AbstractSet"}
+_SCALARS: dict[str, tuple[type, ...]] = {
+    "int": (int,), "float": (int, float), "bool": (bool,), "str": (str,)
+}  # fmt: skip
+# What a function calls of one thing of many, of a number, of a text.
+_OF_MANY = {"len", "sum", "sorted", "min", "max", "set", "list", "tuple", "enumerate", "reversed"}
+_OF_MANY |= {"any", "all", "Counter", "map", "zip", "filter", "iter", "append", "sort", "pop"}
+_OF_MANY |= {"extend", "insert", "remove"}
+_OF_NUMBER = {"range", "abs", "round", "sqrt", "floor", "ceil", "factorial", "gcd", "isqrt", "bin"}
+_OF_TEXT = {"split", "upper", "lower", "strip", "replace", "join", "isdigit", "isalpha", "title"}
+_OF_TEXT |= {"startswith", "endswith", "swapcase", "encode", "find", "isupper", "islower", "ord"}
+
+
+class Asked(NamedTuple):
+    """A record, its parts named. given, wanted: text, or values of JSON. kind: how it compares."""
+
+    given: object
+    wanted: object
+    shown: bool = False
+    close: Close | None = None
+    kind: str = "eq"
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What is known of a function. kinds: annotations of its parameters; returns: of its result.
+
+    uses: what the reference takes its first parameter for, "many", "number", "text", "" unknown.
+    """
+
+    params: tuple[str, ...]
+    kinds: Mapping[str, ast.expr]
+    returns: ast.expr | None = None
+    uses: str = ""
+
+
+NO_SIGNATURE = Signature((), {})
+
+# ---- what the definition says --------------------------------------------------------------------
+
+
+def signature_of(head: str, solved: str, entry: str, params: tuple[str, ...]) -> Signature:
+    """From the head of the definition and the reference, either "" where unknown."""
+    kinds: dict[str, ast.expr] = {}
+    returns: ast.expr | None = None
+    uses = ""
+    for text in (solved, head):
+        node = _function(text, entry)
+        if node is None:
+            continue
+        args = [*node.args.posonlyargs, *node.args.args]
+        kinds |= {a.arg: a.annotation for a in args if a.annotation is not None}
+        returns = node.returns or returns
+        uses = uses or (_uses(node, args[0].arg) if args else "")
+    return Signature(params, kinds, returns, uses)
+
+
+def _function(text: str, entry: str) -> ast.FunctionDef | None:
+    """The last definition of a name in a text that parses, else of its head alone."""
+    found = find_definition(text, entry) if text else None
+    for code in (text, f"{found.head}\n    pass" if found else ""):
+        try:
+            nodes = [n for n in ast.walk(parse(code)) if isinstance(n, ast.FunctionDef)]
+        except _RAISED:
+            continue
+        named = [n for n in nodes if n.name == entry]
+        if named:
+            return named[-1]
+    return None
+
+
+def _uses(function: ast.FunctionDef, name: str) -> str:
+    """What a function takes a parameter for, "" where that is not one thing."""
+    told = {kind for node in ast.walk(function) for kind in _evidence(node, name)}
+    if told == {"many", "text"}:
+        return "text"
+    return told.pop() if len(told) == 1 else ""
+
+
+def _evidence(node: ast.AST, name: str) -> Iterator[str]:
+    """What one node says of the parameter."""
+
+    def own(part: object) -> bool:
+        return isinstance(part, ast.Name) and part.id == name
+
+    def numeric(part: object) -> bool:
+        return isinstance(part, ast.Constant) and type(part.value) in (int, float)
+
+    if isinstance(node, ast.For | ast.comprehension) and own(node.iter):
+        yield "many"
+    elif isinstance(node, ast.Subscript) and own(node.value):
+        yield "many"
+    elif isinstance(node, ast.BinOp) and own(node.left):
+        if isinstance(node.op, ast.Sub | ast.Div | ast.FloorDiv | ast.Pow | ast.Mod):
+            yield "number"
+        elif isinstance(node.op, ast.Add) and numeric(node.right):
+            yield "number"
+    elif isinstance(node, ast.Compare) and own(node.left) and any(map(numeric, node.comparators)):
+        yield "number"
+    elif isinstance(node, ast.Call):
+        method = isinstance(node.func, ast.Attribute) and own(node.func.value)
+        called = getattr(node.func, "id", getattr(node.func, "attr", ""))
+        if method or any(map(own, node.args)):
+            kinds = {"many": _OF_MANY, "number": _OF_NUMBER, "text": _OF_TEXT}
+            yield from (kind for kind, names in kinds.items() if called in names)
+
+
+def _fits(value: object, kind: ast.expr | None) -> bool | None:
+    """Whether an annotation allows a value; None where it says nothing of it."""
+    if kind is None:
+        return None
+    if isinstance(kind, ast.Constant):
+        return value is None if kind.value is None else None
+    if isinstance(kind, ast.BinOp):  # int | None
+        sides = [_fits(value, kind.left), _fits(value, kind.right)]
+        return True if True in sides else None if None in sides else False
+    name, inner = _parts(kind)
+    if name in ("Optional", "Union"):
+        sides = [_fits(value, k) for k in inner] + ([value is None] if name == "Optional" else [])
+        return True if True in sides else None if None in sides else False
+    if name in _SCALARS:
+        return isinstance(value, _SCALARS[name]) and (name == "bool" or not isinstance(value, bool))
+    if name in _LISTS | _TUPLES | _SETS:
+        if not isinstance(value, list | tuple | set):
+            return False
+        one = inner[0] if len(inner) == 1 or (inner and name in _LISTS) else None
+        return all(_fits(item, one) is not False for item in value)
+    return isinstance(value, Mapping) if name in _MAPPINGS else None
+
+
+def _parts(kind: ast.expr) -> tuple[str, list[ast.expr]]:
+    """Name and parameters of an annotation: `List[int]` -> List, [int]."""
+    base = kind.value if isinstance(kind, ast.Subscript) else kind
+    name = getattr(base, "id", getattr(base, "attr", ""))
+    if not isinstance(kind, ast.Subscript):
+        return name, []
+    return name, kind.slice.elts if isinstance(kind.slice, ast.Tuple) else [kind.slice]
+
+
+def _shaped(value: Any, kind: ast.expr | None) -> Any:
+    """A value of JSON as the annotation has it: tuples, sets and keys that are numbers."""
+    if kind is None:
+        return value
+    name, inner = _parts(kind)
+    if name == "Optional" and inner:
+        return value if value is None else _shaped(value, inner[0])
+    if isinstance(value, list):
+        made = [_shaped(v, k) for v, k in zip(value, _of_items(value, inner), strict=False)]
+        return tuple(made) if name in _TUPLES else set(made) if name in _SETS else made
+    if isinstance(value, dict) and name in _MAPPINGS and inner:
+        keys = _parts(inner[0])[0]
+        read: type = {"int": int, "float": float}.get(keys, str)
+        return {read(k): _shaped(v, inner[-1]) for k, v in value.items()}
+    return value
+
+
+def _of_items(value: list[Any], inner: Sequence[ast.expr]) -> list[ast.expr | None]:
+    """The annotation of each item: one for all, or one for each of a tuple."""
+    own = [k for k in inner if not (isinstance(k, ast.Constant) and k.value is ...)]
+    if len(own) == len(value) and len(own) > 1:
+        return [*own]
+    return [own[0] if own else None] * len(value)
+
+
+# ---- records -------------------------------------------------------------------------------------
+
+
+def read_records(
+    asked: Sequence[Asked], entry: str, known: Signature
+) -> tuple[list[Case], list[str], list[str]]:
+    """(cases, records that could not be read, what was ambiguous) of the records of one problem."""
+    sources = [_source(one.given, entry, known) for one in asked]
+    texts = all(isinstance(one.given, str) for one in asked)
+    if texts and not all(sources):  # a text that is no list of arguments is an argument
+        sources, notes = _bare(asked, known)
+    else:
+        notes = list[str]()
+    given = [s[0] if s else one.given for s, one in zip(sources, asked, strict=True)]
+    wrapped = not any(isinstance(one.given, Mapping) for one in asked)
+    alone = wrapped and len(known.params) == 1 and _is_the_argument(given, known)
+    if alone is None:
+        notes += [] if all(sources) else [_ONE_ITEM]  # the source of a list is documented
+    cases, unread = list[Case](), list[str]()
+    for one, source, value in zip(asked, sources, given, strict=True):
+        try:
+            args = [value] if alone else _arguments(value, known)
+            if not source:
+                args = _as_annotated(args, known)
+            cases.append(_case(one, literal(args), bool(source), known))
+        except _RAISED as error:
+            unread.append(f"{str(one.given)[:80]}: {error}")
+    return cases, unread, notes
+
+
+def _source(given: object, entry: str, known: Signature) -> tuple[Any] | None:
+    """The arguments that a text is the source of: a list, a tuple, or a call; None for no source.
+
+    A tuple around them, as they may be anything.
+    """
+    if not isinstance(given, str):
+        return None
+    try:
+        if given.strip()[:1] not in "[({'\"-0123456789":
+            node = parse_expression(given.strip())
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == entry:
+                cases, _ = parse_tests(f"assert {given.strip()} == 0", entry, known.params)
+                return (value_of(cases[0].input),) if len(cases) == 1 else None
+        value = value_of(given.strip())
+    except _RAISED:
+        return None
+    return (value,) if isinstance(value, list | tuple) else None
+
+
+def _bare(asked: Sequence[Asked], known: Signature) -> tuple[list[tuple[Any] | None], list[str]]:
+    """Texts that are one argument each: sources where the definition takes no text."""
+    values: list[Any] = []
+    for one in asked:
+        try:
+            values.append(value_of(str(one.given).strip()))
+        except _RAISED:
+            values.append(one.given)
+    kind = known.kinds.get(known.params[0]) if known.params else None
+    fits = [_fits(v, kind) for v in values]
+    literals = all(not isinstance(v, str) for v in values)
+    told = kind is not None and None not in fits
+    lists = all(isinstance(v, list | tuple) for v in values)
+    used = literals and (known.uses == "number" or (known.uses == "many" and lists))
+    if literals and (all(fits) if told else used):
+        return [(v if isinstance(v, list | tuple) else [v],) for v in values], []
+    if told or known.uses or not literals:
+        return [None] * len(asked), []
+    note = "the inputs are text that spells other values: taken as text, as nothing says more"
+    return [None] * len(asked), [note]
+
+
+_ONE_ITEM = "inputs of one item are taken as lists of one argument, not as the argument"
+
+
+def _is_the_argument(given: Sequence[Any], known: Signature) -> bool | None:
+    """Of a function of one parameter: whether each input is the argument, not a list of it.
+
+    None where nothing says so: then it is the list.
+    """
+    if any(not isinstance(v, list) or len(v) != 1 for v in given):
+        return not all(isinstance(v, tuple) and len(v) == 1 for v in given)
+    kind = known.kinds.get(known.params[0])
+    whole, item = [_fits(v, kind) for v in given], [_fits(v[0], kind) for v in given]
+    if (False in whole) != (False in item):
+        return False not in whole
+    items = [v[0] for v in given]
+    if known.uses == "number" or any(isinstance(v, list | tuple | set | Mapping) for v in items):
+        return False
+    if known.uses == "many" and not any(isinstance(v, str) for v in items):
+        return True
+    return None if not known.uses and kind is None else False
+
+
+def _arguments(value: Any, known: Signature) -> list[Any]:
+    """Positional arguments of one input."""
+    if isinstance(value, Mapping):
+        if set(value) <= set(known.params):
+            return [value[p] for p in known.params if p in value]
+        if len(known.params) != 1:
+            names = f"input names {sorted(value)}, the signature has {list(known.params)}"
+            raise ValueError(names)
+        return [value]
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _as_annotated(args: list[Any], known: Signature) -> list[Any]:
+    kinds = [known.kinds.get(p) for p in known.params]
+    return [_shaped(a, k) for a, k in zip(args, [*kinds, *[None] * len(args)], strict=False)]
+
+
+_VIEWS = {"tuple": "tuple(result)", "int": "int(result)", "set": "set(result)"}
+_VIEWS |= {"truthy": "bool(result)", "falsy": "bool(result)", "sorted": "sorted(result)"}
+
+
+def _case(one: Asked, args: str, source: bool, known: Signature) -> Case:
+    """The case of one record. source: its input is source text, and so its expected value is."""
+    view = _VIEWS.get(one.kind, "")
+    if one.kind in ("truthy", "falsy"):
+        return Case(args, str(one.kind == "truthy"), one.shown, one.close, view=view)
+    wanted, compare = one.wanted, _compared(one.wanted)
+    if isinstance(wanted, str):
+        text = source or _fits("", known.returns) is False
+        wanted = _spelled(wanted, known) if text else wanted
+    else:
+        wanted = _shaped(wanted, known.returns)
+    return Case(args, literal(wanted), one.shown, one.close, compare, view)
+
+
+def _compared(wanted: object) -> Compare:
+    """JSON has one kind of sequence, and text for keys."""
+    return "json" if isinstance(wanted, list | Mapping) else "=="
+
+
+def _spelled(text: str, known: Signature) -> Any:
+    """The value that a text is the source of; the text where it is none, or the result is text."""
+    try:
+        value = value_of(text.strip())
+    except _RAISED:
+        return text
+    if _fits("", known.returns) and not isinstance(value, str):
+        return text
+    return value

@@ -1,0 +1,311 @@
+"""Python tests as their authors meant them: text and records become cases, and cases are judged so.
+
+Each assertion is read into a case, and programs of which one is right and the others are not are
+run against it in a sandbox; expected values never go in. Left out: rows around the tests
+(test_problems_formats.py).
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pawl.config.options import SandboxConfig
+from pawl.problems import python_tests
+from pawl.problems.formats import Row, parse_row
+from pawl.sandbox.tiers import Sandbox, open_sandbox
+from pawl.sandbox.verify import best_constant, verify
+from pawl.types import Case, CodeTask
+
+# ---- assertions ----------------------------------------------------------------------------------
+
+# text -> (input, expected, compare, view)
+FORMS = {
+    "assert set(f([2, 1])) == set([1, 2])": ("[[2, 1]]", "{1, 2}", "==", "set(result)"),
+    "assert f(1) in [1, 2]": ("[1]", "[1, 2]", "in", ""),
+    "assert f(1) not in (1, 2)": ("[1]", "(1, 2)", "not in", ""),
+    "assert 3 in f(1)": ("[1]", "3", "contains", ""),
+    "assert f(1) != 3": ("[1]", "3", "!=", ""),
+    "assert not f(1) == 3": ("[1]", "3", "!=", ""),
+    "assert f(1) > 3": ("[1]", "3", ">", ""),
+    "assert 3 <= f(1)": ("[1]", "3", ">=", ""),
+    "assert f(1) is not None": ("[1]", "None", "!=", ""),
+    "assert f(1)": ("[1]", "True", "==", "bool(result)"),
+    "assert not f(1)": ("[1]", "False", "==", "bool(result)"),
+    "assert isinstance(f(1), int)": ("[1]", "True", "==", "bool(isinstance(result, int))"),
+    "assert sorted(f([1])) == sorted([3, 2])": ("[[1]]", "[2, 3]", "==", "sorted(result)"),
+    "assert list(f(3)) == [0, 1, 2]": ("[3]", "[0, 1, 2]", "==", "list(result)"),
+    "assert len(f(3)) == 3": ("[3]", "3", "==", "len(result)"),
+    "assert f(3)[0] == 1": ("[3]", "1", "==", "result[0]"),
+    "assert round(f(3), 2) == 1.25": ("[3]", "1.25", "==", "round(result, 2)"),
+    "assert f('a').lower() == 'b'": ("['a']", "'b'", "==", "result.lower()"),
+    "assert ' '.join(f(1)) == 'a b'": ("[1]", "'a b'", "==", "' '.join(result)"),
+    "assert Counter(f('aa')) == Counter('aa')": (
+        *("['aa']", "{'a': 2}", "==", "collections.Counter(result)"),
+    ),
+    "assert f(1) == 2 or f(1) == 3": ("[1]", "[2, 3]", "in", ""),
+    "r = f(1)\nassert r == 2": ("[1]", "2", "==", ""),
+    "r = f(1)\nassert len(r) == 2": ("[1]", "2", "==", "len(result)"),
+    "r = sorted(f(1))\nwant = [1]\nassert r == want": ("[1]", "[1]", "==", "sorted(result)"),
+    "a, b = f(1)\nassert b == 2": ("[1]", "2", "==", "result[1]"),
+    "a = [3, 1]\nf(a)\nassert a == [1, 3]": ("[[3, 1]]", "[1, 3]", "==", "args[0]"),
+    "a = [3, 1]\nr = f(a)\nassert a == [1, 3]": ("[[3, 1]]", "[1, 3]", "==", "args[0]"),
+    "assert f(-2**31) == 1 / 3": ("[-2147483648]", repr(1 / 3), "==", ""),
+    "assert f([i * 2 for i in range(3)]) == 10 // 3": ("[[0, 2, 4]]", "3", "==", ""),
+    "assert f(float('inf')) == -math.inf": ("[1e999]", "-1e999", "==", ""),
+    "with pytest.raises(ValueError):\n    f(1)": ("[1]", "ValueError", "raises", ""),
+    "try:\n    f(1)\n    assert False\nexcept KeyError:\n    pass": (
+        *("[1]", "KeyError", "raises", ""),
+    ),
+    "for a, b in [(1, 2)]:\n    assert f(a) == b": ("[1]", "2", "==", ""),
+    "def check(a, b):\n    assert f(a) == b\ncheck(1, 2)": ("[1]", "2", "==", ""),
+    "def check(g):\n    assert g(1) == 2\ncheck(f)": ("[1]", "2", "==", ""),
+    "@pytest.mark.parametrize('a,b', [(1, 2)])\ndef test_f(a, b):\n    assert f(a) == b": (
+        *("[1]", "2", "==", ""),
+    ),
+    "class T(TestCase):\n    def test_f(self):\n        self.assertIn(f(1), [1, 2])": (
+        *("[1]", "[1, 2]", "in", ""),
+    ),
+    "class T(TestCase):\n    def test_f(self):\n        self.assertRaises(TypeError, f, 1)": (
+        *("[1]", "TypeError", "raises", ""),
+    ),
+    "class T(TestCase):\n    def test_f(self):\n        self.assertCountEqual(f(1), [2, 1])": (
+        *("[1]", "[1, 2]", "==", "sorted(result, key=repr)"),
+    ),
+    "class T(TestCase):\n    def test_f(self):\n        self.assertGreater(f(1), 2)": (
+        *("[1]", "2", ">", ""),
+    ),
+    "assert f(*[1]) == 2": ("[1]", "2", "==", ""),
+    ">>> a = [3, 1]\n>>> f(a)\n>>> a\n[1, 3]\n": ("[[3, 1]]", "[1, 3]", "==", "args[0]"),
+    ">>> f(1)\nTraceback (most recent call last):\n    ...\nValueError: no\n": (
+        *("[1]", "ValueError", "raises", ""),
+    ),
+}
+
+
+@pytest.mark.parametrize("text", FORMS)
+def test_assertions_become_cases(text: str) -> None:
+    cases, unread = python_tests.parse_tests(text, "f", ("x",))
+    assert not unread
+    assert [(c.input, c.expected, c.compare, c.view) for c in cases] == [FORMS[text]]
+
+
+def test_a_chain_and_a_loop_are_several_cases() -> None:
+    cases, unread = python_tests.parse_tests("assert 0 <= f(1) < 5", "f")
+    assert [(c.compare, c.expected) for c in cases] == [(">=", "0"), ("<", "5")]
+    cases, more = python_tests.parse_tests("for i in range(3):\n    assert f(i) == i * i", "f")
+    assert [(c.input, c.expected) for c in cases] == [("[0]", "0"), ("[1]", "1"), ("[2]", "4")]
+    assert not unread + more
+
+
+def test_an_argument_that_a_call_changed_is_no_constant_afterwards() -> None:
+    cases, unread = python_tests.parse_tests("a = [1]\nf(a)\nassert f(a) == 3", "f")
+    assert not cases and len(unread) == 1
+
+
+def test_the_entry_point_is_found_inside_wrappers() -> None:
+    text = "assert set(f(1)) == {1}\nassert set(f(2)) == {2}\nassert len(sorted(f(3))) == 3"
+    assert python_tests.called_names(text).most_common(1) == [("f", 3)]
+
+
+@settings(deadline=None)
+@given(st.text(alphabet="f(x)=[] 1a,.'\n:asertnoi", max_size=80))
+def test_the_reader_ends_on_any_text(text: str) -> None:
+    try:
+        python_tests.parse_tests("assert " + text, "f", ("x",))
+    except ValueError as error:
+        assert "no Python" in str(error)
+
+
+# ---- judged --------------------------------------------------------------------------------------
+
+# tests -> (right programs, wrong programs), each a body of `f(x)`
+JUDGED = {
+    "assert set(f([2, 1])) == {1, 2}": (["return x", "return (1, 2, 2)"], ["return [1]"]),
+    "assert f(1) in [1, 2]": (["return 1", "return 2.0"], ["return 3", "return [1, 2]"]),
+    "assert 3 in f(1)": (["return [3]", "return {3: 1}"], ["return 3", "return range(9, 10**9)"]),
+    "assert f(1) > 3": (["return 4"], ["return 3", "return 'a'", "return None"]),
+    "assert f(1) is not None": (["return 0"], ["return None"]),
+    "assert f(2)": (["return 5", "import re; return re.match('a', 'a')"], ["return 0", "pass"]),
+    "assert list(f(2)) == [0, 1]": (
+        ["return range(2)", "return (i for i in range(2))", "yield 0; yield 1"],
+        ["return [1, 0]", "return 5", "import itertools; return itertools.count()"],
+    ),
+    "a = [3, 1]\nf(a)\nassert a == [1, 3]": (["x.sort()"], ["return sorted(x)", "pass"]),
+    "with raises(LookupError):\n    f(1)": (
+        ["raise KeyError(1)", "class A(KeyError): pass\n    raise A", "return {}[1]"],
+        ["return 1", "raise ValueError(1)", "return LookupError"],
+    ),
+    "with raises((ValueError, TypeError)):\n    f(1)": (["raise TypeError"], ["raise KeyError"]),
+    "assert f(1) == 2 or f(1) == 3": (["return 3"], ["return 1"]),
+    "assert round(f(1), 1) == 0.3": (["return 0.1 + 0.2", "return 0.34"], ["return 0.4"]),
+}
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Sandbox:
+    try:
+        with open_sandbox(SandboxConfig()) as opened:
+            yield opened
+    except Exception as error:  # noqa: BLE001 - whatever keeps it from opening
+        pytest.skip(str(error))
+
+
+@pytest.mark.parametrize("text", JUDGED)
+def test_what_is_asserted_decides(sandbox: Sandbox, text: str) -> None:
+    cases, unread = python_tests.parse_tests(text, "f", ("x",))
+    assert cases and not unread
+    task = CodeTask("python", "f", tuple(cases), head="def f(x):")
+    for good, bodies in zip((True, False), JUDGED[text], strict=True):
+        for body in bodies:
+            found = verify(sandbox, task, f"def f(x):\n    {body}")
+            assert (found.verdict == "pass") == good, (body, found)
+
+
+def test_a_failure_is_told_as_a_person_reads_it(sandbox: Sandbox) -> None:
+    def told(case: Case, body: str) -> str:
+        return verify(sandbox, CodeTask("python", "f", (case,)), f"def f(x):\n    {body}").message
+
+    assert told(Case("[1]", "2"), "return -0.5") == "returned -0.5, expected 2, for `f(1)`"
+    assert told(Case("['a']", "True"), "return (x, None)") == (
+        "returned ('a', None), expected True, for `f('a')`"
+    )
+    sorted_case = Case("[[2]]", "[1]", view="sorted(result)")
+    assert told(sorted_case, "return x") == "returned [2], expected [1], for `sorted(f([2]))`"
+    raising = Case("[1]", "ValueError", compare="raises")
+    assert told(raising, "return x") == ("returned 1, expected it to raise ValueError, for `f(1)`")
+    assert told(Case("[0]", "1"), "return 1 / x") == (
+        "ZeroDivisionError: division by zero, for `f(0)`"
+    )
+    assert told(Case("[1]", "2"), "return object()") == (
+        "what it returned is no plain value, for `f(1)`"
+    )
+
+
+def test_what_a_constant_passes_is_counted_by_comparison() -> None:
+    cases = (
+        *(Case("[1]", "1"), Case("[2]", "2"), Case("[3]", "0", compare="!=")),
+        *(Case("[4]", "[1, 5]", compare="in"), Case("[5]", "KeyError", compare="raises")),
+    )
+    assert best_constant(CodeTask("python", "f", cases)) == 3  # 1: the first, != 0, in [1, 5]
+
+
+# ---- records -------------------------------------------------------------------------------------
+
+
+def row(tests: object, head: str = "def f(x):", **more: object) -> Row:
+    prompt = f'{head}\n    """Do it."""\n'
+    return parse_row({"prompt": prompt, "entry_point": "f", "tests": tests, **more}, "s:1", "a")
+
+
+def inputs(found: Row) -> list[str]:
+    return [case.input for case in found.problem.task.cases]
+
+
+def test_values_of_json_keep_their_types() -> None:
+    found = row([{"input": [12], "output": "12"}, {"input": ["1"], "output": None}])
+    assert [c.expected for c in found.problem.task.cases] == ["'12'", "None"]
+    assert inputs(found) == ["[12]", "['1']"]
+    source = row([{"input": "[12]", "expected": "'12'"}, {"input": "['1']", "expected": "None"}])
+    assert inputs(source) == inputs(found)
+    assert [c.expected for c in source.problem.task.cases] == ["'12'", "None"]
+
+
+@pytest.mark.parametrize(
+    ("head", "solution", "want"),
+    [
+        ("def f(x):", "", "['12']"),
+        ("def f(x: str):", "", "['12']"),
+        ("def f(x: int) -> int:", "", "[12]"),
+        ("def f(x):", "def f(x):\n    return x % 7", "[12]"),
+        ("def f(x):", "def f(x):\n    return x.upper()", "['12']"),
+        ("def f(x):", "def f(x):\n    return x[::-1]", "['12']"),
+    ],
+)
+def test_a_bare_text_is_what_the_function_takes(head: str, solution: str, want: str) -> None:
+    found = row([{"input": "12", "output": "1"}, {"input": "34", "output": "2"}], head,
+                solution=solution)  # fmt: skip
+    assert inputs(found)[0] == want
+    assert any("text" in note for note in found.notes) == (head == "def f(x):" and not solution)
+
+
+@pytest.mark.parametrize(
+    ("head", "solution", "want"),
+    [
+        ("def f(x):", "", "[1]"),
+        ("def f(x: int):", "", "[1]"),
+        ("def f(x: list[int]):", "", "[[1]]"),
+        ("def f(x: List[int]) -> int:", "", "[[1]]"),
+        ("def f(x):", "def f(x):\n    return sum(x)", "[[1]]"),
+        ("def f(x):", "def f(x):\n    return x // 2", "[1]"),
+        ("def f(x):", "def f(x):\n    for y in x:\n        return y", "[[1]]"),
+    ],
+)
+def test_a_list_of_one_is_the_argument_or_the_arguments(
+    head: str, solution: str, want: str
+) -> None:
+    tests = [{"input": [1], "output": 1}, {"input": [5], "output": 5}]
+    found = row(tests, head, solution=solution)
+    assert inputs(found)[0] == want
+    ambiguous = head == "def f(x):" and not solution
+    assert any("inputs of one item" in note for note in found.notes) == ambiguous
+
+
+def test_lists_of_other_lengths_are_the_argument() -> None:
+    found = row([{"input": [1], "output": 1}, {"input": [], "output": 0}])
+    assert inputs(found) == ["[[1]]", "[[]]"] and not found.notes
+
+
+def test_annotations_give_tuples_and_keys_back() -> None:
+    head = "def f(x: Dict[int, Tuple[int, int]], y: set[str] = None):"
+    found = row([{"input": [{"1": [2, 3]}, ["a"]], "output": 1}], head)
+    assert ast.literal_eval(inputs(found)[0]) == [{1: (2, 3)}, {"a"}]
+
+
+@pytest.mark.parametrize(
+    ("expected", "good", "bad"),
+    [
+        ([1, 2], "(1, 2)", "[2, 1]"),
+        ({"1": 2}, "{1: 2}", "{1: 3}"),
+        ({"true": [1]}, "{True: (1,)}", "{'True': [1]}"),
+        ([{"a": [1]}], "[{'a': (1,)}]", "[{'a': 1}]"),
+        ("12", "'12'", "12"),
+        ("True", "'True'", "True"),
+        (True, "True", "'True'"),
+        (None, "None", "'None'"),
+        (0.5, "0.5", "'0.5'"),
+    ],
+)
+def test_json_says_lists_for_tuples_and_text_for_keys(
+    sandbox: Sandbox, expected: object, good: str, bad: str
+) -> None:
+    tests = json.loads(json.dumps([{"input": [0], "output": expected}]))
+    task = row(tests).problem.task
+    assert verify(sandbox, task, f"def f(x):\n    return {good}").verdict == "pass"
+    assert verify(sandbox, task, f"def f(x):\n    return {bad}").verdict == "wrong"
+
+
+@given(
+    st.lists(
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | st.text("a1 []", max_size=4),
+            lambda part: (
+                st.lists(part, max_size=3)
+                | st.dictionaries(st.text("a1", max_size=2), part, max_size=2)
+            ),
+            max_leaves=6,
+        ),
+        min_size=1,
+        max_size=4,
+    )
+)
+def test_native_arguments_of_two_come_back_as_they_are(values: list[object]) -> None:
+    """With two parameters nothing is ambiguous: what JSON says is what the function gets."""
+    tests = [{"input": [value, 1], "output": value} for value in values]
+    cases = row(tests, "def f(x, y):").problem.task.cases
+    assert [ast.literal_eval(c.input) for c in cases] == [[value, 1] for value in values]
+    assert [ast.literal_eval(c.expected) for c in cases] == values
