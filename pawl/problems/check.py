@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Literal
 
 from pawl.problems import ocaml_text, python_values
@@ -82,7 +83,8 @@ def _literals(task: CodeTask) -> Iterator[Remark]:
 
 
 def _python_literals(case: Case) -> str:
-    for what, text in (("input", case.input), ("expected value", case.expected)):
+    parts = [("input", case.input), ("expected value", case.expected)]
+    for what, text in parts[: 1 if case.compare == "raises" else 2]:
         try:
             value = python_values.value_of(text)
         except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
@@ -108,6 +110,8 @@ _OCAML_NAMES = {
 
 def _ocaml_value(case: Case) -> str:
     """A bare lower-case name in an expected value is a forgotten quote (`= qry`)."""
+    if case.compare == "raises":
+        return ""
     if _OCAML_PLAIN.fullmatch(case.expected) and case.expected.strip():
         return ""
     toks = list(ocaml_text.tokens(case.expected))
@@ -124,15 +128,17 @@ def _ocaml_value(case: Case) -> str:
 
 
 def _cases(task: CodeTask) -> Iterator[Remark]:
-    known: dict[str, str] = {}
+    known: dict[tuple[str, str], str] = {}
     for case in task.cases:
-        key = _BLANKS.sub(" ", case.input)
-        if known.setdefault(key, case.expected) != case.expected and not case.close:
-            reason = f"one input, two expected values: {case.input[:60]}"
-            yield "tests", "bad", reason
-            return
-    if len(known) < len(task.cases):
-        yield "tests", "note", f"{len(task.cases) - len(known)} tests occur twice"
+        if case.compare in ("==", "json") and not case.close:
+            key = _BLANKS.sub(" ", case.input), case.view
+            if known.setdefault(key, case.expected) != case.expected:
+                reason = f"one input, two expected values: {case.input[:60]}"
+                yield "tests", "bad", reason
+                return
+    twice = len(task.cases) - len({replace(case, shown=False) for case in task.cases})
+    if twice:
+        yield "tests", "note", f"{twice} tests occur twice"
     shown = sum(c.shown for c in task.cases)
     if shown == len(task.cases):
         yield "shown", "note", f"the prompt shows all {shown} tests: passing them needs no insight"

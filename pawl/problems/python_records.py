@@ -325,6 +325,4 @@ def _spelled(text: str, known: Signature) -> Any:
         value = value_of(text.strip())
     except _RAISED:
         return text
-    if _fits("", known.returns) and not isinstance(value, str):
-        return text
-    return value
+    return text if _fits("", known.returns) and _fits(value, known.returns) is False else value

@@ -18,6 +18,7 @@ from pawl.errors import PawlError
 from pawl.problems.check import Remark, check_leakage, check_static
 from pawl.problems.load import Prepared, open_problems
 from pawl.problems.problem_set import STARTERS, Finding, ProblemSet
+from pawl.rewards import trivial
 from pawl.rewards.behaviour import more_inputs, shared_inputs, twins
 from pawl.rewards.kept_runs import Jobs, Name, run_all
 from pawl.rewards.pool import Refused, Result
@@ -154,11 +155,16 @@ def audit_executed(
         return []
     programs = {p.id: _candidates(p) for p in chosen}
     jobs = [(p, kind, text) for p in chosen for kind, text in programs[p.id].items()]
+    probes = [probe for p in chosen if (probe := trivial.ocaml_probe(p)) is not None]
+    jobs += [(p, "trivial", programs[p.id]["stub"]) for p in probes]
     answers = run_all(jobs, sandbox, tell)
     found: list[Finding] = []
     for p in chosen:
         own = {kind: answers[p.id, kind] for kind in programs[p.id]}
         found += [Finding(p.id, p.where, *remark) for remark in _judge(p, own)]
+        ran = answers.get((p.id, "trivial"))
+        for name, what in trivial.remarks(p, ran if isinstance(ran, Verification) else None):
+            found.append(Finding(p.id, p.where, "trivial", "note", f"{name} {what}"))
     wrong = _bad_ids(found)
     short = sandbox.model_copy(update={"cpu_s": min(sandbox.cpu_s, BEHAVIOUR_CPU_S)})
     run = partial(run_all, sandbox=short, tell=tell)

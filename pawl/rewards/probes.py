@@ -99,15 +99,16 @@ def whole(problem: Problem, body: str) -> str:
     if not head and task.lang == "python":
         head = f"def {task.entry_point}(*args):"
     if not head:
-        arity = _arity(task.signature)
+        arity = len(arrow_types(task.signature)) - 1
         head = f"let {task.entry_point} {' '.join(f'_x{i}' for i in range(arity))} ="
     return f"{head}\n{body}"
 
 
-def _arity(signature: str) -> int:
-    """Arrows of `val f : a -> b -> c` outside brackets."""
-    toks = list(ocaml_text.tokens(signature.partition(":")[2]))
-    return len(ocaml_text.split_top(toks, "->")) - 1
+def arrow_types(signature: str) -> list[str]:
+    """The types between the arrows of `val f : a -> b -> c` outside brackets, the result last."""
+    text = " ".join(signature.partition(":")[2].split())
+    parts = ocaml_text.split_top(list(ocaml_text.tokens(text)), "->")
+    return [ocaml_text.source(text, part) for part in parts]
 
 
 def giving(problem: Problem, constant: str) -> str:
