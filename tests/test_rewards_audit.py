@@ -353,3 +353,45 @@ def test_neighbouring_lines_of_a_problem_are_a_group_for_a_reward_that_compares(
     with pytest.raises(PawlError, match="no problem 'nobody'"):
         got.extend(name for name, _ in score_lines(problems, path, use, LIMITS))
     assert got == list("aaabbaa")
+
+
+def trivial_of(report: AuditReport) -> list[tuple[str, str]]:
+    return [(f.id, f.reason) for f in report.rows if f.check == "trivial"]
+
+
+def test_problems_that_trivial_programs_answer_are_listed(tmp_path: Path) -> None:
+    rows = [
+        python("sort", [("[2, 1]", "[1, 2]"), ("[3]", "[3]"), ("[5, 4]", "[4, 5]")],
+               "return sorted(x)"),
+        python("count", [("'ab'", "2"), ("'c'", "1"), ("''", "0"), ("'xx'", "1")],
+               "return len(set(x))"),
+        python("sound", NEXT, "return x + 1"),
+    ]  # fmt: skip
+    told = trivial_of(check_problems(write(tmp_path, rows), "", CFG))
+    assert ("sort", "the argument sorted passes 3 of 3 tests, a constant 1") in told
+    assert ("count", "the length of the argument passes 3 of 4 tests, a constant 2") not in told
+    assert not [reason for name, reason in told if name == "sound"]
+
+
+@needs_ocaml
+def test_trivial_programs_of_ocaml_follow_the_types(tmp_path: Path) -> None:
+    rows = [
+        {
+            "id": "sort",
+            "lang": "ocaml",
+            "prompt": "let f (k : int) (xs : int list) : int list =\n",
+            "tests": "assert (f 1 [2; 1] = [1; 2] && f 2 [3] = [3] && f 0 [5; 4] = [4; 5])",
+        },
+        {
+            "id": "pairs",
+            "lang": "ocaml",
+            "prompt": "let f (xs : int * int list) : int =\n",
+            "tests": "assert (f (1, [2; 1]) = 3)\nassert (f (2, []) = 2)",
+        },
+    ]
+    report = check_problems(write(tmp_path, rows), "", CFG)
+    assert not report.bad
+    assert trivial_of(report) == [
+        ("sort", "argument 2 sorted passes 3 of 3 tests, a constant 1"),
+        ("sort", "argument 2 reversed passes 3 of 3 tests, a constant 1"),
+    ]
