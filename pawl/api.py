@@ -125,7 +125,7 @@ def check(
     if isinstance(target, str | Path) and Path(target).suffix not in (".yaml", ".yml"):
         from pawl.rewards.audit import check_problems
 
-        cfg = overridden(RunConfig(), overrides)
+        cfg = overridden(RunConfig(), overrides, sections=("sandbox", "problems"))
         return check_problems(str(target), cfg.problems.lang, cfg, shown.note)
     from pawl.preflight.rehearse import rehearse
 
@@ -174,9 +174,9 @@ def score(
     reward: as `reward.use`, or a callable; the code reward when not given. overrides: of the
     sections reward, sandbox and problems.
     """
-    from pawl.rewards.score_file import score_lines
+    from pawl.rewards.score_file import SECTIONS, score_lines
 
-    cfg = overridden(RunConfig(), overrides)
+    cfg = overridden(RunConfig(), overrides, sections=SECTIONS)
     function = None if isinstance(reward, str) else reward
     if isinstance(reward, str):
         cfg = overridden(cfg, [f"reward.use={reward}"])

@@ -190,7 +190,8 @@ class Measurement:
     values: by name, on the scorer's own scale; empty exactly when `status` is "missing". verdict:
     what tests say, None where nothing was run. reason: why it is missing, or the first compiler
     message or exception. usage: what it cost (tokens, requests), by name. passed_cases / n_cases:
-    tests passed, of all. tier, time_ms, cached: facts of this machine and moment. reading: which of
+    tests passed, of all. tier, time_ms, cached, warm (started by the fork server): facts of this
+    machine and moment. reading: which of
     the programs that a completion may mean was graded, "" where none was.
     """
 
@@ -204,6 +205,7 @@ class Measurement:
     tier: Tier = ""
     time_ms: float = 0.0
     cached: bool = False
+    warm: bool = False
     reading: str = ""
 
 
@@ -222,7 +224,7 @@ class Score:
     "user", ...). components: values before weights. reason: why it is missing, or the first
     compiler message or exception. passed_cases / n_cases: tests passed, of all. reward_stage: the
     curriculum stage whose weights paid, "" for reward.stages. reading: as in Measurement. tier,
-    time_ms, cached: facts of this machine and moment, kept apart so that everything else is a
+    time_ms, cached, warm: facts of this machine and moment, kept apart so that everything else is a
     function of config and seed.
     """
 
@@ -237,6 +239,7 @@ class Score:
     tier: Tier = ""
     time_ms: float = 0.0
     cached: bool = False
+    warm: bool = False
     reward_stage: str = ""
     reading: str = ""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
 from pathlib import Path
@@ -290,9 +291,6 @@ def test_a_body_a_definition_and_a_fenced_block_are_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "what"),
     [
-        ('{"problem_id": "nobody", "completion": ""}', "no problem 'nobody'"),
-        ('{"problem_id": "x"}', "problem_id and completion"),
-        ('{"problem_id": "x", "completion": 3}', "problem_id and completion"),
         ("{", "not JSON"),
         ("[]", "a JSON list"),
     ],
@@ -307,6 +305,52 @@ def test_a_bad_line_is_named_after_the_good_ones_are_answered(
     with pytest.raises(PawlError, match=what) as caught:
         score_file(small("python"), path, out.append, CODE, LIMITS)
     assert caught.value.where == f"{path}:2" and len(out) == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [
+        ('{"problem_id": "nobody", "completion": ""}', "no problem 'nobody'"),
+        ('{"problem_id": "x"}', "problem_id and completion"),
+        ('{"problem_id": "x", "completion": 3}', "problem_id and completion"),
+        ('{"problem_id": "P", "completion": "", "finish": "no"}', "finish must be"),
+    ],
+)
+def test_a_line_that_names_no_problem_does_not_end_the_file(
+    line: str, what: str, tmp_path: Path
+) -> None:
+    p = problems_of("python")[0]
+    good = json.dumps({"problem_id": p.id, "completion": p.reference})
+    path = tmp_path / "completions.jsonl"
+    path.write_text(f"{good}\n{line.replace('P', p.id)}\n{good}\n")
+    out: list[str] = []
+    with pytest.raises(PawlError, match="1 of 3 completions have no score") as caught:
+        score_file(small("python"), path, out.append, CODE, LIMITS)
+    assert caught.value.code == Exit.USER
+    rows = [json.loads(line) for line in out]
+    assert [r["verdict"] for r in rows] == ["pass", None, "pass"]
+    assert (rows[1]["status"], rows[1]["total"]) == ("missing", None)
+    assert what in rows[1]["reason"] and f"{path}:2" in rows[1]["reason"]
+
+
+def test_no_compiler_is_trouble_of_the_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither a missing score nor a bad problem."""
+    names = [n for n in os.listdir("/usr/bin") if not n.startswith("ocaml")]
+    for name in names:
+        (tmp_path / name).symlink_to(f"/usr/bin/{name}")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    problem = problems_of("ocaml")[0]
+    path = tmp_path / "completions.jsonl"
+    path.write_text(json.dumps({"problem_id": problem.id, "completion": problem.reference}))
+    for run in (
+        lambda: score_file(small("ocaml"), path, print, CODE, LIMITS),
+        lambda: check_problems(small("ocaml"), "", CFG),
+    ):
+        with pytest.raises(PawlError, match="no OCaml compiler") as caught:
+            run()
+        assert caught.value.code == Exit.STOPPED
 
 
 def test_no_completions_is_an_error(tmp_path: Path) -> None:
@@ -350,9 +394,9 @@ def test_neighbouring_lines_of_a_problem_are_a_group_for_a_reward_that_compares(
     path = tmp_path / "completions.jsonl"
     path.write_text("\n".join([*lines, a_line("nobody", "x")]))
     got: list[str] = []
-    with pytest.raises(PawlError, match="no problem 'nobody'"):
-        got.extend(name for name, _ in score_lines(problems, path, use, LIMITS))
-    assert got == list("aaabbaa")
+    for name, score in score_lines(problems, path, use, LIMITS):
+        got.append(name if score.status == "scored" else score.reason.partition(": ")[2])
+    assert got[:-1] == list("aaabbaa") and got[-1].startswith("no problem 'nobody'")
 
 
 def trivial_of(report: AuditReport) -> list[tuple[str, str]]:

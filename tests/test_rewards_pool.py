@@ -223,9 +223,7 @@ def test_a_reward_that_does_not_load_is_told_at_once(
         Grader(mine, TWO)
 
 
-def test_a_missing_compiler_is_missing_not_zero(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_missing_compiler_stops_who_asks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("bwrap",):
         found = [d for d in os.environ["PATH"].split(":") if Path(d, name).exists()]
         if found:
@@ -233,9 +231,9 @@ def test_a_missing_compiler_is_missing_not_zero(
     monkeypatch.setenv("PATH", str(tmp_path))
     problem = problems_of("ocaml")[0]
     with Grader(RewardConfig(), ONE) as grader:
-        got = grader.score([(problem, [Completion(problem.id, problem.reference)])])[0][0]
-    assert (got.status, got.total) == ("missing", None)
-    assert "no OCaml compiler" in got.reason
+        with pytest.raises(PawlError, match="no OCaml compiler") as caught:
+            grader.score([(problem, [Completion(problem.id, problem.reference)])])
+    assert caught.value.code == Exit.STOPPED  # resumable, once there is one
 
 
 def test_a_problem_that_cannot_be_judged_is_missing_and_stops_nothing() -> None:

@@ -104,11 +104,11 @@ def score(
     """
     from pawl.config.load import overridden
     from pawl.config.options import RunConfig
-    from pawl.rewards.score_file import score_file
+    from pawl.rewards.score_file import SECTIONS, score_file
 
     given = [f"sandbox.tier={tier}"] if tier else []
     given += ["sandbox.allow_unsafe=true"] if allow_unsafe else []
-    cfg = overridden(RunConfig(), [*overrides, *given])
+    cfg = overridden(RunConfig(), [*overrides, *given], sections=SECTIONS)
     out = partial(click.echo, file=sys.stdout)  # what a reward prints goes to standard error
     options = (cfg.reward, cfg.sandbox, cfg.problems.lang)
     with redirect_stdout(sys.stderr):

@@ -23,7 +23,7 @@ from pawl.config.options import RunConfig, SftConfig
 from pawl.config.parse import Table, put_yaml
 from pawl.config.presets import PRESETS
 from pawl.config.tree import leaves, nearest, options
-from pawl.errors import PawlError
+from pawl.errors import PawlError, PawlErrors
 
 PREFIX = "PAWL_"
 
@@ -76,13 +76,24 @@ def load_sft(
 
 
 def overridden(
-    cfg: RunConfig, overrides: Sequence[str], environ: Mapping[str, str] | None = None
+    cfg: RunConfig,
+    overrides: Sequence[str],
+    environ: Mapping[str, str] | None = None,
+    sections: Sequence[str] = (),
 ) -> RunConfig:
     """A config that exists already, with environment and overrides on top; raises PawlErrors.
 
-    A preset among the overrides sets what is left open, as in a file; one of the environment does
-    not, since a run that is evaluated keeps its options.
+    sections: where a command reads these alone, an override of another one is an error, as it would
+    do nothing. A preset among the overrides sets what is left open, as in a file; one of the
+    environment does not, since a run that is evaluated keeps its options.
     """
+    names = [text.partition("=")[0].strip() for text in overrides]
+    idle = [n for n in names if n.partition(".")[0] in RunConfig.model_fields]
+    idle = [n for n in idle if sections and n.partition(".")[0] not in sections]
+    if idle:
+        hint = f"this command reads the sections {', '.join(sections)}"
+        told = [PawlError(f"`{name}` does nothing here", "command line", hint) for name in idle]
+        raise PawlErrors(told)
     table = Table(RunConfig)
     for path, value in leaves(cfg).items():
         table.put(path, value, "the config to change")

@@ -168,7 +168,8 @@ class MeasurementCache(Kept):
     def get(self, key: bytes) -> list[Measurement] | None:
         """What was kept, with `cached` set, or None."""
         rows = self.read(key)
-        return rows and [Measurement(**{**m, "cached": True, "time_ms": 0.0}) for m in rows]
+        now = {"cached": True, "warm": False, "time_ms": 0.0}
+        return rows and [Measurement(**{**m, **now}) for m in rows]
 
     def put(self, key: bytes, found: Sequence[Measurement]) -> None:
         """Keep what repeats; anything else is ignored."""

@@ -245,7 +245,7 @@ def is_bonus(part: ComponentConfig, parts: Sequence[ComponentConfig]) -> bool:
 
 
 _COUNTS = ("passed_cases", "n_cases", "reading")
-_FACTS = ("verdict", "reason", "tier", "time_ms", "cached")
+_FACTS = ("verdict", "reason", "tier", "time_ms", "cached", "warm")
 
 
 def _measured(found: Measurement, total: float, branch: str, components: dict[str, float]) -> Score:

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from itertools import count, groupby
 from pathlib import Path
+from typing import NamedTuple
 
 from pawl.config.options import RewardConfig, SandboxConfig
 from pawl.errors import Exit, PawlError
@@ -22,6 +23,16 @@ from pawl.rewards.pay import Row, pay
 from pawl.types import Completion, Finish, Problem, Score
 
 WINDOW = 256  # groups in flight or waiting for an earlier one
+SECTIONS = ("reward", "sandbox", "problems")  # of the config, that scoring reads
+
+
+class Line(NamedTuple):
+    """A line of the file. problem: None where it cannot be scored, for `reason`."""
+
+    name: str
+    problem: Problem | None
+    completion: Completion
+    reason: str = ""
 
 
 def score_file(
@@ -34,11 +45,22 @@ def score_file(
 ) -> int:
     """Score every line of `completions` and echo one JSON line for each; returns the exit code.
 
-    Raises PawlError with file:line for a malformed line or an unknown problem id, after the lines
-    before it were answered.
+    A line that names no problem is `missing` and ends nothing; at the end PawlError says how many
+    there were, and how many scores the machine or the set kept from being computed. Raises
+    PawlError with file:line for a line that is no JSON object, after those before it.
     """
+    total, lost = 0, list[Score]()
     for problem_id, score in score_lines(problems, completions, reward, sandbox, lang):
         echo(json.dumps(as_line(problem_id, score)))
+        total += 1
+        unread = score.status == "missing" and score.verdict is None
+        if unread or (score.verdict == "infra_error" and has_tests(reward)):
+            lost.append(score)
+    if lost:
+        unread = all(score.verdict is None for score in lost)
+        what = f"{len(lost)} of {total} completions have no score: {lost[0].reason}"
+        code = Exit.USER if unread else Exit.STOPPED
+        raise PawlError(what, str(completions), "`reason` of each line says why", code)
     return int(Exit.OK)
 
 
@@ -50,7 +72,10 @@ def score_lines(
     lang: str = "",
     function: Callable[..., object] | None = None,
 ) -> Iterator[tuple[str, Score]]:
-    """(problem id, score) of every line, in order; see `score_file`."""
+    """(problem id, score) of every line, in order; one that names no problem is missing.
+
+    Raises PawlError with file:line for one that is no JSON object, after those before it.
+    """
     opened = open_problems(problems, lang, tested=has_tests(reward))
     if not completions.is_file():
         raise PawlError("no such file", str(completions))
@@ -76,11 +101,11 @@ def _scores(
     """(problem id, score) in input order, with a bounded number of groups in flight."""
     known = {p.id: p for p in opened}
     trouble: list[PawlError] = []
-    waiting: deque[tuple[int, Problem, list[Completion]]] = deque()
+    waiting: deque[tuple[int, Line, list[Completion]]] = deque()
     done: dict[Hashable, list[Row]] = {}
 
-    def rows() -> Iterator[tuple[Problem, Completion]]:
-        """The lines before one that cannot be read."""
+    def rows() -> Iterator[Line]:
+        """The lines before one that is no JSON object."""
         try:
             for where, row in lines:
                 yield _read(row, where, opened, known)
@@ -89,19 +114,23 @@ def _scores(
 
     def oldest() -> Iterator[tuple[str, Score]]:
         """The oldest group's scores; waits for them."""
-        number, problem, members = waiting.popleft()
+        number, first, members = waiting.popleft()
+        if first.problem is None:
+            yield first.name, Score("missing", None, None, "missing", reason=first.reason)
+            return
         while number not in done:
             done.update(grader.poll(1.0))
-        for score in pay(problem, members, done.pop(number), grader.reward):
-            yield problem.id, score
+        for score in pay(first.problem, members, done.pop(number), grader.reward):
+            yield first.name, score
 
     line = count()
     whole = grader.whole_group
-    groups = groupby(rows(), lambda row: row[0].id if whole else next(line))
-    for number, group in enumerate(list(pairs) for _, pairs in groups):
-        problem, members = group[0][0], [completion for _, completion in group]
-        waiting.append((number, problem, members))
-        for member, completion in enumerate(members):
+    groups = groupby(rows(), lambda row: row.name if whole and row.problem else next(line))
+    for number, group in enumerate(list(members) for _, members in groups):
+        problem, members = group[0].problem, [one.completion for one in group]
+        waiting.append((number, group[0], members))
+        for member, completion in enumerate(members if problem else ()):
+            assert problem is not None, "asked"
             grader.submit(number, member, len(members), problem, completion)
         done.update(grader.poll(0.0))
         while waiting and (waiting[0][0] in done or len(waiting) >= WINDOW):
@@ -114,25 +143,24 @@ def _scores(
 
 def _read(
     row: Mapping[str, object], where: str, opened: ProblemSet, known: Mapping[str, Problem]
-) -> tuple[Problem, Completion]:
-    """One line; raises PawlError with file:line."""
-    problem_id, text = row.get("problem_id"), row.get("completion")
-    if not isinstance(problem_id, str | int) or not isinstance(text, str):
-        raise PawlError(
-            "expected the fields problem_id and completion (text)",
-            where,
-            f"this line has: {', '.join(sorted(row)) or 'nothing'}",
-        )
-    problem = known.get(str(problem_id))
-    if problem is None:
-        bad = next((b for b in opened.bad if b.id == str(problem_id)), None)
+) -> Line:
+    """One line, or why it cannot be scored."""
+    name, text = row.get("problem_id"), row.get("completion")
+    finish, tokens = row.get("finish", "stop"), row.get("n_tokens", 0)
+    name = str(name) if isinstance(name, str | int) else ""
+    problem = known.get(name)
+    reason = ""
+    if not name or not isinstance(text, str):
+        has = ", ".join(sorted(row)) or "nothing"
+        reason = f"expected the fields problem_id and completion (text), this line has: {has}"
+    elif problem is None:
+        bad = next((b for b in opened.bad if b.id == name), None)
         why = f": it was left out ({bad.reason})" if bad else ""
-        raise PawlError(
-            f"no problem {problem_id!r} in {opened.name}{why}", where, "see `pawl check` on the set"
-        )
-    finish = row.get("finish", "stop")
-    tokens = row.get("n_tokens", 0)
-    if finish not in ("stop", "length") or not isinstance(tokens, int) or tokens < 0:
-        raise PawlError("finish must be stop or length, n_tokens a count", where)
+        reason = f"no problem {name!r} in {opened.name}{why}"
+    elif finish not in ("stop", "length") or not isinstance(tokens, int) or tokens < 0:
+        reason = "finish must be stop or length, n_tokens a count"
+    if reason:
+        return Line(name, None, Completion(name, ""), f"{where}: {reason}")
     cut: Finish = "length" if finish == "length" else "stop"
-    return problem, Completion(str(problem_id), text, tokens, cut)
+    assert isinstance(text, str) and isinstance(tokens, int), "looked at above"
+    return Line(name, problem, Completion(name, text, tokens, cut))

@@ -115,7 +115,7 @@ def _answer(functions: Mapping[str, UserReward], sandbox: Sandbox | None, job: J
         runs = [verify(sandbox, task, c.text, marker, place) for c in job.completions]
         return runs[0] if job.bare else [measured(run, task, place) for run in runs]
     except PawlError as error:
-        if error.code == Exit.STOPPED:  # a broken grader, see user.py
+        if error.code == Exit.STOPPED:  # a broken grader, or no compiler
             raise
         return Refused(error.block().removeprefix("error: "))
 

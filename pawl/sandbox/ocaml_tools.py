@@ -2,7 +2,8 @@
 
 `pawl_dump` (writes results) and `mlcheck` (counts type errors) are compiled once into
 $XDG_CACHE_HOME/pawl, keyed by compiler version and source hash. Left out: checking candidates
-(`ocaml.py`). Only trusted sources are compiled here.
+(`ocaml.py`). Only trusted sources are compiled here. What is missing is trouble of the machine: it
+stops who asks, and makes no problem bad and no score missing.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from pawl.errors import PawlError
+from pawl.errors import Exit, PawlError
 from pawl.sandbox.visible import PACKAGE
 
 _SOURCES = PACKAGE / "sandbox"
@@ -44,12 +45,13 @@ def toolchain() -> Toolchain:
     """Find the compiler and build the helpers (about 2 s the first time); raises PawlError."""
     found = shutil.which("ocamlc.opt") or shutil.which("ocamlc")
     if found is None:
-        raise PawlError("no OCaml compiler (ocamlc) on this machine", "PATH", _HINT)
+        raise PawlError("no OCaml compiler (ocamlc) on this machine", "PATH", _HINT, Exit.STOPPED)
     ocamlc = Path(found).resolve()
     ocamlrun = ocamlc.parent / "ocamlrun"
     version = _run([str(ocamlc), "-version"], Path("/")).strip()
     if not re.match(r"[45]\.\d+", version):
-        raise PawlError(f"ocamlc says that its version is {version!r}", str(ocamlc), _HINT)
+        what = f"ocamlc says that its version is {version!r}"
+        raise PawlError(what, str(ocamlc), _HINT, Exit.STOPPED)
     sources = [_SOURCES / name for name in ("dump.ml", "mlcheck.ml")]
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in [*sources, Path(__file__)]))
     folder = _cache() / f"ocaml-{version}-{digest.hexdigest()[:16]}"
@@ -64,7 +66,7 @@ def _cache() -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         what = f"cannot make the cache folder ({error.strerror})"
-        raise PawlError(what, str(folder), "set XDG_CACHE_HOME") from error
+        raise PawlError(what, str(folder), "set XDG_CACHE_HOME", Exit.STOPPED) from error
     return folder
 
 
@@ -110,7 +112,9 @@ def _run(argv: list[str], folder: Path) -> str:
     try:
         done = subprocess.run(argv, cwd=folder, capture_output=True, text=True, timeout=120)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise PawlError(f"{argv[0]} cannot be run ({error})", "ocaml", _HINT) from error
+        what = f"{argv[0]} cannot be run ({error})"
+        raise PawlError(what, "ocaml", _HINT, Exit.STOPPED) from error
     if done.returncode:
-        raise PawlError(f"{argv[0]} failed: {done.stderr.strip()[:300]}", "ocaml", _HINT)
+        what = f"{argv[0]} failed: {done.stderr.strip()[:300]}"
+        raise PawlError(what, "ocaml", _HINT, Exit.STOPPED)
     return done.stdout

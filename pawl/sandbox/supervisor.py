@@ -109,7 +109,7 @@ class Supervisor:
             watch = Watch(plan, self.sock, limits, self.group, quota, keep)
             if server is not None:
                 pidfd, watch.root = server.start(source, out_write, seconds)
-                watch.own = True
+                watch.own = watch.ended.warm = True
             else:
                 streams = (source, out_write, err_write)
                 pid = candidate_process.start(plan, argv, work, seconds, streams)

@@ -51,6 +51,7 @@ class Verification:
     tier: Tier = ""
     time_ms: float = 0.0
     retried: bool = False
+    warm: bool = False
     reading: str = ""
 
 

@@ -41,6 +41,7 @@ def verify(
         tier=sandbox.tier,
         time_ms=ended.wall * 1000,
         retried=ended.retried,
+        warm=ended.warm,
     )
 
 
@@ -66,6 +67,7 @@ def measured(v: Verification, task: CodeTask, place: str = "tests") -> Measureme
         n_cases=len(task.cases),
         tier=v.tier,
         time_ms=v.time_ms,
+        warm=v.warm,
         reading=v.reading,
     )
 

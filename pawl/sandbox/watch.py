@@ -32,7 +32,8 @@ class Ended:
     """How a run ended. rc: exit status, negative for a signal. stop: who ended it ("" = itself).
 
     starved: the wall clock stopped it after it had waited long for a processor. fault: why no
-    verdict can be trusted, "" for none. retried: it is the second try.
+    verdict can be trusted, "" for none. retried: it is the second try. warm: it was started by the
+    fork server.
     """
 
     rc: int = 0
@@ -44,6 +45,7 @@ class Ended:
     starved: bool = False
     fault: str = ""
     retried: bool = False
+    warm: bool = False
 
 
 class Watch:

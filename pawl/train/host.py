@@ -25,6 +25,7 @@ def host_metrics(
 ) -> Record:
     """What depends on machine and clock; stands under `host`. Adds this step to resident_mb."""
     resident_mb.append(resident())
+    ran = [s.warm for s in rollouts.scores_S if s.tier and not s.cached]
     tokens = sum(len(s.tokens) for s in rollouts.samples_S)
     return {
         "time/step_s": step_s,
@@ -33,6 +34,7 @@ def host_metrics(
         "time/update_s": update_s,
         "speed/tokens_per_s": tokens / step_s,
         "verifier/cached_frac": float(np.mean([s.cached for s in rollouts.scores_S])),
+        "verifier/warm_frac": float(np.mean(ran)) if ran else None,
         "verifier/time_ms_mean": float(np.mean([s.time_ms for s in rollouts.scores_S])),
         "memory/peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "memory/resident_mb": resident_mb[-1],

@@ -217,7 +217,7 @@ def sample_rows(
             "advantage": None if advantages is None else advantages[i],
             "reward": None if rewards is None else rewards[i],
             "score": score_row(score),
-            "host": {"tier": score.tier, "time_ms": score.time_ms, "cached": score.cached},
+            "host": {name: getattr(score, name) for name in ("tier", "time_ms", "cached", "warm")},
         }
         for i, (sample, score) in enumerate(pairs)
     ]
