@@ -348,3 +348,14 @@ def test_names_of_the_standard_library_beside_the_data_do_no_harm(tmp_path: Path
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert (done.returncode, json.loads(done.stdout)["verdict"]) == (0, "pass"), done.stderr
+
+
+def test_modules_beside_the_data_are_not_pythons_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("random", "marshal", "pickle", "dataclasses"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('the wrong module')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", ["", str(tmp_path), *sys.path])
+    with Grader(RewardConfig(), ONE) as grader:
+        assert score(grader, "def f(x):\n    return x + 1")[0].passed

@@ -13,6 +13,7 @@ import select
 import signal
 import subprocess
 import sys
+import sysconfig
 from contextlib import suppress
 
 from pawl.rewards.worker import Answer, Job, Result, Setup
@@ -44,7 +45,7 @@ class WorkerProcess:
         env = dict(os.environ, OMP_WAIT_POLICY="PASSIVE", OMP_NUM_THREADS="1")
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", _BOOT, *sys.path],
+                [sys.executable, "-c", _BOOT, *_search_path()],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 env=env,
@@ -95,6 +96,15 @@ class WorkerProcess:
             with suppress(OSError):  # unsent bytes of a dead worker
                 if pipe is not None:
                     pipe.close()
+
+
+def _search_path() -> list[str]:
+    """Ours, but Python's own modules first: a random.py beside the data or the script is no reason
+    for a scorer not to start.
+    """
+    library = sysconfig.get_path("stdlib").rpartition(os.sep)[0]
+    own = [p for p in sys.path if p.startswith(library) and not p.endswith("-packages")]
+    return [*own, *(p for p in sys.path if p not in own)]
 
 
 def _how_it_ended(process: subprocess.Popen[bytes]) -> str:
