@@ -74,6 +74,10 @@ def test_held_out_is_paired_by_problem(tmp_path: Path) -> None:
         ("name 'x' is not defined", "name 'total' is not defined"),
         ("IndexError at line 3: 12 > 3", "IndexError at line 77: 4 > -1"),
         ("Error: Unbound module Strng", "Error: Unbound module Lst"),
+        (
+            "returned [1, 2], expected 'a', for `f(1)`",
+            "returned ['x'], expected \"b, for `c`\", for `g([1], (2, 3))`",
+        ),
     ],
 )
 def test_one_mistake_is_one_message(one: str, other: str) -> None:
@@ -86,6 +90,9 @@ def test_different_mistakes_stay_apart() -> None:
         "type: This expression has type string but an expression was expected of type int",
         "syntax: Syntax error",
         "Unbound value foo",
+        "returned None, expected [1], for `f(1)`",
+        "returned 3, expected [1], for `f(1)`",
+        "returned True, expected False, for `f(1)`",
         "",
     ]
     assert len({normalised(m) for m in messages}) == len(messages)

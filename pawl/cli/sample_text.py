@@ -58,7 +58,9 @@ def failure_lines(groups: Sequence[FailureGroup], n: int, limit: int) -> list[st
         lines.append(
             f"{g.count:6d} {g.share:6.1%}  {g.stage}  difficulty {g.difficulty}  {message}"
         )
-        lines.append(f"  for example {harmless(str(g.example['problem_id']))}:")
+        said = harmless(str(score_of(g.example).get("reason") or ""))
+        told = f": {said}" if said and said != message else ""
+        lines.append(f"  for example {harmless(str(g.example['problem_id']))}{told}")
         lines += [indented(str(g.example["text"])), ""]
     if len(shown) < len(groups):
         lines.append(f"{len(shown)} of {len(groups)} groups; --limit 0 shows all")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from pawl.problems.python_tests import parse_tests
@@ -124,6 +124,8 @@ def _evidence(node: ast.AST, name: str) -> Iterator[str]:
     elif isinstance(node, ast.Call):
         method = isinstance(node.func, ast.Attribute) and own(node.func.value)
         called = getattr(node.func, "id", getattr(node.func, "attr", ""))
+        if called in ("min", "max") and len(node.args) > 1:
+            called = "abs"  # of numbers, if several
         if method or any(map(own, node.args)):
             kinds = {"many": _OF_MANY, "number": _OF_NUMBER, "text": _OF_TEXT}
             yield from (kind for kind, names in kinds.items() if called in names)
@@ -201,9 +203,12 @@ def read_records(
         notes = list[str]()
     given = [s[0] if s else one.given for s, one in zip(sources, asked, strict=True)]
     wrapped = not any(isinstance(one.given, Mapping) for one in asked)
-    alone = wrapped and len(known.params) == 1 and _is_the_argument(given, known)
-    if alone is None:
-        notes += [] if all(sources) else [_ONE_ITEM]  # the source of a list is documented
+    single = wrapped and len(known.params) == 1
+    if single and all(sources):  # the source of a list is that of the arguments, if that can be
+        alone = _is_the_argument(given, replace(known, uses="number"))
+    else:
+        alone = _is_the_argument(given, known) if single else False
+    notes += [_ONE_ITEM] if alone is None else []
     cases, unread = list[Case](), list[str]()
     for one, source, value in zip(asked, sources, given, strict=True):
         try:

@@ -22,7 +22,14 @@ from pawl.config.options import RewardConfig, RunConfig
 from pawl.errors import PawlError
 from pawl.rewards.grader import Grader, has_tests, stage_reward, user_rewards
 from pawl.rewards.pay import full_marks, pay
-from pawl.rewards.probes import bad_probes, constant_text, end, examples_in, reference_shapes
+from pawl.rewards.probes import (
+    answer_shapes,
+    bad_probes,
+    constant_text,
+    end,
+    examples_in,
+    reference_shapes,
+)
 from pawl.types import Completion, Problem, Score
 
 FIXED = 2  # problems to which the code reward is shown text that is the same for all of them
@@ -133,6 +140,13 @@ def _probes(problem: Problem, cfg: RewardConfig, everything: bool) -> Iterator[_
         for shape, text in reference_shapes(problem):
             meaning = "a right answer in this form must earn full marks"
             yield _Probe(f"reference, {shape}", problem, end(text, marker), True, meaning)
+        if everything and problem.code is not None and not user_rewards(cfg):
+            for shape, text in answer_shapes(problem):
+                meaning = "a right answer beside other text must be found in it"
+                yield _Probe(f"reference, {shape}", problem, end(text, marker), True, meaning)
+            ended = f"{end(reference_shapes(problem)[0][1], marker).rstrip()}<|im_end|>"
+            meaning = "the end token of a chat template is no part of the answer"
+            yield _Probe("reference, with an end token", problem, ended, True, meaning)
         if marker and has_tests(cfg):
             text = reference_shapes(problem)[0][1]
             meaning = "a right answer loses at most the end marker's share without it"
@@ -236,6 +250,8 @@ def _row(probe: _Probe, score: Score, expected: str, passed: bool | None, meanin
     else:
         verdict = f"{score.verdict}, " if score.verdict else ""
         observed = f"{verdict}total {score.total:.4g} ({score.branch})"
+        if probe.good and not passed and score.reason:
+            observed += f": {score.reason}"
     cause = "judge-outage" if score.total is None else "reward-bug"
     where = (probe.name, probe.problem.id)
     return Check(*where, expected, observed, passed, meaning, TOLERANCE, cause)
@@ -278,7 +294,7 @@ def table(checks: Sequence[Check]) -> str:
     return "\n".join("  ".join(r[i].ljust(widths[i]) for i in used).rstrip() for r in head + body)
 
 
-def _cut(text: str, most: int = 50) -> str:
+def _cut(text: str, most: int = 100) -> str:
     return text if len(text) <= most else text[: most - 3] + "..."
 
 

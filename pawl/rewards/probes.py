@@ -67,6 +67,31 @@ def reference_shapes(problem: Problem) -> list[tuple[str, str]]:
     return shapes
 
 
+def answer_shapes(problem: Problem) -> list[tuple[str, str]]:
+    """(shape, completion) of the reference as models hand their answers in, beside other text."""
+    lang, code = problem.task.lang, problem.reference.rstrip() + "\n"
+    block, draft = fence(lang, code), fence(lang, whole(problem, stub(problem)))
+    indented = "".join(f"   {line}" for line in block.splitlines(keepends=True))
+    shapes = [
+        ("after a draft", f"A first draft:\n\n{draft}\n\nThe answer:\n\n{block}\n"),
+        ("after thinking", f"<think>\nPerhaps so:\n{draft}\n</think>\n\n{block}\n"),
+        ("in answer tags", f"It is simple.\n<answer>\n{block}\n</answer>\n"),
+        ("in another fence", f"So:\n\n~~~~{lang}\n{code}~~~~\n"),
+        ("in a list", f"1. The function:\n\n{indented}\n"),
+        ("before an example", f"{block}\n\nFor example:\n\n```\n{_shown_call(problem)}\n```\n"),
+    ]
+    if lang == "python":
+        shapes.append(("after imports", f"{fence(lang, 'import math')}\n\n{block}\n"))
+    return shapes
+
+
+def _shown_call(problem: Problem) -> str:
+    """A call as prose shows it."""
+    task = problem.task
+    given = task.cases[0].input.strip()
+    return given if task.lang == "ocaml" else f"{task.entry_point}({given[1:-1]})"
+
+
 def reference_body(problem: Problem) -> str:
     """What follows the problem's head in the reference; "" when the two heads differ."""
     task, solved = problem.task, problem.reference

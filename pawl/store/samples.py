@@ -99,11 +99,25 @@ def failures(rows: Iterable[Row]) -> list[FailureGroup]:
     return sorted(found, key=lambda g: (-g.count, g.stage, g.message))
 
 
+_RETURNED = re.compile(r"returned (.*), expected (.*), for `", re.DOTALL)
+_KINDS = {"'": "a text", '"': "a text", "[": "a list", "(": "a tuple", "{": "a dict or set"}
+
+
+def _kind(value: str) -> str:
+    """What a value is, from how it is written; single words stay."""
+    if re.match(r"\(?-?\.?\d", value):
+        return "a number"
+    return value if value.isidentifier() else _KINDS.get(value[:1], "a value")
+
+
 def normalised(message: str) -> str:
     """A compiler message or exception without what differs from program to program.
 
-    Its first line that says something; quoted names become `_`, numbers N, places go.
+    Its first line that says something; quoted names become `_`, numbers N, places go; of values
+    that were returned and expected their kinds stay.
     """
+    if found := _RETURNED.match(message):
+        return f"returned {_kind(found[1])}, expected {_kind(found[2])}"
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     saying = [x for x in lines if not re.match(r"File \S+, lines? ", x)] or lines or [""]
     text = re.sub(r'File "[^"]*",?', "", saying[0])
