@@ -31,7 +31,10 @@ from pawl.types import Problem  # noqa: E402
 
 SETS = ROOT.parent / "shared" / "problems"
 CHECKS = 3390  # three times all 1,130 Python references
-LIMITS = {"allow_unsafe": False, "cpu_s": 4.0, "wall_s": 10.0, "memory_mb": 1024, "output_kb": 1024}
+LIMITS = {
+    **{"allow_unsafe": False, "cpu_s": 4.0, "wall_s": 10.0, "memory_mb": 1024, "output_kb": 1024},
+    "packages": (),
+}
 
 
 @dataclass(frozen=True)

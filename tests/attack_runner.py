@@ -45,7 +45,7 @@ def limits(tier: str = "auto", **changes: object) -> SimpleNamespace:
     """What `SandboxConfig` would hold, with limits small enough for tests."""
     given = {
         "tier": tier, "allow_unsafe": False, "cpu_s": 1.0, "wall_s": 3.0,
-        "memory_mb": 512, "output_kb": 256,
+        "memory_mb": 512, "output_kb": 256, "packages": (),
     }  # fmt: skip
     return SimpleNamespace(**{**given, **changes})
 

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pawl.config.options import SandboxConfig
+from pawl.errors import PawlError
 from pawl.problems import python_tests
 from pawl.problems.formats import Row, parse_row
 from pawl.sandbox.tiers import Sandbox, open_sandbox
@@ -80,6 +81,8 @@ FORMS = {
         *("[1]", "2", ">", ""),
     ),
     "assert f(*[1]) == 2": ("[1]", "2", "==", ""),
+    "assert np.array_equal(f(1), np.array([1, 2]))": ("[1]", "[1, 2]", "json", ""),
+    "np.testing.assert_allclose(f(1), [1, 2], atol=1)": ("[1]", "[1, 2]", "json", ""),
     ">>> a = [3, 1]\n>>> f(a)\n>>> a\n[1, 3]\n": ("[[3, 1]]", "[1, 3]", "==", "args[0]"),
     ">>> f(1)\nTraceback (most recent call last):\n    ...\nValueError: no\n": (
         *("[1]", "ValueError", "raises", ""),
@@ -309,3 +312,32 @@ def test_native_arguments_of_two_come_back_as_they_are(values: list[object]) -> 
     cases = row(tests, "def f(x, y):").problem.task.cases
     assert [ast.literal_eval(c.input) for c in cases] == [[value, 1] for value in values]
     assert [ast.literal_eval(c.expected) for c in cases] == values
+
+
+# ---- numpy ---------------------------------------------------------------------------------------
+
+
+def test_numpy_is_there_where_the_user_allows_it() -> None:
+    try:
+        sandbox = open_sandbox(SandboxConfig(packages=("numpy",)))
+    except PawlError as error:
+        pytest.skip(str(error))  # no numpy for the candidates' Python here, or no sandbox
+    text = "assert f(2) == [0.0, 1.0]\nassert np.allclose(f(2), [0, 1.0000001])"
+    cases, unread = python_tests.parse_tests(text, "f", ("x",))
+    assert len(cases) == 2 and not unread
+    task = CodeTask("python", "f", tuple(cases))
+    with sandbox:
+        for body, verdict in {
+            "return np.arange(x) * 1.0": "pass",
+            "return [np.float32(0), np.int64(1)]": "pass",
+            "return np.ones(x)": "wrong",
+            "return np.array([object()])": "unserialisable",
+            "return np.zeros(10**7, dtype='int8')": "unserialisable",
+        }.items():
+            found = verify(sandbox, task, f"import numpy as np\ndef f(x):\n    {body}")
+            assert found.verdict == verdict, (body, found)
+
+
+def test_a_package_that_candidates_cannot_have_is_refused() -> None:
+    with pytest.raises(PawlError, match="does not have all of no_such_package"):
+        open_sandbox(SandboxConfig(packages=("no_such_package",)))

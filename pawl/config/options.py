@@ -220,6 +220,9 @@ class SandboxConfig(Section):
         1024, "Address space of each process; memory of all.", "MiB", ge=64, le=65536
     )
     output_kb: int = opt(1024, "Output of one candidate.", "KiB", ge=1, le=65536)
+    packages: tuple[str, ...] = opt(
+        (), "Packages of the system's Python that candidates may import, such as numpy."
+    )
 
 
 class AlgoConfig(Section):

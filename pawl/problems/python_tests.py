@@ -66,6 +66,13 @@ _CLOSE = {
         (("", "", "rtol", "atol"), Close(1e-5, 1e-8)),
     ),
 }
+_ALIKE = {f"{np}.array_equal" for np in ("np", "numpy")}
+# Of numpy.testing, the arguments and what holds where none is given; None compares exactly.
+_ARRAYS: dict[str, tuple[tuple[str, ...], Close | None]] = {
+    "assert_array_equal": ((), None),
+    "assert_equal": ((), None),
+    "assert_allclose": (("", "", "rtol", "atol"), Close(1e-7, 0.0)),
+}
 _SIGNS: dict[type[ast.cmpop], Compare] = {
     **{ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">="},
     **{ast.Is: "==", ast.IsNot: "!=", ast.In: "in", ast.NotIn: "not in"},
@@ -186,6 +193,8 @@ class _Reader:
         name = _last_name(call.func)
         if name in _ASSERTS and isinstance(call.func, ast.Attribute):
             self.claim(node, partial(self.unittest, name, call, env))
+        elif name in _ARRAYS:
+            self.claim(node, partial(self.arrays, name, call, env))
         elif name.startswith("assert"):
             self.unread.append(ast.unparse(node)[:200])
         elif name in self.of.calls:
@@ -322,6 +331,13 @@ class _Reader:
         """Whether a call compares two numbers within bounds."""
         return ast.unparse(call.func) in _CLOSE
 
+    def arrays(self, name: str, call: ast.Call, env: dict[str, object]) -> bool:
+        """One of numpy.testing's assertions; an array comes back as a list."""
+        names, default = _ARRAYS[name]
+        close = default and _bounds(call, names, default, env)
+        self.touch(call, env)
+        return self.compare(call.args[0], "json", call.args[1], env, close)
+
     def denied(self, test: ast.expr, env: Env) -> bool:
         """`not` in front of one comparison."""
         if not isinstance(test, ast.Compare) or len(test.ops) != 1:
@@ -339,6 +355,8 @@ class _Reader:
         if isinstance(test, ast.Call) and self.isclose(test):
             close = _bounds(test, *_CLOSE[ast.unparse(test.func)], env)
             return self.compare(test.args[0], "==", test.args[1], env, close)
+        if isinstance(test, ast.Call) and ast.unparse(test.func) in _ALIKE:
+            return self.compare(test.args[0], "json", test.args[1], env)
         if not isinstance(test, ast.Compare):
             return self.truth(test, True, env)
         sides = [test.left, *test.comparators]

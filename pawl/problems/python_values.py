@@ -49,6 +49,7 @@ _CALLS: dict[str, Callable[..., Any]] = {
     **{"float": float, "str": str, "bool": bool, "divmod": divmod, "complex": complex},
     **{"Counter": Counter, "collections.Counter": Counter},
 }
+_CALLS |= dict.fromkeys(("np.array", "numpy.array"), list)  # what comes back is a list too
 _MATH = "sqrt sin cos tan asin acos atan log log2 log10 exp floor ceil fabs radians degrees".split()
 _CALLS |= {f"math.{name}": getattr(math, name) for name in _MATH}
 _NAMED = {f"math.{name}": getattr(math, name) for name in ("pi", "e", "tau", "inf")}

@@ -40,6 +40,7 @@ class Bounds:
     wall_s: float
     memory_mb: int
     output_kb: int
+    packages: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

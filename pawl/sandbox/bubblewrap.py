@@ -17,6 +17,7 @@ ENVIRONMENT = {
     "LC_ALL": "C.UTF-8",
     "PYTHONHASHSEED": "0",  # the same program must get the same verdict twice
     "PYTHONDONTWRITEBYTECODE": "1",
+    "OPENBLAS_NUM_THREADS": "1",  # numpy's threads would use up the limits of tasks and memory
 }
 SHM_BYTES = 16 << 20
 

@@ -94,6 +94,10 @@ def failure(sandbox: Sandbox) -> str:
     _, value = _call(sandbox, _HOG, sandbox.limits.memory_mb << 20)
     if value not in (-1, None):
         return "a candidate could use more memory than its limit"
+    for name in sandbox.limits.packages:
+        reason, value = _call(sandbox, f"import {name}\ndef canary():\n    return 42\n")
+        if value != 42:
+            return f"a candidate cannot import {name}: {reason}"
     return ""
 
 
@@ -125,7 +129,9 @@ def _spy(sandbox: Sandbox) -> tuple[str, str]:
 
 def _call(sandbox: Sandbox, source: str, *args: int | str) -> tuple[str, object]:
     """(reason, value) of `canary(*args)`."""
-    request = marshal.dumps(([(source, "whole", [])], "canary", [(marshal.dumps(args, 4), "")]), 4)
+    case = (marshal.dumps(args, 4), "")
+    candidate = (source, "whole", list[str]())
+    request = marshal.dumps(([candidate], "canary", [case], list(sandbox.folders)), 4)
     ended = sandbox.judge_python(request)
     if ended.fault:
         return ended.fault, None

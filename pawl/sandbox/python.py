@@ -35,7 +35,8 @@ def verify_python(
     inputs = [(_input(case.input), case.view) for case in task.cases]
     found = programs_in(text, task.head, end_marker, task.entry_point, "python")
     sources = [(r.source, r.kind, list(r.before)) for r in found]
-    ended = sandbox.judge_python(marshal.dumps((sources, task.entry_point, inputs), 4))
+    request = (sources, task.entry_point, inputs, list(sandbox.folders))
+    ended = sandbox.judge_python(marshal.dumps(request, 4))
     if ended.fault:
         return Verification("infra_error", message=ended.fault), ended
     judged, taken = read(task, expected, ended)

@@ -39,6 +39,7 @@ class Limits(Protocol):
     wall_s: float
     memory_mb: int
     output_kb: int
+    packages: tuple[str, ...]
 
 
 class Sandbox:
@@ -48,6 +49,7 @@ class Sandbox:
         self.limits, self.tier, self.warm = limits, tier, warm
         self.python = visible.candidate_python()
         self.programs: tuple[Path, ...] = (self.python,)
+        self.folders = visible.package_folders(tuple(limits.packages))
         self.notes: list[str] = []
         self.refused: list[str] = []
         self._claim: socket.socket | None = None

@@ -69,7 +69,7 @@ def decode(text: str) -> Any:
 def stands(got: Any, expected: Any, close: Close | None, compare: Compare) -> bool:
     """Whether a value stands to the expected one as the comparison says; see `pawl.types.Case`."""
     if compare == "json":
-        return equal(_as_json(got), expected, close)
+        return equal(_as_json(got), _as_json(expected), close)
     if compare in ("in", "not in"):
         if isinstance(expected, str):
             found = isinstance(got, str) and got in expected

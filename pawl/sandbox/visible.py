@@ -8,9 +8,13 @@ when Pawl is installed below /usr. Left out: how the view is enforced (`bubblewr
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
+
+from pawl.errors import PawlError
 
 PACKAGE = Path(__file__).resolve().parents[1]
 _SYSTEM = ("/usr/bin", "/usr/sbin", "/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/libexec")
@@ -24,6 +28,25 @@ def candidate_python() -> Path:
         return system.resolve()
     name = f"python{sys.version_info.major}.{sys.version_info.minor}"
     return (Path(sys.base_prefix) / "bin" / name).resolve()
+
+
+@cache
+def package_folders(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The folders in which the candidates' Python finds packages; PawlError when it has them not.
+
+    All that is beside them can be imported too.
+    """
+    if not names:
+        return ()
+    python = candidate_python()
+    code = "import importlib.util as u, sys; [print(u.find_spec(n).origin) for n in sys.argv[1:]]"
+    argv = [str(python), "-I", "-c", code, *names]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    if done.returncode or not all(name.isidentifier() for name in names):
+        hint = "apt-get install " + " ".join(f"python3-{name}" for name in names)
+        what = f"{python} does not have all of {', '.join(names)}"
+        raise PawlError(what, "sandbox.packages", hint)
+    return tuple(dict.fromkeys(str(Path(o).parents[1]) for o in done.stdout.splitlines()))
 
 
 def extra_paths(programs: Sequence[Path]) -> tuple[str, ...]:
