@@ -2,7 +2,7 @@
 
 Public references (../shared/problems), all of them, each made unique by a comment, all tests, no
 cache, one sandbox in each of N processes. Left out: generation beside it. Run on an idle machine:
-python bench/sandbox.py [--workers 2] [--checks 3390] [--attacks]
+python bench/sandbox.py [--workers 2] [--checks 3390] [--busy 8] [--attacks]
 """
 
 from __future__ import annotations
@@ -35,6 +35,9 @@ LIMITS = {
     **{"allow_unsafe": False, "cpu_s": 4.0, "wall_s": 10.0, "memory_mb": 1024, "output_kb": 1024},
     "packages": (),
 }
+
+
+RIGHT = ("py-several-fences-first-counts",)  # its last block is a right answer, and that counts
 
 
 @dataclass(frozen=True)
@@ -100,29 +103,49 @@ def measure(way: Way, workers: int, checks: int) -> str:
     passed = 100 * verdicts["pass"] / max(1, verdicts.total())
     return (
         f"{way.name:26} {verdicts.total() / wall * 60:8.0f} /min of {verdicts.total():5d} "
-        f"{passed:6.1f}% pass, median {np.median(times):5.1f} ms, longest {times.max():6.0f} ms"
+        f"{passed:6.1f}% pass, {verdicts['infra_error']} missing, median {np.median(times):5.1f} "
+        f"ms, longest {times.max():6.0f} ms"
     )
 
 
 def attacks() -> None:
-    """The corpus in each tier: how many attacks scored, which controls did not."""
+    """The corpus in each tier: which attacks earn on tests, most in all, who is late or missing."""
     import attack_runner
 
     for tier, warm in (("bubblewrap", False), ("bubblewrap", True), ("landlock", False)):
         if unavailable(tier):
             continue
-        records = list(attack_runner.run(tier, warm))
-        control = [r for r in records if str(r["name"]).startswith("controls")]
-        attack = [r for r in records if r not in control]
-        scored = [r["name"] for r in attack if r["tests"]]
-        failed = [r["name"] for r in control if r["total"] != 1.0]
-        late = max(float(str(r["time_ms"])) for r in attack)
+        limits = attack_runner.limits(tier)
+        with open_sandbox(limits, warm=warm) as sandbox:
+            asked = [*attack_runner.corpus(), *attack_runner.round_two()]
+            found = {n: attack_runner.score(sandbox, p, text) for n, p, text in asked}
+        control = {n: s for n, s in found.items() if n.startswith("controls") or n in RIGHT}
+        attack = {n: s for n, s in found.items() if n not in control}
+        scored = [n for n, s in attack.items() if s.components.get("tests")]
+        lost = [n for n, s in attack.items() if s.status == "missing"]
+        late = max((s.time_ms, n) for n, s in attack.items())
+        passed = sum(s.total == 1.0 for s in control.values())
         print(
-            f"{tier} {'warm' if warm else 'cold'}: {len(scored)} of {len(attack)} attacks scored "
-            f"{scored}; {len(control) - len(failed)} of {len(control)} controls passed, not "
-            f"{failed}; longest case {late:.0f} ms (limits 1 s CPU, 3 s wall)",
+            f"{tier} {'warm' if warm else 'cold'}: {len(attack)} attacks, {len(scored)} earn on "
+            f"tests {scored}, {len(lost)} missing {lost}, most in all "
+            f"{max(s.total or 0.0 for s in attack.values()):.3f}; {passed} of {len(control)} "
+            f"controls passed; longest case {late[0]:.0f} ms ({late[1]}; limits "
+            f"{limits.cpu_s:g} s CPU, {limits.wall_s:g} s wall)",
             flush=True,
         )
+
+
+def busy(processes: int) -> list[multiprocessing.Process]:
+    """Processes that compute without end."""
+    made = [multiprocessing.Process(target=_spin, daemon=True) for _ in range(processes)]
+    for process in made:
+        process.start()
+    return made
+
+
+def _spin() -> None:
+    while True:
+        pass
 
 
 def main() -> None:
@@ -131,16 +154,20 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--checks", type=int, default=CHECKS)
     parser.add_argument("--attacks", action="store_true")
+    parser.add_argument("--busy", type=int, default=0, help="processes that compute beside it")
     args = parser.parse_args()
     load = os.getloadavg()[0]
+    beside = busy(args.busy)
     print(
         f"{args.workers} workers on {os.cpu_count()} cores ({platform.machine()}, Linux "
-        f"{platform.release()}), load before: {load:.1f}",
+        f"{platform.release()}), {args.busy} busy processes beside, load before: {load:.1f}",
         flush=True,
     )
     for way in WAYS:
         if not unavailable(way.tier) and all((SETS / f"{f}.jsonl").exists() for f in way.files):
             print(measure(way, args.workers, args.checks), flush=True)
+    for process in beside:
+        process.kill()
     if args.attacks:
         attacks()
 

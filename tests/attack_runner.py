@@ -77,6 +77,17 @@ def corpus(only: Sequence[str] = ()) -> Iterator[tuple[str, Problem, str]]:
                     yield name, problem, file.read_text("utf-8", errors="surrogateescape")
 
 
+def round_two() -> Iterator[tuple[str, Problem, str]]:
+    """(id, problem, text) of the second round, whose attacks have problems of their own."""
+    from pawl.problems.load import open_problems
+
+    folder = ATTACKS / "round2"
+    problems = {p.id: p for p in open_problems(str(folder / "problems.jsonl"))}
+    for line in (folder / "manifest.jsonl").read_text("utf-8").splitlines():
+        row = json.loads(line)
+        yield row["id"], problems[row["problem"]], (folder / row["file"]).read_text("utf-8")
+
+
 def run(tier: str, warm: bool, only: Sequence[str] = ()) -> Iterator[dict[str, object]]:
     """One record per program: what it earned and what it left behind."""
     with open_sandbox(limits(tier), warm=warm) as sandbox:

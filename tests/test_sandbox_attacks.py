@@ -15,7 +15,6 @@ import attack_runner
 import pytest
 
 from pawl.errors import PawlError
-from pawl.problems.load import open_problems
 from pawl.sandbox.tiers import open_sandbox, unavailable
 from pawl.types import Tier
 
@@ -211,8 +210,6 @@ def test_the_manifests_name_every_attack() -> None:
 
 # ---- the second round ----------------------------------------------------------------------------
 
-ROUND_TWO = ATTACKS / "round2"
-SECOND = [json.loads(line) for line in (ROUND_TWO / "manifest.jsonl").read_text().splitlines()]
 LAST_COUNTS = "py-several-fences-first-counts"  # its last block is a right answer
 
 
@@ -220,17 +217,17 @@ LAST_COUNTS = "py-several-fences-first-counts"  # its last block is a right answ
 def test_the_second_round_earns_nothing(tier: Tier) -> None:
     """No test passed, nothing missing, no more than a tenth in all, and the scorer goes on."""
     usable(tier)
-    problems = {p.id: p for p in open_problems(str(ROUND_TWO / "problems.jsonl"))}
     wrong: list[tuple[str, object]] = []
+    asked = list(attack_runner.round_two())
     given = attack_runner.limits(tier, wall_s=1.0)
     with open_sandbox(given, warm=tier == "bubblewrap") as sandbox:
-        for row in SECOND:
-            text = (ROUND_TWO / row["file"]).read_text("utf-8")
-            found = attack_runner.score(sandbox, problems[row["problem"]], text)
-            right = row["id"] == LAST_COUNTS
-            if found.status != "scored" or sandbox.left_over():
-                wrong.append((row["id"], found))
-            elif (found.total == 1.0) != right or (found.components["tests"] > 0) != right:
-                wrong.append((row["id"], found))
+        for name, problem, text in asked:
+            found = attack_runner.score(sandbox, problem, text)
+            if found.status != "scored" or sandbox.left_over() or found.total is None:
+                wrong.append((name, found))
+            elif name == LAST_COUNTS:
+                wrong += [] if found.total == 1.0 else [(name, found)]
+            elif found.components["tests"] > 0 or found.total > 0.1 + 1e-12:
+                wrong.append((name, found))
     assert not wrong, wrong
-    assert len(SECOND) == 22
+    assert len(asked) == 22
