@@ -341,3 +341,20 @@ def test_numpy_is_there_where_the_user_allows_it() -> None:
 def test_a_package_that_candidates_cannot_have_is_refused() -> None:
     with pytest.raises(PawlError, match="does not have all of no_such_package"):
         open_sandbox(SandboxConfig(packages=("no_such_package",)))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "for i in range(90000):\n    for j in range(90000):\n        x = i\nassert f(1) == 2",
+        "assert f(round(5, -10**9)) == 2\nassert f(1) == 2",
+        "assert f([[0] * 90000] * 90000) == 2\nassert f(1) == 2",
+        "assert f([[0 for i in range(90000)] for j in range(90000)]) == 2\nassert f(1) == 2",
+        "assert f(max(range(10**15))) == 2\nassert f(1) == 2",
+        "assert f(9 ** 9 ** 9 ** 9) == 2\nassert f(1) == 2",
+        "def g(x):\n    g(x)\n    assert f(x) == 2\ng(1)",
+    ],
+)
+def test_what_has_no_end_is_not_computed(text: str) -> None:
+    cases, _ = python_tests.parse_tests(text, "f", ("x",))
+    assert [(c.input, c.expected) for c in cases] == [("[1]", "2")]

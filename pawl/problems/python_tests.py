@@ -28,7 +28,7 @@ _NOT_ENTRY = {
     *("str", "int", "float", "bool", "dict", "round", "sum", "max", "min", "all", "any", "type"),
     *("isinstance", "frozenset", "Counter", "repr", "next", "iter", "map", "filter", "zip"),
 }
-_MAX_CASES = 10_000
+_MAX_TURNS = 10_000
 Read = tuple[list[Case], list[str]]  # with what could not be read
 
 
@@ -116,7 +116,7 @@ class _Reader:
     """Walks a test module in order and collects cases.
 
     touched: what became of names that were handed to the last call. helpers: functions of the tests
-    with parameters of their own, read where they are called.
+    with parameters of their own, read where they are called. turns: how often loops may go on.
     """
 
     of: Names
@@ -124,6 +124,7 @@ class _Reader:
     unread: list[str] = field(default_factory=list)
     touched: dict[str, Outcome] = field(default_factory=dict)
     helpers: dict[str, ast.FunctionDef] = field(default_factory=dict)
+    turns: int = _MAX_TURNS
 
     # ---- statements ------------------------------------------------------------------------------
 
@@ -253,9 +254,14 @@ class _Reader:
             if _asserts(node):
                 self.unread.append(ast.unparse(node).split("\n")[0])
             return
+        mark = len(self.unread)
         for row in rows:
-            if len(self.cases) < _MAX_CASES:
+            self.turns -= 1
+            if self.turns > 0:
                 self.block(node.body, {**env, **row})
+        if self.turns <= 0 and _asserts(node):
+            self.unread.append(ast.unparse(node).split("\n")[0])
+        self.unread[mark:] = dict.fromkeys(self.unread[mark:])  # one line of the text, said once
 
     def within(self, node: ast.With, env: dict[str, object]) -> None:
         """`with pytest.raises(E):` is an assertion; the body of any other is read as it stands."""

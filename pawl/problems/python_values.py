@@ -54,6 +54,7 @@ _MATH = "sqrt sin cos tan asin acos atan log log2 log10 exp floor ceil fabs radi
 _CALLS |= {f"math.{name}": getattr(math, name) for name in _MATH}
 _NAMED = {f"math.{name}": getattr(math, name) for name in ("pi", "e", "tau", "inf")}
 _NAMED["sys.maxsize"] = sys.maxsize
+_DIGITS = 400  # to which a number is rounded
 _NESTED = 300  # items of a comprehension around another one
 
 
@@ -110,6 +111,8 @@ def _called(node: ast.Call, env: Mapping[str, object]) -> Any:
         raise ValueError("arguments that no constant has")
     if any(isinstance(a, range) and len(a) > _MAX_ITEMS for a in args):
         raise ValueError("range too large")
+    if function is round and len(args) > 1 and abs(args[1]) > _DIGITS:
+        raise ValueError("digits without end")
     made = function(*args, **named)
     return list(made) if isinstance(made, Iterator) else made  # zip and its like
 
