@@ -21,13 +21,13 @@ from pawl.problems.ocaml_grammar import (
     binding,
     first_step,
     function_of,
-    ins,
+    own_in,
     split_operators,
     words,
 )
 from pawl.problems.ocaml_raises import raising
 from pawl.problems.ocaml_scope import MAX_TEXT, Helper, Scope, spelled
-from pawl.problems.ocaml_text import Token, split_top, strip_parens
+from pawl.problems.ocaml_text import Token, close_of, split_top, strip_parens
 from pawl.types import Case, Close, Compare
 
 _COMPARE: dict[str, Compare] = {
@@ -49,6 +49,7 @@ _ASKS = {
     "List.mem": 1, "List.memq": 1, "Array.mem": 1, "List.mem_assoc": 1, "Hashtbl.mem": 0,
     "String.contains": 0, "String.starts_with": 0, "String.ends_with": 0,
 }  # fmt: skip
+_COMPARING = {"equal", "compare", "match", "function", "mem", "memq", "contains", "lxor"}
 _SORTS = ("sort", "stable_sort", "fast_sort", "sort_uniq")
 _NUMERIC = {
     "max_int", "min_int", "infinity", "neg_infinity", "epsilon_float", "max_float", "min_float",
@@ -75,9 +76,9 @@ def claim(toks: Toks, scope: Scope, holds: bool = True, depth: int = 0) -> Case 
     if not toks or depth > MAX_DEPTH:
         return None
     if toks[0].text == "let":
-        close = ins(toks).get(0)
-        found = binding(toks[:close]) if close else None
-        if close is None or found is None or found.unit:
+        close = own_in(toks)
+        found = binding(toks[:close])
+        if not close or found is None or found.unit:
             return None
         inner = scope.copy()
         inner.define(found)
@@ -166,6 +167,8 @@ def comparison(
     a: Toks, compare: Compare, b: Toks, scope: Scope, holds: bool = True, depth: int = 0
 ) -> Case | None:
     """`a compare b`, of which exactly one names the entry point."""
+    if len(split_top(a, ",")) > 1 or len(split_top(b, ",")) > 1:  # `f x = 1, 2` is a pair
+        return None
     a, b = strip_parens(a), strip_parens(b)
     if not a or not b:
         return None
@@ -195,7 +198,7 @@ def _case(
 ) -> Case | None:
     """The case, unless the call means something else or holds a value to compare with."""
     call, value = strip_parens(call), strip_parens(value)
-    if not value or not means_a_call(call, scope) or len(split_top(value, ",")) > 1:
+    if not value or not means_a_call(call, scope):
         return None
     if scope.mentions(value, claims) or _hides(call, scope, claims):
         return None
@@ -208,10 +211,11 @@ def _case(
 def _bare(toks: Toks, scope: Scope, holds: bool, called: Application | None) -> Case | None:
     """A boolean in which nothing can be an expected value in disguise."""
     expected = "true" if holds else "false"
-    if not scope.mentions(toks) or not means_a_call(toks, scope):
+    head = called.head if called else ""
+    if head == "not" or not scope.mentions(toks) or not means_a_call(toks, scope):
         return None
     if not is_call(toks, scope.entry):
-        at = _ASKS.get(called.head, -1) if called else -1
+        at = _ASKS.get(head, -1)
         if called is not None and 0 <= at < len(called.plain):
             others = [t for k, p in enumerate(called.plain) if k != at for t in p]
             looked = called.plain[at]
@@ -231,8 +235,8 @@ def is_call(toks: Toks, entry: str) -> bool:
 
 
 def means_a_call(toks: Toks, scope: Scope) -> bool:
-    """False for `f -1`, which is a subtraction, for `f x, y` and for an open end (`fun ...`)."""
-    if not toks or toks[0].text in ("fun", "function") or len(split_top(toks, ",")) > 1:
+    """False for `f -1`, which is a subtraction, and for a function."""
+    if not toks or toks[0].text in ("fun", "function"):
         return False
     for i, t in enumerate(toks):
         if t.text != scope.entry or t.kind != "word":
@@ -254,11 +258,19 @@ def _hides(call: Toks, scope: Scope, claims: bool = False, least: bool = False) 
     """
     own = _outside(call, scope.entry)
     parts = [(own, False)]
-    for step in scope.needed(own, claims):
+    steps = scope.needed(own, claims)
+    passed = words(_inside(call, scope.entry)).union(
+        *(words(_inside(step.toks, scope.entry)) for step in steps)
+    )
+    for step in steps:
+        if step.names & passed:  # an argument of the call
+            continue
         written = step.kind == "let" and not step.value
         toks = step.toks[step.toks.index(_defines(step.toks)) + 1 :] if written else step.toks
         recursive = len(step.toks) > 1 and step.toks[1].text == "rec"
         parts.append((_outside(step.value or toks, scope.entry), recursive))
+    if any(_list_of_literals(toks) for toks, _ in parts):
+        return True
     literal = any(_literals(toks, recursive) for toks, recursive in parts)
     larger = any(_literals(toks, True) for toks, _ in parts)
     return (literal and any(_compares(toks) for toks, _ in parts)) or (least and larger)
@@ -266,6 +278,12 @@ def _hides(call: Toks, scope: Scope, claims: bool = False, least: bool = False) 
 
 def _defines(toks: Toks) -> Token:
     return next((t for t in toks if t.text == "="), toks[0])
+
+
+def _inside(toks: Toks, entry: str) -> Toks:
+    """The arguments of the calls of the entry point."""
+    at = [i for i, t in enumerate(toks) if t.text == entry and t.kind == "word"]
+    return [t for i in at for t in toks[i + 1 : arguments(toks, i + 1)[1]]]
 
 
 def _outside(toks: Toks, entry: str) -> Toks:
@@ -287,12 +305,14 @@ def _compares(toks: Toks) -> bool:
         before = toks[i - 1] if i else None
         last = t.text.rpartition(".")[2]
         sorts = before is not None and before.text.rpartition(".")[2] in _SORTS
-        if t.kind == "symbol" and t.text in ("=", "==", "<>", "!="):
+        binds = i > 1 and t.text == "=" and toks[i - 2].text in ("for", "let", "and", "rec")
+        if t.kind == "symbol" and t.text in ("=", "==", "<>", "!=") and not binds:
             return True
-        prefix = before is not None and before.kind in ("open", "symbol", "sep")
+        closed = i + 1 < len(toks) and toks[i + 1].kind == "close"  # (-)
+        prefix = not closed and before is not None and before.kind in ("open", "symbol", "sep")
         if t.text in ("-", "-.") and not prefix:
             return True
-        if t.kind == "word" and last in ("equal", "compare", "match", "function") and not sorts:
+        if t.kind == "word" and last in _COMPARING and not sorts:
             return True
     return False
 
@@ -310,6 +330,16 @@ def _literals(toks: Toks, few: bool) -> bool:
         constructor = t.text[:1].isupper() and "." not in t.text and not _is_module(toks, i)
         if t.kind == "word" and (t.text in ("true", "false") or constructor) and not arm:
             return True
+    return False
+
+
+def _list_of_literals(toks: Toks) -> bool:
+    """Whether a list or an array with literals in it is written out."""
+    for i, t in enumerate(toks):
+        if t.text in ("[", "[|"):
+            inside = toks[i + 1 : max(close_of(toks, i), i + 1)]
+            if any(u.kind in ("number", "string", "char", "quoted") for u in inside):
+                return True
     return False
 
 

@@ -43,11 +43,26 @@ def ins(toks: Toks) -> dict[int, int]:
     return found
 
 
+def own_in(toks: Toks) -> int:
+    """The `in` of the `let` that these tokens begin with, 0 where there is none."""
+    if not toks or toks[0].text != "let":
+        return 0
+    depth, lets = 0, 0
+    for i, t in enumerate(toks):
+        depth += step_of(t)
+        if depth < 0 or t.text == ";;":
+            return 0
+        lets += (depth == 0) * ((t.text == "let") - (t.text == "in"))
+        if lets == 0:
+            return i
+    return 0
+
+
 def items(toks: Toks) -> Iterator[Toks]:
     """The top-level items of a text: definitions, and expressions between `;;`."""
     closed, start, depth = ins(toks), 0, 0
     for i, t in enumerate(toks):
-        local = i > 0 and toks[i - 1].text == "let"
+        local = i > 0 and toks[i - 1].text in ("let", "|", "with", "(")
         begins = t.text in _ITEMS and not local or t.text == "let" and i not in closed
         if depth <= 0 and (begins or t.text == ";;"):
             if toks[start:i]:

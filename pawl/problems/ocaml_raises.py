@@ -14,7 +14,7 @@ from pawl.problems.ocaml_grammar import (
     binding,
     first_step,
     function_of,
-    ins,
+    own_in,
 )
 from pawl.problems.ocaml_scope import MAX_TEXT, Scope, spelled
 from pawl.problems.ocaml_text import split_top, step_of, strip_parens
@@ -50,7 +50,10 @@ def _arm(toks: Toks) -> tuple[Toks, Toks] | None:
     sides = split_top(toks, "->")
     if len(sides) != 2 or any(t.text in OPEN_ENDED | {"when"} for t in toks):
         return None
-    return sides[0], strip_parens(sides[1])
+    result = strip_parens(sides[1])
+    if len(result) > 2 and result[0].text == "assert":
+        result = strip_parens(result[1:])
+    return sides[0], result
 
 
 def _good(toks: Toks) -> bool:
@@ -96,7 +99,7 @@ def _call_then(body: Toks, scope: Scope) -> tuple[Toks, Toks, Scope]:
     body = strip_parens(body)
     call: Toks = []
     while body:
-        if body[0].text == "let" and (close := ins(body).get(0)):
+        if close := own_in(body):
             found = binding(body[:close])
             if found is None:
                 break
@@ -167,7 +170,7 @@ def assert_raises(exception: Toks, thunk: Toks, scope: Scope) -> Case | None:
     if any(t.kind == "word" and t.text[:1].islower() for t in wanted):
         return None
     inner, body = scope.copy(), strip_parens(written[1])
-    while body and body[0].text == "let" and (close := ins(body).get(0)):
+    while close := own_in(body):
         found = binding(body[:close])
         if found is None:
             return None

@@ -151,6 +151,7 @@ class Scope:
         while steps and len(toks) == 1 and steps[-1].value and toks[0].text in steps[-1].names:
             toks = strip_parens(steps.pop().value)
         body = spelled(self.text, toks)
+        body = f"({body})" if len(split_top(toks, ",")) > 1 else body
         if not any(s.kind != "open" for s in steps):
             steps = [s for s in steps if len(toks) > 1 or toks[0].kind == "word"]
         if not steps:
@@ -167,6 +168,8 @@ class Scope:
 
     def mentions(self, toks: Toks, claims: bool = False) -> bool:
         """Whether the entry point is called in the expression or in what it needs."""
+        if any(self.entry in step.names for step in self.steps):
+            return False  # the name is another function's here
         if self.entry in words(toks):
             return True
         return any(self.entry in step.uses for step in self.needed(toks, claims))

@@ -22,8 +22,8 @@ from pawl.problems.ocaml_grammar import (
     elements,
     first_step,
     function_of,
-    ins,
     items,
+    own_in,
     pattern_names,
     split_operators,
     words,
@@ -33,7 +33,7 @@ from pawl.problems.ocaml_scope import Helper, Scope, spelled
 from pawl.problems.ocaml_text import close_of, split_top, strip_parens, tokens
 from pawl.types import Case
 
-MAX_EXPANDED = 20_000  # calls of helpers and rows of tables
+MAX_EXPANDED = 10_000  # calls of helpers and rows of tables
 _OUNIT = {"assert_equal": 2, "assert_bool": 2, "assert_raises": 2}
 _ITERATIONS = {"List.iter", "Array.iter", "ListLabels.iter"}
 _FAILURES = {"failwith", "raise", "exit", "assert_failure", "invalid_arg"}
@@ -88,13 +88,13 @@ class _Reader:
 
     def item(self, toks: Toks, scope: Scope) -> None:
         first = toks[0].text
-        if first == "let" and 0 in ins(toks):
+        if own_in(toks):
             self.sequence(toks, scope)
         elif first == "let":
             found = binding(toks)
             if found is None:
                 self.step(toks[1:], scope)
-            else:
+            elif self.entry not in found.names:  # else an answer that the tests carry along
                 self.define(found, scope)
         elif first == "open":
             scope.open(toks)
@@ -145,12 +145,15 @@ class _Reader:
         )  # fmt: skip
 
     def claims(self, toks: Toks) -> bool:
-        """Whether something is claimed in these tokens."""
+        """Whether something is claimed in these tokens, or a suite is made of what was."""
+        return self.asserts(toks) or any(t.text in (">::", ">:::") for t in toks)
+
+    def asserts(self, toks: Toks) -> bool:
+        """Whether something is claimed in these tokens themselves."""
         return any(
             t.kind == "word"
             and (t.text.startswith("assert") or t.text in self.tests)
             or t.text.rpartition(".")[2] in _OUNIT
-            or t.text in (">::", ">:::")
             for t in toks
         )
 
@@ -184,8 +187,8 @@ class _Reader:
     def sequence(self, toks: Toks, scope: Scope) -> None:
         """`let ... in a; b; c`; what is defined stays for what follows."""
         while toks:
-            close = ins(toks).get(0) if toks[0].text == "let" else None
-            if close is not None:
+            close = own_in(toks)
+            if close:
                 head = toks[:close]
                 if len(head) > 1 and head[1].text == "open":
                     scope.open(head[1:])
@@ -204,7 +207,7 @@ class _Reader:
             self.sequence(inside, scope)
         elif inside:
             self.act(inside, scope)
-        if self.claims(toks) and before == (len(self.cases), len(self.unread)):
+        if self.asserts(toks) and before == (len(self.cases), len(self.unread)):
             called = application(toks)
             if called is None or called.args or called.head not in self.tests:
                 self.note(None, toks)
@@ -215,7 +218,8 @@ class _Reader:
             self.asserted(toks, scope)
         elif first in ("try", "match"):
             case = raising(toks, scope)
-            if case is not None or self.claims(toks):
+            fails = self.entry in words(toks) and bool(words(toks) & _FAILURES)
+            if case is not None or fails or self.claims(toks):
                 self.note(case, toks)
         elif first == "if":
             self.condition(toks, scope)
@@ -243,13 +247,14 @@ class _Reader:
                 self.claimed(part, scope)
             return
         self.note(claim(toks, scope), toks)
-        scope.do(_calls(toks, scope), "claim")
+        sides, _ = split_operators(toks, ("=", "==", "<>", "!=", "<", ">", "<=", ">="))
+        scope.do(_call_of(sides, scope), "claim")
 
     def condition(self, toks: Toks, scope: Scope) -> None:
         """`if C then failwith "..."`, `if C then () else failwith "..."`."""
         then = next((i for i, t in enumerate(toks) if t.text == "then"), 0)
         sides = split_top(toks[then + 1 :], "else")
-        bad = [bool(s) and strip_parens(s)[0].text in _FAILURES | {"assert"} for s in sides]
+        bad = [_fails(side) for side in sides]
         if then and bad in ([True], [True, False], [False, True]):
             self.note(claim(toks[1:then], scope, holds=not bad[0]), toks)
         elif self.claims(toks):
@@ -264,7 +269,9 @@ class _Reader:
         elif called is not None and called.head in _ITERATIONS and len(called.plain) == 2:
             self.iterate(called, toks, scope)
         elif called is not None and self.helped(called, toks, scope):
-            pass
+            return
+        elif called is not None and self.tried(called, toks, scope):
+            return
         elif called is not None and called.args and self.claims(toks):
             for argument in called.args:
                 if self.claims(argument.toks):
@@ -282,7 +289,7 @@ class _Reader:
             self.note(assert_raises(plain[0], plain[1], scope), toks)
         else:
             self.note(equality(plain[0], plain[1], called.label("cmp"), scope), toks)
-            scope.do(_calls(plain[0] + plain[1], scope), "claim")
+            scope.do(_call_of(plain[:2], scope), "claim")
 
     def helped(self, called: Application, toks: Toks, scope: Scope) -> bool:
         """A call of a helper that claims is read as the helper's body."""
@@ -292,6 +299,17 @@ class _Reader:
         self.used.add(called.head)
         self.run(helper, [a.toks for a in called.args], toks, scope)
         return True
+
+    def tried(self, called: Application, toks: Toks, scope: Scope) -> bool:
+        """A call of a helper that fails by itself: read as its body, if claims come of it."""
+        helper = scope.helpers.get(called.head)
+        if helper is None or not _may_fail(helper.body):
+            return False
+        if self.entry not in words(toks) | words(helper.body):
+            return False
+        before = len(self.cases)
+        self.run(helper, [a.toks for a in called.args], toks, scope)
+        return len(self.cases) > before or self.entry in words(helper.body)
 
     def run(self, helper: Helper, args: list[Toks], toks: Toks, scope: Scope) -> None:
         self.expanded += 1
@@ -309,7 +327,8 @@ class _Reader:
         written = function_of(function)
         name = function[0].text if len(function) == 1 else ""
         helper = scope.helpers.get(name) if name in self.tests else None
-        if helper is None and written is not None and self.claims(written[1]):
+        claims = written is not None and (self.claims(written[1]) or _may_fail(written[1]))
+        if helper is None and written is not None and claims:
             helper = Helper(*written, False, len(scope.steps))
         rows = elements(scope.value_of(strip_parens(table)))
         if helper is None and not self.claims(toks):
@@ -328,8 +347,26 @@ def _closed(toks: Toks) -> bool:
     return all(close_of(toks, i) >= 0 for i, t in enumerate(toks) if t.kind == "open")
 
 
-def _calls(toks: Toks, scope: Scope) -> Toks:
-    """The side of a claim that calls the entry point, as a call for its effect; [] if unsure."""
-    sides, _ = split_operators(strip_parens(toks), ("=", "==", "<>", "!=", "<", ">", "<=", ">="))
+def _call_of(sides: list[Toks], scope: Scope) -> Toks:
+    """The side of a claim that calls the entry point, for its effect; [] if unsure."""
     calls = [side for side in sides if scope.entry in words(side)]
     return calls[0] if len(calls) == 1 and len(sides) == 2 else []
+
+
+def _may_fail(toks: Toks) -> bool:
+    """Whether a body fails on a condition."""
+    texts = {t.text.rpartition(".")[2] for t in toks}
+    return "if" in texts and bool(texts & _FAILURES)
+
+
+def _fails(toks: Toks) -> bool:
+    """Whether a branch ends in a failure."""
+    toks = strip_parens(toks)
+    while (step := first_step(toks))[1]:
+        toks = strip_parens(step[1])
+    if not toks:
+        return False
+    return toks[0].text.rpartition(".")[2] in _FAILURES or [t.text for t in toks] == [
+        "assert",
+        "false",
+    ]

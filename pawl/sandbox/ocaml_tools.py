@@ -37,6 +37,7 @@ class Toolchain:
     ocamlrun: Path
     folder: Path
     checker: str  # "native", "bytecode" or "" when it could not be built
+    libraries: tuple[str, ...] = ()  # what a program is linked with, as arguments of ocamlc
 
 
 @cache
@@ -55,7 +56,20 @@ def toolchain() -> Toolchain:
     folder = _cache() / f"ocaml-{version}-{digest.hexdigest()[:16]}"
     if not (folder / "complete").exists():
         _build(folder, ocamlc, version)
-    return Toolchain(ocamlc, ocamlrun, folder, checker=(folder / "complete").read_text())
+    checker = (folder / "complete").read_text()
+    return Toolchain(ocamlc, ocamlrun, folder, checker, _libraries(ocamlc))
+
+
+def _libraries(ocamlc: Path) -> tuple[str, ...]:
+    """Str and Unix where they are installed: beside the standard library, or in folders of it."""
+    standard = Path(_run([str(ocamlc), "-where"], Path("/")).strip())
+    out: list[str] = []
+    for name in ("str", "unix"):
+        if (standard / name / f"{name}.cma").exists():
+            out += ["-I", f"+{name}", f"{name}.cma"]
+        elif (standard / f"{name}.cma").exists():
+            out.append(f"{name}.cma")
+    return tuple(out)
 
 
 def _cache() -> Path:
