@@ -161,7 +161,7 @@ HELPERS: dict[str, Read] = {
         ("f 1", "==", "2"), ("f (g 3)", "==", "[1]"),
     ],
     "let eq = assert_equal ~printer:string_of_int\n"
-    'let t = "x" >::: ["a" >:: (fun _ -> eq 3 (f 1)); "b" >:: (fun c -> let x = 4 in eq x (f 2))]': [
+    'let t = "x" >::: ["a" >:: (fun _ -> eq 3 (f 1)); "" >:: (fun c -> let x = 4 in eq x (f 2))]': [
         ("f 1", "==", "3"), ("f 2", "==", "4"),
     ],
     "let check ~input ~want = assert (f input = want)\nlet () = check ~input:1 ~want:2": [
@@ -260,7 +260,7 @@ SECRET = "[987; 654]"
         "let check x y = assert (f x = y)\nlet () = check 1 S",
         "let ok r = r = S\nlet () = assert (ok (f 1)); assert (not (ok (f 1)))",
         "let () = List.iter (fun (x, y) -> assert (f x = y)) [(1, S); (2, S)]",
-        "let h = Hashtbl.create 1\nlet want = S\nlet () = f h\nlet () = assert (Hashtbl.find h 1 = want)",
+        "let h = Hashtbl.create 1\nlet want = S\nlet () = f h; assert (Hashtbl.find h 1 = want)",
         "assert (equal S (f 1))", "let g x = if x = S then 1 else 0\nlet () = assert (g (f 1) = 1)",
         "assert (Bool.not (f 1 = S))", "let is = (=) S in assert (is (f 1))",
         "let t = [(1, S)] in assert (f 1 = List.assoc 1 t)", "assert ((f 1 = S) = true)",

@@ -263,7 +263,8 @@ def _hides(call: Toks, scope: Scope, claims: bool = False, least: bool = False) 
         *(words(_inside(step.toks, scope.entry)) for step in steps)
     )
     for step in steps:
-        if step.names & passed:  # an argument of the call
+        made = step.kind == "do" and scope.entry not in step.uses
+        if step.names & passed or (made and step.uses & passed):  # an argument of the call
             continue
         written = step.kind == "let" and not step.value
         toks = step.toks[step.toks.index(_defines(step.toks)) + 1 :] if written else step.toks

@@ -15,6 +15,7 @@ from pawl.problems.ocaml_grammar import (
     first_step,
     function_of,
     own_in,
+    pattern_names,
 )
 from pawl.problems.ocaml_scope import MAX_TEXT, Scope, spelled
 from pawl.problems.ocaml_text import split_top, step_of, strip_parens
@@ -144,6 +145,8 @@ def _exception(pattern: Toks, result: Toks, scope: Scope) -> str:
             other = sides[1] if _texts(sides[0]) == {name} else sides[0]
             literal = len(other) == 1 and other[0].kind in ("string", "number")
             return f"{called.head} {other[0].text}" if literal else ""
+        return f"{called.head} _" if _good(result) else ""
+    if pattern_names(argument) or "_" in _texts(argument):  # known in part: the constructor alone
         return f"{called.head} _" if _good(result) else ""
     return spelled(scope.text, pattern) if _good(result) else ""
 

@@ -206,13 +206,13 @@ class _Reader:
         if len(inside) < len(toks) and inside and self.claims(inside):
             self.sequence(inside, scope)
         elif inside:
-            self.act(inside, scope)
+            self.done(inside, scope)
         if self.asserts(toks) and before == (len(self.cases), len(self.unread)):
             called = application(toks)
             if called is None or called.args or called.head not in self.tests:
                 self.note(None, toks)
 
-    def act(self, toks: Toks, scope: Scope) -> None:
+    def done(self, toks: Toks, scope: Scope) -> None:
         first = toks[0].text
         if first == "assert":
             self.asserted(toks, scope)

@@ -13,7 +13,8 @@ import re
 import shutil
 import subprocess
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
@@ -37,7 +38,7 @@ class Toolchain:
     ocamlrun: Path
     folder: Path
     checker: str  # "native", "bytecode" or "" when it could not be built
-    libraries: tuple[str, ...] = ()  # what a program is linked with, as arguments of ocamlc
+    libraries: Mapping[bytes, tuple[str, ...]] = field(default_factory=dict)  # ocamlc's arguments
 
 
 @cache
@@ -60,16 +61,19 @@ def toolchain() -> Toolchain:
     return Toolchain(ocamlc, ocamlrun, folder, checker, _libraries(ocamlc))
 
 
-def _libraries(ocamlc: Path) -> tuple[str, ...]:
-    """Str and Unix where they are installed: beside the standard library, or in folders of it."""
+def _libraries(ocamlc: Path) -> dict[bytes, tuple[str, ...]]:
+    """Str and Unix where they are installed: beside the standard library, or in folders of it.
+
+    By the name of their module, how a program is linked with them.
+    """
     standard = Path(_run([str(ocamlc), "-where"], Path("/")).strip())
-    out: list[str] = []
+    out: dict[bytes, tuple[str, ...]] = {}
     for name in ("str", "unix"):
         if (standard / name / f"{name}.cma").exists():
-            out += ["-I", f"+{name}", f"{name}.cma"]
+            out[name.title().encode()] = ("-I", f"+{name}", f"{name}.cma")
         elif (standard / f"{name}.cma").exists():
-            out.append(f"{name}.cma")
-    return tuple(out)
+            out[name.title().encode()] = (f"{name}.cma",)
+    return out
 
 
 def _cache() -> Path:
