@@ -174,6 +174,8 @@ HELPERS: dict[str, Read] = {
     'assert_bool "m" (f 1 = 2 && f 2 > 3)': [("f 1", "==", "2"), ("f 2", ">", "3")],
     "let one () = assert (f 1 = 2)\nlet () = one ()": [("f 1", "==", "2")],
     "module T = struct let () = assert (f 1 = 2) end": [("f 1", "==", "2")],
+    'let t = "s" >::: List.map (fun (n, x, y) -> n >:: fun _ -> assert_equal y (f x)) '
+    '["a", 1, 2; "b", 3, 4]': [("f 1", "==", "2"), ("f 3", "==", "4")],
     "List.iter (fun (x, y) -> assert (f x = y)) [(1, 2); (3, [4])]": [
         ("f 1", "==", "2"), ("f 3", "==", "[4]"),
     ],
@@ -237,6 +239,8 @@ UNREAD = [
     'let () = try ignore (f 1); failwith "no" with Failure _ -> ()',
     "assert (try ignore (f 1); false with Failure m when m = \"x\" -> true)",
     "assert (try f 1 = 2 with Not_found -> false)",
+    'Alcotest.(check int) "same" 3 (f 1)',
+    "expect_equal 3 (f 1)",
     "assert (3 = 3)",
     "assert (f 1 = 2",
 ]  # fmt: skip
@@ -303,3 +307,9 @@ def test_any_text_of_these_words_is_read_or_not(pieces: list[str]) -> None:
 )  # fmt: skip
 def test_long_and_deep_texts_end(text: str) -> None:
     parse_tests(text, "f")
+
+
+def test_what_nests_too_deeply_does_not_hide_the_rest() -> None:
+    text = "let h x = assert (f x = 1)\nlet h x = h x; assert (f x = 2)\nlet () = h 3\n"
+    cases, unread = parse_tests(text + "let () = assert (f 1 = 2)", "f")
+    assert unread and cases[-1].input == "f 1" and cases[-1].expected == "2"

@@ -152,6 +152,31 @@ def test_right_passes_and_wrong_does_not(sandbox: Sandbox, name: str) -> None:
 
 
 @needs_ocaml
+def test_no_file_beside_the_candidate_holds_what_is_expected(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (
+        "let check x y = assert (f x = y)\nlet want = [987]\nlet () = check 1 [987]; check 2 want\n"
+        "let () = assert (List.rev (f 3) = want && List.mem (f 4) [want])\n"
+        'let () = assert_raises (Failure "987") (fun () -> f 5)'
+    )
+    seen: list[dict[str, bytes]] = []
+    judge = sandbox.judge
+
+    def watched(argv: list[str], files: dict[str, bytes], *rest: object) -> object:
+        seen.append(files)
+        return judge(argv, files, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(sandbox, "judge", watched)
+    asked = task("int -> int list", text)
+    right = "let f x = if x = 5 then failwith (string_of_int 987) else [900 + 87]"
+    assert verify(sandbox, asked, right).verdict == "pass"
+    beside = [files for files in seen if b"900 + 87" in files["sol.ml"]]
+    assert beside and not any(b"[987]" in t or b'"987"' in t for f in beside for t in f.values())
+    assert any(b"987" in files["drv.ml"] for files in seen)
+
+
+@needs_ocaml
 def test_libraries_are_linked_where_they_are(sandbox: Sandbox) -> None:
     asked = task("string -> string list", 'assert (f "a,b" = ["a"; "b"])')
     split = 'let f s = Str.split (Str.regexp ",") s'

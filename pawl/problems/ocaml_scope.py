@@ -94,7 +94,7 @@ class Scope:
 
     def open(self, toks: Toks) -> None:
         """`open M`, of the standard library; others are a test framework's."""
-        if len(toks) == 2 and toks[1].text.partition(".")[0] in _STANDARD:
+        if len(toks) == 2 and is_standard(toks[1].text):
             self.steps.append(Step(toks, "open", frozenset(), frozenset()))
 
     def value_of(self, toks: Toks) -> Toks:
@@ -199,6 +199,11 @@ class Scope:
         body = _substituted(helper.body, swaps)
         extra = [t for arg in args[len(helper.params) :] for t in bracketed(arg)]
         return (bracketed(body) + extra if extra and helper.params else body + extra), inner
+
+
+def is_standard(name: str) -> bool:
+    """Whether a name is of a module of the standard library, or such a module."""
+    return name.partition(".")[0] in _STANDARD
 
 
 def _is_fixed(t: Token) -> bool:

@@ -29,13 +29,14 @@ from pawl.problems.ocaml_grammar import (
     words,
 )
 from pawl.problems.ocaml_raises import assert_raises, raising
-from pawl.problems.ocaml_scope import Helper, Scope, spelled
+from pawl.problems.ocaml_scope import Helper, Scope, is_standard, spelled
 from pawl.problems.ocaml_text import close_of, split_top, strip_parens, tokens
 from pawl.types import Case
 
 MAX_EXPANDED = 10_000  # calls of helpers and rows of tables
 _OUNIT = {"assert_equal": 2, "assert_bool": 2, "assert_raises": 2}
-_ITERATIONS = {"List.iter", "Array.iter", "ListLabels.iter"}
+_ITERATIONS = {"List.iter", "Array.iter", "List.map"}
+_PRINTS = ("print", "prerr", "Printf", "Format", "ignore", "output")
 _FAILURES = {"failwith", "raise", "exit", "assert_failure", "invalid_arg"}
 
 
@@ -47,11 +48,7 @@ def called_names(text: str) -> Counter[str]:
 def parse_tests(text: str, entry_point: str) -> tuple[list[Case], list[str]]:
     """(cases, asserts that could not be read) of a test text for one function."""
     reader = _Reader(text, entry_point)
-    scope = Scope(text, entry_point)
-    try:
-        reader.walk(list(tokens(text)), scope)
-    except RecursionError:
-        reader.unread.append(f"{text.strip()[:80]} (nested too deeply)")
+    reader.walk(list(tokens(text)), Scope(text, entry_point))
     return reader.cases, reader.unread
 
 
@@ -70,7 +67,10 @@ class _Reader:
     def walk(self, toks: Toks, scope: Scope) -> None:
         """All top-level items; then what no call of a helper reached."""
         for item in items(toks):
-            self.item(item, scope)
+            try:
+                self.item(item, scope)
+            except RecursionError:
+                self.unread.append(f"{spelled(self.text, item[:40])} (nested too deeply)")
         for name, body in self.tests.items():
             if name not in self.used:
                 self.note(None, body)
@@ -164,8 +164,8 @@ class _Reader:
         toks = strip_parens(toks)
         for mark in (">:::", ">::"):
             sides, _ = split_operators(toks, (mark,))
-            if len(sides) == 2:
-                self.container(sides[1], scope)
+            if len(sides) > 1:
+                self.container(sides[-1], scope)
                 return
         listed = elements(toks)
         parts = split_top(toks, ",")
@@ -223,11 +223,6 @@ class _Reader:
                 self.note(case, toks)
         elif first == "if":
             self.condition(toks, scope)
-        elif self.claims(toks) and any(t.text in (">::", ">:::") for t in toks):
-            called = application(toks)
-            for part in called.plain if called else [toks]:
-                if called is None or self.claims(part):
-                    self.container(part, scope)
         else:
             self.call(toks, scope)
 
@@ -272,12 +267,23 @@ class _Reader:
             return
         elif called is not None and self.tried(called, toks, scope):
             return
+        elif called is None and len(split_operators(toks, (">::", ">:::"))[0]) > 1:
+            self.container(toks, scope)
         elif called is not None and called.args and self.claims(toks):
             for argument in called.args:
                 if self.claims(argument.toks):
                     self.container(argument.toks, scope)
+        elif called is not None and self.foreign(called, toks, scope):
+            self.note(None, toks)
         else:
             scope.do(toks)
+
+    def foreign(self, called: Application, toks: Toks, scope: Scope) -> bool:
+        """Whether a function that is not known here gets the call and more: some other check."""
+        known = called.head == self.entry or called.head in scope.helpers
+        if known or is_standard(called.head) or called.head.startswith(_PRINTS):
+            return False
+        return len(called.args) > 1 and self.entry in words(toks)
 
     def ounit(self, name: str, called: Application, toks: Toks, scope: Scope) -> None:
         plain = called.plain
