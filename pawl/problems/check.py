@@ -104,7 +104,9 @@ _OCAML_NAMES = {
     "true", "false", "nan", "infinity", "neg_infinity", "max_int", "min_int", "fun", "function",
     "let", "in", "ref", "lazy", "mod", "not", "fst", "snd", "max_float", "epsilon_float",
     "min_float", "rec", "if", "then", "else", "begin", "end", "land", "lor", "lsl", "lsr", "asr",
-    "lxor", "abs",
+    "lxor", "abs", "compare", "succ", "pred", "min", "max", "sqrt", "float", "float_of_int",
+    "int_of_float", "string_of_int", "string_of_float", "int_of_string", "float_of_string",
+    "char_of_int", "int_of_char", "match", "with", "when",
 }  # fmt: skip
 
 

@@ -32,7 +32,7 @@ _TOKEN = re.compile(
 )
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _COMMENT_TEXT = re.compile(r'[^"(*]+')
-_OPEN_WORDS = {"begin", "struct", "sig", "object"}
+_OPEN_WORDS, _CLOSE_WORDS = {"begin", "struct", "sig", "object", "do"}, {"end", "done"}
 _IN_NAME = re.compile(r"[\w']")
 _TYPE = re.compile(r"[\w\s.'*,()\->:?~]+")
 
@@ -82,16 +82,17 @@ def tokens(text: str) -> Iterator[Token]:
         i = end
 
 
-def _step(t: Token) -> int:
+def step_of(t: Token) -> int:
     """How much deeper in brackets (or `begin`) one is behind a token: 1, 0 or -1."""
-    return (t.kind == "open" or t.text in _OPEN_WORDS) - (t.kind == "close" or t.text == "end")
+    opens = t.kind == "open" or t.text in _OPEN_WORDS
+    return opens - (t.kind == "close" or t.text in _CLOSE_WORDS)
 
 
 def close_of(toks: list[Token], i: int) -> int:
     """Index of the token that closes the bracket (or `begin`) at i, or -1."""
     depth = 0
     for j in range(i, len(toks)):
-        step = _step(toks[j])
+        step = step_of(toks[j])
         depth += step
         if step < 0 and depth == 0:
             return j
@@ -103,7 +104,7 @@ def split_top(toks: list[Token], *symbols: str) -> list[list[Token]]:
     parts: list[list[Token]] = [[]]
     depth = 0
     for t in toks:
-        depth += _step(t)
+        depth += step_of(t)
         if depth == 0 and t.text in symbols:
             parts.append([])
         else:

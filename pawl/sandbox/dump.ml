@@ -1,8 +1,8 @@
 (* Trusted side of an OCaml check, linked beside the candidate: calls a test and writes its value.
 
    Values are walked generically and written by shape (integers, strings, floats, blocks), with
-   limits on nodes and depth; functions, objects and custom blocks have no form. The interface of
-   the candidate pins the type, so shapes of equal types can be compared by the judge, outside.
+   limits on nodes and depth; boxed integers are told by the first word of their block. Functions,
+   objects and other custom blocks have no form. The interface of the candidate pins the type, so shapes of equal types can be compared by the judge, outside.
    Lines on descriptor 3: R i value / X i kind message / D. Left out: expected values, which never
    come near this program. *)
 
@@ -12,6 +12,12 @@ external channel : int -> out_channel = "caml_ml_open_descriptor_out"
 external leave : int -> 'a = "caml_sys_exit"
 
 let out = channel 3
+(* What marks a boxed integer: its custom operations, the same word in each of its kind. *)
+let operations (value : Obj.t) = Obj.raw_field value 0
+let is_int64 = operations (Obj.repr 1L)
+let is_int32 = operations (Obj.repr 1l)
+let is_nativeint = operations (Obj.repr 1n)
+
 let max_nodes = 100_000
 let max_depth = 200
 
@@ -40,6 +46,7 @@ let rec dump buffer depth left (value : Obj.t) =
       Array.iter (fun x -> Buffer.add_char buffer ' '; dump_float buffer x) floats;
       Buffer.add_char buffer ']'
     end
+    else if tag = Obj.custom_tag && Obj.size value = 2 then dump_boxed buffer value
     else if tag >= Obj.no_scan_tag || tag = Obj.closure_tag || tag = Obj.object_tag
             || tag = Obj.lazy_tag || tag = Obj.infix_tag || tag = Obj.forward_tag
     then raise Unserialisable
@@ -71,6 +78,14 @@ and dump_block buffer depth left first opened =
     end
   done;
   for _ = 1 to !closers do Buffer.add_char buffer ')' done
+
+and dump_boxed buffer value =
+  let kind = operations value in
+  let write letter text = Buffer.add_char buffer letter; Buffer.add_string buffer text in
+  if kind = is_int64 then write 'L' (Int64.to_string (Obj.obj value))
+  else if kind = is_int32 then write 'l' (Int32.to_string (Obj.obj value))
+  else if kind = is_nativeint then write 'n' (Nativeint.to_string (Obj.obj value))
+  else raise Unserialisable
 
 and dump_float buffer x =
   (* = does not tell -0. from 0., nor one nan from another *)

@@ -146,6 +146,7 @@ let () =
   ignore (Warnings.parse_options false "-a");
   Clflags.dont_write_files := true;
   Clflags.color := Some Misc.Color.Never;
+  Clflags.include_dirs := [ "+str"; "+unix" ];  (* from OCaml 5 on, else they are not there *)
   Compmisc.init_path ();
   let env = Compmisc.initial_env () in
   let best = ref ((4, 0), 0) in

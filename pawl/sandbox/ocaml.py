@@ -17,8 +17,10 @@ from typing import Any
 
 from pawl.errors import PawlError
 from pawl.sandbox.extract import MAX_READINGS, Reading, definition, programs_in
-from pawl.sandbox.ocaml_report import Report, equal, not_built, read
+from pawl.sandbox.ocaml_report import Report, not_built, read
 from pawl.sandbox.ocaml_tools import toolchain
+from pawl.sandbox.ocaml_values import carrying, exception, kind, literal_kind, scalar, shown, stands
+from pawl.sandbox.ocaml_values import raised as is_raised
 from pawl.sandbox.slot import Sandbox
 from pawl.sandbox.verdict import Verification, clean, tested
 from pawl.sandbox.visible import PACKAGE
@@ -43,7 +45,7 @@ def verify_ocaml(
     report = read(ended)
     taken = found[report.best].name if report.best < len(found) else ""
     if report.built:
-        judged = tested(task.cases, expected, report.answers, OCaml(), ended)
+        judged = tested(task.cases, expected, report.answers, _language(task, place), ended)
         return replace(judged, type_errors=0, reading=taken), ended
     trouble = _not_the_candidates(sandbox, task, report, ended)
     if trouble:
@@ -53,23 +55,60 @@ def verify_ocaml(
 
 @dataclass(frozen=True, slots=True)
 class OCaml:
-    """OCaml's values as the driver writes them; see `Language`."""
+    """OCaml's values as the driver writes them; see `Language`. entry, result: name and type."""
+
+    entry: str = ""
+    result: str = ""
 
     def same(self, text: str, want: Any, case: Case) -> bool | None:
-        """By the dump's text."""
-        return equal(text, want, case.close)
+        """By the dump."""
+        return stands(text, str(want), case)
 
     def raised(self, message: str, want: Any) -> bool:
         """By the exception's text."""
-        return message == str(want)
+        return is_raised(message, str(want))
 
     def call(self, case: Case) -> str:
         """The call as the test has it."""
         return case.input
 
-    def shown(self, text: str) -> str:
-        """The dump."""
-        return text
+    def shown(self, text: str, case: Case) -> str:
+        """By the result's type, or by that of the literal that it is compared with."""
+        if is_call(case.input, self.entry):
+            return shown(text, kind(self.result))
+        known = literal_kind(case.expected) if case.compare != "raises" else kind("")
+        if case.compare in ("in", "not in"):
+            known = known.of[0] if known.of else kind("")
+        return shown(text, known)
+
+
+def _language(task: CodeTask, place: str) -> OCaml:
+    return OCaml(task.entry_point, _result_type(task.signature, place))
+
+
+_QUOTED = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\[^']+|\\')'|\{(\w*)\|.*?\|\1\}", re.DOTALL)
+_BRACKETS = re.compile(r"\([^()\[\]{}]*\)|\[[^()\[\]{}]*\]|\{[^()\[\]{}]*\}")
+_ARGUMENTS = re.compile(r"[\w\s'.:`~?]*")
+_INFIX = re.compile(r"::|\b(?:mod|land|lor|lxor|lsl|lsr|asr|or|in)\b")
+
+
+@lru_cache(maxsize=65536)
+def is_call(text: str, entry: str) -> bool:
+    """Whether an input is one call of the entry point and nothing around it."""
+    text = _QUOTED.sub(" 0 ", text.strip())
+    if not entry or not re.match(re.escape(entry) + r"(?![\w'.])", text):
+        return False
+    changed = 1
+    while changed:
+        text, changed = _BRACKETS.subn(" 0 ", text)
+    given = text[len(entry) :].replace(" !", " ")
+    return _ARGUMENTS.fullmatch(given) is not None and _INFIX.search(given) is None
+
+
+def constant_keys(task: CodeTask) -> list[str]:
+    """One key per case; the same constant answers cases of equal keys."""
+    asked = [c.expected if c.compare == "==" else f"{c.compare} {c.expected}" for c in task.cases]
+    return [" ".join(text.split()) for text in asked]
 
 
 def _ordered(found: Sequence[Reading], name: str) -> list[Reading]:
@@ -99,36 +138,81 @@ def _ordered(found: Sequence[Reading], name: str) -> list[Reading]:
 def expected_dumps(sandbox: Sandbox, task: CodeTask, place: str) -> tuple[tuple[str, ...], str]:
     """(expected values in the dump's form, fault): a trusted build, typed by the signature.
 
-    Raises PawlError when an expected value does not fit the signature or has no plain form.
+    An input that does more than call is typed together with what is expected of it, against a stub
+    of the entry point, and never runs. Of an expected exception only the argument is evaluated.
+    Raises PawlError when an expected value does not fit or has no plain form.
     """
-    key = (task.signature, tuple(case.expected for case in task.cases))
+    asked = tuple((c.expected, c.compare, _derived(task, c)) for c in task.cases)
+    key = (task.signature, asked)
     known = _EXPECTED.get(key)
     if known is not None:
         return known, ""
-    kind = _result_type(task.signature, place)
-    driver = "\n".join(
-        f"let () = Pawl_dump.run {i} (fun () -> (({case.expected}) : {kind}))"
-        for i, case in enumerate(task.cases)
-    )
-    ended = _check(sandbox, "", [], "", driver)
+    result = _result_type(task.signature, place)
+    lines = [_wanted(i, task, case, result) for i, case in enumerate(task.cases)]
+    stubbed = any(derived for _, _, derived in asked)
+    if stubbed:
+        lines = [f"let {task.entry_point} = Sol.{task.entry_point}", *lines]
+    found, interface = ([_stub(task)], task.signature) if stubbed else ([], "")
+    ended = _check(sandbox, "", found, interface, "\n".join(lines))
     report = read(ended)
     if ended.fault or not report.built and not _works(sandbox):
         return (), ended.fault or "the OCaml compiler does not work: " + report.errors
     if not report.built:
-        raise PawlError(f"an expected value does not fit {kind}: {clean(report.errors)}", place)
-    out = []
-    for i, case in enumerate(task.cases):
-        what, value = report.answers.get(str(i), ("", ""))
-        if what != "R":
-            raise PawlError(f"expected value {case.expected[:60]!r} has no plain form", place)
-        out.append(value)
+        other = " or its test" if stubbed else ""
+        what = f"an expected value does not fit {result}{other}: {clean(report.errors)}"
+        raise PawlError(what, place)
+    out = tuple(_answer(i, case, report, place) for i, case in enumerate(task.cases))
     if len(_EXPECTED) > 20_000:
         _EXPECTED.clear()
-    _EXPECTED[key] = tuple(out)
-    return tuple(out), ""
+    _EXPECTED[key] = out
+    return out, ""
 
 
-_EXPECTED: dict[tuple[str, tuple[str, ...]], tuple[str, ...]] = {}
+def _derived(task: CodeTask, case: Case) -> str:
+    """The input, where it is more than a call whose result is compared."""
+    plain = case.compare == "raises" or is_call(case.input, task.entry_point)
+    return "" if plain else case.input
+
+
+def _wanted(i: int, task: CodeTask, case: Case, result: str) -> str:
+    """The line of the trusted program that writes the expected value of a case."""
+    text = case.expected
+    if case.compare == "raises":
+        text = exception(text)[1] or "()"
+    elif _derived(task, case):
+        alike = f"[({case.input})]" if case.compare in ("in", "not in") else f"({case.input})"
+        text = f"if true then ({text}) else {alike}"
+    else:
+        several = " list" if case.compare in ("in", "not in") else ""
+        text = f"({text}) : ({result}){several}"
+    return f"let () = Pawl_dump.run {i} (fun () -> ({text}))"
+
+
+def _answer(i: int, case: Case, report: Report, place: str) -> str:
+    """The expected value as it was written, or the exception that is expected."""
+    what, value = report.answers.get(str(i), ("", ""))
+    if what != "R":
+        raise PawlError(f"expected value {case.expected[:60]!r} has no plain form", place)
+    if case.compare == "raises":
+        name, argument = exception(case.expected)
+        return carrying(name, value) if argument else name
+    if case.compare in ("<", "<=", ">", ">=") and scalar(value) is None:
+        raise PawlError(f"expected value {case.expected[:60]!r} has no order", place)
+    return value
+
+
+def _stub(task: CodeTask) -> Reading:
+    """Something of the entry point's type, whatever that is; it is never called."""
+    match = _VAL.search(task.signature)
+    typed = task.signature[match.end() :].strip() if match else ""
+    source = f"let {task.entry_point} = Obj.magic 0"
+    if match and _result_type(task.signature, "") != typed:  # labels are part of the type
+        any_primitive = '"caml_int_of_string" "caml_int_of_string"'
+        source = f"external {task.entry_point} : {typed} = {any_primitive}"
+    return Reading(source, "whole", "stub")
+
+
+_EXPECTED: dict[tuple[str, tuple[tuple[str, str, str], ...]], tuple[str, ...]] = {}
 
 
 def _check(
@@ -152,6 +236,9 @@ def _check(
         "sol.mli": _bytes(interface + "\n"),
         "drv.ml": _bytes(driver + "\n;; Pawl_dump.finish ()"),
     }
+    for module, library in tools.libraries.items():  # reading one takes as long as a compilation
+        if any(module in text for text in files.values()):
+            argv += library
     return sandbox.judge(argv, files)
 
 
@@ -168,8 +255,7 @@ def _not_the_candidates(sandbox: Sandbox, task: CodeTask, report: Report, ended:
     """
     if 'File "sol.ml"' in report.errors or report.status >= 128 or ended.stop:
         return ""
-    stub = Reading(f"let {task.entry_point} x = Obj.magic x", "whole", "stub")
-    control = _check(sandbox, "", [stub], task.signature, _driver(task))
+    control = _check(sandbox, "", [_stub(task)], task.signature, _driver(task))
     if control.fault:
         return control.fault
     told = read(control)
@@ -190,10 +276,13 @@ def _driver(task: CodeTask) -> str:
     return "\n".join(lines)
 
 
+_VAL = re.compile(r"\bval\s+[^\s:]+\s*:")
+
+
 @lru_cache(maxsize=65536)
 def _result_type(signature: str, where: str) -> str:
     """What is right of the last arrow that stands in no bracket of `val name : type`."""
-    match = re.search(r"\bval\s+[^\s:]+\s*:", signature)
+    match = _VAL.search(signature)
     if match is None:
         raise PawlError(f"signature {signature[:60]!r} is not `val name : type`", where)
     kind = signature[match.end() :].strip()

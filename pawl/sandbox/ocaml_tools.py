@@ -14,7 +14,8 @@ import re
 import shutil
 import subprocess
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
@@ -38,6 +39,7 @@ class Toolchain:
     ocamlrun: Path
     folder: Path
     checker: str  # "native", "bytecode" or "" when it could not be built
+    libraries: Mapping[bytes, tuple[str, ...]] = field(default_factory=dict)  # ocamlc's arguments
 
 
 @cache
@@ -57,7 +59,23 @@ def toolchain() -> Toolchain:
     folder = _cache() / f"ocaml-{version}-{digest.hexdigest()[:16]}"
     if not (folder / "complete").exists():
         _build(folder, ocamlc, version)
-    return Toolchain(ocamlc, ocamlrun, folder, checker=(folder / "complete").read_text())
+    checker = (folder / "complete").read_text()
+    return Toolchain(ocamlc, ocamlrun, folder, checker, _libraries(ocamlc))
+
+
+def _libraries(ocamlc: Path) -> dict[bytes, tuple[str, ...]]:
+    """Str and Unix where they are installed: beside the standard library, or in folders of it.
+
+    By the name of their module, how a program is linked with them.
+    """
+    standard = Path(_run([str(ocamlc), "-where"], Path("/")).strip())
+    out: dict[bytes, tuple[str, ...]] = {}
+    for name in ("str", "unix"):
+        if (standard / name / f"{name}.cma").exists():
+            out[name.title().encode()] = ("-I", f"+{name}", f"{name}.cma")
+        elif (standard / f"{name}.cma").exists():
+            out[name.title().encode()] = (f"{name}.cma",)
+    return out
 
 
 def _cache() -> Path:

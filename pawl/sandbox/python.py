@@ -108,7 +108,7 @@ class Python:
             return _RESULT.sub(lambda _: called, case.view)
         return f"{called}; {case.view}" if case.view else called
 
-    def shown(self, text: str) -> str:
+    def shown(self, text: str, case: Case) -> str:
         """`repr` of a value, a long one cut short before it is read."""
         try:
             return repr(decode(text)) if len(text) <= SHORT else text[:SHORT]

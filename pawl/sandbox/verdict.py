@@ -60,13 +60,13 @@ class Language(Protocol):
 
     same: whether a value's text stands to the expected value as the case says, None when it is no
     plain value. raised: whether an exception's message is of the expected one. call, shown: the
-    call of a case and a value in the language's own syntax.
+    call of a case and what it returned in the language's own syntax.
     """
 
     def same(self, text: str, want: Any, case: Case) -> bool | None: ...
     def raised(self, message: str, want: Any) -> bool: ...
     def call(self, case: Case) -> str: ...
-    def shown(self, text: str) -> str: ...
+    def shown(self, text: str, case: Case) -> str: ...
 
 
 def answers(lines: Iterable[str]) -> dict[str, tuple[str, str]]:
@@ -129,13 +129,16 @@ def _told(
         return raised, message or NO_VALUE
     wanted = _WANTED.get(case.compare, "") + short(case.expected)
     if case.compare == "raises":
-        return "wrong", f"returned {short(language.shown(text))}, expected it to raise {wanted}"
+        return (
+            "wrong",
+            f"returned {short(language.shown(text, case))}, expected it to raise {wanted}",
+        )
     if equal is None:
         return "unserialisable", NO_VALUE
     if equal:
         return _PASSED
     close = "" if case.close is None else f" within {_closeness(case.close)}"
-    return "wrong", f"returned {short(language.shown(text))}, expected {wanted}{close}"
+    return "wrong", f"returned {short(language.shown(text, case))}, expected {wanted}{close}"
 
 
 def _closeness(close: Close) -> str:

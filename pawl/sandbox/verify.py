@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import lru_cache
 
 from pawl.errors import PawlError
+from pawl.sandbox.ocaml import constant_keys as ocaml_keys
 from pawl.sandbox.ocaml import verify_ocaml
 from pawl.sandbox.python import constant_passes, verify_python
 from pawl.sandbox.slot import Sandbox
@@ -95,6 +96,6 @@ def best_constant(task: CodeTask, place: str = "tests") -> int:
     """How many cases that the prompt does not show the best constant answer passes."""
     if task.lang == "python":
         return constant_passes(task, place)
-    keys = [" ".join(case.expected.split()) for case in task.cases]
+    keys = ocaml_keys(task)
     hidden = [key for key, case in zip(keys, task.cases, strict=True) if not case.shown]
     return max(Counter(hidden).values(), default=0)

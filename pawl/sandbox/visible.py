@@ -8,6 +8,7 @@ when Pawl is installed below /usr. Left out: how the view is enforced (`bubblewr
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -84,8 +85,8 @@ def _hidden() -> list[Path]:
     site = {Path(entry).resolve() for entry in sys.path if entry.endswith("-packages")}
     ours = [PACKAGE, PACKAGE.parent if (PACKAGE.parent / "pyproject.toml").exists() else PACKAGE]
     home = Path(os.path.expanduser("~"))
-    debian = Path("/usr/lib/python3/dist-packages")
-    return [path for path in {*ours, *site, home.resolve()} if path != debian]
+    debian = {path for path in site if re.match("/usr/lib/python3[^/]*/dist-packages", str(path))}
+    return [path for path in {*ours, *site, home.resolve()} if path not in debian]
 
 
 def _without(root: Path, hidden: Sequence[Path]) -> list[str]:
