@@ -313,3 +313,27 @@ def test_what_nests_too_deeply_does_not_hide_the_rest() -> None:
     text = "let h x = assert (f x = 1)\nlet h x = h x; assert (f x = 2)\nlet () = h 3\n"
     cases, unread = parse_tests(text + "let () = assert (f 1 = 2)", "f")
     assert unread and cases[-1].input == "f 1" and cases[-1].expected == "2"
+
+
+LINES = {
+    "assert (f 1 = 2)\nassert (f 2 = 3)": [("f 1", "2"), ("f 2", "3")],
+    "let () = assert (f 1 = 2)\nassert (f 2 = 3)": [("f 1", "2"), ("f 2", "3")],
+    "let () =\n  assert (f 1 = 2)\n  assert (f 2 = 3)": [("f 1", "2"), ("f 2", "3")],
+    "assert_equal 1 (f 0)\nassert_equal 2 (f 1)": [("f 0", "1"), ("f 1", "2")],
+    "let x = 3\nassert (f x = 4)": [("(let x = 3 in f x)", "4")],
+    "assert (f 1 = 2)\nlet x = 3 in assert (f x = 4)": [
+        *(("f 1", "2"), ("(let x = 3 in f x)", "4")),
+    ],
+    "let check a b = assert (f a = b)\ncheck 1 2\ncheck 3 4": [("f 1", "2"), ("f 3", "4")],
+    "let a = [|3; 1|]\nf a\nassert (a = [|1; 3|])": [
+        ("(let a = [|3; 1|] in f a; a)", "[|1; 3|]"),
+    ],
+}
+
+
+@pytest.mark.parametrize("text", LINES)
+def test_tests_written_line_by_line_need_no_separators(text: str) -> None:
+    """No OCaml, but what sets hold: a list of assertions, joined."""
+    cases, unread = parse_tests(text, "f")
+    assert not unread
+    assert [(c.input, c.expected) for c in cases] == LINES[text]

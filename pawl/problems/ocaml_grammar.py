@@ -20,6 +20,7 @@ _KEYWORDS = OPEN_ENDED | _ITEMS | {
     "mod", "land", "lor", "lxor", "lsl", "lsr", "asr", "mutable", "new", "of", "or", "rec", "sig",
     "struct", "then", "to", "val", "virtual", "when", "while", "with",
 }  # fmt: skip
+OUNIT = {"assert_equal": 2, "assert_bool": 2, "assert_raises": 2}  # with their arguments
 _ATOMS = {"number", "string", "char", "quoted", "word"}
 
 Toks = list[Token]
@@ -41,6 +42,34 @@ def ins(toks: Toks) -> dict[int, int]:
         elif t.text == ";;":
             waiting.clear()
     return found
+
+
+def separated(toks: Toks, text: str) -> Toks:
+    """With the separators that tests written line by line leave out.
+
+    `assert (..)` and `let .. in` cannot follow what ends an expression; a word at the very start of
+    a line, outside brackets, begins something new, an OUnit assertion on any line of its own.
+    """
+    closed, out, depth = ins(toks), Toks(), 0
+    for i, t in enumerate(toks):
+        before = toks[i - 1] if i else None
+        if before is not None and _ends(before):
+            between = text[before.end : t.start]
+            starts = depth == 0 and between.endswith("\n")
+            own = t.text == "assert" or (t.text == "let" and i in closed)
+            own = own or ("\n" in between and t.text.rpartition(".")[2] in OUNIT)
+            if own or (starts and t.kind == "word" and t.text not in _KEYWORDS):
+                out.append(Token("sep", ";;" if starts else ";", t.start, t.start))
+        out.append(t)
+        depth += step_of(t)
+    return out
+
+
+def _ends(t: Token) -> bool:
+    """Whether an expression can end with a token."""
+    if t.kind == "close" or t.text in ("end", "done"):
+        return True
+    return t.kind in _ATOMS and t.text not in _KEYWORDS
 
 
 def own_in(toks: Toks) -> int:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from pawl.problems.ocaml_claims import claim, equality
 from pawl.problems.ocaml_grammar import (
+    OUNIT,
     Application,
     Binding,
     Toks,
@@ -25,6 +26,7 @@ from pawl.problems.ocaml_grammar import (
     items,
     own_in,
     pattern_names,
+    separated,
     split_operators,
     words,
 )
@@ -34,7 +36,6 @@ from pawl.problems.ocaml_text import close_of, split_top, strip_parens, tokens
 from pawl.types import Case
 
 MAX_EXPANDED = 10_000  # calls of helpers and rows of tables
-_OUNIT = {"assert_equal": 2, "assert_bool": 2, "assert_raises": 2}
 _ITERATIONS = {"List.iter", "Array.iter", "List.map"}
 _PRINTS = ("print", "prerr", "Printf", "Format", "ignore", "output")
 _FAILURES = {"failwith", "raise", "exit", "assert_failure", "invalid_arg"}
@@ -48,7 +49,7 @@ def called_names(text: str) -> Counter[str]:
 def parse_tests(text: str, entry_point: str) -> tuple[list[Case], list[str]]:
     """(cases, asserts that could not be read) of a test text for one function."""
     reader = _Reader(text, entry_point)
-    reader.walk(list(tokens(text)), Scope(text, entry_point))
+    reader.walk(separated(list(tokens(text)), text), Scope(text, entry_point))
     return reader.cases, reader.unread
 
 
@@ -123,7 +124,7 @@ class _Reader:
                 self.sequence(body, scope.copy())
             return
         called = application(b.value)
-        short = called is not None and called.head.rpartition(".")[2] in _OUNIT
+        short = called is not None and called.head.rpartition(".")[2] in OUNIT
         if called is not None and short and len(called.plain) < 2:
             self.helper(b, Helper([], b.value, False, len(scope.steps)), scope)
         elif called is not None and self.partial(called, scope):
@@ -153,7 +154,7 @@ class _Reader:
         return any(
             t.kind == "word"
             and (t.text.startswith("assert") or t.text in self.tests)
-            or t.text.rpartition(".")[2] in _OUNIT
+            or t.text.rpartition(".")[2] in OUNIT
             for t in toks
         )
 
@@ -259,7 +260,7 @@ class _Reader:
         """An application: OUnit, an iteration over a table, a helper, or a call for its effect."""
         called = application(toks)
         name = called.head.rpartition(".")[2] if called else ""
-        if called is not None and name in _OUNIT:
+        if called is not None and name in OUNIT:
             self.ounit(name, called, toks, scope)
         elif called is not None and called.head in _ITERATIONS and len(called.plain) == 2:
             self.iterate(called, toks, scope)
