@@ -3,7 +3,7 @@
 `completions(source)` gives (problem, completion) in a fixed order, `configs_of(source)` the names
 of CONFIGS under which they are paid. `made_up()` adds what a verifier found, without a sandbox, for
 endings that no real program gives alike every day. `row` and `Digest` are the form in which
-data/score_digest.json holds the scores of build 431daca. Users' numbers are held there without the
+data/score_digest.json holds the scores. Users' numbers are held there without the
 verdicts that it made up for them, mixes of them without the first one's function as a second name.
 Left out: verifying and paying (test_rewards_digest.py).
 """

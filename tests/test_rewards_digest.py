@@ -1,10 +1,10 @@
-"""Scores are those of build 431daca, which paid in two places: data/score_digest.json holds them.
+"""Scores change only on purpose: data/score_digest.json holds them.
 
 Every reward, mix and curriculum's stage that tests know, over references and probes of both starter
-sets, the attack corpus, partial and odd answers. The attacks' digests were made anew when ten
-programs left the corpus, four came and one changed its comment; every row of the others was the
-same. What is made up runs in the quick suite, real programs in the slow one, some in both tiers.
-Left out: which completions and rewards (score_cases.py).
+sets, the attack corpus, partial and odd answers. What is made up runs in the quick suite, real
+programs in the slow one, some in both tiers. After a change of what is paid `python
+tests/test_rewards_digest.py` writes the file anew, and bench/results/scores.md says which classes
+of scores changed, and why. Left out: which completions and rewards (score_cases.py).
 """
 
 from __future__ import annotations
@@ -79,7 +79,8 @@ def assert_equal(made: dict[str, str], golden: dict[str, str]) -> None:
     assert not {name: (golden[name], now) for name, now in made.items() if now != golden[name]}
 
 
-def test_every_ending_is_paid_as_it_was() -> None:
+def made_up() -> dict[str, str]:
+    """Of endings that no real program gives alike every day."""
     asked, found = [], Found()
     for problem, completion, fields in cases.made_up():
         seen = Verification(**fields, tier="bubblewrap")
@@ -87,14 +88,11 @@ def test_every_ending_is_paid_as_it_was() -> None:
         for cfg, _ in cases.CONFIGS.values():
             key = key_of(problem, completion.text, cfg.end_marker)
             found[key] = measured(seen, problem.task, problem.id)
-    assert_equal(paid(cases.MADE_UP, asked, found), GOLDEN["bubblewrap"][cases.MADE_UP])
+    return paid(cases.MADE_UP, asked, found)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("tier", "source"), RUNS)
-def test_real_programs_are_paid_as_they_were(source: str, tier: str) -> None:
-    if unavailable(tier):
-        pytest.skip(unavailable(tier))
+def real(source: str, tier: str) -> dict[str, str]:
+    """Of programs that are run."""
     asked = list(cases.completions(source))
     markers = {cases.CONFIGS[name][0].end_marker for name in cases.configs_of(source)}
     attack, found = source in cases.ATTACKS, Found()
@@ -106,4 +104,25 @@ def test_real_programs_are_paid_as_they_were(source: str, tier: str) -> None:
                 if key not in found:
                     seen = verify(sandbox, problem.task, completion.text, key[2], problem.id)
                     found[key] = measured(seen, problem.task, problem.id)
-    assert_equal(paid(source, asked, found), GOLDEN[tier][source])
+    return paid(source, asked, found)
+
+
+def test_every_ending_is_paid_as_it_was() -> None:
+    assert_equal(made_up(), GOLDEN["bubblewrap"][cases.MADE_UP])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("tier", "source"), RUNS)
+def test_real_programs_are_paid_as_they_were(source: str, tier: str) -> None:
+    if unavailable(tier):
+        pytest.skip(unavailable(tier))
+    assert_equal(real(source, tier), GOLDEN[tier][source])
+
+
+if __name__ == "__main__":  # after a change of what is paid: writes the file anew
+    renewed: dict[str, dict[str, dict[str, str]]] = {"bubblewrap": {cases.MADE_UP: made_up()}}
+    for tier, source in RUNS:
+        renewed.setdefault(tier, {})[source] = real(source, tier)
+    renewed["landlock"][cases.MADE_UP] = renewed["bubblewrap"][cases.MADE_UP]
+    text = json.dumps(renewed, indent=1, sort_keys=True)
+    (Path(__file__).parent / "data" / "score_digest.json").write_text(text + "\n")
