@@ -20,7 +20,7 @@ from pawl.problems import python_tests
 from pawl.problems.formats import Row, parse_row
 from pawl.sandbox.tiers import Sandbox, open_sandbox
 from pawl.sandbox.verify import best_constant, verify
-from pawl.types import Case, CodeTask
+from pawl.types import Case, Close, CodeTask
 
 # ---- assertions ----------------------------------------------------------------------------------
 
@@ -358,3 +358,54 @@ def test_a_package_that_candidates_cannot_have_is_refused() -> None:
 def test_what_has_no_end_is_not_computed(text: str) -> None:
     cases, _ = python_tests.parse_tests(text, "f", ("x",))
     assert [(c.input, c.expected) for c in cases] == [("[1]", "2")]
+
+
+# ---- EvalPlus ------------------------------------------------------------------------------------
+
+HELPER = """
+def is_floats(x):
+    return isinstance(x, float) or all(isinstance(i, float) for i in x)
+def assertion(out, exp, atol):
+    {first}
+    if atol == 0 and is_floats(exp):
+        atol = 1e-6
+    if {differ} and atol != 0:
+        {typed}
+        assert np.allclose(out, exp, rtol=1e-07, atol=atol)
+    else:
+        assert {same}, f"out: {{out}}, exp: {{exp}}"
+def check(candidate):
+    inputs = [[[1.0, 2.0], 0.5], [[1.0, 5.9], 0.95], [[], 1]]
+    results = [True, [1.5, 2.0], ["a"]]
+    for i, (inp, exp) in enumerate(zip(inputs, results)):
+        assertion(candidate(*inp), exp, 0)
+check(f)
+"""
+LAYOUTS = [
+    dict(first="pass", differ="out != exp", typed="pass", same="out == exp"),
+    dict(
+        first="exact_match = out == exp",
+        differ="not exact_match",
+        typed="assert type(out) == type(exp)",
+        same="exact_match",
+    ),
+]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_evalplus_chooses_a_tolerance_by_what_is_expected(layout: dict[str, str]) -> None:
+    cases, unread = python_tests.parse_tests(HELPER.format(**layout), "f", ("x", "k"))
+    assert not unread
+    assert [(c.input, c.expected, c.compare, c.close) for c in cases] == [
+        ("[[1.0, 2.0], 0.5]", "True", "==", None),
+        ("[[1.0, 5.9], 0.95]", "[1.5, 2.0]", "json", Close(1e-7, 1e-6)),
+        ("[[], 1]", "['a']", "==", None),
+    ]
+
+
+def test_a_branch_that_is_not_taken_is_not_read() -> None:
+    text = "x = 3\nif x > 5:\n    assert f(1) == 1\nelse:\n    assert f(2) == 2"
+    cases, unread = python_tests.parse_tests(text, "f")
+    assert [(c.input, c.expected) for c in cases] == [("[2]", "2")] and not unread
+    cases, unread = python_tests.parse_tests("if f(1) > 2:\n    assert f(2) == 2", "f")
+    assert not cases and unread == ["if f(1) > 2:"]

@@ -17,9 +17,10 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import NamedTuple
 
 from pawl.problems.python_text import parse
-from pawl.problems.python_values import constant, literal, unpacked
+from pawl.problems.python_values import constant, known, literal, unpacked
 from pawl.problems.python_views import Env, Names, Outcome, call_of, outcome, with_item
 from pawl.types import Case, Close, Compare
 
@@ -86,6 +87,13 @@ _NEGATED: dict[Compare, Compare] = {
 }
 
 
+class Claim(NamedTuple):
+    """A comparison that a name is bound to, and what its own names meant there."""
+
+    test: ast.Compare
+    env: dict[str, object]
+
+
 def _bound(node: ast.expr, env: Env) -> float:
     """A constant that is a finite number and not negative; ValueError otherwise."""
     value = constant(node, env)
@@ -140,7 +148,9 @@ class _Reader:
                 self.function(node, env)
             elif isinstance(node, ast.With):
                 self.within(node, env)
-            elif isinstance(node, ast.ClassDef | ast.If):
+            elif isinstance(node, ast.If):
+                self.condition(node, env)
+            elif isinstance(node, ast.ClassDef):
                 self.block(node.body, dict(env))
             elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
                 self.called(node, node.value, env)
@@ -175,7 +185,36 @@ class _Reader:
             else:
                 env.update(unpacked(targets[0], found))
         except (ValueError, TypeError, MemoryError, RecursionError):
+            if isinstance(targets[0], ast.Name) and isinstance(node.value, ast.Compare):
+                env[targets[0].id] = Claim(node.value, dict(env))
+
+    def condition(self, node: ast.If, env: dict[str, object]) -> None:
+        """The branch that is taken; where that depends on the result, what both branches say.
+
+        A branch that allows a tolerance, where the other one compares the same, decides.
+        """
+        truth = known(node.test, env)
+        if truth is not None:
+            self.block(node.body if truth else node.orelse, env)
             return
+        if not _asserts(node):
+            for name in {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}:
+                env.pop(name, None)
+            return
+        branches = []
+        for body in (node.body, node.orelse):
+            inner = _Reader(self.of, helpers=self.helpers, turns=self.turns)
+            inner.block(body, dict(env))
+            branches.append(inner)
+        found, other = branches[0].cases, branches[1].cases
+        asked = {(c.input, c.expected, c.view) for c in other}
+        near = [c for c in found if c.close and (c.input, c.expected, c.view) in asked]
+        if len(other) == len(near) == 1 and not branches[1].unread:
+            self.cases += near
+        elif found == other and not branches[0].unread + branches[1].unread:
+            self.cases += found
+        else:
+            self.unread.append(ast.unparse(node).split("\n")[0])
 
     def touch(self, node: ast.expr, env: dict[str, object]) -> None:
         """Note which names a call may have changed."""
@@ -196,13 +235,13 @@ class _Reader:
             self.claim(node, partial(self.unittest, name, call, env))
         elif name in _ARRAYS:
             self.claim(node, partial(self.arrays, name, call, env))
-        elif name.startswith("assert"):
-            self.unread.append(ast.unparse(node)[:200])
         elif name in self.of.calls:
             self.touch(call, env)
             env.update({n: self.touched[n] for n in self.touched if n in env})
         elif name in self.helpers:
             self.claim(node, partial(self.helped, self.helpers[name], call, env))
+        elif name.startswith("assert"):
+            self.unread.append(ast.unparse(node)[:200])
 
     def function(self, node: ast.FunctionDef, env: dict[str, object]) -> None:
         """A test is read at once, once for each of its parameter sets; a helper where it is called.
@@ -326,6 +365,9 @@ class _Reader:
 
     def truth(self, test: ast.expr, wanted: bool, env: Env) -> bool:
         """An expression that is taken for true or false."""
+        stated = env.get(test.id) if isinstance(test, ast.Name) else None
+        if isinstance(stated, Claim):
+            return self.truth(stated.test, wanted, stated.env)
         if isinstance(test, ast.Compare) or (isinstance(test, ast.Call) and self.isclose(test)):
             return self.read(test, env) if wanted else self.denied(test, env)
         found = outcome(test, env, self.of)
@@ -360,7 +402,9 @@ class _Reader:
             return self.truth(test.operand, False, env)
         if isinstance(test, ast.Call) and self.isclose(test):
             close = _bounds(test, *_CLOSE[ast.unparse(test.func)], env)
-            return self.compare(test.args[0], "==", test.args[1], env, close)
+            arrays = ast.unparse(test.func).startswith(("np.", "numpy."))
+            sign: Compare = "json" if arrays else "=="
+            return self.compare(test.args[0], sign, test.args[1], env, close)
         if isinstance(test, ast.Call) and ast.unparse(test.func) in _ALIKE:
             return self.compare(test.args[0], "json", test.args[1], env)
         if not isinstance(test, ast.Compare):

@@ -41,6 +41,15 @@ _UNARY: dict[type[ast.unaryop], Callable[[Any], Any]] = {
     ast.Not: operator.not_,
     ast.Invert: operator.invert,
 }
+_COMPARED: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
+    **{ast.Eq: operator.eq, ast.NotEq: operator.ne, ast.Lt: operator.lt, ast.LtE: operator.le},
+    **{ast.Gt: operator.gt, ast.GtE: operator.ge, ast.Is: operator.is_, ast.IsNot: operator.is_not},
+    **{ast.In: lambda a, b: a in b, ast.NotIn: lambda a, b: a not in b},
+}
+_TYPES: dict[str, type] = {
+    **{"int": int, "float": float, "str": str, "bool": bool, "list": list, "tuple": tuple},
+    **{"dict": dict, "set": set, "frozenset": frozenset, "bytes": bytes, "complex": complex},
+}
 _DISPLAY = {ast.List: list, ast.Tuple: tuple, ast.Set: set}
 _CALLS: dict[str, Callable[..., Any]] = {
     **{"list": list, "tuple": tuple, "set": set, "dict": dict, "range": range, "sorted": sorted},
@@ -98,6 +107,43 @@ def _value(node: ast.AST, env: Mapping[str, object]) -> Any:
         made = list(_comprehended(node, env))
         return made if isinstance(node, ast.ListComp) else set(made)
     raise ValueError(f"`{ast.unparse(node)[:80]}` is no constant")
+
+
+def known(test: ast.expr, env: Mapping[str, object]) -> bool | None:
+    """Whether a condition of constants holds; None where it is not certain."""
+    if isinstance(test, ast.BoolOp):
+        parts = [known(v, env) for v in test.values]
+        decides = isinstance(test.op, ast.Or)
+        if decides in parts:
+            return decides
+        return None if None in parts else not decides
+    if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
+        inner = known(test.operand, env)
+        return None if inner is None else not inner
+    if ast.unparse(test) == "__name__ == '__main__'":
+        return True
+    try:
+        if isinstance(test, ast.Compare):
+            sides = [constant(side, env) for side in (test.left, *test.comparators)]
+            pairs = zip(sides, test.ops, sides[1:], strict=False)
+            return all(bool(_COMPARED[type(op)](a, b)) for a, op, b in pairs)
+        if isinstance(test, ast.Call) and len(test.args) in (1, 2):
+            return _asked(test, env)
+        return bool(constant(test, env))
+    except (ValueError, TypeError, LookupError):
+        return None
+
+
+def _asked(test: ast.Call, env: Mapping[str, object]) -> bool:
+    """`isinstance` of a constant; `is_floats`, by which EvalPlus chooses a tolerance."""
+    value, name = constant(test.args[0], env), ast.unparse(test.func)
+    if name == "isinstance":
+        kinds = re.findall(r"\w+", ast.unparse(test.args[1]))
+        return any(isinstance(value, _TYPES[kind]) for kind in kinds)
+    if name == "is_floats":
+        many = isinstance(value, list | tuple)
+        return all(isinstance(v, float) for v in (value if many else [value]))
+    return bool(constant(test, env))
 
 
 def _called(node: ast.Call, env: Mapping[str, object]) -> Any:
