@@ -382,13 +382,13 @@ def check(candidate):
 check(f)
 """
 LAYOUTS = [
-    dict(first="pass", differ="out != exp", typed="pass", same="out == exp"),
-    dict(
-        first="exact_match = out == exp",
-        differ="not exact_match",
-        typed="assert type(out) == type(exp)",
-        same="exact_match",
-    ),
+    {"first": "pass", "differ": "out != exp", "typed": "pass", "same": "out == exp"},
+    {
+        "first": "exact_match = out == exp",
+        "differ": "not exact_match",
+        "typed": "assert type(out) == type(exp)",
+        "same": "exact_match",
+    },
 ]
 
 

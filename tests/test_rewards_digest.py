@@ -124,5 +124,5 @@ if __name__ == "__main__":  # after a change of what is paid: writes the file an
     for tier, source in RUNS:
         renewed.setdefault(tier, {})[source] = real(source, tier)
     renewed["landlock"][cases.MADE_UP] = renewed["bubblewrap"][cases.MADE_UP]
-    text = json.dumps(renewed, indent=1, sort_keys=True)
+    text = json.dumps(renewed, indent=0, sort_keys=True)
     (Path(__file__).parent / "data" / "score_digest.json").write_text(text + "\n")
