@@ -77,9 +77,9 @@ CLOSE_FORMS = {
     "assert math.isclose(add(1, 2), 3.1)": Close(1e-9, 0.0),
     "assert math.isclose(add(1, 2), 3.1, rel_tol=0.01)": Close(0.01, 0.0),
     "assert isclose(3.1, add(1, 2), abs_tol=0.5)": Close(1e-9, 0.5),
-    "assert np.isclose(add(1, 2), 3.1)": Close(1e-5, 1e-8),
-    "assert np.allclose(add(1, 2), 3.1, 0.1, 0.2)": Close(0.1, 0.2),
-    "assert np.allclose(add(1, 2), 3.1, atol=1)": Close(1e-5, 1.0),
+    "assert np.isclose(add(1, 2), 3.1)": Close(0.0, 1e-8 + 3.1e-5),  # it adds its two bounds
+    "assert np.allclose(add(1, 2), 3.1, 0.1, 0.2)": Close(0.0, 0.2 + 0.31),
+    "assert np.allclose(add(1, 2), 3.1, atol=1)": Close(0.0, 1.0 + 3.1e-5),
     "assert add(1, 2) == pytest.approx(3.1)": Close(1e-6, 1e-12),
     "assert add(1, 2) == approx(3.1, abs=0.1)": Close(0.0, 0.1),
     "assert add(1, 2) == pytest.approx(3.1, rel=0.1)": Close(0.1, 1e-12),

@@ -1,35 +1,39 @@
 """Python tests as text -> cases, by `ast`: nothing of the text is ever executed.
 
-Reads assertions about one call of the entry point: comparisons, truth, membership, tolerances,
-expected exceptions, what became of an argument; with assert, unittest, pytest and doctest; inside
-functions, classes, loops over constants and helpers that are called with constants; directly, of a
-name that the result was bound to, and through functions of the result (`python_views.py`). Left
-out: properties, several calls in one assertion: reported as unreadable.
+Walks functions, classes, loops over constants, branches whose condition is known, parameter sets
+and helpers that are called with constants, and keeps what names stand for; each assertion is read
+by `python_claims.py`. What it cannot follow (an unknown condition, a name that something changed)
+makes the assertions behind it unreadable, which is reported. Left out: properties, several calls in
+one assertion, tests that are skipped or expected to fail.
 """
 
 from __future__ import annotations
 
 import ast
 import doctest
-import math
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import NamedTuple
+from typing import Literal
 
+from pawl.problems.python_claims import ARRAYS, ASSERTS, RAISES, Claim, Claims
 from pawl.problems.python_text import parse
-from pawl.problems.python_values import constant, known, literal, unpacked
-from pawl.problems.python_views import Env, Names, Outcome, call_of, outcome, with_item
-from pawl.types import Case, Close, Compare
+from pawl.problems.python_values import constant, known, unpacked
+from pawl.problems.python_views import Env, Names, last_name, outcome, speaks, with_item
+from pawl.types import Case
 
 _NOT_ENTRY = {
     *("candidate", "check", "abs", "isclose", "set", "sorted", "list", "tuple", "len", "not"),
     *("str", "int", "float", "bool", "dict", "round", "sum", "max", "min", "all", "any", "type"),
     *("isinstance", "frozenset", "Counter", "repr", "next", "iter", "map", "filter", "zip"),
 }
-_MAX_TURNS = 10_000
+_MAX_TURNS = 10_000  # of loops, parameter sets and helpers
+_ASIDE = ("skip", "skipIf", "skipUnless", "xfail", "expectedFailure")
+_HARMLESS = {"print", "append", "log", "info", "debug", "write"}  # what may be done with a result
+_RAISED = (ValueError, TypeError, MemoryError, RecursionError)
+_Flow = Literal["", "break", "continue", "return", "unsure"]
 Read = tuple[list[Case], list[str]]  # with what could not be read
 
 
@@ -45,138 +49,88 @@ def called_names(text: str) -> Counter[str]:
     )
 
 
-_EQUAL = {f"assert{kind}Equal" for kind in ("", "List", "Tuple", "Dict", "Set", "Sequence")}
-_EQUAL |= {"assertEquals", "assertMultiLineEqual", "assertIs"}
-_COMPARED: dict[str, Compare] = {
-    **dict.fromkeys(_EQUAL, "=="),
-    **dict.fromkeys(("assertNotEqual", "assertIsNot"), "!="),
-    **{"assertIn": "in", "assertNotIn": "not in", "assertGreater": ">", "assertLess": "<"},
-    **{"assertGreaterEqual": ">=", "assertLessEqual": "<="},
-}
-_TRUTH = {"assertTrue": True, "assertFalse": False}
-_NONE: dict[str, Compare] = {"assertIsNone": "==", "assertIsNotNone": "!="}
-_RAISES = ("raises", "assertRaises", "assertRaisesRegex")
-_ASSERTS = {*_COMPARED, *_TRUTH, *_NONE, "assertAlmostEqual", "assertCountEqual", *_RAISES}
-# Functions of two numbers: their arguments from the second on, and what holds where none is given.
-_CLOSE = {
-    **dict.fromkeys(
-        ("math.isclose", "isclose"), (("", "", "rel_tol", "abs_tol"), Close(1e-9, 0.0))
-    ),
-    **dict.fromkeys(
-        ("np.isclose", "np.allclose", "numpy.isclose", "numpy.allclose"),
-        (("", "", "rtol", "atol"), Close(1e-5, 1e-8)),
-    ),
-}
-_ALIKE = {f"{np}.array_equal" for np in ("np", "numpy")}
-# Of numpy.testing, the arguments and what holds where none is given; None compares exactly.
-_ARRAYS: dict[str, tuple[tuple[str, ...], Close | None]] = {
-    "assert_array_equal": ((), None),
-    "assert_equal": ((), None),
-    "assert_allclose": (("", "", "rtol", "atol"), Close(1e-7, 0.0)),
-}
-_SIGNS: dict[type[ast.cmpop], Compare] = {
-    **{ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">="},
-    **{ast.Is: "==", ast.IsNot: "!=", ast.In: "in", ast.NotIn: "not in"},
-}
-_MIRRORED: dict[Compare, Compare] = {
-    **{"<": ">", ">": "<", "<=": ">=", ">=": "<=", "in": "contains", "not in": "lacks"},
-}
-_NEGATED: dict[Compare, Compare] = {
-    **{"==": "!=", "!=": "==", "<": ">=", ">=": "<", ">": "<=", "<=": ">"},
-    **{"in": "not in", "not in": "in"},
-}
-
-
-class Claim(NamedTuple):
-    """A comparison that a name is bound to, and what its own names meant there."""
-
-    test: ast.Compare
-    env: dict[str, object]
-
-
-def _bound(node: ast.expr, env: Env) -> float:
-    """A constant that is a finite number and not negative; ValueError otherwise."""
-    value = constant(node, env)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
-        raise ValueError("no bound")
-    return float(value)
-
-
-def _bounds(call: ast.Call, names: Sequence[str], default: Close, env: Env) -> Close:
-    """How close a call says; names: of its arguments, the last two being relative and absolute."""
-    given = dict(zip(names, call.args, strict=False)) | {k.arg: k.value for k in call.keywords}
-    rel, far = (
-        _bound(given[name], env) if name in given else number
-        for name, number in zip(names[-2:], default, strict=True)
-    )
-    return Close(rel, far)
-
-
-def _last_name(function: ast.expr) -> str:
-    """`f` of `f` and of `a.b.f`, "" for anything else."""
-    if isinstance(function, ast.Attribute):
-        return function.attr
-    return function.id if isinstance(function, ast.Name) else ""
-
-
 @dataclass
 class _Reader:
-    """Walks a test module in order and collects cases.
+    """Walks a test module in order.
 
-    touched: what became of names that were handed to the last call. helpers: functions of the tests
-    with parameters of their own, read where they are called. turns: how often loops may go on.
+    helpers: functions of the tests with parameters of their own, read where they are called. turns:
+    how often loops and calls of helpers may go on.
     """
 
-    of: Names
-    cases: list[Case] = field(default_factory=list)
-    unread: list[str] = field(default_factory=list)
-    touched: dict[str, Outcome] = field(default_factory=dict)
+    claims: Claims
     helpers: dict[str, ast.FunctionDef] = field(default_factory=dict)
     turns: int = _MAX_TURNS
 
-    # ---- statements ------------------------------------------------------------------------------
+    @property
+    def of(self) -> Names:
+        """What is called."""
+        return self.claims.of
 
-    def block(self, body: Sequence[ast.stmt], env: dict[str, object]) -> None:
-        """Statements in order; env holds what they bind."""
-        for node in body:
-            if isinstance(node, ast.Assert):
-                self.claim(node, partial(self.read, node.test, env))
-                self.touch(node.test, env)
-            elif isinstance(node, ast.Assign | ast.AnnAssign):
-                self.bind(node, env)
-            elif isinstance(node, ast.FunctionDef):
-                self.function(node, env)
-            elif isinstance(node, ast.With):
-                self.within(node, env)
-            elif isinstance(node, ast.If):
-                self.condition(node, env)
-            elif isinstance(node, ast.ClassDef):
-                self.block(node.body, dict(env))
-            elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
-                self.called(node, node.value, env)
-            elif isinstance(node, ast.For):
-                self.loop(node, env)
-            elif isinstance(node, ast.Try):
-                self.claim(node, partial(self.tried, node, env))
-            elif isinstance(node, ast.While) and _asserts(node):
-                self.unread.append(ast.unparse(node).split("\n")[0])
+    def block(self, body: Sequence[ast.stmt], env: dict[str, object]) -> _Flow:
+        """Statements in order; env holds what they bind. How it ended, "" for at its end."""
+        for k, node in enumerate(body):
+            flow = self.statement(node, env)
+            if flow == "unsure":
+                for rest in body[k + 1 :]:
+                    if _asserts(rest):
+                        self.claims.report(rest)
+            if flow:
+                return flow
+        return ""
+
+    def statement(self, node: ast.stmt, env: dict[str, object]) -> _Flow:
+        """One statement."""
+        if isinstance(node, ast.Assert):
+            self.claims.claim(node, partial(self.claims.read, node.test, env))
+            self.claims.touch(node.test, env)
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            self.bind(node, env)
+        elif isinstance(node, ast.FunctionDef):
+            self.function(node, env)
+        elif isinstance(node, ast.ClassDef):
+            self.classed(node, env)
+        elif isinstance(node, ast.With):
+            return self.within(node, env)
+        elif isinstance(node, ast.If):
+            return self.condition(node, env)
+        elif isinstance(node, ast.Expr):
+            self.expression(node, env)
+        elif isinstance(node, ast.For):
+            return self.loop(node, env)
+        elif isinstance(node, ast.Try):
+            self.claims.claim(node, partial(self.tried, node, env))
+            self.forget(node, env)
+        elif isinstance(node, ast.Continue | ast.Break):
+            return "continue" if isinstance(node, ast.Continue) else "break"
+        elif isinstance(node, ast.Return | ast.Raise):
+            return "return"
+        else:
+            self.forget(node, env)
+            if _asserts(node):
+                self.claims.report(node)
+        return ""
+
+    # ---- names -----------------------------------------------------------------------------------
+
+    def forget(self, node: ast.AST, env: dict[str, object]) -> None:
+        """Names that a statement binds, deletes or changes stand for nothing that is known."""
+        for name in _changed(node):
+            env.pop(name, None)
+            self.claims.touched.pop(name, None)
 
     def bind(self, node: ast.Assign | ast.AnnAssign, env: dict[str, object]) -> None:
         """A name stands for a constant, for what a call gave, or for the entry point."""
         targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-        for target in targets:
-            for name in [n.id for n in ast.walk(target) if isinstance(n, ast.Name)]:
-                env.pop(name, None)
-                self.touched.pop(name, None)
-                self.of.calls.discard(name)
+        self.forget(node, env)
+        self.of.calls -= {n for t in targets for n in [last_name(t)] if n}
         if node.value is None or len(targets) != 1:
             return
         if isinstance(node.value, ast.Name) and node.value.id in self.of.calls:
-            self.of.calls.add(_last_name(targets[0]))
+            self.of.calls.add(last_name(targets[0]))
             return
         try:
             found = outcome(node.value, env, self.of)
-            self.touch(node.value, env)
+            self.claims.touch(node.value, env)
             if found is None:
                 env.update(unpacked(targets[0], constant(node.value, env)))
             elif isinstance(targets[0], ast.Tuple):
@@ -184,88 +138,158 @@ class _Reader:
                 env.update(unpacked(targets[0], parts))
             else:
                 env.update(unpacked(targets[0], found))
-        except (ValueError, TypeError, MemoryError, RecursionError):
+        except _RAISED:
             if isinstance(targets[0], ast.Name) and isinstance(node.value, ast.Compare):
                 env[targets[0].id] = Claim(node.value, dict(env))
 
-    def condition(self, node: ast.If, env: dict[str, object]) -> None:
+    # ---- statements that hold others -------------------------------------------------------------
+
+    def condition(self, node: ast.If, env: dict[str, object]) -> _Flow:
         """The branch that is taken; where that depends on the result, what both branches say.
 
         A branch that allows a tolerance, where the other one compares the same, decides.
         """
         truth = known(node.test, env)
         if truth is not None:
-            self.block(node.body if truth else node.orelse, env)
-            return
-        if not _asserts(node):
-            for name in {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}:
-                env.pop(name, None)
-            return
-        branches = []
-        for body in (node.body, node.orelse):
-            inner = _Reader(self.of, helpers=self.helpers, turns=self.turns)
-            inner.block(body, dict(env))
-            branches.append(inner)
-        found, other = branches[0].cases, branches[1].cases
-        asked = {(c.input, c.expected, c.view) for c in other}
-        near = [c for c in found if c.close and (c.input, c.expected, c.view) in asked]
-        if len(other) == len(near) == 1 and not branches[1].unread:
-            self.cases += near
-        elif found == other and not branches[0].unread + branches[1].unread:
-            self.cases += found
-        else:
-            self.unread.append(ast.unparse(node).split("\n")[0])
+            return self.block(node.body if truth else node.orelse, env)
+        if _asserts(node):
+            branches = []
+            for body in (node.body, node.orelse):
+                inner = _Reader(Claims(self.of), self.helpers, self.turns)
+                inner.block(body, dict(env))
+                branches.append(inner.claims)
+            found, other = branches[0].cases, branches[1].cases
+            asked = {(c.input, c.expected, c.view) for c in other}
+            near = [c for c in found if c.close and (c.input, c.expected, c.view) in asked]
+            if len(other) == len(near) == 1 and not branches[1].unread:
+                self.claims.cases += near
+            elif found == other and not branches[0].unread + branches[1].unread:
+                self.claims.cases += found
+            else:
+                self.claims.report(node)
+        self.forget(node, env)
+        leaves = (ast.Return, ast.Raise, ast.Continue, ast.Break)
+        return "unsure" if any(isinstance(n, leaves) for n in ast.walk(node)) else ""
 
-    def touch(self, node: ast.expr, env: dict[str, object]) -> None:
-        """Note which names a call may have changed."""
-        for call in ast.walk(node):
-            if isinstance(call, ast.Call) and _last_name(call.func) in self.of.calls:
-                try:
-                    args = call_of(call, env, self.of)
-                except (ValueError, TypeError, MemoryError, RecursionError):
-                    continue
-                for i, arg in enumerate(call.args):
-                    if isinstance(arg, ast.Name) and isinstance(env.get(arg.id), list | dict | set):
-                        self.touched[arg.id] = Outcome(args, f"args[{i}]")
+    def loop(self, node: ast.For, env: dict[str, object]) -> _Flow:
+        """The body for each item of a constant; otherwise its assertions are unreadable."""
+        mark = len(self.claims.unread)
+        flow: _Flow = ""
+        try:
+            rows = [unpacked(node.target, item) for item in constant(node.iter, env)]
+        except _RAISED:
+            rows, flow = [], "unsure"
+        for row in rows:
+            self.turns -= 1
+            flow = "unsure"
+            if self.turns > 0:
+                self.forget(node.target, env)
+                env.update(row)
+                flow = self.block(node.body, env)
+            if flow not in ("", "continue"):
+                break
+        told = dict.fromkeys(self.claims.unread[mark:])  # one line of the text, said once
+        self.claims.unread[mark:] = told
+        if flow == "unsure":
+            if _asserts(node) and not told:
+                self.claims.report(node)
+            self.forget(node, env)
+            return ""
+        if flow == "return":
+            return flow
+        return self.block(node.orelse, env) if flow != "break" else ""
 
-    def called(self, node: ast.Expr, call: ast.Call, env: dict[str, object]) -> None:
-        """A call for its effect: of an assertion, a helper, or the entry point."""
-        name = _last_name(call.func)
-        if name in _ASSERTS and isinstance(call.func, ast.Attribute):
-            self.claim(node, partial(self.unittest, name, call, env))
-        elif name in _ARRAYS:
-            self.claim(node, partial(self.arrays, name, call, env))
-        elif name in self.of.calls:
-            self.touch(call, env)
-            env.update({n: self.touched[n] for n in self.touched if n in env})
-        elif name in self.helpers:
-            self.claim(node, partial(self.helped, self.helpers[name], call, env))
-        elif name.startswith("assert"):
-            self.unread.append(ast.unparse(node)[:200])
+    def within(self, node: ast.With, env: dict[str, object]) -> _Flow:
+        """`with pytest.raises(E):` is an assertion; the body of any other is read as it stands."""
+        call = node.items[0].context_expr
+        if isinstance(call, ast.Call) and last_name(call.func) in RAISES and call.args:
+            whole = len(call.args) == 1 and not call.keywords
+            self.claims.claim(node, partial(self.raising, call.args[0], node.body, env, whole))
+            return ""
+        return self.block(node.body, env)
+
+    def tried(self, node: ast.Try, env: dict[str, object]) -> bool:
+        """`try: f(x); assert False` with a handler that says which exception is meant."""
+        inside = [*node.body, *node.orelse]
+        kinds = [h.type for h in node.handlers if h.type is not None]
+        says = any(_asserts(handler) for handler in node.handlers)
+        if not any(map(_fails, inside)) or len(kinds) != 1:
+            self.block([*inside, *node.finalbody], env)
+            return not says
+        return self.raising(kinds[0], [s for s in inside if not _fails(s)], env, not says)
+
+    def raising(
+        self, kind: ast.expr, body: Sequence[ast.stmt], env: dict[str, object], whole: bool
+    ) -> bool:
+        """The last statement calls the entry point, which must raise. whole: and nothing else."""
+        *before, last = body
+        inner = dict(env)
+        self.block(before, inner)
+        value = last.value if isinstance(last, ast.Expr | ast.Assign) else None
+        return whole and value is not None and self.claims.raises(kind, value, inner)
+
+    def classed(self, node: ast.ClassDef, env: dict[str, object]) -> None:
+        """The tests of a class; its helpers may stand behind them."""
+        if _is_aside(node):
+            self.claims.report(node)
+            return
+        held = dict(self.helpers)
+        self.helpers |= self.of.helpers_in(node.body)
+        self.block(node.body, dict(env))
+        self.helpers = held
 
     def function(self, node: ast.FunctionDef, env: dict[str, object]) -> None:
         """A test is read at once, once for each of its parameter sets; a helper where it is called.
 
         A parameter that nothing binds is a fixture, or `candidate`.
         """
-        params = [a.arg for a in [*node.args.posonlyargs, *node.args.args]]
-        own = [p for p in params if p not in ("self", "cls", *self.of.calls)]
-        sets = [d for d in node.decorator_list if isinstance(d, ast.Call) and _parametrises(d)]
-        if own and not sets and node.name in self.of.helped:
+        if self.of.is_helper(node):
             self.helpers[node.name] = node
             return
-        held, self.touched = self.touched, {}
+        if _is_aside(node) and _asserts(node):
+            self.claims.report(node)
+            return
+        held, self.claims.touched = self.claims.touched, {}
+        sets = [d for d in node.decorator_list if isinstance(d, ast.Call) and _parametrises(d)]
         try:
-            rows = _parameter_rows(sets, env)
-        except (ValueError, TypeError, MemoryError, RecursionError):
-            self.unread.append(ast.unparse(sets[0])[:200])
-            rows = []
+            rows, left = _parameter_rows(sets, env)
+        except _RAISED:
+            rows, left = [], True
+        if left:
+            self.claims.report(sets[0])
         for row in rows:
-            self.block(node.body, {**env, **row})
-        self.touched = held
+            self.turns -= 1
+            if self.turns > 0:
+                self.block(node.body, {**env, **row})
+        self.claims.touched = held
+
+    # ---- calls -----------------------------------------------------------------------------------
+
+    def expression(self, node: ast.Expr, env: dict[str, object]) -> None:
+        """A call for its effect: of an assertion, a helper, or the entry point."""
+        call = node.value
+        if not isinstance(call, ast.Call):
+            return
+        name = last_name(call.func)
+        if name in ASSERTS and isinstance(call.func, ast.Attribute):
+            self.claims.claim(node, partial(self.claims.unittest, name, call, env))
+        elif name in ARRAYS:
+            self.claims.claim(node, partial(self.claims.arrays, name, call, env))
+        elif name in self.of.calls:
+            self.claims.touch(call, env)
+            env.update({n: found for n, found in self.claims.touched.items() if n in env})
+        elif name in self.helpers:
+            self.claims.claim(node, partial(self.helped, self.helpers[name], call, env))
+        elif name.startswith("assert") or (
+            name not in _HARMLESS and any(speaks(a, env, self.of) for a in call.args)
+        ):
+            self.claims.report(node)  # a check that is not known here
+        else:
+            self.forget(node, env)
 
     def helped(self, helper: ast.FunctionDef, call: ast.Call, env: dict[str, object]) -> bool:
         """A helper with its arguments put in; the entry point may be one of them."""
+        self.turns -= 1
         params = [*helper.args.posonlyargs, *helper.args.args]
         names = [a.arg for a in params if a.arg not in ("self", "cls")]
         given = dict(zip(names, call.args, strict=False))
@@ -278,197 +302,31 @@ class _Reader:
                 self.of.calls.add(name)
             elif value is not None:
                 inner[name] = outcome(value, env, self.of) or constant(value, env)
-        before = len(self.cases) + len(self.unread)
+        before = len(self.claims.cases) + len(self.claims.unread)
+        if self.turns <= 0:
+            return False
         del self.helpers[helper.name]  # one that calls itself is not read
         self.block(helper.body, inner)
         self.helpers[helper.name] = helper
-        return len(self.cases) + len(self.unread) > before
+        return len(self.claims.cases) + len(self.claims.unread) > before
 
-    def loop(self, node: ast.For, env: dict[str, object]) -> None:
-        """The body for each item of a constant; otherwise its assertions are unreadable."""
-        try:
-            items = constant(node.iter, env)
-            rows = [unpacked(node.target, item) for item in items]
-        except (ValueError, TypeError, MemoryError, RecursionError):
-            if _asserts(node):
-                self.unread.append(ast.unparse(node).split("\n")[0])
-            return
-        mark = len(self.unread)
-        for row in rows:
-            self.turns -= 1
-            if self.turns > 0:
-                self.block(node.body, {**env, **row})
-        if self.turns <= 0 and _asserts(node):
-            self.unread.append(ast.unparse(node).split("\n")[0])
-        self.unread[mark:] = dict.fromkeys(self.unread[mark:])  # one line of the text, said once
 
-    def within(self, node: ast.With, env: dict[str, object]) -> None:
-        """`with pytest.raises(E):` is an assertion; the body of any other is read as it stands."""
-        (first, *_) = node.items
-        call = first.context_expr
-        if isinstance(call, ast.Call) and _last_name(call.func) in _RAISES and call.args:
-            self.claim(node, partial(self.raising, call.args[0], node.body, env))
-        else:
-            self.block(node.body, dict(env))
-
-    def tried(self, node: ast.Try, env: dict[str, object]) -> bool:
-        """`try: f(x); assert False` with a handler that says which exception is meant."""
-        inside = [*node.body, *node.orelse]
-        kinds = [h.type for h in node.handlers if h.type is not None]
-        if not any(map(_fails, inside)) or len(kinds) != 1:
-            self.block([*inside, *node.finalbody], dict(env))
-            return not any(_asserts(handler) for handler in node.handlers)
-        return self.raising(kinds[0], [s for s in inside if not _fails(s)], env)
-
-    def raising(self, kind: ast.expr, body: Sequence[ast.stmt], env: dict[str, object]) -> bool:
-        """The last statement calls the entry point, which must raise."""
-        *before, last = body
-        inner = dict(env)
-        self.block(before, inner)
-        value = last.value if isinstance(last, ast.Expr | ast.Assign) else None
-        found = outcome(value, inner, self.of) if value is not None else None
-        return found is not None and self.add(found, ast.unparse(kind), "raises")
-
-    # ---- assertions ------------------------------------------------------------------------------
-
-    def claim(self, whole: ast.stmt, read: Callable[[], bool]) -> None:
-        """One assertion: it becomes cases, or is reported."""
-        mark = len(self.cases)
-        try:
-            done = read()
-        except (ValueError, TypeError, LookupError, SyntaxError, MemoryError, RecursionError):
-            done = False
-        if not done:
-            del self.cases[mark:]
-            self.unread.append(ast.unparse(whole)[:200])
-
-    def add(
-        self, found: Outcome, expected: str, compare: Compare = "==", close: Close | None = None
-    ) -> bool:
-        """One more case."""
-        self.cases.append(Case(found.args, expected, close=close, compare=compare, view=found.view))
-        return True
-
-    def compare(
-        self, a: ast.expr, sign: Compare, b: ast.expr, env: Env, close: Close | None = None
-    ) -> bool:
-        """Add `a sign b` where one side speaks of a call and the other is a constant."""
-        for seen in (env, {**env, **self.touched}):  # last: what became of an argument
-            found = outcome(a, seen, self.of)
-            if found is not None:
-                return self.add(found, literal(constant(b, env)), sign, close)
-            found = outcome(b, seen, self.of)
-            if found is not None:
-                mirrored = _MIRRORED.get(sign, sign)
-                return self.add(found, literal(constant(a, env)), mirrored, close)
-        return _speaks_of_nothing(a, env) and _speaks_of_nothing(b, env)
-
-    def truth(self, test: ast.expr, wanted: bool, env: Env) -> bool:
-        """An expression that is taken for true or false."""
-        stated = env.get(test.id) if isinstance(test, ast.Name) else None
-        if isinstance(stated, Claim):
-            return self.truth(stated.test, wanted, stated.env)
-        if isinstance(test, ast.Compare) or (isinstance(test, ast.Call) and self.isclose(test)):
-            return self.read(test, env) if wanted else self.denied(test, env)
-        found = outcome(test, env, self.of)
-        if found is None:
-            return _speaks_of_nothing(test, env)
-        return self.add(found._replace(view=f"bool({found.view or 'result'})"), str(wanted))
-
-    def isclose(self, call: ast.Call) -> bool:
-        """Whether a call compares two numbers within bounds."""
-        return ast.unparse(call.func) in _CLOSE
-
-    def arrays(self, name: str, call: ast.Call, env: dict[str, object]) -> bool:
-        """One of numpy.testing's assertions; an array comes back as a list."""
-        names, default = _ARRAYS[name]
-        close = default and _bounds(call, names, default, env)
-        self.touch(call, env)
-        return self.compare(call.args[0], "json", call.args[1], env, close)
-
-    def denied(self, test: ast.expr, env: Env) -> bool:
-        """`not` in front of one comparison."""
-        if not isinstance(test, ast.Compare) or len(test.ops) != 1:
-            return False
-        sign = _NEGATED[_SIGNS[type(test.ops[0])]]
-        return self.compare(test.left, sign, test.comparators[0], env)
-
-    def read(self, test: ast.expr, env: Env) -> bool:
-        """One asserted expression; True when it became cases."""
-        if isinstance(test, ast.BoolOp):
-            every = isinstance(test.op, ast.And)
-            return all(self.read(v, env) for v in test.values) if every else self.either(test, env)
-        if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
-            return self.truth(test.operand, False, env)
-        if isinstance(test, ast.Call) and self.isclose(test):
-            close = _bounds(test, *_CLOSE[ast.unparse(test.func)], env)
-            arrays = ast.unparse(test.func).startswith(("np.", "numpy."))
-            sign: Compare = "json" if arrays else "=="
-            return self.compare(test.args[0], sign, test.args[1], env, close)
-        if isinstance(test, ast.Call) and ast.unparse(test.func) in _ALIKE:
-            return self.compare(test.args[0], "json", test.args[1], env)
-        if not isinstance(test, ast.Compare):
-            return self.truth(test, True, env)
-        sides = [test.left, *test.comparators]
-        pairs = zip(sides, test.ops, sides[1:], strict=False)
-        return all(self.relation(a, _SIGNS[type(op)], b, env) for a, op, b in pairs)
-
-    def relation(self, a: ast.expr, sign: Compare, b: ast.expr, env: Env) -> bool:
-        """One comparison; a difference below a bound and `approx` are tolerances."""
-        if sign in ("<", "<=") and isinstance(a, ast.Call) and len(a.args) == 1:
-            inner = a.args[0]
-            if ast.unparse(a.func) in ("abs", "math.fabs") and isinstance(inner, ast.BinOp):
-                if isinstance(inner.op, ast.Sub):
-                    close = Close(0.0, _bound(b, env))
-                    return self.compare(inner.left, "==", inner.right, env, close)
-        for near, other in ((b, a), (a, b)):
-            if isinstance(near, ast.Call) and _last_name(near.func) == "approx":
-                named = {k.arg for k in near.keywords}
-                close = _bounds(near, ("", "rel", "abs"), Close(1e-6, 1e-12), env)
-                if "abs" in named and "rel" not in named and len(near.args) < 2:
-                    close = close._replace(rel=0.0)
-                return sign == "==" and self.compare(other, "==", near.args[0], env, close)
-        return self.compare(a, sign, b, env)
-
-    def either(self, test: ast.BoolOp, env: Env) -> bool:
-        """`f(x) == a or f(x) == b`: the result is one of several values."""
-        mark = len(self.cases)
-        done = all(self.read(v, env) for v in test.values)
-        made = self.cases[mark:]
-        del self.cases[mark:]
-        alike = {(c.input, c.view, c.close, c.compare) for c in made}
-        if not done or len(made) != len(test.values) or len(alike) != 1 or made[0].compare != "==":
-            return False
-        values = [constant(ast.parse(c.expected, mode="eval").body, {}) for c in made]
-        found = Outcome(made[0].input, made[0].view)
-        return self.add(found, literal(values), "in", made[0].close)
-
-    def unittest(self, name: str, call: ast.Call, env: dict[str, object]) -> bool:
-        """One of unittest's assertions."""
-        args = call.args
-        if name in _RAISES:
-            if isinstance(args[1], ast.Lambda):
-                body: ast.expr = args[1].body
-            else:
-                body = ast.Call(args[1], args[2:], call.keywords)
-            return self.raising(args[0], [ast.Expr(body)], env)
-        self.touch(call, env)
-        if name in _TRUTH:
-            return self.truth(args[0], _TRUTH[name], env)
-        if name in _NONE:
-            return self.compare(args[0], _NONE[name], ast.Constant(None), env)
-        if name == "assertCountEqual":
-            sides = [ast.parse(f"sorted({ast.unparse(a)}, key=repr)", mode="eval") for a in args]
-            found = outcome(sides[0].body, env, self.of)
-            wanted = sorted(constant(args[1], env), key=repr)
-            return found is not None and self.add(found, literal(wanted))
-        if name == "assertAlmostEqual":
-            given = dict(zip(("places", "msg", "delta"), args[2:], strict=False))
-            given |= {k.arg: k.value for k in call.keywords if k.arg}
-            places = _bound(given.get("places", ast.Constant(7)), env)
-            far = _bound(given["delta"], env) if "delta" in given else 0.5 * 10.0**-places
-            return self.compare(args[0], "==", args[1], env, Close(0.0, far))
-        return self.compare(args[0], _COMPARED[name], args[1], env)
+def _changed(node: ast.AST) -> set[str]:
+    """Names that are bound, deleted, or whose methods are called, and what functions are given."""
+    found: set[str] = set()
+    for inner in ast.walk(node):
+        if isinstance(inner, ast.Name) and not isinstance(inner.ctx, ast.Load):
+            found.add(inner.id)
+        elif isinstance(inner, ast.AugAssign | ast.Subscript | ast.Attribute):
+            target = inner.target if isinstance(inner, ast.AugAssign) else inner
+            if isinstance(inner, ast.AugAssign) or not isinstance(inner.ctx, ast.Load):
+                found |= {n.id for n in ast.walk(target) if isinstance(n, ast.Name)}
+        elif isinstance(inner, ast.Expr) and isinstance(inner.value, ast.Call):
+            call = inner.value
+            owner = call.func.value if isinstance(call.func, ast.Attribute) else None
+            given = [] if last_name(call.func) == "print" else call.args
+            found |= {n.id for n in [owner, *given] if isinstance(n, ast.Name)}
+    return found
 
 
 def _asserts(node: ast.AST) -> bool:
@@ -476,7 +334,7 @@ def _asserts(node: ast.AST) -> bool:
     for inner in ast.walk(node):
         if isinstance(inner, ast.Assert):
             return True
-        if isinstance(inner, ast.Call) and _last_name(inner.func) in _ASSERTS:
+        if isinstance(inner, ast.Call) and last_name(inner.func) in ASSERTS | ARRAYS.keys():
             return True
     return False
 
@@ -484,48 +342,62 @@ def _asserts(node: ast.AST) -> bool:
 def _fails(node: ast.stmt) -> bool:
     """`assert False`, `raise`, `self.fail()`: a place that must not be reached."""
     if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
-        return _last_name(node.value.func) == "fail"
+        return last_name(node.value.func) == "fail"
     if isinstance(node, ast.Assert):
         return isinstance(node.test, ast.Constant) and not node.test.value
     return isinstance(node, ast.Raise)
 
 
-def _speaks_of_nothing(node: ast.expr, env: Env) -> bool:
-    """Whether an expression is a constant, so that an assertion of it tests nothing."""
-    constant(node, env)
-    return True
+def _is_aside(node: ast.FunctionDef | ast.ClassDef) -> bool:
+    """Whether a test is skipped, or expected to fail."""
+    found = [d.func if isinstance(d, ast.Call) else d for d in node.decorator_list]
+    return any(last_name(d) in _ASIDE for d in found)
 
 
 def _parametrises(decorator: ast.Call) -> bool:
     """`@pytest.mark.parametrize(names, values)`."""
-    return _last_name(decorator.func) == "parametrize" and len(decorator.args) >= 2
+    return last_name(decorator.func) == "parametrize" and len(decorator.args) >= 2
 
 
-def _parameter_rows(sets: Sequence[ast.Call], env: Env) -> list[dict[str, object]]:
-    """What each call of a parametrised test binds; one empty row where there are no parameters."""
+def _parameter_rows(sets: Sequence[ast.Call], env: Env) -> tuple[list[dict[str, object]], bool]:
+    """What each call of a parametrised test binds, and whether some were left out.
+
+    One empty row where there are no parameters; ValueError where there are too many.
+    """
     rows: list[dict[str, object]] = [{}]
+    left = False
     for decorator in sets:
         names = constant(decorator.args[0], env)
-        split = names.replace(",", " ").split() if isinstance(names, str) else [*names]
-        values = list(constant(_plain_params(decorator.args[1]), env))
-        found = [dict(zip(split, v if len(split) > 1 else [v], strict=True)) for v in values]
-        rows = [{**row, **one} for one in found for row in rows]
-    return rows
+        one = isinstance(names, str) and "," not in names
+        split = [names] if one else [n.strip() for n in _split(names)]
+        given, aside = _plain_params(decorator.args[1], one)
+        left = left or aside
+        values = list(constant(given, env))
+        if len(rows) * len(values) > _MAX_TURNS:
+            raise ValueError("too many parameter sets")
+        found = [dict(zip(split, [v] if one else v, strict=True)) for v in values]
+        rows = [{**row, **new} for new in found for row in rows]
+    return rows, left
 
 
-def _plain_params(values: ast.expr) -> ast.expr:
-    """`pytest.param(a, b, id=..)` as the tuple `(a, b)`."""
-    if isinstance(values, ast.List | ast.Tuple):
-        made = [
-            ast.Tuple(v.args, ast.Load()) if isinstance(v, ast.Call) and _is_param(v) else v
-            for v in values.elts
-        ]
-        return ast.List(made, ast.Load())
-    return values
+def _split(names: str | Sequence[str]) -> Sequence[str]:
+    return names.split(",") if isinstance(names, str) else names
 
 
-def _is_param(call: ast.Call) -> bool:
-    return _last_name(call.func) == "param"
+def _plain_params(values: ast.expr, one: bool) -> tuple[ast.expr, bool]:
+    """`pytest.param(a, b, id=..)` as the tuple `(a, b)`; whether some with marks were left out."""
+    if not isinstance(values, ast.List | ast.Tuple):
+        return values, False
+    made: list[ast.expr] = []
+    left = False
+    for v in values.elts:
+        if not isinstance(v, ast.Call) or last_name(v.func) != "param":
+            made.append(v)
+        elif any(k.arg == "marks" for k in v.keywords):
+            left = True
+        else:
+            made.append(v.args[0] if one else ast.Tuple(v.args, ast.Load()))
+    return ast.List(made, ast.Load()), left
 
 
 def parse_tests(text: str, entry_point: str, params: tuple[str, ...] = ()) -> Read:
@@ -536,9 +408,10 @@ def parse_tests(text: str, entry_point: str, params: tuple[str, ...] = ()) -> Re
         tree = parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise ValueError(f"the tests are no Python: {error}") from error
-    reader = _Reader(Names.of(tree, entry_point, params))
+    names = Names.of(tree, entry_point, params)
+    reader = _Reader(Claims(names), names.helpers_in(tree.body))
     reader.block(tree.body, {})
-    return reader.cases, reader.unread
+    return reader.claims.cases, reader.claims.unread
 
 
 def parse_doctest(text: str, entry_point: str, params: tuple[str, ...] = ()) -> Read:
@@ -547,7 +420,7 @@ def parse_doctest(text: str, entry_point: str, params: tuple[str, ...] = ()) -> 
         examples = doctest.DocTestParser().get_examples(text)
     except ValueError:
         return [], []
-    reader = _Reader(Names.of(ast.Module([], []), entry_point, params))
+    reader = _Reader(Claims(Names.of(ast.Module([], []), entry_point, params)))
     env: dict[str, object] = {}
     for example in examples:
         source = example.source.strip()
@@ -559,5 +432,5 @@ def parse_doctest(text: str, entry_point: str, params: tuple[str, ...] = ()) -> 
         try:
             reader.block(parse(source).body, env)
         except (SyntaxError, ValueError):
-            reader.unread.append(example.source.strip())
-    return reader.cases, reader.unread
+            reader.claims.unread.append(example.source.strip())
+    return reader.claims.cases, reader.claims.unread

@@ -84,7 +84,7 @@ def plain(value: object) -> bool:
 
 
 def _value(node: ast.AST, env: Mapping[str, object]) -> Any:
-    if isinstance(node, ast.Constant):
+    if isinstance(node, ast.Constant) and node.value is not ...:
         return node.value
     if isinstance(node, ast.Name) and node.id in env and plain(env[node.id]):
         return env[node.id]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import ast
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -27,6 +27,8 @@ _FUNCTIONS = {
 }
 # Methods whose argument is what is expected.
 _TELLING = {"startswith", "endswith", "issubset", "issuperset", "isdisjoint", "equals"}
+_SMALL = 2  # a larger number, or a longer text, may be what is expected
+_MODULUS = 10
 
 
 class Outcome(NamedTuple):
@@ -43,24 +45,29 @@ class Outcome(NamedTuple):
 class Names:
     """What the tests call. calls: names that stand for the entry point; params: of its signature.
 
-    helped: functions of the tests themselves that are called by name.
+    called: every name that the tests call.
     """
 
     calls: set[str]
     params: tuple[str, ...]
-    helped: set[str]
+    called: set[str]
 
     @classmethod
     def of(cls, tree: ast.Module, entry: str, params: tuple[str, ...]) -> Names:
         """Of a module of tests."""
-        called = {
-            getattr(n.func, "id", getattr(n.func, "attr", ""))
-            for n in ast.walk(tree)
-            if isinstance(n, ast.Call)
-        }
-        defined = {n.name for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)}
-        calls = {entry, "candidate"} if entry else {"candidate"}
-        return cls(calls, params, (called & defined) - calls)
+        called = {last_name(n.func) for n in ast.walk(tree) if isinstance(n, ast.Call)}
+        return cls({entry, "candidate"} if entry else {"candidate"}, params, called)
+
+    def is_helper(self, node: ast.FunctionDef) -> bool:
+        """Whether a function of the tests is read where it is called: it has parameters."""
+        params = {a.arg for a in [*node.args.posonlyargs, *node.args.args]}
+        own = params - {"self", "cls"} - self.calls
+        return bool(own) and not node.decorator_list and node.name in self.called - self.calls
+
+    def helpers_in(self, body: Sequence[ast.stmt]) -> dict[str, ast.FunctionDef]:
+        """The helpers of a module or class, which may stand behind what calls them."""
+        functions = [n for n in body if isinstance(n, ast.FunctionDef)]
+        return {n.name: n for n in functions if self.is_helper(n)}
 
 
 def call_of(call: ast.Call, env: Env, names: Names) -> str:
@@ -86,7 +93,7 @@ def outcome(node: ast.expr, env: Env, names: Names) -> Outcome | None:
 
     Raises ValueError when it speaks of one in a way that cannot be read.
     """
-    if not _speaks(node, env, names):
+    if not speaks(node, env, names):
         return None
     own = {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
     view = _View(env, names, own)  # names of comprehensions are the expression's own
@@ -102,14 +109,19 @@ def with_item(found: Outcome, i: int) -> Outcome:
     return found._replace(view=f"{found.view or 'result'}[{i}]")
 
 
+def last_name(function: ast.AST) -> str:
+    """`f` of `f` and of `a.b.f`, "" for anything else."""
+    if isinstance(function, ast.Attribute):
+        return function.attr
+    return function.id if isinstance(function, ast.Name) else ""
+
+
 def _calls(node: ast.AST, names: Names) -> bool:
     """Whether a node is a call of the entry point."""
-    if not isinstance(node, ast.Call):
-        return False
-    return getattr(node.func, "id", getattr(node.func, "attr", "")) in names.calls
+    return isinstance(node, ast.Call) and last_name(node.func) in names.calls
 
 
-def _speaks(node: ast.expr, env: Env, names: Names) -> bool:
+def speaks(node: ast.expr, env: Env, names: Names) -> bool:
     """Whether a call of the entry point, or a name for what it gave, stands in an expression."""
     return any(
         _calls(n, names) or (isinstance(n, ast.Name) and isinstance(env.get(n.id), Outcome))
@@ -128,9 +140,29 @@ class _View(ast.NodeTransformer):
         if _calls(node, self.names):
             self.found.add(call_of(node, self.env, self.names))
             return ast.Name("result", ast.Load())
-        if isinstance(node.func, ast.Attribute) and node.func.attr in _TELLING:
+        method = node.func.attr if isinstance(node.func, ast.Attribute) else ""
+        if method in _TELLING or method.startswith("_"):
             raise ValueError("its argument is what is expected")
+        if last_name(node.func) == "round" and len(node.args) == 2:
+            node.args[0] = self.visit(node.args[0])
+            return node
+        if method == "join" and isinstance(node.func, ast.Attribute):
+            node.args = [self.visit(a) for a in node.args]
+            return node
         return self.generic_visit(node)
+
+    def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
+        node.value = self.visit(node.value)
+        if any(isinstance(n, ast.Name) for n in ast.walk(node.slice)):
+            node.slice = self.visit(node.slice)
+        return node
+
+    def visit_Constant(self, node: ast.Constant) -> ast.AST:
+        value = node.value
+        long = isinstance(value, str | bytes) and len(value) > 1
+        if long or (isinstance(value, int | float) and abs(value) > _SMALL):
+            return self.refuse(node)
+        return node
 
     def visit_Lambda(self, node: ast.Lambda) -> ast.AST:
         self.own |= {a.arg for a in node.args.args}
@@ -153,9 +185,12 @@ class _View(ast.NodeTransformer):
         return node
 
     def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
-        if isinstance(node.op, ast.Add | ast.Sub):
-            raise ValueError("a sum or difference may hold what is expected")
-        return self.generic_visit(node)
+        if not isinstance(node.op, ast.Mod) or not isinstance(node.right, ast.Constant):
+            return self.refuse(node)
+        if not isinstance(node.right.value, int) or not 0 < node.right.value <= _MODULUS:
+            return self.refuse(node)
+        node.left = self.visit(node.left)
+        return node
 
     def refuse(self, node: ast.AST) -> ast.AST:
         raise ValueError(f"`{ast.unparse(node)[:60]}` may tell what is expected")
