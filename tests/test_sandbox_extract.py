@@ -97,7 +97,8 @@ def completions(draw: st.DrawFn, lang: str) -> str:
     text = "\n".join(answer)
     if draw(st.booleans()):
         text = f"My answer:\n<answer>\n{text}\n</answer>\n"
-    return "".join(parts) + text + draw(st.sampled_from(ENDS))
+    text = "".join(parts) + text + draw(st.sampled_from(ENDS))
+    return text.replace("\n", "\r\n") if draw(st.booleans()) else text
 
 
 @pytest.mark.parametrize("lang", BOTH)
@@ -122,6 +123,12 @@ WRONG_AT_LAST = {
     "thinking without an end": lambda right, draft: f"<think>\nI try\n{fenced(right)}",
     "thinking that began in the prompt": lambda right, draft: (
         f"{fenced(right)}</think>\n{fenced(draft)}"
+    ),
+    "thinking that opens within a line": lambda right, draft: (
+        f"Sure! <think> I try\n{fenced(right)}"
+    ),
+    "thinking with an attribute": lambda right, draft: (
+        f'<think type="deep">\n{fenced(right)}</think>\n{fenced(draft)}'
     ),
     "a right block and then a wrong one": lambda right, draft: (
         f"{fenced(right)}Or better:\n{fenced(draft)}"
@@ -170,3 +177,35 @@ def test_any_text_has_few_readings(text: str) -> None:
     for lang in ("python", "ocaml"):
         found = programs_in(text, TASKS[lang].head, "", "solve", lang)
         assert len(found) <= MAX_READINGS and len({r.source for r in found}) == len(found)
+
+
+TAGS_IN_CODE = [
+    "def f(s):\n    return s.split('</think>')[-1]",
+    'def f(s):\n    return re.sub(r"<think>.*?</think>", "", s)',
+    "def f(s):\n    return re.search(r'<answer>(.*?)</answer>', s)",
+    'def f(s):\n    """Cut\n    <think> sections\n    """\n    return s',
+    "def f(s):  # strips <think> tags\n    return s",
+    "def f(s):\n    return s.replace('<|im_end|>', '')",
+]
+AROUND = ["{}", "```python\n{}\n```", "<think>\nhm\n</think>\n```python\n{}\n```\n",
+          "<answer>\n```python\n{}\n```\n</answer>", "[PYTHON]\n{}\n[/PYTHON]",
+          "```python\n{}\n```\nThe `</think>` tag above ended my reasoning."]  # fmt: skip
+
+
+@pytest.mark.parametrize("around", AROUND)
+@pytest.mark.parametrize("code", TAGS_IN_CODE)
+def test_a_tag_in_the_code_is_no_tag(code: str, around: str) -> None:
+    """Neither thinking nor an answer begins or ends in a string, a comment or a docstring."""
+    found = programs_in(around.format(code), "", "", "f", "python")
+    assert code in [reading.source.strip() for reading in found]
+
+
+def test_a_fence_deep_inside_a_block_does_not_end_it() -> None:
+    code = 'def f(s):\n    """Do.\n\n    ```\n    f(1)\n    ```\n    """\n    return s'
+    found = programs_in(f"```python\n{code}\n```\n", "", "", "f", "python")
+    assert code in [reading.source.strip() for reading in found]
+
+
+def test_what_follows_the_end_of_the_turn_is_not_the_answer() -> None:
+    said = final_answer("let f x = x<|eot_id|><|start_header_id|>user<|end_header_id|>\nlet f")
+    assert said == "let f x = x"

@@ -82,11 +82,24 @@ def _definition(text: str, m: re.Match[str]) -> Definition | None:
         return None
     params = tuple(x.arg for x in [*node.args.posonlyargs, *node.args.args])
     before, margin = text[: m.start()], m.group(1)
-    if before.strip() and not margin and _tree(before + own + "\n    pass"):
+    if before.strip() and not margin and _is_code(_tree(before + own + "\n    pass")):
         head = (before + own).lstrip("\n")
     else:
         head = "\n".join(line.removeprefix(margin) for line in own.split("\n"))
     return Definition(m.group(2), params, head, m.start(), tail.end())
+
+
+def _is_code(tree: ast.Module | None) -> bool:
+    """Whether a text is imports and definitions; prose like `Task: sort` parses too."""
+    if tree is None:
+        return False
+    kinds = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    return all(
+        isinstance(n, (*kinds, ast.Assign, ast.Try, ast.If))
+        or (isinstance(n, ast.AnnAssign) and n.value is not None)
+        or (isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant))
+        for n in tree.body
+    )
 
 
 def _tree(code: str) -> ast.Module | None:

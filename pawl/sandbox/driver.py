@@ -134,10 +134,19 @@ def bound_names(tree: Any) -> set[str]:
     return names
 
 
+CONSTRUCTORS = "int float str list dict set tuple frozenset range len bytes complex TypeVar"
+CONSTRUCTORS += " namedtuple defaultdict Counter OrderedDict deque compile Decimal Fraction"
+
+
 def has_call(node: Any) -> bool:
-    """Whether evaluating an expression may run something."""
-    if type(node).__name__ in ("Call", "Await", "Yield", "YieldFrom", "NamedExpr"):
+    """Whether evaluating an expression may run something other than making a value."""
+    kind = type(node).__name__
+    if kind in ("Await", "Yield", "YieldFrom", "NamedExpr"):
         return True
+    if kind == "Call":
+        called = getattr(node.func, "id", getattr(node.func, "attr", ""))
+        if called not in CONSTRUCTORS.split():
+            return True
     for field in getattr(node, "_fields", ()):
         value = getattr(node, field)
         for child in value if type(value) is list else [value]:
@@ -147,9 +156,14 @@ def has_call(node: Any) -> bool:
 
 
 def idle(body: list[Any]) -> bool:
-    """Whether statements do nothing at all, such as a number or a word alone."""
-    kinds = {type(node).__name__ for node in body}
-    return kinds <= {"Expr", "Pass"} and not any(map(has_call, body))
+    """Whether statements do nothing, such as a number, a word, or definitions that nobody calls."""
+    for node in body:
+        kind = type(node).__name__
+        if kind == "Expr" and has_call(node):
+            return False
+        if kind not in ("Expr", "Pass", "ClassDef", "FunctionDef", "Import", "ImportFrom"):
+            return False
+    return True
 
 
 def quiet(texts: list[str]) -> list[Any]:

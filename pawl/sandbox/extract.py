@@ -20,24 +20,40 @@ LABELS = {
     "python": {"", "python", "python3", "py", "py3"},
     "ocaml": {"", "ocaml", "ml", "caml"},
 }
-_FENCE = re.compile(r"([ \t]*)(`{3,}|~{3,})[ \t]*([^`\n]*?)[ \t]*")
-_THINKS = "think thinking thought thoughts reason reasoning reflection scratchpad".split()
+_FENCE = re.compile(r"([ \t]*)(?:(?:[-*+]|\d{1,3}[.)])[ \t]+)?(`{3,}|~{3,})[ \t]*([^`\n]*?)[ \t]*")
+_THINKS = "|".join("think thinking thought thoughts reason reasoning reflection scratchpad".split())
+# A tag in a string of the code is no tag: a quote, a backquote or a bracket stands beside it.
+_NOT_BEFORE = r"(?<![\"'/(\[\\|])(?<!(?<!`)`)"
+_NOT_BEHIND = r"(?![\"')\]\\|]|`(?!`))"
 _OPENS = re.compile(
-    rf"^[ \t]*(?:<({'|'.join(_THINKS)})>|<\|begin_of_thought\|>|\[THINK\]|\u25c1think\u25b7)"
-    r"|<\|channel\|>analysis",
-    re.MULTILINE | re.IGNORECASE,
-)
-_CLOSES = re.compile(
-    rf"</({'|'.join(_THINKS)})>|<\|end_of_thought\|>|\[/THINK\]|\u25c1/think\u25b7"
-    r"|<\|channel\|>final<\|message\|>",
+    rf"{_NOT_BEFORE}(?:<(?:{_THINKS})(?:\s[^<>\n]*)?>|<\|begin_of_thought\|>|\[THINK\]"
+    rf"|\u25c1think\u25b7){_NOT_BEHIND}|<\|channel\|>analysis",
     re.IGNORECASE,
 )
-_END_TOKENS = re.compile(
-    r"(?:\s*(?:</s>|<eos>|<end_of_turn>|<\|(?:im_end|endoftext|eot_id|eom_id|end_of_text|end|return"
-    r"|EOT|user|end_of_turn)\|>|<\uff5cend\u2581of\u2581sentence\uff5c>|\[EOS\]))+\s*$"
+# What may stand before a section that opens within a line: nothing, a word, a sentence.
+_PROSE = re.compile(r" {0,3}(?:\w+\W{0,3}|[^#=;{}]*[.!?:] *)?")
+_CLOSES = re.compile(
+    rf"{_NOT_BEFORE}(?:</(?:{_THINKS})>|<\|end_of_thought\|>|\[/THINK\]|\u25c1/think\u25b7)"
+    rf"{_NOT_BEHIND}|<\|channel\|>final<\|message\|>",
+    re.IGNORECASE,
 )
+_ENDS = r"</s>|<eos>|<end_of_turn>|<\|(?:im_end|endoftext|eot_id|eom_id|end_of_text|end|return"
+_ENDS += r"|EOT|user|end_of_turn)\|>|<\uff5cend\u2581of\u2581sentence\uff5c>|\[EOS\]"
+_END_TOKENS = re.compile(rf"(?:\s*(?:{_ENDS}))+\s*$")
+_NEXT_TURN = re.compile(r"(?:<\|eot_id\|>|<\|im_end\|>)\s*<\|(?:start_header_id|im_start)\|>")
 _ITEMS = re.compile(r"\s*(?:open|type|module|exception|external|include|let)\s+(?!\(\)|_\b)")
-_ANSWER = re.compile(r"<answer>(.*?)(?:</answer>|\Z)", re.DOTALL | re.IGNORECASE)
+_ANSWERS = [
+    re.compile(
+        rf"{_NOT_BEFORE}{opens}{_NOT_BEHIND}(.*?)(?:{_NOT_BEFORE}{closes}{_NOT_BEHIND}|\Z)",
+        re.DOTALL | re.IGNORECASE,
+    )
+    for opens, closes in (
+        (r"<answer>", r"</answer>"),
+        (r"<solution>", r"</solution>"),
+        (r"<\|begin_of_solution\|>", r"<\|end_of_solution\|>"),
+        (r"\[PYTHON\]", r"\[/PYTHON\]"),
+    )
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +82,36 @@ class _Piece:
 def final_answer(text: str) -> str:
     """The text without thinking, end tokens and the tags around an answer.
 
-    A thinking section that does not end leaves nothing.
+    A thinking section that does not end leaves nothing. Tags in strings and in prose about them
+    (in quotes) are none, and none opens inside a block or behind code on its line.
     """
-    closed = list(_CLOSES.finditer(text))
-    said = text[closed[-1].end() :] if closed else text
-    if opened := _OPENS.search(said):
-        said = said[: opened.start()]
+    said = text.replace("\r\n", "\n").lstrip("\ufeff")
+    said = _NEXT_TURN.split(said)[0]
+    closed = list(_CLOSES.finditer(said))
+    said = said[closed[-1].end() :] if closed else said
+    opened = _opening(said)
+    said = said if opened is None else said[:opened]
     said = _END_TOKENS.sub("", said)
-    answers = [found for found in _ANSWER.findall(said) if found.strip()]
-    return answers[-1] if answers else said
+    for tags in _ANSWERS:
+        if answers := [found for found in tags.findall(said) if found.strip()]:
+            return str(answers[-1])
+    return said
+
+
+def _opening(text: str) -> int | None:
+    """Where a thinking section opens outside blocks; a line of code or a comment opens none."""
+    at, fence = 0, ""
+    for line in text.split("\n"):
+        mark = _FENCE.fullmatch(line)
+        if mark and (not fence or (not mark[3] and mark[2].startswith(fence))):
+            fence = "" if fence else mark[2]
+        found = _OPENS.search(line)
+        if found and not fence:
+            before = line[: found.start()]
+            if _PROSE.fullmatch(before):
+                return at + (found.start() if before.strip() else 0)
+        at += len(line) + 1
+    return None
 
 
 def programs_in(text: str, head: str, end_marker: str, entry: str, lang: str) -> list[Reading]:
@@ -149,7 +186,7 @@ def _blocks(text: str) -> tuple[list[tuple[str, str]], str]:
                 continue
             words = fence[3].strip("{}. ").lower().split()
             opened, content = (len(fence[1]), fence[2], words[0] if words else ""), []
-        elif fence and not fence[3] and fence[2].startswith(opened[1]):
+        elif fence and _closes(fence, opened):
             blocks.append((opened[2], "\n".join(content) + "\n"))
             opened = None
         else:
@@ -159,11 +196,19 @@ def _blocks(text: str) -> tuple[list[tuple[str, str]], str]:
     return blocks, "\n".join(lead)
 
 
+def _closes(fence: re.Match[str], opened: tuple[int, str, str]) -> bool:
+    """Whether a fence ends the block: as long, without a label, and no deeper than 3 columns."""
+    width, mark, _ = opened
+    return not fence[3] and fence[2].startswith(mark) and len(fence[1]) <= width + 3
+
+
 def _programs(piece: str, head: str, lang: str) -> list[tuple[str, bool]]:
     """(source, is a body): as a program, behind what precedes `head`'s definition, as its body."""
     if not piece.strip():
         return []
     out = [(piece, False)]
+    if lang == "python" and piece.lstrip("\n")[:1] in " \t":
+        out.append((textwrap.dedent(piece), False))  # a whole definition in an indented block
     if not head:
         return out
     opening = head.rstrip("\n")
