@@ -491,3 +491,84 @@ def test_a_branch_that_is_not_taken_is_not_read() -> None:
     assert [(c.input, c.expected) for c in cases] == [("[2]", "2")] and not unread
     cases, unread = python_tests.parse_tests("if f(1) > 2:\n    assert f(2) == 2", "f")
     assert not cases and unread == ["if f(1) > 2:"]
+
+
+# ---- what records leave open ---------------------------------------------------------------------
+
+RECORDS = [  # head, solution, inputs, arguments
+    ("def f(s: str):", "", ["()", "[()]"], [["()"], ["[()]"]]),
+    ("def f(s: str):", "", ["[1, 2]", "[2020-10-11]"], [["[1, 2]"], ["[2020-10-11]"]]),
+    ("def f(s):", "def f(s):\n    return s.replace('(', '')", ["()", "[]"], [["()"], ["[]"]]),
+    ("def f(s: str):", "", ["['ab']", "['c']"], [["ab"], ["c"]]),
+    ("def f(s):", "", ['"abc"', '"d"'], [["abc"], ["d"]]),
+    ("def f(xs, k):", "", ["[2, 7]\n9", "[3]\n6"], [[[2, 7], 9], [[3], 6]]),
+    ("def f(x):", "", ["[true, null]", "[false, 1]"], [[[True, None]], [[False, 1]]]),
+    ("def f(x):", "", [None, 3], [[None], [3]]),
+    ("def f(xs):", "def f(xs):\n    return ''.join(xs)", ["[['a']]", "[[]]"], [[["a"]], [[]]]),
+]
+
+
+@pytest.mark.parametrize(("head", "solution", "given", "wanted"), RECORDS)
+def test_inputs_are_what_the_function_takes(
+    head: str, solution: str, given: list[object], wanted: list[object]
+) -> None:
+    found = row([{"input": x, "output": 1} for x in given], head, solution=solution)
+    assert [ast.literal_eval(x) for x in inputs(found)] == wanted
+
+
+EXPECTED = [  # result, expected texts, what they are
+    ("", ["1", "2", "Fizz"], ["'1'", "'2'", "'Fizz'"]),
+    ("", ["1", "2"], ["1", "2"]),
+    ("", ["true", "null"], ["True", "None"]),
+    (" -> str", ["12", "7"], ["'12'", "'7'"]),
+    (" -> Optional[str]", ["None", "'a'"], ["None", "'a'"]),
+]
+
+
+@pytest.mark.parametrize(("result", "texts", "wanted"), EXPECTED)
+def test_expected_texts_are_decided_together(
+    result: str, texts: list[str], wanted: list[str]
+) -> None:
+    tests = [{"input": "[1]", "expected": text} for text in texts]
+    found = row(tests, f"def f(x){result}:")
+    assert [c.expected for c in found.problem.task.cases] == wanted
+
+
+def test_one_text_for_several_parameters_is_said() -> None:
+    found = row([{"input": "1 2", "output": "3"}], "def f(a, b):")
+    assert any("one text for several parameters" in note for note in found.notes)
+
+
+def test_arguments_by_name_stand_where_the_signature_has_them() -> None:
+    tests = [{"args": [1], "kwargs": {"b": 3}, "expected": 4}]
+    assert inputs(row(tests, "def f(a, b=2):")) == ["[1, 3]"]
+    assert row(tests, "def f(a, c=2, b=2):").problem.code is None
+
+
+def test_kinds_of_records_are_known_or_reported(sandbox: Sandbox) -> None:
+    tests = [
+        {"input": [1], "output": [2, 1], "kind": "set"},
+        {"input": [0], "output": "ZeroDivisionError", "kind": "raises"},
+    ]
+    task = row(tests).problem.task
+    body = "def f(x):\n    return [1, 2, 1] if 1 / x else 0"
+    assert verify(sandbox, task, body).verdict == "pass"
+    assert row([{"input": [1], "output": 2, "kind": "regexp"}]).problem.code is None
+
+
+def test_a_method_of_a_class_is_no_function() -> None:
+    found = row([{"input": [1], "output": 2}], "class Solution:\n    def f(self, x):")
+    assert found.problem.code is None and "method of a class" in found.untested
+
+
+def test_tests_stand_behind_their_preparation() -> None:
+    found = row(["assert f(n) == 2"], test_setup_code="n = 1")
+    assert inputs(found) == ["[1]"]
+
+
+def test_prose_that_parses_is_no_code(sandbox: Sandbox) -> None:
+    prompt = "Task: reverse\n\ndef f(s):\n    pass"
+    tests = [{"input": ["ab"], "output": "ba"}]
+    task = parse_row({"prompt": prompt, "tests": tests}, "s:1", "a").problem.task
+    assert task.head == "def f(s):"
+    assert verify(sandbox, task, "def f(s):\n    return s[::-1]").verdict == "pass"

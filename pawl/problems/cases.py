@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from pawl.problems import ocaml_tests, ocaml_text, python_tests
 from pawl.problems.columns import decoded
-from pawl.problems.python_records import Asked, Signature, read_records
+from pawl.problems.python_records import KINDS, Asked, Signature, read_records
 from pawl.problems.python_tests import Read
 from pawl.types import Case, Close, Lang
 
@@ -96,16 +96,19 @@ def _record(item: object) -> Asked | str:
     if not isinstance(item, Mapping):
         return str(item)[:200]
     given, wanted = _first(item, INPUT), _first(item, EXPECTED)
-    kind = str(item.get("kind") or item.get("type") or "eq")
-    if kind in ("stdin", "stdin_stdout"):
+    kind = str(item.get("kind") or "eq")
+    if "stdin" in (kind, item.get("type")) or "stdin_stdout" in (kind, item.get("type")):
         raise BadProblem("tests use standard input and output; Pawl calls a function")
-    if given is None or (wanted is None and "expected" not in item and "output" not in item):
+    near = kind.startswith(("approx", "close"))
+    if kind not in KINDS and not near:
+        return f"a test of kind {kind!r}"
+    if item.get("type") in ("regex", "raises", "exception", "error"):
+        return f"a test of type {item['type']!r}"
+    if not any(name in item for name in INPUT) or not any(name in item for name in EXPECTED):
         return f"no input or no expected value in {sorted(item)}"
-    close = _closeness(item.get("close")) or (
-        Close() if kind.startswith(("approx", "close")) else None
-    )
+    close = _closeness(item.get("close")) or (Close() if near else None)
     shown = bool(item.get("shown") or item.get("visible") or item.get("is_public"))
-    return Asked(given, wanted, shown, close, kind)
+    return Asked(given, wanted, shown, close, kind, item.get("kwargs"))
 
 
 def _closeness(stated: object) -> Close | None:

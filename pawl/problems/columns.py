@@ -40,6 +40,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
         "asserts",
         "input_output",
     ),
+    "setup": ("test_setup_code", "setup_code"),
     "difficulty": ("difficulty", "level", "rating"),
     "family": ("family", "category", "topic"),
     "tags": ("tags", "labels"),

@@ -62,6 +62,8 @@ def interface(
     """(signature, head, parameter names)."""
     reader = ocaml_text if lang == "ocaml" else python_text
     given = reader.find_definition(head, entry) or reader.find_definition(shown, entry)
+    if lang == "python" and given and given.params[:1] in (("self",), ("cls",)):
+        raise BadProblem(f"{entry} is a method of a class: Pawl calls functions")
     if lang == "python":
         return ("", given.head, given.params) if given else ("", head, ())
     signature = text_of(row, "signature").strip()

@@ -152,6 +152,7 @@ def _code(
     if stated and stated not in _TESTED:
         raise BadProblem(f"language {stated!r}: Pawl verifies ocaml and python")
     values = [v for v in (decoded(row.get(n)) for n in FIELDS["tests"]) if v]
+    values = [_behind(row, v) for v in values]
     if not values:
         raise BadProblem("no tests")
     lang = _TESTED[stated] if stated else _language(row, shown)
@@ -172,6 +173,17 @@ def _code(
         )
     marked = mark_shown(cases, shown, entry, params, lang)
     return CodeTask(lang, entry, marked, signature, head), solved, notes
+
+
+def _behind(row: Mapping[str, object], tests: object) -> object:
+    """Tests as text behind what a row has them prepared by (MBPP's `test_setup_code`)."""
+    prepared = text_of(row, "setup")
+    if not prepared or not isinstance(tests, str | list):
+        return tests
+    lines = [tests] if isinstance(tests, str) else tests
+    if not all(isinstance(line, str) for line in lines):
+        return tests
+    return "\n".join([prepared, *map(str, lines)])
 
 
 def _language(row: Mapping[str, object], shown: str) -> Lang:

@@ -10,6 +10,7 @@ what stays open is said in a note. Values of JSON keep their types. Left out: as
 from __future__ import annotations
 
 import ast
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -27,22 +28,35 @@ _SCALARS: dict[str, tuple[type, ...]] = {
     "int": (int,), "float": (int, float), "bool": (bool,), "str": (str,)
 }  # fmt: skip
 # What a function calls of one thing of many, of a number, of a text.
-_OF_MANY = {"len", "sum", "sorted", "min", "max", "set", "list", "tuple", "enumerate", "reversed"}
-_OF_MANY |= {"any", "all", "Counter", "map", "zip", "filter", "iter", "append", "sort", "pop"}
-_OF_MANY |= {"extend", "insert", "remove"}
-_OF_NUMBER = {"range", "abs", "round", "sqrt", "floor", "ceil", "factorial", "gcd", "isqrt", "bin"}
-_OF_TEXT = {"split", "upper", "lower", "strip", "replace", "join", "isdigit", "isalpha", "title"}
-_OF_TEXT |= {"startswith", "endswith", "swapcase", "encode", "find", "isupper", "islower", "ord"}
+_FUNCTIONS = {
+    "many": set("len sum sorted min max set list tuple enumerate reversed any all Counter".split())
+    | set("map zip filter iter join".split()),
+    "number": set("range abs round sqrt floor ceil factorial gcd isqrt bin".split()),
+    "text": {"ord"},
+}
+_METHODS = {
+    "many": {"append", "sort", "pop", "extend", "insert", "remove"},
+    "text": set("split upper lower strip replace join isdigit isalpha title startswith".split())
+    | set("endswith swapcase encode find isupper islower capitalize".split()),
+}
 
 
 class Asked(NamedTuple):
-    """A record, its parts named. given, wanted: text, or values of JSON. kind: how it compares."""
+    """A record, its parts named. given, wanted: text, or values of JSON. kind: how it compares.
+
+    named: arguments by name beside the given ones.
+    """
 
     given: object
     wanted: object
     shown: bool = False
     close: Close | None = None
     kind: str = "eq"
+    named: object = None
+
+
+KINDS = {"", "eq", "equal", "equals", "equality", "==", "exact", "io", "tuple", "int", "set"}
+KINDS |= {"truthy", "falsy", "sorted", "raises", "in", "contains"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,13 +136,13 @@ def _evidence(node: ast.AST, name: str) -> Iterator[str]:
     elif isinstance(node, ast.Compare) and own(node.left) and any(map(numeric, node.comparators)):
         yield "number"
     elif isinstance(node, ast.Call):
-        method = isinstance(node.func, ast.Attribute) and own(node.func.value)
         called = getattr(node.func, "id", getattr(node.func, "attr", ""))
         if called in ("min", "max") and len(node.args) > 1:
             called = "abs"  # of numbers, if several
-        if method or any(map(own, node.args)):
-            kinds = {"many": _OF_MANY, "number": _OF_NUMBER, "text": _OF_TEXT}
-            yield from (kind for kind, names in kinds.items() if called in names)
+        if isinstance(node.func, ast.Attribute) and own(node.func.value):
+            yield from (kind for kind, names in _METHODS.items() if called in names)
+        elif any(map(own, node.args)):
+            yield from (kind for kind, names in _FUNCTIONS.items() if called in names)
 
 
 def _fits(value: object, kind: ast.expr | None) -> bool | None:
@@ -195,36 +209,44 @@ def read_records(
     asked: Sequence[Asked], entry: str, known: Signature
 ) -> tuple[list[Case], list[str], list[str]]:
     """(cases, records that could not be read, what was ambiguous) of the records of one problem."""
+    notes: list[str] = []
     sources = [_source(one.given, entry, known) for one in asked]
     texts = all(isinstance(one.given, str) for one in asked)
-    if texts and not all(sources):  # a text that is no list of arguments is an argument
+    if texts and (not all(sources) or _takes_text(sources, known)):
         sources, notes = _bare(asked, known)
-    else:
-        notes = list[str]()
     given = [s[0] if s else one.given for s, one in zip(sources, asked, strict=True)]
-    wrapped = not any(isinstance(one.given, Mapping) for one in asked)
-    single = wrapped and len(known.params) == 1
+    single = len(known.params) == 1 and not any(isinstance(one.given, Mapping) for one in asked)
     if single and all(sources):  # the source of a list is that of the arguments, if that can be
         alone = _is_the_argument(given, replace(known, uses="number"))
     else:
         alone = _is_the_argument(given, known) if single else False
     notes += [_ONE_ITEM] if alone is None else []
+    spelled = _spelling(asked, all(sources), known)
     cases, unread = list[Case](), list[str]()
     for one, source, value in zip(asked, sources, given, strict=True):
         try:
-            args = [value] if alone else _arguments(value, known)
+            args = _with_names([value] if alone else _arguments(value, known), one.named, known)
             if not source:
                 args = _as_annotated(args, known)
-            cases.append(_case(one, literal(args), bool(source), known))
+            cases.append(_case(one, literal(args), spelled, known))
         except _RAISED as error:
             unread.append(f"{str(one.given)[:80]}: {error}")
     return cases, unread, notes
 
 
-def _source(given: object, entry: str, known: Signature) -> tuple[Any] | None:
-    """The arguments that a text is the source of: a list, a tuple, or a call; None for no source.
+def _literal_of(text: str) -> Any:
+    """The value that a text spells, in Python or in JSON; raises as `value_of`."""
+    try:
+        return value_of(text.strip())
+    except _RAISED:
+        if text.strip() in ("true", "false", "null") or text.strip()[:1] in ("[", "{"):
+            return json.loads(text)
+        raise
 
-    A tuple around them, as they may be anything.
+
+def _source(given: object, entry: str, known: Signature) -> tuple[Any] | None:
+    """The arguments that a text is the source of: a list, a tuple, a call, a line for each; else
+    None. A tuple around them, as they may be anything.
     """
     if not isinstance(given, str):
         return None
@@ -234,23 +256,44 @@ def _source(given: object, entry: str, known: Signature) -> tuple[Any] | None:
             if isinstance(node, ast.Call) and ast.unparse(node.func) == entry:
                 cases, _ = parse_tests(f"assert {given.strip()} == 0", entry, known.params)
                 return (value_of(cases[0].input),) if len(cases) == 1 else None
-        value = value_of(given.strip())
+        lines = given.strip().split("\n")
+        if len(lines) == len(known.params) > 1:
+            return ([_literal_of(line) for line in lines],)
+        value = _literal_of(given)
     except _RAISED:
         return None
     return (value,) if isinstance(value, list | tuple) else None
 
 
+def _takes_text(sources: Sequence[tuple[Any] | None], known: Signature) -> bool:
+    """Whether a function of one text gets it as it is, though it spells a list: `[()]`.
+
+    Not where all spell one list of one text: that is the list of arguments.
+    """
+    if len(known.params) != 1:
+        return False
+    text = _fits("", known.kinds.get(known.params[0])) or known.uses == "text"
+    items = [s[0] for s in sources if s]
+    return bool(text) and not all(len(v) == 1 and isinstance(v[0], str) for v in items)
+
+
 def _bare(asked: Sequence[Asked], known: Signature) -> tuple[list[tuple[Any] | None], list[str]]:
     """Texts that are one argument each: sources where the definition takes no text."""
     values: list[Any] = []
+    spelled = 0
     for one in asked:
         try:
-            values.append(value_of(str(one.given).strip()))
+            values.append(_literal_of(str(one.given)))
+            spelled += 1
         except _RAISED:
             values.append(one.given)
+    if len(known.params) > 1:
+        return [None] * len(asked), ["the inputs are one text for several parameters"]
+    if spelled == len(asked) and all(isinstance(v, str) for v in values):  # texts in quotes
+        return [([v],) for v in values], []
     kind = known.kinds.get(known.params[0]) if known.params else None
     fits = [_fits(v, kind) for v in values]
-    literals = all(not isinstance(v, str) for v in values)
+    literals = spelled == len(asked)
     told = kind is not None and None not in fits
     lists = all(isinstance(v, list | tuple) for v in values)
     used = literals and (known.uses == "number" or (known.uses == "many" and lists))
@@ -296,38 +339,57 @@ def _arguments(value: Any, known: Signature) -> list[Any]:
     return list(value) if isinstance(value, list | tuple) else [value]
 
 
+def _with_names(args: list[Any], named: object, known: Signature) -> list[Any]:
+    """Positional arguments, and behind them those that a record gives by name."""
+    if not named:
+        return args
+    rest = known.params[len(args) :]
+    if not isinstance(named, Mapping) or set(named) != set(rest[: len(named)]):
+        raise ValueError("arguments by name that the signature does not have, or with a gap")
+    return [*args, *(named[p] for p in rest[: len(named)])]
+
+
 def _as_annotated(args: list[Any], known: Signature) -> list[Any]:
     kinds = [known.kinds.get(p) for p in known.params]
     return [_shaped(a, k) for a, k in zip(args, [*kinds, *[None] * len(args)], strict=False)]
 
 
+def _spelling(asked: Sequence[Asked], source: bool, known: Signature) -> bool:
+    """Whether expected texts are the source of values: all spell one, and none is asked as text.
+
+    source: whether the inputs are source text.
+    """
+    texts = [one.wanted for one in asked if isinstance(one.wanted, str)]
+    text = _fits("", known.returns)
+    if not texts or not (source or text is False):
+        return False
+    try:
+        values = [_literal_of(t) for t in texts]
+    except _RAISED:
+        return False
+    return not text or any(_fits(v, known.returns) is not False for v in values)
+
+
 _VIEWS = {"tuple": "tuple(result)", "int": "int(result)", "set": "set(result)"}
 _VIEWS |= {"truthy": "bool(result)", "falsy": "bool(result)", "sorted": "sorted(result)"}
+_COMPARED: dict[str, Compare] = {"raises": "raises", "in": "in", "contains": "contains"}
 
 
-def _case(one: Asked, args: str, source: bool, known: Signature) -> Case:
-    """The case of one record. source: its input is source text, and so its expected value is."""
+def _case(one: Asked, args: str, spelled: bool, known: Signature) -> Case:
+    """The case of one record. spelled: its expected text is the source of a value."""
     view = _VIEWS.get(one.kind, "")
     if one.kind in ("truthy", "falsy"):
         return Case(args, str(one.kind == "truthy"), one.shown, one.close, view=view)
-    wanted, compare = one.wanted, _compared(one.wanted)
+    wanted: Any = one.wanted
+    if one.kind == "raises":
+        if not isinstance(wanted, str) or not wanted.isidentifier():
+            raise ValueError("the exception is no name")
+        return Case(args, wanted, one.shown, compare="raises")
+    compare = _COMPARED.get(one.kind, "json" if isinstance(wanted, list | Mapping) else "==")
     if isinstance(wanted, str):
-        text = source or _fits("", known.returns) is False
-        wanted = _spelled(wanted, known) if text else wanted
+        wanted = _literal_of(wanted) if spelled else wanted
     else:
         wanted = _shaped(wanted, known.returns)
+    if one.kind == "set":
+        wanted, compare = set(wanted), "=="
     return Case(args, literal(wanted), one.shown, one.close, compare, view)
-
-
-def _compared(wanted: object) -> Compare:
-    """JSON has one kind of sequence, and text for keys."""
-    return "json" if isinstance(wanted, list | Mapping) else "=="
-
-
-def _spelled(text: str, known: Signature) -> Any:
-    """The value that a text is the source of; the text where it is none, or the result is text."""
-    try:
-        value = value_of(text.strip())
-    except _RAISED:
-        return text
-    return text if _fits("", known.returns) and _fits(value, known.returns) is False else value
