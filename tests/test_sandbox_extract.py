@@ -17,6 +17,7 @@ from pawl.errors import PawlError
 from pawl.sandbox.extract import MAX_READINGS, ends_with, final_answer, programs_in
 from pawl.sandbox.tiers import Sandbox, open_sandbox
 from pawl.sandbox.verify import verify
+from pawl.types import Case, CodeTask
 
 RIGHT = {
     "python": "def solve(xs):\n    return sum(x * x for x in xs if x % 2 == 0)\n",
@@ -209,3 +210,15 @@ def test_a_fence_deep_inside_a_block_does_not_end_it() -> None:
 def test_what_follows_the_end_of_the_turn_is_not_the_answer() -> None:
     said = final_answer("let f x = x<|eot_id|><|start_header_id|>user<|end_header_id|>\nlet f")
     assert said == "let f x = x"
+
+
+def test_a_helper_or_a_constant_may_stand_in_another_block(sandbox: Sandbox) -> None:
+    task = CodeTask("python", "f", (Case("[3]", "7"), Case("[0]", "1")))
+    main = fenced("def f(x):\n    return double(x) % MOD + ONE.a", "python")
+    helper = fenced("def double(x):\n    return 2 * x", "python")
+    constant = fenced(
+        "MOD = int(1e9 + 7)\nclass ONE:\n    a = 1\nprint(f(3))\nx = input()", "python"
+    )
+    for blocks in ((constant, helper, main), (helper, constant, main), (constant, main, helper)):
+        found = verify(sandbox, task, "\n".join(blocks))
+        assert found.verdict == "pass", (found, blocks)

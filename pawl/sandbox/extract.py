@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 MAX_READINGS = 24
@@ -141,8 +141,8 @@ def programs_in(text: str, head: str, end_marker: str, entry: str, lang: str) ->
 def _pieces(whole: str, entry: str, lang: str) -> list[_Piece]:
     """The text, its blocks, and what stands before the first: most likely first, the text ahead.
 
-    Of earlier blocks of OCaml those count that begin with a definition; Python's are sorted out
-    where they are parsed.
+    Of earlier blocks of OCaml those count that begin with a definition; Python's, and those behind,
+    are sorted out where they are parsed.
 
     Blocks that seem to define the name come first, then the others, the last one before earlier
     ones; those labelled as something else come at the end.
@@ -159,6 +159,9 @@ def _pieces(whole: str, entry: str, lang: str) -> list[_Piece]:
         own.append(piece)
         if not defines.search(content) and (lang == "python" or _ITEMS.match(content)):
             before.append(content)
+    if lang == "python":  # a helper may follow; what stands before counts more
+        behind = [[b for b in before if b not in p.before and b != p.text] for p in own]
+        own = [replace(p, before=(*b, *p.before)) for p, b in zip(own, behind, strict=True)]
     own.sort(key=lambda piece: bool(defines.search(piece.text)))
     rest = [_Piece(lead, "the text before the first block")] if blocks and lead.strip() else []
     return [_Piece(whole, "the text"), *own[::-1], *rest, *foreign[::-1]]

@@ -116,8 +116,8 @@ def equal(got: Any, expected: Any, close: Close | None) -> bool:
     """== on plain values; with `close`, numbers may differ by so much."""
     if close is None:
         return bool(got == expected)
-    if isinstance(expected, (int, float)) and isinstance(got, (int, float)):
-        return got == expected or near(got, expected, close)
+    if isinstance(expected, (int, float)) and isinstance(got, (int, float, Fraction, Decimal)):
+        return bool(got == expected) or near(got, expected, close)
     if type(got) is not type(expected):
         return False
     if isinstance(got, (list, tuple)):
@@ -129,10 +129,10 @@ def equal(got: Any, expected: Any, close: Close | None) -> bool:
     return bool(got == expected)
 
 
-def near(got: float, expected: float, close: Close) -> bool:
+def near(got: float | Fraction | Decimal, expected: float, close: Close) -> bool:
     """Whether two numbers are as close as that."""
     try:
-        return isclose(got, expected, rel_tol=close.rel, abs_tol=close.abs)
+        return isclose(float(got), float(expected), rel_tol=close.rel, abs_tol=close.abs)
     except OverflowError:  # an integer beyond any float
         return False
 
