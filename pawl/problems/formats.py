@@ -18,7 +18,7 @@ from pawl.problems import ocaml_text, python_text
 from pawl.problems.cases import BadProblem, Tests, read_cases
 from pawl.problems.columns import FIELDS, OF_CODE, column_of, decoded, jsonable, text_of
 from pawl.problems.derive import entry_point, interface, reference
-from pawl.problems.python_records import NO_SIGNATURE, Signature, signature_of
+from pawl.problems.python_records import Signature
 from pawl.problems.shown import mark_shown
 from pawl.problems.wording import displayed, normalised
 from pawl.types import CodeTask, Lang, Message, Problem
@@ -164,7 +164,7 @@ def _code(
     if lang == "python" and not params and solved:
         defined = python_text.find_definition(solved, entry)
         params = defined.params if defined else ()
-    known = signature_of(head, solved, entry, params) if lang == "python" else NO_SIGNATURE
+    known = Signature(params, head, solved, entry)
     cases, unread, ambiguous = _cases(values, lang, entry, known)
     notes += ambiguous
     if unread:

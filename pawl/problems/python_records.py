@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from pawl.problems.python_tests import parse_tests
@@ -59,38 +61,50 @@ KINDS = {"", "eq", "equal", "equals", "equality", "==", "exact", "io", "tuple", 
 KINDS |= {"truthy", "falsy", "sorted", "raises", "in", "contains"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Signature:
-    """What is known of a function. kinds: annotations of its parameters; returns: of its result.
-
-    uses: what the reference takes its first parameter for, "many", "number", "text", "" unknown.
-    """
+    """What is known of a function, read when it is asked for: most records leave nothing open."""
 
     params: tuple[str, ...]
-    kinds: Mapping[str, ast.expr]
-    returns: ast.expr | None = None
-    uses: str = ""
+    head: str = ""
+    solved: str = ""
+    entry: str = ""
+
+    @cached_property
+    def _definitions(self) -> list[ast.FunctionDef]:
+        """In the reference and in the head, where they can be read; the head counts more."""
+        found = [_function(text, self.entry) for text in (self.solved, self.head)]
+        return [node for node in found if node is not None]
+
+    @cached_property
+    def kinds(self) -> dict[str, ast.expr]:
+        """Annotations of the parameters."""
+        if ":" not in self.head.partition("(")[2].rpartition(")")[0] and not self.solved:
+            return {}
+        args = [a for n in self._definitions for a in (*n.args.posonlyargs, *n.args.args)]
+        return {a.arg: a.annotation for a in args if a.annotation is not None}
+
+    @cached_property
+    def returns(self) -> ast.expr | None:
+        """Annotation of the result."""
+        if "->" not in self.head + self.solved:
+            return None
+        told = [n.returns for n in self._definitions if n.returns is not None]
+        return told[-1] if told else None
+
+    @cached_property
+    def uses(self) -> str:
+        """What the reference takes its first parameter for: many, number, text, "" unknown."""
+        for node in self._definitions:
+            args = [*node.args.posonlyargs, *node.args.args]
+            if args and (found := _uses(node, args[0].arg)):
+                return found
+        return ""
 
 
-NO_SIGNATURE = Signature((), {})
+NO_SIGNATURE = Signature(())
 
 # ---- what the definition says --------------------------------------------------------------------
-
-
-def signature_of(head: str, solved: str, entry: str, params: tuple[str, ...]) -> Signature:
-    """From the head of the definition and the reference, either "" where unknown."""
-    kinds: dict[str, ast.expr] = {}
-    returns: ast.expr | None = None
-    uses = ""
-    for text in (solved, head):
-        node = _function(text, entry)
-        if node is None:
-            continue
-        args = [*node.args.posonlyargs, *node.args.args]
-        kinds |= {a.arg: a.annotation for a in args if a.annotation is not None}
-        returns = node.returns or returns
-        uses = uses or (_uses(node, args[0].arg) if args else "")
-    return Signature(params, kinds, returns, uses)
 
 
 def _function(text: str, entry: str) -> ast.FunctionDef | None:
@@ -216,10 +230,7 @@ def read_records(
         sources, notes = _bare(asked, known)
     given = [s[0] if s else one.given for s, one in zip(sources, asked, strict=True)]
     single = len(known.params) == 1 and not any(isinstance(one.given, Mapping) for one in asked)
-    if single and all(sources):  # the source of a list is that of the arguments, if that can be
-        alone = _is_the_argument(given, replace(known, uses="number"))
-    else:
-        alone = _is_the_argument(given, known) if single else False
+    alone = _is_the_argument(given, known, all(sources)) if single else False
     notes += [_ONE_ITEM] if alone is None else []
     spelled = _spelling(asked, all(sources), known)
     cases, unread = list[Case](), list[str]()
@@ -265,12 +276,15 @@ def _source(given: object, entry: str, known: Signature) -> tuple[Any] | None:
     return (value,) if isinstance(value, list | tuple) else None
 
 
+_TEXTUAL = re.compile(rf"\bstr\b|\.(?:{'|'.join(_METHODS['text'])})\(|\bord\(")  # seen at once
+
+
 def _takes_text(sources: Sequence[tuple[Any] | None], known: Signature) -> bool:
     """Whether a function of one text gets it as it is, though it spells a list: `[()]`.
 
     Not where all spell one list of one text: that is the list of arguments.
     """
-    if len(known.params) != 1:
+    if len(known.params) != 1 or not _TEXTUAL.search(known.head + known.solved):
         return False
     text = _fits("", known.kinds.get(known.params[0])) or known.uses == "text"
     items = [s[0] for s in sources if s]
@@ -308,10 +322,11 @@ def _bare(asked: Sequence[Asked], known: Signature) -> tuple[list[tuple[Any] | N
 _ONE_ITEM = "inputs of one item are taken as lists of one argument, not as the argument"
 
 
-def _is_the_argument(given: Sequence[Any], known: Signature) -> bool | None:
+def _is_the_argument(given: Sequence[Any], known: Signature, source: bool) -> bool | None:
     """Of a function of one parameter: whether each input is the argument, not a list of it.
 
-    None where nothing says so: then it is the list.
+    None where nothing says so: then it is the list. source: they were source text, whose lists are
+    those of the arguments, if that can be.
     """
     if any(not isinstance(v, list) or len(v) != 1 for v in given):
         return not all(isinstance(v, tuple) and len(v) == 1 for v in given)
@@ -320,7 +335,9 @@ def _is_the_argument(given: Sequence[Any], known: Signature) -> bool | None:
     if (False in whole) != (False in item):
         return False not in whole
     items = [v[0] for v in given]
-    if known.uses == "number" or any(isinstance(v, list | tuple | set | Mapping) for v in items):
+    if source or any(isinstance(v, list | tuple | set | Mapping) for v in items):
+        return False
+    if known.uses == "number":
         return False
     if known.uses == "many" and not any(isinstance(v, str) for v in items):
         return True
