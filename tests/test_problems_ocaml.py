@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pawl.problems.ocaml_tests import parse_tests
+from pawl.problems.ocaml_text import find_definition
 
 Read = list[tuple[str, str, str]]  # input, comparison, expected
 
@@ -337,3 +338,8 @@ def test_tests_written_line_by_line_need_no_separators(text: str) -> None:
     cases, unread = parse_tests(text, "f")
     assert not unread
     assert [(c.input, c.expected) for c in cases] == LINES[text]
+
+
+def test_a_definition_in_backticks_is_a_definition() -> None:
+    found = find_definition("Write `let f (x : int) : int =`.")
+    assert found is not None and found.signature == "val f : int -> int"
