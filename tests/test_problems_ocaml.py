@@ -7,6 +7,8 @@ seems to, stays unread. Left out: the plainest forms (test_problems_formats.py),
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -42,7 +44,11 @@ WRAPPED = {
     "assert (let r = f 1 in r = 3)": ("f 1", "==", "3"),
     "let f x = x + 1\nlet () = assert (f 1 = 2)": ("f 1", "==", "2"),  # an answer comes along
     "if f 1 <> 2 then failwith \"no\"": ("f 1", "==", "2"),
-    'let%test "x" = f 1 = 2\nlet () = assert (f 1 = 2)': ("f 1", "==", "2"),
+    'let%test "x" = f 1 = 2': ("f 1", "==", "2"),
+    "let%test _ = not (f 1 = 2)": ("f 1", "!=", "2"),
+    'let%test_unit "x" = [%test_eq: int] (f 1) 2': ("f 1", "==", "2"),
+    "let () = [%test_result: int list] (f 1) ~expect:[2]": ("f 1", "==", "[2]"),
+    "let f2 = f 2 and g = 3 in assert (f2 = g)": ("f 2", "==", "3"),
 }  # fmt: skip
 
 
@@ -128,6 +134,111 @@ def test_a_claimed_call_counts_where_nothing_else_calls() -> None:
         (f"{made} f q)", "==", "1"),
         (f"{made} f q; Queue.length q)", "==", "0"),
     ]
+
+
+SCOPES: dict[str, Read] = {
+    "let x = 1\nlet () = let x = 2 in assert (f x = 20)\nlet () = assert (f (x + 4) = 50)": [
+        ("(let x = 2 in f x)", "==", "20"), ("(let x = 1 in f (x + 4))", "==", "50"),
+    ],
+    "let n = 5\nlet () = let n = 7 in assert (f 1 = n)\nlet () = assert (f 0 = n)": [
+        ("f 1", "==", "7"), ("f 0", "==", "5"),
+    ],
+    "let check x y = assert (f x = y)\n"
+    "let () = let check x y = assert (f [x] = y) in check 1 2\nlet () = check 3 4": [
+        ("f [1]", "==", "2"), ("f 3", "==", "4"),
+    ],
+    "let () = let open List in assert (f 1 = hd [2])\nlet () = assert (f 0 = 3)": [
+        ("(let open List in f 1)", "==", "(let open List in hd [2])"), ("f 0", "==", "3"),
+    ],
+    "let a = [|3; 1|]\nlet () = sort a\nlet () = assert (f a = 1)": [
+        ("(let a = [|3; 1|] in sort a; f a)", "==", "1"),
+    ],
+    "let a = [|3; 1|]\nlet () = let a = [|0|] in sort a\nlet () = assert (f a = 1)": [
+        ("(let a = [|3; 1|] in f a)", "==", "1"),
+    ],
+    "let a = [|3; 1|]\nlet () = let b = a in sort b; swap b\nlet () = assert (f a = 1)": [
+        ("(let a = [|3; 1|] in (let b = a in (sort b); (swap b); ()); f a)", "==", "1"),
+    ],
+    "let a = [|3; 1|]\nlet () = let open Array in sort compare a\nlet () = assert (f a = 1)": [
+        ("(let a = [|3; 1|] in (let open Array in sort compare a); f a)", "==", "1"),
+    ],
+    "let a = [|3; 1|]\nlet () = let want = 5 in sort a; assert (f a = want)\n"
+    "let () = assert (a = [|1; 3|])": [
+        ("(let a = [|3; 1|] in sort a; f a)", "==", "5"),
+        ("(let a = [|3; 1|] in sort a; f a; a)", "==", "[|1; 3|]"),
+    ],
+    "let x = 1 in let x = x + 1 in assert (f x = 3)": [
+        ("(let x = 1 in let x = x + 1 in f x)", "==", "3"),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", SCOPES)
+def test_what_is_local_ends_with_its_item_but_its_effects_do_not(text: str) -> None:
+    assert read(text) == SCOPES[text]
+
+
+BESIDE = {
+    'let test_a () = Alcotest.(check int) "a" 2 (f 1)\n'
+    'let () = Alcotest.run "x" [("g", [Alcotest.test_case "a" `Quick test_a])]': ["test_a ()"],
+    'let () = Alcotest.run "x" [("g", [Alcotest.test_case "a" `Quick (fun _ -> chk 2 (f 1))])]': [
+        "chk 2 (f 1)",
+    ],
+    'let%expect_test "d" = print_int (f 4); [%expect {|5|}]': ["expect_test"],
+    "let t = QCheck.Test.make QCheck.int (fun x -> f x > x)\n"
+    "let () = QCheck_runner.run_tests_main [t]": ["run_tests_main"],
+    "let passed = ref 0\n"
+    'let check got want = if got = want then incr passed else Printf.printf "FAIL"\n'
+    "let () = check (f 1) 2\nlet () = check (f 2) 3": ["check (f 1) 2", "check (f 2) 3"],
+    'let () = if f 9 = 10 then print_endline "PASS" else print_endline "FAIL"': ["f 9 = 10"],
+    'let r = f 3\nlet () = assert (r = 3)\nlet () = if r > 2 then print_endline "ok"': ["r > 2"],
+    "module M = struct let go x = f x end": ["module M"],
+    "let x = 2 in assert (f x = 3)\nassert (f x = 5)": ["f x = 5"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", BESIDE)
+def test_what_names_the_function_and_is_not_read_is_reported(text: str) -> None:
+    """Alone and beside an assertion that is read."""
+    alone, told = parse_tests(text, "f")
+    cases, unread = parse_tests(f"{text}\nlet () = assert (f 77 = 78)", "f")
+    assert len(cases) == len(alone) + 1 and unread == told
+    assert len(told) == len(BESIDE[text])
+    assert all(part in one for part, one in zip(BESIDE[text], told, strict=True)), told
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "let run x = f x + 1\nlet () = assert (run 3 = 4)",
+        "let got = f 3\nlet () = assert (got = 3)",
+        "let a = [|3; 1|]\nlet () = f a\nlet () = assert (a = [|1; 3|])",
+        "let rows = [(f 1, 2)]\nlet () = List.iter (fun (a, b) -> assert (a = b)) rows",
+        "let f x = x + 1\nlet () = assert (f 1 = 2)",
+    ],
+)  # fmt: skip
+def test_what_a_case_was_made_of_is_not_reported(text: str) -> None:
+    assert len(read(text)) == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "let r = ref 0\n" + "".join(
+            f"let () = incr r; assert (f !r = {i})\n" for i in range(800)
+        ),
+        "".join(f"let a = [|{i}|]\nlet () = assert (f a = {i})\n" for i in range(2000)),
+        "".join(f"let a{i} = {i}\nlet () = assert (f a{i} = {i})\n" for i in range(2000)),
+        "let a = [|1|]\n" + "".join(
+            f"let () = let b = a in sort b; assert (f a = {i})\n" for i in range(800)
+        ),
+    ],
+)  # fmt: skip
+def test_many_steps_are_read_in_short_time(text: str) -> None:
+    began = time.process_time()
+    cases, unread = parse_tests(text, "f")
+    assert len(cases) + len(unread) == text.count("assert")
+    assert time.process_time() - began < 6  # seconds; a machine that is free needs less than one
 
 
 RAISES = {
@@ -228,7 +339,11 @@ UNREAD = [
     "assert (f 1 >= [1])",  # no order that is sure
     "assert (f 1 < Some 2)",
     "assert (f 1 = f 2)",
-    "let f2 = f 2 and g = 3 in assert (f2 = g)",
+    "let debug = true\nlet () = assert (f 1 = 1 && debug || f 1 = 2)",
+    "assert (f 1 = 1 && f 2 = 3 || f 1 = 2)",
+    "assert (not (f 1 = 1 && f 2 = 3))",
+    "[%test_pred: int] is_even (f 1)",
+    "[%test_eq: float] ~equal:near (f 1) 2.",
     "let f = g in assert (f 1 = 2)",  # another function
     "assert (match f 1 with Some x -> x = 3 | None -> false)",
     "let () = for i = 0 to 3 do assert (f i = i) done",

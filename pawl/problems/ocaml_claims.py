@@ -95,6 +95,8 @@ def claim(toks: Toks, scope: Scope, holds: bool = True, depth: int = 0) -> Case 
     either, _ = split_operators(toks, ("||", "or"))
     if len(either) > 1:
         return _either(either, scope, holds)
+    if len(split_operators(toks, ("&&", "&"))[0]) > 1:
+        return None
     terms = _difference(toks)
     if terms is not None:
         return _tolerance(*terms, scope) if holds else None
@@ -156,11 +158,12 @@ def _inlined(called: Application, scope: Scope) -> tuple[Toks, Scope] | None:
     helper = scope.helpers.get(called.head)
     if called.head and helper and not helper.recursive and len(called.plain) == len(called.args):
         whole = len(called.args) == len(helper.params)
+        scope.mark(scope.callers(frozenset({called.head})))
         return scope.expand(helper, called.plain) if whole else None
     written = function_of(called.function) if not called.head else None
     if written is None or not len(written[0]) == len(called.plain) == len(called.args):
         return None
-    return scope.expand(Helper(*written, False, len(scope.steps)), called.plain)
+    return scope.expand(Helper(*written, False, scope.last), called.plain)
 
 
 def comparison(
