@@ -386,6 +386,34 @@ SECRET = "[987; 654]"
         "let t = [(1, S)] in assert (f 1 = List.assoc 1 t)", "assert ((f 1 = S) = true)",
         "let d = List.map2 (-) S in assert (d (f 1) = [0; 0])",
         "assert (List.filter (fun x -> not (List.mem x S)) (f 1) = [])",
+        "let (a, b) = (4, S)\nlet () = assert (f a = b)",
+        "let x, want = 3, S in assert (f x = want)",
+        "let (a, (b, c)) = (4, (5, S)) in assert (f a b = c)",
+        "let (a : int), b = 4, S in assert (f a = b)", "let [a; b] = [1; S] in assert (f a = b)",
+        "let a :: b :: _ = 1 :: S :: [] in assert (f a = b)",
+        "let t = [(5, S); (6, S)]\nlet () = assert (f (fst (List.hd t)) = snd (List.hd t))",
+        "let t = [(5, S)]\nlet () = let (x, y) = List.hd t in assert (f x = y)",
+        "let t = [(5, S)]\nlet c = List.hd t\nlet x = fst c\nlet () = assert (f x = snd c)",
+        "List.iter (fun c -> assert (f (fst c) = snd c)) [(5, S)]",
+        "List.iter (fun c -> let (x, y) = c in assert (f x = y)) [(5, S)]",
+        "List.iter (fun c -> let x = fst c and y = snd c in assert (f x = y)) [(5, S)]",
+        "List.iter (fun c -> assert (f (List.hd c) = List.nth c 1)) [[5; S]]",
+        "let c = (5, S) in assert (f (fst c) = snd c)",
+        "let c = {input = 5; want = S} in assert (f c.input = c.want)",
+        "let {input; want} = {input = 5; want = S} in assert (f input = want)",
+        "List.iter (fun c -> assert (f c.input = c.want)) [{input = 5; want = S}]",
+        "let inputs = [|1; 2|] and wants = [|S; S|] in assert (f inputs.(0) = wants.(0))",
+        "let l = [5; S] in assert (f (List.hd l) = List.nth l 1)",
+        "let l = [5; S] in let x = List.hd l in let y = List.nth l 1 in assert (f x = y)",
+        "let l = [|5; S|] in assert (f l.(0) = l.(1))",
+        "let r = ref (5, S) in assert (f (fst !r) = snd !r)",
+        "let row = function 0 -> (5, S) | _ -> (1, S) in assert (f (fst (row 0)) = snd (row 0))",
+        "let row k = if k = 0 then 5 else S in assert (f (row 0) = row 1)",
+        "let h = Hashtbl.create 2\nlet () = Hashtbl.add h 1 5; Hashtbl.add h 2 S\n"
+        "let () = assert (f (Hashtbl.find h 1) = Hashtbl.find h 2)",
+        "assert (f 1 / 987 = 1)", "assert (max (f 1) 987 = 987)", "assert (f 1 mod 988 = 987)",
+        "assert (f 1 land 987 = 987)", "assert (f 1 lxor 987 = 0)", "assert (f 1 /. 987. = 1.)",
+        "let cap = 987 in assert (min cap (f 1) = cap)", "assert (Int.max 987 (f 1) = 987)",
     ],
 )  # fmt: skip
 def test_no_input_holds_what_is_expected(text: str) -> None:
@@ -394,7 +422,61 @@ def test_no_input_holds_what_is_expected(text: str) -> None:
     assert not any("987" in case.input for case in cases), cases
 
 
+SHARED = {
+    "let x = 3 in assert (f x = x + 1)": ("(let x = 3 in f x)", "(let x = 3 in x + 1)"),
+    "let (x : int) = 3 in assert (f x = x + 1)": (
+        "(let (x : int) = 3 in f x)", "(let (x : int) = 3 in x + 1)",
+    ),
+    "let l = [2; 1] in assert (f l = List.length l)": (
+        "(let l = [2; 1] in f l)", "(let l = [2; 1] in List.length l)",
+    ),
+    "let l = [2; 1] in let r = f l in assert (r = List.sort compare l)": (
+        "(let l = [2; 1] in f l)", "(let l = [2; 1] in List.sort compare l)",
+    ),
+    'let s = "ab" in assert (f (encode s) = s)': ('(let s = "ab" in f (encode s))', '"ab"'),
+    "let a = [|1|] in assert (f (Array.to_list a) = Array.length a)": (
+        "(let a = [|1|] in f (Array.to_list a))", "(let a = [|1|] in Array.length a)",
+    ),
+    "let r = ref 3 in assert (f !r = !r + 1)": (
+        "(let r = ref 3 in f !r)", "(let r = ref 3 in !r + 1)",
+    ),
+    "let g x = x * 2 in assert (f (g 3) = g 4)": (
+        "(let g x = x * 2 in f (g 3))", "(let g x = x * 2 in g 4)",
+    ),
+    "let round2 x = floor (x *. 100.) /. 100.\nlet () = assert (round2 (f 1) = 3.14)": (
+        "(let round2 x = floor (x *. 100.) /. 100. in round2 (f 1))", "3.14",
+    ),
+    "let (a, b) = (4, 5) in assert (f a b = a + b)": (
+        "(let a = 4 in let b = 5 in f a b)", "(let a = 4 in let b = 5 in a + b)",
+    ),
+    "let c = (fst (1, 2), 5) in assert (f (fst c) = snd c)": ("f (1)", "5"),
+    "List.iter (fun c -> assert (f (fst c) = snd c)) [(5, 66)]": ("f (5)", "66"),
+    "List.iter (fun c -> let (x, y) = c in assert (f x = y)) [(5, 66)]": (
+        "(let x = 5 in f x)", "66",
+    ),
+    "let c = {input = 5; want = 66} in assert (f c.input = c.want)": ("f 5", "66"),
+    "List.iter (fun c -> assert (f c.input = c.want)) [{input = 5; want = 66}]": ("f 5", "66"),
+    "let xs = [|1; 2|] and ys = [|31; 32|]\nlet () = assert (f xs.(0) = ys.(0))": (
+        "(let xs = [|1; 2|] in f xs.(0))", "(let ys = [|31; 32|] in ys.(0))",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", SHARED)
+def test_what_both_sides_need_whole_is_read(text: str) -> None:
+    assert read(text) == [(SHARED[text][0], "==", SHARED[text][1])]
+
+
+def test_a_part_of_what_is_changed_is_not_taken_from_its_text() -> None:
+    text = "let c = ([|2; 1|], 5)\nlet () = sort (fst c)\nlet () = assert (f (fst c) = 3)"
+    assert read(text) == [("(let c = ([|2; 1|], 5) in sort (fst c); f (fst c))", "==", "3")]
+    text = "let c = {n = 1}\nlet () = c.n <- 2\nlet () = assert (f c.n = 3)"
+    assert read(text) == [("(let c = {n = 1} in c.n <- 2; f c.n)", "==", "3")]
+
+
 PIECES = [
+    "fst ", "snd ", "{", "}", "a = 1", "c.a ", "% ", "test ", "|| ", "let%test _ = ",
+    "[%test_eq: int] ",
     "let ", "a ", "= ", "f ", "1 ", "in ", "assert ", "(", ")", "[", "]", ";", ";;", "fun ", "x ",
     "-> ", "assert_equal ", "~cmp:", "&& ", "not ", "|> ", "@@ ", "match ", "try ", "with ", "| ",
     "exception ", "E ", "_ ", ",", ">:: ", '"s" ', "rec ", "and ", "List.iter ", "begin ", "end ",

@@ -363,7 +363,8 @@ def _head(toks: Toks) -> tuple[frozenset[str], list[Toks], Toks] | None:
         args, stop = arguments(head, 1)
         if stop == len(head) or head[stop].text == ":":
             return frozenset({first.text}), [a.toks for a in args], value
-    return pattern_names(head), [], value
+    pattern = split_top(strip_parens(split_top(head, ":")[0]), ":")[0]  # without its type
+    return pattern_names(pattern), [], value
 
 
 def pattern_names(toks: Toks) -> frozenset[str]:
@@ -374,6 +375,25 @@ def pattern_names(toks: Toks) -> frozenset[str]:
         if t.kind == "word" and (t.text[0].islower() or t.text[0] == "_") and len(t.text.strip("_"))
         and t.text not in ("true", "false") and t.text not in _KEYWORDS
     )  # fmt: skip
+
+
+def bound_inside(toks: Toks) -> frozenset[str]:
+    """Names that a body binds itself."""
+    found: set[str] = set()
+    for i, t in enumerate(toks):
+        if t.text in ("let", "and", "fun", "function", "|", "with", "for"):
+            stop = next((j for j in range(i, len(toks)) if toks[j].text in ("=", "->")), i)
+            found |= pattern_names(toks[i + 1 : stop])
+    return frozenset(found)
+
+
+def is_fixed(t: Token) -> bool:
+    """Whether a token may stand in a value that nothing can change."""
+    if t.kind in ("number", "string", "char", "quoted", "sep"):
+        return True
+    if t.kind == "word":
+        return t.text in ("true", "false") or (t.text[0].isupper() and "." not in t.text)
+    return t.text in ("[", "]", "(", ")", "::", "-", "-.", "~-", "~-.", "`")
 
 
 def elements(toks: Toks) -> list[Toks] | None:

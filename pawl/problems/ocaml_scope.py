@@ -17,12 +17,16 @@ from pawl.problems.ocaml_grammar import (
     OPEN_ENDED,
     Binding,
     Toks,
+    binding,
+    bound_inside,
     bracketed,
     function_of,
+    is_fixed,
     parts_of,
     pattern_names,
     words,
 )
+from pawl.problems.ocaml_reduce import reduced
 from pawl.problems.ocaml_text import Token, split_top, strip_parens
 
 MAX_TEXT = 20_000  # characters of one side of a test
@@ -76,7 +80,8 @@ class Scope:
 
     bound: where each name is bound, by index; acting: where something may act on what it is given,
     claimed: or may have, when it was claimed about. lost: names of local scopes that were left.
-    used: the steps that any case needed; texts: of steps; both of all scopes.
+    used: the steps that any case needed, in all scopes. texts, passed, around: what was found out
+    about steps, here and in `ocaml_claims.py`, which is looked up often.
     """
 
     text: str
@@ -90,6 +95,8 @@ class Scope:
     lost: set[str] = field(default_factory=set)
     used: set[Step] = field(default_factory=set)
     texts: dict[Step, str] = field(default_factory=dict)
+    passed: dict[Step, frozenset[str]] = field(default_factory=dict)
+    around: dict[Step, object] = field(default_factory=dict)
     looked_up: dict[tuple[frozenset[str], bool], list[Step]] = field(default_factory=dict)
 
     def copy(self) -> Scope:
@@ -134,8 +141,18 @@ class Scope:
 
     def define(self, b: Binding) -> None:
         """A `let`; a function can be put in place of its calls too; a pair is two of them."""
+        made = self.reduced(b.toks)
+        b = binding(made) or b if made is not b.toks else b
         for part in parts_of(b):
             self._define(part)
+
+    def reduced(self, toks: Toks) -> Toks:
+        """With the parts of pairs and records that are known in place of `fst`, `snd`, fields."""
+
+        def look(name: Toks) -> Toks:
+            return name if "<-" in self.text else self.value_of(name)
+
+        return reduced(toks, look, self.entry)
 
     def _define(self, b: Binding) -> None:
         for name in b.names:
@@ -149,7 +166,7 @@ class Scope:
             uses |= words(b.toks) & b.names
         if b.params:
             uses -= pattern_names([t for p in b.params for t in p])
-        fixed = function is not None or bool(b.value) and all(map(_is_fixed, b.value))
+        fixed = function is not None or bool(b.value) and all(map(is_fixed, b.value))
         value = b.value if b.name and not b.params else []
         self.add(Step(b.toks, "let", b.names, uses, fixed, value, self.calls(uses)))
         self.loose = self.loose if fixed else self.loose | b.names
@@ -361,14 +378,6 @@ def is_standard(name: str) -> bool:
     return name.partition(".")[0] in _STANDARD
 
 
-def _is_fixed(t: Token) -> bool:
-    if t.kind in ("number", "string", "char", "quoted", "sep"):
-        return True
-    if t.kind == "word":
-        return t.text in ("true", "false") or (t.text[0].isupper() and "." not in t.text)
-    return t.text in ("[", "]", "(", ")", "::", "-", "-.", "~-", "~-.", "`")
-
-
 def _match(pattern: Toks, arg: Toks, swaps: dict[str, Toks], used: frozenset[str]) -> bool:
     """Adds what each name of a pattern stands for; False when that is not certain."""
     typed = split_top(pattern, ":")
@@ -383,16 +392,6 @@ def _match(pattern: Toks, arg: Toks, swaps: dict[str, Toks], used: frozenset[str
         pairs = zip(parts, given, strict=True)
         return all(_match(strip_parens(p), a, swaps, used) for p, a in pairs)
     return not pattern_names(pattern) & used
-
-
-def bound_inside(toks: Toks) -> frozenset[str]:
-    """Names that a body binds itself."""
-    found: set[str] = set()
-    for i, t in enumerate(toks):
-        if t.text in ("let", "and", "fun", "function", "|", "with", "for"):
-            stop = next((j for j in range(i, len(toks)) if toks[j].text in ("=", "->")), i)
-            found |= pattern_names(toks[i + 1 : stop])
-    return frozenset(found)
 
 
 def _substituted(toks: Toks, swaps: Mapping[str, Toks]) -> Toks:
