@@ -167,6 +167,13 @@ SCOPES: dict[str, Read] = {
         ("(let a = [|3; 1|] in sort a; f a)", "==", "5"),
         ("(let a = [|3; 1|] in sort a; f a; a)", "==", "[|1; 3|]"),
     ],
+    "let a = [|3; 1|]\nlet () = let b = a in f b\nlet () = assert (a = [|1; 3|])": [
+        ("(let a = [|3; 1|] in (let b = a in (f b); ()); a)", "==", "[|1; 3|]"),
+    ],
+    "let x = 9\nmodule T = struct let x = 3 let () = assert (f x = 4) end\n"
+    "let () = assert (f x = 10)": [
+        ("(let x = 3 in f x)", "==", "4"), ("(let x = 9 in f x)", "==", "10"),
+    ],
     "let x = 1 in let x = x + 1 in assert (f x = 3)": [
         ("(let x = 1 in let x = x + 1 in f x)", "==", "3"),
     ],

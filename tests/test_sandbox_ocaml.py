@@ -101,6 +101,24 @@ EXECUTED = {
         "let f x = let h = Hashtbl.create 1 in Hashtbl.add h x 2; h",
         "let f x = let h = Hashtbl.create 1 in Hashtbl.add h x 3; h",
     ),
+    "in place, within a local scope": (
+        "int array -> unit",
+        "let a = [|3; 1|]\nlet () = let b = a in f b; b.(0) <- b.(0) + 5\n"
+        "let () = let a = [|9|] in a.(0) <- 8\nlet () = assert (a = [|6; 3|])",
+        "let f a = Array.sort compare a", "let f _ = ()",
+    ),
+    "pairs and records that are written out": (
+        "int -> int",
+        "type c = {input : int; want : int}\nlet (a, b) = (4, 8)\nlet () = assert (f a = b)\n"
+        "let () = List.iter (fun c -> assert (f c.input = c.want)) [{input = -5; want = -10}]\n"
+        "let () = List.iter (fun c -> assert (f (fst c) = snd c)) [(6, 12); (-7, -14)]",
+        "let f x = 2 * x", "let f x = x + 4",
+    ),
+    "tests as bindings": (
+        "int -> int",
+        'let%test "four" = f 4 = 8\nlet%test_unit _ = [%test_eq: int] (f 2) 4',
+        "let f x = 2 * x", "let f x = x + 4",
+    ),
     "exceptions": (
         "int -> int",
         "assert (try ignore (f 1); false with Invalid_argument _ -> true)\n"

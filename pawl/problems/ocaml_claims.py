@@ -10,6 +10,7 @@ compare with may be hidden in it, the claim is not read. Left out: finding the c
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -271,6 +272,7 @@ def _hides(call: Toks, scope: Scope, claims: bool = False, least: bool = False) 
     own = _outside(call, scope.entry)
     steps = scope.needed(own, claims)
     passed = words(_inside(call, scope.entry)).union(*(_passed(s, scope) for s in steps))
+    passed |= _aliases(steps, passed)
     around = [_Around.of(own, False)]
     for step in steps:
         made = step.kind == "do" and scope.entry not in step.uses
@@ -309,7 +311,17 @@ def _passed(step: Step, scope: Scope) -> frozenset[str]:
     """The names in the arguments of the calls in a step."""
     found = scope.passed.get(step)
     if found is None:
-        found = scope.passed[step] = words(_inside(step.toks, scope.entry))
+        found = words(_inside(step.toks, scope.entry))
+        scope.passed[step] = found = found | _aliases(step.of, found)
+    return found
+
+
+def _aliases(steps: Sequence[Step], passed: frozenset[str]) -> frozenset[str]:
+    """The names that stand behind others: `a` of `let b = a`, where b is passed."""
+    found = passed
+    for step in reversed(steps):
+        if len(step.value) == 1 and step.names & found:
+            found |= words(step.value)
     return found
 
 

@@ -221,7 +221,9 @@ class Scope:
             else:
                 toks += [*bracketed(step.toks), _THEN]
         toks += [_OPEN, _CLOSE]
-        self.add(Step(toks, kind, frozenset(), want, calls=self.calls(want), of=tuple(kept)))
+        self.add(
+            Step(toks, kind, frozenset(), want, calls=self.calls(want), of=tuple(reversed(kept)))
+        )
 
     def value_of(self, toks: Toks) -> Toks:
         """What a name is bound to, where the text is one; else the text."""

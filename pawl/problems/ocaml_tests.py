@@ -165,11 +165,15 @@ class _Reader:
             self.sequence(toks, scope)
 
     def module(self, toks: Toks, scope: Scope) -> None:
-        """The items between `struct` and `end`."""
+        """The items between `struct` and `end`, whose names are known there alone."""
         at = next(i for i, t in enumerate(toks) if t.text == "struct")
         close = close_of(toks, at)
+        inner, tests = scope.copy(), self.tests
+        self.tests = dict(tests)
         for item in items(toks[at + 1 : close if close > 0 else len(toks)]):
-            self.item(item, scope)
+            self.item(item, inner)
+        self.tests = tests
+        scope.leave(inner)
 
     def extension(self, toks: Toks, scope: Scope) -> None:
         """`let%test "name" = E`, `let%test_unit`, `let%test_module`; others are reported."""
