@@ -34,7 +34,7 @@ def reduced(toks: Toks, look: Look, entry: str) -> Toks:
         return toks
     own = bound_inside(toks)
 
-    def known(name: Token) -> Toks:
+    def bound_to(name: Token) -> Toks:
         text = name.text
         found = look([name]) if text not in own else []
         return found if len(found) != 1 or found[0].text != text else []
@@ -44,7 +44,7 @@ def reduced(toks: Toks, look: Look, entry: str) -> Toks:
     while i < len(toks):
         before = toks[i - 1] if i else None
         apart = before is None or before.kind != "symbol" or before.text not in ("~", "?", ".")
-        found = _part(toks, i, known, look, entry) if apart else None
+        found = _part(toks, i, bound_to, look, entry) if apart else None
         if found is None:
             out.append(toks[i])
             i += 1
@@ -60,7 +60,7 @@ def _field(t: Token) -> bool:
 
 
 def _part(
-    toks: Toks, i: int, known: Callable[[Token], Toks], look: Look, entry: str
+    toks: Toks, i: int, bound_to: Callable[[Token], Toks], look: Look, entry: str
 ) -> tuple[Toks, int] | None:
     """(the part that is picked out at i, the index behind it)."""
     t = toks[i]
@@ -68,7 +68,7 @@ def _part(
         end = atom_end(toks, i + 1)
         whole = strip_parens(reduced(toks[i + 1 : end], look, entry))
         named = len(whole) == 1 and whole[0].kind == "word"
-        pair = split_top(strip_parens(known(whole[0])) if named else whole, ",")
+        pair = split_top(strip_parens(bound_to(whole[0])) if named else whole, ",")
         if len(pair) != 2 or any(not p or p[0].text in OPEN_ENDED for p in pair):
             return None
         part, other = pair[_PICKS[t.text]], pair[1 - _PICKS[t.text]]
@@ -76,7 +76,7 @@ def _part(
         return (part, end) if sure else None
     if _field(t):
         name, _, path = t.text.partition(".")
-        part = _of_record(strip_parens(known(t._replace(text=name))), path, entry)
+        part = _of_record(strip_parens(bound_to(t._replace(text=name))), path, entry)
         return (part, i + 1) if part and all(map(is_fixed, part)) else None
     if t.text not in ("{", "("):
         return None
