@@ -101,6 +101,24 @@ EXECUTED = {
         "let f x = let h = Hashtbl.create 1 in Hashtbl.add h x 2; h",
         "let f x = let h = Hashtbl.create 1 in Hashtbl.add h x 3; h",
     ),
+    "in place, within a local scope": (
+        "int array -> unit",
+        "let a = [|3; 1|]\nlet () = let b = a in f b; b.(0) <- b.(0) + 5\n"
+        "let () = let a = [|9|] in a.(0) <- 8\nlet () = assert (a = [|6; 3|])",
+        "let f a = Array.sort compare a", "let f _ = ()",
+    ),
+    "pairs and records that are written out": (
+        "int -> int",
+        "type c = {input : int; want : int}\nlet (a, b) = (4, 8)\nlet () = assert (f a = b)\n"
+        "let () = List.iter (fun c -> assert (f c.input = c.want)) [{input = -5; want = -10}]\n"
+        "let () = List.iter (fun c -> assert (f (fst c) = snd c)) [(6, 12); (-7, -14)]",
+        "let f x = 2 * x", "let f x = x + 4",
+    ),
+    "tests as bindings": (
+        "int -> int",
+        'let%test "four" = f 4 = 8\nlet%test_unit _ = [%test_eq: int] (f 2) 4',
+        "let f x = 2 * x", "let f x = x + 4",
+    ),
     "exceptions": (
         "int -> int",
         "assert (try ignore (f 1); false with Invalid_argument _ -> true)\n"
@@ -210,6 +228,49 @@ def test_messages_are_in_ocamls_syntax(sandbox: Sandbox) -> None:
     for signature, text, value, told in rows:
         found = verify(sandbox, task(signature, text), f"let f _ = {value}")
         assert found.message.startswith(told), found.message
+
+
+@needs_ocaml
+def test_an_expression_is_told_by_what_it_comes_to(sandbox: Sandbox) -> None:
+    rows = [
+        ("int -> int", "let n = 70 in assert (f 1 = n + 7)", "76", "returned 76, expected 77,"),
+        ("int -> int list", "let w = [1; 2] in assert (f 1 = List.rev w)", "[]",
+         "returned [], expected [2; 1],"),
+        ("int -> string", 'assert (List.mem (f 1) ["a" ^ "b"; "c"])', '"d"',
+         'returned "d", expected one of ["ab"; "c"],'),
+        ("int -> int", "let two = 2 in assert (f 1 + 1 = two + 1)", "5",
+         "returned 6, expected 3,"),
+    ]  # fmt: skip
+    for signature, text, value, told in rows:
+        found = verify(sandbox, task(signature, text), f"let f _ = {value}")
+        assert found.message.startswith(told), found.message
+
+
+@needs_ocaml
+def test_what_does_not_define_the_name_is_told_so(sandbox: Sandbox) -> None:
+    asked = task("int -> int", "assert (f 1 = 2)")
+    for text in ("", "  \n"):
+        found = verify(sandbox, asked, text)
+        assert (found.verdict, found.message) == ("compile", "nothing to compile")
+    for text in ("(* later *)", "let g x = x"):
+        assert verify(sandbox, asked, text).message == "no f in it"
+
+
+@pytest.mark.parametrize(
+    ("dump", "of", "start"),
+    [
+        ('s"' + "ab (c " * 9000 + '"', "string", '"ab (c ab (c '),
+        ('(0 s"x" s"' + '\\"y' * 9000 + '")', "string * string", '("x", "\\"y\\"y'),
+        ("(0 i1 " * 9000 + "i0" + ")" * 9000, "int list", "[1; 1; 1; "),
+        ("(0" + " i-12" * 9000 + ")", "int array", "[|-12; -12; "),
+        ("((" * 9000, "int", "a value of 18000 characters"),
+    ],
+)
+def test_the_start_of_a_long_value_is_shown_in_ocamls_syntax(
+    dump: str, of: str, start: str
+) -> None:
+    told = shown(dump, kind(of))
+    assert told.startswith(start) and "(0 " not in told and 's"' not in told
 
 
 def test_a_constant_that_answers_one_comparison_need_not_answer_another() -> None:

@@ -22,6 +22,7 @@ from pawl.errors import PawlError
 from pawl.problems.load import open_problems
 from pawl.sandbox import driver, ocaml
 from pawl.sandbox.ocaml_tools import toolchain
+from pawl.sandbox.python import Python
 from pawl.sandbox.tiers import Sandbox, open_sandbox
 from pawl.sandbox.values import decode, equal
 from pawl.sandbox.verify import verify
@@ -362,3 +363,12 @@ def test_references_of_public_sets_pass(
     chosen = problems[::every]
     wrong = [p.id for p in chosen if verify(sandbox, p.task, p.reference).verdict != "pass"]
     assert len(chosen) - len(wrong) >= (least if every == 1 else len(chosen) - 1), wrong
+
+
+def test_values_are_told_in_pythons_syntax() -> None:
+    language = Python("f")
+    case = Case("[1]", "[1e999, -1e999, 'a 1e999']")
+    assert language.wanted(case, None) == "[inf, -inf, 'a 1e999']"
+    long = str(list(range(9000)))
+    assert language.shown(f'{{"t":{long}}}', case) == f"a value of {len(long) + 6} characters"
+    assert language.shown('{"t":[1, 2]}', case) == "(1, 2)"

@@ -10,7 +10,9 @@ compare with may be hidden in it, the claim is not read. Left out: finding the c
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from pawl.problems.ocaml_grammar import (
     Application,
@@ -26,7 +28,8 @@ from pawl.problems.ocaml_grammar import (
     words,
 )
 from pawl.problems.ocaml_raises import raising
-from pawl.problems.ocaml_scope import MAX_TEXT, Helper, Scope, spelled
+from pawl.problems.ocaml_scope import MAX_TEXT, Helper, Scope, Step, spelled
+from pawl.problems.ocaml_sharing import shares
 from pawl.problems.ocaml_text import Token, close_of, split_top, strip_parens
 from pawl.types import Case, Close, Compare
 
@@ -50,6 +53,11 @@ _ASKS = {
     "String.contains": 0, "String.starts_with": 0, "String.ends_with": 0,
 }  # fmt: skip
 _COMPARING = {"equal", "compare", "match", "function", "mem", "memq", "contains", "lxor"}
+# Of these the result may tell less than what the call gave, and the literal beside it the rest.
+_BOUNDING = {
+    "/", "mod", "max", "min", "land", "lor", "lxor", "lsl", "lsr", "asr", "rem", "div", "logand",
+    "logor", "logxor", "mod_float", "fmod", "clamp",
+}  # fmt: skip
 _SORTS = ("sort", "stable_sort", "fast_sort", "sort_uniq")
 _NUMERIC = {
     "max_int", "min_int", "infinity", "neg_infinity", "epsilon_float", "max_float", "min_float",
@@ -72,7 +80,7 @@ def number(text: str) -> float | None:
 
 def claim(toks: Toks, scope: Scope, holds: bool = True, depth: int = 0) -> Case | None:
     """The case of an expression that must be true (or false); None when it is not certain."""
-    toks = strip_parens(toks)
+    toks = strip_parens(scope.reduced(toks))
     if not toks or depth > MAX_DEPTH:
         return None
     if toks[0].text == "let":
@@ -95,6 +103,8 @@ def claim(toks: Toks, scope: Scope, holds: bool = True, depth: int = 0) -> Case 
     either, _ = split_operators(toks, ("||", "or"))
     if len(either) > 1:
         return _either(either, scope, holds)
+    if len(split_operators(toks, ("&&", "&"))[0]) > 1:
+        return None
     terms = _difference(toks)
     if terms is not None:
         return _tolerance(*terms, scope) if holds else None
@@ -156,11 +166,12 @@ def _inlined(called: Application, scope: Scope) -> tuple[Toks, Scope] | None:
     helper = scope.helpers.get(called.head)
     if called.head and helper and not helper.recursive and len(called.plain) == len(called.args):
         whole = len(called.args) == len(helper.params)
+        scope.mark(scope.callers(frozenset({called.head})))
         return scope.expand(helper, called.plain) if whole else None
     written = function_of(called.function) if not called.head else None
     if written is None or not len(written[0]) == len(called.plain) == len(called.args):
         return None
-    return scope.expand(Helper(*written, False, len(scope.steps)), called.plain)
+    return scope.expand(Helper(*written, False, scope.last), called.plain)
 
 
 def comparison(
@@ -169,7 +180,7 @@ def comparison(
     """`a compare b`, of which exactly one names the entry point."""
     if len(split_top(a, ",")) > 1 or len(split_top(b, ",")) > 1:  # `f x = 1, 2` is a pair
         return None
-    a, b = strip_parens(a), strip_parens(b)
+    a, b = strip_parens(scope.reduced(a)), strip_parens(scope.reduced(b))
     if not a or not b:
         return None
     claims = not scope.mentions(a) and not scope.mentions(b)
@@ -200,7 +211,9 @@ def _case(
     call, value = strip_parens(call), strip_parens(value)
     if not value or not means_a_call(call, scope):
         return None
-    if scope.mentions(value, claims) or _hides(call, scope, claims):
+    if scope.mentions(value, claims) or scope.lost & words(value):
+        return None
+    if _hides(call, scope, claims) or shares(call, value, scope, claims):
         return None
     given, wanted = scope.spell(call, claims), scope.spell(value)
     if max(len(given), len(wanted)) > MAX_TEXT:
@@ -257,24 +270,77 @@ def _hides(call: Toks, scope: Scope, claims: bool = False, least: bool = False) 
     compared with is one; with `least`, any but 0 and 1.
     """
     own = _outside(call, scope.entry)
-    parts = [(own, False)]
     steps = scope.needed(own, claims)
-    passed = words(_inside(call, scope.entry)).union(
-        *(words(_inside(step.toks, scope.entry)) for step in steps)
-    )
+    passed = words(_inside(call, scope.entry)).union(*(_passed(s, scope) for s in steps))
+    passed |= _aliases(steps, passed)
+    around = [_Around.of(own, False)]
     for step in steps:
         made = step.kind == "do" and scope.entry not in step.uses
-        if step.names & passed or (made and step.uses & passed):  # an argument of the call
-            continue
+        if not (step.names & passed or (made and step.uses & passed)):  # an argument of the call
+            around.append(_around(step, scope))
+    if any(one.listed for one in around):
+        return True
+    larger = any(one.larger for one in around)
+    if larger and any(one.bounds for one in around):
+        return True
+    literal = any(one.literal for one in around)
+    return (literal and any(one.compares for one in around)) or (least and larger)
+
+
+class _Around(NamedTuple):
+    """What stands around the calls in one part of an input.
+
+    A list with literals; a literal, one other than 0 and 1; what compares, what divides or limits.
+    """
+
+    listed: bool
+    literal: bool
+    larger: bool
+    compares: bool
+    bounds: bool
+
+    @classmethod
+    def of(cls, toks: Toks, recursive: bool) -> _Around:
+        """Of tokens without the calls."""
+        larger = _literals(toks, True)
+        literal = larger if recursive else _literals(toks, False)
+        return cls(_list_of_literals(toks), literal, larger, _compares(toks), _bounds(toks))
+
+
+def _passed(step: Step, scope: Scope) -> frozenset[str]:
+    """The names in the arguments of the calls in a step."""
+    found = scope.passed.get(step)
+    if found is None:
+        found = words(_inside(step.toks, scope.entry))
+        scope.passed[step] = found = found | _aliases(step.of, found)
+    return found
+
+
+def _aliases(steps: Sequence[Step], passed: frozenset[str]) -> frozenset[str]:
+    """The names that stand behind others: `a` of `let b = a`, where b is passed."""
+    found = passed
+    for step in reversed(steps):
+        if len(step.value) == 1 and step.names & found:
+            found |= words(step.value)
+    return found
+
+
+def _around(step: Step, scope: Scope) -> _Around:
+    found = scope.around.get(step)
+    if not isinstance(found, _Around):
         written = step.kind == "let" and not step.value
         toks = step.toks[step.toks.index(_defines(step.toks)) + 1 :] if written else step.toks
         recursive = len(step.toks) > 1 and step.toks[1].text == "rec"
-        parts.append((_outside(step.value or toks, scope.entry), recursive))
-    if any(_list_of_literals(toks) for toks, _ in parts):
-        return True
-    literal = any(_literals(toks, recursive) for toks, recursive in parts)
-    larger = any(_literals(toks, True) for toks, _ in parts)
-    return (literal and any(_compares(toks) for toks, _ in parts)) or (least and larger)
+        found = _Around.of(_outside(step.value or toks, scope.entry), recursive)
+        scope.around[step] = found
+    return found
+
+
+def _bounds(toks: Toks) -> bool:
+    """Whether something is divided, masked or limited here, other than to round it."""
+    texts = {t.text for t in toks}
+    rounds = "/." in texts and "*." not in texts
+    return rounds or any(text.rpartition(".")[2] in _BOUNDING for text in texts)
 
 
 def _defines(toks: Toks) -> Token:

@@ -135,7 +135,7 @@ def split_operators(toks: Toks, symbols: Sequence[str]) -> tuple[list[Toks], lis
     return parts, found
 
 
-def _atom_end(toks: Toks, i: int) -> int:
+def atom_end(toks: Toks, i: int) -> int:
     """The index after the argument that begins at i; i itself when none does."""
     start = i
     while i < len(toks) and toks[i].text in ("!", "~-", "~-.", "`"):
@@ -185,7 +185,7 @@ def arguments(toks: Toks, i: int) -> tuple[list[Argument], int]:
                 i = at
                 continue
             at += 1
-        end = _atom_end(toks, at)
+        end = atom_end(toks, at)
         if end == at:
             break
         found.append(Argument(label, toks[at:end]))
@@ -214,7 +214,7 @@ class Application:
 def application(toks: Toks) -> Application | None:
     """The whole as one application, `@@` and `|>` resolved; None when it is something else."""
     toks = _applied(strip_parens(toks))
-    end = _atom_end(toks, 0)
+    end = atom_end(toks, 0)
     if not end:
         return None
     args, stop = arguments(toks, end)
@@ -312,6 +312,32 @@ def binding(toks: Toks) -> Binding | None:
     return Binding(toks, names, params, value, recursive)
 
 
+def parts_of(b: Binding) -> list[Binding]:
+    """The definitions that a binding is made of: `let (a, b) = (1, 2)`, `let a = 1 and b = 2`.
+
+    None may use another's name; else the binding stays whole.
+    """
+    if b.recursive or b.params:
+        return [b]
+    let, body = b.toks[:1], b.toks[1:]
+    texts = _joined(body)
+    if b.value:
+        pattern = strip_parens(split_top(body[: -len(b.value) - 1], ":")[0])
+        value = strip_parens(b.value)
+        names, values = split_top(pattern, ","), split_top(value, ",")
+        open_ended = any(part and part[0].text in OPEN_ENDED for part in values)
+        if not 1 < len(names) == len(values) or open_ended:
+            return [b]
+        equals = body[-len(b.value) - 1 : -len(b.value)]
+        texts = [[*n, *equals, *v] for n, v in zip(names, values, strict=True)]
+    made = [binding([*let, *text]) for text in texts]
+    parts = [p for p in made if p is not None]
+    apart = not any(p.names & words(q.value) for p in parts for q in parts if p is not q)
+    if len(parts) < len(made) or not all(p.value for p in parts) or not apart:
+        return [b]
+    return [part for p in parts for part in parts_of(p)]
+
+
 def _joined(toks: Toks) -> list[Toks]:
     """The definitions between `and`s that belong to this `let`."""
     parts: list[Toks] = [[]]
@@ -337,7 +363,8 @@ def _head(toks: Toks) -> tuple[frozenset[str], list[Toks], Toks] | None:
         args, stop = arguments(head, 1)
         if stop == len(head) or head[stop].text == ":":
             return frozenset({first.text}), [a.toks for a in args], value
-    return pattern_names(head), [], value
+    pattern = split_top(strip_parens(split_top(head, ":")[0]), ":")[0]  # without its type
+    return pattern_names(pattern), [], value
 
 
 def pattern_names(toks: Toks) -> frozenset[str]:
@@ -348,6 +375,25 @@ def pattern_names(toks: Toks) -> frozenset[str]:
         if t.kind == "word" and (t.text[0].islower() or t.text[0] == "_") and len(t.text.strip("_"))
         and t.text not in ("true", "false") and t.text not in _KEYWORDS
     )  # fmt: skip
+
+
+def bound_inside(toks: Toks) -> frozenset[str]:
+    """Names that a body binds itself."""
+    found: set[str] = set()
+    for i, t in enumerate(toks):
+        if t.text in ("let", "and", "fun", "function", "|", "with", "for"):
+            stop = next((j for j in range(i, len(toks)) if toks[j].text in ("=", "->")), i)
+            found |= pattern_names(toks[i + 1 : stop])
+    return frozenset(found)
+
+
+def is_fixed(t: Token) -> bool:
+    """Whether a token may stand in a value that nothing can change."""
+    if t.kind in ("number", "string", "char", "quoted", "sep"):
+        return True
+    if t.kind == "word":
+        return t.text in ("true", "false") or (t.text[0].isupper() and "." not in t.text)
+    return t.text in ("[", "]", "(", ")", "::", "-", "-.", "~-", "~-.", "`")
 
 
 def elements(toks: Toks) -> list[Toks] | None:

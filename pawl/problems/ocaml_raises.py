@@ -153,7 +153,7 @@ def _exception(pattern: Toks, result: Toks, scope: Scope) -> str:
 
 def raised(call: Toks, wanted: str, scope: Scope) -> Case | None:
     """A case that expects an exception of a call."""
-    call = strip_parens(call)
+    call = strip_parens(scope.reduced(call))
     called = application(call)
     while called is not None and called.head == "ignore" and len(called.args) == 1:
         call = strip_parens(split_top(strip_parens(called.args[0].toks), ":")[0])

@@ -7,22 +7,30 @@ helper's parameters are replaced by the arguments. Left out: reading claims (`oc
 
 from __future__ import annotations
 
+import heapq
 import re
-from collections.abc import Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from pawl.problems.ocaml_grammar import (
     OPEN_ENDED,
     Binding,
     Toks,
+    binding,
+    bound_inside,
     bracketed,
     function_of,
+    is_fixed,
+    parts_of,
     pattern_names,
     words,
 )
+from pawl.problems.ocaml_reduce import reduced
 from pawl.problems.ocaml_text import Token, split_top, strip_parens
 
 MAX_TEXT = 20_000  # characters of one side of a test
+MAX_STEPS = 1_000  # definitions and calls before it
 _STANDARD = {
     "Array", "Bool", "Buffer", "Bytes", "Char", "Float", "Fun", "Hashtbl", "Int", "Int32", "Int64",
     "List", "Map", "Nativeint", "Option", "Printf", "Queue", "Result", "Seq", "Set", "Stack",
@@ -30,13 +38,20 @@ _STANDARD = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+# Tokens that stand nowhere in the text.
+_LET, _IN = Token("word", "let", -1, 10**9), Token("word", "in", -1, 10**9)
+_THEN = Token("sep", ";", -1, 10**9)
+_OPEN, _CLOSE = Token("open", "(", -1, 10**9), Token("close", ")", -1, 10**9)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Step:
     """A definition or a call before a claim.
 
     kind: "let"; "do", a call for its effect; "open"; "claim", a call that was itself claimed about,
     which counts only where nothing else names the entry point. fixed: what it binds can surely not
-    be changed later.
+    be changed later. calls: whether it names the entry point, or a name that does. of: the steps
+    that it stands for, where a local scope left its effects behind.
     """
 
     toks: Toks
@@ -45,11 +60,13 @@ class Step:
     uses: frozenset[str]
     fixed: bool = False
     value: Toks = field(default_factory=list)
+    calls: bool = False
+    of: tuple[Step, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Helper:
-    """A function of the tests: parameters, body, whether it is recursive, steps before it."""
+    """A function of the tests: parameters, body, whether it is recursive, the last step before."""
 
     params: list[Toks]
     body: Toks
@@ -59,73 +76,210 @@ class Helper:
 
 @dataclass(slots=True)
 class Scope:
-    """Steps so far, in order, and helpers by name."""
+    """Steps so far, in order, and helpers by name.
+
+    bound: where each name is bound, by index; acting: where something may act on what it is given,
+    claimed: or may have, when it was claimed about. lost: names of local scopes that were left.
+    used: the steps that any case needed, in all scopes. texts, passed, around: what was found out
+    about steps, here and in `ocaml_claims.py`, which is looked up often.
+    """
 
     text: str
     entry: str
     steps: list[Step] = field(default_factory=list)
     helpers: dict[str, Helper] = field(default_factory=dict)
     loose: frozenset[str] = frozenset()  # names whose values a call may change
+    bound: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    acting: list[int] = field(default_factory=list)
+    claimed: list[int] = field(default_factory=list)
+    lost: set[str] = field(default_factory=set)
+    used: set[Step] = field(default_factory=set)
+    texts: dict[Step, str] = field(default_factory=dict)
+    passed: dict[Step, frozenset[str]] = field(default_factory=dict)
+    around: dict[Step, object] = field(default_factory=dict)
+    looked_up: dict[tuple[frozenset[str], bool], list[Step]] = field(default_factory=dict)
 
     def copy(self) -> Scope:
         """For what is local."""
-        return replace(self, steps=list(self.steps), helpers=dict(self.helpers))
+        return replace(
+            self, steps=list(self.steps), helpers=dict(self.helpers), bound=dict(self.bound),
+            acting=list(self.acting), claimed=list(self.claimed), lost=set(self.lost), looked_up={},
+        )  # fmt: skip
+
+    @property
+    def last(self) -> int:
+        """The index of the last step."""
+        return len(self.steps) - 1
+
+    def latest(self, name: str, before: int | None = None) -> int:
+        """The index of the step that binds a name, the last one (before another); -1 for none."""
+        at = self.bound.get(name, ())
+        k = len(at) if before is None else bisect_left(at, before)
+        return at[k - 1] if k else -1
+
+    def add(self, step: Step) -> None:
+        """A step behind all others."""
+        at = len(self.steps)
+        self.steps.append(step)
+        for name in step.names:
+            self.bound[name] = (*self.bound.get(name, ()), at)
+        if step.kind == "claim":
+            self.claimed.append(at)
+        elif step.kind != "let" or self.entry in step.uses:
+            self.acting.append(at)
+        self.lost -= step.names
+        self.looked_up.clear()
+
+    def calls(self, names: frozenset[str]) -> bool:
+        """Whether one of these names is the entry point, or made with it."""
+        return self.entry in names or bool(self.callers(names))
+
+    def callers(self, names: frozenset[str]) -> list[Step]:
+        """The steps that bind these names and name the entry point."""
+        found = {at for name in names if (at := self.latest(name)) >= 0}
+        return [self.steps[at] for at in sorted(found) if self.steps[at].calls]
 
     def define(self, b: Binding) -> None:
-        """A `let`; a function can be put in place of its calls too."""
-        self.helpers = {n: h for n, h in self.helpers.items() if n not in b.names}
+        """A `let`; a function can be put in place of its calls too; a pair is two of them."""
+        made = self.reduced(b.toks)
+        b = binding(made) or b if made is not b.toks else b
+        for part in parts_of(b):
+            self._define(part)
+
+    def reduced(self, toks: Toks) -> Toks:
+        """With the parts of pairs and records that are known in place of `fst`, `snd`, fields."""
+
+        def look(name: Toks) -> Toks:
+            return name if "<-" in self.text else self.value_of(name)
+
+        return reduced(toks, look, self.entry)
+
+    def _define(self, b: Binding) -> None:
+        for name in b.names:
+            self.helpers.pop(name, None)
         function = (b.params, b.value) if b.params else function_of(b.value)
         if b.name and function is not None:
             self.helpers[b.name] = Helper(*function, b.recursive, len(self.steps))
         uses = words(b.toks) - b.names - {"let", "rec", "and"}
-        if b.recursive or not b.value:
+        uses |= words(b.value or b.toks) & b.names  # let x = x + 1
+        if b.recursive:
             uses |= words(b.toks) & b.names
         if b.params:
             uses -= pattern_names([t for p in b.params for t in p])
-        fixed = function is not None or bool(b.value) and all(map(_is_fixed, b.value))
+        fixed = function is not None or bool(b.value) and all(map(is_fixed, b.value))
         value = b.value if b.name and not b.params else []
-        self.steps.append(Step(b.toks, "let", b.names, uses, fixed, value))
+        self.add(Step(b.toks, "let", b.names, uses, fixed, value, self.calls(uses)))
         self.loose = self.loose if fixed else self.loose | b.names
 
     def do(self, toks: Toks, kind: str = "do") -> None:
         """A call for its effect, if there is something that it may change."""
-        if words(toks) & self.loose:
-            self.steps.append(Step(toks, kind, frozenset(), words(toks)))
+        names = words(toks)
+        if names & self.loose:
+            self.add(Step(toks, kind, frozenset(), names, calls=self.calls(names)))
 
     def open(self, toks: Toks) -> None:
         """`open M`, of the standard library; others are a test framework's."""
         if len(toks) == 2 and is_standard(toks[1].text):
-            self.steps.append(Step(toks, "open", frozenset(), frozenset()))
+            self.add(Step(toks, "open", frozenset(), frozenset()))
+
+    def leave(self, inner: Scope, lost: bool = False) -> None:
+        """What a local scope, a copy of this one, did to what is known here.
+
+        lost: its names may seem to be known behind it, in tests that are no OCaml as a whole.
+        """
+        made = inner.steps[len(self.steps) :]
+        own = frozenset[str]().union(*(step.names for step in made))
+        self.lost |= own - self.bound.keys() if lost else set()
+        acts = [s for s in made if s.kind in ("do", "claim") or (s.kind == "let" and s.calls)]
+        if all(s.kind != "let" and not s.uses & own for s in acts):
+            opened = [s for s in made if s.kind == "open"]
+            for step in acts:
+                before = [t for s in opened for t in (*_opened(s), _IN)]
+                self.add(replace(step, toks=before + step.toks, of=(step,)))
+            return
+        for kind in ("do", "claim"):
+            chosen = {s for s in acts if s.kind == kind or (kind == "do" and s.kind == "let")}
+            if any(s.kind == kind or s.uses & self.loose for s in chosen):
+                self._leave(made, chosen, kind)
+
+    def _leave(self, made: list[Step], acts: set[Step], kind: str) -> None:
+        """The effects together, behind the local definitions that they need, as one step."""
+        want: frozenset[str] = frozenset()
+        kept: list[Step] = []
+        for step in reversed(made):
+            if step in acts or step.kind == "open" or step.names & want:
+                kept.append(step)
+                want = (want - step.names) | step.uses
+        if not want & self.loose:
+            return
+        toks: Toks = []
+        for step in reversed(kept):
+            if step.kind == "let":
+                toks += [*step.toks, _IN]
+            elif step.kind == "open":
+                toks += [*_opened(step), _IN]
+            else:
+                toks += [*bracketed(step.toks), _THEN]
+        toks += [_OPEN, _CLOSE]
+        self.add(
+            Step(toks, kind, frozenset(), want, calls=self.calls(want), of=tuple(reversed(kept)))
+        )
 
     def value_of(self, toks: Toks) -> Toks:
         """What a name is bound to, where the text is one; else the text."""
-        for _ in range(20):
-            if len(toks) != 1 or toks[0].kind != "word":
+        before: int | None = None
+        while len(toks) == 1 and toks[0].kind == "word":
+            at = self.latest(toks[0].text, before)
+            if at < 0 or not self.steps[at].value:
                 return toks
-            found = next((s for s in reversed(self.steps) if toks[0].text in s.names), None)
-            if found is None or not found.value:
-                return toks
-            toks = strip_parens(found.value)
+            self.used.add(self.steps[at])
+            toks, before = strip_parens(self.steps[at].value), at
         return toks
 
     # ---- what an expression needs ----------------------------------------------------------------
 
     def needed(self, toks: Toks, claims: bool = False) -> list[Step]:
         """The steps that an expression needs, in order; claims: also calls that were claimed of."""
-        want = words(toks)
+        key = words(toks), claims
+        if key not in self.looked_up:
+            self.looked_up[key] = self._needed(*key)
+        return self.looked_up[key]
+
+    def _needed(self, want: frozenset[str], claims: bool) -> list[Step]:
         kept: list[Step] = []
-        for at in range(len(self.steps) - 1, -1, -1):
-            step = self.steps[at]
+        waiting = [-self.latest(name) for name in want if name in self.bound]
+        heapq.heapify(waiting)
+        acting = sorted([*self.acting, *self.claimed]) if claims else list(self.acting)
+        before, changeable = len(self.steps), frozenset[str]()
+        stale = True  # what may be changed is to be looked up again
+        while waiting or acting:
+            at = -waiting[0] if waiting else -1
+            if acting and acting[-1] >= at:
+                at = acting.pop()
+            else:
+                heapq.heappop(waiting)
+            if at >= before:
+                continue
+            before, step = at, self.steps[at]
             if step.kind == "open":
                 kept.append(step)
                 continue
-            if step.kind == "claim" and not claims:
-                continue
+            needed = bool(step.names & want)
             acts = step.kind != "let" or self.entry in step.uses
-            acts = acts and bool(step.uses & self.loose)
-            if step.names & want or (acts and step.uses & self._changeable(want, at)):
+            if not needed and acts and step.uses & self.loose:
+                changeable = self._changeable(want, at) if stale else changeable
+                stale = False
+                needed = bool(step.uses & changeable)
+            if needed:
                 kept.append(step)
+                fresh = step.uses - (want - step.names)
+                stale = stale or bool(fresh or step.names)
                 want = (want - step.names) | step.uses
+                for name in fresh:
+                    if (known := self.latest(name, at)) >= 0:
+                        heapq.heappush(waiting, -known)
+                if len(kept) > MAX_STEPS:
+                    break
         return kept[::-1]
 
     def _changeable(self, want: frozenset[str], at: int) -> frozenset[str]:
@@ -134,8 +288,7 @@ class Scope:
         waiting, seen = [(name, at) for name in want], set[tuple[str, int]]()
         while waiting:
             name, before = waiting.pop()
-            known = (k for k in range(before - 1, -1, -1) if name in self.steps[k].names)
-            where = next(known, -1)
+            where = self.latest(name, before)
             if where < 0 or (name, where) in seen:
                 continue
             seen.add((name, where))
@@ -145,9 +298,12 @@ class Scope:
         return frozenset(found)
 
     def spell(self, toks: Toks, claims: bool = False) -> str:
-        """The expression behind what it needs, as source text."""
+        """The expression behind what it needs, as source text; longer than MAX_TEXT if too much."""
         toks = strip_parens(toks)
-        steps = self.needed(toks, claims)
+        steps = list(self.needed(toks, claims))
+        if len(steps) > MAX_STEPS:
+            return " " * (MAX_TEXT + 1)
+        self.mark(steps)
         while steps and len(toks) == 1 and steps[-1].value and toks[0].text in steps[-1].names:
             toks = strip_parens(steps.pop().value)
         body = spelled(self.text, toks)
@@ -158,7 +314,19 @@ class Scope:
             return body
         return f"({' '.join(map(self._step, steps))} {body})"
 
+    def mark(self, steps: Iterable[Step]) -> None:
+        """These steps, and those that they stand for, belong to a case."""
+        for step in steps:
+            if step not in self.used:
+                self.used.add(step)
+                self.mark(step.of)
+
     def _step(self, step: Step) -> str:
+        if step not in self.texts:
+            self.texts[step] = self._step_text(step)
+        return self.texts[step]
+
+    def _step_text(self, step: Step) -> str:
         text = spelled(self.text, step.toks)
         if step.kind == "open":
             return f"let {text} in"
@@ -168,8 +336,8 @@ class Scope:
 
     def mentions(self, toks: Toks, claims: bool = False) -> bool:
         """Whether the entry point is called in the expression or in what it needs."""
-        if any(self.entry in step.names for step in self.steps):
-            return False  # the name is another function's here
+        if self.entry in self.bound or words(toks) & self.lost:
+            return False  # the name is another function's here, or the text no OCaml
         if self.entry in words(toks):
             return True
         return any(self.entry in step.uses for step in self.needed(toks, claims))
@@ -191,27 +359,25 @@ class Scope:
         for param, arg in zip(helper.params, args, strict=False):
             if not _match(strip_parens(param), arg, swaps, used):
                 return None
-        own = _bound_inside(helper.body)
+        own = bound_inside(helper.body)
         given = words([t for toks in swaps.values() for t in toks])
-        later = {name for step in self.steps[helper.before + 1 :] for name in step.names}
-        if own & (given | swaps.keys()) or later & (used - swaps.keys() - own):
+        free = used - swaps.keys() - own
+        later = any(self.latest(name) > helper.before for name in free)
+        if own & (given | swaps.keys()) or later:
             return None
         body = _substituted(helper.body, swaps)
         extra = [t for arg in args[len(helper.params) :] for t in bracketed(arg)]
         return (bracketed(body) + extra if extra and helper.params else body + extra), inner
 
 
+def _opened(step: Step) -> Toks:
+    """`let open M`."""
+    return [_LET, *step.toks]
+
+
 def is_standard(name: str) -> bool:
     """Whether a name is of a module of the standard library, or such a module."""
     return name.partition(".")[0] in _STANDARD
-
-
-def _is_fixed(t: Token) -> bool:
-    if t.kind in ("number", "string", "char", "quoted", "sep"):
-        return True
-    if t.kind == "word":
-        return t.text in ("true", "false") or (t.text[0].isupper() and "." not in t.text)
-    return t.text in ("[", "]", "(", ")", "::", "-", "-.", "~-", "~-.", "`")
 
 
 def _match(pattern: Toks, arg: Toks, swaps: dict[str, Toks], used: frozenset[str]) -> bool:
@@ -228,16 +394,6 @@ def _match(pattern: Toks, arg: Toks, swaps: dict[str, Toks], used: frozenset[str
         pairs = zip(parts, given, strict=True)
         return all(_match(strip_parens(p), a, swaps, used) for p, a in pairs)
     return not pattern_names(pattern) & used
-
-
-def _bound_inside(toks: Toks) -> frozenset[str]:
-    """Names that a body binds itself."""
-    found: set[str] = set()
-    for i, t in enumerate(toks):
-        if t.text in ("let", "and", "fun", "function", "|", "with", "for"):
-            stop = next((j for j in range(i, len(toks)) if toks[j].text in ("=", "->")), i)
-            found |= pattern_names(toks[i + 1 : stop])
-    return frozenset(found)
 
 
 def _substituted(toks: Toks, swaps: Mapping[str, Toks]) -> Toks:

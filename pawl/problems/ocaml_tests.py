@@ -25,19 +25,21 @@ from pawl.problems.ocaml_grammar import (
     function_of,
     items,
     own_in,
+    parts_of,
     pattern_names,
     separated,
     split_operators,
     words,
 )
 from pawl.problems.ocaml_raises import assert_raises, raising
-from pawl.problems.ocaml_scope import Helper, Scope, is_standard, spelled
+from pawl.problems.ocaml_scope import Helper, Scope, Step, is_standard, spelled
 from pawl.problems.ocaml_text import close_of, split_top, strip_parens, tokens
 from pawl.types import Case
 
 MAX_EXPANDED = 10_000  # calls of helpers and rows of tables
 _ITERATIONS = {"List.iter", "Array.iter", "List.map"}
 _PRINTS = ("print", "prerr", "Printf", "Format", "ignore", "output")
+_EXTENSIONS = {"test_eq", "test_result", "test_pred"}  # [%test_eq: int] a b
 _FAILURES = {"failwith", "raise", "exit", "assert_failure", "invalid_arg"}
 
 
@@ -53,6 +55,28 @@ def parse_tests(text: str, entry_point: str) -> tuple[list[Case], list[str]]:
     return reader.cases, reader.unread
 
 
+@dataclass(eq=False)
+class _Claiming:
+    """A helper of the tests that claims something; used: whether a claim came of it."""
+
+    body: Toks
+    used: bool = False
+
+
+@dataclass(eq=False)
+class _Waiting:
+    """What names the entry point and gave no case, unless a later one needs it.
+
+    made: the steps that it left; callers: those that it names; function: a definition of one.
+    """
+
+    toks: Toks
+    made: list[Step]
+    callers: list[Step]
+    definition: bool = False
+    function: bool = False
+
+
 @dataclass
 class _Reader:
     """Walks a test text in order and collects cases."""
@@ -61,20 +85,46 @@ class _Reader:
     entry: str
     cases: list[Case] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
-    tests: dict[str, Toks] = field(default_factory=dict)  # helpers that claim, not yet used: bodies
-    used: set[str] = field(default_factory=set)
+    tests: dict[str, _Claiming] = field(default_factory=dict)  # helpers that claim, by name
+    claiming: list[_Claiming] = field(default_factory=list)  # all of these there ever were
+    waiting: list[_Waiting] = field(default_factory=list)
     expanded: int = 0
 
     def walk(self, toks: Toks, scope: Scope) -> None:
-        """All top-level items; then what no call of a helper reached."""
+        """All top-level items; then what no call of a helper and no case reached."""
         for item in items(toks):
             try:
                 self.item(item, scope)
             except RecursionError:
                 self.unread.append(f"{spelled(self.text, item[:40])} (nested too deeply)")
-        for name, body in self.tests.items():
-            if name not in self.used:
-                self.note(None, body)
+        for helper in self.claiming:
+            if not helper.used:
+                self.note(None, helper.body)
+        told = dict.fromkeys(spelled(self.text, one.toks)[:200] for one in self.left(scope.used))
+        self.unread += [text for text in told if text not in self.unread]
+
+    def left(self, used: set[Step]) -> list[_Waiting]:
+        """What names the entry point and had no part in any case.
+
+        A function that does stands for the statements that name it, which are often lists of
+        tests; a value is reported through these.
+        """
+        waiting = [one for one in self.waiting if not used.intersection(one.made)]
+        functions = {step for one in waiting if one.function for step in one.made}
+        stated = {
+            one
+            for one in waiting
+            if not one.definition
+            and (self.entry in words(one.toks) or not functions.issuperset(one.callers))
+        }
+        named = {step for one in stated for step in one.callers}
+        return [
+            one
+            for one in waiting
+            if one in stated
+            or one.function
+            or (one.definition and not named.intersection(one.made))
+        ]
 
     def note(self, case: Case | None, toks: Toks) -> None:
         """What was claimed is a case, or is reported."""
@@ -85,12 +135,19 @@ class _Reader:
         else:
             self.cases.append(case)
 
+    @property
+    def progress(self) -> tuple[int, int, int]:
+        """How much was read, reported, or waits to be."""
+        return len(self.cases), len(self.unread), len(self.waiting)
+
     # ---- items -----------------------------------------------------------------------------------
 
     def item(self, toks: Toks, scope: Scope) -> None:
         first = toks[0].text
         if own_in(toks):
-            self.sequence(toks, scope)
+            self.local(toks, scope, lost=True)
+        elif first == "let" and len(toks) > 1 and toks[1].text == "%":
+            self.extension(toks, scope)
         elif first == "let":
             found = binding(toks)
             if found is None:
@@ -100,43 +157,95 @@ class _Reader:
         elif first == "open":
             scope.open(toks)
         elif first == "module" and "struct" in (t.text for t in toks) and self.claims(toks):
-            at = next(i for i, t in enumerate(toks) if t.text == "struct")
-            close = close_of(toks, at)
-            for item in items(toks[at + 1 : close if close > 0 else len(toks)]):
-                self.item(item, scope)
-        elif first not in ("type", "module", "exception", "include", "external", "class"):
+            self.module(toks, scope)
+        elif first in ("module", "include", "external", "class"):
+            if scope.calls(words(toks)):
+                self.waiting.append(_Waiting(toks, [], scope.callers(words(toks))))
+        elif first not in ("type", "exception"):
             self.sequence(toks, scope)
+
+    def module(self, toks: Toks, scope: Scope) -> None:
+        """The items between `struct` and `end`, whose names are known there alone."""
+        at = next(i for i, t in enumerate(toks) if t.text == "struct")
+        close = close_of(toks, at)
+        inner, tests = scope.copy(), self.tests
+        self.tests = dict(tests)
+        for item in items(toks[at + 1 : close if close > 0 else len(toks)]):
+            self.item(item, inner)
+        self.tests = tests
+        scope.leave(inner)
+
+    def extension(self, toks: Toks, scope: Scope) -> None:
+        """`let%test "name" = E`, `let%test_unit`, `let%test_module`; others are reported."""
+        kind = toks[2].text if len(toks) > 2 else ""
+        sides = split_top(toks[3:], "=")
+        named = len(sides) > 1 and len(sides[0]) == 1
+        value = toks[4 + len(sides[0]) :] if named else []
+        if kind == "test" and value:
+            self.claimed(value, scope)
+        elif kind == "test_unit" and value:
+            self.local(value, scope)
+        elif kind == "test_module" and value and any(t.text == "struct" for t in value):
+            self.module(value, scope)
+        elif self.claims(toks) or scope.calls(words(toks)):
+            self.note(None, toks)
+
+    def local(self, toks: Toks, scope: Scope, lost: bool = False) -> None:
+        """What is defined here is not known behind it; what is changed is."""
+        inner = scope.copy()
+        self.within(inner, toks)
+        scope.leave(inner, lost)
+
+    def within(self, inner: Scope, toks: Toks) -> None:
+        """A sequence with helpers of its own."""
+        tests = self.tests
+        self.tests = dict(tests)
+        self.sequence(toks, inner)
+        self.tests = tests
 
     def define(self, b: Binding, scope: Scope) -> None:
         """A definition: a name to be used later, a helper that claims, or tests."""
+        for part in parts_of(b):
+            self.defined(part, scope)
+
+    def defined(self, b: Binding, scope: Scope) -> None:
         if b.unit and not b.params:
-            self.sequence(b.value, scope)
+            self.local(b.value, scope)
             return
         if not self.claims(b.toks):
+            for name in b.names:
+                self.tests.pop(name, None)
             scope.define(b)
+            made = scope.steps[-1]
+            if made.calls:
+                function = bool(b.params) or function_of(b.value) is not None
+                callers = scope.callers(made.uses - b.names)
+                self.waiting.append(_Waiting(b.toks, [made], callers, True, function))
             return
         written = (b.params, b.value) if b.params else function_of(b.value)
         if written is not None:
             params, body = written
             if any(pattern_names(p) & words(body) for p in params):
-                self.helper(b, Helper(params, body, b.recursive, len(scope.steps)), scope)
+                self.helper(b, Helper(params, body, b.recursive, scope.last), scope)
             else:
-                self.sequence(body, scope.copy())
+                self.within(scope.copy(), body)
             return
         called = application(b.value)
         short = called is not None and called.head.rpartition(".")[2] in OUNIT
         if called is not None and short and len(called.plain) < 2:
-            self.helper(b, Helper([], b.value, False, len(scope.steps)), scope)
+            self.helper(b, Helper([], b.value, False, scope.last), scope)
         elif called is not None and self.partial(called, scope):
-            self.helper(b, Helper([], b.value, False, len(scope.steps)), scope)
-        else:
+            self.helper(b, Helper([], b.value, False, scope.last), scope)
+        elif b.value:
             self.container(b.value, scope)
+        else:
+            self.note(None, b.toks)
 
     def helper(self, b: Binding, helper: Helper, scope: Scope) -> None:
         for name in b.names:
             scope.helpers[name] = helper
-            self.tests[name] = b.value or b.toks
-            self.used.discard(name)
+            self.tests[name] = _Claiming(b.value or b.toks)
+            self.claiming.append(self.tests[name])
 
     def partial(self, called: Application, scope: Scope) -> bool:
         """Whether a claiming helper gets too few arguments: it is a helper itself."""
@@ -153,7 +262,7 @@ class _Reader:
         """Whether something is claimed in these tokens themselves."""
         return any(
             t.kind == "word"
-            and (t.text.startswith("assert") or t.text in self.tests)
+            and (t.text.startswith("assert") or t.text in _EXTENSIONS or t.text in self.tests)
             or t.text.rpartition(".")[2] in OUNIT
             for t in toks
         )
@@ -181,7 +290,7 @@ class _Reader:
         elif any(pattern_names(p) & words(written[1]) for p in written[0]):
             self.note(None, toks)
         else:
-            self.sequence(written[1], scope.copy())
+            self.within(scope.copy(), written[1])
 
     # ---- statements ------------------------------------------------------------------------------
 
@@ -201,17 +310,25 @@ class _Reader:
             self.step(step, scope)
 
     def step(self, toks: Toks, scope: Scope) -> None:
-        """One step of a sequence; claims that gave neither a case nor a report are reported."""
-        before = len(self.cases), len(self.unread)
+        """One step of a sequence; what gave neither a case nor a report is reported.
+
+        Without a claim that is known, if it names the entry point and no later case needs it.
+        """
+        before, steps = self.progress, len(scope.steps)
         inside = strip_parens(toks)
         if len(inside) < len(toks) and inside and self.claims(inside):
-            self.sequence(inside, scope)
+            self.local(inside, scope)
         elif inside:
             self.done(inside, scope)
-        if self.asserts(toks) and before == (len(self.cases), len(self.unread)):
-            called = application(toks)
-            if called is None or called.args or called.head not in self.tests:
-                self.note(None, toks)
+        if self.progress != before:
+            return
+        names = words(toks)
+        called = application(toks) if self.asserts(toks) else None
+        bare = called is not None and not called.args and called.head in self.tests
+        if self.asserts(toks) and not bare:
+            self.note(None, toks)
+        elif scope.calls(names):
+            self.waiting.append(_Waiting(toks, scope.steps[steps:], scope.callers(names)))
 
     def done(self, toks: Toks, scope: Scope) -> None:
         first = toks[0].text
@@ -237,8 +354,9 @@ class _Reader:
 
     def claimed(self, toks: Toks, scope: Scope) -> None:
         toks = strip_parens(toks)
+        either, _ = split_operators(toks, ("||", "or"))  # it binds weaker
         parts, _ = split_operators(toks, ("&&", "&"))
-        if len(parts) > 1:
+        if len(parts) > 1 and len(either) == 1:
             for part in parts:
                 self.claimed(part, scope)
             return
@@ -262,6 +380,8 @@ class _Reader:
         name = called.head.rpartition(".")[2] if called else ""
         if called is not None and name in OUNIT:
             self.ounit(name, called, toks, scope)
+        elif called is not None and _extension(called) in ("test_eq", "test_result"):
+            self.extended(called, toks, scope)
         elif called is not None and called.head in _ITERATIONS and len(called.plain) == 2:
             self.iterate(called, toks, scope)
         elif called is not None and self.helped(called, toks, scope):
@@ -298,12 +418,20 @@ class _Reader:
             self.note(equality(plain[0], plain[1], called.label("cmp"), scope), toks)
             scope.do(_call_of(plain[:2], scope), "claim")
 
+    def extended(self, called: Application, toks: Toks, scope: Scope) -> None:
+        """`[%test_eq: t] a b` and `[%test_result: t] a ~expect:b`, with the usual equality."""
+        sides = called.plain + ([called.label("expect")] if called.label("expect") else [])
+        usual = {a.label for a in called.args} <= {"", "expect", "message", "here"}
+        whole = len(sides) == 2 and usual
+        self.note(equality(sides[0], sides[1], [], scope) if whole else None, toks)
+        scope.do(_call_of(sides, scope), "claim")
+
     def helped(self, called: Application, toks: Toks, scope: Scope) -> bool:
         """A call of a helper that claims is read as the helper's body."""
         helper = scope.helpers.get(called.head)
         if helper is None or called.head not in self.tests:
             return False
-        self.used.add(called.head)
+        self.tests[called.head].used = True
         self.run(helper, [a.toks for a in called.args], toks, scope)
         return True
 
@@ -314,9 +442,13 @@ class _Reader:
             return False
         if self.entry not in words(toks) | words(helper.body):
             return False
-        before = len(self.cases)
+        before, unread, waiting = self.progress
         self.run(helper, [a.toks for a in called.args], toks, scope)
-        return len(self.cases) > before or self.entry in words(helper.body)
+        if len(self.cases) == before and self.entry not in words(helper.body):
+            del self.unread[unread:], self.waiting[waiting:]
+            return False
+        scope.mark(scope.callers(frozenset({called.head})))
+        return True
 
     def run(self, helper: Helper, args: list[Toks], toks: Toks, scope: Scope) -> None:
         self.expanded += 1
@@ -325,8 +457,13 @@ class _Reader:
             found = scope.expand(helper, args)
         if found is None:
             self.note(None, toks)
-        else:
-            self.container(*found)
+            return
+        body, inner = found
+        tests = self.tests
+        self.tests = dict(tests)
+        self.container(body, inner)
+        self.tests = tests
+        scope.leave(inner)
 
     def iterate(self, called: Application, toks: Toks, scope: Scope) -> None:
         """`List.iter (fun (x, y) -> assert (f x = y)) [(1, 2); (3, 4)]`."""
@@ -336,17 +473,23 @@ class _Reader:
         helper = scope.helpers.get(name) if name in self.tests else None
         claims = written is not None and (self.claims(written[1]) or _may_fail(written[1]))
         if helper is None and written is not None and claims:
-            helper = Helper(*written, False, len(scope.steps))
+            helper = Helper(*written, False, scope.last)
         rows = elements(scope.value_of(strip_parens(table)))
+        if name in self.tests:
+            self.tests[name].used = True
         if helper is None and not self.claims(toks):
             scope.do(toks)
         elif helper is None or rows is None:
-            self.used.add(name)
             self.note(None, toks)
         else:
-            self.used.add(name)
             for row in rows:
                 self.run(helper, [row], toks, scope)
+
+
+def _extension(called: Application) -> str:
+    """The name in `[%name: type]`, where that is what is called; "" else."""
+    found = [t.text for t in called.function[:3]]
+    return found[2] if found[:2] == ["[", "%"] and len(found) == 3 else ""
 
 
 def _closed(toks: Toks) -> bool:

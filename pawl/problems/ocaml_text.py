@@ -25,7 +25,7 @@ _TOKEN = re.compile(
   | (?P<open>\[\||\(|\[|\{)
   | (?P<close>\|\]|\)|\]|\})
   | (?P<sep>;;|;|,)
-  | (?P<symbol>[!$%&*+\-./:<=>?@^|~\#`]+)
+  | (?P<symbol>`|[!$%&*+\-./:<=>?@^|~\#]+)
   | (?P<other>.)
     """,
     re.VERBOSE | re.DOTALL,

@@ -19,7 +19,16 @@ from pawl.errors import PawlError
 from pawl.sandbox.extract import MAX_READINGS, Reading, definition, programs_in
 from pawl.sandbox.ocaml_report import Report, not_built, read
 from pawl.sandbox.ocaml_tools import toolchain
-from pawl.sandbox.ocaml_values import carrying, exception, kind, literal_kind, scalar, shown, stands
+from pawl.sandbox.ocaml_values import (
+    Kind,
+    carrying,
+    exception,
+    kind,
+    literal_kind,
+    scalar,
+    shown,
+    stands,
+)
 from pawl.sandbox.ocaml_values import raised as is_raised
 from pawl.sandbox.slot import Sandbox
 from pawl.sandbox.verdict import Verification, clean, tested
@@ -50,7 +59,8 @@ def verify_ocaml(
     trouble = _not_the_candidates(sandbox, task, report, ended)
     if trouble:
         return Verification("infra_error", message=trouble), ended
-    return replace(not_built(report, ended, len(task.cases)), reading=taken), ended
+    found_not = replace(not_built(report, ended, len(task.cases)), reading=taken)
+    return (found_not if found else replace(found_not, message="nothing to compile")), ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +91,15 @@ class OCaml:
             known = known.of[0] if known.of else kind("")
         return shown(text, known)
 
+    def wanted(self, case: Case, want: Any) -> str:
+        """As the test has it, where that is a value written out, else what it came to."""
+        if case.compare == "raises" or _is_written(case.expected):
+            return case.expected
+        known = kind(self.result) if is_call(case.input, self.entry) else kind("")
+        if case.compare in ("in", "not in"):
+            known = Kind("list", (known,))
+        return shown(str(want), known)
+
 
 def _language(task: CodeTask, place: str) -> OCaml:
     return OCaml(task.entry_point, _result_type(task.signature, place))
@@ -89,7 +108,15 @@ def _language(task: CodeTask, place: str) -> OCaml:
 _QUOTED = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\[^']+|\\')'|\{(\w*)\|.*?\|\1\}", re.DOTALL)
 _BRACKETS = re.compile(r"\([^()\[\]{}]*\)|\[[^()\[\]{}]*\]|\{[^()\[\]{}]*\}")
 _ARGUMENTS = re.compile(r"[\w\s'.:`~?]*")
+_COMPUTED = re.compile(
+    r"\b(?!(?:true|false)\b)[a-z_][\w'.]*(?!\s*=|[\w'.])|[*/^@!&]|(?:[\w)\]]\s+|[0-9)\]])[-+]"
+)
 _INFIX = re.compile(r"::|\b(?:mod|land|lor|lxor|lsl|lsr|asr|or|in)\b")
+
+
+def _is_written(text: str) -> bool:
+    """Whether an expected value is written out: no name but a field's, no operator."""
+    return _COMPUTED.search(_QUOTED.sub("0", text)) is None
 
 
 @lru_cache(maxsize=65536)

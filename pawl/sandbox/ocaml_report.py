@@ -18,6 +18,8 @@ _TOKEN = re.compile(r'[()\[\]]|s"(?:[^"\\]|\\.)*"|[^\s()\[\]]+')
 _STATUS, _BEST = re.compile(r"\d{1,3}"), re.compile(r"best (\d{1,2})")
 _ERROR = re.compile(r"Error: (.*)", re.DOTALL)
 _LINKING = re.compile(r"^Error: (?:Error while linking|No implementations provided)", re.M)
+_MISSING = re.compile(r"The value [`\"]?([\w']+?)['\"]? is required but (?:is )?not provided")
+_GAVE_UP = "the checker gave up"  # of mlcheck.ml, which was asked about no file or failed
 _CHECK = re.compile(r"syntax \d+ \d+ (.*)|types (\d{1,6}) (true|false) ?(.*)")
 
 
@@ -67,13 +69,15 @@ def not_built(report: Report, ended: Ended, count: int) -> Verification:
     if check is not None and counted:
         errors = int(check[2]) or int(not _LINKING.search(text))  # the interface, which it skips
         types = 1.0 / (1 + errors) if check[3] == "true" else 0.0  # else there is no entry point
-        text = (errors and check[4]) or text
+        text = (errors and check[4] != _GAVE_UP and check[4]) or text
     elif check is not None:
         text = check[1]
     if report.status >= 128 or ended.stop or not report.errors:
         types, errors, text = 0.0, None, "the compiler ran into a limit of time or memory"
     found = _ERROR.search(text)
     message = found.group(1) if found else text
+    missing = _MISSING.search(message)
+    message = f"no {missing[1]} in it" if missing else message
     return Verification("compile", (False,) * count, (), types, False, syntax, errors, message)
 
 

@@ -314,9 +314,24 @@ _CHARS = {7: None, 8: "\\b", 9: "\\t", 10: "\\n", 13: "\\r", 39: "\\'", 92: "\\\
 
 
 def shown(text: str, of: Kind) -> str:
-    """A dump in OCaml's syntax; what is no dump as it is, at most SHORT characters."""
-    value = node(text[:SHORT])
-    return text[:SHORT] if value is None else _show(value, of, 0, False)
+    """A dump in OCaml's syntax, of a long one the start; a short text that is none, as it is."""
+    if len(text) <= SHORT:
+        value = node(text)
+        return text if value is None else _show(value, of, 0, False)
+    value = node(_cut(text[:SHORT]))
+    told = "" if value is None else _show(value, of, 0, False).rstrip(')]|"')
+    return f"{told}..." if told else f"a value of {len(text)} characters"
+
+
+def _cut(text: str) -> str:
+    """The start of a dump up to its last whole token; a string that goes on is closed."""
+    whole = 0  # where the last token that surely is one ends
+    for m in _TOKEN.finditer(text):
+        if m[0][:2] == 's"' and (len(m[0]) == 2 or m[0][-1] != '"'):
+            return text.removesuffix("\\" * (len(text) - len(text.rstrip("\\")))) + '"'
+        if m.end() < len(text):
+            whole = m.end()
+    return text[:whole]
 
 
 def _show(value: Node, of: Kind, depth: int, inside: bool) -> str:

@@ -78,6 +78,7 @@ def read(task: CodeTask, expected: Sequence[Any], ended: Ended) -> tuple[Verific
 
 
 _RESULT = re.compile(r"\bresult\b")
+_INFINITE = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|\b1e999\b", re.DOTALL)
 _RAISED = re.compile(r"(\w+)(?: \((\w+)\))?(?::|$)")
 
 
@@ -109,11 +110,17 @@ class Python:
         return f"{called}; {case.view}" if case.view else called
 
     def shown(self, text: str, case: Case) -> str:
-        """`repr` of a value, a long one cut short before it is read."""
+        """`repr` of a value; of a long one, which would have to be read whole, how long it is."""
+        if len(text) > SHORT:
+            return f"a value of {len(text)} characters"
         try:
-            return repr(decode(text)) if len(text) <= SHORT else text[:SHORT]
+            return repr(decode(text))
         except (NotAValue, ValueError):  # no value, or an integer too long to write
             return text
+
+    def wanted(self, case: Case, want: Any) -> str:
+        """As the test has it; infinity, which no literal spells, by its name."""
+        return _INFINITE.sub(lambda m: "inf" if m[0] == "1e999" else m[0], case.expected)
 
 
 def constant_passes(task: CodeTask, place: str) -> int:

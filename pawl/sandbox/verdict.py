@@ -59,14 +59,15 @@ class Language(Protocol):
     """How a language compares and spells its values, from what its driver wrote.
 
     same: whether a value's text stands to the expected value as the case says, None when it is no
-    plain value. raised: whether an exception's message is of the expected one. call, shown: the
-    call of a case and what it returned in the language's own syntax.
+    plain value. raised: whether an exception's message is of the expected one. call, shown, wanted:
+    the call of a case, what it returned and what was expected, in the language's own syntax.
     """
 
     def same(self, text: str, want: Any, case: Case) -> bool | None: ...
     def raised(self, message: str, want: Any) -> bool: ...
     def call(self, case: Case) -> str: ...
     def shown(self, text: str, case: Case) -> str: ...
+    def wanted(self, case: Case, want: Any) -> str: ...
 
 
 def answers(lines: Iterable[str]) -> dict[str, tuple[str, str]]:
@@ -127,7 +128,7 @@ def _told(
         if case.compare == "raises" and raised == "exception" and language.raised(message, want):
             return _PASSED
         return raised, message or NO_VALUE
-    wanted = _WANTED.get(case.compare, "") + short(case.expected)
+    wanted = _WANTED.get(case.compare, "") + short(language.wanted(case, want))
     if case.compare == "raises":
         return (
             "wrong",
