@@ -20,7 +20,7 @@ from typing import Literal
 
 from pawl.problems.python_claims import ARRAYS, ASSERTS, RAISES, Claim, Claims
 from pawl.problems.python_text import parse
-from pawl.problems.python_values import constant, known, unpacked
+from pawl.problems.python_values import constant, holds, unpacked
 from pawl.problems.python_views import Env, Names, last_name, outcome, speaks, with_item
 from pawl.types import Case
 
@@ -149,7 +149,7 @@ class _Reader:
 
         A branch that allows a tolerance, where the other one compares the same, decides.
         """
-        truth = known(node.test, env)
+        truth = holds(node.test, env)
         if truth is not None:
             return self.block(node.body if truth else node.orelse, env)
         if _asserts(node):

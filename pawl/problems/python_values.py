@@ -109,16 +109,16 @@ def _value(node: ast.AST, env: Mapping[str, object]) -> Any:
     raise ValueError(f"`{ast.unparse(node)[:80]}` is no constant")
 
 
-def known(test: ast.expr, env: Mapping[str, object]) -> bool | None:
+def holds(test: ast.expr, env: Mapping[str, object]) -> bool | None:
     """Whether a condition of constants holds; None where it is not certain."""
     if isinstance(test, ast.BoolOp):
-        parts = [known(v, env) for v in test.values]
+        parts = [holds(v, env) for v in test.values]
         decides = isinstance(test.op, ast.Or)
         if decides in parts:
             return decides
         return None if None in parts else not decides
     if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
-        inner = known(test.operand, env)
+        inner = holds(test.operand, env)
         return None if inner is None else not inner
     if ast.unparse(test) == "__name__ == '__main__'":
         return True
