@@ -115,6 +115,11 @@ CHANGED = [
     "a = 1\nwhile a < 5:\n    a *= 2\nassert f(a) == 8",
     "a = 1\nif cond:\n    a = 2\nassert f(a) == 2",
     "a = 1\ndel a\nassert f(a) == 2",
+    "a = [1]\nb = a\nb.append(2)\nassert f(a) == 3",
+    "a = [1]\nb = [a, a]\na.append(2)\nassert f(b) == 3",
+    "a = [1]\nfor b in [a]:\n    b.append(2)\nassert f(a) == 3",
+    "a = [3, 1]\nb = a.pop()\nassert f(a) == 3",
+    "a = [1]\ndef prep():\n    a.append(2)\nprep()\nassert f(a) == 3",
     "r = 1\ntry:\n    r = g(2)\nexcept ValueError:\n    r = None\nassert f(r) == 2",
 ]
 
@@ -135,6 +140,13 @@ FLOW = {
     "    def check(self, x, want):\n        self.assertEqual(f(x), want)": ["2"],
     "run(1, 2)\ndef run(x, want):\n    assert f(x) == want": ["2"],
     "for i in [1]:\n    pass\nelse:\n    assert f(1) == 3": ["3"],
+    "r = f(1)\nif r != 2:\n    raise AssertionError('x')\nassert f(2) == 3": ["2", "3"],
+    "candidate = Solution().f\nassert candidate([2, 7], 9) == 1": ["1"],
+    "class T:\n    def setUp(self):\n        self.run = f\n"
+    "    def test_a(self):\n        self.assertEqual(self.run(1), 2)": ["2"],
+    "def test_a():\n    f = 5\ndef test_b():\n    assert f(3) == 4": ["4"],
+    "def check(a, n, want):\n    assert len(a) == n\n    f(a)\n    assert a == want\n"
+    "check([1, 1], 2, [1])\ncheck([5, 6, 7], 3, [5])": ["[1]", "[5]"],
 }
 
 
@@ -163,6 +175,8 @@ REPORTED = [
     "assert f(1) == [1, ...]",
     "ERR = ValueError\nwith pytest.raises(ERR):\n    f(1)",
     "if ready():\n    return\nassert f(1) == 2",
+    "x = [1]\nassert f(x) is not x",
+    "class T:\n    def test_a(self):\n        self.assertCountEqual(f(1), [{'b': 1, 'a': 2}])",
 ]
 
 
@@ -504,6 +518,12 @@ RECORDS = [  # head, solution, inputs, arguments
     ("def f(xs, k):", "", ["[2, 7]\n9", "[3]\n6"], [[[2, 7], 9], [[3], 6]]),
     ("def f(x):", "", ["[true, null]", "[false, 1]"], [[[True, None]], [[False, 1]]]),
     ("def f(x):", "", [None, 3], [[None], [3]]),
+    ("def f(c):", "", ["#ff0000", "#00ff00"], [["#ff0000"], ["#00ff00"]]),
+    ("def f(d):", "", [{}, {"x": 1}], [[{}], [{"x": 1}]]),
+    ("def f(d):", "", [{"d": 1}, {"x": 1}], [[{"d": 1}], [{"x": 1}]]),
+    ("def f(d):", "", [{"d": 1}, {"d": 2}], [[1], [2]]),
+    ("def f(d):", "", [[1, 2], {"x": 2}], [[[1, 2]], [{"x": 2}]]),
+    ("def f(a, b):", "", [{"a": 1, "b": 2}], [[1, 2]]),
     ("def f(xs):", "def f(xs):\n    return ''.join(xs)", ["[['a']]", "[[]]"], [[["a"]], [[]]]),
 ]
 
@@ -517,6 +537,10 @@ def test_inputs_are_what_the_function_takes(
 
 
 EXPECTED = [  # result, expected texts, what they are
+    ("", ["2024-10-12", "1-2-3"], ["'2024-10-12'", "'1-2-3'"]),
+    ("", ["1/2"], ["'1/2'"]),
+    ("", ["1, 2", "###", ""], ["'1, 2'", "'###'", "''"]),
+    ("", ["-1.5", "1e3", "(1, 2)", "[1, 2]"], ["-1.5", "1000.0", "(1, 2)", "[1, 2]"]),
     ("", ["1", "2", "Fizz"], ["'1'", "'2'", "'Fizz'"]),
     ("", ["1", "2"], ["1", "2"]),
     ("", ["true", "null"], ["True", "None"]),
@@ -532,6 +556,12 @@ def test_expected_texts_are_decided_together(
     tests = [{"input": "[1]", "expected": text} for text in texts]
     found = row(tests, f"def f(x){result}:")
     assert [c.expected for c in found.problem.task.cases] == wanted
+
+
+def test_objects_of_arguments_have_no_gap() -> None:
+    found = row([{"input": {"a": 1, "c": 3}, "output": 1}], "def f(a, b=0, c=0):")
+    assert found.problem.code is None
+    assert row([{"input": [1], "output": 5, "kind": "in"}]).problem.code is None
 
 
 def test_one_text_for_several_parameters_is_said() -> None:

@@ -222,3 +222,48 @@ def test_a_helper_or_a_constant_may_stand_in_another_block(sandbox: Sandbox) -> 
     for blocks in ((constant, helper, main), (helper, constant, main), (constant, main, helper)):
         found = verify(sandbox, task, "\n".join(blocks))
         assert found.verdict == "pass", (found, blocks)
+
+
+BESIDE = [
+    '<think>So we print "no"</think>\n{}',
+    "<think>I use '</think>' not `sorted`</think>\n{}",
+    "<think>and/or/</think>\n{}",
+    'So we print "no"</think>\n{}',
+    "{}\nTags: [Python] [Arrays]",
+    "{}\nThis <solution> is linear.",
+    "I will give <answer>code</answer>.\n{}",
+    "<answer>\n{}\n</answer>\nSo <answer>see above</answer>",
+]
+
+
+@pytest.mark.parametrize("text", BESIDE)
+def test_words_about_tags_cost_no_answer(text: str) -> None:
+    code = "def f(s):\n    return s"
+    found = programs_in(text.format(f"```python\n{code}\n```"), "", "", "f", "python")
+    assert code in [reading.source.strip() for reading in found]
+
+
+def test_an_answer_may_end_in_a_quote() -> None:
+    for text in ('<answer>\nlet f = "x"</answer>', '[PYTHON]let f = "x"[/PYTHON]'):
+        assert final_answer(text).strip() == 'let f = "x"'
+
+
+OTHERS = [
+    "from your_module import f\nprint(f(1))",
+    "@pytest.mark.parametrize('a', [1])\ndef test_f(a):\n    assert f(a)",
+    "class T(unittest.TestCase):\n    pass",
+    "import no_such_plots as plt",
+]
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_what_fails_in_other_blocks_is_not_missed(other: str, sandbox: Sandbox) -> None:
+    task = CodeTask("python", "f", (Case("[3]", "4"),))
+    main, other = fenced("def f(x):\n    return x + 1", "python"), fenced(other, "python")
+    for text in (main + "\n" + other, other + "\n" + main):
+        assert verify(sandbox, task, text).verdict == "pass"
+
+
+def test_a_body_that_changes_its_argument_is_a_body(sandbox: Sandbox) -> None:
+    task = CodeTask("python", "f", (Case("[[2, 1]]", "[1, 2]", view="args[0]"),), head="def f(x):")
+    assert verify(sandbox, task, "    x.sort()\n").verdict == "pass"

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pawl.sandbox import driver, values
-from pawl.sandbox.values import NotAValue, decode, equal, same
+from pawl.sandbox.values import NotAValue, decode, equal, same, stands
 from pawl.types import Close, Verdict
 
 LANGS = ("python", "ocaml")
@@ -98,3 +98,18 @@ def test_a_long_text_is_read_within_limits(excess: str, monkeypatch: pytest.Monk
     monkeypatch.setattr(values, "CPU_S", 0.05)
     assert same(text, numbers, close=None) is None
     assert resource.getrlimit(resource.RLIMIT_AS) == before
+
+
+@pytest.mark.parametrize(
+    ("got", "compare", "want", "holds"),
+    [
+        (b"xaby", "contains", b"ab", True), (b"xaby", "contains", 97, True),
+        (b"xaby", "lacks", b"ab", False), (range(10**12), "contains", 3.0, True),
+        (range(10**12), "contains", 0.5, False), (5, "contains", 5, False), (5, "lacks", 5, False),
+        ("a", "in", "cab", True), (b"a", "in", b"cab", True), (1, "in", "1", False),
+        ((1, 2), "json", [1, 2], True), ({1: (2,)}, "json", {"1": [2]}, True),
+        (None, "<", 3, False), (2, "<", 3, True), (2, "!=", 2, False),
+    ],
+)  # fmt: skip
+def test_comparisons(got: object, compare: str, want: object, holds: bool) -> None:
+    assert stands(got, want, None, compare) is holds

@@ -229,8 +229,11 @@ def read_records(
     if texts and (not all(sources) or _takes_text(sources, known)):
         sources, notes = _bare(asked, known)
     given = [s[0] if s else one.given for s, one in zip(sources, asked, strict=True)]
-    single = len(known.params) == 1 and not any(isinstance(one.given, Mapping) for one in asked)
-    alone = _is_the_argument(given, known, all(sources)) if single else False
+    alone: bool | None = False
+    if len(known.params) == 1 and any(isinstance(one.given, Mapping) for one in asked):
+        alone = not all(isinstance(v, Mapping) and set(v) == set(known.params) for v in given)
+    elif len(known.params) == 1:
+        alone = _is_the_argument(given, known, all(sources))
     notes += [_ONE_ITEM] if alone is None else []
     spelled = _spelling(asked, all(sources), known)
     cases, unread = list[Case](), list[str]()
@@ -247,8 +250,15 @@ def read_records(
 
 def _literal_of(text: str) -> Any:
     """The value that a text spells, in Python or in JSON; raises as `value_of`."""
+    text = text.strip()
     try:
-        return value_of(text.strip())
+        value = value_of(text)
+        if isinstance(value, str | list | tuple | dict | set) or text in _SPELLED:
+            if isinstance(value, tuple) and text[:1] not in "([":
+                raise ValueError("several values")
+        elif not _NUMBER.fullmatch(text):
+            raise ValueError("a sum, a date")
+        return value
     except _RAISED:
         if text.strip() in ("true", "false", "null") or text.strip()[:1] in ("[", "{"):
             return json.loads(text)
@@ -270,12 +280,17 @@ def _source(given: object, entry: str, known: Signature) -> tuple[Any] | None:
         lines = given.strip().split("\n")
         if len(lines) == len(known.params) > 1:
             return ([_literal_of(line) for line in lines],)
-        value = _literal_of(given)
+        if given.strip()[:1] not in "[(" and "," in given:
+            value = value_of(given.strip())  # "1, 2": arguments without brackets
+        else:
+            value = _literal_of(given)
     except _RAISED:
         return None
     return (value,) if isinstance(value, list | tuple) else None
 
 
+_SPELLED = {"True", "False", "None"}
+_NUMBER = re.compile(r"[-+]?[\d_.]+(?:e[-+]?\d+)?j?|\(.*j\)|-?inf|float\(.*\)", re.IGNORECASE)
 _TEXTUAL = re.compile(rf"\bstr\b|\.(?:{'|'.join(_METHODS['text'])})\(|\bord\(")  # seen at once
 
 
@@ -347,9 +362,10 @@ def _is_the_argument(given: Sequence[Any], known: Signature, source: bool) -> bo
 def _arguments(value: Any, known: Signature) -> list[Any]:
     """Positional arguments of one input."""
     if isinstance(value, Mapping):
-        if set(value) <= set(known.params):
-            return [value[p] for p in known.params if p in value]
-        if len(known.params) != 1:
+        first = known.params[: len(value)]
+        if set(value) == set(first):
+            return [value[p] for p in first]
+        if known.params:
             names = f"input names {sorted(value)}, the signature has {list(known.params)}"
             raise ValueError(names)
         return [value]
@@ -407,6 +423,8 @@ def _case(one: Asked, args: str, spelled: bool, known: Signature) -> Case:
         wanted = _literal_of(wanted) if spelled else wanted
     else:
         wanted = _shaped(wanted, known.returns)
+    if one.kind == "in" and not isinstance(wanted, str | list | tuple | set | dict):
+        raise ValueError("nothing to be in")
     if one.kind == "set":
         wanted, compare = set(wanted), "=="
     return Case(args, literal(wanted), one.shown, one.close, compare, view)

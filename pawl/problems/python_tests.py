@@ -83,6 +83,7 @@ class _Reader:
         if isinstance(node, ast.Assert):
             self.claims.claim(node, partial(self.claims.read, node.test, env))
             self.claims.touch(node.test, env)
+            self.forget(node, env)
         elif isinstance(node, ast.Assign | ast.AnnAssign):
             self.bind(node, env)
         elif isinstance(node, ast.FunctionDef):
@@ -114,18 +115,23 @@ class _Reader:
 
     def forget(self, node: ast.AST, env: dict[str, object]) -> None:
         """Names that a statement binds, deletes or changes stand for nothing that is known."""
-        for name in _changed(node):
+        changed = _changed(node)
+        same = [env[name] for name in changed if isinstance(env.get(name), list | dict | set)]
+        for name in [*changed, *(n for n, v in env.items() if any(_holds(v, one) for one in same))]:
             env.pop(name, None)
             self.claims.touched.pop(name, None)
 
     def bind(self, node: ast.Assign | ast.AnnAssign, env: dict[str, object]) -> None:
         """A name stands for a constant, for what a call gave, or for the entry point."""
         targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        alias = isinstance(node.value, ast.Name | ast.Attribute) and (
+            last_name(node.value) in self.of.calls
+        )
         self.forget(node, env)
-        self.of.calls -= {n for t in targets for n in [last_name(t)] if n}
+        self.of.calls -= {t.id for t in targets if isinstance(t, ast.Name)}
         if node.value is None or len(targets) != 1:
             return
-        if isinstance(node.value, ast.Name) and node.value.id in self.of.calls:
+        if alias:
             self.of.calls.add(last_name(targets[0]))
             return
         try:
@@ -152,6 +158,9 @@ class _Reader:
         truth = holds(node.test, env)
         if truth is not None:
             return self.block(node.body if truth else node.orelse, env)
+        if node.body and not node.orelse and _fails(node.body[-1]):
+            self.claims.claim(node, partial(self.claims.truth, node.test, False, env))
+            return ""
         if _asserts(node):
             branches = []
             for body in (node.body, node.orelse):
@@ -250,6 +259,7 @@ class _Reader:
             self.claims.report(node)
             return
         held, self.claims.touched = self.claims.touched, {}
+        calls = set(self.of.calls)
         sets = [d for d in node.decorator_list if isinstance(d, ast.Call) and _parametrises(d)]
         try:
             rows, left = _parameter_rows(sets, env)
@@ -261,6 +271,8 @@ class _Reader:
             self.turns -= 1
             if self.turns > 0:
                 self.block(node.body, {**env, **row})
+                if not node.name.lower().startswith("setup"):
+                    self.of.calls = set(calls)  # a name of one test is none of the next
         self.claims.touched = held
 
     # ---- calls -----------------------------------------------------------------------------------
@@ -280,12 +292,16 @@ class _Reader:
             env.update({n: found for n, found in self.claims.touched.items() if n in env})
         elif name in self.helpers:
             self.claims.claim(node, partial(self.helped, self.helpers[name], call, env))
+            if _changed(self.helpers[name]) & {a.arg for a in self.helpers[name].args.args}:
+                self.forget(node, env)
         elif name.startswith("assert") or (
             name not in _HARMLESS and any(speaks(a, env, self.of) for a in call.args)
         ):
             self.claims.report(node)  # a check that is not known here
         else:
             self.forget(node, env)
+            if name in self.of.functions:  # of the tests, without parameters
+                self.forget(self.of.functions[name], env)
 
     def helped(self, helper: ast.FunctionDef, call: ast.Call, env: dict[str, object]) -> bool:
         """A helper with its arguments put in; the entry point may be one of them."""
@@ -306,15 +322,33 @@ class _Reader:
         if self.turns <= 0:
             return False
         del self.helpers[helper.name]  # one that calls itself is not read
+        held, self.claims.touched = self.claims.touched, {}
         self.block(helper.body, inner)
+        self.claims.touched = held
         self.helpers[helper.name] = helper
         return len(self.claims.cases) + len(self.claims.unread) > before
+
+
+_CHANGES = set("append extend insert remove pop clear sort reverse update add discard".split())
+_CHANGES |= {"popitem", "setdefault", "popleft", "appendleft"}
+
+
+def _holds(value: object, part: object) -> bool:
+    """Whether a value is another one, or has it inside: then it changes with it."""
+    if value is part:
+        return True
+    if isinstance(value, dict):
+        return any(_holds(v, part) for v in value.values())
+    return isinstance(value, list | tuple) and any(_holds(v, part) for v in value)
 
 
 def _changed(node: ast.AST) -> set[str]:
     """Names that are bound, deleted, or whose methods are called, and what functions are given."""
     found: set[str] = set()
     for inner in ast.walk(node):
+        if isinstance(inner, ast.Call) and isinstance(inner.func, ast.Attribute):
+            if inner.func.attr in _CHANGES and isinstance(inner.func.value, ast.Name):
+                found.add(inner.func.value.id)
         if isinstance(inner, ast.Name) and not isinstance(inner.ctx, ast.Load):
             found.add(inner.id)
         elif isinstance(inner, ast.AugAssign | ast.Subscript | ast.Attribute):
@@ -428,7 +462,7 @@ def parse_doctest(text: str, entry_point: str, params: tuple[str, ...] = ()) -> 
             kind = example.exc_msg.partition(":")[0].strip().rpartition(".")[2]
             source = f"with raises({kind}):\n    {source}"
         elif example.want.strip():
-            source = f"assert ({source}) == ({example.want.strip()})"
+            source = f"assert (\n{source}\n) == (\n{example.want.strip()}\n)"
         try:
             reader.block(parse(source).body, env)
         except (SyntaxError, ValueError):

@@ -40,7 +40,9 @@ def parse(code: str) -> ast.Module:
 
 
 def parse_expression(code: str) -> ast.expr:
-    """One expression, as quietly."""
+    """One expression, as quietly; SyntaxError for none, also for a comment alone."""
+    if not code.strip() or code.lstrip().startswith("#"):
+        raise SyntaxError("no expression")
     body = parse(f"({code}\n)").body
     if len(body) != 1 or not isinstance(body[0], ast.Expr):
         raise SyntaxError("not one expression")

@@ -45,18 +45,20 @@ class Outcome(NamedTuple):
 class Names:
     """What the tests call. calls: names that stand for the entry point; params: of its signature.
 
-    called: every name that the tests call.
+    called: every name that the tests call; functions: those that they define.
     """
 
     calls: set[str]
     params: tuple[str, ...]
     called: set[str]
+    functions: dict[str, ast.FunctionDef]
 
     @classmethod
     def of(cls, tree: ast.Module, entry: str, params: tuple[str, ...]) -> Names:
         """Of a module of tests."""
         called = {last_name(n.func) for n in ast.walk(tree) if isinstance(n, ast.Call)}
-        return cls({entry, "candidate"} if entry else {"candidate"}, params, called)
+        functions = {n.name: n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)}
+        return cls({entry, "candidate"} if entry else {"candidate"}, params, called, functions)
 
     def is_helper(self, node: ast.FunctionDef) -> bool:
         """Whether a function of the tests is read where it is called: it has parameters."""

@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pawl.sandbox.extract import ends_with
+from pawl.sandbox.extract import ends_with, final_answer
 from pawl.sandbox.verify import best_constant
 from pawl.types import Completion, Measurement, Problem, Score
 
@@ -138,7 +138,8 @@ def _penalty(completion: Completion, cfg: RewardConfig) -> tuple[float, str]:
     text = completion.text
     if completion.finish == "length" and not ends_with(text, cfg.end_marker):
         factor, why = factor * cfg.runaway_multiplier, "runaway"
-    said = text.split(cfg.end_marker)[0] if cfg.end_marker else text
+    said = final_answer(text)
+    said = said.split(cfg.end_marker)[0] if cfg.end_marker else said
     lines = sum(bool(line.strip()) for line in said.splitlines())
     if lines < cfg.min_lines:
         factor, why = factor * cfg.short_multiplier, why or "short"

@@ -183,8 +183,10 @@ def quiet(texts: list[str]) -> list[Any]:
     return kept
 
 
-def choose(candidates: list[tuple[str, str, list[str]]], entry: str) -> tuple[int, int, Any]:
-    """(index, whether it binds `entry`, code) of the best reading that parses.
+def choose(
+    candidates: list[tuple[str, str, list[str]]], entry: str
+) -> tuple[int, int, Any, list[Any]]:
+    """(index, whether it binds `entry`, code, what other blocks define) of the best that parses.
 
     Raises the first one's error when none does.
 
@@ -214,14 +216,14 @@ def choose(candidates: list[tuple[str, str, list[str]]], entry: str) -> tuple[in
     if best is None:
         raise first or SyntaxError("nothing to run")
     rank, k, tree, code, before = best
-    binds = int(rank < 4 and entry in bound_names(tree))
-    kept = quiet(before)
-    if not kept:
-        return k, binds, code
-    body = [*kept, *tree.body]
-    future = [node for node in body if getattr(node, "module", None) == "__future__"]
-    tree.body = [*future, *(node for node in body if node not in future)]
-    return k, binds, compile(tree, "solution.py", "exec", dont_inherit=True)
+    return k, int(rank < 4 and entry in bound_names(tree)), code, quiet(before)
+
+
+def alone(node: Any) -> Any:
+    """One statement as a program."""
+    tree: Any = compile("", "solution.py", "exec", 0x400)
+    tree.body = [node]
+    return compile(tree, "solution.py", "exec", dont_inherit=True)
 
 
 def describe(error: BaseException) -> str:
@@ -268,13 +270,18 @@ def serve(request: bytes, put: Callable[[str], None]) -> None:
     sys.path += folders
     views = views_of(cases)
     try:
-        index, binds, code = choose(candidates, entry)
+        index, binds, code, others = choose(candidates, entry)
     except BaseException as error:
         put("E syntax " + describe(error).split(" ", 1)[1] + "\n")
         return
     put(f"V {index} {binds}\n")
     module = type(sys)("solution")
     sys.modules["solution"] = module
+    for node in others:  # they may be tests or examples: what fails is not missed
+        try:
+            exec(alone(node), module.__dict__)
+        except BaseException:
+            continue
     try:
         exec(code, module.__dict__)
     except BaseException as error:

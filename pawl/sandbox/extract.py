@@ -22,37 +22,28 @@ LABELS = {
 }
 _FENCE = re.compile(r"([ \t]*)(?:(?:[-*+]|\d{1,3}[.)])[ \t]+)?(`{3,}|~{3,})[ \t]*([^`\n]*?)[ \t]*")
 _THINKS = "|".join("think thinking thought thoughts reason reasoning reflection scratchpad".split())
-# A tag in a string of the code is no tag: a quote, a backquote or a bracket stands beside it.
-_NOT_BEFORE = r"(?<![\"'/(\[\\|])(?<!(?<!`)`)"
-_NOT_BEHIND = r"(?![\"')\]\\|]|`(?!`))"
 _OPENS = re.compile(
-    rf"{_NOT_BEFORE}(?:<(?:{_THINKS})(?:\s[^<>\n]*)?>|<\|begin_of_thought\|>|\[THINK\]"
-    rf"|\u25c1think\u25b7){_NOT_BEHIND}|<\|channel\|>analysis",
+    rf"<(?:{_THINKS})(?:\s[^<>\n]*)?>|<\|begin_of_thought\|>|\[THINK\]|\u25c1think\u25b7"
+    r"|<\|channel\|>analysis",
+    re.IGNORECASE,
+)
+_CLOSES = re.compile(
+    rf"</(?:{_THINKS})>|<\|end_of_thought\|>|\[/THINK\]|\u25c1/think\u25b7"
+    r"|<\|channel\|>final<\|message\|>",
     re.IGNORECASE,
 )
 # What may stand before a section that opens within a line: nothing, a word, a sentence.
 _PROSE = re.compile(r" {0,3}(?:\w+\W{0,3}|[^#=;{}]*[.!?:] *)?")
-_CLOSES = re.compile(
-    rf"{_NOT_BEFORE}(?:</(?:{_THINKS})>|<\|end_of_thought\|>|\[/THINK\]|\u25c1/think\u25b7)"
-    rf"{_NOT_BEHIND}|<\|channel\|>final<\|message\|>",
-    re.IGNORECASE,
-)
 _ENDS = r"</s>|<eos>|<end_of_turn>|<\|(?:im_end|endoftext|eot_id|eom_id|end_of_text|end|return"
 _ENDS += r"|EOT|user|end_of_turn)\|>|<\uff5cend\u2581of\u2581sentence\uff5c>|\[EOS\]"
 _END_TOKENS = re.compile(rf"(?:\s*(?:{_ENDS}))+\s*$")
 _NEXT_TURN = re.compile(r"(?:<\|eot_id\|>|<\|im_end\|>)\s*<\|(?:start_header_id|im_start)\|>")
 _ITEMS = re.compile(r"\s*(?:open|type|module|exception|external|include|let)\s+(?!\(\)|_\b)")
 _ANSWERS = [
-    re.compile(
-        rf"{_NOT_BEFORE}{opens}{_NOT_BEHIND}(.*?)(?:{_NOT_BEFORE}{closes}{_NOT_BEHIND}|\Z)",
-        re.DOTALL | re.IGNORECASE,
-    )
-    for opens, closes in (
-        (r"<answer>", r"</answer>"),
-        (r"<solution>", r"</solution>"),
-        (r"<\|begin_of_solution\|>", r"<\|end_of_solution\|>"),
-        (r"\[PYTHON\]", r"\[/PYTHON\]"),
-    )
+    (re.compile(r"<answer>", re.IGNORECASE), re.compile(r"</answer>", re.IGNORECASE)),
+    (re.compile(r"<solution>", re.IGNORECASE), re.compile(r"</solution>", re.IGNORECASE)),
+    (re.compile(r"<\|begin_of_solution\|>"), re.compile(r"<\|end_of_solution\|>")),
+    (re.compile(r"\[PYTHON\]"), re.compile(r"\[/PYTHON\]")),
 ]
 
 
@@ -79,39 +70,93 @@ class _Piece:
     before: tuple[str, ...] = ()
 
 
-def final_answer(text: str) -> str:
+def final_answer(text: str, defines: re.Pattern[str] | None = None) -> str:
     """The text without thinking, end tokens and the tags around an answer.
 
-    A thinking section that does not end leaves nothing. Tags in strings and in prose about them
-    (in quotes) are none, and none opens inside a block or behind code on its line.
+    A thinking section that does not end leaves nothing. Tags in strings, comments and prose about
+    them are none. defines: what a definition of the asked name looks like; where given, an answer
+    in tags counts if it holds one or a block, or if nothing around it does.
     """
     said = text.replace("\r\n", "\n").lstrip("\ufeff")
-    said = _NEXT_TURN.split(said)[0]
-    closed = list(_CLOSES.finditer(said))
-    said = said[closed[-1].end() :] if closed else said
-    opened = _opening(said)
-    said = said if opened is None else said[:opened]
+    said = _without_thinking(_NEXT_TURN.split(said)[0])
     said = _END_TOKENS.sub("", said)
-    for tags in _ANSWERS:
-        if answers := [found for found in tags.findall(said) if found.strip()]:
-            return str(answers[-1])
-    return said
+    found = [answer for answer in _answers(said) if answer.strip()]
+    if defines is not None:
+        whole = [a for a in found if defines.search(a) or "```" in a or "~~~" in a]
+        found = whole or ([] if defines.search(said) else found)
+    return found[-1] if found else said
 
 
-def _opening(text: str) -> int | None:
-    """Where a thinking section opens outside blocks; a line of code or a comment opens none."""
+def _without_thinking(said: str) -> str:
+    """What follows the last thinking section; its opening may stand in the prompt."""
+    while True:
+        places = [t for t in _tags(_OPENS, said) if not t.fenced and _PROSE.fullmatch(t.before)]
+        if not places:
+            break
+        opened = places[0]
+        closes = _tags(_CLOSES, said[opened.end :], quoted=True)
+        closed = next((t for t in closes if not t.quoted), closes[0] if closes else None)
+        if closed is None:
+            return said[: opened.start - len(opened.before) * (not opened.before.strip())]
+        said = said[opened.end + closed.end :]
+    ends = [t for t in _tags(_CLOSES, said) if not t.fenced or not t.before.strip(" \t`~")]
+    ends = [t for t in ends if not _OPENS.search(t.before)]
+    return said[ends[-1].end :] if ends else said
+
+
+def _answers(said: str) -> list[str]:
+    """What stands between the tags of an answer, of the first kind of tags that there are."""
+    for opens, closes in _ANSWERS:
+        found, after = list[str](), 0
+        for opened in _tags(opens, said):
+            if opened.start < after or opened.fenced:
+                continue
+            rest = said[opened.end :]
+            closed = next((t for t in _tags(closes, rest) if not t.fenced), None)
+            closed = closed or next(iter(_tags(closes, rest, quoted=True)[::-1]), None)
+            found.append(rest[: closed.start] if closed else rest)  # else cut at the limit
+            after = opened.end + (closed.end if closed else len(rest))
+        if found:
+            return found
+    return []
+
+
+@dataclass(frozen=True, slots=True)
+class _Tag:
+    """Where a tag stands, what precedes it on its line, and whether a block or quotes hold it."""
+
+    start: int
+    end: int
+    before: str
+    fenced: bool
+    quoted: bool
+
+
+def _tags(pattern: re.Pattern[str], text: str, quoted: bool = False) -> list[_Tag]:
+    """The tags in a text, in order; quoted: also those in strings and comments."""
+    found: list[_Tag] = []
     at, fence = 0, ""
     for line in text.split("\n"):
         mark = _FENCE.fullmatch(line)
         if mark and (not fence or (not mark[3] and mark[2].startswith(fence))):
             fence = "" if fence else mark[2]
-        found = _OPENS.search(line)
-        if found and not fence:
-            before = line[: found.start()]
-            if _PROSE.fullmatch(before):
-                return at + (found.start() if before.strip() else 0)
+        for tag in pattern.finditer(line):
+            before = line[: tag.start()]
+            held = _is_quoted(before)
+            if quoted or not held:
+                found.append(_Tag(at + tag.start(), at + tag.end(), before, bool(fence), held))
         at += len(line) + 1
-    return None
+    return found
+
+
+def _is_quoted(before: str) -> bool:
+    """Whether what precedes on the line opens a string or a comment."""
+    before = re.sub(r"`{3,}|~{3,}", "", before)  # a fence is no quote
+    if before.count('"') % 2 or before.count("`") % 2 or re.match(r"\s*(?:#|\(\*)", before):
+        return True
+    if re.search(r"\s#\s|\(\*", before):
+        return True
+    return before.count("'") % 2 == 1 and re.search(r"'[^' ]*$", before) is not None
 
 
 def programs_in(text: str, head: str, end_marker: str, entry: str, lang: str) -> list[Reading]:
@@ -119,7 +164,7 @@ def programs_in(text: str, head: str, end_marker: str, entry: str, lang: str) ->
 
     head: the opening that a bare body continues; entry: the asked name; lang: python or ocaml.
     """
-    said = final_answer(text)
+    said = final_answer(text, definition(entry, lang))
     out: dict[str, Reading] = {}
     bodies: dict[str, Reading] = {}
     for whole in dict.fromkeys((said.split(end_marker)[0] if end_marker else said, said)):
@@ -210,7 +255,7 @@ def _programs(piece: str, head: str, lang: str) -> list[tuple[str, bool]]:
     if not piece.strip():
         return []
     out = [(piece, False)]
-    if lang == "python" and piece.lstrip("\n")[:1] in " \t":
+    if lang == "python" and re.match(r"\n*[ \t]+(?:async\s+def|def|class|import|from)\b", piece):
         out.append((textwrap.dedent(piece), False))  # a whole definition in an indented block
     if not head:
         return out

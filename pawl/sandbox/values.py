@@ -71,27 +71,37 @@ def stands(got: Any, expected: Any, close: Close | None, compare: Compare) -> bo
     if compare == "json":
         return equal(_as_json(got), _as_json(expected), close)
     if compare in ("in", "not in"):
-        if isinstance(expected, str):
-            found = isinstance(got, str) and got in expected
-        else:
-            found = any(equal(got, member, close) for member in expected)
-        return found == (compare == "in")
+        if isinstance(expected, (str, bytes)):
+            return _within(got, expected) == (compare == "in")
+        return any(equal(got, member, close) for member in expected) == (compare == "in")
     if compare in ("contains", "lacks"):
-        if isinstance(got, str):
-            found = isinstance(expected, str) and expected in got
-        elif isinstance(got, range):  # it may be long without end
-            found = type(expected) is int and expected in got
-        elif isinstance(got, (list, tuple, set, frozenset, dict, deque)):
-            found = any(equal(member, expected, close) for member in got)
-        else:
-            return False
-        return found == (compare == "contains")
+        found = _contains(got, expected, close)
+        return found is not None and found == (compare == "contains")
     if compare in _ORDER:
         try:
             return bool(_ORDER[compare](got, expected))
         except TypeError:  # of kinds that have no order
             return False
     return equal(got, expected, close) == (compare != "!=")
+
+
+def _within(part: Any, text: Any) -> bool:
+    """Whether one text stands in another of its kind."""
+    return type(part) is type(text) and bool(part in text)
+
+
+def _contains(got: Any, expected: Any, close: Close | None) -> bool | None:
+    """Whether a value holds another one; None where it can hold none."""
+    if isinstance(got, bytes) and type(expected) is int:
+        return 0 <= expected < 256 and expected in got
+    if isinstance(got, (str, bytes)):
+        return _within(expected, got)
+    if isinstance(got, range):  # it may be long without end
+        whole = type(expected) is int or (type(expected) is float and expected.is_integer())
+        return whole and int(expected) in got
+    if isinstance(got, (list, tuple, set, frozenset, dict, deque)):
+        return any(equal(member, expected, close) for member in got)
+    return None
 
 
 _ORDER = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
