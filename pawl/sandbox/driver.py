@@ -216,7 +216,8 @@ def choose(
     if best is None:
         raise first or SyntaxError("nothing to run")
     rank, k, tree, code, before = best
-    return k, int(rank < 4 and entry in bound_names(tree)), code, quiet(before)
+    binds = rank == 0 or (rank < 4 and entry in bound_names(tree))
+    return k, int(binds), code, quiet(before)
 
 
 def alone(node: Any) -> Any:

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import re
 import textwrap
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 MAX_READINGS = 24
@@ -70,11 +72,11 @@ class _Piece:
     before: tuple[str, ...] = ()
 
 
-def final_answer(text: str, defines: re.Pattern[str] | None = None) -> str:
+def final_answer(text: str, defines: Callable[[str], bool] | None = None) -> str:
     """The text without thinking, end tokens and the tags around an answer.
 
     A thinking section that does not end leaves nothing. Tags in strings, comments and prose about
-    them are none. defines: what a definition of the asked name looks like; where given, an answer
+    them are none. defines: whether a text defines the asked name; where given, an answer
     in tags counts if it holds one or a block, or if nothing around it does.
     """
     said = text.replace("\r\n", "\n").lstrip("\ufeff")
@@ -82,8 +84,8 @@ def final_answer(text: str, defines: re.Pattern[str] | None = None) -> str:
     said = _END_TOKENS.sub("", said)
     found = [answer for answer in _answers(said) if answer.strip()]
     if defines is not None:
-        whole = [a for a in found if defines.search(a) or "```" in a or "~~~" in a]
-        found = whole or ([] if defines.search(said) else found)
+        whole = [a for a in found if defines(a) or "```" in a or "~~~" in a]
+        found = whole or ([] if defines(said) else found)
     return found[-1] if found else said
 
 
@@ -135,6 +137,8 @@ class _Tag:
 def _tags(pattern: re.Pattern[str], text: str, quoted: bool = False) -> list[_Tag]:
     """The tags in a text, in order; quoted: also those in strings and comments."""
     found: list[_Tag] = []
+    if pattern.search(text) is None:
+        return found
     at, fence = 0, ""
     for line in text.split("\n"):
         mark = _FENCE.fullmatch(line)
@@ -164,7 +168,7 @@ def programs_in(text: str, head: str, end_marker: str, entry: str, lang: str) ->
 
     head: the opening that a bare body continues; entry: the asked name; lang: python or ocaml.
     """
-    said = final_answer(text, definition(entry, lang))
+    said = final_answer(text, partial(defines_name, entry, lang))
     out: dict[str, Reading] = {}
     bodies: dict[str, Reading] = {}
     for whole in dict.fromkeys((said.split(end_marker)[0] if end_marker else said, said)):
@@ -193,7 +197,7 @@ def _pieces(whole: str, entry: str, lang: str) -> list[_Piece]:
     ones; those labelled as something else come at the end.
     """
     blocks, lead = _blocks(whole)
-    defines = definition(entry, lang)
+    defines = partial(defines_name, entry, lang)
     own, foreign = list[_Piece](), list[_Piece]()
     before: list[str] = []
     for i, (label, content) in enumerate(blocks, 1):
@@ -202,26 +206,33 @@ def _pieces(whole: str, entry: str, lang: str) -> list[_Piece]:
             foreign.append(piece)
             continue
         own.append(piece)
-        if not defines.search(content) and (lang == "python" or _ITEMS.match(content)):
+        if not defines(content) and (lang == "python" or _ITEMS.match(content)):
             before.append(content)
     if lang == "python":  # a helper may follow; what stands before counts more
         behind = [[b for b in before if b not in p.before and b != p.text] for p in own]
         own = [replace(p, before=(*b, *p.before)) for p, b in zip(own, behind, strict=True)]
-    own.sort(key=lambda piece: bool(defines.search(piece.text)))
+    own.sort(key=lambda piece: defines(piece.text))
     rest = [_Piece(lead, "the text before the first block")] if blocks and lead.strip() else []
     return [_Piece(whole, "the text"), *own[::-1], *rest, *foreign[::-1]]
 
 
-def definition(entry: str, lang: str) -> re.Pattern[str]:
-    """What a definition of a name looks like at the start of a line."""
-    name = re.escape(entry)
-    if lang == "ocaml":
-        return re.compile(rf"^\s*(?:let|and|external)\s+(?:rec\s+)?{name}\b", re.MULTILINE)
-    return re.compile(rf"^\s*(?:async\s+def|def|class)\s+{name}\b|^\s*{name}\s*[:=]", re.MULTILINE)
+_DEFINED = {
+    "ocaml": re.compile(r"^\s*(?:let|and|external)\s+(?:rec\s+)?([\w']+)", re.MULTILINE),
+    "python": re.compile(
+        r"^\s*(?:async\s+def|def|class)\s+(\w+)|^\s*([^\W\d]\w*)\s*[:=]", re.MULTILINE
+    ),
+}
+
+
+def defines_name(entry: str, lang: str, text: str) -> bool:
+    """Whether a line of a text begins like a definition of a name."""
+    return entry in text and any(entry in m.groups() for m in _DEFINED[lang].finditer(text))
 
 
 def _blocks(text: str) -> tuple[list[tuple[str, str]], str]:
     """(label, content) of each fenced block, and what stands before the first."""
+    if "```" not in text and "~~~" not in text:
+        return [], text
     blocks: list[tuple[str, str]] = []
     lead: list[str] = []
     opened: tuple[int, str, str] | None = None  # indentation, fence, label

@@ -16,7 +16,7 @@ from functools import lru_cache
 from typing import Any
 
 from pawl.errors import PawlError
-from pawl.sandbox.extract import MAX_READINGS, Reading, definition, programs_in
+from pawl.sandbox.extract import MAX_READINGS, Reading, defines_name, programs_in
 from pawl.sandbox.ocaml_report import Report, not_built, read
 from pawl.sandbox.ocaml_tools import toolchain
 from pawl.sandbox.ocaml_values import (
@@ -144,7 +144,7 @@ def _ordered(found: Sequence[Reading], name: str) -> list[Reading]:
     Programs that seem to define the name, alone and behind earlier blocks; then bodies; then the
     rest, among it a text with blocks, whose prose is no OCaml.
     """
-    defines, tried = definition(name, "ocaml"), list[Reading]()
+    tried = list[Reading]()
     for reading in found:
         tried.append(reading)
         if reading.before and reading.kind == "part":
@@ -157,7 +157,7 @@ def _ordered(found: Sequence[Reading], name: str) -> list[Reading]:
             return 3
         if reading.kind == "body":
             return 1
-        return 0 if defines.search(reading.source) else 2
+        return 0 if defines_name(name, "ocaml", reading.source) else 2
 
     return sorted(tried, key=place)[:MAX_TRIED]
 
