@@ -81,6 +81,8 @@ def work(way: Way, checks: int, taken: Any, start: Any, results: Any) -> None:
             note = way.comment.format(number) if "{}" in way.comment else f"{way.comment} {number}"
             found = verify(sandbox, problem.task, f"{problem.reference}\n{note}\n")
             verdicts[found.verdict] += 1
+            if found.verdict != "pass":
+                print(f"  {problem.id}: {found.verdict}: {found.message}", flush=True)
             times.append(found.time_ms)
         ended = time.monotonic()
     results.put((began, ended, times, verdicts))

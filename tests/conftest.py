@@ -10,7 +10,7 @@ import ipaddress
 import os
 import socket
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -78,3 +78,19 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     policy.model.save_pretrained(folder)  # type: ignore[operator] # a Hugging Face model
     policy.tokenizer.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[object]:
+    """The strongest tier that there is, with the default limits but patience."""
+    from attack_runner import limits
+
+    from pawl.errors import PawlError
+    from pawl.sandbox.tiers import open_sandbox
+
+    try:
+        opened = open_sandbox(limits(cpu_s=4.0, wall_s=60.0, memory_mb=1024))
+    except PawlError as error:
+        pytest.skip(str(error))
+    with opened:
+        yield opened

@@ -176,6 +176,7 @@ REPORTED = [
     "ERR = ValueError\nwith pytest.raises(ERR):\n    f(1)",
     "if ready():\n    return\nassert f(1) == 2",
     "x = [1]\nassert f(x) is not x",
+    "x = [1]\nassert not f(x) is x",
     "class T:\n    def test_a(self):\n        self.assertCountEqual(f(1), [{'b': 1, 'a': 2}])",
 ]
 
@@ -194,6 +195,19 @@ def test_deep_expressions_are_values_or_reported(n: int) -> None:
         assert "no Python" in str(error)
     else:
         assert len(cases) + len(unread) == 1
+
+
+def test_a_failure_within_no_bound_is_a_tolerance() -> None:
+    cases, unread = python_tests.parse_tests("if abs(f(1) - 2) > 0.1:\n    raise ValueError", "f")
+    assert [(c.expected, c.close) for c in cases] == [("2", Close(0.0, 0.1))] and not unread
+
+
+def test_a_kind_states_its_bound() -> None:
+    tests = [
+        {"args": "[1]", "expected": "2.5", "kind": kind} for kind in ("approx:0.01", "approx", "eq")
+    ]
+    closes = [c.close for c in row(tests).problem.task.cases]
+    assert closes == [Close(0.0, 0.01), Close(), None]
 
 
 def test_less_than_a_bound_is_not_the_bound() -> None:
@@ -243,15 +257,6 @@ JUDGED = {
     "assert f(1) == 2 or f(1) == 3": (["return 3"], ["return 1"]),
     "assert round(f(1), 1) == 0.3": (["return 0.1 + 0.2", "return 0.34"], ["return 0.4"]),
 }
-
-
-@pytest.fixture(scope="module")
-def sandbox() -> Sandbox:
-    try:
-        with open_sandbox(SandboxConfig()) as opened:
-            yield opened
-    except Exception as error:  # noqa: BLE001 - whatever keeps it from opening
-        pytest.skip(str(error))
 
 
 @pytest.mark.parametrize("text", JUDGED)

@@ -6,16 +6,14 @@ Left out: forms of a single program (test_sandbox_verify.py).
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 
 import pytest
-from attack_runner import OCAML_TASK, PYTHON_TASK, limits
+from attack_runner import OCAML_TASK, PYTHON_TASK
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pawl.errors import PawlError
 from pawl.sandbox.extract import MAX_READINGS, ends_with, final_answer, programs_in
-from pawl.sandbox.tiers import Sandbox, open_sandbox
+from pawl.sandbox.tiers import Sandbox
 from pawl.sandbox.verify import verify
 from pawl.types import Case, CodeTask
 
@@ -50,16 +48,6 @@ LABELS = {
 }
 needs_ocaml = pytest.mark.skipif(shutil.which("ocamlc") is None, reason="no OCaml here")
 BOTH = ["python", pytest.param("ocaml", marks=needs_ocaml)]
-
-
-@pytest.fixture(scope="module")
-def sandbox() -> Iterator[Sandbox]:
-    try:
-        opened = open_sandbox(limits(cpu_s=4.0, wall_s=60.0, memory_mb=1024))
-    except PawlError as error:
-        pytest.skip(str(error))
-    with opened:
-        yield opened
 
 
 def fenced(code: str, label: str = "", fence: str = "```", indent: str = "") -> str:

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import random
 import shutil
-from collections.abc import Iterator
 
 import pytest
-from attack_runner import limits
 from channel_messages import DUMPS, message
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,21 +18,11 @@ from pawl.errors import PawlError
 from pawl.problems.ocaml_tests import parse_tests
 from pawl.sandbox.ocaml import OCaml, is_call
 from pawl.sandbox.ocaml_values import float_text, kind, literal_kind, raised, shown, stands
-from pawl.sandbox.tiers import Sandbox, open_sandbox
+from pawl.sandbox.tiers import Sandbox
 from pawl.sandbox.verify import best_constant, verify
 from pawl.types import Case, CodeTask
 
 needs_ocaml = pytest.mark.skipif(shutil.which("ocamlc") is None, reason="no OCaml here")
-
-
-@pytest.fixture(scope="module")
-def sandbox() -> Iterator[Sandbox]:
-    try:
-        opened = open_sandbox(limits(cpu_s=4.0, wall_s=60.0, memory_mb=1024))
-    except PawlError as error:
-        pytest.skip(str(error))
-    with opened:
-        yield opened
 
 
 def task(signature: str, text: str) -> CodeTask:

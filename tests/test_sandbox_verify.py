@@ -33,16 +33,6 @@ MARK = "(* END *)"
 needs_ocaml = pytest.mark.skipif(shutil.which("ocamlc") is None, reason="no OCaml here")
 
 
-@pytest.fixture(scope="module")
-def sandbox() -> Iterator[Sandbox]:
-    try:
-        opened = open_sandbox(limits(cpu_s=4.0, wall_s=60.0, memory_mb=1024))
-    except PawlError as error:
-        pytest.skip(str(error))
-    with opened:
-        yield opened
-
-
 BODY = "List.fold_left (fun a x -> if x mod 2 = 0 then a + x * x else a) 0 xs"
 OCAML_RIGHT = {
     "body": f"  {BODY}\n",

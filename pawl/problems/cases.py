@@ -106,9 +106,18 @@ def _record(item: object) -> Asked | str:
         return f"a test of type {item['type']!r}"
     if not any(name in item for name in INPUT) or not any(name in item for name in EXPECTED):
         return f"no input or no expected value in {sorted(item)}"
-    close = _closeness(item.get("close")) or (Close() if near else None)
+    close = _closeness(item.get("close")) or (_near(kind) if near else None)
     shown = bool(item.get("shown") or item.get("visible") or item.get("is_public"))
     return Asked(given, wanted, shown, close, kind, item.get("kwargs"))
+
+
+def _near(kind: str) -> Close:
+    """How far `approx:0.01` lets numbers be, absolutely; `approx` alone has the usual bounds."""
+    _, _, bound = kind.partition(":")
+    try:
+        return _closeness(float(bound)) or Close() if bound else Close()
+    except ValueError as error:
+        raise BadProblem(f"a test of kind {kind!r}: no number behind the colon") from error
 
 
 def _closeness(stated: object) -> Close | None:

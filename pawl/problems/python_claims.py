@@ -175,8 +175,10 @@ class Claims:
         """`not` in front of one comparison."""
         if not isinstance(test, ast.Compare) or len(test.ops) != 1:
             return False
-        sign = _NEGATED[_SIGNS[type(test.ops[0])]]
-        return self.compare(test.left, sign, test.comparators[0], env)
+        (op,), (right,) = test.ops, test.comparators
+        if isinstance(op, ast.Is) and not _names_one(right):
+            return False  # another object is not another value
+        return self.relation(test.left, _NEGATED[_SIGNS[type(op)]], right, env)
 
     def read(self, test: ast.expr, env: Env) -> bool:
         """One asserted expression; True when it became cases."""

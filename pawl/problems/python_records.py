@@ -41,6 +41,13 @@ _METHODS = {
     "text": set("split upper lower strip replace join isdigit isalpha title startswith".split())
     | set("endswith swapcase encode find isupper islower capitalize".split()),
 }
+_SPELLED = {"True", "False", "None"}
+_NUMBER = re.compile(r"[-+]?[\d_.]+(?:e[-+]?\d+)?j?|\(.*j\)|-?inf|float\(.*\)", re.IGNORECASE)
+_TEXTUAL = re.compile(rf"\bstr\b|\.(?:{'|'.join(_METHODS['text'])})\(|\bord\(")  # seen at once
+_ONE_ITEM = "inputs of one item are taken as lists of one argument, not as the argument"
+_VIEWS = {"tuple": "tuple(result)", "int": "int(result)", "set": "set(result)"}
+_VIEWS |= {"truthy": "bool(result)", "falsy": "bool(result)", "sorted": "sorted(result)"}
+_COMPARED: dict[str, Compare] = {"raises": "raises", "in": "in", "contains": "contains"}
 
 
 class Asked(NamedTuple):
@@ -289,11 +296,6 @@ def _source(given: object, entry: str, known: Signature) -> tuple[Any] | None:
     return (value,) if isinstance(value, list | tuple) else None
 
 
-_SPELLED = {"True", "False", "None"}
-_NUMBER = re.compile(r"[-+]?[\d_.]+(?:e[-+]?\d+)?j?|\(.*j\)|-?inf|float\(.*\)", re.IGNORECASE)
-_TEXTUAL = re.compile(rf"\bstr\b|\.(?:{'|'.join(_METHODS['text'])})\(|\bord\(")  # seen at once
-
-
 def _takes_text(sources: Sequence[tuple[Any] | None], known: Signature) -> bool:
     """Whether a function of one text gets it as it is, though it spells a list: `[()]`.
 
@@ -332,9 +334,6 @@ def _bare(asked: Sequence[Asked], known: Signature) -> tuple[list[tuple[Any] | N
         return [None] * len(asked), []
     note = "the inputs are text that spells other values: taken as text, as nothing says more"
     return [None] * len(asked), [note]
-
-
-_ONE_ITEM = "inputs of one item are taken as lists of one argument, not as the argument"
 
 
 def _is_the_argument(given: Sequence[Any], known: Signature, source: bool) -> bool | None:
@@ -401,11 +400,6 @@ def _spelling(asked: Sequence[Asked], source: bool, known: Signature) -> bool:
     except _RAISED:
         return False
     return not text or any(_fits(v, known.returns) is not False for v in values)
-
-
-_VIEWS = {"tuple": "tuple(result)", "int": "int(result)", "set": "set(result)"}
-_VIEWS |= {"truthy": "bool(result)", "falsy": "bool(result)", "sorted": "sorted(result)"}
-_COMPARED: dict[str, Compare] = {"raises": "raises", "in": "in", "contains": "contains"}
 
 
 def _case(one: Asked, args: str, spelled: bool, known: Signature) -> Case:

@@ -138,12 +138,16 @@ def _penalty(completion: Completion, cfg: RewardConfig) -> tuple[float, str]:
     text = completion.text
     if completion.finish == "length" and not ends_with(text, cfg.end_marker):
         factor, why = factor * cfg.runaway_multiplier, "runaway"
-    said = final_answer(text)
-    said = said.split(cfg.end_marker)[0] if cfg.end_marker else said
-    lines = sum(bool(line.strip()) for line in said.splitlines())
-    if lines < cfg.min_lines:
+    if cfg.min_lines and _lines(text, cfg.end_marker) < cfg.min_lines:
         factor, why = factor * cfg.short_multiplier, why or "short"
     return factor, why
+
+
+def _lines(text: str, end_marker: str) -> int:
+    """Lines of the final answer that say something, up to the end marker."""
+    said = final_answer(text)
+    said = said.split(end_marker)[0] if end_marker else said
+    return sum(bool(line.strip()) for line in said.splitlines())
 
 
 # ---- mixes ---------------------------------------------------------------------------------------

@@ -77,8 +77,8 @@ def ocaml_probe(problem: Problem) -> Problem | None:
     The candidate has no part in it: the calls are of local functions.
     """
     task = problem.task
-    made = [function for _, function in _ocaml_functions(task)]
-    if task.lang != "ocaml" or not made:
+    made = [f for _, f in _ocaml_functions(task)] if task.lang == "ocaml" else []
+    if not made:
         return None
     cases = [
         replace(case, input=f"(let {task.entry_point} = {function} in {case.input})")

@@ -1,11 +1,11 @@
 """From a completion to the programs that it may mean: the text, a block of it, the body of a head.
 
 Graded is the final answer: what follows the last thinking section, the content of the last answer
-tag where there is one, and of several blocks the last that defines the asked name, with what
-earlier blocks import and define. Every reading is kept, most likely first, and the language's own
-parser inside the sandbox picks the first best; so a fence or an end marker inside a string never
-costs a correct program. Left out: any judgement of the text. Standard library only.
-Source: CommonMark 0.31, section 4.5, for fences.
+tag where there is one, and of several blocks the last that defines the asked name, with what other
+blocks import and define (in OCaml, those before it). Every reading is kept, most likely first, and
+the language's own parser inside the sandbox picks the first best; so a fence or an end marker
+inside a string never costs a correct program. Left out: any judgement of the text. Standard library
+only. Source: CommonMark 0.31, section 4.5, for fences.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _ANSWERS = [
 @dataclass(frozen=True, slots=True)
 class Reading:
     """A program that a completion may mean. kind: "whole" is the text, "part" a block of it, "body"
-    either behind the head. before: earlier blocks, of which imports and definitions count.
+    either behind the head. before: other blocks, of which imports and definitions count.
 
     name: for a person, such as "block 2 of 3".
     """
@@ -272,7 +272,7 @@ def _programs(piece: str, head: str, lang: str) -> list[tuple[str, bool]]:
         return out
     opening = head.rstrip("\n")
     if lang == "python":  # a body must be indented
-        above = _beforedefinition(opening)
+        above = _before_definition(opening)
         if above.strip():
             out.insert(0, (f"{above}\n{piece}", False))
         body = piece if piece[:1] in " \t\n" else textwrap.indent(piece, "    ")
@@ -285,7 +285,7 @@ def _programs(piece: str, head: str, lang: str) -> list[tuple[str, bool]]:
     return out
 
 
-def _beforedefinition(head: str) -> str:
+def _before_definition(head: str) -> str:
     """Imports and helpers that stand before the last `def` of a head."""
     starts = [m.start() for m in re.finditer(r"^(?:async )?def ", head, re.MULTILINE)]
     return head[: starts[-1]] if starts else ""
