@@ -17,7 +17,6 @@ from pawl.types import Case, Close, Tier, Verdict
 MAX_SOURCE = 100_000  # bytes of a completion; longer is rejected before anything runs
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{6,}")
 NO_VALUE = "what it returned is no plain value"
-_PASSED: tuple[Verdict, str] = ("pass", "")
 _WANTED = {
     "!=": "anything but ",
     "in": "one of ",
@@ -95,22 +94,26 @@ def tested(
 
     found: see `answers`.
     """
-    told, values = list[tuple[Verdict, str]](), list[str]()
+    verdicts, values = list[Verdict](), list[str]()
     for i, (case, want) in enumerate(zip(cases, expected, strict=True)):
         what, text = found.get(str(i), ("", ""))
         compared = what == "R" and case.compare != "raises"
         equal = language.same(text, want, case) if compared else None
         values.append("" if equal is None else text)
-        told.append(_told(what, text, equal, case, want, language, ended))
-    first = next((k for k, one in enumerate(told) if one[0] != "pass"), None)
-    verdict, message = told[first] if first is not None else _PASSED
-    if first is not None and found.get(str(first)):
-        message = f"{message}, for `{short(language.call(cases[first]))}`"
-    passed = tuple(one[0] == "pass" for one in told)
+        verdicts.append(_verdict(what, text, equal, case, want, language, ended))
+    first = next((k for k, verdict in enumerate(verdicts) if verdict != "pass"), None)
+    message = ""
+    if first is not None:
+        case = cases[first]
+        what, text = found.get(str(first), ("", ""))
+        message = _message(what, text, verdicts[first], case, expected[first], language, ended)
+        message += f", for `{short(language.call(case))}`" if what else ""
+    passed = tuple(verdict == "pass" for verdict in verdicts)
+    verdict = verdicts[first] if first is not None else "pass"
     return Verification(verdict, passed, tuple(values), types, types > 0, message=message)
 
 
-def _told(
+def _verdict(
     what: str,
     text: str,
     equal: bool | None,
@@ -118,32 +121,40 @@ def _told(
     want: Any,
     language: Language,
     ended: Ended,
-) -> tuple[Verdict, str]:
-    """Verdict and message of one case."""
+) -> Verdict:
+    """Of one case. equal: whether its value is as it must be, None where it is no value."""
     if not what:
-        return unanswered(ended)
+        return unanswered(ended)[0]
     if what == "X":
         kind, _, message = text.partition(" ")
         raised = _KINDS.get(kind, "exception")
-        if case.compare == "raises" and raised == "exception" and language.raised(message, want):
-            return _PASSED
-        return raised, message or NO_VALUE
+        wanted = case.compare == "raises" and raised == "exception"
+        return "pass" if wanted and language.raised(message, want) else raised
+    if case.compare == "raises":
+        return "wrong"
+    return "unserialisable" if equal is None else "pass" if equal else "wrong"
+
+
+def _message(
+    what: str, text: str, verdict: Verdict, case: Case, want: Any, language: Language, ended: Ended
+) -> str:
+    """What a person reads of a failed case; made for the first one alone, as values may be long."""
+    if not what:
+        return unanswered(ended)[1]
+    if what == "X":
+        return text.partition(" ")[2] or NO_VALUE
+    if verdict == "unserialisable":
+        return NO_VALUE
+    returned = short(language.shown(text, case))
     wanted = _WANTED.get(case.compare, "") + short(language.wanted(case, want))
     if case.compare == "raises":
-        return (
-            "wrong",
-            f"returned {short(language.shown(text, case))}, expected it to raise {wanted}",
-        )
-    if equal is None:
-        return "unserialisable", NO_VALUE
-    if equal:
-        return _PASSED
+        return f"returned {returned}, expected it to raise {wanted}"
     close = "" if case.close is None else f" within {_closeness(case.close)}"
-    return "wrong", f"returned {short(language.shown(text, case))}, expected {wanted}{close}"
+    return f"returned {returned}, expected {wanted}{close}"
 
 
 def _closeness(close: Close) -> str:
-    """The larger of the two allowances, as a person says it."""
+    """The allowances, as a person says them."""
     told = [f"{close.abs:g}"] if close.abs else []
     return " or ".join(told + ([f"{close.rel:g} of it"] if close.rel else [])) or "0"
 
