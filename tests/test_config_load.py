@@ -137,7 +137,7 @@ def test_unreadable_yaml(file: Path, text: str, line: int, words: str) -> None:
     [
         ("- 1\n", "not a mapping"),
         ("just text\n", "not a mapping"),
-        ("seed: &a {b: *a}\n", "nested too deeply"),
+        ("seed: &a {b: *a}\n", "or for itself"),
         ("problems: {train: !!python/object:os.system x}\n", "tag"),
         ("target: {value: .nan}\n", "not a finite number"),
         ("rules: [{when: step 3, metric: a, value: .inf}]\n", "`rules.0.value` = inf is not a"),

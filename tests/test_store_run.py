@@ -13,6 +13,7 @@ import pytest
 from pawl.config.load import load_run
 from pawl.config.options import RunConfig
 from pawl.errors import Exit, PawlError, PawlErrors
+from pawl.store.digests import Records
 from pawl.store.lock import holder
 from pawl.store.manifest import config_hash, differences, require_same
 from pawl.store.read import (
@@ -141,33 +142,45 @@ def test_open_cuts_torn_lines_off(tmp_path: Path) -> None:
     with RunFolder.create(config(tmp_path)) as run:
         run.append_step({"step": 0})
         run.append_samples(0, [row("p")])
+        stated = Records(run.path).compare(run.records())[0]
     for name in ("steps.jsonl", "samples/step-000000.jsonl"):
         with (run.path / name).open("a") as f:
             f.write('{"step": 1, "rew')
     assert len(read_steps(run.path)) == 1
     assert len(list(read_samples(run.path))) == 1
     with RunFolder.open(run.path) as again:
+        assert read_events(run.path)[-1]["files"] == ["steps.jsonl"]
         again.append_step({"step": 1})
+        assert [r["step"] for r in read_steps(run.path)] == [0, 1]
+        again.cut_after(0, stated)
+        again.append_step({"step": 1})
+    assert (run.path / "samples" / "step-000000.jsonl").read_bytes().endswith(b"}\n")
     assert [r["step"] for r in read_steps(run.path)] == [0, 1]
-    assert read_events(run.path)[-1]["files"] == ["steps.jsonl", "step-000000.jsonl"]
 
 
 def test_cut_after_drops_later_records_and_no_event(tmp_path: Path) -> None:
+    stated: dict[str, str] = {}
     with RunFolder.create(config(tmp_path)) as run:
         for step in range(5):
             run.append_samples(step, [row(f"p{step}")])
             run.append_step({"step": step, "reward/mean": float("nan") if step == 1 else 0.1})
+            stated = run.records() if step == 2 else stated
         run.append_samples(4, [row("q")], kind="eval")
         before = (run.path / "steps.jsonl").read_bytes().splitlines(keepends=True)
         n_events = len(read_events(run.path))
-        assert run.cut_after(2) == 2
+        found, wrong = Records(run.path).compare(stated)
+        assert not wrong and "3 lines" in stated["steps.jsonl"]
+        assert run.cut_after(2, found) == 2
         assert (run.path / "steps.jsonl").read_bytes() == b"".join(before[:3])
         names = sorted(p.name for p in (run.path / "samples").iterdir())
         assert names == [f"step-{i:06d}.jsonl" for i in range(3)]
         assert len(read_events(run.path)) == n_events + 1
         assert read_events(run.path)[-1]["records"] == 2
         assert [s for s, v in series(read_steps(run.path), "reward/mean") if v != v] == [1]
-        run.cut_after(-1)
+        assert {n: t for n, t in run.records().items() if n in stated and n[0] == "s"} == {
+            n: t for n, t in stated.items() if n[0] == "s"
+        }
+        run.cut_after(-1, {})
         assert read_steps(run.path) == []
 
 

@@ -81,7 +81,7 @@ def _ending(code: Exit, text: str, state: State, error: BaseException) -> System
         traceback.print_exception(error)
     click.echo(text, err=True)
     resumable = not isinstance(error, PawlError) or error.code == Exit.STOPPED
-    if state.run is not None and resumable:
+    if state.run is not None and state.run.is_dir() and resumable:
         click.echo(f"  resume with: pawl train --resume {state.run}", err=True)
     return SystemExit(int(code))
 

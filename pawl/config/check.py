@@ -31,6 +31,8 @@ def check(model: type[Config], table: Table) -> Config:
     """The config of a table; raises PawlErrors with what parsing noted and every wrong value."""
     given = dict(table.values)
     errors = list(table.errors)
+    for path in [p for p, value in given.items() if isinstance(value, str) and "\0" in value]:
+        errors.append(PawlError(f"`{path}` holds a NUL character", _place(table, [path])))
     for _ in range(ROUNDS):
         try:
             cfg = model.model_validate(_tuples(_nest(given)), strict=True)

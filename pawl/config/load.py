@@ -20,7 +20,7 @@ from pydantic import BaseModel
 
 from pawl.config.check import Config, check
 from pawl.config.options import RunConfig, SftConfig
-from pawl.config.parse import Table, put_yaml
+from pawl.config.parse import LONGEST, Table, put_yaml
 from pawl.config.presets import PRESETS
 from pawl.config.tree import leaves, nearest, options
 from pawl.errors import PawlError, PawlErrors
@@ -171,7 +171,8 @@ def _overlay(table: Table, overrides: Sequence[str], environ: Mapping[str, str] 
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        with path.open(encoding="utf-8") as f:
+            return f.read(LONGEST + 1)  # of a file of data no more than shows what it is
     except FileNotFoundError:
         near = sorted(p.name for p in path.parent.glob("*.y*ml")) if path.parent.is_dir() else []
         meant = nearest(path.name, near, [])

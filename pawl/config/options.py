@@ -14,6 +14,8 @@ from pydantic import Field, field_validator, model_validator
 
 from pawl.config.section import Section, opt, repeated
 
+NAME_BYTES = 200  # of a run's name; file systems take 255, and forks add to it
+
 
 class LoraConfig(Section):
     """Low-rank adapters on the linear layers (arXiv 2106.09685)."""
@@ -435,6 +437,15 @@ class RuleConfig(Section):
     action: Literal["note", "pause", "stop"] = opt("note", "What follows when it does not hold.")
 
 
+def run_name_fault(name: str) -> str:
+    """Why a text cannot name a run folder below `runs_dir`, "" when it can."""
+    if name in ("", ".", "..") or "/" in name or not name.isprintable():
+        return "a run's name is one folder's: no slash, no control character, not empty, no `..`"
+    if len(name.encode()) > NAME_BYTES:
+        return f"a run's name has at most {NAME_BYTES} bytes, got {len(name.encode())}"
+    return ""
+
+
 class RunConfig(Section):
     """One run. `pawl train CONFIG key=value ...`."""
 
@@ -455,6 +466,13 @@ class RunConfig(Section):
     checkpoint: CheckpointConfig = opt(CheckpointConfig, "Saving.")
     target: TargetConfig | None = opt(None, "What the run is for.")
     rules: tuple[RuleConfig, ...] = opt((), "What must hold on the way.")
+
+    @field_validator("name")
+    @classmethod
+    def _name_of_a_folder(cls, value: str) -> str:
+        if value and (fault := run_name_fault(value)):
+            raise ValueError(fault)
+        return value
 
     @field_validator("reward", mode="before")
     @classmethod

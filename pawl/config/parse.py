@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pydantic import BaseModel
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.events import CollectionEndEvent, CollectionStartEvent
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from pawl import renamed
@@ -20,7 +21,9 @@ from pawl.config.tree import fields, item_of, nearest, options, section_of
 from pawl.errors import PawlError
 
 Place = Callable[[Node], str]
-DEPTH = 12  # deeper nesting than any option has: stops aliases that contain themselves
+DEPTH = 12  # deeper nesting than any option has, aliases followed
+LONGEST = 1 << 17  # characters of a config: seconds for the YAML reader, ten times what one needs
+VALUES = 3_000  # with every alias written out; as many of them unknown are told in seconds
 
 
 @dataclass(slots=True)
@@ -68,6 +71,7 @@ def put_yaml(table: Table, path: str, text: str, origin: str, lines: bool = Fals
     origin: what the text came from, which is the place of its values; `lines` adds the line.
     """
     try:
+        require_modest(text, origin)
         node: Node | None = YAML(typ="safe", pure=True).compose(text)
     except MarkedYAMLError as e:
         mark = e.problem_mark or e.context_mark
@@ -80,10 +84,41 @@ def put_yaml(table: Table, path: str, text: str, origin: str, lines: bool = Fals
         raise PawlError(f"unreadable YAML: {str(e).splitlines()[0]}", origin) from e
     if path and node is None:
         node = ScalarNode("tag:yaml.org,2002:null", "")
+    if node is not None and _values(node, {}) > VALUES:
+        what = f"the YAML stands for more than {VALUES:,} values, or for itself"
+        table.errors.append(PawlError(what, origin, "a config has no use for aliases of aliases"))
+        return
     if node is not None:
         _put_node(
             table, path, node, lambda n: f"{origin}:{n.start_mark.line + 1}" if lines else origin
         )
+
+
+def require_modest(text: str, origin: str) -> None:
+    """Raise PawlError for more text, or deeper nesting, than a config has.
+
+    Before the reader recurses into it: the events of a parse come one by one.
+    """
+    if len(text) > LONGEST:
+        what = f"longer than {LONGEST:,} characters, which no config is"
+        raise PawlError(what, origin, "is this a file of data?")
+    depth = 0
+    for n, event in enumerate(YAML(typ="safe", pure=True).parse(text)):
+        depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
+        if depth > DEPTH + 1 or n > VALUES:
+            what = f"nested deeper than {DEPTH} levels, which no option is"
+            what = what if n <= VALUES else f"more than {VALUES:,} values, which no config has"
+            raise PawlError(what, f"{origin}:{event.start_mark.line + 1}")
+
+
+def _values(node: Node, counted: dict[int, int]) -> int:
+    """How many values a node stands for with its aliases written out; beyond VALUES for a cycle."""
+    if id(node) not in counted:
+        counted[id(node)] = VALUES + 1  # which stands while it is being counted
+        parts = node.value if isinstance(node, MappingNode | SequenceNode) else ()
+        inner = (x for part in parts for x in (part if isinstance(part, tuple) else (part,)))
+        counted[id(node)] = 1 + sum(_values(x, counted) for x in inner)
+    return counted[id(node)]
 
 
 def _put_node(table: Table, path: str, node: Node, place: Place) -> None:

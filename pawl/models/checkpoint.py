@@ -2,8 +2,9 @@
 
 A checkpoint is a folder `step-000120` that becomes visible by one rename. It holds a folder for
 each learner, by its name, with weights and optimiser state (safetensors), and state.json with the
-caller's state and a digest of every file. Left out: what the state means (`pawl.train.progress`),
-random states, because sampling and data order are functions of (seed, step).
+caller's state, a digest of every file, and one of its own values. Left out: what the state means
+(`pawl.train.progress`), random states, because sampling and data order are functions of (seed,
+step).
 """
 
 from __future__ import annotations
@@ -19,22 +20,28 @@ from typing import Any
 
 import torch
 from pydantic import BaseModel, ValidationError
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from pawl.errors import Exit, PawlError
 from pawl.models.learner import Learner
 from pawl.models.tensors import other_than
+from pawl.store.digests import seal
+from pawl.store.files import sync
 
-FORMAT = 2  # 1: the policy's files lay in the checkpoint's own folder
+FORMAT = 3  # 2: state.json had no digest of its own; 1: the policy had no folder of its own
+HINT = "free some disk space, then resume the run"
 
 
 class Body(BaseModel):
-    """What stands in state.json. state: the caller's. files: digests by name."""
+    """What stands in state.json. state: the caller's. files: digests by name; digest: its own."""
 
     format: int
+    step: int
     state: dict[str, Any]
     scalers: dict[str, dict[str, Any]]
     files: dict[str, str]
+    digest: str = ""
 
 
 def folder_name(step: int) -> str:
@@ -49,15 +56,28 @@ def save(root: Path, step: int, learners: Sequence[Learner], state: Mapping[str,
     """
     final = root / folder_name(step)
     scalers = {learner.name: learner.scaler.state_dict() for learner in learners}
-    hint = "free some disk space, then resume the run"
-    with _written(final, "cannot write the checkpoint", f"{final}.tmp", hint, Exit.STOPPED) as tmp:
+    with _written(final, "cannot write the checkpoint", f"{final}.tmp", HINT, Exit.STOPPED) as tmp:
         for learner in learners:
             learner.weights.save(tmp / learner.name)
             tensors = _optimizer_tensors(learner)
             save_file(tensors, str(tmp / learner.name / "optimizer.safetensors"))
-        body = Body(format=FORMAT, state=dict(state), scalers=scalers, files=_digests(tmp))
+        files = _digests(tmp)
+        body = Body(format=FORMAT, step=step, state=dict(state), scalers=scalers, files=files)
         _write_body(tmp, body)
     return final
+
+
+def restate(folder: Path, state: Mapping[str, object]) -> None:
+    """Give a checkpoint another state, atomically; raises PawlError (exit 4) as `save` does."""
+    body = _body(folder)
+    body.state = dict(state)
+    try:
+        _write_body(folder, body, "state.json.tmp")
+        os.replace(folder / "state.json.tmp", folder / "state.json")
+        sync(folder)
+    except OSError as e:
+        (folder / "state.json.tmp").unlink(missing_ok=True)
+        raise PawlError(f"cannot write the checkpoint: {e}", str(folder), HINT, Exit.STOPPED) from e
 
 
 @contextmanager
@@ -66,15 +86,21 @@ def _written(final: Path, what: str, where: str, hint: str, code: Exit) -> Itera
     tmp = final.with_name(final.name + ".tmp")
     try:
         shutil.rmtree(tmp, ignore_errors=True)
-        tmp.mkdir(parents=True)
+        tmp.mkdir()  # without parents: a run folder that is gone is not made again in part
         yield tmp
+        for folder in (tmp, *(p for p in tmp.rglob("*") if p.is_dir())):
+            sync(folder)
         if final.exists():
             shutil.rmtree(final)
         os.rename(tmp, final)
         _sync_dir(final.parent)
-    except OSError as e:
+    except Exception as e:
         shutil.rmtree(tmp, ignore_errors=True)
-        raise PawlError(f"{what}: {e.strerror or e}", where, hint, code) from e
+        # A full disk is an error of its own in safetensors, and a bare Exception in tokenizers.
+        if not isinstance(e, OSError | SafetensorError) and type(e) is not Exception:
+            raise
+        reason = e.strerror if isinstance(e, OSError) and e.strerror else e
+        raise PawlError(f"{what}: {reason}", where, hint, code) from e
 
 
 def load(folder: Path, learners: Sequence[Learner]) -> Mapping[str, Any]:
@@ -110,7 +136,7 @@ def load(folder: Path, learners: Sequence[Learner]) -> Mapping[str, Any]:
 
 
 def state_of(folder: Path) -> Mapping[str, Any]:
-    """The caller's state of a checkpoint; neither restored nor verified."""
+    """The caller's state of a checkpoint; of its files state.json alone is verified."""
     return _body(folder).state
 
 
@@ -156,7 +182,7 @@ def find_valid(root: Path) -> tuple[Path, list[str]]:
     )
 
 
-def adopt(source: Path, root: Path, changed: Mapping[str, object]) -> None:
+def adopt(source: Path, root: Path, changed: Mapping[str, object]) -> Path:
     """Take a checkpoint of another run over as `root/step-N`, its state changed; atomic.
 
     Files are linked where the file system allows it: a checkpoint is never written to again.
@@ -173,6 +199,7 @@ def adopt(source: Path, root: Path, changed: Mapping[str, object]) -> None:
             (tmp / name).parent.mkdir(parents=True, exist_ok=True)
             _link_or_copy(source / name, tmp / name)
         _write_body(tmp, body)
+    return root / source.name
 
 
 def _link_or_copy(source: Path, target: Path) -> None:
@@ -196,7 +223,14 @@ def _body(folder: Path) -> Body:
     try:
         raw = json.loads((folder / "state.json").read_text())
         if raw["format"] == FORMAT:
-            return Body.model_validate(raw)
+            body = Body.model_validate(raw)
+            if body.digest != seal(raw):
+                raise PawlError("state.json was changed", str(folder))
+            if folder.name != folder_name(body.step):
+                raise PawlError(f"it is the checkpoint of step {body.step}", str(folder))
+            return body
+    except PawlError:
+        raise
     except ValidationError as e:
         lost = ", ".join(dict.fromkeys(str(error["loc"][0]) for error in e.errors()))
         raise PawlError(f"state.json has no {lost}", str(folder)) from e
@@ -246,24 +280,17 @@ def _digest(path: Path) -> str:
 def _digests(folder: Path) -> dict[str, str]:
     files = sorted(p for p in folder.rglob("*") if p.is_file())
     for path in files:
-        _sync(path)
+        sync(path)
     return {str(p.relative_to(folder)): _digest(p) for p in files}
 
 
-def _write_body(folder: Path, body: Body) -> None:
-    path = folder / "state.json"
-    path.write_text(json.dumps(dict(body), indent=1, sort_keys=True))
-    _sync(path)
+def _write_body(folder: Path, body: Body, name: str = "state.json") -> None:
+    values = dict(body)
+    text = json.dumps(values | {"digest": seal(values)}, indent=1, sort_keys=True)
+    (folder / name).write_text(text)
+    sync(folder / name)
 
 
 def _sync_dir(path: Path) -> None:
     """The rename in it lasts; a place where tests kill the process."""
-    _sync(path)
-
-
-def _sync(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+    sync(path)

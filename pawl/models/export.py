@@ -137,9 +137,9 @@ def _checkpoint(run: Path, step: str) -> Path:
 
 
 def _policy_in(folder: Path) -> Path:
-    """The policy's folder in a checkpoint; PawlError for a checkpoint of another build."""
+    """The policy's folder in a checkpoint; PawlError for a damaged one, or of another build."""
+    checkpoint.read_state(folder)
     if not (folder / POLICY).is_dir():
-        checkpoint.read_state(folder)
         raise PawlError("the checkpoint holds no policy", str(folder))
     return folder / POLICY
 

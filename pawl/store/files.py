@@ -19,6 +19,7 @@ from pawl.errors import Exit, PawlError
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+BLOCK = 1 << 16  # bytes that are looked at for the end of the last whole line
 DEEPEST = 16  # objects within objects that are looked into
 Record = Mapping[str, object]
 
@@ -53,13 +54,21 @@ def _lines(records: Iterable[Record]) -> str:
     return "".join(dumps(record) + "\n" for record in records)
 
 
-def append_lines(path: Path, records: Sequence[Record]) -> None:
-    """Append records as whole lines in one write; raises PawlError (exit 4) on a full disk."""
+def append_lines(path: Path, records: Sequence[Record], expected: int | None = None) -> bytes:
+    """Append records as whole lines in one write, which is returned.
+
+    expected: bytes that the file must hold before. Raises PawlError (exit 4) where it does not, and
+    on a full disk.
+    """
     data = _lines(records).encode("utf-8", "backslashreplace")
     try:
-        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        fd = os.open(path, os.O_WRONLY | os.O_APPEND | (0 if expected else os.O_CREAT), 0o644)
         try:
             size = os.fstat(fd).st_size
+            if expected is not None and size != expected:
+                what = f"the file was changed: {size} bytes, and the run wrote {expected}"
+                hint = "put it back as it was, then resume; nothing but the run writes to it"
+                raise PawlError(what, str(path), hint, Exit.STOPPED)
             if os.write(fd, data) != len(data):
                 os.ftruncate(fd, size)
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -67,6 +76,16 @@ def append_lines(path: Path, records: Sequence[Record]) -> None:
             os.close(fd)
     except OSError as e:
         raise write_error(e, path) from e
+    return data
+
+
+def sync(path: Path) -> None:
+    """Have a file, or the entries of a folder, on the disk; raises OSError."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def write_atomic(path: Path, text: str) -> None:
@@ -120,8 +139,16 @@ def read_lines(path: Path) -> Iterator[dict[str, object]]:
 
 def repair(path: Path) -> bool:
     """Cut a torn last line off, so that the next append starts on a new line; True if one was."""
-    data = path.read_bytes() if path.exists() else b""
-    whole = data.rfind(b"\n") + 1
-    if whole < len(data):
-        os.truncate(path, whole)
-    return whole < len(data)
+    if not path.exists():
+        return False
+    with path.open("rb+") as f:
+        size = at = f.seek(0, os.SEEK_END)
+        whole = 0
+        while at and not whole:
+            at = max(0, at - BLOCK)
+            f.seek(at)
+            whole = f.read(BLOCK).rfind(b"\n") + 1
+        whole += at if whole else 0
+        if whole < size:
+            f.truncate(whole)
+    return whole < size

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from pawl.config.options import RunConfig
+from pawl.config.options import RunConfig, run_name_fault
 from pawl.config.tree import nearest
 from pawl.errors import PawlError
 from pawl.store.files import NOT_FINITE, read_lines
@@ -57,7 +57,8 @@ def count(record: Mapping[str, object], name: str) -> int:
 
 def find_run(run: str, runs_dir: str | Path = "runs") -> Path:
     """The folder of a run given as a path or as a name under `runs_dir`; raises PawlError."""
-    for path in (Path(run), Path(runs_dir) / run):
+    names = [] if run_name_fault(run) else [Path(runs_dir) / run]  # no name leaves runs_dir
+    for path in (Path(run), *names):
         if is_run(path):
             return path
     root = Path(runs_dir)
@@ -83,8 +84,11 @@ def read_run(run: Path) -> Row:
 
 
 def is_run(path: Path) -> bool:
-    """Whether a path is a run folder."""
-    return (path / "run.json").is_file()
+    """Whether a path is a run folder; one that cannot be a path is none."""
+    try:
+        return (path / "run.json").is_file()
+    except OSError:  # too long a name, a folder that may not be entered
+        return False
 
 
 def run_and_steps(name: str) -> tuple[Path, str]:

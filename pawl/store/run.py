@@ -11,26 +11,31 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from pawl.config.options import RunConfig
+from pawl.config.options import RunConfig, run_name_fault
 from pawl.errors import Exit, PawlError
+from pawl.store.digests import Written, seal, written
 from pawl.store.files import (
     append_lines,
+    dumps,
     read_lines,
     repair,
+    sync,
     write_atomic,
     write_error,
     write_lines,
 )
 from pawl.store.lock import RunLock
 from pawl.store.manifest import FORMAT, Parent, config_hash, first_facts, never_began, now, pretty
-from pawl.store.read import count, read_run, saved_config
+from pawl.store.read import read_events, read_run, saved_config
 
-APPENDED = ("steps.jsonl", "events.jsonl", "preflight.jsonl")
+STEPS, EVENTS, PREFLIGHT = APPENDED = ("steps.jsonl", "events.jsonl", "preflight.jsonl")
+OF_A_STEP = re.compile(r"(step|eval)-\d{6,}\.jsonl")  # files of samples/
 COMMANDS = ("pause", "continue", "stop", "checkpoint", "patch")
 SampleKind = Literal["step", "eval"]
 Record = Mapping[str, object]
@@ -42,8 +47,11 @@ class RunFolder:
     def __init__(self, path: Path, lock: RunLock) -> None:
         self.path = path
         self._lock = lock
+        self._place = os.stat(path)
+        self._written: dict[str, Written] = {}  # what was written to each file of records
+        self._unsynced: set[str] = set()  # files that may not be on the disk yet
         self._seen = 0  # lines of control.jsonl that were already looked at
-        self._obeyed: set[int] = set()  # lines that an earlier process settled
+        self._settled: dict[int, Record] | None = None  # events of earlier processes' commands
         self.resumed = False  # whether it was there before this process
 
     @classmethod
@@ -54,7 +62,8 @@ class RunFolder:
 
         A run that was refused before its first record (wrong data, no compiler) is replaced.
         """
-        assert cfg.name, "a run needs a name"
+        if fault := run_name_fault(cfg.name):
+            raise PawlError(fault, f"name {ascii(cfg.name[:40])}", "for instance name=my-run")
         path = Path(cfg.runs_dir) / cfg.name
         if never_began(path):
             shutil.rmtree(path)
@@ -69,7 +78,7 @@ class RunFolder:
         except OSError as e:
             raise write_error(e, path, Exit.USER) from e
         try:
-            write_atomic(path / "run.json", pretty(first_facts(cfg, places or {}, parent)))
+            run._write_facts(first_facts(cfg, places or {}, parent))
             run.event("start", config_hash=config_hash(cfg))
         except PawlError:
             run.close()
@@ -82,24 +91,47 @@ class RunFolder:
         """Open an existing run: lock it, cut torn last lines off, skip commands already carried
         out.
 
-        Raises PawlError when it is no run folder or another trainer holds it.
+        Raises PawlError when it is no run folder, was changed, or another trainer holds it.
         """
         folder = Path(path)
-        if read_run(folder).get("format") != FORMAT:
+        facts = read_run(folder)
+        if facts.get("format") != FORMAT:
             what = f"run.json is not of format {FORMAT}"
             raise PawlError(what, str(folder), "another Pawl made it")
+        if facts.get("digest") != seal(facts):
+            hint = "put it back as Pawl wrote it; `pawl export` still takes the weights out"
+            raise PawlError("run.json was changed since it was written", str(folder), hint)
         run = cls(folder, RunLock(folder))
         run.resumed = True
         try:
             torn = [name for name in APPENDED if repair(folder / name)]
-            torn += [p.name for p in sorted((folder / "samples").glob("*.jsonl")) if repair(p)]
+            run._written = {name: written(folder / name) for name in APPENDED}
+            if torn:
+                run.event("repaired", files=torn, note="a torn last line was cut off")
         except OSError as e:
+            run.close()
             raise write_error(e, folder) from e
-        if torn:
-            run.event("repaired", files=torn, note="a torn last line was cut off")
-        events = read_lines(folder / "events.jsonl")
-        run._obeyed = {count(e, "line") for e in events if e.get("kind") == "command"}
         return run
+
+    def require_commands(self) -> dict[int, Record]:
+        """The commands that earlier processes carried out or refused, by their line.
+
+        Raises PawlError when control.jsonl lost or changed one of them.
+        """
+        events = [e for e in read_events(self.path) if e.get("kind") == "command"]
+        settled: dict[int, Record] = {n: e for e in events if isinstance(n := e.get("line"), int)}
+        lines = self._control()
+        for n, event in settled.items():
+            command = _command(lines[n - 1]) if 0 < n <= len(lines) else None
+            if "command" in event and isinstance(command, dict):
+                same = all(command.get(key) == event.get(key) for key in ("command", "set"))
+            else:  # a line that was refused says what it is no more
+                same = "command" not in event and isinstance(command, str)
+            if not same:
+                where = f"{self.path / 'control.jsonl'}:{n}"
+                hint = "events.jsonl says what stood there; put it back, and append new commands"
+                raise PawlError("this line is not the command that was carried out", where, hint)
+        return settled
 
     def facts(self) -> dict[str, object]:
         """run.json as it stands."""
@@ -111,32 +143,65 @@ class RunFolder:
 
     def update(self, **more: object) -> None:
         """Add facts to run.json (sandbox tier, data and reward versions, device), atomically."""
-        write_atomic(self.path / "run.json", pretty({**self.facts(), **more}))
+        self._write_facts({**self.facts(), **more})
+
+    def _write_facts(self, facts: Record) -> None:
+        """run.json with a digest of its own values."""
+        self._require_place()
+        body = json.loads(dumps(facts))
+        write_atomic(self.path / "run.json", pretty({**body, "digest": seal(body)}))
+
+    def _require_place(self) -> None:
+        """Raise PawlError (exit 4) when the folder is gone: what is left of a run is no run."""
+        try:
+            there = os.path.samestat(os.stat(self.path), self._place)
+        except OSError:
+            there = False
+        if not there:
+            what = "the run folder was moved or removed while the run went on"
+            hint = "nothing is written any more; a folder that was moved can be resumed there"
+            raise PawlError(what, str(self.path), hint, Exit.STOPPED)
+
+    def _append(self, name: str, records: Sequence[Record]) -> None:
+        """Append to a file of records, and keep count of it."""
+        self._require_place()
+        own = self._written.get(name) or Written()
+        own.add(append_lines(self.path / name, records, own.size))
+        self._written[name] = own
+        self._unsynced.add(name)
 
     def append_step(self, record: Record) -> None:
         """One record of one optimiser step; it must hold an integer `step`."""
         assert isinstance(record["step"], int)
-        append_lines(self.path / "steps.jsonl", [record])
+        self._append(STEPS, [record])
 
     def replace_last_step(self, record: Record) -> None:
         """Put `record` in the place of the newest one, which has the same step."""
-        *records, last = read_lines(self.path / "steps.jsonl")
+        path = self.path / STEPS
+        *records, last = read_lines(path)
         assert last["step"] == record["step"]
-        write_lines(self.path / "steps.jsonl", [*records, record])
+        write_lines(path, [*records, record])
+        self._written[STEPS] = written(path)
 
     def append_samples(self, step: int, rows: Sequence[Record], kind: SampleKind = "step") -> None:
-        """Completions of a step ("step") or of a held-out evaluation after it ("eval")."""
+        """Completions of a step ("step"), or of a held-out evaluation after it ("eval"), which
+        replace those of an earlier one there."""
+        name = f"samples/{kind}-{step:06d}.jsonl"
+        if kind == "eval":
+            (self.path / name).unlink(missing_ok=True)
+            self._written.pop(name, None)
+            self._unsynced.discard(name)
         if rows:
-            append_lines(self.path / "samples" / f"{kind}-{step:06d}.jsonl", rows)
+            self._append(name, rows)
 
     def event(self, kind: str, **fields: object) -> None:
         """One thing that happened; `at` is the wall clock."""
         row = {"kind": kind, **fields, "at": now()}
-        append_lines(self.path / "events.jsonl", [row])
+        self._append(EVENTS, [row])
 
     def preflight(self, rows: Sequence[Record]) -> None:
         """Invariants and calibrations: name, expected, observed, tolerance, passed, meaning."""
-        append_lines(self.path / "preflight.jsonl", rows)
+        self._append(PREFLIGHT, rows)
 
     def commands(self) -> list[dict[str, object]]:
         """New commands of control.jsonl, in order; each is handed out once.
@@ -145,12 +210,12 @@ class RunFolder:
         patch, `set` ({"optim.lr": 1e-6}); `line` is added. Anything else is refused in events.
         Call `acknowledge` once it is carried out: only then does a resumed run skip it.
         """
-        path = self.path / "control.jsonl"
-        data = path.read_bytes() if path.exists() else b""
-        lines = data[: data.rfind(b"\n") + 1].splitlines()
+        if self._settled is None:
+            self._settled = self.require_commands() if self.resumed else {}
+        lines = self._control()
         found: list[dict[str, object]] = []
         for number, line in enumerate(lines[self._seen :], self._seen + 1):
-            if number in self._obeyed:
+            if number in self._settled:
                 continue
             command = _command(line)
             if isinstance(command, str):
@@ -160,26 +225,64 @@ class RunFolder:
         self._seen = len(lines)
         return found
 
+    def _control(self) -> list[bytes]:
+        """The whole lines of control.jsonl."""
+        path = self.path / "control.jsonl"
+        data = path.read_bytes() if path.exists() else b""
+        return data[: data.rfind(b"\n") + 1].split(b"\n")[:-1]
+
     def acknowledge(self, command: Record, step: int, outcome: str = "done") -> None:
         """Record what became of a command that `commands` handed out."""
         self.event("command", **{**command, "step": step, "outcome": outcome})
 
-    def cut_after(self, step: int) -> int:
-        """Drop step records and samples past `step`; returns how many records were dropped.
+    def records(self) -> dict[str, str]:
+        """What was written so far, by file, for a checkpoint to state; it is on the disk then.
 
-        Each file is replaced atomically or removed; events are never cut, and one says so.
+        Raises PawlError (exit 4) where the disk refuses.
         """
-        path = self.path / "steps.jsonl"
-        records = list(read_lines(path))
-        kept = [r for r in records if count(r, "step") <= step]
-        if len(kept) < len(records):
-            write_lines(path, kept)
-        files = [p for p in (self.path / "samples").glob("*-*.jsonl") if _step_of(p) > step]
-        for file in files:
-            file.unlink()
-        cut = len(records) - len(kept)
-        self.event("cut", after_step=step, records=cut, sample_files=len(files))
+        self._require_place()
+        try:
+            for place in (*sorted(self._unsynced), "samples", "."):
+                sync(self.path / place)
+        except OSError as e:
+            raise write_error(e, self.path) from e
+        self._unsynced.clear()
+        return {name: own.text() for name, own in sorted(self._written.items())}
+
+    def cut_after(self, step: int, stated: Mapping[str, Written]) -> int:
+        """Cut steps and samples back to what a checkpoint of `step` states, and no further.
+
+        Returns how many step records were dropped. events.jsonl and preflight.jsonl are never cut,
+        and an event says what was. stated: read back and equal to the checkpoint's statement.
+        """
+        removed = 0
+        try:
+            for path in sorted((self.path / "samples").iterdir()):
+                own = stated.get(f"samples/{path.name}")
+                if own is None and OF_A_STEP.fullmatch(path.name):
+                    path.unlink()
+                    removed += 1
+                elif own is not None and path.stat().st_size > own.size:
+                    os.truncate(path, own.size)
+            steps = self.path / STEPS
+            kept = stated.get(STEPS) or Written()
+            cut = written(steps).lines - kept.lines
+            if steps.exists():
+                os.truncate(steps, kept.size)
+        except OSError as e:
+            raise write_error(e, self.path) from e
+        events = {name: self._written.get(name) or Written() for name in (EVENTS, PREFLIGHT)}
+        self._written = {**stated, STEPS: kept, **events}
+        self._unsynced = {name for name, own in self._written.items() if own.size}
+        self.event("cut", after_step=step, records=cut, sample_files=removed)
         return cut
+
+    def recount(self) -> None:
+        """Read again what was put into the folder from outside: a fork's history."""
+        samples = (f"samples/{path.name}" for path in (self.path / "samples").iterdir())
+        names = [STEPS, *(n for n in samples if OF_A_STEP.fullmatch(n.rpartition("/")[2]))]
+        self._written |= {name: written(self.path / name) for name in names}
+        self._unsynced |= set(names)
 
     @property
     def checkpoints_dir(self) -> Path:

@@ -166,6 +166,12 @@ def run_command(
         verdict = "nothing to continue"
     if new:
         s.run.acknowledge(command, progress.state.step, verdict)
+    if new and name == "patch" and verdict == "done":  # what steers the run stands in a checkpoint
+        if progress.saved_step != progress.state.step:
+            save(s, progress)
+        else:
+            place = s.run.checkpoints_dir / checkpoint.folder_name(progress.state.step)
+            checkpoint.restate(place, stated(s, progress))
 
 
 def save(s: Session, progress: Progress) -> None:
@@ -174,13 +180,18 @@ def save(s: Session, progress: Progress) -> None:
         return
     began = time.perf_counter()
     root = s.run.path / "checkpoints"
-    checkpoint.save(root, progress.state.step, s.learners, progress.state.as_dict())
+    checkpoint.save(root, progress.state.step, s.learners, stated(s, progress))
     progress.saved_step = progress.state.step
     keep = {progress.state.best_step} if s.cfg.checkpoint.keep_best else set()
     checkpoint.prune(root, s.cfg.checkpoint.keep_last, keep)
     s.run.event(
         "checkpoint", step=progress.state.step, host={"time_s": time.perf_counter() - began}
     )
+
+
+def stated(s: Session, progress: Progress) -> dict[str, object]:
+    """What a checkpoint states now: where the run stands, and what was written before."""
+    return progress.state.as_dict() | {"records": s.run.records()}
 
 
 def finish(s: Session, progress: Progress) -> TrainResult:

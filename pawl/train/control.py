@@ -72,7 +72,9 @@ def replayed(
     """`optim` with what a run's commands changed up to `step`, and the commands that came later."""
     later = list[dict[str, object]]()
     for event in events:
-        if event["kind"] == "command" and event.get("outcome") == "done" and "set" in event:
+        if event.get("kind") == "command" and event.get("outcome") == "done" and "set" in event:
+            if not isinstance(event.get("step"), int):
+                raise PawlError(f"a command has no step: {event}", "events.jsonl")
             if count(event, "step") <= step:
                 optim = patched(optim, event)
             else:

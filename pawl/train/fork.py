@@ -1,17 +1,18 @@
 """Forks: a run that starts as another one stood after some step, with options changed.
 
 `open_fork` makes the new run folder; once everything else is open (problems, model, reward),
-`take_over` copies the parent's history up to the step, so that the fork stands alone, and the loop
-goes on as from a resume. Left out: what is restored from a checkpoint (`after_step.py`).
+`take_over` copies the parent's history up to the step, and `settle` its checkpoint, so that the
+fork stands alone and the loop goes on as from a resume. Both hold the parent's records against its
+checkpoint (`require_records`). Left out: what is restored from a checkpoint (`start.py`).
 
 Run: `pawl train --from RUN@STEP key=value ...`.
 """
 
 from __future__ import annotations
 
-import shutil
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from itertools import count as numbers
 from pathlib import Path
@@ -19,7 +20,8 @@ from pathlib import Path
 from pawl.config.load import continued
 from pawl.errors import PawlError, PawlErrors
 from pawl.models import checkpoint
-from pawl.store.files import dumps, read_lines, write_atomic, write_error
+from pawl.store.digests import BLOCK, Records, Written
+from pawl.store.files import read_lines, write_error, write_lines
 from pawl.store.manifest import Origin, Parent, changes, config_hash, never_began, parent_of
 from pawl.store.read import (
     Row,
@@ -45,6 +47,7 @@ JUDGED += ("rollout.max_tokens", "rollout.stop")
 # Options that only say when and how long to evaluate, or where candidates run.
 ASIDE: tuple[str, ...] = ("eval.every", "eval.patience", "eval.probe", "reward.cache")
 ASIDE += ("reward.max_missing_frac", "sandbox.tier", "sandbox.allow_unsafe", "sandbox.workers")
+OWN = ("events.jsonl", "preflight.jsonl")  # records that a fork begins anew
 TOLD = ("run", "step", "start_step", "changed")  # what the event says of the parent
 # What one step draws and how often it updates: lengths are counted anew from here on.
 SIZES = ("rollout.prompts", "rollout.group_size", "algo.minibatches", "algo.epochs", "problems.")
@@ -82,10 +85,11 @@ def open_fork(source: str, overrides: Sequence[str]) -> tuple[RunFolder, dict[st
 def checkpoint_of(source: str) -> tuple[Path, int]:
     """The run folder and the step that RUN or RUN@STEP means; its checkpoint is whole."""
     name, sign, digits = source.rpartition("@")
-    if not sign or not digits.isdigit():
+    if not sign or not re.fullmatch("[0-9]{1,9}", digits):
         folder = find_run(source)
-        found, _ = checkpoint.find_valid(folder / "checkpoints")
-        return folder, int(found.name[5:])
+        place, _ = checkpoint.find_valid(folder / "checkpoints")
+        require_records(folder, place)
+        return folder, int(place.name[5:])
     folder = find_run(name)
     place = folder / "checkpoints" / checkpoint.folder_name(int(digits))
     if not place.is_dir():
@@ -93,7 +97,38 @@ def checkpoint_of(source: str) -> tuple[Path, int]:
         hint = f"steps with a checkpoint: {', '.join(map(str, have)) or 'none'}"
         raise PawlError(f"{folder.name} has no checkpoint of step {digits}", str(folder), hint)
     checkpoint.read_state(place)
+    require_records(folder, place)
     return folder, int(digits)
+
+
+def require_records(run: Path, place: Path) -> dict[str, Written]:
+    """The records of a run as far as its checkpoint `place` states them.
+
+    Raises PawlError when they are something else; it says from which step a fork can still begin.
+    """
+    records = Records(run)
+    found, wrong = records.compare(checkpoint.state_of(place)["records"])
+    if not wrong:
+        return found
+    step = int(place.name[5:])
+    hint = "put the files back; the weights are whole: "
+    hint += f"`pawl export {run}@{step} FOLDER`, then a new run with model.path=FOLDER"
+    for older in sorted(place.parent.glob("step-??????"), reverse=True):
+        try:
+            if older.name < place.name and not records.compare(_stated(older))[1]:
+                told = f"`pawl train --from {run}@{int(older.name[5:])}` goes on in a new run"
+                hint = f"put the files back, or go further back: {told}"
+                break
+        except PawlError:  # a damaged checkpoint is no way out
+            continue
+    shown = "; ".join(wrong[:3]) + (f"; and {len(wrong) - 3} more" if len(wrong) > 3 else "")
+    raise PawlError(f"the records before step {step} were damaged: {shown}", str(run), hint)
+
+
+def _stated(place: Path) -> dict[str, str]:
+    """The records that a whole checkpoint states."""
+    stated: dict[str, str] = checkpoint.read_state(place).state["records"]
+    return stated
 
 
 def free_name(runs_dir: str, parent: str) -> str:
@@ -123,16 +158,27 @@ def require_same_model(changed: Mapping[str, object], places: Mapping[str, str])
 def pending(run: RunFolder) -> bool:
     """Whether a run is a fork that has not taken its parent's history over yet."""
     parent = parent_of(run.facts())
-    return parent is not None and not any(n >= parent.step for n, _ in run.checkpoints())
+    if parent is None or any(n >= parent.step for n, _ in run.checkpoints()):
+        return False
+    return all(event.get("kind") != "fork" for event in read_events(run.path))
 
 
-def take_over(s: Session) -> None:
-    """Copy the parent's records, samples and checkpoint up to the fork's step; all can be redone.
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The parent's checkpoint, what a fork changes in its state, and the fork in words."""
+
+    folder: Path
+    changed: dict[str, object]
+    text: str
+
+
+def take_over(s: Session) -> Source:
+    """Copy the parent's records and samples up to the fork's step; all can be redone.
 
     Where problems, prompt, reward or the way of evaluating differ from the parent's, held-out
     figures before and after do not compare: the fork is paired with its own step instead, and the
-    evaluation there is left for the loop to make. Raises PawlError when nothing is left to train
-    or a held-out problem was trained on.
+    evaluation there is left to be made. Raises PawlError when nothing is left to train or a
+    held-out problem was trained on.
     """
     parent = parent_of(s.run.facts())
     assert parent is not None
@@ -146,27 +192,43 @@ def take_over(s: Session) -> None:
         require_unseen([*s.held_out, *s.families], home, parent.step)
     above = parent_of(facts)
     start = parent.step if anew else above.start_step if above else 0
-    parent = replace(parent, start_step=start)
-    s.run.update(parent=asdict(parent))
-    state: dict[str, object] = {"config_hash": config_hash(s.cfg)}
+    s.run.update(parent=asdict(replace(parent, start_step=start)))
+    changed: dict[str, object] = {"config_hash": config_hash(s.cfg)}
     if "algo.kl_coef" in parent.changed:
-        state["kl_coef"] = s.cfg.algo.kl_coef
+        changed["kl_coef"] = s.cfg.algo.kl_coef
     if anew:
-        state |= {"best_step": parent.step, "best_score": 0.0, "evals_since_best": 0}
-    copy_records(home, s.run.path, parent.step, bool(anew))
-    source, root = home / "checkpoints", s.run.checkpoints_dir
-    place = source / checkpoint.folder_name(parent.step)
-    best = TrainState.read(checkpoint.state_of(place), str(place)).best_step
-    kept = source / checkpoint.folder_name(best)
-    if not anew and best < parent.step and kept.is_dir():
-        checkpoint.adopt(kept, root, state)
-    checkpoint.adopt(place, root, state)
+        changed |= {"best_step": parent.step, "best_score": 0.0, "evals_since_best": 0}
+    if s.run.resumed:
+        s.run.cut_after(-1, {})
+    place = home / "checkpoints" / checkpoint.folder_name(parent.step)
+    stated = _stated(place)
+    redone = f"samples/eval-{parent.step:06d}.jsonl" if anew else ""
+    copy_records(home, s.run.path, {n: t for n, t in stated.items() if n != redone}, bool(anew))
+    s.run.recount()
+    own, last = s.run.records(), "steps.jsonl" if anew else ""
+    lost = [n for n in own if own[n] != stated.get(n, own[n]) and n not in (*OWN, last)]
+    if lost:
+        raise PawlError(f"{lost[0]} was damaged", str(home), "take another step of the parent")
     text = f"forked from {parent.name}"
     if anew:
         text += f"; held-out gains count from step {parent.step}: {', '.join(anew)} changed"
-    told = {name: value for name, value in asdict(parent).items() if name in TOLD}
-    s.run.event("fork", **told, text=text)
     s.display.note(text)
+    return Source(place, changed, text)
+
+
+def settle(s: Session, source: Source, state: TrainState) -> Path:
+    """Take the parent's checkpoint over, and its best one; from now on they are the fork's own."""
+    parent = parent_of(s.run.facts())
+    assert parent is not None
+    own, root = s.run.records(), s.run.checkpoints_dir
+    kept = source.folder.with_name(checkpoint.folder_name(state.best_step))
+    if state.best_step < parent.step and kept.is_dir():
+        stated = _stated(kept) | {name: text for name, text in own.items() if name in OWN}
+        checkpoint.adopt(kept, root, {**source.changed, "records": stated})
+    made = checkpoint.adopt(source.folder, root, state.as_dict() | {"records": own})
+    told = {name: value for name, value in asdict(parent).items() if name in TOLD}
+    s.run.event("fork", **told, text=source.text)
+    return made
 
 
 def reasons(s: Session, parent: Parent, facts: Row) -> list[str]:
@@ -195,19 +257,24 @@ def require_unseen(held_out: Sequence[Problem], parent: Path, step: int) -> None
         )
 
 
-def copy_records(home: Path, run: Path, step: int, anew: bool) -> None:
-    """steps.jsonl and samples/ up to `step`; with `anew` without the evaluation at the step."""
+def copy_records(home: Path, run: Path, stated: Mapping[str, str], anew: bool) -> None:
+    """steps.jsonl and samples/ as far as the parent's checkpoint states them.
+
+    anew: without the evaluation in the last record.
+    """
+    sizes = {name: int(text.split()[2]) for name, text in stated.items() if name not in OWN}
     try:
-        for path in sorted((home / "samples").glob("*-??????.jsonl")):
-            number, redone = int(path.stem[-6:]), anew and path.name.startswith("eval-")
-            if number < step or (number == step and not redone):
-                shutil.copyfile(path, run / "samples" / path.name)
+        for name, size in sizes.items():
+            with (home / name).open("rb") as source, (run / name).open("wb") as target:
+                while size and (data := source.read(min(size, BLOCK))):
+                    target.write(data)
+                    size -= len(data)
     except OSError as e:
         raise write_error(e, run / "samples") from e
-    records = [r for r in read_lines(home / "steps.jsonl") if count(r, "step") <= step]
     if anew:
-        records[-1] = {k: v for k, v in records[-1].items() if not k.startswith("eval/")}
-    write_atomic(run / "steps.jsonl", "".join(dumps(r) + "\n" for r in records))
+        *records, last = read_lines(run / "steps.jsonl")
+        last = {k: v for k, v in last.items() if not k.startswith("eval/")}
+        write_lines(run / "steps.jsonl", [*records, last])
 
 
 def _home(parent: Parent, run: RunFolder) -> Path:

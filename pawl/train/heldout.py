@@ -82,7 +82,6 @@ def evaluate(s: Session, step: int, full: bool) -> HeldOut:
     parts = {"held_out": (problems, False)}
     parts |= {"greedy": (problems, True), "families": (s.families, False)} if full else {}
     rows = rows_of(s.engine, s.grader, s.encoder, s.cfg, parts, step, str(s.run.path))
-    (s.run.path / "samples" / f"eval-{step:06d}.jsonl").unlink(missing_ok=True)
     s.run.append_samples(step, rows, kind="eval")
     found = from_rows(rows, [*s.held_out, *s.families], s.success)
     require_success(found.outcomes, rows, s.success)

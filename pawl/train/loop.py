@@ -27,7 +27,7 @@ from pawl.train.plan import plan
 from pawl.train.progress import Progress, TrainResult
 from pawl.train.rollouts import gather
 from pawl.train.session import Session, open_session
-from pawl.train.start import evaluate_baseline, restore
+from pawl.train.start import evaluate_baseline, newest, restore
 from pawl.train.step import StepResult, record_step
 from pawl.train.update import update
 
@@ -47,9 +47,10 @@ def train(
     prove: the preflight (`pawl.preflight.prove`), called once before anything is trained. reward:
     a callable in place of reward.use.
     """
+    found = newest(run) if resume else None
     with open_session(cfg, run, display, reward) as s, interrupts() as seen:
         display.start(cfg, s.total, differences(cfg, {}))
-        progress = restore(s, resume)
+        progress = restore(s, found)
         display.note(plan(s).text())
         prove(s, progress)
         if not progress.records:
