@@ -180,15 +180,15 @@ def _swaps(
 
 def _example_probes(chosen: Sequence[Problem], cfg: RunConfig) -> Iterator[_Probe]:
     """The solved examples of the prompt template, in their own words and ending."""
-    template, marker = _template(cfg.prompt.template), cfg.reward.end_marker
+    shown, marker = template(cfg.prompt.template), cfg.reward.end_marker
     for lang in sorted({p.code.lang for p in chosen if p.code}):
-        for problem, text in examples_in(template, lang, marker):
+        for problem, text in examples_in(shown, lang, marker):
             meaning = "the prompt's own solved example must earn full marks"
             ended = text if marker in text else end(text, marker)
             yield _Probe("prompt's own example", problem, ended, True, meaning)
 
 
-def _template(name: str) -> str:
+def template(name: str) -> str:
     """Text of the prompt template, "" for none; unreadable ones are reported by the encoder."""
     for path in (_SHIPPED / f"{name}.txt", Path(name).expanduser()):
         if name and path.is_file():

@@ -23,8 +23,7 @@ from pawl.models.learner import POLICY, Learner, make_learner
 from pawl.models.policy import Policy, freeze_reference, load_policy
 from pawl.models.text import PromptEncoder
 from pawl.problems.load import Prepared, ProblemSet, labels, prepare
-from pawl.rewards.audit import audit_prepared
-from pawl.rewards.calibrate import CALIBRATION, Calibration, calibrate, require
+from pawl.rewards.calibrate import CALIBRATION, Calibration, require
 from pawl.rewards.grader import Grader, has_tests
 from pawl.rollout.engine import Engine, SamplingParams
 from pawl.rollout.select import make_engine
@@ -35,6 +34,7 @@ from pawl.store.run import RunFolder
 from pawl.train.companion import Companion
 from pawl.train.curriculum import described, pools_of
 from pawl.train.data import Pool, chosen, total_steps
+from pawl.train.proved import Basis, Proved, audited, calibrated
 from pawl.train.rules import check_names
 from pawl.train.success import Success, success_of
 from pawl.types import Problem
@@ -107,8 +107,9 @@ def open_session(
     data = prepare(cfg.problems, cfg.seed, tested=tested)
     for line in data.report:
         display.note(line)
+    proved = Proved(run, display)
     if cfg.problems.audit and tested:
-        data = audited(data, cfg, run, display)
+        data = audited(data, cfg, run, display, proved)
     pools = pools_of(data.train, cfg)
     sets = tuple(labels([row.set for row in cfg.problems.mix]))
     for line in described(cfg, pools, sets):
@@ -118,9 +119,9 @@ def open_session(
         display.phase("model and reward")
         background = stack.enter_context(ThreadPoolExecutor(1, "calibration"))
 
-        def graded() -> tuple[Grader, Calibration]:
+        def graded() -> tuple[Grader, tuple[Calibration, Basis | None, bool]]:
             grader = stack.enter_context(Grader(cfg.reward, cfg.sandbox, cache, function))
-            return grader, calibrate(grader, data.train, cfg)
+            return grader, calibrated(grader, data, cfg, proved)
 
         grading = background.submit(graded)
         policy = load_policy(cfg.model, cfg.seed)
@@ -131,13 +132,16 @@ def open_session(
         if cfg.algo.kl_coef > 0 and not policy.lora:
             freeze_reference(policy)
         engine = opened_engine(policy, cfg, display)
-        grader, calibration = grading.result()
+        grader, (calibration, basis, anew) = grading.result()
         run.event("sandbox", **grader.describe())
         record_versions(run, data, cfg)
         run.update(sandbox=grader.describe())
         rows = overridden(calibration.checks, cfg.train.override, CALIBRATION)
-        run.preflight([asdict(row) for row in rows])
+        if anew:
+            run.preflight([asdict(row) for row in rows])
         require(rows)
+        if anew:
+            proved.keep(CALIBRATION, basis, asdict(calibration))
         yield Session(
             cfg=cfg,
             run=run,
@@ -167,17 +171,6 @@ def opened_engine(policy: Policy, cfg: RunConfig, display: Display) -> Engine:
     if note:
         display.note(note)
     return engine
-
-
-def audited(data: Prepared, cfg: RunConfig, run: RunFolder, display: Display) -> Prepared:
-    """The problems without those that the executed audit found bad; names each in the events."""
-    display.phase("audit")
-    left, reports = audit_prepared(data, cfg.sandbox, display.note)
-    for report in reports:
-        run.event("audit", **report.json())
-        for line in report.text().splitlines():
-            display.note(line)
-    return left
 
 
 def record_versions(run: RunFolder, data: Prepared, cfg: RunConfig) -> None:
