@@ -15,9 +15,11 @@ from test_cli_commands import run as cli
 from test_models_policy import folder, shake
 from transformers import AutoModelForCausalLM
 
-from pawl.config.options import RunConfig
+from pawl.config.options import OptimConfig, RunConfig
 from pawl.errors import PawlError
+from pawl.models import checkpoint
 from pawl.models.export import export, merged, run_policy
+from pawl.models.learner import make_learner
 from pawl.models.policy import Policy, load_policy
 from pawl.store.run import RunFolder
 
@@ -33,11 +35,13 @@ def made(tmp_path: Path, lora: int, dtype: str = "fp32") -> tuple[Path, list[Pol
     with RunFolder.create(cfg) as run:
         for seed, (step, policy) in enumerate(zip((10, 20, 40), policies, strict=True)):
             shake(policy, seed)
-            policy.save(run.checkpoints_dir / f"step-{step:06d}" / "policy")
-            state = {"format": 2, "state": {"best_step": 20}, "scalers": {}, "files": {}}
-            state_file = run.checkpoints_dir / f"step-{step:06d}" / "state.json"
-            state_file.write_text(json.dumps(state))
+            save(run.path, step, policy)
     return run.path, policies
+
+
+def save(run: Path, step: int, policy: Policy) -> None:
+    learner = make_learner("policy", policy, OptimConfig(), policy.dtype)
+    checkpoint.save(run / "checkpoints", step, [learner], {"best_step": 20})
 
 
 def weights(path: Path) -> Weights:
@@ -78,7 +82,7 @@ def test_averaged_factors_are_another_model(tmp_path: Path) -> None:
 def test_equal_checkpoints_average_to_themselves(tmp_path: Path) -> None:
     path, policies = made(tmp_path, 4, dtype="bf16")
     for step in (20, 40):
-        policies[0].save(path / "checkpoints" / f"step-{step:06d}" / "policy")
+        save(path, step, policies[0])
     one = export(f"{path}@10", tmp_path / "one")
     all_three = export(f"{path}@10,20,40", tmp_path / "three")
     name = "model.safetensors"
@@ -106,10 +110,21 @@ def test_a_checkpoint_that_names_no_best_step_is_refused(
     best: dict[str, object], tmp_path: Path
 ) -> None:
     path, _ = made(tmp_path, 0)
-    state = {"format": 2, "state": best, "scalers": {}, "files": {}}
-    (path / "checkpoints" / "step-000040" / "state.json").write_text(json.dumps(state))
+    checkpoint.restate(path / "checkpoints" / "step-000040", best)
     with pytest.raises(PawlError, match="no best step"):
         export(str(path), tmp_path / "out")
+
+
+def test_damaged_weights_are_not_evaluated(tmp_path: Path) -> None:
+    path, _ = made(tmp_path, 0)
+    weights_file = path / "checkpoints" / "step-000020" / "policy" / "model.safetensors"
+    data = bytearray(weights_file.read_bytes())
+    data[-1] ^= 1
+    weights_file.write_bytes(data)
+    for name in (str(path), f"{path}@20", f"{path}@10,20"):
+        with pytest.raises(PawlError, match=r"model\.safetensors is missing or damaged"):
+            run_policy(name)
+    assert run_policy(f"{path}@40") is not None
 
 
 def test_the_command_writes_an_average(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
