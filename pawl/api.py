@@ -133,6 +133,8 @@ def check(
     with tempfile.TemporaryDirectory(prefix="pawl-check-") as folder:
         shortened = cfg.model_copy(update={"runs_dir": folder})
         with RunFolder.create(shortened, places) as run, library_warnings(run):
+            planned = Path(cfg.runs_dir).absolute()
+            run.disk = next(path for path in (planned, *planned.parents) if path.is_dir())
             return rehearse(shortened, run, shown, price_per_hour, reward)
 
 

@@ -42,6 +42,7 @@ CAUSES: dict[str, str] = {
     "regression-after-peak": "the policy is worse than its best so far",
     "value-useless": "the critic explains nothing of the return",
     "preference-fails": "preference accuracy stays at or below chance while the loss falls",
+    "disk-full": "the disk has no room for what the run writes",
     "degenerate-pairs": "chosen equals rejected, equal scores counted as errors",
 }
 """The one list of causes: id -> what is wrong. Preflight and reports name causes by these ids."""

@@ -7,6 +7,7 @@ invariants (`samples.py`, `update.py`), measuring references (`reference_answers
 from __future__ import annotations
 
 import math
+import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,8 +22,10 @@ from pawl.preflight.reference_answers import mean_nll, reference_lengths, refere
 from pawl.preflight.samples import Sampled, judged
 from pawl.rewards.calibrate import Calibration
 from pawl.rewards.grader import components_of, has_tests
+from pawl.store.files import dumps
 from pawl.train.batch import Rewards
-from pawl.train.record import judged_in
+from pawl.train.plan import MIB, plan, room
+from pawl.train.record import judged_in, sample_rows
 from pawl.train.rollouts import Rollouts
 from pawl.train.session import Session
 from pawl.types import Problem, Score
@@ -127,6 +130,29 @@ def both_ends(a: float, b: float, size: int) -> float:
 
     ends = betaln([a + size, a], [b, b + size]) - betaln(a, b)
     return float(np.exp(ends).sum())
+
+
+def of_disk(s: Session, found: Sampled, step: int) -> Check:
+    """Room for the checkpoints that are kept, and for rows as long as those of these samples."""
+    made, rollouts = plan(s), found.rollouts
+    prompts = [s.encoder.render(group.problem) for group in rollouts.groups]
+    rows = [len(dumps(row)) + 1 for row in sample_rows(0, rollouts, prompts, None, None)]
+    files = s.run.checkpoints_dir.rglob("*")
+    held = sum(path.stat().st_size for path in files if path.is_file())
+    saved, written = room(made, sum(rows) / len(rows), step / max(1, made.steps), held)
+    free = shutil.disk_usage(s.run.disk).free / MIB
+    return judged(
+        "disk-space",
+        "disk-full",
+        free >= saved + written,
+        f"{saved + written:,.0f} MiB: {made.kept} checkpoints kept and one being written of "
+        f"{made.checkpoint_mb:,.1f} MiB each, by the number of trained weights; samples "
+        f"{written:,.0f} MiB, as long as those of the preflight; refused without room for the "
+        "checkpoints",
+        f"{free:,.0f} MiB free",
+        "a run that fills the disk stops in the middle, at its last checkpoint",
+        refuses=free < saved,
+    )
 
 
 def of_base(s: Session, found: Sampled, able: Capability | None) -> Iterator[Check]:

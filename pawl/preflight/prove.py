@@ -71,6 +71,7 @@ def run_checks(s: Session, progress: Progress) -> tuple[list[Check], base.Capabi
     checks = [*data.of_data(s.train, held_out, s.pools, cfg.seed, asked)]
     checks.append(update.of_load(s, progress))
     found = samples.sample(s, progress)
+    checks.append(base.of_disk(s, found, progress.state.step))
     checks.append(samples.of_mask(found))
     if not found.logprobs.tokens:  # of none nothing further can be measured
         return checks, None

@@ -46,6 +46,7 @@ class RunFolder:
 
     def __init__(self, path: Path, lock: RunLock) -> None:
         self.path = path
+        self.disk = path  # whose file system the run will fill; a rehearsal's is another one
         self._lock = lock
         self._place = os.stat(path)
         self._written: dict[str, Written] = {}  # what was written to each file of records

@@ -101,6 +101,16 @@ def evaluated(cfg: RunConfig, steps: int, held_out: int, families: int) -> int:
     return 2 * full + between * min(own.probe or n, n) * own.samples if n else 0
 
 
+def room(made: Plan, row_bytes: float, done: float, held: int) -> tuple[float, float]:
+    """MiB that checkpoints, and samples, have still to be given: (checkpoints, samples).
+
+    row_bytes: of one sample's row. done: share of the steps that were taken; held: bytes of the
+    checkpoints that are there, which later ones replace. One more than are kept is being written.
+    """
+    rows = (made.steps * made.samples + made.evaluated) * (1.0 - done)
+    return (made.kept + 1) * made.checkpoint_mb - held / MIB, rows * row_bytes / MIB
+
+
 def estimate(made: Plan, record: Record, sample_bytes: int, price: float | None) -> Estimate:
     """Scale one measured step to the run. sample_bytes: of the step's rows; price: an hour."""
     host = record["host"]
