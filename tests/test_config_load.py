@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 
 from pawl.config.load import load_run, load_sft, overridden
 from pawl.config.options import RunConfig, SftConfig
+from pawl.config.parse import LONGEST, VALUES
 from pawl.config.presets import PRESETS
 from pawl.config.tree import leaves, options
 from pawl.errors import Exit, PawlError, PawlErrors
@@ -277,3 +280,57 @@ def test_a_preset_of_the_environment_changes_no_option_of_a_run() -> None:
 )
 def test_settings_that_do_not_fit_together(text: str, words: str, file: Path) -> None:
     assert words in errors_of(file, text)[0].block()
+
+
+DEEP, WIDE = "[" * 14 + "]" * 14, ", ".join(["1"] * VALUES)
+BOMB = "a: &a [1, 1, 1, 1]\n" + "".join(
+    f"{y}: &{y} [*{x}, *{x}, *{x}, *{x}]\n" for x, y in itertools.pairwise("abcdefg")
+)  # 4 ** 7 values in seven lines
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (f"problems: {DEEP}\n", "nested deeper than 12 levels"),
+        ("- " * 14 + "1\n", "nested deeper than 12 levels"),
+        (f"seed: [{WIDE}]\n", "more than 3,000 values"),
+        ("a: 1\n" * (VALUES // 2), "more than 3,000 values"),
+        (BOMB, "stands for more than 3,000 values"),
+        ("# " + "x" * LONGEST, "longer than 131,072 characters"),
+    ],
+)
+def test_more_than_a_config_is_refused_before_it_is_read(file: Path, text: str, words: str) -> None:
+    for whole, overrides in ((text, []), ("", [f"seed={text}"])):
+        file.write_text(whole)
+        with pytest.raises(PawlError) as caught:
+            load_run(file, overrides, {})
+        assert words in caught.value.block()
+        assert len(caught.value.block().splitlines()) < 5 and caught.value.code == Exit.USER
+    cfg, _ = load_run(file, ["problems.train=a"], {})
+    assert cfg.problems.train == "a"
+
+
+def test_a_large_file_is_not_read_to_its_end(tmp_path: Path) -> None:
+    with (tmp_path / "data.yaml").open("wb") as f:
+        f.truncate(1 << 34)  # 16 GiB of zeros that take no room
+    with pytest.raises(PawlError, match=r"longer than .*\n.*file of data"):
+        load_run(tmp_path / "data.yaml", [], {})
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "/etc/x", "..", "a\nb", "x" * 300])
+def test_a_name_is_the_name_of_one_folder(file: Path, name: str) -> None:
+    file.write_text(f"seed: 1\nname: {json.dumps(name)}\n")
+    with pytest.raises(PawlError, match="a run's name") as caught:
+        load_run(file, [], {})
+    assert caught.value.where == f"{file}:2"
+    file.write_text("")
+    with pytest.raises(PawlError, match="a run's name"):
+        load_run(file, [f"name={name}"], {})
+
+
+def test_no_path_holds_a_nul(file: Path) -> None:
+    file.write_text('runs_dir: "a\\0b"\nmodel: {path: "\\0"}\n')
+    with pytest.raises(PawlErrors) as caught:
+        load_run(file, [], {})
+    found = [e.what for e in caught.value.errors]
+    assert found == ["`runs_dir` holds a NUL character", "`model.path` holds a NUL character"]

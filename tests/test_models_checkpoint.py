@@ -2,6 +2,9 @@
 
 import json
 import os
+import resource
+import subprocess
+import sys
 
 import pytest
 import tiny_models
@@ -114,18 +117,106 @@ def test_a_checkpoint_of_another_build_is_refused(tmp_path, written):
         checkpoint.newest_valid(tmp_path)
 
 
-def test_a_fault_while_writing_leaves_the_old_checkpoint(tmp_path, monkeypatch):
+@pytest.mark.parametrize("part", ["state", "scalers", "files"])
+def test_an_emptied_or_changed_state_is_refused(tmp_path, part):
     learner = trained()
-    save(tmp_path, learner, step=1)
+    folder = save(tmp_path, learner)
+    body = json.loads((folder / "state.json").read_text())
+    assert body[part]
+    for other in ({}, dict(list(body[part].items())[1:])):
+        (folder / "state.json").write_text(json.dumps(body | {part: other}))
+        for read in (checkpoint.read_state, checkpoint.state_of):
+            with pytest.raises(PawlError, match=r"state\.json was changed"):
+                read(folder)
+    (folder / "state.json").write_text(json.dumps({k: v for k, v in body.items() if k != part}))
+    with pytest.raises(PawlError, match=f"no {part}"):
+        checkpoint.load(folder, [learner])
 
-    def full(*args, **kwargs):
-        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint, "save_file", full)
-    with pytest.raises(PawlError, match="No space left") as e:
-        save(tmp_path, learner, step=2)
-    assert e.value.code == Exit.STOPPED
-    assert sorted(os.listdir(tmp_path)) == ["step-000001"]
+def test_a_checkpoint_stands_under_its_own_step(tmp_path):
+    folder = save(tmp_path, trained(), step=3)
+    folder.rename(tmp_path / "step-000004")
+    with pytest.raises(PawlError, match="checkpoint of step 3"):
+        checkpoint.read_state(tmp_path / "step-000004")
+
+
+def test_a_state_can_be_put_in_the_place_of_another(tmp_path):
+    learner = trained()
+    folder = save(tmp_path, learner)
+    checkpoint.restate(folder, {"step": 3, "more": [1.5]})
+    assert checkpoint.load(folder, [learner]) == {"step": 3, "more": [1.5]}
+
+
+@pytest.fixture
+def size_limit():
+    """Limits how large a file may become; a write beyond it fails as on a full disk."""
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, old[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, old)
+
+
+@pytest.mark.parametrize("lora", [0, 4])
+def test_a_fault_while_writing_leaves_the_old_checkpoint(tmp_path, size_limit, lora):
+    learner = trained(lora)
+    folder = save(tmp_path, learner, step=1)
+    sizes = sorted(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    for size in sizes:
+        size_limit(size - 1)
+        with pytest.raises(PawlError, match="cannot write the checkpoint: .*too large") as e:
+            save(tmp_path, learner, step=2)
+        assert e.value.code == Exit.STOPPED
+        assert os.listdir(tmp_path) == ["step-000001"]
+    size_limit(sizes[-1])
+    assert checkpoint.load(save(tmp_path, learner, step=2), [learner])["step"] == 2
+
+
+FULL = """
+import os, sys, subprocess
+sys.path.insert(0, sys.argv[1])
+from test_models_checkpoint import save, trained
+from pathlib import Path
+from pawl.errors import PawlError
+disk = Path(sys.argv[2])
+subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", disk], check=True)
+learner = trained(int(sys.argv[3]))
+save(disk, learner, step=1)
+for free in range(4, 2000, 8):
+    (disk / "filler").write_bytes(b"")
+    space = os.statvfs(disk).f_bavail * os.statvfs(disk).f_bsize
+    (disk / "filler").write_bytes(bytes(max(0, space - free * 1024)))
+    try:
+        save(disk, learner, step=2)
+    except PawlError as e:
+        assert e.code == 4, e
+        assert sorted(os.listdir(disk)) == ["filler", "step-000001"], os.listdir(disk)
+    else:
+        print("full up to", free, "KiB")
+        break
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lora", ["0", "4"])
+def test_a_full_disk_at_any_byte(tmp_path, lora):
+    """A small file system of its own, in a mount namespace, filled up to any place of the write."""
+    space = ["unshare", "--user", "--map-root-user", "--mount"]
+    try:
+        able = subprocess.run([*space, "mount", "-t", "tmpfs", "tmpfs", tmp_path]).returncode == 0
+    except FileNotFoundError:
+        able = False
+    if not able:
+        pytest.skip("no mount namespace can be had here")
+    args = [sys.executable, "-c", FULL, os.path.dirname(__file__), str(tmp_path), lora]
+    env = os.environ | {"PYTHONPATH": os.path.dirname(os.path.dirname(__file__))}
+    done = subprocess.run([*space, *args], capture_output=True, text=True, env=env)
+    assert "full up to" in done.stdout, done.stderr[-2000:]
+    assert int(done.stdout.split()[3]) > 50
+
+
+def test_a_run_folder_that_is_gone_is_not_made_again(tmp_path):
+    with pytest.raises(PawlError, match="No such file") as e:
+        save(tmp_path / "gone", trained())
+    assert e.value.code == Exit.STOPPED and not (tmp_path / "gone").exists()
 
 
 def test_pruning_keeps_the_newest_and_the_best(tmp_path):

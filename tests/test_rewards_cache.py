@@ -305,3 +305,15 @@ def test_a_callable_that_came_from_no_file_is_not_kept(tmp_path: Path) -> None:
         with Grader(use, SandboxConfig(), tmp_path / "cache.sqlite", grade) as grader:
             assert not grader.score([(PROBLEM, [RIGHT])])[0][0].cached
     assert len(calls) == 2
+
+
+def test_a_damaged_row_counts_as_none(tmp_path: Path) -> None:
+    path = tmp_path / "s.sqlite"
+    with closing(MeasurementCache(path)) as cache:
+        cache.put(KEY, FOUND)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("UPDATE measurements SET found = replace(found, '0.3', '0.8')")
+    with closing(MeasurementCache(path)) as cache:
+        assert cache.get(KEY) is None
+        cache.put(KEY, FOUND)  # measured again, in its place
+        assert cache.get(KEY) == [replace(FOUND[0], cached=True, time_ms=0.0)]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -298,3 +300,104 @@ def test_a_reader_beside_a_writer_sees_whole_records_only(tmp_path: Path) -> Non
         seen = len(steps)
     assert writer.wait(60) == 0
     assert seen == 300
+
+
+NO_NAMES = ("../x", "a/b", "/x", ".", "..", "", "a\0b", "a\nb", "a\x1bb", "a\ud800", "x" * 201)
+
+
+@pytest.mark.parametrize("name", NO_NAMES)
+def test_a_run_stands_in_its_runs_dir_or_nowhere(tmp_path: Path, name: str) -> None:
+    with pytest.raises(PawlError, match="run's name") as caught:
+        RunFolder.create(RunConfig().model_copy(update={"name": name, "runs_dir": str(tmp_path)}))
+    assert caught.value.code == Exit.USER and "\0" not in caught.value.block()
+    assert not list(tmp_path.iterdir())
+    if name:
+        with pytest.raises(ValueError, match="run's name"):
+            config(tmp_path, name=name)
+    if name.strip("."):
+        with pytest.raises(PawlError, match="not a run folder"):
+            find_run(name, tmp_path / "runs")
+
+
+def test_a_name_may_be_any_other(tmp_path: Path) -> None:
+    for name in ("a b", "\u00e9\u4f60", "...", "a@3", "-x", "x" * 200):
+        with RunFolder.create(config(tmp_path, name=name)) as run:
+            assert run.path.parent == tmp_path / "runs"
+
+
+def test_no_name_leads_out_of_runs_dir_on_resume(tmp_path: Path) -> None:
+    with RunFolder.create(config(tmp_path)):
+        pass
+    (tmp_path / "other").mkdir()
+    with pytest.raises(PawlError, match="not a run folder"):
+        find_run("../runs/a", tmp_path / "other")
+    assert find_run(str(tmp_path / "other" / ".." / "runs" / "a")).name == "a"  # a path is one
+    with pytest.raises(PawlError, match="not a run folder"):
+        find_run("x" * 5000)
+
+
+def test_a_folder_that_is_gone_is_not_made_again(tmp_path: Path) -> None:
+    with RunFolder.create(config(tmp_path)) as run:
+        run.append_step({"step": 0})
+        moved = run.path.rename(tmp_path / "elsewhere")
+        before = sorted(moved.rglob("*"))
+        writes: list[Callable[[], object]] = [
+            lambda: run.append_step({"step": 1}),
+            lambda: run.append_samples(1, [row("p")]),
+            lambda: run.event("x"),
+            lambda: run.update(device="cpu"),
+            run.records,
+        ]
+        for write in writes:
+            with pytest.raises(PawlError, match="moved or removed") as caught:
+                write()
+            assert caught.value.code == Exit.STOPPED
+        assert not run.path.exists()
+        shutil.copytree(moved, run.path)  # another run in its place
+        for write in writes:
+            with pytest.raises(PawlError, match="moved or removed"):
+                write()
+        assert kinds(run.path) == ["start"] and not list((run.path / "samples").iterdir())
+    assert sorted(moved.rglob("*")) == before
+
+
+def test_a_file_that_somebody_else_changed_stops_the_run(tmp_path: Path) -> None:
+    with RunFolder.create(config(tmp_path)) as run:
+        run.append_step({"step": 0})
+        with (run.path / "steps.jsonl").open("a") as f:
+            f.write("{}\n")
+        with pytest.raises(PawlError, match="was changed") as caught:
+            run.append_step({"step": 1})
+        assert caught.value.code == Exit.STOPPED
+        (run.path / "steps.jsonl").unlink()
+        with pytest.raises(PawlError):
+            run.append_step({"step": 1})
+        assert not (run.path / "steps.jsonl").exists()
+
+
+def test_a_changed_run_json_is_not_resumed(tmp_path: Path) -> None:
+    with RunFolder.create(config(tmp_path)) as run:
+        run.update(sandbox={"tier": "landlock", "x": float("nan")})
+    RunFolder.open(run.path).close()
+    text = (run.path / "run.json").read_text()
+    (run.path / "run.json").write_text(text.replace('"seed": 0', '"seed": 1'))
+    with pytest.raises(PawlError, match="changed since it was written"):
+        RunFolder.open(run.path)
+    (run.path / "run.json").write_text(text.replace("\n", " "))  # the same values
+    RunFolder.open(run.path).close()
+
+
+def test_commands_that_were_carried_out_must_stand_where_they_did(tmp_path: Path) -> None:
+    with RunFolder.create(config(tmp_path)) as run:
+        control = run.path / "control.jsonl"
+        lines = ['{"command": "checkpoint"}\n', "no\n", '{"command": "pause"}\n']
+        control.write_text("".join(lines))
+        for command in run.commands():
+            run.acknowledge(command, 1)
+    for text in ("", lines[0], "".join(lines[1:]), "".join([lines[2], *lines[1:]])):
+        control.write_text(text)
+        with RunFolder.open(run.path) as again, pytest.raises(PawlError, match="carried out"):
+            again.commands()
+    control.write_text("".join([*lines, '{"command": "stop"}\n']))
+    with RunFolder.open(run.path) as again:
+        assert [c["command"] for c in again.commands()] == ["stop"]

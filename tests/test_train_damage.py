@@ -9,7 +9,9 @@ one that is repeated changes nothing.) The quick test damages 16 copies, the slo
 import contextlib
 import json
 import random
+import resource
 import shutil
+from collections import Counter
 
 import pytest
 import tiny_runs
@@ -17,7 +19,12 @@ from test_train_resume import without_host
 from tiny_runs import resume
 
 from pawl.errors import Exit, PawlError
-from pawl.store.read import read_steps
+from pawl.models.export import run_policy
+from pawl.store.digests import seal
+from pawl.store.display import Silent
+from pawl.store.read import read_events, read_samples, read_steps
+from pawl.train import proved
+from pawl.train.fork import open_fork
 
 STEPS = 6
 WAYS = ["train.steps=6", "checkpoint.every=2", "checkpoint.keep_last=3", "eval.every=3"]
@@ -181,3 +188,160 @@ def test_the_undamaged_run_resumes(runs, tmp_path):
     run = shutil.copytree(base, tmp_path / "run")
     resume(run)
     assert ending(run) == expected
+
+
+# ---- what a refusal says, and the way out that it names ------------------------------------------
+
+
+@pytest.fixture
+def run(runs, tmp_path):
+    return shutil.copytree(runs[0], tmp_path / "run")
+
+
+def refused(run):
+    with pytest.raises(PawlError) as e:
+        resume(run)
+    assert e.value.code == Exit.USER
+    return e.value
+
+
+def test_a_refusal_names_the_file_and_how_far_back_the_records_hold(run):
+    (run / "samples" / "step-000003.jsonl").unlink()
+    error = refused(run)
+    assert "before step 4 were damaged: samples/step-000003.jsonl is missing" in error.what
+    assert f"`pawl train --from {run}@2`" in error.hint
+    path, result = tiny_runs.fork(f"{run}@2")
+    assert result.exit_code == Exit.OK and len(read_steps(path)) == STEPS + 1
+    for source in (f"{run}@4", str(run)):  # a fork is as strict
+        with pytest.raises(PawlError, match="is missing"):
+            open_fork(source, ())
+    assert "is missing" in refused(run).what  # nothing was made worse
+
+
+def test_a_refusal_without_a_way_back_says_how_to_keep_the_weights(run):
+    text = (run / "preflight.jsonl").read_text()
+    (run / "preflight.jsonl").write_text(text.replace("true", "null", 1))
+    (run / "steps.jsonl").write_text("")
+    error = refused(run)
+    assert "preflight.jsonl was changed; steps.jsonl holds 0 of 5 lines" in error.what
+    assert f"`pawl export {run}@4 FOLDER`" in error.hint
+    assert run_policy(f"{run}@4") is not None
+
+
+def test_what_comes_after_the_checkpoint_is_cut_whatever_it_is(runs, run):
+    with (run / "steps.jsonl").open("ab") as file:
+        file.write(b"\xff\x00 no record\n{}\n")
+    (run / "samples" / "step-000005.jsonl").write_bytes(b"\xff")
+    resume(run)
+    assert ending(run) == runs[1]
+    cuts = [e for e in read_events(run) if e["kind"] == "cut"]
+    assert (cuts[-1]["after_step"], cuts[-1]["records"], cuts[-1]["sample_files"]) == (4, 3, 1)
+
+
+def test_a_run_whose_checkpoints_are_gone_does_not_start_again(run):
+    for folder in (run / "checkpoints").iterdir():
+        shutil.rmtree(folder)
+    assert "none is left" in refused(run).what
+    (run / "steps.jsonl").unlink()
+    assert "none is left" in refused(run).what
+
+
+def test_a_fork_does_not_go_on_from_before_it_began(run):
+    path, _ = tiny_runs.fork(f"{run}@4", "train.steps=5", "optim.lr=1e-4")
+    for folder in sorted((path / "checkpoints").iterdir())[1:]:
+        shutil.rmtree(folder)
+    assert "none is left" in refused(path).what or "before this run forked" in refused(path).what
+
+
+def test_a_patch_stands_in_a_checkpoint(run):
+    """Dropping the newest event must not undo it: its step has a checkpoint."""
+    assert (run / "checkpoints" / "step-000001").is_dir()
+    assert [r["optim/lr"] for r in read_steps(run) if r["step"]][:2] == [1e-3, 5e-4]
+
+
+def test_a_full_disk_in_the_middle_exits_4_and_can_be_resumed(model, runs, tmp_path):
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    class Filling(Silent):
+        def step(self, record):
+            if record["step"] == 3:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, old[1]))
+
+    with pytest.raises(PawlError, match="cannot write the checkpoint") as e:
+        try:
+            ways = [*WAYS, "reward.cache=false"]
+            tiny_runs.begin(
+                tmp_path, "full", tiny_runs.config(model), ways, [PATCH], display=Filling()
+            )
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, old)
+    assert e.value.code == Exit.STOPPED
+    names = sorted(p.name for p in (tmp_path / "full" / "checkpoints").iterdir())
+    assert names == ["step-000001", "step-000002"] or names[-1] == "step-000002"
+    resume(tmp_path / "full")
+    assert ending(tmp_path / "full")["weights"] == runs[1]["weights"]
+
+
+def test_a_folder_that_vanishes_ends_the_run(model, tmp_path):
+    class Removing(Silent):
+        def step(self, record):
+            if record["step"] == 2:
+                shutil.rmtree(tmp_path / "gone")
+
+    with pytest.raises(PawlError, match="moved or removed") as e:
+        tiny_runs.begin(tmp_path, "gone", tiny_runs.config(model), WAYS, display=Removing())
+    assert e.value.code == Exit.STOPPED and not (tmp_path / "gone").exists()
+
+
+# ---- what was proved stays proved ----------------------------------------------------------------
+
+
+def counted(patch):
+    """How often calibrations and audits are made from here on."""
+    made = Counter()
+    for name in ("calibrate", "audit_prepared"):
+        real = getattr(proved, name)
+
+        def counting(*args, name=name, real=real):
+            made[name] += 1
+            return real(*args)
+
+        patch.setattr(proved, name, counting)
+    return made
+
+
+def test_a_resume_calibrates_again_only_what_changed(run, monkeypatch):
+    made = counted(monkeypatch)
+    before = (run / "preflight.jsonl").read_bytes()
+    resume(run, pool=True)
+    assert not made and (run / "preflight.jsonl").read_bytes() == before
+    monkeypatch.setattr(proved, "toolchain_facts", lambda: "another compiler")
+    resume(run, pool=True)
+    resume(run, pool=True)
+    assert made == {"calibrate": 1}
+    again = [e for e in read_events(run) if e["kind"] == "proved_again"]
+    assert [(e["what"], e["changed"]) for e in again] == [("calibration", ["toolchain"])]
+    (run / "proved.json").write_text((run / "proved.json").read_text().replace("true", "false", 1))
+    resume(run, pool=True)  # damaged: it proves nothing
+    assert made == {"calibrate": 2}
+    resume(run)  # a callable: nobody knows what changed in it
+    assert made == {"calibrate": 3}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("ocamlc") is None, reason="no OCaml compiler: install ocaml-nox")
+def test_a_resume_audits_again_only_what_changed(model, tmp_path, monkeypatch):
+    made = counted(monkeypatch)
+    text = tiny_runs.config_of(model, "code") + "prompt: {max_tokens: 2000}\n"
+    text = text.replace("problems: {", "problems: {audit: true, limit: 2, ")
+    stop = [{"command": "stop"}]
+    path, _ = tiny_runs.begin(tmp_path, "audited", text, ["train.steps=2"], stop, pool=True)
+    resume(path, pool=True)
+    assert made == {"calibrate": 1, "audit_prepared": 1}
+    assert [e["kind"] for e in read_events(path)].count("audit") == 3
+    assert len(read_steps(path)) == 3
+    body = json.loads((path / "proved.json").read_text())
+    body["audit"]["found"][0] = [next(read_samples(path, 1))["problem_id"]]
+    (path / "proved.json").write_text(json.dumps(body | {"digest": seal(body)}))
+    with pytest.raises(PawlError, match="the data is not what this run began with"):
+        resume(path, pool=True)  # so it is what the audit left out that counts

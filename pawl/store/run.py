@@ -144,11 +144,11 @@ class RunFolder:
 
     def update(self, **more: object) -> None:
         """Add facts to run.json (sandbox tier, data and reward versions, device), atomically."""
+        self._require_place()
         self._write_facts({**self.facts(), **more})
 
     def _write_facts(self, facts: Record) -> None:
         """run.json with a digest of its own values."""
-        self._require_place()
         body = json.loads(dumps(facts))
         write_atomic(self.path / "run.json", pretty({**body, "digest": seal(body)}))
 
