@@ -9,6 +9,7 @@ Run: `pawl --help`, or `python -m pawl --help`.
 
 from __future__ import annotations
 
+import errno
 import gc
 import io
 import os
@@ -71,6 +72,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     except PawlError as e:
         raise _ending(e.code, e.block(), state, e) from e
     except Exception as e:
+        if isinstance(e, OSError) and e.errno == errno.ENAMETOOLONG:  # an argument, or an option
+            told = PawlError("this name is too long", str(e.filename)[:80])
+            raise _ending(told.code, told.block(), state, e) from e
         raise _ending(Exit.CRASH, _crash(e, state), state, e) from e
     raise SystemExit(int(code or 0))
 

@@ -23,8 +23,9 @@ Generated from `pawl/config/options.py` by `python -m pawl.config.schema > docs/
 
 A config is one YAML 1.2 file. Values are taken from, in this order: the defaults below, the file,
 environment variables (`PAWL_OPTIM__LR=1e-5` sets `optim.lr`), the command line (`optim.lr=1e-5`).
-An unknown option is an error. `pawl schema` prints the same as JSON Schema for editors. A
-*live* option may change while a run goes on (a `patch` in `control.jsonl`).
+An unknown option is an error. More than 131,072 characters, 3,000 values or 12 levels are refused
+before they are read. `pawl schema` prints the same as JSON Schema for editors. A *live* option may
+change while a run goes on (a `patch` in `control.jsonl`).
 """
 
 
