@@ -24,7 +24,7 @@ from pawl.errors import PawlError
 from pawl.store.display import Display, Silent
 from pawl.store.files import dumps
 from pawl.store.manifest import require_same
-from pawl.store.read import find_run, is_run, places_of, run_and_steps, saved_config
+from pawl.store.read import find_run, is_run, places_of, require_sealed, run_and_steps, saved_config
 from pawl.store.run import RunFolder
 from pawl.store.warned import library_warnings
 from pawl.types import Score
@@ -155,6 +155,8 @@ def evaluate(
     """
     if config is None:
         run, _ = run_and_steps(str(model))
+        if is_run(run):
+            require_sealed(run)
         base = saved_config(run) if is_run(run) else RunConfig()
         config, overrides = overridden(base, overrides), ()
     cfg, _ = resolved(config, overrides, reward)

@@ -9,6 +9,7 @@ import math
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -33,6 +34,7 @@ from pawl.train.data import pool_of
 from pawl.train.rollouts import Rollouts
 from pawl.types import Problem, Score
 
+MET = ['target={metric: policy/entropy, is: ">", value: 0.0}']
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
@@ -81,6 +83,22 @@ def test_a_resume_is_proved_again(healthy, tmp_path):
     tiny_runs.resume(path, proved=True)
     assert sorted({row["step"] for row in rows_of(path) if "step" in row}) == [0, 2]
     assert [e["step"] for e in read_events(path) if e["kind"] == "preflight"] == [0, 2]
+
+
+def test_a_disk_without_room_is_refused_before_the_first_step(run_of, monkeypatch, tmp_path):
+    free = [100_000]
+    monkeypatch.setattr(check_base.shutil, "disk_usage", lambda _: SimpleNamespace(free=free[0]))
+    with pytest.raises(PawlError, match=r"disk-space \[disk-full\].*2 checkpoints kept") as e:
+        run_of("full")
+    assert e.value.code == Exit.USER
+    path, result = run_of("all-the-same", ["train.override=[disk-space]"])
+    assert result.exit_code == Exit.OK
+    saved = next((path / "checkpoints").glob("step-*"))
+    size = sum(file.stat().st_size for file in saved.rglob("*.safetensors"))
+    free[0] = int(4.01 * size)  # for the checkpoints, and for hardly a sample
+    path, _ = run_of("tight", ["train.steps=5000", *MET])  # ends after its first step
+    row = next(row for row in rows_of(path) if row["name"] == "disk-space")
+    assert (row["passed"], row["refuses"]) == (False, False)
 
 
 def test_every_row_says_what_it_means_and_has_its_line_in_the_docs(healthy):

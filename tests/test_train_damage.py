@@ -18,6 +18,7 @@ import tiny_runs
 from test_train_resume import without_host
 from tiny_runs import resume
 
+import pawl
 from pawl.errors import Exit, PawlError
 from pawl.models.export import run_policy
 from pawl.store.digests import seal
@@ -236,6 +237,14 @@ def test_what_comes_after_the_checkpoint_is_cut_whatever_it_is(runs, run):
     assert ending(run) == runs[1]
     cuts = [e for e in read_events(run) if e["kind"] == "cut"]
     assert (cuts[-1]["after_step"], cuts[-1]["records"], cuts[-1]["sample_files"]) == (4, 3, 1)
+
+
+def test_forks_and_evaluations_go_by_the_options_that_pawl_wrote(run):
+    text = (run / "run.json").read_text()
+    (run / "run.json").write_text(text.replace('"lr": 0.001', '"lr": 0.101', 1))
+    for use in (lambda: open_fork(f"{run}@4", ()), lambda: pawl.evaluate(f"{run}@4")):
+        with pytest.raises(PawlError, match=r"run\.json was changed"):
+            use()
 
 
 def test_a_run_whose_checkpoints_are_gone_does_not_start_again(run):

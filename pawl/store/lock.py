@@ -36,6 +36,13 @@ class RunLock:
             raise PawlError(f"cannot lock the run folder: {e.strerror}", str(folder)) from e
         _held.add(self._key)
 
+    def stands(self) -> bool:
+        """Whether its folder is where it was: the very file that is locked still lies there."""
+        try:
+            return os.path.samestat(os.stat(self._path), os.fstat(self._fd))
+        except OSError:
+            return False
+
     def release(self) -> None:
         """Give the lock back; the file stays (removing it would race with the next holder)."""
         if self._key in _held:

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from pawl.config.options import RunConfig, run_name_fault
 from pawl.config.tree import nearest
 from pawl.errors import PawlError
+from pawl.store.digests import seal
 from pawl.store.files import NOT_FINITE, read_lines
 from pawl.store.lock import holder
 from pawl.store.manifest import parent_of
@@ -81,6 +82,14 @@ def read_run(run: Path) -> Row:
     if not isinstance(body, dict):
         raise PawlError("unreadable run.json (not an object)", str(run))
     return body
+
+
+def require_sealed(run: Path) -> None:
+    """Raise PawlError when run.json is not as Pawl wrote it: its options are what others go by."""
+    facts = read_run(run)
+    if facts.get("digest") != seal(facts):
+        hint = "put it back as Pawl wrote it; `pawl export` still takes the weights out"
+        raise PawlError("run.json was changed since it was written", str(run), hint)
 
 
 def is_run(path: Path) -> bool:

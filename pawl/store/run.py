@@ -32,7 +32,7 @@ from pawl.store.files import (
 )
 from pawl.store.lock import RunLock
 from pawl.store.manifest import FORMAT, Parent, config_hash, first_facts, never_began, now, pretty
-from pawl.store.read import read_events, read_run, saved_config
+from pawl.store.read import read_events, read_run, require_sealed, saved_config
 
 STEPS, EVENTS, PREFLIGHT = APPENDED = ("steps.jsonl", "events.jsonl", "preflight.jsonl")
 OF_A_STEP = re.compile(r"(step|eval)-\d{6,}\.jsonl")  # files of samples/
@@ -48,7 +48,6 @@ class RunFolder:
         self.path = path
         self.disk = path  # whose file system the run will fill; a rehearsal's is another one
         self._lock = lock
-        self._place = os.stat(path)
         self._written: dict[str, Written] = {}  # what was written to each file of records
         self._unsynced: set[str] = set()  # files that may not be on the disk yet
         self._seen = 0  # lines of control.jsonl that were already looked at
@@ -95,13 +94,10 @@ class RunFolder:
         Raises PawlError when it is no run folder, was changed, or another trainer holds it.
         """
         folder = Path(path)
-        facts = read_run(folder)
-        if facts.get("format") != FORMAT:
+        if read_run(folder).get("format") != FORMAT:
             what = f"run.json is not of format {FORMAT}"
             raise PawlError(what, str(folder), "another Pawl made it")
-        if facts.get("digest") != seal(facts):
-            hint = "put it back as Pawl wrote it; `pawl export` still takes the weights out"
-            raise PawlError("run.json was changed since it was written", str(folder), hint)
+        require_sealed(folder)
         run = cls(folder, RunLock(folder))
         run.resumed = True
         try:
@@ -154,11 +150,7 @@ class RunFolder:
 
     def _require_place(self) -> None:
         """Raise PawlError (exit 4) when the folder is gone: what is left of a run is no run."""
-        try:
-            there = os.path.samestat(os.stat(self.path), self._place)
-        except OSError:
-            there = False
-        if not there:
+        if not self._lock.stands():
             what = "the run folder was moved or removed while the run went on"
             hint = "nothing is written any more; a folder that was moved can be resumed there"
             raise PawlError(what, str(self.path), hint, Exit.STOPPED)

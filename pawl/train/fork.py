@@ -31,6 +31,7 @@ from pawl.store.read import (
     read_events,
     read_run,
     read_samples,
+    require_sealed,
     saved_config,
 )
 from pawl.store.run import RunFolder
@@ -60,6 +61,7 @@ def open_fork(source: str, overrides: Sequence[str]) -> tuple[RunFolder, dict[st
     step that is not there.
     """
     folder, step = checkpoint_of(source)
+    require_sealed(folder)
     saved = saved_config(folder)
     record = next((r for r in read_lines(folder / "steps.jsonl") if r["step"] == step), None)
     if record is None:
