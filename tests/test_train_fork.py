@@ -21,6 +21,7 @@ from pawl.models import checkpoint
 from pawl.store.compare import compare
 from pawl.store.manifest import parent_of
 from pawl.store.read import read_events, read_run, read_samples, read_steps, run_info
+from pawl.store.run import RunFolder
 from pawl.train.fork import open_fork
 
 KEEP = ["checkpoint.every=1", "checkpoint.keep_last=0"]
@@ -231,9 +232,8 @@ def test_problems_that_were_trained_on_cannot_be_held_out(parent_of_forks, tmp_p
 
 def test_an_edited_reward_file_is_noticed(parent, tmp_path):
     whole = parent()
-    facts = read_run(whole)
-    facts["reward"]["hash"] = "of another day"
-    (whole / "run.json").write_text(json.dumps(facts))
+    with RunFolder.open(whole) as run:
+        run.update(reward=run.facts()["reward"] | {"hash": "of another day"})
     path, _ = fork(f"{whole}@2")
     assert "the reward's file changed" in next(
         e["text"] for e in read_events(path) if e["kind"] == "fork"
