@@ -20,7 +20,15 @@ from pawl.config.load import continued
 from pawl.errors import PawlError, PawlErrors
 from pawl.models import checkpoint
 from pawl.store.files import dumps, read_lines, write_atomic, write_error
-from pawl.store.manifest import Origin, Parent, changes, config_hash, never_began, parent_of
+from pawl.store.manifest import (
+    Origin,
+    Parent,
+    changes,
+    config_hash,
+    date_of,
+    never_began,
+    parent_of,
+)
 from pawl.store.read import (
     Row,
     count,
@@ -76,7 +84,10 @@ def open_fork(source: str, overrides: Sequence[str]) -> tuple[RunFolder, dict[st
         above = parent_of(read_run(folder))
         origin = above.origin if above else Origin()
     parent = Parent(str(folder), step, config_hash(saved), changed, origin=origin)
-    return RunFolder.create(cfg, places, parent), places
+    run, day = RunFolder.create(cfg, places, parent), date_of(read_run(folder))
+    if day:
+        run.update(date=day)
+    return run, places
 
 
 def checkpoint_of(source: str) -> tuple[Path, int]:
