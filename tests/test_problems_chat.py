@@ -287,4 +287,4 @@ def test_what_is_no_text_is_refused_with_its_turn(bad: object, told: str, tmp_pa
     with pytest.raises(PawlErrors) as refused:
         read_lines(path)
     assert [e.where for e in refused.value.errors] == [f"{path}:2"]
-    assert told in refused.value.errors[0].what
+    assert told in refused.value.errors[0].what and "JSON" not in refused.value.errors[0].what

@@ -52,10 +52,10 @@ def read_lines(path: Path) -> list[tuple[Problem, str]]:
             continue
         try:
             pairs.append(_pair(json.loads(line), f"{path}:{number}"))
-        except (ValueError, RecursionError) as error:
-            errors.append(PawlError(f"not JSON: {error}", f"{path}:{number}", LAYOUT))
         except BadProblem as error:
             errors.append(PawlError(str(error), f"{path}:{number}", LAYOUT))
+        except (ValueError, RecursionError) as error:
+            errors.append(PawlError(f"not JSON: {error}", f"{path}:{number}", LAYOUT))
     if errors:
         raise PawlErrors(errors[:SHOWN_ERRORS])
     if not pairs:
