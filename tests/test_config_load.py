@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pawl.config.load import load_run, load_sft, overridden
+from pawl.config.load import from_mapping, load_run, load_sft, overridden
 from pawl.config.options import RunConfig, SftConfig
 from pawl.config.parse import LONGEST, VALUES
 from pawl.config.presets import PRESETS
@@ -145,7 +145,13 @@ def test_unreadable_yaml(file: Path, text: str, line: int, words: str) -> None:
         ("target: {value: .nan}\n", "not a finite number"),
         ("rules: [{when: step 3, metric: a, value: .inf}]\n", "`rules.0.value` = inf is not a"),
         ("optim: {lr: true}\n", "wants a number, got true"),
-        ("name: 2024-01-01\n", "put it in quotes"),
+        ("name: 7\n", "put it in quotes"),
+        ("prompt: {date: 2026-13-01}\n", "month must be in 1..12"),
+        ("prompt: {date: today}\n", "wrong form"),
+        ("prompt: {template_args: 3}\n", "wants names and values"),
+        ("prompt: {template_args: {a: [1]}}\n", "`prompt.template_args.a` wants true or false"),
+        ("prompt: {template_args: {a: no}}\n", "a: no is text, which counts as true"),
+        ("prompt: {template_args: {a: 1, a: 2}}\n", "given twice"),
         ("rules: 3\n", "wants a list"),
         ("rules: [3]\n", "`rules.0` wants a section"),
         ("rules: [{metric: reward/mean}]\n", "`rules.0.when` is required"),
@@ -334,3 +340,19 @@ def test_no_path_holds_a_nul(file: Path) -> None:
         load_run(file, [], {})
     found = [e.what for e in caught.value.errors]
     assert found == ["`runs_dir` holds a NUL character", "`model.path` holds a NUL character"]
+
+
+def test_arguments_of_a_chat_template_are_an_option_whose_names_the_user_gives(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text("prompt:\n  date: 2026-11-30\n  template_args:\n    enable_thinking: false\n")
+    more = ["prompt.template_args.effort=high", "prompt.template_args.n=3"]
+    cfg, places = load_run(path, more, {})
+    assert cfg.prompt.date == "2026-11-30"
+    assert cfg.prompt.template_args == {"enable_thinking": False, "effort": "high", "n": 3}
+    assert places["prompt.template_args"] == "command line"
+    assert leaves(cfg)["prompt.template_args"] == cfg.prompt.template_args
+    assert overridden(cfg, ["prompt.template_args={a: 1.5}"], {}).prompt.template_args == {"a": 1.5}
+    named = from_mapping({"prompt.template_args": {"b": True}})[0]
+    assert named.prompt.template_args == {"b": True}

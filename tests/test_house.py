@@ -111,10 +111,13 @@ def options(
 
 
 def is_plain(kind: Any) -> bool:
-    """Scalars, choices, tuples of these, and `or None`: nothing that swallows unknown names."""
+    """Scalars, choices, tuples of these, and `or None`: nothing that swallows unknown names.
+
+    A mapping of scalars takes the arguments of a chat template, which knows their names.
+    """
     if kind in (str, int, float, bool, NoneType, Ellipsis) or get_origin(kind) is Literal:
         return True
-    if get_origin(kind) in (tuple, Union, UnionType):
+    if get_origin(kind) in (tuple, Union, UnionType, dict):
         return all(is_plain(k) for k in get_args(kind))
     return False
 

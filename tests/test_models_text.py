@@ -9,6 +9,7 @@ import pytest
 import tiny_models
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import processors
 
 from pawl.config.options import PromptConfig
 from pawl.errors import PawlError
@@ -107,6 +108,105 @@ def test_a_refusing_chat_template_names_the_problem() -> None:
     with pytest.raises(PawlError, match="roles must alternate") as caught:
         made.encode(CHAT)
     assert caught.value.where == "set.jsonl:4"
+
+
+@pytest.mark.parametrize(
+    ("template", "told"),
+    [
+        ("{{ messages[9].content }}", "has no element 9"),
+        ("{{ messages[0].content + 1 }}", "TypeError"),
+        ("{{ 1 // 0 }}", "ZeroDivisionError"),
+        ("{{ messages[0].nothing.more }}", "has no attribute"),
+        ("{{ 'x'.encode('no-such-codec') }}", "LookupError"),
+    ],
+)
+def test_whatever_a_chat_template_raises_is_one_message(template: str, told: str) -> None:
+    made = encoder(True)
+    made.tokenizer.chat_template = template
+    with pytest.raises(PawlError) as caught:
+        made.encode(CHAT)
+    assert told in caught.value.what and "\n" not in caught.value.what
+    assert caught.value.where == "set.jsonl:4"
+
+
+def test_a_chat_template_that_is_no_template_is_refused_at_once() -> None:
+    tokenizer = tiny_models.tokenizer()
+    tokenizer.chat_template = "{% for m in messages %}"
+    with pytest.raises(PawlError, match="chat template cannot be read"):
+        PromptEncoder(tokenizer, PromptConfig())
+
+
+THINKING = (
+    "{%- for m in messages %}{% generation %}<{{ m.role }}>{{ m.content }}{% endgeneration %}"
+    "{% endfor %}{% if enable_thinking is defined and not enable_thinking %}<off>{% endif %}"
+    "<{{ effort | default('low') }}>{% if not day is defined and strftime_now is defined %}"
+    "{% set day = strftime_now('%d %b %Y') %}{% endif %}{{ day }}"
+)
+
+
+def thinking(today: str = "", **options: Any) -> PromptEncoder:
+    tokenizer = tiny_models.tokenizer()
+    tokenizer.chat_template = THINKING
+    return PromptEncoder(tokenizer, PromptConfig(**options), today)
+
+
+def test_template_arguments_reach_the_template() -> None:
+    args = {"enable_thinking": False, "effort": "high", "day": "26 Jul 2024"}
+    assert thinking(template_args=args).render(PLAIN).endswith("<off><high>26 Jul 2024")
+    with pytest.raises(PawlError, match="reads no argument enable_thinkin") as caught:
+        thinking(template_args={"enable_thinkin": False})
+    assert "day, effort, enable_thinking" in caught.value.hint
+    for way in ({"chat": "never"}, {}):  # without a template in use nothing reads them
+        with pytest.raises(PawlError, match="reads no argument"):
+            encoder(bool(way), template_args={"enable_thinking": False}, **way)
+    for name in ("messages", "strftime_now", "bos_token"):
+        with pytest.raises(PawlError, match="reads no argument"):
+            thinking(template_args={name: "mine"})
+
+
+def test_today_is_the_days_of_the_run() -> None:
+    assert thinking("2026-01-05").render(PLAIN).endswith("<low>05 Jan 2026")
+    assert thinking("2026-01-05", date="2025-12-31").render(PLAIN).endswith("31 Dec 2025")
+    now = thinking()
+    assert now.reads_date and not encoder(True).reads_date
+    assert now.render(PLAIN).endswith(now.date.strftime("%d %b %Y"))
+
+
+def begun(tokenizer: Any, bos: str) -> Any:
+    """The tokenizer with a BOS that it puts before text, as Llama's does."""
+    tokenizer.bos_token = bos
+    number = tokenizer.convert_tokens_to_ids(bos)
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{bos} $A", special_tokens=[(bos, number)]
+    )
+    return tokenizer
+
+
+def test_what_a_prompt_lacks_is_counted() -> None:
+    asked = Problem("s", "", CODE, (Message("system", "Be  brief."), Message("user", "write f")))
+    made = encoder(True, system="Be kind.")
+    assert made.form([CHAT, asked]).remarks() == []
+    only_users = "{% for m in messages if m.role == 'user' %}{{ m.content }}{% endfor %}"
+    made.tokenizer.chat_template = only_users
+    assert made.form([CHAT, asked])[3:] == (2, 0, "c")
+    assert "2 of 2 prompts lack their system message" in made.form([CHAT, asked]).remarks()[0]
+    made.tokenizer.chat_template = "{{ messages[0].content }}"
+    assert made.form([CHAT, asked])[3:] == (0, 2, "c")  # Be kind. stands there, the user's not
+
+    bos = tiny_models.EOS
+    for template, doubled, unopened in [
+        ("{{ messages[0].content }}", 0, 1),
+        ("{{ bos_token }}{{ messages[0].content }}", 0, 0),
+        ("{{ bos_token }}{{ bos_token }}{{ messages[0].content }}", 1, 0),
+    ]:
+        tokenizer = begun(tiny_models.tokenizer(), bos)
+        tokenizer.chat_template = template
+        form = PromptEncoder(tokenizer, PromptConfig()).form([CHAT])
+        assert (form.doubled, form.unopened) == (doubled, unopened)
+        assert len(form.remarks()) == doubled + unopened + form.users
+    plain = PromptEncoder(begun(tiny_models.tokenizer(), bos), PromptConfig())
+    assert plain.form([PLAIN]).remarks() == []
+    assert plain.form([Problem("d", bos + "text", CODE)]).doubled == 1
 
 
 def test_the_boundary_is_fixed() -> None:

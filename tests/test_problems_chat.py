@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pawl.config.options import ProblemsConfig, PromptConfig
+from pawl.errors import PawlErrors
 from pawl.models.text import PromptEncoder
 from pawl.problems.cases import BadProblem
 from pawl.problems.check import check_static
@@ -21,6 +22,7 @@ from pawl.problems.formats import Row, parse_row
 from pawl.problems.load import open_problems, prepare
 from pawl.problems.problem_set import ProblemSet
 from pawl.rewards.probes import bad_probes, reference_shapes
+from pawl.sft.data import read_lines
 from pawl.types import Message
 
 TEMPLATE = "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}{% endfor %}<assistant>"
@@ -249,3 +251,40 @@ def test_any_tests_are_read_or_refused(
     except BadProblem:
         return
     list(check_static(_set_of(made).members))
+
+
+def test_content_in_parts_is_joined() -> None:
+    parts = [{"type": "text", "text": "Write f"}, {"type": "text", "text": " in Python."}]
+    row = read(messages=[{"role": "system", "content": ""}, {"role": "user", "content": parts}])
+    assert [m.content for m in row.problem.messages] == ["", "Write f in Python."]
+    shared = read(conversations=[{"from": "human", "value": [{"type": "input_text", "text": "q"}]}])
+    assert shared.problem.messages == (Message("user", "q"),)
+
+
+UNREADABLE_TURNS = [
+    ({"role": "user", "content": None}, "turn 2 (user) has no content"),
+    ({"role": "assistant", "content": None, "tool_calls": [1]}, "tool calls are not trained on"),
+    ({"role": "tool", "content": "x"}, "turn 2 has the unknown role 'tool'"),
+    ({"role": ["user"], "content": "x"}, "unknown role ['user']"),
+    ({"content": "x"}, "turn 2 has no role"),
+    ({"role": "user", "content": 7}, "content of type int"),
+    ({"role": "user", "content": {"text": "x"}}, "content of type dict"),
+    ({"role": "user", "content": [{"type": "image_url", "image_url": "x"}]}, "type 'image_url'"),
+    ({"role": "user", "content": [{"type": "text", "text": None}]}, "a part without text"),
+    ({"role": "user", "content": [{"type": "text"}]}, "a part without text"),
+    ("user: x", "turn 2 is no object"),
+]
+
+
+@pytest.mark.parametrize(("bad", "told"), UNREADABLE_TURNS)
+def test_what_is_no_text_is_refused_with_its_turn(bad: object, told: str, tmp_path: Path) -> None:
+    turns = [turn("user", "q"), bad, turn("assistant", "a")]
+    with pytest.raises(BadProblem) as caught:
+        read(messages=turns)
+    assert told in str(caught.value)
+    path = tmp_path / "sft.jsonl"
+    path.write_text("\n".join(json.dumps({"messages": t}) for t in ([turns[0], turns[2]], turns)))
+    with pytest.raises(PawlErrors) as refused:
+        read_lines(path)
+    assert [e.where for e in refused.value.errors] == [f"{path}:2"]
+    assert told in refused.value.errors[0].what and "JSON" not in refused.value.errors[0].what

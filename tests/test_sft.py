@@ -212,3 +212,39 @@ def test_the_result_is_a_policy_to_train_on(tmp_path: Path) -> None:
     policy = load_policy(config(tmp_path, model={"path": str(out)}).model, 0)
     assert policy.notes == []
     assert policy.eos_ids == (policy.tokenizer.eos_token_id,)
+
+
+def test_chat_in_any_of_its_layouts_is_read_and_lines_end_at_newlines_alone(tmp_path: Path) -> None:
+    rows: list[dict[str, object]] = [
+        {
+            "messages": [
+                {"role": "user", "content": "a\u2028b"},
+                {"role": "assistant", "content": "c"},
+            ]
+        },
+        {
+            "prompt": [{"role": "user", "content": [{"type": "text", "text": "q"}]}],
+            "completion": [{"role": "assistant", "content": "\x85d\x0c"}],
+        },
+        {"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "e"}]},
+    ]
+    path = tmp_path / "chat.jsonl"
+    path.write_text("\r\n".join(json.dumps(r, ensure_ascii=False) for r in rows), encoding="utf-8")
+    found = read_lines(path)
+    assert [p.messages[0].content for p, _ in found] == ["a\u2028b", "q", "q"]
+    assert [text for _, text in found] == ["c", "\x85d\x0c", "e"]
+    path.write_text(json.dumps({"prompt": "q", "completion": "\ud800"}))
+    with pytest.raises(PawlError, match="not Unicode"):
+        read_lines(path)
+
+
+def test_a_template_that_drops_the_system_message_is_said(tmp_path: Path) -> None:
+    folder = sft.run_sft(config(tmp_path, steps=1), str)
+    policy = load_policy(config(tmp_path, model={"path": str(folder)}).model, 0)
+    policy.tokenizer.chat_template = "{{ messages[-1].content }}"
+    policy.tokenizer.save_pretrained(folder)
+    chatty = {"init": "", "model": {"path": str(folder)}, "prompt": {"system": "Be brief."}}
+    cfg = config(tmp_path, steps=1, out=str(tmp_path / "more"), **chatty)
+    lines: list[str] = []
+    sft.run_sft(cfg, lines.append)
+    assert any("lack their system message" in line for line in lines)

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from datetime import date
 
 import pytest
 import tiny_runs
@@ -113,6 +114,25 @@ def test_a_fork_stands_alone_and_can_be_resumed_and_forked(parent, tmp_path):
     again, _ = fork(f"{stopped}@4", "name=again")
     assert_same(straight, again, steps=6)
     assert read_run(again)["parent"]["start_step"] == 0
+
+
+def test_the_day_that_a_template_prints_is_that_of_the_first_run(model, tmp_path):
+    dated = shutil.copytree(model, tmp_path / "dated")
+    template = "{{ strftime_now('%d.%m.%Y') }} {{ messages[0].content }}"
+    (dated / "chat_template.jinja").write_text(template)
+    ways = ["train.steps=2", "eval.every=0", "checkpoint.every=1"]
+    path, _ = tiny_runs.begin(tmp_path, "first", tiny_runs.config(dated), ways)
+    facts = read_run(path)
+    assert facts["date"] == date.today().isoformat()
+    facts["date"] = "2024-02-29"  # the run began long ago
+    (path / "run.json").write_text(json.dumps(facts))
+    shutil.rmtree(path / "checkpoints" / "step-000002")
+    resume(path)
+    forked, _ = fork(f"{path}@1", "name=forked", "optim.lr=5e-4")
+    dayless, _ = fork(f"{path}@1", "name=dayless", "prompt.date=2020-01-01")
+    for run, day in [(path, "29.02.2024"), (forked, "29.02.2024"), (dayless, "01.01.2020")]:
+        assert {row["prompt"].split()[0] for row in read_samples(run, 2)} == {day}
+    assert read_run(forked)["date"] == "2024-02-29"
 
 
 def test_a_changed_evaluation_counts_from_the_fork(parent):

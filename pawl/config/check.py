@@ -19,7 +19,7 @@ from pydantic_core import ErrorDetails
 
 from pawl import renamed
 from pawl.config.parse import Table
-from pawl.config.tree import WORDS, nearest, options, range_words, type_words
+from pawl.config.tree import WORDS, is_map, nearest, options, range_words, type_words
 from pawl.errors import PawlError, PawlErrors
 
 Config = TypeVar("Config", bound=BaseModel)
@@ -39,7 +39,9 @@ def check(model: type[Config], table: Table) -> Config:
         except ValidationError as e:
             found = [_explain(model, table, detail) for detail in e.errors(include_url=False)]
             known = set(map(str, errors))
-            new = [(error, wrong) for error, wrong in found if str(error) not in known]
+            # a union errs once for each of its types
+            told = {str(error): (error, wrong) for error, wrong in found}
+            new = [told[text] for text in told if text not in known]
             if not new:
                 break
             for error, wrong in new:
@@ -90,7 +92,10 @@ def _explain(
 ) -> tuple[PawlError, list[str]]:
     """The message for one pydantic error, and the paths that it makes unusable."""
     path = ".".join(map(str, detail["loc"]))
-    info = _field(model, path) if path else None
+    held = [p for p, i in options(model) if is_map(i.annotation) and path.startswith(f"{p}.")]
+    if held:  # by its own name, without the type that a union tried
+        path = ".".join(map(str, detail["loc"][: held[0].count(".") + 2]))
+    info = _field(model, held[0] if held else path) if path else None
     if detail["type"] == "value_error" or info is None:  # a rule across options
         what = str(detail.get("ctx", {}).get("error", detail["msg"]))
         named = [p for p, _ in options(model) if re.search(rf"\b{re.escape(p)}\b", what)]
@@ -127,6 +132,8 @@ def _wrong_value(path: str, info: FieldInfo, detail: ErrorDetails, given: bool) 
     if kind == "string_pattern_mismatch":
         return f'`{path}` = "{value}" has the wrong form', doc
     wants = _wants(path, info)
+    if is_map(info.annotation) and kind != "dict_type":  # one of its values
+        wants = wants.partition(": ")[2]
     if kind == "literal_error":
         choices = [c.strip() for c in wants.removeprefix("one of ").split(",")]
         meant = renamed.VALUES.get(path, {}).get(str(value)) or nearest(str(value), choices, [])

@@ -8,6 +8,7 @@ the run itself. Left out: reading files (`load.py`), checks that need the data o
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -65,10 +66,37 @@ class PromptConfig(Section):
     chat: Literal["auto", "always", "never"] = opt(
         "auto", "Use the tokenizer's chat template; auto: where it has one."
     )
-    system: str = opt("", "System message put before chat prompts.")
+    system: str = opt("", "System message put before chat prompts that have none.")
+    template_args: dict[str, bool | int | float | str] = opt(
+        {}, "Arguments of the chat template by name, such as {enable_thinking: false}."
+    )
+    date: str = opt(
+        "",
+        "What chat templates print as today, YYYY-MM-DD; empty: the day on which the run began.",
+        pattern=r"^([0-9]{4}-[0-9]{2}-[0-9]{2})?$",
+    )
     max_tokens: int = opt(
         704, "Longest prompt; a longer one is refused.", "tokens", ge=8, le=131072
     )
+
+    @field_validator("template_args")
+    @classmethod
+    def _arguments(cls, value: dict[str, object]) -> dict[str, object]:
+        for name, given in value.items():
+            if not name.isidentifier():
+                raise ValueError(f'"{name}" is not the name of an argument')
+            if str(given).lower() in ("yes", "no", "on", "off") and isinstance(given, str):
+                raise ValueError(
+                    f"{name}: {given} is text, which counts as true; write true or false"
+                )
+        return value
+
+    @field_validator("date")
+    @classmethod
+    def _day(cls, value: str) -> str:
+        if value:
+            date.fromisoformat(value)
+        return value
 
 
 class FilterConfig(Section):

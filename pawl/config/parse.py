@@ -17,10 +17,11 @@ from ruamel.yaml.events import CollectionEndEvent, CollectionStartEvent
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from pawl import renamed
-from pawl.config.tree import fields, item_of, nearest, options, section_of
+from pawl.config.tree import fields, is_map, item_of, nearest, options, section_of
 from pawl.errors import PawlError
 
 Place = Callable[[Node], str]
+TIMESTAMP = "tag:yaml.org,2002:timestamp"
 DEPTH = 12  # deeper nesting than any option has, aliases followed
 LONGEST = 1 << 17  # characters of a config: seconds for the YAML reader, ten times what one needs
 VALUES = 3_000  # with every alias written out; as many of them unknown are told in seconds
@@ -127,6 +128,11 @@ def _put_node(table: Table, path: str, node: Node, place: Place) -> None:
     names = path.split(".") if path else []
     for depth, name in enumerate(names):
         model, above = section_of(at), ".".join(names[:depth])
+        if is_map(at) and depth + 1 == len(names):
+            old = table.values.get(above)
+            value = _value(table, path, node, place, None, 0)
+            table.put(above, (old if isinstance(old, dict) else {}) | {name: value}, place(node))
+            return
         if model is None:
             table.errors.append(PawlError(f"`{above}` is an option, not a section", place(node)))
             return
@@ -200,6 +206,8 @@ def _value(
             inner = item_of(at) or section_of(at)
             result[name] = _value(table, below, child, place, inner, depth + 1)
         return result
+    if str(node.tag) == TIMESTAMP:  # no option is a time; a date is text
+        return str(node.value)
     try:
         return YAML(typ="safe", pure=True).constructor.construct_object(node, deep=True)
     except (YAMLError, ValueError) as e:

@@ -8,6 +8,7 @@ items stand behind "[]" ("rules[].metric").
 from __future__ import annotations
 
 import difflib
+import types
 import typing
 from collections.abc import Iterator
 
@@ -29,6 +30,11 @@ def item_of(annotation: object) -> type[BaseModel] | None:
     if typing.get_origin(annotation) is tuple:
         return section_of(typing.get_args(annotation)[0])
     return None
+
+
+def is_map(annotation: object) -> bool:
+    """Whether an option is a mapping whose names the user gives."""
+    return typing.get_origin(annotation) is dict
 
 
 def fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
@@ -55,14 +61,16 @@ def leaves(cfg: BaseModel) -> dict[str, object]:
     """Every option's value by path, as JSON values; an absent section stands under its own path."""
     flat: dict[str, object] = {}
 
-    def walk(data: dict[str, object], prefix: str) -> None:
-        for name, value in data.items():
-            if isinstance(value, dict):  # a section: no option is a mapping
-                walk(value, f"{prefix}{name}.")
+    def walk(section: BaseModel, data: dict[str, object], prefix: str) -> None:
+        for own, info in type(section).model_fields.items():
+            name, value = info.alias or own, getattr(section, own)
+            inner = data[name]
+            if isinstance(value, BaseModel) and isinstance(inner, dict):
+                walk(value, inner, f"{prefix}{name}.")
             else:
-                flat[f"{prefix}{name}"] = value
+                flat[f"{prefix}{name}"] = inner
 
-    walk(cfg.model_dump(mode="json", by_alias=True), "")
+    walk(cfg, cfg.model_dump(mode="json", by_alias=True), "")
     return flat
 
 
@@ -83,6 +91,10 @@ def type_words(annotation: object) -> str:
     origin, args = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Literal:
         return "one of " + ", ".join(f'"{a}"' if a == "" else str(a) for a in args)
+    if origin is dict:
+        return "names and values: " + type_words(args[1])
+    if origin is types.UnionType:
+        return ", ".join(map(type_words, args[:-1])) + f" or {type_words(args[-1])}"
     if origin is tuple:
         return "a list" if section_of(args[0]) else f"a list of {type_words(args[0])}"
     return "a section"

@@ -10,16 +10,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from datetime import date, datetime, time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from jinja2 import TemplateError
+from jinja2 import Environment, TemplateError, meta
 
 from pawl.config.options import PromptConfig
 from pawl.errors import PawlError
+from pawl.problems.wording import squeezed
 from pawl.types import Message, Problem
 
 SHIPPED = Path(__file__).parent / "prompts"
+# What a template may raise, being a program; what is given to it, beside the user's arguments.
+RAISED: tuple[type[Exception], ...]
+RAISED = (TemplateError, ArithmeticError, AssertionError, AttributeError, LookupError)
+RAISED += (NameError, RuntimeError, TypeError, ValueError)
+GIVEN = {"messages", "tools", "documents", "add_generation_prompt", "raise_exception"}
+GIVEN |= {"strftime_now", "namespace", "range", "dict", "lipsum", "cycler", "joiner", "undefined"}
+GIVEN |= {f"{name}_token" for name in ("bos", "eos", "unk", "sep", "pad", "cls", "mask", "image")}
+GENERATION = re.compile(r"\{%-?\s*(?:end)?generation\s*-?%\}")
 FIELD = re.compile(r"\{(prompt|head|signature|entry_point)\}")
 
 
@@ -53,11 +63,41 @@ def read_template(name: str) -> str:
     return text
 
 
-class PromptEncoder:
-    """Renders problems with one template and one tokenizer; same settings give same tokens."""
+class Form(NamedTuple):
+    """What became of `prompts` prompts: how many have a fault, by fault.
 
-    def __init__(self, tokenizer: Any, cfg: PromptConfig) -> None:
-        """Raises PawlError for an unreadable template, or chat without a chat template."""
+    doubled, unopened: two BOS at the start; none, though the tokenizer begins text with one.
+    systems, users: prompts that lack their system message, or their last user message. first: id
+    of the first problem whose prompt lacks a message, "" for none.
+    """
+
+    prompts: int
+    doubled: int
+    unopened: int
+    systems: int
+    users: int
+    first: str
+
+    def remarks(self) -> list[str]:
+        """The faults, one line each."""
+        told = [
+            (self.doubled, "begin with two BOS tokens"),
+            (self.unopened, "begin without the tokenizer's BOS token"),
+            (self.systems, "lack their system message: the chat template drops it"),
+            (self.users, "lack their last user message: the chat template drops it"),
+        ]
+        return [f"{n} of {self.prompts} prompts {what}" for n, what in told if n]
+
+
+class PromptEncoder:
+    """Renders problems with one template and one tokenizer; same settings give same tokens.
+
+    today: the day that chat templates print where the config names none, YYYY-MM-DD; "" is the day
+    of this call. reads_date: whether the chat template in use asks for it.
+    """
+
+    def __init__(self, tokenizer: Any, cfg: PromptConfig, today: str = "") -> None:
+        """Raises PawlError for an unreadable template, chat without one, or idle arguments."""
         self.tokenizer, self.cfg = tokenizer, cfg
         self.template = read_template(cfg.template) if cfg.template else ""
         has_chat = bool(getattr(tokenizer, "chat_template", None))
@@ -65,30 +105,62 @@ class PromptEncoder:
             hint = "use chat: auto or never, or a tokenizer with a chat template"
             raise PawlError("the tokenizer has no chat template", "prompt.chat", hint)
         self.chat = has_chat and cfg.chat != "never"
+        read = _read_by(tokenizer) if self.chat else frozenset()
+        idle = sorted(set(cfg.template_args) - (read - GIVEN))
+        if idle:
+            names = ", ".join(sorted(read - GIVEN)) or "none"
+            hint = f"it reads {names}" if self.chat else "the prompt is made without chat template"
+            what = f"the chat template reads no argument {', '.join(idle)}"
+            raise PawlError(what, "prompt.template_args", hint)
+        self.reads_date = "strftime_now" in read
+        self.date = date.fromisoformat(cfg.date or today or date.today().isoformat())
 
     def render(self, problem: Problem) -> str:
         """The text that the model reads. Raises PawlError for chat messages without a template."""
         if not self.chat:
             return self._plain(problem)
-        turns = list(problem.messages) or [Message("user", problem.prompt)]
-        if self.template:
-            last = max(i for i, turn in enumerate(turns) if turn.role == "user" or i == 0)
-            text = self._fill(problem, turns[last].content)
-            turns[last] = Message(turns[last].role, text)
-        if self.cfg.system and turns[0].role != "system":
-            turns.insert(0, Message("system", self.cfg.system))
         try:
             text = self.tokenizer.apply_chat_template(
-                [{"role": turn.role, "content": turn.content} for turn in turns],
+                [{"role": turn.role, "content": turn.content} for turn in self._turns(problem)],
                 tokenize=False,
                 add_generation_prompt=True,
+                strftime_now=datetime.combine(self.date, time()).strftime,
+                **self.cfg.template_args,
             )
-        except (TemplateError, ValueError) as error:
-            what = f"the chat template refuses problem {problem.id}: {error}"
-            raise PawlError(
-                what, problem.where, "leave prompt.system empty, or mend the roles"
-            ) from (error)
+        except RAISED as error:
+            kind = "" if isinstance(error, TemplateError) else f"{type(error).__name__}: "
+            first = (str(error).strip() or type(error).__name__).splitlines()[0]
+            what = f"the chat template refuses problem {problem.id}: {kind}{first}"
+            hint = "leave prompt.system empty, mend the roles or prompt.template_args"
+            raise PawlError(what, problem.where, hint) from error
         return str(text)
+
+    def _turns(self, problem: Problem) -> list[Message]:
+        """What the chat template is given."""
+        turns = list(problem.messages) or [Message("user", problem.prompt)]
+        if self.template:
+            last = _last_user(turns)
+            turns[last] = Message(turns[last].role, self._fill(problem, turns[last].content))
+        if self.cfg.system and turns[0].role != "system":
+            turns.insert(0, Message("system", self.cfg.system))
+        return turns
+
+    def form(self, problems: Sequence[Problem]) -> Form:
+        """What prompts lack that they should have, and have twice; raises as `encode`."""
+        bos = self.tokenizer.bos_token_id
+        opens = bos is not None and self.tokenizer("a")["input_ids"][:1] == [bos]
+        ids = self.encode_many(problems)
+        doubled = sum(bos is not None and row[:2] == (bos, bos) for row in ids)
+        unopened = sum(row[0] != bos for row in ids) if opens else 0
+        systems, users = list[str](), list[str]()
+        for problem in problems if self.chat else ():
+            text, turns = squeezed(self.render(problem)), self._turns(problem)
+            if turns[0].role == "system" and squeezed(turns[0].content) not in text:
+                systems.append(problem.id)
+            if squeezed(turns[_last_user(turns)].content) not in text:
+                users.append(problem.id)
+        first = next(iter([*users, *systems]), "")
+        return Form(len(problems), doubled, unopened, len(systems), len(users), first)
 
     def encode(self, problem: Problem) -> tuple[int, ...]:
         """Prompt tokens. Raises PawlError for a prompt that is empty or above max_tokens."""
@@ -130,6 +202,23 @@ class PromptEncoder:
     def _fill(self, problem: Problem, task: str) -> str:
         values = {"prompt": task, **_stated(problem)}
         return FIELD.sub(lambda match: values[match.group(1)], self.template)
+
+
+def _last_user(turns: Sequence[Message]) -> int:
+    """Place of the last turn of the user, 0 without one."""
+    return max(i for i, turn in enumerate(turns) if turn.role == "user" or i == 0)
+
+
+def _read_by(tokenizer: Any) -> frozenset[str]:
+    """Names that a chat template takes from outside; raises PawlError where it is no template."""
+    try:
+        # {% generation %} is a tag of transformers' own, without names
+        text = GENERATION.sub("", tokenizer.get_chat_template())
+        tree = Environment(extensions=["jinja2.ext.loopcontrols"]).parse(text)
+    except (TemplateError, ValueError) as error:
+        what = f"the tokenizer's chat template cannot be read: {error}"
+        raise PawlError(what, "prompt.chat", "mend it, or set prompt.chat=never") from error
+    return frozenset(meta.find_undeclared_variables(tree))
 
 
 def _stated(problem: Problem) -> dict[str, str]:

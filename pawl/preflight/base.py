@@ -278,7 +278,7 @@ def _form(s: Session, few: Sequence[Problem]) -> Check:
     limit, plain = math.log(len(s.policy.tokenizer)) + 3.0, None
     seen = mean_nll(s, s.encoder, few)
     if s.encoder.chat:
-        never = s.cfg.prompt.model_copy(update={"chat": "never"})
+        never = s.cfg.prompt.model_copy(update={"chat": "never", "template_args": {}})
         encoder = PromptEncoder(s.encoder.tokenizer, never)
         plain = mean_nll(s, encoder, [p for p in few if not p.messages])
     beside = "" if plain is None else f"; {plain:.2f} without the chat template"

@@ -302,10 +302,10 @@ def _distinct(groups: Sequence[Group], temperature: float) -> Check:
 
 def of_text(s: Session, found: Sampled, prompts: Sequence[tuple[int, ...]]) -> Iterator[Check]:
     """Prompts begin once and stay open; completions end as the policy ends them."""
-    policy, ends, bos = s.policy, set(s.policy.eos_ids), s.policy.tokenizer.bos_token_id
+    policy, ends = s.policy, set(s.policy.eos_ids)
     # some chat templates end prompts with the EOS themselves, between turns
     closes = getattr(policy.tokenizer, "chat_template", None)
-    doubled = 0 if bos is None else sum(p[:2] == (bos, bos) for p in prompts)
+    form = s.encoder.form([group.problem for group in found.rollouts.groups])
     closed = sum(p[-1] in ends and policy.tokenizer.eos_token_id == p[-1] for p in prompts)
     samples = found.rollouts.samples_S
     cut = [x for x in samples if x.finish == "stop" and not s.cfg.rollout.stop]
@@ -316,10 +316,24 @@ def of_text(s: Session, found: Sampled, prompts: Sequence[tuple[int, ...]]) -> I
     yield judged(
         "prompt-form",
         "template-or-eos",
-        not doubled and bool(not closed or closes),
-        "one BOS at most, no EOS at the end",
-        f"{doubled} with two BOS, {closed} ending in EOS, of {len(prompts)}",
+        not (form.doubled or form.unopened) and bool(not closed or closes),
+        "one BOS where the tokenizer has one, no EOS at the end; a missing BOS is never refused",
+        f"{form.doubled} with two BOS, {form.unopened} without it, {closed} ending in EOS, of "
+        f"{len(prompts)}",
         "the model reads text in a form that it was not trained on",
+        refuses=bool(form.doubled or (closed and not closes)),
+    )
+    yield judged(
+        "messages-rendered",
+        "template-or-eos",
+        not (form.systems or form.users) if s.encoder.chat else None,
+        "every prompt holds its system message and its last user message; refused for the latter",
+        f"{form.systems} without the one, {form.users} without the other, of {len(prompts)}"
+        if s.encoder.chat
+        else "no chat template in use",
+        "the chat template drops what the model is to read",
+        refuses=bool(form.users),
+        problem=form.first,
     )
     yield judged(
         "pad-is-not-eos",

@@ -16,6 +16,7 @@ from typing import Literal
 
 from pawl.problems import ocaml_text, python_text
 from pawl.problems.cases import BadProblem, Tests, read_cases
+from pawl.problems.chat import read_turns
 from pawl.problems.columns import FIELDS, OF_CODE, column_of, decoded, jsonable, text_of
 from pawl.problems.derive import entry_point, interface, reference
 from pawl.problems.python_records import Signature
@@ -96,7 +97,7 @@ def _parse(row: Mapping[str, object], where: str, fallback_id: str, lang: str) -
         where=where,
         metadata=_metadata(row, prompt, answer, stated, code is not None),
     )
-    _check_text(problem)
+    require_text(problem)
     split = _SPLITS.get(text_of(row, "split").lower(), "")
     return Row(problem, split, tuple(notes), untested)
 
@@ -120,25 +121,14 @@ def _asked(row: Mapping[str, object]) -> tuple[str, tuple[Message, ...], str]:
 
 
 def _messages(row: Mapping[str, object]) -> tuple[Message, ...]:
-    """Chat turns under `messages` or a list under `prompt`; {role, content} or {from, value}."""
+    """Chat turns under `messages` or a list under `prompt`."""
     for key in _CHATS:
         turns = decoded(row.get(key))
         if not isinstance(turns, list) or not turns:
             continue
-        if not all(isinstance(t, Mapping) for t in turns):
-            if key == "prompt" and isinstance(row[key], str):
-                continue  # a text that happens to be a JSON list
-            raise BadProblem(f"{key}: chat turns must be objects with role and content")
-        made = []
-        for t in turns:
-            role, content = t.get("role") or t.get("from"), t.get("content") or t.get("value")
-            if not isinstance(role, str) or not isinstance(content, str):
-                raise BadProblem(f"{key}: a chat turn without role or content")
-            role = {"human": "user", "gpt": "assistant"}.get(role, role)
-            if role not in ("system", "user", "assistant"):
-                raise BadProblem(f"{key}: unknown role {role!r}")
-            made.append(Message(role, content))
-        return tuple(made)
+        if key == "prompt" and isinstance(row[key], str) and not isinstance(turns[0], Mapping):
+            continue  # a text that happens to be a JSON list
+        return read_turns(turns, key)
     return ()
 
 
@@ -237,11 +227,14 @@ def _metadata(
     return left
 
 
-def _check_text(problem: Problem) -> None:
-    """Half a character of UTF-16, which JSON can spell, is no text: no tokenizer takes it."""
+def require_text(problem: Problem, *more: str) -> None:
+    """Half a character of UTF-16, which JSON can spell, is no text: no tokenizer takes it.
+
+    Raises BadProblem.
+    """
     texts = (problem.id, problem.prompt, problem.reference, *(m.content for m in problem.messages))
     try:
-        "\n".join(texts).encode()
+        "\n".join((*texts, *more)).encode()
     except UnicodeEncodeError as error:
         raise BadProblem(f"not Unicode text: {error.reason}") from error
 

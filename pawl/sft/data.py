@@ -1,8 +1,8 @@
 """Supervised examples: read them, tokenise them, plan the batches of a run, pack rows.
 
-A line is {"prompt": ..., "completion": ...} or {"messages": [...]} whose last turn is the
-assistant's. Prompt and completion are tokenised apart, as in sampling. Left out: streaming; a
-set is held in memory as tokens.
+A line is {"prompt": ..., "completion": ...}, of text or of chat turns, or {"messages": [...]} whose
+last turn is the assistant's. Prompt and completion are tokenised apart, as in sampling. Left out:
+streaming; a set is held in memory as tokens.
 """
 
 from __future__ import annotations
@@ -12,13 +12,16 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from pawl.config.options import SftConfig
 from pawl.errors import PawlError, PawlErrors
 from pawl.models.text import PromptEncoder, completion_ids
+from pawl.problems.cases import BadProblem
+from pawl.problems.chat import read_turns
+from pawl.problems.columns import FIELDS
+from pawl.problems.formats import require_text
 from pawl.types import Message, Problem
 
 LAYOUT = 'each line is {"prompt": ..., "completion": ...} or {"messages": [...]}'
@@ -40,7 +43,7 @@ class Example:
 def read_lines(path: Path) -> list[tuple[Problem, str]]:
     """Prompts and completions of a JSONL file. Raises PawlErrors with the line numbers."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")  # and at no other line end
     except (OSError, UnicodeDecodeError) as error:
         raise PawlError(f"cannot read the data: {error}", "data", LAYOUT) from error
     pairs, errors = [], []
@@ -49,9 +52,10 @@ def read_lines(path: Path) -> list[tuple[Problem, str]]:
             continue
         try:
             pairs.append(_pair(json.loads(line), f"{path}:{number}"))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            what = f"not an example ({type(error).__name__}: {error})"
-            errors.append(PawlError(what, f"{path}:{number}", LAYOUT))
+        except BadProblem as error:
+            errors.append(PawlError(str(error), f"{path}:{number}", LAYOUT))
+        except (ValueError, RecursionError) as error:
+            errors.append(PawlError(f"not JSON: {error}", f"{path}:{number}", LAYOUT))
     if errors:
         raise PawlErrors(errors[:SHOWN_ERRORS])
     if not pairs:
@@ -59,17 +63,30 @@ def read_lines(path: Path) -> list[tuple[Problem, str]]:
     return pairs
 
 
-def _pair(row: Any, where: str) -> tuple[Problem, str]:
-    if "messages" in row:
-        turns = tuple(Message(str(turn["role"]), str(turn["content"])) for turn in row["messages"])
-        if len(turns) < 2 or turns[-1].role != "assistant":
-            raise ValueError("the last turn must be the assistant's")
-        return Problem(where, "", messages=turns[:-1], where=where), turns[-1].content
-    prompt, completion = row["prompt"], row["completion"]
-    if not isinstance(prompt, str) or not isinstance(completion, str) or not completion:
-        raise ValueError("prompt and completion must be text, completion not empty")
-    metadata = {"head": str(row.get("head", ""))}
-    return Problem(where, prompt, metadata=metadata, where=where), completion
+def _pair(row: object, where: str) -> tuple[Problem, str]:
+    """Prompt and completion of one line; raises BadProblem."""
+    if not isinstance(row, dict):
+        raise BadProblem("not an example: the line is no object")
+    prompt, completion = row.get("prompt"), row.get("completion")
+    turns = next((row[name] for name in FIELDS["messages"] if name in row), None)
+    if isinstance(prompt, list) and isinstance(completion, list):
+        turns = [*prompt, *completion]
+    if turns is not None:
+        if not isinstance(turns, list):
+            raise BadProblem("not an example: messages is no list")
+        *asked, last = read_turns(turns, "messages") or [Message("", "")]
+        if not asked or last.role != "assistant":
+            raise BadProblem("not an example: the last turn must be the assistant's")
+        problem, answer = Problem(where, "", messages=tuple(asked), where=where), last.content
+    else:
+        head = row.get("head") or ""
+        if not (isinstance(prompt, str) and isinstance(completion, str) and isinstance(head, str)):
+            raise BadProblem("not an example: prompt and completion must be text")
+        problem, answer = Problem(where, prompt, metadata={"head": head}, where=where), completion
+    if not answer:
+        raise BadProblem("not an example: the completion is empty")
+    require_text(problem, answer)
+    return problem, answer
 
 
 def tokenise(

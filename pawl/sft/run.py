@@ -28,6 +28,7 @@ from pawl.sft.data import Example, pack, plan, read_lines, tokenise
 
 BUCKET = 8  # documents of similar length that share one attention call
 MICRO_TOKENS = 4096  # tokens in one forward; a batch accumulates over several
+LOOKED_AT = 500  # examples whose prompts are held against what a prompt should have
 LINES = 50  # progress lines of a run
 
 
@@ -45,6 +46,8 @@ def run_sft(cfg: SftConfig, echo: Callable[[str], None]) -> Path:
     for note in policy.notes:
         echo(note)
     encoder = PromptEncoder(policy.tokenizer, cfg.prompt)
+    for line in encoder.form([problem for problem, _ in pairs[:LOOKED_AT]]).remarks():
+        echo(f"warning: {line}")
     examples, long = tokenise(pairs, encoder, policy.tokenizer.eos_token_id, cfg.seq_len)
     if long:
         echo(f"{long} of {len(pairs)} examples are longer than seq_len and left out")

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from datetime import date
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
@@ -66,6 +67,15 @@ def parent_of(facts: Mapping[str, object]) -> Parent | None:
     except ValidationError as e:
         what = f"run.json has a parent that cannot be read: {e.errors()[0]['msg']}"
         raise PawlError(what, str(facts.get("name", ""))) from e
+
+
+def date_of(facts: Mapping[str, object]) -> str:
+    """The day that the chat template of a run prints, "" for one that prints none; PawlError."""
+    day = facts.get("date") or ""
+    try:
+        return date.fromisoformat(day).isoformat() if isinstance(day, str) and day else ""
+    except ValueError as e:
+        raise PawlError(f"run.json has an unreadable date: {e}", str(facts.get("name", ""))) from e
 
 
 def changes(before: RunConfig, after: RunConfig) -> dict[str, dict[str, object]]:

@@ -25,6 +25,8 @@ from pawl.problems.load import prepare
 from pawl.rewards.grader import Grader, has_tests
 from pawl.store.display import Display
 from pawl.store.files import dumps, write_atomic
+from pawl.store.manifest import date_of
+from pawl.store.read import is_run, read_run, run_and_steps
 from pawl.train.data import chosen
 from pawl.train.evaluate import Interval, mean_success, pass_at_k, sampling_params
 from pawl.train.heldout import EVAL_STEP, HeldOut, from_rows, rows_of
@@ -109,7 +111,9 @@ def evaluate_model(
     if not problems:
         hint = "choose --split train, or set problems.held_out_frac"
         raise PawlError(f"the set has no {split} problems", data.train.name, hint)
-    encoder = PromptEncoder(policy.tokenizer, cfg.prompt)
+    run, _ = run_and_steps(model)
+    today = date_of(read_run(run)) if is_run(run) else ""
+    encoder = PromptEncoder(policy.tokenizer, cfg.prompt, today)
     engine = opened_engine(policy, cfg, display)
     engine.sync_weights(policy, 0)
 

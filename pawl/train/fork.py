@@ -22,7 +22,15 @@ from pawl.errors import PawlError, PawlErrors
 from pawl.models import checkpoint
 from pawl.store.digests import BLOCK, Records, Written
 from pawl.store.files import read_lines, write_error, write_lines
-from pawl.store.manifest import Origin, Parent, changes, config_hash, never_began, parent_of
+from pawl.store.manifest import (
+    Origin,
+    Parent,
+    changes,
+    config_hash,
+    date_of,
+    never_began,
+    parent_of,
+)
 from pawl.store.read import (
     Row,
     count,
@@ -61,6 +69,7 @@ def open_fork(source: str, overrides: Sequence[str]) -> tuple[RunFolder, dict[st
     step that is not there.
     """
     folder, step = checkpoint_of(source)
+    folder = folder if folder.name.strip(".") else folder.resolve()  # `.` names no folder
     require_sealed(folder)
     saved = saved_config(folder)
     record = next((r for r in read_lines(folder / "steps.jsonl") if r["step"] == step), None)
@@ -81,7 +90,10 @@ def open_fork(source: str, overrides: Sequence[str]) -> tuple[RunFolder, dict[st
         above = parent_of(read_run(folder))
         origin = above.origin if above else Origin()
     parent = Parent(str(folder), step, config_hash(saved), changed, origin=origin)
-    return RunFolder.create(cfg, places, parent), places
+    run, day = RunFolder.create(cfg, places, parent), date_of(read_run(folder))
+    if day:
+        run.update(date=day)
+    return run, places
 
 
 def checkpoint_of(source: str) -> tuple[Path, int]:

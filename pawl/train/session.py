@@ -29,7 +29,7 @@ from pawl.rollout.engine import Engine, SamplingParams
 from pawl.rollout.select import make_engine
 from pawl.store.display import Display
 from pawl.store.facts import data_version, reward_version
-from pawl.store.manifest import Origin, parent_of
+from pawl.store.manifest import Origin, date_of, parent_of
 from pawl.store.run import RunFolder
 from pawl.train.companion import Companion
 from pawl.train.curriculum import described, pools_of
@@ -127,7 +127,9 @@ def open_session(
         policy = load_policy(cfg.model, cfg.seed)
         for note in policy.notes:
             display.note(note)
-        encoder = PromptEncoder(policy.tokenizer, cfg.prompt)
+        encoder = PromptEncoder(policy.tokenizer, cfg.prompt, date_of(run.facts()))
+        if encoder.reads_date:
+            run.update(date=encoder.date.isoformat())
         check_prompts(encoder, chain(data.train, data.held_out, data.held_out_families))
         if cfg.algo.kl_coef > 0 and not policy.lora:
             freeze_reference(policy)
