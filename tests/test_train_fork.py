@@ -122,10 +122,9 @@ def test_the_day_that_a_template_prints_is_that_of_the_first_run(model, tmp_path
     (dated / "chat_template.jinja").write_text(template)
     ways = ["train.steps=2", "eval.every=0", "checkpoint.every=1"]
     path, _ = tiny_runs.begin(tmp_path, "first", tiny_runs.config(dated), ways)
-    facts = read_run(path)
-    assert facts["date"] == date.today().isoformat()
-    facts["date"] = "2024-02-29"  # the run began long ago
-    (path / "run.json").write_text(json.dumps(facts))
+    assert read_run(path)["date"] == date.today().isoformat()
+    with RunFolder.open(path) as began:
+        began.update(date="2024-02-29")  # long ago
     shutil.rmtree(path / "checkpoints" / "step-000002")
     resume(path)
     forked, _ = fork(f"{path}@1", "name=forked", "optim.lr=5e-4")
