@@ -31,16 +31,23 @@ SHOWN = 4  # kinds of layers that a note names
 def adapted(hf: Any, cfg: ModelConfig, added: list[int], seed: int) -> tuple[nn.Module, list[str]]:
     """Wrap the model in LoRA adapters; rows of added tokens train beside them. Also notes.
 
-    A layer on which an adapter would not act gets none. Raises PawlError when none is left.
+    A layer on which an adapter would not act gets none. Raises PawlError when none is left, and
+    for rows of added tokens in a layer that has an adapter, which peft cannot merge.
     """
-    every, idle = cfg.lora.targets == ("all-linear",), unadaptable(hf)
+    targets, idle = cfg.lora.targets, unadaptable(hf)
+    every = targets == ("all-linear",)
     layers = (hf.get_input_embeddings(), hf.get_output_embeddings())
     ends = {id(layer.weight) for layer in layers if layer is not None}
+    outer = [name for name, module in hf.named_modules() if any(module is x for x in layers)]
+    both = [t for t in targets if any(f".{name}".endswith(f".{t}") for name in outer)]
+    if added and both:
+        what = f"rows of added tokens cannot train beside an adapter on {', '.join(both)}"
+        raise PawlError(what, "model.lora.targets", "leave it out, or model.added_tokens empty")
     settings = LoraConfig(
         r=cfg.lora.r,
         lora_alpha=cfg.lora.alpha,  # type: ignore[arg-type]  # peft scales floats as well
         lora_dropout=0.0,
-        target_modules="all-linear" if every else list(cfg.lora.targets),
+        target_modules="all-linear" if every else list(targets),
         exclude_modules=idle or None,
         trainable_token_indices=_token_rows(hf, added) if added else None,
         task_type="CAUSAL_LM",

@@ -149,7 +149,7 @@ def load_policy(cfg: ModelConfig, seed: int) -> Policy:
     tokenizer = source.read_tokenizer(place, cfg.revision)
     ends = special.eos_ids(hf, tokenizer)
     if dtype == torch.bfloat16 and source.emulates_bf16(device):
-        notes.append("this processor has no bf16 products: model.dtype: fp32 is several times faster")
+        notes.append(source.SLOW_BF16)
     if not ends:
         notes.append("no EOS token: completions end at rollout.max_tokens only")
     notes += special.ensure_pad(tokenizer, ends)

@@ -18,6 +18,7 @@ from pawl.errors import PawlError
 from pawl.models.quantised import keep_layout
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+SLOW_BF16 = "this processor has no bf16 products: model.dtype=fp32 is several times faster"
 NO_CODE = {"trust_remote_code": False}  # unsaid, transformers asks on the terminal
 UNREADABLE = (
     OSError,
@@ -208,7 +209,7 @@ def _unreadable(part: str, source: str, error: Exception, option: str = "model.p
         what = f"{source} comes with Python code of its own for {part}, which Pawl does not run"
         raise PawlError(what, option, "take a model whose architecture transformers holds itself")
     if "cannot be loaded with `safetensors`" in str(error):
-        first = "it has no safetensors file; pickled weights are not read, because that may run code"
+        first = "it has no safetensors file, and reading pickled weights may run code"
     absent = "no such folder; a hub name needs a connection"
     hint = "check the folder" if Path(source).is_dir() else absent
     return PawlError(f"cannot read {part} of {source}: {first}", option, hint)

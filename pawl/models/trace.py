@@ -19,6 +19,7 @@ from torch import nn
 from pawl.models.memory import FAMILIES
 
 TOKENS = 8
+STOCK = ("torch.", "transformers.pytorch_utils", "bitsandbytes.")  # linear layers and no more
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ def unadaptable(model: Any) -> list[str]:
         mixer = modules[name.rpartition(".")[0]]
         # kernels of state-space layers read all later projections' weights, where they are there
         fused = hasattr(mixer, "A_log") and hasattr(mixer, "D") and not name.endswith(".in_proj")
-        stock = type(module).__module__.startswith(("torch.", "transformers.pytorch", "bitsandbytes"))
+        stock = type(module).__module__.startswith(STOCK)
         if plain(name) not in called or fused or not stock:
             found.append(name)
     return found
