@@ -23,7 +23,7 @@ from torch import nn
 
 from pawl.config.options import ModelConfig
 from pawl.errors import PawlError
-from pawl.models.trace import plain, unadaptable
+from pawl.models.trace import Trace, plain, trace, unadaptable
 
 SHOWN = 4  # kinds of layers that a note names
 
@@ -34,8 +34,8 @@ def adapted(hf: Any, cfg: ModelConfig, added: list[int], seed: int) -> tuple[nn.
     A layer on which an adapter would not act gets none. Raises PawlError when none is left, and
     for rows of added tokens in a layer that has an adapter, which peft cannot merge.
     """
-    targets, idle = cfg.lora.targets, unadaptable(hf)
-    every = targets == ("all-linear",)
+    targets, used = cfg.lora.targets, trace(hf)
+    every, idle = targets == ("all-linear",), unadaptable(hf, used)
     layers = (hf.get_input_embeddings(), hf.get_output_embeddings())
     ends = {id(layer.weight) for layer in layers if layer is not None}
     outer = [name for name, module in hf.named_modules() if any(module is x for x in layers)]
@@ -62,7 +62,7 @@ def adapted(hf: Any, cfg: ModelConfig, added: list[int], seed: int) -> tuple[nn.
     for module in model.modules():
         if isinstance(module, TrainableTokensLayer):
             module.register_forward_hook(_with_bias)
-    return model, _left_out(hf, ends) if every or idle else []
+    return model, _left_out(hf, ends, used) if every or idle else []
 
 
 def _with_bias(module: Any, _inputs: Any, output: torch.Tensor) -> torch.Tensor | None:
@@ -72,15 +72,16 @@ def _with_bias(module: Any, _inputs: Any, output: torch.Tensor) -> torch.Tensor 
     return None if bias is None or off else output + bias.to(output.dtype)
 
 
-def _left_out(hf: Any, ends: set[int]) -> list[str]:
-    """A note on weight matrices without an adapter; ends: ids of embeddings and output head."""
+def _left_out(hf: Any, ends: set[int], used: Trace) -> list[str]:
+    """A note on used weight matrices without an adapter; ends: ids of embeddings and head."""
     left, total = Counter[str](), 0
     for name, p in hf.named_parameters():
         if p.dim() < 2 or p.requires_grad or id(p) in ends:
             continue
         count = p.numel() * (2 if p.dtype == torch.uint8 else 1)  # two 4-bit weights in a byte
-        total += count
-        if ".base_layer." not in name:
+        adapted = ".base_layer." in name
+        total += count if adapted or used.reaches(name) else 0
+        if not adapted and used.reaches(name):
             left[plain(name.removesuffix(".weight"))] += count
     if not left:
         return []

@@ -31,6 +31,10 @@ class Trace:
     weights: frozenset[str]
     called: frozenset[str]
 
+    def reaches(self, weight: str) -> bool:
+        """Whether text reaches a weight. One of a 4-bit layer is not in the graph of gradients."""
+        return plain(weight) in self.weights or plain(weight.rpartition(".")[0]) in self.called
+
 
 def plain(name: str) -> str:
     """A module's or weight's name without the numbers of layers and experts."""
@@ -40,13 +44,14 @@ def plain(name: str) -> str:
 def trace(model: Any) -> Trace:
     """Run a causal LM over a few tokens and note what it uses; nothing of it changes.
 
-    Weights that need no gradient (a 4-bit base) are not noted.
+    A plain decoder, all of which is used, is not run.
     """
+    names = {module: plain(name) for name, module in model.named_modules()}
+    if model.config.model_type in FAMILIES:
+        weights = frozenset(plain(name) for name, _ in model.named_parameters())
+        return Trace(weights, frozenset(names.values()))
     called = set[str]()
-    hooks = [
-        module.register_forward_hook(lambda *_, name=plain(name): called.add(name))
-        for name, module in model.named_modules()
-    ]
+    hooks = [m.register_forward_hook(lambda m, *_: called.add(names[m])) for m in names]
     rows = model.get_input_embeddings().weight.shape[0]
     device = next(model.parameters()).device
     ids = (torch.arange(TOKENS, device=device) % rows)[None]
@@ -56,24 +61,19 @@ def trace(model: Any) -> Trace:
     finally:
         for hook in hooks:
             hook.remove()
-    behind, rest = set[Any](), [logits.grad_fn]
-    leaves = set[int]()
+    met, rest, leaves = set[Any](), [logits.grad_fn], set[int]()
     while rest:
         node = rest.pop()
-        if node is None or node in behind:
-            continue
-        behind.add(node)
-        rest += [before for before, _ in node.next_functions]
-        if hasattr(node, "variable"):
-            leaves.add(id(node.variable))
-    weights = {plain(name) for name, p in model.named_parameters() if id(p) in leaves}
-    return Trace(frozenset(weights), frozenset(called))
+        if node is not None and node not in met:
+            met.add(node)
+            rest += [before for before, _ in node.next_functions]
+            leaves.add(id(getattr(node, "variable", None)))
+    behind = {plain(name) for name, p in model.named_parameters() if id(p) in leaves}
+    return Trace(frozenset(behind), frozenset(called))
 
 
 def freeze_unused(model: Any) -> list[str]:
     """Freeze the weights that no text reaches; a note on them, where there are any."""
-    if model.config.model_type in FAMILIES:  # plain decoders: all of them are used
-        return []
     used = trace(model).weights
     idle = {n: p for n, p in model.named_parameters() if plain(n) not in used}
     for p in idle.values():
@@ -83,12 +83,9 @@ def freeze_unused(model: Any) -> list[str]:
     return [f"{count:,} weights that no text reaches stay frozen ({first}, ...)"] if idle else []
 
 
-def unadaptable(model: Any) -> list[str]:
+def unadaptable(model: Any, used: Trace) -> list[str]:
     """Names of the linear layers on which a low-rank adapter would not act as one."""
-    if model.config.model_type in FAMILIES:
-        return []
-    called, found = trace(model).called, list[str]()
-    modules = dict(model.named_modules())
+    modules, found = dict(model.named_modules()), list[str]()
     for name, module in modules.items():
         if not isinstance(module, nn.Linear) and type(module).__name__ != "Conv1D":
             continue
@@ -96,6 +93,6 @@ def unadaptable(model: Any) -> list[str]:
         # kernels of state-space layers read all later projections' weights, where they are there
         fused = hasattr(mixer, "A_log") and hasattr(mixer, "D") and not name.endswith(".in_proj")
         stock = type(module).__module__.startswith(STOCK)
-        if plain(name) not in called or fused or not stock:
+        if plain(name) not in used.called or fused or not stock:
             found.append(name)
     return found

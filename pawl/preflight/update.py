@@ -107,6 +107,7 @@ def _two_updates(s: Session, found: Sampled, progress: Progress, half: bool) -> 
         fresh = replace(groups[0], samples=tuple(s.engine.generate([groups[0].prompt], *where)))
         near = _gap(s, fresh)
         lost = written or (_round_trip(s, write=False) if progress.loaded is None else [])
+    shown = "all are" if progress.loaded is None else "a checkpoint was loaded"
     checks = [
         _finite(
             all(math.isfinite(x) for x in (*first.grad_norms, *second.grad_norms)),
@@ -120,7 +121,7 @@ def _two_updates(s: Session, found: Sampled, progress: Progress, half: bool) -> 
             "optimiser-detached",
             not lost if progress.loaded is None else None,
             "weights saved between the updates are loaded after them, bit for bit",
-            f"{len(lost)} do not ({lost[0]})" if lost else "all, or a checkpoint was loaded",
+            f"{len(lost)} do not ({lost[0]})" if lost else shown,
             "a run that trains what cannot be saved and loaded can be neither resumed nor used",
         ),
         judged(
