@@ -23,6 +23,7 @@ from torch import nn
 
 from pawl.config.options import ModelConfig
 from pawl.errors import PawlError
+from pawl.models.source import refuse_pickled
 from pawl.models.trace import Trace, plain, trace, unadaptable
 
 SHOWN = 4  # kinds of layers that a note names
@@ -102,6 +103,7 @@ def _token_rows(hf: Any, ids: list[int]) -> dict[str, list[int]]:
 
 def load(model: nn.Module, folder: Path) -> list[str]:
     """Put a saved adapter back, in place; names of the tensors that stand on one side only."""
+    refuse_pickled(str(folder))
     state = load_peft_weights(str(folder), device="cpu")
     lost = sorted(set(state) ^ set(saved_state(model)))
     if not lost:

@@ -179,6 +179,7 @@ def _open_adapter(folder: Path) -> tuple[Any, Any]:
     except (OSError, ValueError, KeyError) as error:
         what = f"cannot read adapter_config.json: {error}"
         raise PawlError(what, str(folder), "name the base model in it") from error
+    reading.refuse_pickled(str(folder))
     tokenizer = reading.read_tokenizer(str(folder), "")
     stored = reading.read_config(base, "").dtype
     narrow = stored if stored in (torch.bfloat16, torch.float16) else torch.float32

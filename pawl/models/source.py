@@ -98,13 +98,7 @@ def read_model(
     from transformers import AutoModelForCausalLM
 
     architectures = read_config(source, revision).architectures
-    if pickled := pickled_weights(source):
-        raise PawlError(
-            f"the weights of {source} are pickled ({pickled}), and reading a pickle may run code",
-            "model.path",
-            "convert them once where you trust the file: AutoModelForCausalLM.from_pretrained("
-            "FOLDER).save_pretrained(NEW), and give NEW",
-        )
+    refuse_pickled(source)
     no_bars()
     read: Any = AutoModelForCausalLM.from_pretrained
     how = {"dtype": dtype, "output_loading_info": True, "use_safetensors": True, **NO_CODE}
@@ -130,12 +124,18 @@ def read_model(
     return model.eval()
 
 
-def pickled_weights(source: str) -> str:
-    """Name of a folder's pickled weights where it has no others; empty where there are none."""
+def refuse_pickled(source: str) -> None:
+    """Raises PawlError for a folder whose weights are there as a pickle alone."""
     folder = Path(source)
-    found = sorted(folder.glob("*.bin")) if folder.is_dir() else []
-    weights = [f.name for f in found if f.name.startswith(("pytorch_model", "adapter_model"))]
-    return weights[0] if weights and not any(folder.glob("*.safetensors")) else ""
+    files = sorted(folder.glob("*.bin")) if folder.is_dir() else []
+    pickled = [f.name for f in files if f.name.startswith(("pytorch_model", "adapter_model"))]
+    if pickled and not any(folder.glob("*.safetensors")):
+        raise PawlError(
+            f"the weights of {source} are pickled ({pickled[0]}), and reading those may run code",
+            "model.path",
+            "convert them where you trust the file: from_pretrained(FOLDER).save_pretrained(NEW) "
+            "of AutoModelForCausalLM, or of PeftModel for an adapter; then give NEW",
+        )
 
 
 def read_tokenizer(source: str, revision: str, option: str = "model.path") -> Any:
