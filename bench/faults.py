@@ -27,6 +27,7 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from pawl.algo import advantages, losses
@@ -396,6 +397,20 @@ def load_replaces_weights() -> AbstractContextManager[object]:
     return patch.object(Policy, "load", fake)
 
 
+def save_loses_a_weight() -> AbstractContextManager[object]:
+    """Saving leaves one weight of the model out."""
+    real = Policy.save
+
+    def fake(own: Any, folder: Path) -> None:
+        real(own, folder)
+        file = next(folder.glob("*.safetensors"))
+        kept = load_file(file)
+        kept.pop(min(kept))
+        save_file(kept, file)
+
+    return patch.object(Policy, "save", fake)
+
+
 def load_forgets_weights() -> AbstractContextManager[object]:
     """Loading a checkpoint leaves the base model's weights in place."""
     return patch.object(Policy, "load", lambda own, folder: None)
@@ -462,6 +477,7 @@ FAULTS: dict[str, tuple[Fault, str, list[str]]] = {
     "reference is another": (reference_is_another, "reference-mismatch", ["algo.kl_coef=0.05"]),
     "optimiser on copies": (optimiser_holds_copies, "optimiser-detached", []),
     "layers frozen": (layers_are_frozen, "optimiser-detached", []),
+    "weight not saved": (save_loses_a_weight, "optimiser-detached", []),
     "load detaches": (load_replaces_weights, "optimiser-detached", ["resume"]),
     "load forgets weights": (load_forgets_weights, "optimiser-detached", ["resume"]),
     "load forgets moments": (load_forgets_moments, "optimiser-detached", ["resume"]),

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny_families
 import tiny_models
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,6 +27,7 @@ TEMPLATE = (
     "{% if add_generation_prompt %}<assistant>{% endif %}"
 )
 TOKENIZER = tiny_models.tokenizer()
+SENTENCEPIECE = {x: tiny_families.sentencepiece(x) for x in ("prepend", "first", "never")}
 
 
 def encoder(templated: bool = False, **options: Any) -> PromptEncoder:
@@ -224,3 +226,35 @@ def test_decode_undoes_encode_and_batches_agree(text: str) -> None:
     assert ids == completion_ids(TOKENIZER, [text])[0]
     if not any(token in text for token in TOKENIZER.all_special_tokens):
         assert decode(TOKENIZER, ids) == text
+
+
+@pytest.mark.parametrize("scheme", ["prepend", "first", "never"])
+@given(data=st.data())
+def test_completions_keep_their_blanks_under_sentencepiece(scheme: str, data: Any) -> None:
+    """Text -> tokens -> text is exact, and prompt and completion read as one text."""
+    tokenizer = SENTENCEPIECE[scheme]
+    lines = st.lists(st.text(alphabet=" abcdef:x=+\n", max_size=12), max_size=3).map("\n".join)
+    texts = data.draw(st.lists(lines, min_size=1, max_size=3))
+    prompt = tokenizer("def f(x):\n", add_special_tokens=False).input_ids
+    start = tokenizer.decode(prompt)
+    for text, ids in zip(texts, completion_ids(tokenizer, texts), strict=True):
+        assert decode(tokenizer, ids) == text
+        assert tokenizer.decode([*prompt, *ids]) == start + text
+
+
+def test_a_sampled_body_keeps_its_indentation() -> None:
+    """Pieces as a model samples them after a prompt's newline, no blank put before them."""
+    for tokenizer in SENTENCEPIECE.values():
+        pieces = [*"\u2581\u2581b", "\n", *"\u2581\u2581a"]
+        ids = [tokenizer.convert_tokens_to_ids("<0x0A>" if p == "\n" else p) for p in pieces]
+        assert None not in ids
+        assert decode(tokenizer, ids) == "  b\n  a"
+        assert decode(tokenizer, []) == ""
+
+
+def test_special_tokens_are_spelt_out_only_when_asked() -> None:
+    for tokenizer in SENTENCEPIECE.values():
+        end = tokenizer.convert_tokens_to_ids("<|im_end|>")
+        ids = [*completion_ids(tokenizer, ["  b a"])[0], end]
+        assert decode(tokenizer, ids) == "  b a"
+        assert decode(tokenizer, ids, special=True) == "  b a<|im_end|>"

@@ -18,6 +18,7 @@ from pawl.models.policy import Policy
 from pawl.rollout.engine import Engine, SamplingParams
 from pawl.rollout.hf import HfEngine
 from pawl.rollout.local import LocalEngine
+from pawl.rollout.sampling import finish_of
 from pawl.rollout.select import make_engine
 from pawl.types import Group, Prompt, Sample
 
@@ -271,3 +272,17 @@ def test_half_precision_stays_close() -> None:
     recorded = torch.tensor([logp for s in samples for logp in s.logps])
     gap = (result.logp_ST[result.mask_ST].detach() - recorded).abs()
     assert gap.mean() < 0.02
+
+
+def test_a_special_token_may_be_a_stop_string() -> None:
+    """It is no part of the text, and ends the completion all the same."""
+    made = policy(early=False)
+    made.tokenizer.add_special_tokens({"extra_special_tokens": ["<|im_end|>"]})
+    end, other = made.tokenizer.convert_tokens_to_ids("<|im_end|>"), 40
+    for stop in ("<|im_end|>", "<|im_end|>\n"):
+        params = SamplingParams(1.0, 20, stop=("zz", stop))
+        tail = [made.tokenizer.convert_tokens_to_ids("\u010a")] if stop.endswith("\n") else []
+        assert finish_of([other, end, *tail], params, made.eos_ids, made.tokenizer) == "stop"
+        assert finish_of([end, other][1:], params, made.eos_ids, made.tokenizer) is None
+    plain = SamplingParams(1.0, 20, stop=("zz",))
+    assert finish_of([other, end], plain, made.eos_ids, made.tokenizer) is None

@@ -23,6 +23,7 @@ from pawl.models import checkpoint, special
 from pawl.models import source as reading
 from pawl.models.learner import POLICY
 from pawl.models.policy import Policy, load_policy
+from pawl.models.tensors import own_tensors, same
 from pawl.store.read import is_run, run_and_steps, saved_config
 
 
@@ -40,10 +41,24 @@ def export(source: Policy | str | Path, out: Path) -> Path:
         model, tokenizer = merged(source), source.tokenizer
     else:
         model, tokenizer = _open(str(source))
-    out.mkdir(parents=True, exist_ok=True)
+    write_plain(model, tokenizer, out)
+    return out
+
+
+def write_plain(model: Any, tokenizer: Any, out: Path) -> None:
+    """Write a causal LM and its tokenizer as its family's files, and prove that they read back.
+
+    Raises PawlError when transformers reads other weights than were written.
+    """
     model.save_pretrained(str(out), max_shard_size="1TB")
     tokenizer.save_pretrained(str(out))
-    return out
+    own, again = own_tensors(model), own_tensors(reading.read_model(str(out), "", model.dtype))
+    lost = sorted(set(own) ^ set(again))
+    lost += [n for n in own if n in again and not same(own[n], again[n].to(own[n].dtype))]
+    if lost:
+        what = f"{len(lost)} tensors do not come back from the files, the first is {lost[0]}"
+        hint = "transformers writes or reads this family wrongly; try another version of it"
+        raise PawlError(what, str(out), hint)
 
 
 def merged(policy: Policy) -> Any:
@@ -55,9 +70,21 @@ def merged(policy: Policy) -> Any:
 def _merge(model: Any, wide: bool = False) -> Any:
     """The plain model, merged in fp32 or wider; in its base's precision unless it stays `wide`."""
     stored: torch.dtype = model.get_base_model().get_input_embeddings().weight.dtype
+    _untie(model.get_base_model())
     narrow = stored in (torch.bfloat16, torch.float16)
     plain = (model.float() if narrow else model).merge_and_unload()
     return plain if wide else plain.to(stored)
+
+
+def _untie(core: Any) -> None:
+    """Give a tied output head weights of its own where an adapter acts on it or the embedding."""
+    embedding, head = core.get_input_embeddings(), core.get_output_embeddings()
+    if head is None or not any(hasattr(layer, "lora_A") for layer in (embedding, head)):
+        return
+    base = getattr(head, "base_layer", head)
+    base.weight = torch.nn.Parameter(base.weight.detach().clone())
+    for config in (core.config, core.config.get_text_config(decoder=True)):
+        config.tie_word_embeddings = False
 
 
 @torch.no_grad()
@@ -152,6 +179,7 @@ def _open_adapter(folder: Path) -> tuple[Any, Any]:
     except (OSError, ValueError, KeyError) as error:
         what = f"cannot read adapter_config.json: {error}"
         raise PawlError(what, str(folder), "name the base model in it") from error
+    reading.refuse_pickled(str(folder))
     tokenizer = reading.read_tokenizer(str(folder), "")
     stored = reading.read_config(base, "").dtype
     narrow = stored if stored in (torch.bfloat16, torch.float16) else torch.float32

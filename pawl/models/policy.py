@@ -16,16 +16,19 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_model
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from pawl.config.options import ModelConfig
 from pawl.errors import PawlError
 from pawl.models import quantised, source, special
 from pawl.models.source import bundled_path
-from pawl.models.tensors import other_than
+from pawl.models.tensors import other_than, own_tensors
+from pawl.models.trace import freeze_unused
 
 __all__ = ["Policy", "bundled_path", "freeze_reference", "load_policy", "reference"]
+
+WEIGHTS = "model.safetensors"
 
 
 @dataclass
@@ -88,13 +91,19 @@ class Policy:
         return [(name, p) for name, p in self.model.named_parameters() if p.requires_grad]
 
     def save(self, folder: Path) -> None:
-        """Write weights and tokenizer: a plain HF folder, or under LoRA adapter and added rows."""
+        """Write weights and tokenizer for `load`: under LoRA the adapter and the added rows.
+
+        Weights keep the model's own names. Those of the family's files, which a plain folder has
+        (`export.py`), may differ: experts that are one tensor here are many there.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         model: Any = self.model
-        how: dict[str, Any] = {"max_shard_size": "1TB"}
         if self.lora:
-            how = {"save_embedding_layers": False}
-        model.save_pretrained(str(folder), **how)
+            model.save_pretrained(str(folder), save_embedding_layers=False)
+        else:
+            save_file(own_tensors(model), str(folder / WEIGHTS), metadata={"format": "pt"})
+            model.config.save_pretrained(str(folder))
+            model.generation_config.save_pretrained(str(folder))
         self.tokenizer.save_pretrained(str(folder))
 
     def load(self, folder: Path) -> None:
@@ -106,8 +115,10 @@ class Policy:
 
                 lost = adapter.load(self.model, folder)
             else:
-                missing, unexpected = load_model(self.model, str(folder / "model.safetensors"))
-                lost = [*missing, *unexpected]
+                state = load_file(str(folder / WEIGHTS))
+                lost = sorted(set(state) ^ set(own_tensors(self.model)))
+                if not lost:
+                    self.model.load_state_dict(state, strict=False)  # tied ones stand there once
         except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             first = str(error).strip().splitlines()[0]
             raise PawlError(f"cannot read the weights: {first}", str(folder), hint) from error
@@ -122,7 +133,7 @@ class Policy:
 
             own = adapter.saved_state(self.model)
             return other_than(own, folder / "adapter_model.safetensors")
-        return other_than(self.model.state_dict(), folder / "model.safetensors")
+        return other_than(own_tensors(self.model), folder / WEIGHTS)
 
 
 def load_policy(cfg: ModelConfig, seed: int) -> Policy:
@@ -133,10 +144,14 @@ def load_policy(cfg: ModelConfig, seed: int) -> Policy:
     lora = cfg.lora.r > 0
     four = cfg.quantise == "nf4"
     how = quantised.reading(dtype, device) if four else {}
-    hf = source.read_model(place, cfg.revision, dtype if lora else torch.float32, **how)
+    notes = list[str]()
+    hf = source.read_model(place, cfg.revision, dtype if lora else torch.float32, notes, **how)
     tokenizer = source.read_tokenizer(place, cfg.revision)
     ends = special.eos_ids(hf, tokenizer)
-    notes = [] if ends else ["no EOS token: completions end at rollout.max_tokens only"]
+    if dtype == torch.bfloat16 and source.emulates_bf16(device):
+        notes.append(source.SLOW_BF16)
+    if not ends:
+        notes.append("no EOS token: completions end at rollout.max_tokens only")
     notes += special.ensure_pad(tokenizer, ends)
     added, more = special.add_tokens(tokenizer, cfg.added_tokens)
     notes += more + special.grow(hf, len(tokenizer))
@@ -144,14 +159,17 @@ def load_policy(cfg: ModelConfig, seed: int) -> Policy:
     no_dropout(hf)
     if cfg.gradient_checkpointing:
         hf.gradient_checkpointing_enable({"use_reentrant": False})
+    if not four:  # which was read onto its device
+        hf.to(device)
     model = hf
     if lora:
         from pawl.models import adapter  # peft takes seconds to import, and only LoRA needs it
 
-        model = adapter.adapted(hf, cfg, added, seed)
+        model, more = adapter.adapted(hf, cfg, added, seed)
+    else:
+        more = freeze_unused(hf)
+    notes += more
     model.eval()
-    if not four:  # which was read onto its device
-        model.to(device)
     pad = tokenizer.pad_token_id
     return Policy(model, tokenizer, pad, ends, device, dtype, lora, four, notes)
 

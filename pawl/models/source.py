@@ -18,6 +18,8 @@ from pawl.errors import PawlError
 from pawl.models.quantised import keep_layout
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+SLOW_BF16 = "this processor has no bf16 products: model.dtype=fp32 is several times faster"
+NO_CODE = {"trust_remote_code": False}  # unsaid, transformers asks on the terminal
 UNREADABLE = (
     OSError,
     ValueError,
@@ -58,19 +60,24 @@ def resolve(path: str) -> str:
 
 
 def read_config(source: str, revision: str) -> Any:
-    """The Hugging Face config of a causal LM; refuses every other kind of model."""
+    """The Hugging Face config of a causal LM; refuses every other kind of model.
+
+    A model of images and text is one where transformers opens its text part as a causal LM.
+    """
     from transformers import AutoConfig
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
     try:
-        config = AutoConfig.from_pretrained(source, revision=revision or None)
+        config = AutoConfig.from_pretrained(source, revision=revision or None, **NO_CODE)
     except UNREADABLE as error:
         raise _unreadable("the config", source, error) from error
     architectures = list(getattr(config, "architectures", None) or [])
     causal = set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values())
     encoder = bool(getattr(config, "is_encoder_decoder", False))
-    known = config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-    if encoder or not known or (architectures and not causal.intersection(architectures)):
+    opens = config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    text_part = config.get_text_config(decoder=True) is not config
+    named = not architectures or bool(causal.intersection(architectures))
+    if encoder or not opens or not (named or text_part):
         kind = ", ".join(architectures) or config.model_type
         raise PawlError(
             f"{source} is not a causal language model (it is {kind})",
@@ -80,20 +87,23 @@ def read_config(source: str, revision: str) -> Any:
     return config
 
 
-def read_model(source: str, revision: str, dtype: torch.dtype, **four_bits: Any) -> Any:
+def read_model(
+    source: str, revision: str, dtype: torch.dtype, notes: list[str] | None = None, **four_bits: Any
+) -> Any:
     """The causal LM in evaluation mode with weights in `dtype`; refuses incomplete weights.
 
-    four_bits: see `quantised.reading`.
+    notes: takes a line when the folder holds more than the model. four_bits: see
+    `quantised.reading`.
     """
     from transformers import AutoModelForCausalLM
 
-    read_config(source, revision)
+    architectures = read_config(source, revision).architectures
+    refuse_pickled(source)
     no_bars()
     read: Any = AutoModelForCausalLM.from_pretrained
+    how = {"dtype": dtype, "output_loading_info": True, "use_safetensors": True, **NO_CODE}
     try:
-        model, info = read(
-            source, revision=revision or None, dtype=dtype, output_loading_info=True, **four_bits
-        )
+        model, info = read(source, revision=revision or None, **how, **four_bits)
     except UNREADABLE as error:
         raise _unreadable("the weights", source, error) from error
     absent = sorted(info["missing_keys"]) + sorted(str(key) for key in info["mismatched_keys"])
@@ -103,9 +113,29 @@ def read_model(source: str, revision: str, dtype: torch.dtype, **four_bits: Any)
             "model.path",
             "the folder is incomplete or belongs to another architecture",
         )
+    if notes is not None:
+        name, unused = type(model).__name__, sorted(info["unexpected_keys"])
+        if architectures and name not in architectures:
+            notes.append(f"opened as {name}: the text part of {', '.join(architectures)}")
+        if unused:
+            notes.append(f"{len(unused)} tensors of the folder are not read ({unused[0]}, ...)")
     if four_bits:
         keep_layout(model)
     return model.eval()
+
+
+def refuse_pickled(source: str) -> None:
+    """Raises PawlError for a folder whose weights are there as a pickle alone."""
+    folder = Path(source)
+    files = sorted(folder.glob("*.bin")) if folder.is_dir() else []
+    pickled = [f.name for f in files if f.name.startswith(("pytorch_model", "adapter_model"))]
+    if pickled and not any(folder.glob("*.safetensors")):
+        raise PawlError(
+            f"the weights of {source} are pickled ({pickled[0]}), and reading those may run code",
+            "model.path",
+            "convert them where you trust the file: from_pretrained(FOLDER).save_pretrained(NEW) "
+            "of AutoModelForCausalLM, or of PeftModel for an adapter; then give NEW",
+        )
 
 
 def read_tokenizer(source: str, revision: str, option: str = "model.path") -> Any:
@@ -114,7 +144,7 @@ def read_tokenizer(source: str, revision: str, option: str = "model.path") -> An
 
     try:
         reader: Any = PreTrainedTokenizerFast if _says_backend(Path(source)) else AutoTokenizer
-        tokenizer = reader.from_pretrained(source, revision=revision or None)
+        tokenizer = reader.from_pretrained(source, revision=revision or None, **NO_CODE)
         if len(tokenizer) <= len(tokenizer.all_special_tokens):
             raise ValueError("it has no vocabulary; the tokenizer's files are missing")
         return tokenizer
@@ -166,8 +196,20 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
     return DTYPES[name]
 
 
+def emulates_bf16(device: torch.device) -> bool:
+    """Whether a CPU has no instruction for bf16 products, so that they are put together in fp32."""
+    able = torch.cpu.get_capabilities()
+    has = any(able.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))  # bf16: of ARM
+    return device.type == "cpu" and not has
+
+
 def _unreadable(part: str, source: str, error: Exception, option: str = "model.path") -> PawlError:
     first = (str(error).strip() or type(error).__name__).splitlines()[0]
+    if "custom code" in first:
+        what = f"{source} comes with Python code of its own for {part}, which Pawl does not run"
+        raise PawlError(what, option, "take a model whose architecture transformers holds itself")
+    if "cannot be loaded with `safetensors`" in str(error):
+        first = "it has no safetensors file, and reading pickled weights may run code"
     absent = "no such folder; a hub name needs a connection"
     hint = "check the folder" if Path(source).is_dir() else absent
     return PawlError(f"cannot read {part} of {source}: {first}", option, hint)

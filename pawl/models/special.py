@@ -10,9 +10,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from jinja2 import TemplateError
 from tokenizers import AddedToken
 
 PAD = "<|pad|>"
+ANSWER = "0123456789"  # an answer that no template changes
 
 
 def eos_ids(model: Any, tokenizer: Any) -> tuple[int, ...]:
@@ -22,6 +24,23 @@ def eos_ids(model: Any, tokenizer: Any) -> tuple[int, ...]:
         value = getattr(config, "eos_token_id", None)
         found += value if isinstance(value, list | tuple) else [value]
     return tuple(dict.fromkeys(int(token) for token in found if token is not None))
+
+
+def turn_end(tokenizer: Any) -> tuple[str, str]:
+    """What the chat template writes after an answer, and the first special token in it.
+
+    Both empty without a template, or with one that takes no plain turn of user and assistant.
+    """
+    if not getattr(tokenizer, "chat_template", None):
+        return "", ""
+    turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": ANSWER}]
+    try:
+        text = tokenizer.apply_chat_template(turns, tokenize=False)
+    except (TemplateError, ValueError, TypeError):
+        return "", ""
+    after = str(text).rpartition(ANSWER)[2]
+    names = [t.content for t in tokenizer.added_tokens_decoder.values() if t.special]
+    return after, min((n for n in names if n in after), key=after.index, default="")
 
 
 def ensure_pad(tokenizer: Any, ends: tuple[int, ...]) -> list[str]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import date, datetime, time
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,21 +31,46 @@ GIVEN = {"messages", "tools", "documents", "add_generation_prompt", "raise_excep
 GIVEN |= {"strftime_now", "namespace", "range", "dict", "lipsum", "cycler", "joiner", "undefined"}
 GIVEN |= {f"{name}_token" for name in ("bos", "eos", "unk", "sep", "pad", "cls", "mask", "image")}
 GENERATION = re.compile(r"\{%-?\s*(?:end)?generation\s*-?%\}")
+BLANK = "\u2581"  # how SentencePiece writes one
+OPENERS = ("\n", ":", "a")  # what a completion is tokenised after; one may melt into its beginning
 FIELD = re.compile(r"\{(prompt|head|signature|entry_point)\}")
 
 
-def decode(tokenizer: Any, tokens: Sequence[int]) -> str:
-    """The text of sampled tokens, special tokens left out, spaces untouched."""
+def decode(tokenizer: Any, tokens: Sequence[int], special: bool = False) -> str:
+    """The text of sampled tokens as it continues a prompt, spaces untouched.
+
+    special: spell out special tokens, which are left out otherwise. Tokenizers of SentencePiece's
+    kind drop a blank at the start of what they decode, so there the tokens are read after others.
+    """
+    before, known = _context(tokenizer)
     text: str = tokenizer.decode(
-        list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False
+        [*before, *tokens], skip_special_tokens=not special, clean_up_tokenization_spaces=False
     )
-    return text
+    return text[len(known) :]
 
 
 def completion_ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
-    """Tokens of completions, each by itself: no BOS, no EOS."""
-    ids: list[list[int]] = tokenizer(list(texts), add_special_tokens=False)["input_ids"]
-    return ids
+    """Tokens of completions, as each continues a prompt: no BOS, no EOS, no blank put before."""
+    rows: list[list[int]] = tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+    if not _context(tokenizer)[0]:
+        return rows
+    for opener in reversed(OPENERS):  # the first that stays itself before a text counts
+        head = tokenizer(opener, add_special_tokens=False)["input_ids"]
+        after = tokenizer([opener + text for text in texts], add_special_tokens=False)["input_ids"]
+        for i, row in enumerate(after):
+            if row[: len(head)] == head:
+                rows[i] = row[len(head) :]
+    return rows
+
+
+@lru_cache(maxsize=4)
+def _context(tokenizer: Any) -> tuple[tuple[int, ...], str]:
+    """Tokens to decode a continuation after, and their text; nothing where none are needed."""
+    blanks = sorted((p for p in tokenizer.get_vocab() if p.startswith(BLANK)), key=len)[:1]
+    if not blanks or tokenizer.decode(tokenizer.convert_tokens_to_ids(blanks)).startswith(" "):
+        return (), ""
+    ids = tokenizer("a", add_special_tokens=False)["input_ids"]
+    return tuple(ids), tokenizer.decode(ids, clean_up_tokenization_spaces=False)
 
 
 def read_template(name: str) -> str:

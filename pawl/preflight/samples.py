@@ -21,6 +21,7 @@ from pawl.algo.shaping import Spread
 from pawl.checks import Check
 from pawl.errors import PawlError
 from pawl.models.logprobs import token_logprobs
+from pawl.models.special import turn_end
 from pawl.rewards.pay import pay
 from pawl.train.batch import Rewards, compute_advantages, rewards_of, shaped_rewards
 from pawl.train.data import draw
@@ -343,6 +344,7 @@ def of_text(s: Session, found: Sampled, prompts: Sequence[tuple[int, ...]]) -> I
         f"pad {policy.pad_id}, EOS {sorted(ends)}",
         "a pad that ends text is masked away with the EOS, and completions never end",
     )
+    yield _turn_end(s)
     yield judged(
         "eos-is-trained",
         "template-or-eos",
@@ -350,6 +352,24 @@ def of_text(s: Session, found: Sampled, prompts: Sequence[tuple[int, ...]]) -> I
         "a finished completion ends in its EOS, which counts as a token; nothing follows it",
         f"of {len(samples)}: {lost} without it, {beyond} going on, {uneven} of odd length",
         "an EOS outside the loss is never learned",
+    )
+
+
+def _turn_end(s: Session) -> Check:
+    """A completion ends where the chat template ends an answer."""
+    after, name = turn_end(s.policy.tokenizer) if s.encoder.chat else ("", "")
+    token = s.policy.tokenizer.convert_tokens_to_ids(name) if name else None
+    ends = token in s.policy.eos_ids or any(text in after for text in s.cfg.rollout.stop)
+    others = ", ".join(map(str, s.policy.tokenizer.convert_ids_to_tokens([*s.policy.eos_ids])))
+    return judged(
+        "turn-ends",
+        "template-or-eos",
+        ends if name else None,
+        "the token with which the chat template ends an answer ends a completion; never refused",
+        f"it ends with {name}, completions with {others}" if name else "no such token",
+        f"answers run on past their end; set rollout.stop=['{name}'], or "
+        "prompt.chat=never for a base model",
+        refuses=False,
     )
 
 

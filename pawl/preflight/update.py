@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import copy
 import math
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from pawl.checks import Check
@@ -48,6 +50,7 @@ STANDING = {
 LR = 1e-3  # of the probe updates, whatever the schedule: wiring does not depend on it
 RESTING = 1e-12  # a KL above this is one
 NEARER = 2.0  # times nearer to the new weights than to the old ones must an engine sample
+SAVED = "step-preflight.tmp"  # the weights between the updates; resuming removes such a folder
 LATEST = 0.5  # share of the updates by which the learning rate has to reach its peak
 
 
@@ -72,6 +75,8 @@ def of_update(s: Session, found: Sampled, progress: Progress, half: bool) -> lis
         return _two_updates(s, found, progress, half)
     except PawlError as e:  # an infinite gradient stops them
         return [_finite(False, "a finite gradient", e.what)]
+    finally:
+        shutil.rmtree(s.run.checkpoints_dir / SAVED, ignore_errors=True)
 
 
 def _two_updates(s: Session, found: Sampled, progress: Progress, half: bool) -> list[Check]:
@@ -93,6 +98,7 @@ def _two_updates(s: Session, found: Sampled, progress: Progress, half: bool) -> 
         sums = _fingerprints(s)
         ways = (batch, [LR], plain, 1.0)
         first = update(s.policy, s.learner, *ways)
+        written = _round_trip(s, write=True) if progress.loaded is None else []
         second = update(s.policy, s.learner, *ways)
         after = logprobs_of(s, groups, progress.state.kl_coef)
         movement, moved = _movement(s, old, sums)
@@ -100,6 +106,8 @@ def _two_updates(s: Session, found: Sampled, progress: Progress, half: bool) -> 
         where = (s.cfg.rollout.group_size, s.params, s.cfg.seed, STEP)
         fresh = replace(groups[0], samples=tuple(s.engine.generate([groups[0].prompt], *where)))
         near = _gap(s, fresh)
+        lost = written or (_round_trip(s, write=False) if progress.loaded is None else [])
+    shown = "all are" if progress.loaded is None else "a checkpoint was loaded"
     checks = [
         _finite(
             all(math.isfinite(x) for x in (*first.grad_norms, *second.grad_norms)),
@@ -108,6 +116,14 @@ def _two_updates(s: Session, found: Sampled, progress: Progress, half: bool) -> 
         ),
         *_first_pass(s.cfg, groups, advantage_S.tolist(), first, half),
         *movement,
+        judged(
+            "weights-come-back",
+            "optimiser-detached",
+            not lost if progress.loaded is None else None,
+            "weights saved between the updates are loaded after them, bit for bit",
+            f"{len(lost)} do not ({lost[0]})" if lost else shown,
+            "a run that trains what cannot be saved and loaded can be neither resumed nor used",
+        ),
         judged(
             "ratio-moves",
             "algebraic-identity",
@@ -120,7 +136,8 @@ def _two_updates(s: Session, found: Sampled, progress: Progress, half: bool) -> 
         _metrics_move(_metrics(batch, first), _metrics(replace(batch, logprobs=after), second)),
         _synced(near, _gap(s, fresh), (fresh.samples[0].weight_version, version + 2), half),
     ]
-    still = ("ratio-moves", "reference-stays", "metrics-move", "engine-follows")
+    still = {"weights-come-back", "ratio-moves", "reference-stays", "metrics-move"}
+    still.add("engine-follows")
     return [replace(c, passed=c.passed if moved or c.name not in still else None) for c in checks]
 
 
@@ -184,14 +201,14 @@ def _movement(
     """
     optimizer, now = s.learner.optimizer, s.policy.trainable()
     held = {p for group in optimizer.param_groups for p in group["params"]}
-    meant = [
-        (n, p) for n, p in s.policy.model.named_parameters() if "lora_" in n or not s.policy.lora
-    ]
+    trained, rows = set(s.policy.trained), [n for n, _ in now if "trainable_tokens" in n]
+    rare = rows[:-1]  # input rows of added tokens: without gradient where no text holds them
+    meant = [(n, p) for n, p in s.policy.model.named_parameters() if n in trained]
     lost = sorted(name for name, p in now if p not in held)
     lost += [name for name, p in meant if not p.requires_grad]
     moments = {name: optimizer.state.get(p, {}).get("exp_avg") for name, p in now}
-    unfed = sorted(name for name, m in moments.items() if m is None or not m.any())
-    idle = sorted(name for name, p in now if torch.equal(p.detach().cpu(), old[p]))
+    unfed = sorted(n for n, m in moments.items() if (m is None or not m.any()) and n not in rare)
+    idle = sorted(n for n, p in now if torch.equal(p.detach().cpu(), old[p]) and n not in rare)
     frozen = sorted(name for name, v in _fingerprints(s).items() if sums.get(name) != v)
     named = {"outside the optimiser or frozen": lost, "without gradient": unfed, "unmoved": idle}
     shown = "; ".join(f"{len(found)} {what} ({found[0]})" for what, found in named.items() if found)
@@ -214,6 +231,25 @@ def _movement(
         ),
     ]
     return checks, len(idle) < len(now)
+
+
+def _round_trip(s: Session, write: bool) -> list[str]:
+    """Save the weights, or load what was saved; names of those that are not the file's then."""
+    lost = list[str]()
+    try:
+        for learner in s.learners:
+            weights, place = learner.weights, s.run.checkpoints_dir / SAVED / learner.name
+            before = weights.trainable()
+            if write:
+                weights.save(place)
+            else:
+                weights.load(place)
+            lost += weights.unlike(place)
+            now = dict(weights.trainable())
+            lost += [name for name, p in before if now.get(name) is not p]
+    except (OSError, RuntimeError, SafetensorError, PawlError) as error:
+        lost.append(error.what if isinstance(error, PawlError) else str(error).splitlines()[0])
+    return lost
 
 
 def _fingerprints(s: Session) -> dict[str, float]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import islice
 from typing import Any
 
@@ -178,6 +179,13 @@ def _closing_tokens(past: Sequence[int], size: int) -> list[int]:
     return sorted({past[i + size - 1] for i in starts if tuple(past[i : i + size - 1]) == key})
 
 
+@lru_cache(maxsize=8)
+def spells_special(tokenizer: Any, stop: tuple[str, ...]) -> bool:
+    """Whether a stop string holds a special token, which is then to be looked for by its name."""
+    tokens = tokenizer.added_tokens_decoder.values()
+    return any(token.content in text for token in tokens if token.special for text in stop)
+
+
 def finish_of(
     tokens: Sequence[int], params: SamplingParams, ends: Sequence[int], tokenizer: Any
 ) -> Finish | None:
@@ -186,7 +194,7 @@ def finish_of(
         return "stop"
     if params.stop:
         window = max(len(stop) for stop in params.stop) + STOP_WINDOW
-        tail = decode(tokenizer, tokens[-window:])
+        tail = decode(tokenizer, tokens[-window:], spells_special(tokenizer, params.stop))
         if any(stop in tail for stop in params.stop):
             return "stop"
     return "length" if len(tokens) >= params.max_tokens else None

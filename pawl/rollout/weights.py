@@ -189,10 +189,9 @@ def _bias(linear: Any, dtype: torch.dtype) -> torch.Tensor | None:
 
 
 def _table(layer: Any) -> torch.Tensor:
-    """Rows of an embedding or output head, trained added tokens in their place; a copy."""
+    """Rows of an embedding or output head, adapters and trained added tokens merged; a copy."""
     tokens = getattr(layer, "token_adapter", None)
     if tokens is None:
-        table: torch.Tensor = layer.weight.clone()
-        return table
+        return _weight(layer)
     merged: torch.Tensor = tokens.get_merged_weights(tokens.active_adapters)
     return merged.clone()

@@ -18,6 +18,7 @@ from torch.nn.utils.rnn import pad_sequence
 from pawl.config.options import SftConfig
 from pawl.errors import PawlError
 from pawl.models import flat
+from pawl.models.export import write_plain
 from pawl.models.fresh import fresh_policy, stored_dtype
 from pawl.models.learner import POLICY, Learner, make_learner
 from pawl.models.logprobs import score_hidden, score_logits
@@ -58,7 +59,10 @@ def run_sft(cfg: SftConfig, echo: Callable[[str], None]) -> Path:
     echo(f"{len(examples)} examples, {len(batches)} steps, {count:,} trained parameters")
     _loop(policy, examples, batches, cfg, echo)
     policy.model.to(store)
-    policy.save(out)
+    if policy.lora:
+        policy.save(out)
+    else:
+        write_plain(policy.core, policy.tokenizer, out)
     echo(f"written to {out}")
     return out
 
