@@ -44,9 +44,12 @@ class Server:
             self.close()
             raise OSError("the fork server did not start")
 
-    def start(self, request: int, out: int, seconds: int) -> tuple[int, int]:
-        """(pidfd, pid) of a new candidate; raises OSError when the server fails us."""
-        socket.send_fds(self.control, [b"R" + struct.pack("<i", seconds)], [request, out])
+    def start(self, fds: tuple[int, int, int], seconds: int) -> tuple[int, int]:
+        """(pidfd, pid) of a new candidate; raises OSError when the server fails us.
+
+        fds: what becomes its standard input, output and error.
+        """
+        socket.send_fds(self.control, [b"R" + struct.pack("<i", seconds)], fds)
         _, fds, _, _ = socket.recv_fds(self.control, 64, 1)
         if not fds:
             raise OSError("the fork server could not start a candidate")
