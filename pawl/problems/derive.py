@@ -56,26 +56,39 @@ def _flat(value: object) -> list[object]:
     return [x for v in value for x in _flat(v)] if isinstance(value, list) else [value]
 
 
+# What the judges of LeetCode's problems have imported, where a row does not say it.
+_STARRED = "string operator math typing collections itertools functools heapq bisect builtins"
+_MODULES = "collections, datetime, functools, math, random, re, string"
+PRELUDE = "\n".join([*(f"from {name} import *" for name in _STARRED.split()), f"import {_MODULES}"])
+_CLASS = re.compile(r"^class[ \t]+(\w+)", re.MULTILINE)
+
+
 def interface(
     row: Mapping[str, object], lang: Lang, shown: str, head: str, entry: str
-) -> tuple[str, str, tuple[str, ...]]:
-    """(signature, head, parameter names)."""
+) -> tuple[str, str, str, tuple[str, ...]]:
+    """(entry point, signature, head, parameter names); a method's entry point is `Class().name`."""
     reader = ocaml_text if lang == "ocaml" else python_text
-    given = reader.find_definition(head, entry) or reader.find_definition(shown, entry)
-    if lang == "python" and given and given.params[:1] in (("self",), ("cls",)):
-        raise BadProblem(f"{entry} is a method of a class: Pawl calls functions")
+    owner, _, name = entry.rpartition(".")
+    text = head if reader.find_definition(head, name) else shown
+    given = reader.find_definition(text, name)
+    if isinstance(given, python_text.Definition) and (owner or given.params[:1] == ("self",)):
+        classes = _CLASS.findall(text[: given.start])
+        owner = owner.removesuffix("()") or (classes[-1] if classes else "Solution")
+        above = text_of(row, "prelude") or PRELUDE
+        own = "\n".join(f"    {line}" for line in given.head.split("\n"))
+        return f"{owner}().{name}", "", f"{above}\n\nclass {owner}:\n{own}", given.params[1:]
     if lang == "python":
-        return ("", given.head, given.params) if given else ("", head, ())
+        return (entry, "", given.head, given.params) if given else (entry, "", head, ())
     signature = text_of(row, "signature").strip()
     if given is None:
         if not signature:
             raise BadProblem(f"no signature: the prompt has no `let {entry} ... =`")
-        return signature, head.strip(), ()
+        return entry, signature, head.strip(), ()
     if not signature and not given.signature:
         raise BadProblem(
             f"no signature: `{given.head}` leaves types out; give them there or as `signature`"
         )
-    return signature or given.signature, given.head, given.params
+    return entry, signature or given.signature, given.head, given.params
 
 
 def reference(text: str, lang: Lang, entry: str, shown: str, head: str) -> tuple[str, list[str]]:

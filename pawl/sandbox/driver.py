@@ -338,9 +338,7 @@ def serve(request: Any, put: Callable[[str], None]) -> None:
     for i, (given, _) in enumerate(cases):
         try:
             literal = type(given) is not str  # else of what the head defines: list_node([1, 2])
-            args = (
-                marshal.loads(given) if literal else eval(given, {**module.__dict__, **SCOPE})
-            )
+            args = marshal.loads(given) if literal else eval(given, {**module.__dict__, **SCOPE})
             function = called(module.__dict__, entry)
             value = asked(views[i], function(*args), args)
             put(f"R {i} {form(value, 0, [NODES])}\n")
