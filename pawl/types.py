@@ -45,7 +45,8 @@ class Close(NamedTuple):
 class Case:
     """One test: an input and the expected result, both as source text of the problem's language.
 
-    Of a program that reads standard input both are plain text. Python: `input` is a literal list of positional arguments ("[[1, 2], 3]"), `expected` a literal.
+    Of a program that reads standard input both are plain text. Python: `input` is a literal list of
+    positional arguments ("[[1, 2], 3]"), `expected` a literal.
     OCaml: `input` is a call expression ("solve [1; 2] 3"), `expected` an expression of the result
     type. `shown` says that the prompt displays this very case: it counts for the verdict but earns
     no partial credit. `close`: by how much numbers may differ, None for not at all.
@@ -54,7 +55,7 @@ class Case:
     is == after a way through JSON, which has lists for tuples and text for keys; "raises" is for
     a call that must raise, `expected` being the exception. view: Python, what is compared, as an
     expression of `result` and `args`, the arguments after the call ("sorted(result)", "args[0]");
-    "" for the result as it is.
+    "" for the result as it is. Of printed text "lower" compares without case.
     """
 
     input: str

@@ -57,13 +57,8 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "split": ("split", "subset"),
     "spec": ("spec",),
 }
-OF_CODE = (
-    "lang",
-    "entry_point",
-    "signature",
-    "head",
-    "prelude",
-)  # what a task of code states beside tests
+# What a task of code states beside its tests.
+OF_CODE = ("lang", "entry_point", "signature", "head", "prelude")
 
 
 def text_of(row: Mapping[str, object], meaning: str) -> str:

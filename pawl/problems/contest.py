@@ -43,15 +43,15 @@ def read_contest(value: object, entry: str, shown: str) -> Contest | None:
     entry: the function that the row names. shown: what the prompt displays.
     """
     value = decoded(value)
-    items = _parallel(value, entry) if isinstance(value, Mapping) else value
-    if not isinstance(items, list) or not items:
+    found = _parallel(value, entry) if isinstance(value, Mapping) else value
+    if not isinstance(found, list) or not found:
         return None
-    items = [decoded(item) for item in items]
-    kinds = [_kind(item) for item in items]
-    if not all(kinds):
+    items = [item for item in map(decoded, found) if isinstance(item, Mapping) and _kind(item)]
+    if len(items) < len(found):
         return None
-    names = {_called(item) or entry for item, kind in zip(items, kinds, strict=True) if kind == "f"}
-    if len({*kinds}) > 1 or len(names) > 1 or names == {""}:
+    kinds = {_kind(item) for item in items}
+    names = {_called(item) or entry for item in items if _kind(item) == "f"}
+    if len(kinds) > 1 or len(names) > 1 or names == {""}:
         raise BadProblem("tests of several kinds, or of a function without a name")
     notes: list[str] = []
     if not names:
@@ -92,10 +92,8 @@ def _is_text(value: object) -> bool:
     )
 
 
-def _kind(item: object) -> str:
+def _kind(item: Mapping[str, object]) -> str:
     """s: standard input; f: a function's arguments; "" for another record."""
-    if not isinstance(item, Mapping):
-        return ""
     told = {str(item.get(name) or "").lower() for name in ("testtype", "type", "kind")}
     return "s" if told & STDIN else "f" if told & CALLS else ""
 

@@ -54,7 +54,7 @@ class Plus(NamedTuple):
 def read_plus(row: Mapping[str, object]) -> Plus | None:
     """The tests of a row of these sets, None for any other. Raises BadProblem for a broken one."""
     entry = text_of(row, "entry_point")
-    if isinstance(row.get("base_input"), list) and isinstance(row.get("plus_input"), list):
+    if isinstance(row.get("base_input"), list) and "plus_input" in row:
         return _released(row, entry)
     text = row.get("test")
     called = _CALLED.search(text) if isinstance(text, str) else None
@@ -84,7 +84,7 @@ def _bound(body: Sequence[ast.stmt]) -> Iterator[tuple[str, Any]]:
 
 def _released(row: Mapping[str, Any], entry: str) -> Plus:
     """A row of a release: tuples and complex numbers come back by the row's own assertions."""
-    inputs = [*row["base_input"], *row["plus_input"]]
+    inputs = [*row["base_input"], *(row["plus_input"] or ())]  # one has {} for none
     claims, _ = parse_tests(str(row.get("assertion") or ""), entry)
     given = [value_of(case.input) for case in claims]
     shapes = [max(column, key=lambda v: len(repr(v))) for column in zip(*given, strict=False)]
@@ -104,8 +104,8 @@ def _released(row: Mapping[str, Any], entry: str) -> Plus:
 
 def _like(shape: Any, value: Any) -> Any:
     """A value of JSON with the types that a value of Python has in the same place."""
-    if isinstance(value, str) and isinstance(shape, complex | float):
-        return type(shape)(value)
+    if isinstance(value, str) and isinstance(shape, complex | float | int):
+        return complex(value) if isinstance(shape, complex) or "j" in value else float(value)
     if isinstance(value, dict) and isinstance(shape, dict) and shape:
         inner = next(iter(shape.values()))
         return {key: _like(inner, item) for key, item in value.items()}
@@ -117,7 +117,7 @@ def _like(shape: Any, value: Any) -> Any:
         own = parts[k : k + 1] if len(parts) == len(value) else []
         many = isinstance(item, list)
         alike = [p for p in [*own, *parts] if isinstance(p, list | tuple | set) == many]
-        items.append(_like(alike[0], item) if alike else item)
+        items.append(_like(alike[0] if alike else shape, item) if alike or many else item)
     hashable = not isinstance(shape, set) or all(map(_hashable, items))
     return type(shape)(items) if hashable else items
 

@@ -227,7 +227,7 @@ def _contest(
         return None
     if not found.cases:
         raise BadProblem(f"no test could be read: {found.unread[0][:120]}")
-    entry, params = found.entry, ()
+    entry, params = found.entry, tuple[str, ...]()
     if entry:
         entry, _, head, params = interface(row, "python", shown, head, entry)
     solved, notes = reference(solution, "python", entry, shown, head)

@@ -105,8 +105,9 @@ def open_problems(
     """Open a set by name: starter-ocaml, starter-python, a file or folder, or a hub data set.
 
     lang: language of rows that do not state it. tested: leave out problems without tests. fields:
-    names of the set's columns by meaning, which a starter set has no need of. Raises PawlError for a missing, empty or malformed set (with the line number), for a duplicate id, and
-    when no row is a problem.
+    names of the set's columns by meaning, which a starter set has no need of. Raises PawlError for
+    a missing, empty or malformed set (with the line number), for a duplicate id, and when no row
+    is a problem.
     """
     members: list[Row] = []
     bad: list[Finding] = []

@@ -45,10 +45,8 @@ def _prints(said: str, case: Case) -> bool:
     given, wanted = (" ".join(text.split()) for text in (case.input, case.expected))
     if not wanted or len(given) + len(wanted) > len(said):
         return False
-    label = r"(?: \S+){0,4}? "
-    return (
-        re.search(rf"(?<!\S){re.escape(given)}{label}{re.escape(wanted)}(?!\S)", said) is not None
-    )
+    both = rf"(?<!\S){re.escape(given)}(?: \S+){{0,4}}? {re.escape(wanted)}(?!\S)"
+    return re.search(both, said) is not None
 
 
 def _call_args(args: str, params: tuple[str, ...]) -> str:

@@ -1,9 +1,10 @@
 """Trusted driver inside the sandbox: loads a Python candidate, calls it, prints what it returns.
 
-Or runs it as a script on a text, where what follows H and V is what the script itself prints. It sees inputs and never an expected value. Values leave as JSON by exact builtin type, with limits;
-a subclass or an object of the candidate's own has no form and is unserialisable. Lines: H
-(started), V k b (reading k was taken, b: its text binds the name), L (loaded), E kind message, R i
-value, X i kind message, D (done). Left out: judging (`python.py`), isolation
+Or runs it as a script on a text: then all that follows H and V is what the script prints. It sees
+inputs and never an expected value. Values leave as JSON by exact builtin type, with limits; a
+subclass or an object of the candidate's own has no form and is unserialisable. Lines: H (started),
+V k b (reading k was taken, b: its text binds the name), L (loaded), E kind message, R i value, X i
+kind message, D (done). Left out: judging (`python.py`, `stdin.py`), isolation
 (`candidate_process.py`). Runs alone under any Python 3.8+; imports nothing but builtins, so that a
 candidate starts after 6 ms.
 """
@@ -117,7 +118,7 @@ def rich(value: Any, kind: type, depth: int, left: list[int]) -> str:
 
 def linked(node: Any, left: list[int]) -> list[Any]:
     """The values of a linked list as its tasks define it."""
-    values = []
+    values: list[Any] = []
     while node is not None and len(values) <= left[0]:
         values.append(node.val)
         node = node.next
@@ -126,7 +127,8 @@ def linked(node: Any, left: list[int]) -> list[Any]:
 
 def levels(root: Any, left: list[int]) -> list[Any]:
     """The values of a binary tree level by level, None for a child that is not there."""
-    row, values = [root], []
+    row: list[Any] = [root]
+    values: list[Any] = []
     for node in row:  # grows
         values.append(None if node is None else node.val)
         if len(row) > left[0]:
@@ -384,7 +386,7 @@ def script(request: Any) -> int:
     """
     candidates, text, folders = request
     sys.path += folders
-    write, finish = os.write, os._exit
+    write = os.write
     try:
         index, _, code, others = choose(candidates, "")
     except BaseException as error:
@@ -397,9 +399,11 @@ def script(request: Any) -> int:
     module = type(sys)("__main__")
     module.__file__ = "solution.py"
     sys.modules["__main__"], sys.argv = module, ["solution.py"]
-    sys.stdin = sys.__stdin__ = open(0, encoding="utf-8", closefd=False)
-    sys.stdout = sys.__stdout__ = out = open(1, "w", encoding="utf-8", closefd=False)
-    sys.stderr = sys.__stderr__ = open(2, "w", encoding="utf-8", errors="replace", closefd=False)
+    sys.stdin = open(0, encoding="utf-8", closefd=False)
+    sys.stdout = out = open(1, "w", encoding="utf-8", closefd=False)
+    sys.stderr = open(2, "w", encoding="utf-8", errors="replace", closefd=False)
+    for name in ("stdin", "stdout", "stderr"):
+        setattr(sys, f"__{name}__", getattr(sys, name))
     status = 0
     try:
         for node in others:
@@ -419,7 +423,6 @@ def script(request: Any) -> int:
                 stream.flush()
     except BaseException as error:
         status = ended_with(error, told) or 1
-    finish(status)
     return status
 
 

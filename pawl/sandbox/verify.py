@@ -1,6 +1,6 @@
-"""One completion against all tests of a task, called or run as a script; and what a constant would pass.
+"""One completion against all tests of a task, called or run as a script; what a constant passes.
 
-Left out: how each language is run and compared (`ocaml.py`, `python.py`, `stdin.py`), and what a verification
+Left out: how it is run and compared (`ocaml.py`, `python.py`, `stdin.py`), and what a verification
 is worth (`pawl.rewards.pay`).
 """
 

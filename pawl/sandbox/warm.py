@@ -50,10 +50,10 @@ class Server:
         fds: what becomes its standard input, output and error.
         """
         socket.send_fds(self.control, [b"R" + struct.pack("<i", seconds)], fds)
-        _, fds, _, _ = socket.recv_fds(self.control, 64, 1)
-        if not fds:
+        _, found, _, _ = socket.recv_fds(self.control, 64, 1)
+        if not found:
             raise OSError("the fork server could not start a candidate")
-        return fds[0], _pid_of(fds[0])
+        return found[0], _pid_of(found[0])
 
     def end(self, pidfd: int) -> int:
         """Kill what is left of a candidate; its exit code. Raises OSError as `start`."""
