@@ -1,6 +1,6 @@
 """References of HumanEval+ and MBPP+ (or of any problem set): how many are read, and how many pass.
 
-    python bench/evalplus.py HumanEvalPlus.jsonl MbppPlus.jsonl
+    python bench/evalplus.py HumanEvalPlus.jsonl MbppPlus.jsonl [cpu_s=30 output_kb=65536]
 
 Prints a table and every reference that does not pass. The files are those of the sets' releases or
 rows of the hub; they are not shipped. Left out: what models score (`pawl eval`).
@@ -18,15 +18,17 @@ from pawl.rewards.kept_runs import run_all
 from pawl.sandbox.verdict import Verification
 
 
-def main(paths: list[str]) -> None:
-    """One row for each file."""
+def main(words: list[str]) -> None:
+    """One row for each file, under limits of the sandbox that are given as NAME=VALUE."""
+    paths = [word for word in words if "=" not in word]
+    sandbox = SandboxConfig.model_validate(dict(w.split("=", 1) for w in words if "=" in w))
     print(f"{'file':34} {'rows':>5} {'read':>5} {'tests':>7} {'pass':>5} {'share':>7} {'s':>6}")
     lost = []
     for path in paths:
         began = time.monotonic()
         opened = open_problems(path, "python")
         solved = [p for p in opened if p.reference]
-        runs = run_all([(p, "reference", p.reference) for p in solved], SandboxConfig(), print)
+        runs = run_all([(p, "reference", p.reference) for p in solved], sandbox, print)
         found = {p.id: runs[p.id, "reference"] for p in solved}
         passed = [p.id for p, run in zip(solved, found.values(), strict=True) if _passes(run)]
         rows, tests = len(opened) + len(opened.bad), sum(len(p.task.cases) for p in opened)

@@ -17,6 +17,11 @@ from pawl.problems.cases import BadProblem
 from pawl.problems.columns import text_of
 from pawl.types import Lang
 
+_VALUE = re.compile(r"^\s*val\s+([a-z_][\w']*)\s*:(.*)", re.MULTILINE)
+_PARTS = re.compile(
+    r"^\s*(?=val\s+([a-z_][\w']*)\s*:)(val.*?)(?=^\s*(?:val|type|exception|module|open|\(\*)|\Z)",
+    re.MULTILINE | re.DOTALL,
+)
 _LET = re.compile(r"\blet\s+(?:rec\s+)?")
 _FENCED = re.compile(r"\s*```[\w+-]*[ \t]*\n(.*?)\n?```\s*", re.DOTALL)
 _PLACEHOLDER = re.compile(
@@ -31,15 +36,15 @@ def entry_point(
     stated = text_of(row, "entry_point")
     if stated:
         return stated
-    signature = re.match(r"\s*val\s+([a-z_][\w']*)\s*:", text_of(row, "signature"))
-    if signature:
-        return signature.group(1)
+    declared = [name for name, _ in _VALUE.findall(text_of(row, "signature"))]
+    if len(declared) == 1:
+        return declared[0]
     called: Counter[str] = Counter()
     for value in tests:
         text = value if isinstance(value, str) else "\n".join(map(str, _flat(value)))
         called += (ocaml_tests if lang == "ocaml" else python_tests).called_names(text)
     reader = ocaml_text if lang == "ocaml" else python_text
-    defined: list[str] = [d.name for text in (head, shown) for d in reader.definitions(text)]
+    defined = [d.name for text in (head, shown) for d in reader.definitions(text)] + declared
     known = [n for n, _ in called.most_common() if n in defined]
     if known:
         return known[0]
@@ -79,7 +84,9 @@ def interface(
         return f"{owner}().{name}", "", f"{above}\n\nclass {owner}:\n{own}", given.params[1:]
     if lang == "python":
         return (entry, "", given.head, given.params) if given else (entry, "", head, ())
+    # of a whole interface the value that is called: a candidate may hold what else it needs
     signature = text_of(row, "signature").strip()
+    signature = next((t.strip() for n, t in _PARTS.findall(signature) if n == entry), signature)
     if given is None:
         if not signature:
             raise BadProblem(f"no signature: the prompt has no `let {entry} ... =`")

@@ -159,7 +159,8 @@ def _viewed(plus: Plus, want: Any) -> Any:
 
 def _read(told: Iterable[tuple[Plus, Any, Any]]) -> Iterator[Case]:
     """A case of each input with its result."""
-    for plus, args, want in told:
+    for plus, args, value in told:
+        want = dict(value) if isinstance(value, dict) else value  # a Counter equals it
         floats = want if isinstance(want, list | tuple) and want else [want]
         near = all(isinstance(x, float) for x in floats)
         close = Close(_RTOL, plus.atol or _ATOL) if plus.atol or near else None
