@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 from pawl.problems import ocaml_tests, ocaml_text, python_tests
 from pawl.problems.columns import decoded
 from pawl.problems.python_records import KINDS, Asked, Signature, read_records
 from pawl.problems.python_tests import Read
-from pawl.types import Case, Close, Lang
+from pawl.types import Case, Close, Compare, Lang
 
 INPUT = ("input", "args", "call", "inputs", "arguments", "params")
 EXPECTED = ("expected", "output", "expected_output", "outputs", "result", "want", "answer")
@@ -58,7 +58,10 @@ def read_cases(value: object, lang: Lang, entry: str, known: Signature) -> Tests
             cases += read
             unread += left
             continue
-        found = _record(item)
+        found = _own(item) or _record(item)
+        if isinstance(found, Case):
+            cases.append(found)
+            continue
         if isinstance(found, str):
             unread.append(found)
         else:
@@ -88,6 +91,15 @@ def _from_text(text: str, lang: Lang, entry: str, known: Signature) -> Read:
 def first_of(row: Mapping[str, object], names: Sequence[str]) -> object:
     """What a record holds under the first of some names."""
     return next((row[n] for n in names if row.get(n) is not None), None)
+
+
+def _own(item: object) -> Case | None:
+    """A case as Pawl writes it, which says how it compares; None for any other record."""
+    if not isinstance(item, Mapping) or item.get("compare") not in get_args(Compare):
+        return None
+    given, wanted = (str(item.get(name, "")) for name in ("input", "expected"))
+    close, view = closeness(item.get("close")), str(item.get("view") or "")
+    return Case(given, wanted, bool(item.get("shown")), close, item["compare"], view)
 
 
 def _record(item: object) -> Asked | str:

@@ -111,7 +111,7 @@ def _close(item: Mapping[str, object]) -> Close | None:
 
 
 def _printed(item: Mapping[str, object]) -> Case:
-    view = "lower" if item.get("lower") else ""
+    view = "lower" if item.get("lower") or item.get("view") == "lower" else ""
     given, wanted = (_text(first_of(item, names)) for names in (INPUT, EXPECTED))
     return Case(given, wanted, _is_shown(item), _close(item), view=view)
 

@@ -17,7 +17,7 @@ from pawl.problems.cases import BadProblem
 from pawl.problems.columns import text_of
 from pawl.types import Lang
 
-_VALUE = re.compile(r"^\s*val\s+([a-z_][\w']*)\s*:(.*)", re.MULTILINE)
+_VALUE = re.compile(r"^\s*val\s+([a-z_][\w']*)\s*:", re.MULTILINE)
 _PARTS = re.compile(
     r"^\s*(?=val\s+([a-z_][\w']*)\s*:)(val.*?)(?=^\s*(?:val|type|exception|module|open|\(\*)|\Z)",
     re.MULTILINE | re.DOTALL,
@@ -36,7 +36,7 @@ def entry_point(
     stated = text_of(row, "entry_point")
     if stated:
         return stated
-    declared = [name for name, _ in _VALUE.findall(text_of(row, "signature"))]
+    declared: list[str] = _VALUE.findall(text_of(row, "signature"))
     if len(declared) == 1:
         return declared[0]
     called: Counter[str] = Counter()
@@ -44,7 +44,8 @@ def entry_point(
         text = value if isinstance(value, str) else "\n".join(map(str, _flat(value)))
         called += (ocaml_tests if lang == "ocaml" else python_tests).called_names(text)
     reader = ocaml_text if lang == "ocaml" else python_text
-    defined = [d.name for text in (head, shown) for d in reader.definitions(text)] + declared
+    defined: list[str] = [d.name for text in (head, shown) for d in reader.definitions(text)]
+    defined += declared
     known = [n for n, _ in called.most_common() if n in defined]
     if known:
         return known[0]
@@ -77,9 +78,10 @@ def interface(
     text = head if reader.find_definition(head, name) else shown
     given = reader.find_definition(text, name)
     if isinstance(given, python_text.Definition) and (owner or given.params[:1] == ("self",)):
-        classes = _CLASS.findall(text[: given.start])
-        owner = owner.removesuffix("()") or (classes[-1] if classes else "Solution")
-        above = text_of(row, "prelude") or PRELUDE
+        classes = [*_CLASS.finditer(text[: given.start])]
+        owner = owner.removesuffix("()") or (classes[-1][1] if classes else "Solution")
+        before = text[: classes[-1].start()].strip() if classes and text == head else ""
+        above = text_of(row, "prelude") or before or PRELUDE
         own = "\n".join(f"    {line}" for line in given.head.split("\n"))
         return f"{owner}().{name}", "", f"{above}\n\nclass {owner}:\n{own}", given.params[1:]
     if lang == "python":

@@ -23,7 +23,7 @@ Columns = Mapping[str, object]
 MOST = 1 << 28  # bytes of unpacked tests
 _PYTHON3 = (3, "3", "PYTHON3", "python3", "python")
 # What a pickled text needs, and nothing that makes an object.
-_TEXT = {"PROTO", "FRAME", "MEMOIZE", "BINPUT", "LONG_BINPUT", "STOP"}
+_TEXT = {"PROTO", "FRAME", "MEMOIZE", "PUT", "BINPUT", "LONG_BINPUT", "STOP"}
 _TEXTS = {"SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8", "UNICODE"}
 
 

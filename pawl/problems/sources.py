@@ -76,14 +76,17 @@ def exercism(folder: Path) -> Iterator[Placed]:
     interface = "\n".join(p.read_text("utf-8") for p in sorted(folder.glob("*.mli")))
     told = [text(f".docs/{name}.md") for name in ("introduction", "instructions")]
     told += [f"The answer is a module with this interface:\n\n```ocaml\n{interface}```\n"]
-    yield str(folder), {
-        "id": folder.name,
-        "lang": "ocaml",
-        "prompt": "\n".join(filter(None, told)),
-        "signature": interface,
-        "tests": text("test.ml"),
-        "solution": text(_EXAMPLE),
-    }
+    yield (
+        str(folder),
+        {
+            "id": folder.name,
+            "lang": "ocaml",
+            "prompt": "\n".join(filter(None, told)),
+            "signature": interface,
+            "tests": text("test.ml"),
+            "solution": text(_EXAMPLE),
+        },
+    )
 
 
 class Unreachable(PawlError):
