@@ -24,6 +24,7 @@ _PARTS = re.compile(
 )
 _LET = re.compile(r"\blet\s+(?:rec\s+)?")
 _FENCED = re.compile(r"\s*```[\w+-]*[ \t]*\n(.*?)\n?```\s*", re.DOTALL)
+_BLOCK = re.compile(r"^```(?:python|py|python3)?[ \t]*\n(.*?)^```", re.DOTALL | re.MULTILINE)
 _PLACEHOLDER = re.compile(
     r"""\s*(\(\)|\[\]|\[\|\|\]|-?[\d._]+|true|false|None|""|failwith\s.*)\s*"""
 )
@@ -81,7 +82,7 @@ def interface(
         classes = [*_CLASS.finditer(text[: given.start])]
         owner = owner.removesuffix("()") or (classes[-1][1] if classes else "Solution")
         before = text[: classes[-1].start()].strip() if classes and text == head else ""
-        above = text_of(row, "prelude") or before or PRELUDE
+        above = text_of(row, "prelude").strip() or before or PRELUDE
         own = "\n".join(f"    {line}" for line in given.head.split("\n"))
         return f"{owner}().{name}", "", f"{above}\n\nclass {owner}:\n{own}", given.params[1:]
     if lang == "python":
@@ -103,10 +104,15 @@ def interface(
 def reference(text: str, lang: Lang, entry: str, shown: str, head: str) -> tuple[str, list[str]]:
     """(whole definition or "", notes) of an answer as it was found, in a fence or without.
 
+    Of prose with blocks of Python the last one.
+
     A body is put under the head; a placeholder is dropped.
     """
     fenced = _FENCED.fullmatch(text)
-    text = fenced.group(1) if fenced else text
+    blocks = [fenced.group(1)] if fenced else []
+    if lang == "python" and "```" in text and not python_text.parses(text):
+        blocks = blocks or _BLOCK.findall(text)
+    text = blocks[-1] if blocks else text
     if not text.strip():
         return "", []
     if lang == "python":

@@ -17,7 +17,7 @@ from typing import Any
 
 from pawl.problems.cases import BadProblem
 from pawl.problems.columns import FIELDS, cell, decoded
-from pawl.problems.python_text import parse
+from pawl.problems.python_text import parses
 
 Columns = Mapping[str, object]
 MOST = 1 << 28  # bytes of unpacked tests
@@ -120,11 +120,8 @@ def _solutions(row: Columns) -> Columns:
 
 def _first_python(texts: list[str]) -> str:
     for text in texts:
-        try:
-            parse(text.partition("```python\n")[2].partition("```")[0] or text)
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            continue
-        return text
+        if parses(text.partition("```python\n")[2].partition("```")[0] or text):
+            return text
     return ""
 
 
