@@ -244,39 +244,76 @@ def test_texts_are_arguments_where_a_function_is_asked() -> None:
         _ = parsed({"prompt": "Say.", "tests": mixed}).task
 
 
-def test_a_lists_of_nodes_goes_in_and_out(tmp_path: Path) -> None:
-    """By the helpers that the prompt states; the result is compared by its values."""
-    prelude = (
-        "class ListNode:\n    def __init__(self, val=0, next=None):\n"
-        "        self.val, self.next = val, next\n\n"
-        "def list_node(values):\n    head = None\n    for value in reversed(values):\n"
-        "        head = ListNode(value, head)\n    return head\n"
-    )
-    cases = [
-        {"input": "[list_node([1, 2, 3])]", "expected": "[3, 2, 1]", "compare": "=="},
-        {"input": "[list_node([])]", "expected": "None", "compare": "=="},
-        {"input": "[list_node([1])]", "expected": "[1]", "compare": "=="},
-    ]
-    head = "class Solution:\n    def rev(self, head: ListNode) -> ListNode:\n"
-    row = {
-        "prompt": "Reverse.",
-        "prelude": prelude,
-        "head": head,
-        "cases": cases,
-        "id": "rev",
-        "entry_point": "rev",
+NODES = """from typing import *
+from collections import deque
+
+class ListNode:
+    def __init__(self, val=0, next=None):
+        self.val, self.next = val, next
+
+def list_node(values):
+    head = None
+    for value in reversed(values):
+        head = ListNode(value, head)
+    return head
+
+class TreeNode:
+    def __init__(self, val=0, left=None, right=None):
+        self.val, self.left, self.right = val, left, right
+
+def tree_node(values):
+    made = [None if v is None else TreeNode(v) for v in values]
+    rest = deque(made[1:])
+    for node in made:
+        for side in ("left", "right") if node else ():
+            setattr(node, side, rest.popleft() if rest else None)
+    return made[0] if made else None
+"""
+MIRROR = """class Solution:
+    def {0}(self, head: Optional[{1}]) -> Optional[{1}]:
+"""
+REVERSE = (
+    MIRROR.format("rev", "ListNode")
+    + """        last = None
+        while head:
+            head.next, last, head = last, head, head.next
+        return last
+"""
+)
+INVERT = (
+    MIRROR.format("inv", "TreeNode")
+    + """        if head:
+            head.left, head.right = self.inv(head.right), self.inv(head.left)
+        return head
+"""
+)
+
+
+def test_lists_and_trees_go_in_and_out(tmp_path: Path) -> None:
+    """By the helpers that the prompt states; what comes back is compared by its values."""
+    checks = {
+        "rev": ("list", [([1, 2, 3], [3, 2, 1]), ([], []), ([1], [1])]),
+        "inv": ("tree", [([1, 2, 3, None, 4], [1, 3, 2, None, None, 4]), ([], []), ([1], [1])]),
     }
-    body = (
-        "        last = None\n        while head:\n"
-        "            head.next, last, head = last, head, head.next\n        return last\n"
-    )
-    answers = [
-        {"problem_id": "rev", "completion": t}
-        for t in (head + body, head + "        return head\n")
-    ]
-    sets, lines = write(tmp_path / "s.jsonl", row), Path(write(tmp_path / "a.jsonl", *answers))
-    rows = ProblemsConfig(lang="python")
-    assert [s.passed_cases for _, s in score_lines(sets, lines, CODE, ONE, rows)] == [3, 2]
+    rows, answers = [], []
+    for (name, (kind, pairs)), right in zip(checks.items(), (REVERSE, INVERT), strict=True):
+        lines = [
+            f"    assert is_same_{kind}(candidate(head = {kind}_node({a})), {kind}_node({b}))\n"
+            for a, b in pairs
+        ]
+        rows.append(
+            {"task_id": name, "query": f"{name} it.", "prompt": NODES, "completion": right,
+             "entry_point": f"Solution().{name}", "test": "".join(["def check(candidate):\n", *lines]),
+             "starter_code": right[: right.index("        ")]}
+        )  # fmt: skip
+        same = right[: right.index("        ")] + "        return head\n"
+        answers += [{"problem_id": name, "completion": text} for text in (right, same)]
+    sets, given = write(tmp_path / "s.jsonl", *rows), write(tmp_path / "a.jsonl", *answers)
+    assert [m.notes for m in open_problems(sets).members] == [(), ()]
+    passed = [s.passed_cases for _, s in score_lines(sets, Path(given), CODE, ONE)]
+    assert passed == [3, 2, 3, 2]
+    report = check_problems(sets, "", RunConfig(sandbox=ONE))
+    assert len(report.kept) == 2, report.text()
 
 
 # ---- names of columns ----------------------------------------------------------------------------

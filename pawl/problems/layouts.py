@@ -141,6 +141,6 @@ def _leetcode(row: Columns) -> Columns:
 _LAYOUTS: tuple[tuple[tuple[str, ...], tuple[str, ...], Callable[[Columns], Columns]], ...] = (
     (("question_content", "public_test_cases"), ("private_test_cases",), _livecodebench),
     (("description", "public_tests"), ("private_tests", "generated_tests"), _codecontests),
-    (("query", "prompt", "completion", "entry_point", "test"), (), _leetcode),
+    (("query", "prompt", "completion", "entry_point", "test"), ("input_output",), _leetcode),
     (("solutions",), (), _by_language),
 )
