@@ -178,7 +178,7 @@ SETS = [
     ),
     Public(
         "mbppplus_release",
-        {"task_id": "Mbpp/3", "entry_point": "both", "atol": 0, "contract": "",
+        {"task_id": "Mbpp/2", "entry_point": "both", "atol": 0, "contract": "",
          "prompt": '"""\nShared.\nassert set(both((3, 4), (4, 5))) == set((4,))\n"""\n',
          "canonical_solution": "def both(a, b):\n    return tuple(set(a) & set(b))\n",
          "assertion": "assert both((3, 4), (4, 5)) == (4,)\n",

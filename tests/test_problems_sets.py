@@ -303,7 +303,8 @@ def test_lists_and_trees_go_in_and_out(tmp_path: Path) -> None:
         ]
         rows.append(
             {"task_id": name, "query": f"{name} it.", "prompt": NODES, "completion": right,
-             "entry_point": f"Solution().{name}", "test": "".join(["def check(candidate):\n", *lines]),
+             "entry_point": f"Solution().{name}",
+             "test": "".join(["def check(candidate):\n", *lines]),
              "starter_code": right[: right.index("        ")]}
         )  # fmt: skip
         same = right[: right.index("        ")] + "        return head\n"
