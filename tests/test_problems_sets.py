@@ -12,11 +12,14 @@ from typing import Any
 import public_sets
 import pytest
 import tiny_runs
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from public_sets import LAST, LAST_OF, SETS, SUMS, TESTS, Public
 
 from pawl.config.load import overridden
 from pawl.config.options import ProblemsConfig, RewardConfig, RunConfig, SandboxConfig
 from pawl.errors import PawlError
+from pawl.problems.cases import BadProblem
 from pawl.problems.formats import parse_row
 from pawl.problems.load import open_problems
 from pawl.rewards.audit import check_problems
@@ -151,6 +154,33 @@ def test_lines_of_evalplus_are_scored(tmp_path: Path) -> None:
     assert [s.components["tests"] for _, s in score_lines(sets, answers, CODE, ONE, rows)] == [
         pytest.approx(1 / 9)
     ]
+
+
+JUNK = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 3) | st.floats() | st.text(max_size=4)
+    | st.sampled_from(["[1, 2]", "{", "f(x)", "assert f(1) == 2", "def f(x): pass", "[[1]]"]),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(st.sampled_from(["input", "output", "inputs", "outputs", "type"]), inner),
+    max_leaves=6,
+)  # fmt: skip
+
+
+@given(st.sampled_from(SETS), st.data())
+@settings(max_examples=100, deadline=None)
+def test_a_damaged_row_is_a_problem_or_says_why_not(of: Public, data: st.DataObject) -> None:
+    """Whatever stands in one or two of its columns, or inside one of them."""
+    row = dict(of.row)
+    for name in data.draw(st.lists(st.sampled_from(sorted(row)), min_size=1, max_size=2)):
+        value, junk = row[name], data.draw(JUNK)
+        if isinstance(value, dict) and value and data.draw(st.booleans()):
+            junk = {**value, data.draw(st.sampled_from(sorted(value))): junk}
+        row[name] = junk
+    try:
+        made = parse_row(row, "set.jsonl:1", "a", _lang(of))
+    except BadProblem as error:
+        assert str(error)
+    else:
+        assert made.problem.code is not None or made.untested
 
 
 # ---- packed tests --------------------------------------------------------------------------------

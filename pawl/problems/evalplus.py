@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from pawl.config.options import SandboxConfig
+from pawl.errors import PawlError
 from pawl.problems.cases import BadProblem
 from pawl.problems.columns import text_of
 from pawl.problems.python_tests import parse_tests
@@ -67,12 +68,23 @@ def read_plus(row: Mapping[str, object]) -> Plus | None:
         found = dict(_bound(parse(text).body))
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise BadProblem(f"the tests cannot be read: {error}") from error
+    inputs, results = _lists(found.get("inputs")), found.get("results")
+    if results is not None and (not isinstance(results, list) or len(results) != len(inputs)):
+        raise BadProblem("inputs and results are no lists of one length")
     atol = _ATOL_OF.search(text)
     view = "set(result)" if "out = set(out)" in text else _NOT_NONE * ("out is not None" in text)
     entry = entry or called[1]
     if "_poly(" in text:
-        return Plus(entry, found["inputs"], None, 1e-4, _ROOT)
-    return Plus(entry, found["inputs"], found.get("results"), float(atol[1]) if atol else 0.0, view)
+        return Plus(entry, inputs, None, 1e-4, _ROOT)
+    return Plus(entry, inputs, results, float(atol[1]) if atol else 0.0, view)
+
+
+def _lists(inputs: object) -> list[list[Any]]:
+    """Inputs that are lists of arguments."""
+    found = [args for args in inputs if isinstance(args, list)] if isinstance(inputs, list) else []
+    if not found or not isinstance(inputs, list) or len(found) < len(inputs):
+        raise BadProblem("the inputs are no lists of arguments")
+    return found
 
 
 def _bound(body: Sequence[ast.stmt]) -> Iterator[tuple[str, Any]]:
@@ -86,8 +98,8 @@ def _bound(body: Sequence[ast.stmt]) -> Iterator[tuple[str, Any]]:
 
 
 def _released(row: Mapping[str, Any], entry: str) -> Plus:
-    """A row of a release: JSON has neither tuples nor sets, and some tasks of MBPP+ ask for them."""
-    inputs = [*row["base_input"], *(row["plus_input"] or ())]  # one has {} for none
+    """A row of a release: of JSON, where some tasks of MBPP+ ask for tuples and sets."""
+    inputs = _lists([*row["base_input"], *(row["plus_input"] or ())])  # one has {} for none
     forms = _FORMS.get(str(row.get("task_id")), "").split()
     if forms:
         make = [_AS[form] for form in forms]
@@ -98,7 +110,10 @@ def _released(row: Mapping[str, Any], entry: str) -> Plus:
     view = views.pop() if len(views) == 1 else ""
     if "poly" in str(row.get("test")) and entry == "find_zero":
         view = _ROOT
-    return Plus(entry, inputs, None, float(row.get("atol") or 0.0), view)
+    atol = float(row.get("atol") or 0.0)
+    if not 0 <= atol < float("inf"):
+        raise BadProblem(f"atol is {atol}")
+    return Plus(entry, inputs, None, atol, view)
 
 
 def _deep(value: Any) -> Any:
@@ -145,9 +160,12 @@ class Outputs:
         asked = [*_read((plus, args, None) for args in plus.inputs)]
         if plus.view == _ROOT:
             return [replace(case, expected="0.0", close=Close(0.0, 1e-4)) for case in asked]
-        if self._sandbox is None:
-            self._sandbox = self._closing.enter_context(open_sandbox(_LIMITS, warm=True))
-        run = verify(self._sandbox, replace(task, cases=tuple(asked)), solved)
+        try:
+            if self._sandbox is None:
+                self._sandbox = self._closing.enter_context(open_sandbox(_LIMITS, warm=True))
+            run = verify(self._sandbox, replace(task, cases=tuple(asked)), solved)
+        except PawlError as error:
+            raise BadProblem(f"the reference cannot be run: {error.what}") from error
         if not any(run.values):
             raise BadProblem(f"the reference gives no expected values: {run.message}")
         told = zip(asked, run.values, strict=True)

@@ -34,7 +34,11 @@ def adapted(row: Columns) -> Columns:
     """
     for needed, more, read in _LAYOUTS:
         if all(row.get(name) is not None for name in needed):
-            row = {**{k: v for k, v in row.items() if k not in (*needed, *more)}, **read(row)}
+            try:
+                made = read(row)
+            except (TypeError, AttributeError) as error:
+                raise BadProblem(f"{needed[0]} and its like cannot be read: {error}") from error
+            row = {**{k: v for k, v in row.items() if k not in (*needed, *more)}, **made}
     return row
 
 
