@@ -81,8 +81,9 @@ def read_plus(row: Mapping[str, object]) -> Plus | None:
 
 def _lists(inputs: object) -> list[list[Any]]:
     """Inputs that are lists of arguments."""
-    found = [args for args in inputs if isinstance(args, list)] if isinstance(inputs, list) else []
-    if not found or not isinstance(inputs, list) or len(found) < len(inputs):
+    given = inputs if isinstance(inputs, list) else []
+    found = [[*args] for args in given if isinstance(args, list | tuple)]
+    if not found or len(found) < len(given):
         raise BadProblem("the inputs are no lists of arguments")
     return found
 
