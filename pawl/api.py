@@ -192,7 +192,7 @@ def score(
         else:
             path = Path(folder) / "completions.jsonl"
             path.write_text("".join(dumps(dict(row)) + "\n" for row in completions), "utf-8")
-        args = (str(problems), path, cfg.reward, cfg.sandbox, cfg.problems.lang, function)
+        args = (str(problems), path, cfg.reward, cfg.sandbox, cfg.problems, function)
         return [found for _, found in score_lines(*args)]
 
 

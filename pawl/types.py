@@ -45,7 +45,8 @@ class Close(NamedTuple):
 class Case:
     """One test: an input and the expected result, both as source text of the problem's language.
 
-    Python: `input` is a literal list of positional arguments ("[[1, 2], 3]"), `expected` a literal.
+    Of a program that reads standard input both are plain text. Python: `input` is a literal list of
+    positional arguments ("[[1, 2], 3]"), `expected` a literal.
     OCaml: `input` is a call expression ("solve [1; 2] 3"), `expected` an expression of the result
     type. `shown` says that the prompt displays this very case: it counts for the verdict but earns
     no partial credit. `close`: by how much numbers may differ, None for not at all.
@@ -54,7 +55,7 @@ class Case:
     is == after a way through JSON, which has lists for tuples and text for keys; "raises" is for
     a call that must raise, `expected` being the exception. view: Python, what is compared, as an
     expression of `result` and `args`, the arguments after the call ("sorted(result)", "args[0]");
-    "" for the result as it is.
+    "" for the result as it is. Of printed text "lower" compares without case.
     """
 
     input: str
@@ -77,8 +78,10 @@ class Message:
 class CodeTask:
     """What a program must do: how it is called, and the tests that decide.
 
-    head: the opening of the definition that a bare body continues ("let f (x : int) : int =" /
-    "def f(x):"). signature: OCaml's interface ("val f : int -> int"), "" for Python.
+    entry_point: the name of a function, `Solution().f` for a method of a class, "" for a program
+    that reads standard input and prints. head: the opening of the definition that a bare body
+    continues ("let f (x : int) : int =" / "def f(x):"). signature: OCaml's interface ("val f : int
+    -> int"), "" for Python.
     """
 
     lang: Lang
@@ -86,6 +89,11 @@ class CodeTask:
     cases: tuple[Case, ...]
     signature: str = ""
     head: str = ""
+
+    @property
+    def defines(self) -> str:
+        """The name that a program must bind, "" for one that reads standard input."""
+        return self.entry_point.partition("().")[0]
 
 
 @dataclass(frozen=True, slots=True)

@@ -308,7 +308,14 @@ def test_silenced_checks_are_few_and_have_reasons() -> None:
 
 def test_options_are_few_flat_and_typed() -> None:
     # Fields of a row count as the list that holds it, and the target is such a row.
-    rows = {"RuleConfig", "ComponentConfig", "MixConfig", "StageConfig", "TargetConfig"}
+    rows = {
+        "FieldsConfig",
+        "RuleConfig",
+        "ComponentConfig",
+        "MixConfig",
+        "StageConfig",
+        "TargetConfig",
+    }
     core = {owner for _, _, owner in options(RunConfig) if owner.split(".")[0] not in rows}
     core |= rows
     companion = {owner for _, _, owner in options(SftConfig)} - core

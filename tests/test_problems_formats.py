@@ -429,10 +429,6 @@ def test_shown_tests_are_found() -> None:
         ({"prompt": "Add numbers.", "tests": "assert f(1) == 2"}, "language is not stated"),
         ({"prompt": PYTHON_PROMPT, "tests": "assert add(1, 2) == 3", "lang": "cobol"}, "cobol"),
         ({"prompt": "Say let.", "tests": "assert (f 1 = 2)", "lang": "ocaml"}, "no entry point"),
-        (
-            {"prompt": PYTHON_PROMPT, "tests": [{"input": "1", "output": "1", "type": "stdin"}]},
-            "standard input",
-        ),
     ],
 )
 def test_rows_whose_tests_cannot_be_had_say_why(row: dict[str, object], reason: str) -> None:

@@ -7,6 +7,7 @@ import tracemalloc
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -88,9 +89,9 @@ def test_every_row_is_parsed_once(jsonl: str, monkeypatch: pytest.MonkeyPatch) -
     """Opening, splitting, filtering, drawing, both parts of the audit and all access share it."""
     parsed: Counter[str] = Counter()
 
-    def counted(row: Mapping[str, object], where: str, fallback: str, lang: str = "") -> Row:
+    def counted(row: Mapping[str, object], where: str, *more: Any) -> Row:
         parsed[where] += 1
-        return parse_row(row, where, fallback, lang)
+        return parse_row(row, where, *more)
 
     monkeypatch.setattr(problem_set, "parse_row", counted)
     cfg = ProblemsConfig(

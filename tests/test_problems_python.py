@@ -591,9 +591,15 @@ def test_kinds_of_records_are_known_or_reported(sandbox: Sandbox) -> None:
     assert row([{"input": [1], "output": 2, "kind": "regexp"}]).problem.code is None
 
 
-def test_a_method_of_a_class_is_no_function() -> None:
-    found = row([{"input": [1], "output": 2}], "class Solution:\n    def f(self, x):")
-    assert found.problem.code is None and "method of a class" in found.untested
+def test_a_method_is_called_on_a_new_object(sandbox: Sandbox) -> None:
+    """Of the class that the prompt opens, with what LeetCode's judge has imported."""
+    found = row([{"input": [1], "output": 2}], "class Box:\n    def f(self, x: List[int]):")
+    task = found.problem.task
+    assert task.entry_point == "Box().f" and inputs(found) == ["[1]"]
+    right = "class Box:\n    n = []\n    def f(self, x: List[int]):\n        return x + 1"
+    assert verify(sandbox, task, right).verdict == "pass"
+    assert verify(sandbox, task, right.replace("+ 1", "+ 2")).message.startswith("returned 3,")
+    assert verify(sandbox, task, "        return x + 1").verdict == "pass"  # under the head
 
 
 def test_tests_stand_behind_their_preparation() -> None:

@@ -110,7 +110,7 @@ def score(
     given += ["sandbox.allow_unsafe=true"] if allow_unsafe else []
     cfg = overridden(RunConfig(), [*overrides, *given], sections=SECTIONS)
     out = partial(click.echo, file=sys.stdout)  # what a reward prints goes to standard error
-    options = (cfg.reward, cfg.sandbox, cfg.problems.lang)
+    options = (cfg.reward, cfg.sandbox, cfg.problems)
     with redirect_stdout(sys.stderr):
         return score_file(problems, completions, out, *options)
 

@@ -111,6 +111,37 @@ class FilterConfig(Section):
     max_pass_rate: float = opt(1.0, "Highest measured base pass rate.", ge=0, le=1)
 
 
+class FieldsConfig(Section):
+    """What the columns of the sets are called, by meaning; a dotted path goes into one.
+
+    As in `problems.fields={prompt: question_text, tests: reward_model.ground_truth}`. What is not
+    named here is looked for under the names of docs/problems.md.
+    """
+
+    id: str = opt("", "Unique name of a problem.")
+    prompt: str = opt("", "What is asked, as text.")
+    messages: str = opt("", "What is asked, as chat turns.")
+    tests: str = opt("", "Tests in any form that can be read.")
+    solution: str = opt("", "A right answer.")
+    answer: str = opt("", "A right answer of a problem without tests.")
+    lang: str = opt("", "Programming language.")
+    entry_point: str = opt("", "Name of the function that the tests call.")
+    signature: str = opt("", "OCaml's interface.")
+    head: str = opt("", "Opening of the definition, or starter code.")
+    prelude: str = opt("", "Imports and classes that an answer may use.")
+    setup: str = opt("", "Code that stands before the tests.")
+    difficulty: str = opt("", "A label.")
+    family: str = opt("", "Problems of one kind.")
+    tags: str = opt("", "Labels, a list or divided by commas.")
+    pass_rate: str = opt("", "Measured pass@1 of a base model, 0 to 1.")
+    split: str = opt("", "train, held_out, test, validation, ...")
+    spec: str = opt("", "What the set is split by.")
+
+    def given(self) -> dict[str, str]:
+        """Column by meaning, of those that are named."""
+        return {name: path for name, path in self.model_dump().items() if path}
+
+
 class MixConfig(Section):
     """One training set among several."""
 
@@ -133,6 +164,7 @@ class ProblemsConfig(Section):
         0.1, "Share split off by specification when the set has no split.", ge=0, lt=1
     )
     lang: str = opt("", "Language of rows that do not state it; ocaml and python can be tested.")
+    fields: FieldsConfig = opt(FieldsConfig, "What columns of the sets are called.")
     filter: FilterConfig = opt(FilterConfig, "Which problems to keep.")
     limit: int = opt(0, "Keep this many of a set, drawn by seed; 0 keeps all.", "problems", ge=0)
     audit: bool = opt(True, "Run the executed audit before training and leave bad problems out.")

@@ -1,21 +1,21 @@
 """The many spellings of a test -> `Case`: dictionaries, lists of them, JSON in a string, text.
 
 Knows Pawl's own cases, input/output records with a kind, OCaml call records, parallel lists of
-inputs and outputs, lists of assertions and whole test texts. Left out: tests over standard input
-and output, which are refused with a reason.
+inputs and outputs, lists of assertions and whole test texts. Left out: tests of contests
+(`contest.py`).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 from pawl.problems import ocaml_tests, ocaml_text, python_tests
 from pawl.problems.columns import decoded
 from pawl.problems.python_records import KINDS, Asked, Signature, read_records
 from pawl.problems.python_tests import Read
-from pawl.types import Case, Close, Lang
+from pawl.types import Case, Close, Compare, Lang
 
 INPUT = ("input", "args", "call", "inputs", "arguments", "params")
 EXPECTED = ("expected", "output", "expected_output", "outputs", "result", "want", "answer")
@@ -39,7 +39,7 @@ def read_cases(value: object, lang: Lang, entry: str, known: Signature) -> Tests
     if isinstance(value, str):
         return Tests(*_from_text(value, lang, entry, known))
     if isinstance(value, Mapping):  # {"inputs": [...], "outputs": [...]}: parallel lists
-        given, wanted = _first(value, INPUT), _first(value, EXPECTED)
+        given, wanted = first_of(value, INPUT), first_of(value, EXPECTED)
         if not isinstance(given, list) or not isinstance(wanted, list) or len(given) != len(wanted):
             raise BadProblem("tests are an object without inputs and outputs of one length")
         value = [{"input": a, "expected": b} for a, b in zip(given, wanted, strict=True)]
@@ -58,7 +58,10 @@ def read_cases(value: object, lang: Lang, entry: str, known: Signature) -> Tests
             cases += read
             unread += left
             continue
-        found = _record(item)
+        found = _own(item) or _record(item)
+        if isinstance(found, Case):
+            cases.append(found)
+            continue
         if isinstance(found, str):
             unread.append(found)
         else:
@@ -85,8 +88,18 @@ def _from_text(text: str, lang: Lang, entry: str, known: Signature) -> Read:
         raise BadProblem(str(error)) from error
 
 
-def _first(row: Mapping[str, object], names: Sequence[str]) -> object:
+def first_of(row: Mapping[str, object], names: Sequence[str]) -> object:
+    """What a record holds under the first of some names."""
     return next((row[n] for n in names if row.get(n) is not None), None)
+
+
+def _own(item: object) -> Case | None:
+    """A case as Pawl writes it, which says how it compares; None for any other record."""
+    if not isinstance(item, Mapping) or item.get("compare") not in get_args(Compare):
+        return None
+    given, wanted = (str(item.get(name, "")) for name in ("input", "expected"))
+    close, view = closeness(item.get("close")), str(item.get("view") or "")
+    return Case(given, wanted, bool(item.get("shown")), close, item["compare"], view)
 
 
 def _record(item: object) -> Asked | str:
@@ -95,10 +108,8 @@ def _record(item: object) -> Asked | str:
         item = {"input": item[0], "expected": item[1]}
     if not isinstance(item, Mapping):
         return str(item)[:200]
-    given, wanted = _first(item, INPUT), _first(item, EXPECTED)
+    given, wanted = first_of(item, INPUT), first_of(item, EXPECTED)
     kind = str(item.get("kind") or "eq")
-    if "stdin" in (kind, item.get("type")) or "stdin_stdout" in (kind, item.get("type")):
-        raise BadProblem("tests use standard input and output; Pawl calls a function")
     near = kind.startswith(("approx", "close"))
     if kind not in KINDS and not near:
         return f"a test of kind {kind!r}"
@@ -106,7 +117,7 @@ def _record(item: object) -> Asked | str:
         return f"a test of type {item['type']!r}"
     if not any(name in item for name in INPUT) or not any(name in item for name in EXPECTED):
         return f"no input or no expected value in {sorted(item)}"
-    close = _closeness(item.get("close")) or (_near(kind) if near else None)
+    close = closeness(item.get("close")) or (_near(kind) if near else None)
     shown = bool(item.get("shown") or item.get("visible") or item.get("is_public"))
     return Asked(given, wanted, shown, close, kind, item.get("kwargs"))
 
@@ -115,12 +126,12 @@ def _near(kind: str) -> Close:
     """How far `approx:0.01` lets numbers be, absolutely; `approx` alone has the usual bounds."""
     _, _, bound = kind.partition(":")
     try:
-        return _closeness(float(bound)) or Close() if bound else Close()
+        return closeness(float(bound)) or Close() if bound else Close()
     except ValueError as error:
         raise BadProblem(f"a test of kind {kind!r}: no number behind the colon") from error
 
 
-def _closeness(stated: object) -> Close | None:
+def closeness(stated: object) -> Close | None:
     """What a record says of closeness: whether, how far (absolute), or both numbers by name."""
     if isinstance(stated, Mapping):
         rel, absolute = (stated.get(name, 0.0) for name in ("rel", "abs"))

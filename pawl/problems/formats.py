@@ -11,14 +11,18 @@ definition, never from prose. Left out: the names of columns (`columns.py`), fil
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from pawl.problems import ocaml_text, python_text
 from pawl.problems.cases import BadProblem, Tests, read_cases
 from pawl.problems.chat import read_turns
-from pawl.problems.columns import FIELDS, OF_CODE, column_of, decoded, jsonable, text_of
+from pawl.problems.columns import FIELDS, OF_CODE, cell, column_of, decoded, jsonable, text_of
+from pawl.problems.contest import read_contest
 from pawl.problems.derive import entry_point, interface, reference
+from pawl.problems.evalplus import COLUMNS, Outputs, Plus, read_plus
+from pawl.problems.layouts import adapted, named
 from pawl.problems.python_records import Signature
 from pawl.problems.shown import mark_shown
 from pawl.problems.wording import displayed, normalised
@@ -62,24 +66,40 @@ def language_name(text: str) -> str:
     return _ALIASES.get(low, low)
 
 
-def parse_row(row: Mapping[str, object], where: str, fallback_id: str, lang: str = "") -> Row:
+def parse_row(
+    row: Mapping[str, object],
+    where: str,
+    fallback_id: str,
+    lang: str = "",
+    fields: Mapping[str, str] | None = None,
+    outputs: Outputs | None = None,
+) -> Row:
     """Read one row. `lang` is the language of a row that does not state it.
 
+    fields: where the row has what is asked for by meaning, before all names that Pawl looks for.
     Raises BadProblem with the reason when no problem can be made of it, tested or not.
+    outputs: who runs references where only they say what is expected.
     """
     try:
-        return _parse(row, where, fallback_id, lang)
+        return _parse(adapted(named(row, fields or {})), where, fallback_id, lang, outputs)
     except RecursionError as error:
         raise BadProblem("values are nested too deeply") from error
 
 
-def _parse(row: Mapping[str, object], where: str, fallback_id: str, lang: str) -> Row:
+def _parse(
+    row: Mapping[str, object], where: str, fallback_id: str, lang: str, outputs: Outputs | None
+) -> Row:
     prompt, messages, answer = _asked(row)
     stated = language_name(text_of(row, "lang") or lang)
     untested = ""
     notes: list[str] = []
     try:
-        code, solved, notes = _code(row, displayed(prompt, messages), answer, stated)
+        shown = displayed(prompt, messages)
+        plus = read_plus(row)
+        if plus is not None:
+            code, solved, notes = _plus(row, shown, answer, plus, outputs)
+        else:
+            code, solved, notes = _code(row, shown, answer, stated)
     except BadProblem as error:
         code, untested = None, str(error)
         solved = text_of(row, "solution") or answer or text_of(row, "answer")
@@ -141,15 +161,19 @@ def _code(
     """
     if stated and stated not in _TESTED:
         raise BadProblem(f"language {stated!r}: Pawl verifies ocaml and python")
-    values = [v for v in (decoded(row.get(n)) for n in FIELDS["tests"]) if v]
+    values = [v for v in (decoded(cell(row, n)) for n in FIELDS["tests"]) if v]
     values = [_behind(row, v) for v in values]
     if not values:
         raise BadProblem("no tests")
+    solution = text_of(row, "solution") or answer
+    if stated != "ocaml":
+        contest = _contest(row, shown, solution, values)
+        if contest is not None:
+            return contest
     lang = _TESTED[stated] if stated else _language(row, shown)
     head_given = text_of(row, "head")
     entry = entry_point(row, lang, shown, head_given, values)
-    signature, head, params = interface(row, lang, shown, head_given, entry)
-    solution = text_of(row, "solution") or answer
+    entry, signature, head, params = interface(row, lang, shown, head_given, entry)
     solved, notes = reference(solution, lang, entry, shown, head)
     if lang == "python" and not params and solved:
         defined = python_text.find_definition(solved, entry)
@@ -163,6 +187,44 @@ def _code(
         )
     marked = mark_shown(cases, shown, entry, params, lang)
     return CodeTask(lang, entry, marked, signature, head), solved, notes
+
+
+def _plus(
+    row: Mapping[str, object], shown: str, answer: str, plus: Plus, outputs: Outputs | None
+) -> tuple[CodeTask, str, list[str]]:
+    """As `_code`, of a row of HumanEval+ or MBPP+."""
+    entry, _, head, params = interface(row, "python", shown, text_of(row, "head"), plus.entry)
+    solution = text_of(row, "solution") or answer
+    solved, notes = reference(solution, "python", entry, shown, head)
+    task = CodeTask("python", entry, (), "", head)
+    if outputs is None and plus.results is None:
+        raise BadProblem("the expected values are what the reference returns, and nobody runs it")
+    cases = (outputs or Outputs(ExitStack())).cases(plus, task, solved)
+    if len(cases) < len(plus.inputs):
+        notes.append(f"{len(plus.inputs) - len(cases)} of {len(plus.inputs)} tests not read")
+    return replace(task, cases=mark_shown(cases, shown, entry, params, "python")), solved, notes
+
+
+def _contest(
+    row: Mapping[str, object], shown: str, solution: str, values: list[object]
+) -> tuple[CodeTask, str, list[str]] | None:
+    """As `_code`, of the first field that holds tests of a contest; None where there is none."""
+    head = text_of(row, "head")
+    stated = text_of(row, "entry_point") or text_of(row, "signature")
+    defined = python_text.find_definition(head) or python_text.find_definition(shown)
+    entry = stated or (defined.name if defined else "")
+    found = next((c for v in values if (c := read_contest(v, entry, shown)) is not None), None)
+    if found is None:
+        return None
+    if not found.cases:
+        raise BadProblem(f"no test could be read: {found.unread[0][:120]}")
+    entry, params = found.entry, tuple[str, ...]()
+    if entry:
+        entry, _, head, params = interface(row, "python", shown, head, entry)
+    solved, notes = reference(solution, "python", entry, shown, head)
+    cases = mark_shown(found.cases, shown, entry, params, "python")
+    notes += [*found.notes, *(f"a test not read: {text[:100]}" for text in found.unread[:1])]
+    return CodeTask("python", entry, cases, "", head if entry else ""), solved, notes
 
 
 def _behind(row: Mapping[str, object], tests: object) -> object:
@@ -215,7 +277,8 @@ def _metadata(
     read += ["answer"] if not (tested or answer or text_of(row, "solution")) else []
     read += ["split"] if text_of(row, "split").lower() in _SPLITS else []
     names = {column_of(row, meaning) for meaning in read} | {*FIELDS["pass_rate"]}
-    names |= {*FIELDS["tests"]} if tested else set()
+    if tested:
+        names |= {name.partition(".")[0] for name in FIELDS["tests"]} | COLUMNS
     if not prompt:
         names.add(next(n for n in _CHATS if isinstance(decoded(row.get(n)), list)))
     if _tags(row):

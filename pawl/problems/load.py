@@ -62,13 +62,14 @@ def prepare(cfg: ProblemsConfig, seed: int, tested: bool = True) -> Prepared:
     """
     report = PrepareReport()
     names = set_names(cfg)
-    opened = [open_problems(name, cfg.lang, tested) for name in names]
+    fields = cfg.fields.given()
+    opened = [open_problems(name, cfg.lang, tested, fields) for name in names]
     report.bad += chain.from_iterable(o.bad for o in opened)
     prefixes = _prefixes(opened, labels(names))
     parts = [_split(o, cfg.held_out_frac, keep_all=bool(cfg.held_out)) for o in opened]
     held, families = (join([p[k] for p in parts], prefixes) for k in (1, 2))
     if cfg.held_out:
-        given = open_problems(cfg.held_out, cfg.lang, tested)
+        given = open_problems(cfg.held_out, cfg.lang, tested, fields)
         report.bad += given.bad
         _, held, families = _split(given, 0.0, keep_all=False)
         if not held and not families:

@@ -9,6 +9,7 @@ listed in `bad` and are no members. Left out: splitting and filtering (`load.py`
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Literal, overload
 from pawl.errors import PawlError
 from pawl.problems.cases import BadProblem
 from pawl.problems.columns import FIELDS
+from pawl.problems.evalplus import Outputs
 from pawl.problems.formats import Row, parse_row
 from pawl.problems.sources import Placed, json_lines, open_source
 from pawl.problems.wording import normalised
@@ -94,34 +96,43 @@ class ProblemSet(Sequence[Problem]):
         return ProblemSet(self.origins, kept, bad)
 
 
-def open_problems(name: str, lang: str = "", tested: bool = True) -> ProblemSet:
+def open_problems(
+    name: str,
+    lang: str = "",
+    tested: bool = True,
+    fields: Mapping[str, str] | None = None,
+) -> ProblemSet:
     """Open a set by name: starter-ocaml, starter-python, a file or folder, or a hub data set.
 
-    lang: language of rows that do not state it. tested: leave out problems without tests. Raises
-    PawlError for a missing, empty or malformed set (with the line number), for a duplicate id, and
-    when no row is a problem.
+    lang: language of rows that do not state it. tested: leave out problems without tests. fields:
+    names of the set's columns by meaning, which a starter set has no need of. Raises PawlError for
+    a missing, empty or malformed set (with the line number), for a duplicate id, and when no row
+    is a problem.
     """
-    lang = lang or STARTERS.get(name, "")
     members: list[Row] = []
     bad: list[Finding] = []
     places: dict[str, str] = {}
-    for number, (where, raw) in enumerate(_rows(name), start=1):
-        try:
-            row = parse_row(raw, where, where.rpartition("/")[2].replace(" ", "-"), lang)
-        except BadProblem as error:
-            bad.append(_bad(_id_of(raw, number), where, str(error)))
-            continue
-        if tested and row.problem.code is None:
-            bad.append(_bad(_id_of(raw, number), where, row.untested))
-            continue
-        first = places.setdefault(row.problem.id, where)
-        if first != where:
-            raise PawlError(
-                f"duplicate id {row.problem.id!r}, first at {first}",
-                where,
-                "ids name problems in scores and reports: make them unique",
-            )
-        members.append(row)
+    with ExitStack() as closing:
+        outputs = Outputs(closing)
+        mapped = None if name in STARTERS else fields
+        for number, (where, raw) in enumerate(_rows(name), start=1):
+            own = where.rpartition("/")[2].replace(" ", "-")
+            try:
+                row = parse_row(raw, where, own, lang or STARTERS.get(name, ""), mapped, outputs)
+            except BadProblem as error:
+                bad.append(_bad(_id_of(raw, number), where, str(error)))
+                continue
+            if tested and row.problem.code is None:
+                bad.append(_bad(_id_of(raw, number), where, row.untested))
+                continue
+            first = places.setdefault(row.problem.id, where)
+            if first != where:
+                raise PawlError(
+                    f"duplicate id {row.problem.id!r}, first at {first}",
+                    where,
+                    "ids name problems in scores and reports: make them unique",
+                )
+            members.append(row)
     if not members and not bad:
         raise PawlError("the problem set is empty", name)
     if not members:

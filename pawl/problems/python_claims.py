@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from pawl.problems.python_values import constant, literal
+from pawl.problems.python_values import Nodes, constant, literal
 from pawl.problems.python_views import Env, Names, Outcome, call_of, last_name, outcome
 from pawl.types import Case, Close, Compare
 
@@ -41,7 +41,7 @@ _CLOSE = {
         (("", "", "rtol", "atol"), Close(1e-5, 1e-8)),
     ),
 }
-_ALIKE = {f"{np}.array_equal" for np in ("np", "numpy")}
+_ALIKE = {f"{np}.array_equal" for np in ("np", "numpy")} | {"is_same_list", "is_same_tree"}
 # Of numpy.testing, the arguments and what holds where none is given; None compares exactly.
 ARRAYS: dict[str, tuple[tuple[str, ...], Close | None]] = {
     "assert_array_equal": ((), None),
@@ -131,11 +131,11 @@ class Claims:
         for seen in (env, {**env, **self.touched}):  # last: what became of an argument
             found = outcome(a, seen, self.of)
             if found is not None:
-                return self.add(found, literal(constant(b, env)), sign, close)
+                return self.add(found, _told(b, env), sign, close)
             found = outcome(b, seen, self.of)
             if found is not None:
                 mirrored = _MIRRORED.get(sign, sign)
-                return self.add(found, literal(constant(a, env)), mirrored, close)
+                return self.add(found, _told(a, env), mirrored, close)
         return _speaks_of_nothing(a, env) and _speaks_of_nothing(b, env)
 
     def truth(self, test: ast.expr, wanted: bool, env: Env) -> bool:
@@ -281,6 +281,12 @@ class Claims:
                 for i, arg in enumerate(call.args):
                     if isinstance(arg, ast.Name) and isinstance(env.get(arg.id), list | dict | set):
                         self.touched[arg.id] = Outcome(args, f"args[{i}]")
+
+
+def _told(node: ast.expr, env: Env) -> str:
+    """An expected value as text."""
+    value = constant(node, env)
+    return literal(value.returned if isinstance(value, Nodes) else value)
 
 
 def _names_one(node: ast.expr) -> bool:

@@ -112,6 +112,11 @@ def _tree(code: str) -> ast.Module | None:
         return None
 
 
+def parses(code: str) -> bool:
+    """Whether a text is Python."""
+    return _tree(code) is not None
+
+
 def find_definition(text: str, name: str = "") -> Definition | None:
     """The last definition of `name` (of any name when empty)."""
     heads = [m for m in _DEF.finditer(text) if not name or m.group(2) == name]

@@ -14,6 +14,8 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from pawl.problems.python_text import parse_expression
@@ -50,6 +52,30 @@ _TYPES: dict[str, type] = {
     **{"int": int, "float": float, "str": str, "bool": bool, "list": list, "tuple": tuple},
     **{"dict": dict, "set": set, "frozenset": frozenset, "bytes": bytes, "complex": complex},
 }
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """A linked list or a tree, by the helper of LeetCode's problems that makes it of values.
+
+    Its text is the call of the helper, which the head of such a problem defines.
+    """
+
+    helper: str
+    values: list[object]
+
+    def __repr__(self) -> str:
+        return f"{self.helper}({self.values!r})"
+
+    @property
+    def returned(self) -> object:
+        """As a candidate's list or tree comes back: level by level, None for an empty one."""
+        items = list(self.values)
+        while items and items[-1] is None and self.helper == "tree_node":
+            items.pop()
+        return items or None
+
+
 _DISPLAY = {ast.List: list, ast.Tuple: tuple, ast.Set: set}
 _CALLS: dict[str, Callable[..., Any]] = {
     **{"list": list, "tuple": tuple, "set": set, "dict": dict, "range": range, "sorted": sorted},
@@ -58,6 +84,7 @@ _CALLS: dict[str, Callable[..., Any]] = {
     **{"float": float, "str": str, "bool": bool, "divmod": divmod, "complex": complex},
     **{"Counter": Counter, "collections.Counter": Counter},
 }
+_CALLS |= {name: partial(Nodes, name) for name in ("list_node", "tree_node")}
 _CALLS |= dict.fromkeys(("np.array", "numpy.array"), list)  # what comes back is a list too
 _MATH = "sqrt sin cos tan asin acos atan log log2 log10 exp floor ceil fabs radians degrees".split()
 _CALLS |= {f"math.{name}": getattr(math, name) for name in _MATH}

@@ -22,8 +22,14 @@ _INPUT = re.compile(r"\binputs?\b\**\s*[:=]\s*(.+?)\s*(?=\boutputs?\b|\n\n|\Z)",
 def mark_shown(
     cases: list[Case], prompt: str, entry_point: str, params: tuple[str, ...], lang: Lang
 ) -> tuple[Case, ...]:
-    """The cases, with `shown` set where the prompt displays them (one already set stays set)."""
-    if lang == "python":  # inputs are written by `python_values.literal`, so equal ones are alike
+    """The cases, with `shown` set where the prompt displays them (one already set stays set).
+
+    Of printed text the output must follow its input, a label of a few words between them.
+    """
+    if not entry_point:
+        said = " ".join(prompt.split())
+        displayed = [_prints(said, c) for c in cases]
+    elif lang == "python":  # inputs are written by `python_values.literal`, so equal ones are alike
         calls = calls_in(prompt, entry_point) + _INPUT.findall(prompt)
         inputs = {_call_args(args, params) for args in calls}
         displayed = [c.input in inputs for c in cases]
@@ -32,6 +38,15 @@ def mark_shown(
         displayed = [f" {' '.join(_LAX.findall(c.input))} " in text for c in cases]
     pairs = zip(cases, displayed, strict=True)
     return tuple(replace(c, shown=True) if now else c for c, now in pairs)
+
+
+def _prints(said: str, case: Case) -> bool:
+    """Whether a prompt on one line displays a text and what is printed for it."""
+    given, wanted = (" ".join(text.split()) for text in (case.input, case.expected))
+    if not wanted or len(given) + len(wanted) > len(said):
+        return False
+    both = rf"(?<!\S){re.escape(given)}(?: \S+){{0,4}}? {re.escape(wanted)}(?!\S)"
+    return re.search(both, said) is not None
 
 
 def _call_args(args: str, params: tuple[str, ...]) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pawl.errors import PawlError, how_to_install
 
+_EXAMPLE = ".meta/example.ml"
 JSON_SUFFIXES = (".jsonl", ".json", ".ndjson")
 SUFFIXES = (*JSON_SUFFIXES, ".parquet")
 
@@ -65,6 +66,29 @@ def parquet(path: Path) -> Iterator[Placed]:
         raise PawlError(f"not a Parquet file: {error}", str(path)) from error
 
 
+def exercism(folder: Path) -> Iterator[Placed]:
+    """A row of an exercise of Exercism's OCaml track."""
+
+    def text(name: str) -> str:
+        path = folder / name
+        return path.read_text("utf-8", errors="replace") if path.is_file() else ""
+
+    interface = "\n".join(p.read_text("utf-8") for p in sorted(folder.glob("*.mli")))
+    told = [text(f".docs/{name}.md") for name in ("introduction", "instructions")]
+    told += [f"The answer is a module with this interface:\n\n```ocaml\n{interface}```\n"]
+    yield (
+        str(folder),
+        {
+            "id": folder.name,
+            "lang": "ocaml",
+            "prompt": "\n".join(filter(None, told)),
+            "signature": interface,
+            "tests": text("test.ml"),
+            "solution": text(_EXAMPLE),
+        },
+    )
+
+
 class Unreachable(PawlError):
     """The hub did not answer: the data set may exist, but not for us and not now."""
 
@@ -102,10 +126,14 @@ def hub(name: str) -> Iterator[Placed]:
 def open_source(name: str) -> Iterator[Placed]:
     """Rows of a file, folder or hub data set by name. Raises PawlError when there is none.
 
-    A folder is all its JSONL and Parquet files in the order of their names.
+    A folder is all its JSONL and Parquet files in the order of their names, or an exercise of
+    Exercism's OCaml track, or several of them.
     """
     path = Path(name).expanduser()
     if path.is_dir():
+        exercises = [p.parent.parent for at in ("", "*/") for p in sorted(path.glob(at + _EXAMPLE))]
+        if exercises:
+            return chain.from_iterable(map(exercism, exercises))
         parts = [p for p in sorted(path.iterdir()) if p.suffix in (".jsonl", ".parquet")]
         if not parts:
             raise PawlError("no .jsonl or .parquet file in the folder", str(path))

@@ -79,7 +79,7 @@ def check_problems(
     tested: count problems without tests as bad; None does so where any problem of the set has
     tests. Raises PawlError for an unreadable set and when no sandbox can be had.
     """
-    opened = open_problems(name, lang, tested=False)
+    opened = open_problems(name, lang, False, cfg.problems.fields.given())
     if tested is None:
         tested = any(p.code is not None for p in opened)
     if tested:

@@ -42,7 +42,7 @@ __all__ = ["Box", "PooledScorer", "Refused", "Result", "WorkerPool", "answer_lim
 ATTEMPTS = 2
 MAX_START_FAILURES = 3
 # A worker that is silent for longer hangs: set-up, and runs that wait for the machine to be free.
-ANSWER_S, ANSWER_WALLS = 60.0, 8.0
+ANSWER_S, ANSWER_WALLS = 60.0, 16.0
 Box = queue.SimpleQueue[tuple[Hashable, Any]]  # where somebody waits for answers
 Found = TypeVar("Found")
 

@@ -17,6 +17,7 @@ from pawl.problems import ocaml_text, python_text
 from pawl.problems.cases import read_cases
 from pawl.problems.python_records import NO_SIGNATURE
 from pawl.problems.python_tests import parse_tests
+from pawl.sandbox.verdict import short
 from pawl.types import CodeTask, Lang, Problem
 
 BAD_LINES = 8  # lines of the long known-bad answers: length gates must not turn them good
@@ -89,6 +90,8 @@ def _shown_call(problem: Problem) -> str:
     """A call as prose shows it."""
     task = problem.task
     given = task.cases[0].input.strip()
+    if not task.entry_point:
+        return f"$ python solution.py\n{short(given)}"
     return given if task.lang == "ocaml" else f"{task.entry_point}({given[1:-1]})"
 
 
@@ -114,13 +117,21 @@ def stub(problem: Problem) -> str:
     """A body that only fails."""
     if problem.task.lang == "ocaml":
         return '  failwith "not implemented"\n'
-    return "    raise NotImplementedError\n"
+    return f"{_margin(problem)}raise NotImplementedError\n"
+
+
+def _margin(problem: Problem) -> str:
+    """What stands before a line of a Python body: of a method, a function, a script."""
+    task = problem.task
+    return " " * 8 if task.defines != task.entry_point else " " * 4 * bool(task.entry_point)
 
 
 def whole(problem: Problem, body: str) -> str:
     """A definition with this body: under the head, or under one made up from the tests."""
     task = problem.task
     head = task.head
+    if not task.entry_point:
+        return body
     if not head and task.lang == "python":
         head = f"def {task.entry_point}(*args):"
     if not head:
@@ -138,7 +149,10 @@ def arrow_types(signature: str) -> list[str]:
 
 def giving(problem: Problem, constant: str) -> str:
     """A body that answers everything alike."""
-    return f"  {constant}\n" if problem.task.lang == "ocaml" else f"    return {constant}\n"
+    if problem.task.lang == "ocaml":
+        return f"  {constant}\n"
+    gives = f"return {constant}" if problem.task.entry_point else f"print({constant!r})"
+    return f"{_margin(problem)}{gives}\n"
 
 
 def constant_text(problem: Problem) -> str:
@@ -162,7 +176,7 @@ def bad_probes(problem: Problem, constant: str = "") -> Iterator[Probe]:
 def _bad_programs(problem: Problem, constant: str) -> Iterator[Probe]:
     """Programs that answer nothing, or everything alike, or that end the run."""
     ocaml = problem.task.lang == "ocaml"
-    leave = "  exit 0\n" if ocaml else "    import sys\n    sys.exit(0)\n"
+    leave = "  exit 0\n" if ocaml else f"{_margin(problem)}import sys; sys.exit(0)\n"
     top = "let () = exit 0\n" if ocaml else "import sys\nsys.exit(0)\n"
     top += "\n".join(["(* step *)" if ocaml else "# step"] * BAD_LINES)
     yield Probe("stub", stub(problem))

@@ -8,13 +8,13 @@ problem are a group. Left out: shaping and curricula, which are training's.
 from __future__ import annotations
 
 import json
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from itertools import count, groupby
 from pathlib import Path
 from typing import NamedTuple
 
-from pawl.config.options import RewardConfig, SandboxConfig
+from pawl.config.options import ProblemsConfig, RewardConfig, SandboxConfig
 from pawl.errors import Exit, PawlError
 from pawl.problems.load import ProblemSet, open_problems
 from pawl.problems.sources import Placed, json_lines
@@ -23,6 +23,9 @@ from pawl.rewards.pay import Row, pay
 from pawl.types import Completion, Finish, Problem, Score
 
 WINDOW = 256  # groups in flight or waiting for an earlier one
+ROWS = ProblemsConfig()
+# As EvalPlus writes them: {"task_id": ..., "completion": ...} or {"task_id": ..., "solution": ...}.
+_IDS, _TEXTS = ("problem_id", "task_id", "question_id"), ("completion", "solution")
 SECTIONS = ("reward", "sandbox", "problems")  # of the config, that scoring reads
 
 
@@ -41,16 +44,17 @@ def score_file(
     echo: Callable[[str], None],
     reward: RewardConfig,
     sandbox: SandboxConfig,
-    lang: str = "",
+    rows: ProblemsConfig = ROWS,
 ) -> int:
     """Score every line of `completions` and echo one JSON line for each; returns the exit code.
 
     A line that names no problem is `missing` and ends nothing; at the end PawlError says how many
-    there were, and how many scores the machine or the set kept from being computed. Raises
+    there were, and how many scores the machine or the set kept from being computed. rows: language
+    and columns of the set, nothing else of it. Raises
     PawlError with file:line for a line that is no JSON object, after those before it.
     """
     total, lost = 0, list[Score]()
-    for problem_id, score in score_lines(problems, completions, reward, sandbox, lang):
+    for problem_id, score in score_lines(problems, completions, reward, sandbox, rows):
         echo(json.dumps(as_line(problem_id, score)))
         total += 1
         unread = score.status == "missing" and score.verdict is None
@@ -69,14 +73,14 @@ def score_lines(
     completions: Path,
     reward: RewardConfig,
     sandbox: SandboxConfig,
-    lang: str = "",
+    rows: ProblemsConfig = ROWS,
     function: Callable[..., object] | None = None,
 ) -> Iterator[tuple[str, Score]]:
     """(problem id, score) of every line, in order; one that names no problem is missing.
 
     Raises PawlError with file:line for one that is no JSON object, after those before it.
     """
-    opened = open_problems(problems, lang, tested=has_tests(reward))
+    opened = open_problems(problems, rows.lang, has_tests(reward), rows.fields.given())
     if not completions.is_file():
         raise PawlError("no such file", str(completions))
     with Grader(reward, sandbox, None, function) as grader:
@@ -99,7 +103,7 @@ def _scores(
     lines: Iterable[Placed], opened: ProblemSet, grader: Grader
 ) -> Iterator[tuple[str, Score]]:
     """(problem id, score) in input order, with a bounded number of groups in flight."""
-    known = {p.id: p for p in opened}
+    known = _by_name(opened)
     trouble: list[PawlError] = []
     waiting: deque[tuple[int, Line, list[Completion]]] = deque()
     done: dict[Hashable, list[Row]] = {}
@@ -141,14 +145,24 @@ def _scores(
         raise trouble[0]
 
 
+def _by_name(opened: ProblemSet) -> dict[str, Problem]:
+    """Problems by id, and by the last part of an id that no other shares: 0 of HumanEval/0."""
+    last = [p.id.rpartition("/")[2] for p in opened]
+    shared = {name for name, n in Counter(last).items() if n > 1}
+    short = {name: p for name, p in zip(last, opened, strict=True) if name not in shared}
+    return short | {p.id: p for p in opened}
+
+
 def _read(
     row: Mapping[str, object], where: str, opened: ProblemSet, known: Mapping[str, Problem]
 ) -> Line:
     """One line, or why it cannot be scored."""
-    name, text = row.get("problem_id"), row.get("completion")
+    name, text = (next((row[n] for n in names if n in row), None) for names in (_IDS, _TEXTS))
     finish, tokens = row.get("finish", "stop"), row.get("n_tokens", 0)
     name = str(name) if isinstance(name, str | int) else ""
-    problem = known.get(name)
+    own = name.rpartition("/")[2]  # Mbpp/2 of a set that calls it 2
+    problem = known.get(name) or (known.get(own) if own.isdigit() else None)
+    problem = problem if problem is None or problem.id in (name, own) or name == own else None
     reason = ""
     if not name or not isinstance(text, str):
         has = ", ".join(sorted(row)) or "nothing"

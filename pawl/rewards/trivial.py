@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from pawl.rewards.probes import arrow_types
+from pawl.sandbox.stdin import alike
 from pawl.sandbox.values import stands
 from pawl.sandbox.verdict import Verification
 from pawl.sandbox.verify import best_constant
@@ -32,6 +33,14 @@ _PYTHON: dict[str, Callable[[Any], object]] = {
     "first item": lambda x: x[0],
     "last item": lambda x: x[-1],
     "text": str,
+}
+# What a program prints, from the words of its standard input.
+_PRINTED: dict[str, Callable[[list[str]], list[str]]] = {
+    "the input": lambda words: words,
+    "the first word": lambda words: words[:1],
+    "the second word": lambda words: words[1:2],
+    "the last word": lambda words: words[-1:],
+    "the number of words": lambda words: [str(len(words))],
 }
 # Expressions of x by its type and that of the result; 'a is any one type.
 _OCAML: tuple[tuple[str, str, str, str], ...] = (
@@ -62,6 +71,7 @@ def remarks(problem: Problem, ran: Verification | None) -> list[Remark]:
     """
     task = problem.task
     by_name = _python_passes(task) if task.lang == "python" else _ocaml_passes(task, ran)
+    by_name = by_name if task.entry_point else _printed_passes(task)
     hidden = sum(not c.shown for c in task.cases)
     constant = best_constant(task, problem.where or problem.id)
     found = []
@@ -86,6 +96,13 @@ def ocaml_probe(problem: Problem) -> Problem | None:
         for case in task.cases
     ]
     return replace(problem, code=replace(task, cases=tuple(cases)))
+
+
+def _printed_passes(task: CodeTask) -> Iterator[tuple[str, int]]:
+    """Hidden tests that each program passes which prints words of its input."""
+    asked = [(c.input.split(), c.expected.split(), c) for c in task.cases if not c.shown]
+    for name, program in _PRINTED.items():
+        yield name, sum(alike(program(given), want, case) for given, want, case in asked)
 
 
 def _like(value: object, items: list[Any]) -> object:

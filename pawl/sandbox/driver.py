@@ -1,9 +1,10 @@
 """Trusted driver inside the sandbox: loads a Python candidate, calls it, prints what it returns.
 
-It sees inputs and never an expected value. Values leave as JSON by exact builtin type, with limits;
-a subclass or an object of the candidate's own has no form and is unserialisable. Lines: H
-(started), V k b (reading k was taken, b: its text binds the name), L (loaded), E kind message, R i
-value, X i kind message, D (done). Left out: judging (`python.py`), isolation
+Or runs it as a script on a text: then all that follows H and V is what the script prints. It sees
+inputs and never an expected value. Values leave as JSON by exact builtin type, with limits; a
+subclass or an object of the candidate's own has no form and is unserialisable. Lines: H (started),
+V k b (reading k was taken, b: its text binds the name), L (loaded), E kind message, R i value, X i
+kind message, D (done). Left out: judging (`python.py`, `stdin.py`), isolation
 (`candidate_process.py`). Runs alone under any Python 3.8+; imports nothing but builtins, so that a
 candidate starts after 6 ms.
 """
@@ -86,6 +87,10 @@ def form(value: Any, depth: int, left: list[int]) -> str:
 
 def rich(value: Any, kind: type, depth: int, left: list[int]) -> str:
     """Exact standard-library types that a candidate has imported."""
+    if kind.__name__ == "ListNode":
+        return form(linked(value, left), depth, left)
+    if kind.__name__ == "TreeNode":
+        return form(levels(value, left), depth, left)
     found = sys.modules.get(str(getattr(kind, "__module__", "")))
     if found is None or getattr(found, kind.__name__, None) is not kind:
         raise Unserialisable
@@ -109,6 +114,29 @@ def rich(value: Any, kind: type, depth: int, left: list[int]) -> str:
     if where == ("datetime", "timedelta"):
         return many("timedelta", (value.days, value.seconds, value.microseconds), depth, left)
     raise Unserialisable
+
+
+def linked(node: Any, left: list[int]) -> list[Any]:
+    """The values of a linked list as its tasks define it."""
+    values: list[Any] = []
+    while node is not None and len(values) <= left[0]:
+        values.append(node.val)
+        node = node.next
+    return values
+
+
+def levels(root: Any, left: list[int]) -> list[Any]:
+    """The values of a binary tree level by level, None for a child that is not there."""
+    row: list[Any] = [root]
+    values: list[Any] = []
+    for node in row:  # grows
+        values.append(None if node is None else node.val)
+        if len(row) > left[0]:
+            raise Unserialisable
+        row += [] if node is None else [node.left, node.right]
+    while values and values[-1] is None:
+        values.pop()
+    return values
 
 
 def bound_names(tree: Any) -> set[str]:
@@ -196,6 +224,7 @@ def choose(
     """
     best: tuple[int, int, Any, Any, list[str]] | None = None
     first: BaseException | None = None
+    entry, _, method = entry.partition("().")
     for k, (text, kind, before) in enumerate(candidates):
         try:
             tree: Any = compile(text, "solution.py", "exec", 0x400)  # PyCF_ONLY_AST
@@ -207,8 +236,10 @@ def choose(
         own = [node for node in tree.body if getattr(node, "name", "") == entry]
         if kind == "body" and own and idle(own[-1].body):
             rank = 4
-        if kind != "body" and entry in bound_names(tree):
+        if kind != "body" and bound_names(tree) & {entry, method or entry}:
             rank = 0
+        if not entry and idle(tree.body):  # a script that does nothing: a sample of the output
+            rank = 5
         if best is None or rank < best[0]:
             best = (rank, k, tree, code, before)
         if rank == 0:
@@ -265,9 +296,18 @@ def asked(view: Any, result: Any, args: Any) -> Any:
     return eval(view, scope)
 
 
-def serve(request: bytes, put: Callable[[str], None]) -> None:
+def called(scope: Any, entry: str) -> Any:
+    """The function of that name, or the method of a new `Solution`; None where there is neither."""
+    owner, _, name = entry.rpartition("().")
+    if not owner and name in scope:
+        return scope[name]
+    kind = scope.get(owner or "Solution")
+    return scope.get(name) if kind is None else getattr(kind(), name, None)
+
+
+def serve(request: Any, put: Callable[[str], None]) -> None:
     """Answer one request on `put`; never raises for what the candidate does."""
-    candidates, entry, cases, folders = marshal.loads(request)
+    candidates, entry, cases, folders = request
     sys.path += folders
     views = views_of(cases)
     try:
@@ -288,14 +328,20 @@ def serve(request: bytes, put: Callable[[str], None]) -> None:
     except BaseException as error:
         put("E load " + describe(error) + "\n")
         return
-    function = module.__dict__.get(entry)
+    try:
+        function = called(module.__dict__, entry)
+    except BaseException as error:
+        put("E load " + describe(error) + "\n")
+        return
     if not callable(function):
         put("E missing no " + entry + " after loading\n")
         return
     put("L\n")
     for i, (given, _) in enumerate(cases):
         try:
-            args = eval(given, dict(SCOPE)) if type(given) is str else marshal.loads(given)
+            literal = type(given) is not str  # else of what the head defines: list_node([1, 2])
+            args = marshal.loads(given) if literal else eval(given, {**module.__dict__, **SCOPE})
+            function = called(module.__dict__, entry)
             value = asked(views[i], function(*args), args)
             put(f"R {i} {form(value, 0, [NODES])}\n")
         except Unserialisable:
@@ -324,16 +370,89 @@ def channel() -> Callable[[str], None]:
     return put
 
 
-def main() -> None:
-    """One candidate for this process."""
-    request = sys.stdin.buffer.read()
-    finish = os._exit
+def rewrite(text: bytes) -> None:
+    """Make standard input a file that holds this text alone; it held the request."""
+    os.ftruncate(0, 0)
+    os.lseek(0, 0, 0)
+    while text:
+        text = text[os.write(0, text) :]
+    os.lseek(0, 0, 0)
+
+
+def script(request: Any) -> int:
+    """Run one program as a script on a text, to the end of its threads; the exit status.
+
+    Its standard output is the channel. What it raised stands alone on standard error.
+    """
+    candidates, text, folders = request
+    sys.path += folders
+    write = os.write
+    try:
+        index, _, code, others = choose(candidates, "")
+    except BaseException as error:
+        write(1, ("E " + describe(error).split(" ", 1)[1] + "\n").encode("utf-8", "replace"))
+        return 0
+    write(1, f"V {index}\n".encode())
+    rewrite(text)
+    told, null = os.dup(2), os.open("/dev/null", os.O_WRONLY)
+    os.dup2(null, 2)
+    module = type(sys)("__main__")
+    module.__file__ = "solution.py"
+    sys.modules["__main__"], sys.argv = module, ["solution.py"]
+    sys.stdin = open(0, encoding="utf-8", closefd=False)
+    sys.stdout = out = open(1, "w", encoding="utf-8", closefd=False)
+    sys.stderr = open(2, "w", encoding="utf-8", errors="replace", closefd=False)
+    for name in ("stdin", "stdout", "stderr"):
+        setattr(sys, f"__{name}__", getattr(sys, name))
+    status = 0
+    try:
+        for node in others:
+            try:
+                exec(alone(node), module.__dict__)
+            except BaseException:
+                continue
+        exec(code, module.__dict__)
+    except BaseException as error:
+        status = ended_with(error, told)
+    try:  # what the interpreter does at its end
+        for name, function in (("threading", "_shutdown"), ("atexit", "_run_exitfuncs")):
+            if name in sys.modules or name == "atexit":
+                getattr(__import__(name), function)()
+        for stream in (sys.stdout, out):
+            if stream is not None and not stream.closed:
+                stream.flush()
+    except BaseException as error:
+        status = ended_with(error, told) or 1
+    return status
+
+
+def ended_with(error: BaseException, told: int) -> int:
+    """The exit status of a script that raised; what it raised is written to `told`."""
+    if type(error) is SystemExit and (error.code is None or type(error.code) is int):
+        return (error.code or 0) & 255
+    os.write(told, describe(error).encode("utf-8", "replace"))
+    return 1
+
+
+def answer(data: bytes) -> int:
+    """Whatever a request asks for; the exit status."""
+    request = marshal.loads(data)
+    if len(request) == 3:
+        os.write(1, b"H\n")
+        return script(request)
     put = channel()
     put("H\n")
-    del sys.path[0]
     serve(request, put)
     put("D\n")
-    finish(0)
+    return 0
+
+
+def main() -> None:
+    """One candidate for this process."""
+    data = sys.stdin.buffer.read()
+    finish = os._exit
+    del sys.path[0]
+    finish(answer(data))
 
 
 if __name__ == "__main__":

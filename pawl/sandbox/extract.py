@@ -286,8 +286,8 @@ def _programs(piece: str, head: str, lang: str) -> list[tuple[str, bool]]:
 
 
 def _before_definition(head: str) -> str:
-    """Imports and helpers that stand before the last `def` of a head."""
-    starts = [m.start() for m in re.finditer(r"^(?:async )?def ", head, re.MULTILINE)]
+    """Imports and helpers that stand before the last definition of a head."""
+    starts = [m.start() for m in re.finditer(r"^(?:(?:async )?def|class) ", head, re.MULTILINE)]
     return head[: starts[-1]] if starts else ""
 
 

@@ -70,24 +70,24 @@ def confine(program: bytes, cpu: int, tmpfs: dict[bytes, str]) -> None:
     check(_libc.prctl(22, 2, head, 0, 0), "seccomp")
 
 
-def candidate(request: int, result: int, cpu: int, program: bytes, tmpfs: dict[bytes, str]) -> None:
-    """Become the process that runs one candidate; never returns."""
-    finish = os._exit
+def candidate(fds: list[int], cpu: int, program: bytes, tmpfs: dict[bytes, str]) -> None:
+    """Become the process that runs one candidate; never returns.
+
+    fds: what becomes its standard input, output and error.
+    """
+    finish, status = os._exit, 0
     try:
-        os.dup2(result, 1)
-        os.dup2(request, 0)
+        for target, fd in enumerate(fds):
+            os.dup2(fd, target)
         os.closerange(3, 1024)
         os.setsid()  # a process group reaches beyond a pid namespace: kill(0) would end the server
         confine(program, cpu, tmpfs)
         with open(0, "rb", closefd=False) as file:
             data = file.read()
-        put = driver.channel()
-        put("H\n")
         del sys.modules["driver"], sys.modules["__main__"]
-        driver.serve(data, put)
-        put("D\n")
+        status = driver.answer(data)
     finally:
-        finish(0)
+        finish(status)
 
 
 def own_pids() -> int:
@@ -113,7 +113,7 @@ def run(
     try:
         pid = os.fork()
         if not pid:
-            candidate(fds[0], fds[1], cpu, program, tmpfs)
+            candidate(fds, cpu, program, tmpfs)
     finally:
         check(_libc.setns(pids, _NEWPID), "setns")  # so that the next one gets its own
     for fd in fds:
@@ -145,7 +145,7 @@ def main() -> None:
     gc.freeze()
     control.send(b"ready")
     while True:
-        message, fds, _, _ = socket.recv_fds(control, 64, 2)
+        message, fds, _, _ = socket.recv_fds(control, 64, 3)
         if not message:
             return
         (cpu,) = struct.unpack("<i", message[1:])

@@ -69,6 +69,8 @@ class OCaml:
 
     entry: str = ""
     result: str = ""
+    did = "returned"
+    asks = ""
 
     def same(self, text: str, want: Any, case: Case) -> bool | None:
         """By the dump."""

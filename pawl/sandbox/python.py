@@ -33,7 +33,7 @@ def verify_python(
     """Run all cases of a Python task against one completion; raises PawlError on a bad case."""
     expected = [_wanted(case, place) for case in task.cases]
     inputs = [(_input(case.input), case.view) for case in task.cases]
-    found = programs_in(text, task.head, end_marker, task.entry_point, "python")
+    found = programs_in(text, task.head, end_marker, task.defines, "python")
     sources = [(r.source, r.kind, list(r.before)) for r in found]
     request = (sources, task.entry_point, inputs, list(sandbox.folders))
     ended = sandbox.judge_python(marshal.dumps(request, 4))
@@ -87,6 +87,8 @@ class Python:
     """Python's values as the driver writes them; see `Language`. entry: the name that is called."""
 
     entry: str
+    did = "returned"
+    asks = ""
 
     def same(self, text: str, want: Any, case: Case) -> bool | None:
         """As `values.same`."""

@@ -107,11 +107,11 @@ class Supervisor:
                 self.server = Server(plan, work, argv[0])
             server = self.server if warm else None
             watch = Watch(plan, self.sock, limits, self.group, quota, keep)
+            streams = (source, out_write, err_write)
             if server is not None:
-                pidfd, watch.root = server.start(source, out_write, seconds)
+                pidfd, watch.root = server.start(streams, seconds)
                 watch.own = watch.ended.warm = True
             else:
-                streams = (source, out_write, err_write)
                 pid = candidate_process.start(plan, argv, work, seconds, streams)
                 pidfd = os.pidfd_open(pid)
             fds.append(pidfd)

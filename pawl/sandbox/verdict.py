@@ -57,11 +57,16 @@ class Verification:
 class Language(Protocol):
     """How a language compares and spells its values, from what its driver wrote.
 
+    did, asks: what a candidate does with a result, and what stands before a call, in words.
     same: whether a value's text stands to the expected value as the case says, None when it is no
     plain value. raised: whether an exception's message is of the expected one. call, shown, wanted:
     the call of a case, what it returned and what was expected, in the language's own syntax.
     """
 
+    @property
+    def did(self) -> str: ...
+    @property
+    def asks(self) -> str: ...
     def same(self, text: str, want: Any, case: Case) -> bool | None: ...
     def raised(self, message: str, want: Any) -> bool: ...
     def call(self, case: Case) -> str: ...
@@ -107,7 +112,7 @@ def tested(
         case = cases[first]
         what, text = found.get(str(first), ("", ""))
         message = _message(what, text, verdicts[first], case, expected[first], language, ended)
-        message += f", for `{short(language.call(case))}`" if what else ""
+        message += f", for {language.asks}`{short(language.call(case))}`" if what else ""
     passed = tuple(verdict == "pass" for verdict in verdicts)
     verdict = verdicts[first] if first is not None else "pass"
     return Verification(verdict, passed, tuple(values), types, types > 0, message=message)
@@ -148,9 +153,9 @@ def _message(
     returned = short(language.shown(text, case))
     wanted = _WANTED.get(case.compare, "") + short(language.wanted(case, want))
     if case.compare == "raises":
-        return f"returned {returned}, expected it to raise {wanted}"
+        return f"{language.did} {returned}, expected it to raise {wanted}"
     close = "" if case.close is None else f" within {_closeness(case.close)}"
-    return f"returned {returned}, expected {wanted}{close}"
+    return f"{language.did} {returned}, expected {wanted}{close}"
 
 
 def _closeness(close: Close) -> str:

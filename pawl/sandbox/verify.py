@@ -1,6 +1,6 @@
-"""One completion against all tests of a task, in either language; and what a constant would pass.
+"""One completion against all tests of a task, called or run as a script; what a constant passes.
 
-Left out: how each language is run and compared (`ocaml.py`, `python.py`), and what a verification
+Left out: how it is run and compared (`ocaml.py`, `python.py`, `stdin.py`), and what a verification
 is worth (`pawl.rewards.pay`).
 """
 
@@ -15,6 +15,7 @@ from pawl.sandbox.ocaml import constant_keys as ocaml_keys
 from pawl.sandbox.ocaml import verify_ocaml
 from pawl.sandbox.python import constant_passes, verify_python
 from pawl.sandbox.slot import Sandbox
+from pawl.sandbox.stdin import constant_prints, verify_stdin
 from pawl.sandbox.verdict import Verification, clean, rejected
 from pawl.types import CodeTask, Measurement, missing
 
@@ -35,6 +36,7 @@ def verify(
         flags = (False,) * len(task.cases)
         return Verification("rejected", flags, message=reason, tier=sandbox.tier)
     run = verify_ocaml if task.lang == "ocaml" else verify_python
+    run = run if task.entry_point else verify_stdin
     found, ended = run(sandbox, task, text, end_marker, place)
     return replace(
         found,
@@ -94,6 +96,8 @@ def _reason(v: Verification) -> str:
 @lru_cache(maxsize=65536)
 def best_constant(task: CodeTask, place: str = "tests") -> int:
     """How many cases that the prompt does not show the best constant answer passes."""
+    if not task.entry_point:
+        return constant_prints(task)
     if task.lang == "python":
         return constant_passes(task, place)
     keys = ocaml_keys(task)

@@ -44,13 +44,16 @@ class Server:
             self.close()
             raise OSError("the fork server did not start")
 
-    def start(self, request: int, out: int, seconds: int) -> tuple[int, int]:
-        """(pidfd, pid) of a new candidate; raises OSError when the server fails us."""
-        socket.send_fds(self.control, [b"R" + struct.pack("<i", seconds)], [request, out])
-        _, fds, _, _ = socket.recv_fds(self.control, 64, 1)
-        if not fds:
+    def start(self, fds: tuple[int, int, int], seconds: int) -> tuple[int, int]:
+        """(pidfd, pid) of a new candidate; raises OSError when the server fails us.
+
+        fds: what becomes its standard input, output and error.
+        """
+        socket.send_fds(self.control, [b"R" + struct.pack("<i", seconds)], fds)
+        _, found, _, _ = socket.recv_fds(self.control, 64, 1)
+        if not found:
             raise OSError("the fork server could not start a candidate")
-        return fds[0], _pid_of(fds[0])
+        return found[0], _pid_of(found[0])
 
     def end(self, pidfd: int) -> int:
         """Kill what is left of a candidate; its exit code. Raises OSError as `start`."""

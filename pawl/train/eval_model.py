@@ -147,6 +147,8 @@ def row_of(problem: Problem) -> dict[str, object]:
     code, metadata = row.pop("code"), row.pop("metadata")
     row.pop("where")
     row = metadata | row | (code or {})
+    if code and not code["entry_point"]:
+        row["cases"] = [case | {"type": "stdin"} for case in code["cases"]]
     return {name: value for name, value in row.items() if value not in ("", None, (), [])}
 
 
