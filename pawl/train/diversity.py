@@ -42,9 +42,7 @@ def diversity_metrics(groups: Sequence[Group]) -> dict[str, object]:
         "group/distinct_frac": _distinct(texts),
         "group/distinct_norm_frac": _distinct(programs),
         "group/distinct_renamed_frac": _distinct(renamed),
-        "group/edit_distance": _mean(
-            [edit_distance([s.tokens for s in g.samples]) for g in groups]
-        ),
+        "group/edit_distance": _mean(edits),
         "group/program_distance": _mean([mean_distance(kernel_GG) for kernel_GG in kernels]),
         "group/effective_number": _mean([effective_number(kernel_GG) for kernel_GG in kernels]),
     }
