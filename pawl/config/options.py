@@ -401,6 +401,7 @@ class StageConfig(Section):
     name: str = opt("", "Name in events.", min_length=1, pattern=r"^[a-z0-9_-]+$")
     min_pass_rate: float = opt(0.0, "Lowest measured pass rate of its problems.", ge=0, le=1)
     max_pass_rate: float = opt(1.0, "Highest measured pass rate of its problems.", ge=0, le=1)
+    difficulty: tuple[str, ...] = opt((), "Only problems with these labels; empty is all.")
     end_marker: float = opt(0.0, "Weight of the end marker.", ge=0, le=1)
     types: float = opt(0.0, "Weight of the type check.", ge=0, le=1)
     compile: float = opt(0.0, "Weight of compiling.", ge=0, le=1)
