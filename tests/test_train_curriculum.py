@@ -4,6 +4,7 @@ Tiny random models and users' rewards; one run has the code reward with weights 
 """
 
 import json
+import math
 from collections import Counter
 from dataclasses import replace
 
@@ -28,9 +29,12 @@ from pawl.store.files import dumps
 from pawl.store.read import read_events, read_samples, read_steps
 from pawl.store.run import RunFolder
 from pawl.train.curriculum import decide, prompts_by_stage, stage_after
-from pawl.train.eval_model import row_of
+from pawl.train.eval_model import row_of, write_pass_rates
+from pawl.train.evaluate import outcome
+from pawl.train.heldout import HeldOut
 from pawl.train.loop import train
-from pawl.types import Case, CodeTask, Completion, Problem
+from pawl.train.success import Success
+from pawl.types import Case, CodeTask, Completion, Problem, Score
 
 CONFIG = """
 model: {{path: {model}}}
@@ -292,6 +296,41 @@ def test_a_set_without_pass_rates_and_an_empty_stage_are_refused(run_of, sets, t
         run_of("empty", f"{{train: {sets}/ocaml.jsonl, audit: false}}", none)
     assert e.value.code == Exit.USER and e.value.where == "curriculum[1]"
     assert not (tmp_path / "bare" / "steps.jsonl").exists()
+
+
+def test_stages_by_the_labels_of_the_set(run_of, sets, tmp_path):
+    rows = [json.loads(line) for line in (sets / "ocaml.jsonl").read_text().splitlines()]
+    path = tmp_path / "labelled.jsonl"
+    labels = ["easy", "hard"]
+    labelled = [row | {"difficulty": labels[i % 2]} for i, row in enumerate(rows)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in labelled))
+    of = f"{{train: {path}, audit: false}}"
+    stages = """
+curriculum:
+  - {name: easy, difficulty: [easy], over: 2, advance_at: -1}
+  - {name: hard, difficulty: [hard], over: 50}
+"""
+    run = run_of("labelled", of, stages)
+    level = {row["problem_id"]: row["difficulty"] for row in read_samples(run)}
+    for record in read_steps(run)[1:]:
+        drawn = {level[row["problem_id"]] for row in read_samples(run, record["step"])}
+        assert drawn == {labels[record["curriculum/stage"]]}
+    with pytest.raises(PawlError, match="no problem has the label odd") as e:
+        run_of("odd", of, "\ncurriculum: [{name: a}, {name: b, difficulty: [odd]}]\n")
+    assert "easy, hard" in e.value.hint
+
+
+def test_pass_rates_without_tests_are_shares_of_the_scale(sets, tmp_path):
+    problems = open_problems(f"{sets}/ocaml.jsonl")[:2]
+    reward, totals = Success("reward", -1.0, 3.0), (1.0, 3.0)
+    scores = [Score("scored", total, None, "user") for total in totals]
+    pairs = zip(problems, scores, strict=True)
+    found = HeldOut([outcome(p, [s], reward) for p, s in pairs], [], [], Counter())
+    out = tmp_path / "rated.jsonl"
+    write_pass_rates(out, problems, found, reward)
+    assert [p.pass_rate for p in open_problems(str(out))] == [0.5, 1.0]
+    with pytest.raises(PawlError, match="no scale"):
+        write_pass_rates(out, problems, found, Success("reward", -math.inf, math.inf))
 
 
 FORM = """

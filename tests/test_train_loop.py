@@ -4,13 +4,16 @@ A tiny random model and a user's reward, so that no compiler is needed; runs wit
 are in test_train_resume.py.
 """
 
+import re
 import shutil
 
 import pytest
 import tiny_runs
-from tiny_runs import resume
+from test_train_resume import without_host
+from tiny_runs import Notes, fork, resume
 
-from pawl.errors import Exit, PawlError
+from pawl.config.load import load_run
+from pawl.errors import Exit, PawlError, PawlErrors
 from pawl.metrics import CATALOGUE
 from pawl.store.read import read_events, read_samples, read_steps
 
@@ -112,6 +115,51 @@ rules:
     assert [e["passed"] for e in read_events(path) if e["kind"] == "rule"] == [True, False]
     assert resume(path).exit_code == Exit.OK
     assert [e["passed"] for e in read_events(path) if e["kind"] == "rule"] == [True, False]
+
+
+def test_a_rule_changes_a_live_option_within_bounds_and_a_resume_repeats_it(run_of):
+    rules = """
+rules:
+  - {when: step 2, metric: loss/total, is: "<", value: -9.0, action: patch, set: {optim.lr: x0.5}}
+  - {when: step 3, metric: reward/mean, is: ">", value: 9.0, action: patch, set: {optim.lr: 1e-9}}
+  - {when: step 1, metric: reward/mean, is: "<", value: 9.0, action: patch, set: {optim.lr: 1e-3}}
+"""
+    shown = Notes()
+    path, result = run_of("ruled", "checkpoint.every=1", more=rules, display=shown)
+    rates = [r["optim/lr"] for r in read_steps(path) if r["step"]]
+    assert rates == [1e-3, 1e-3, 5e-4, 5e-4]
+    events = [e for e in read_events(path) if e["kind"] == "patch"]
+    assert [(e["step"], e["set"]) for e in events] == [(2, {"optim.lr": 5e-4}), (3, {})]
+    assert events[0]["outcome"] == "done" and "within a factor" not in events[0]["rule"]
+    assert events[1]["outcome"].startswith("refused: a rule may not set `optim.lr` to 1e-09")
+    assert "rules: 0 passed, 2 failed" in result.summary  # the third never failed
+    assert any(line.startswith("the doctor objects: loss/total: ") for line in shown.lines)
+    before = without_host(path / "steps.jsonl")
+    for step in (3, 2):
+        for folder in sorted((path / "checkpoints").iterdir())[step:]:
+            shutil.rmtree(folder)
+        assert resume(path).exit_code == Exit.OK
+        assert without_host(path / "steps.jsonl") == before
+    forked, _ = fork(f"{path}@3", "name=forked", "eval.every=3")
+    assert [r["optim/lr"] for r in read_steps(forked) if r["step"]] == rates
+
+
+@pytest.mark.parametrize(
+    ("rule", "told"),
+    [
+        ("action: patch", "goes with set"),
+        ("set: {optim.lr: 1e-4}", "goes with set"),
+        ("action: patch, set: {algo.kl_coef: 1}", "algo.kl_coef is not live"),
+        ("action: patch, set: {optim.lr: half}", "no number and no factor"),
+        ("action: patch, set: {optim.lr: [1]}", "`rules.0.set.optim.lr` wants a number or text"),
+    ],
+)
+def test_a_rule_that_cannot_change_anything_is_refused(rule, told, tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text(f"rules: [{{when: step 1, metric: loss/total, {rule}}}]")
+    with pytest.raises(PawlErrors, match=re.escape(told)) as caught:
+        load_run(path, (), {})
+    assert str(caught.value.errors[0].where).startswith(str(path))
 
 
 def test_targets_end_or_fail_a_run(run_of):

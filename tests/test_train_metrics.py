@@ -16,7 +16,16 @@ from pawl.problems import ocaml_text, python_text
 from pawl.rollout.engine import SamplingParams
 from pawl.rollout.select import make_engine
 from pawl.store.read import read_samples, read_steps
-from pawl.train.diversity import MAX_PAIRS, diversity_metrics, edit_distance
+from pawl.train.diversity import (
+    MAX_PAIRS,
+    diversity_metrics,
+    edit_distance,
+    effective_number,
+    mean_distance,
+    normalised,
+    similarity,
+    words,
+)
 from pawl.train.host import STEPS, resident, slope
 from pawl.train.logprob_pass import log_prob_pass, whole
 from pawl.train.mismatch import moved, snapshot, staleness
@@ -94,6 +103,58 @@ def test_any_text_has_a_normal_form(text):
     for normal in (python_text.normal, ocaml_text.normal):
         assert normal(text) == normal(text + "  ")  # trailing blanks never count
         assert len(normal(text).replace(" ", "")) <= 3 * len(text) + 1
+
+
+SUM = "def f(x):\n    total = 0\n    for a in x:\n        total += a\n    return total\n"
+
+
+@pytest.mark.parametrize(
+    ("lang", "a", "b", "equal"),
+    [
+        ("python", SUM, SUM.replace("total", "acc").replace("x", "values"), True),
+        ("python", SUM, SUM.replace(" a ", " b ").replace("= a", "= b") + "# why", True),
+        ("python", SUM, SUM.replace("+=", "-="), False),
+        ("python", SUM, SUM.replace("return total", "return a"), False),
+        ("python", "def f(x):\n  return x.a", "def f(y):\n  return y.b", False),
+        ("python", "def f(x):\n  return len(x)", "def f(x):\n  return sum(x)", False),
+        ("python", "f = lambda x: x", "g = lambda y: y", True),
+        ("python", "s = 'a'", "t = 'b'", False),
+        (
+            "ocaml",
+            "let rec f (x : int list) : int = match x with | [] -> 0 | h :: t -> h + f t",
+            "let rec g (l : int list) : int = match l with | [] -> 0 | a :: b -> a + g b",
+            True,
+        ),
+        ("ocaml", "let f x = fst x", "let f x = snd x", False),
+        ("ocaml", "let f x = List.map (fun y -> y) x", "let f a = List.map (fun b -> b) a", True),
+        ("ocaml", "let f x y = x", "let f x y = y", False),
+        ("rust", "let a = 1;", "let b = 1;", False),
+    ],
+)
+def test_renamed_programs_are_one(lang, a, b, equal):
+    same = words(normalised(a, lang), lang) == words(normalised(b, lang), lang)
+    assert same is equal
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.text(alphabet="ab =:()\n'\"|->.", max_size=30), min_size=1, max_size=6))
+def test_diversity_of_any_texts_is_within_its_range(texts):
+    programs = [words(normalised(t, "python"), "python") for t in texts]
+    kernel = similarity(programs)
+    assert 1 - 1e-9 <= effective_number(kernel) <= len(texts) + 1e-9
+    distance = mean_distance(kernel)
+    assert (distance is None) == (len(texts) == 1)
+    assert distance is None or -1e-12 <= distance <= 1
+
+
+def test_eight_copies_under_other_names_are_one_program():
+    copies = [SUM.replace("total", f"t{k}").replace("x", f"x{k}") for k in range(8)]
+    record = diversity_metrics([group(copies, "python")])
+    assert record["group/distinct_norm_frac"] == 1.0
+    assert record["group/distinct_renamed_frac"] == 1 / 8
+    assert record["group/program_distance"] == 0.0
+    assert record["group/effective_number"] == pytest.approx(1.0)
+    assert effective_number(np.eye(5)) == pytest.approx(5.0)
 
 
 def test_edit_distance_of_known_pairs():

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -92,10 +92,11 @@ def _explain(
 ) -> tuple[PawlError, list[str]]:
     """The message for one pydantic error, and the paths that it makes unusable."""
     path = ".".join(map(str, detail["loc"]))
-    held = [p for p, i in options(model) if is_map(i.annotation) and path.startswith(f"{p}.")]
-    if held:  # by its own name, without the type that a union tried
-        path = ".".join(map(str, detail["loc"][: held[0].count(".") + 2]))
-    info = _field(model, held[0] if held else path) if path else None
+    depth = _mapped(model, detail["loc"])
+    if depth:  # by the name in the mapping, without the type that a union tried
+        path = ".".join(map(str, detail["loc"][: depth + 1]))
+    option = ".".join(map(str, detail["loc"][:depth])) if depth else path
+    info = _field(model, option) if path else None
     if detail["type"] == "value_error" or info is None:  # a rule across options
         what = str(detail.get("ctx", {}).get("error", detail["msg"]))
         named = [p for p, _ in options(model) if re.search(rf"\b{re.escape(p)}\b", what)]
@@ -105,6 +106,13 @@ def _explain(
         return PawlError(f"`{path}`: {what}" if path else what, where), named or [path]
     what, hint = _wrong_value(path, info, detail, path in table.places)
     return PawlError(what, _place(table, [path]), hint), [path]
+
+
+def _mapped(model: type[BaseModel], loc: Sequence[int | str]) -> int:
+    """How many parts of an error's place name the mapping that it lies in, 0 for none."""
+    maps = {p for p, info in options(model, items=True) if is_map(info.annotation)}
+    named = (re.sub(r"\.\d+\b", "[]", ".".join(map(str, loc[:n]))) for n in range(1, len(loc)))
+    return next((n for n, path in enumerate(named, start=1) if path in maps), 0)
 
 
 def _place(table: Table, paths: list[str]) -> str:

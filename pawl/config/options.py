@@ -8,12 +8,14 @@ the run itself. Left out: reading files (`load.py`), checks that need the data o
 
 from __future__ import annotations
 
+import re
 from datetime import date
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from pawl.config.section import Section, opt, repeated
+from pawl.config.tree import live_options
 
 NAME_BYTES = 200  # of a run's name; file systems take 255, and forks add to it
 
@@ -433,6 +435,7 @@ class StageConfig(Section):
     name: str = opt("", "Name in events.", min_length=1, pattern=r"^[a-z0-9_-]+$")
     min_pass_rate: float = opt(0.0, "Lowest measured pass rate of its problems.", ge=0, le=1)
     max_pass_rate: float = opt(1.0, "Highest measured pass rate of its problems.", ge=0, le=1)
+    difficulty: tuple[str, ...] = opt((), "Only problems with these labels; empty is all.")
     end_marker: float = opt(0.0, "Weight of the end marker.", ge=0, le=1)
     types: float = opt(0.0, "Weight of the type check.", ge=0, le=1)
     compile: float = opt(0.0, "Weight of compiling.", ge=0, le=1)
@@ -486,15 +489,40 @@ class TargetConfig(Section):
     )
 
 
+LIVE_OPTIM = tuple(live_options(OptimConfig))
+FACTOR = re.compile(r"x[0-9]*\.?[0-9]+")
+
+
 class RuleConfig(Section):
-    """What must hold at a step or epoch; when it does not, the action follows."""
+    """What must hold at a step or epoch; when it does not, the action follows.
+
+    A rule is judged once. One with `action: patch` is judged from there on, until it fails for the
+    first time; then live options take the values of `set`, or their present ones times a factor.
+    """
 
     when: str = opt("", "`step N` or `epoch X`.", pattern=r"^(step [0-9]+|epoch [0-9]*\.?[0-9]+)$")
     metric: str = opt("", "Canonical metric name.", min_length=1)
     is_: Comparison = Field(">=", alias="is", description="Comparison that must hold.")
     value: float = opt(0.0, "Value to compare with.")
     over: int = opt(1, "Mean over this many last steps.", "steps", ge=1)
-    action: Literal["note", "pause", "stop"] = opt("note", "What follows when it does not hold.")
+    action: Literal["note", "pause", "stop", "patch"] = opt(
+        "note", "What follows when it does not hold."
+    )
+    set: dict[str, float | str] = opt(
+        {}, "patch: live options and their values, or factors such as {optim.lr: x0.5}."
+    )
+
+    @model_validator(mode="after")
+    def _patches(self) -> RuleConfig:
+        if (self.action == "patch") != bool(self.set):
+            raise ValueError("action: patch goes with set, such as set: {optim.lr: x0.5}")
+        for name, value in self.set.items():
+            live = [f"optim.{own}" for own in LIVE_OPTIM]
+            if name not in live:
+                raise ValueError(f"set: {name} is not live; live options are {', '.join(live)}")
+            if isinstance(value, str) and not FACTOR.fullmatch(value):
+                raise ValueError(f'set: {name}: "{value}" is no number and no factor such as x0.5')
+        return self
 
 
 def run_name_fault(name: str) -> str:

@@ -112,9 +112,9 @@ def _events(rows: Iterator[Row]) -> Iterator[Event]:
 
 def _text(row: Row) -> str:
     """What an event says, in one line."""
-    if row.get("kind") == "command":
+    if row.get("kind") in ("command", "patch"):
         change = f" {json.dumps(row['set'])}" if "set" in row else ""
-        return f"{row.get('command', '?')}{change}: {row.get('outcome', '?')}"
+        return f"{row.get('command', 'patch')}{change}: {row.get('outcome', '?')}"
     said = [str(row[name]) for name in SAYING if row.get(name)]
     if row.get("exit_code") is not None:
         said.append(f"exit code {row['exit_code']}")

@@ -13,17 +13,18 @@ from dataclasses import asdict
 
 from pawl.config.options import AlgoConfig
 from pawl.errors import Exit, PawlError
+from pawl.metrics import catalogued
 from pawl.models import checkpoint
 from pawl.store.read import count, number
 from pawl.train import heldout
-from pawl.train.control import Interrupts, patched, wait_while_paused
+from pawl.train.control import Interrupts, patched, rule_patch, wait_while_paused
 from pawl.train.curriculum import Move, decide
 from pawl.train.data import epoch_ends
 from pawl.train.host import epoch_times
 from pawl.train.notices import emptied_steps, nothing_to_learn, tell
 from pawl.train.progress import Progress, TrainResult, evaluations, host_of
 from pawl.train.record import Record, epoch_metrics
-from pawl.train.rules import judge, reached
+from pawl.train.rules import Verdict, judge, reached
 from pawl.train.session import Session
 
 KL_HORIZON = 10_000  # samples in which kl_coef can double or so (arXiv 1909.08593)
@@ -117,6 +118,8 @@ def judge_step(s: Session, progress: Progress) -> None:
         s.display.note(f"rule at {verdict.text}: {word}")
         if not verdict.passed and verdict.action == "stop":
             progress.outcome = (Exit.STOPPED, f"stopped by a rule: {verdict.text}")
+        if not verdict.passed and verdict.action == "patch":
+            patch(s, progress, verdict)
         if not verdict.passed and verdict.action == "pause":
             progress.replay.insert(0, {"command": "pause", "step": progress.state.step})
     if why := nothing_to_learn(s.cfg.algo.filter, progress.records):
@@ -128,6 +131,24 @@ def judge_step(s: Session, progress: Progress) -> None:
     if s.cfg.eval.patience and progress.state.evals_since_best >= s.cfg.eval.patience:
         n = progress.state.evals_since_best
         progress.outcome = (Exit.OK, f"early stop: {n} evaluations without a new best")
+
+
+def patch(s: Session, progress: Progress, verdict: Verdict) -> None:
+    """Change what a failed rule says and record it; say what speaks against its metric."""
+    rule = s.cfg.rules[verdict.index]
+    metric = catalogued(rule.metric)
+    if metric is not None and metric.trap:
+        s.display.note(f"the doctor objects: {rule.metric}: {metric.trap}")
+    change, outcome = dict[str, float](), "done"
+    try:
+        change = rule_patch(rule, progress.optim, s.cfg.optim)
+        progress.optim = patched(progress.optim, {"set": change})
+        s.display.note("changed: " + ", ".join(f"{k} = {v:g}" for k, v in change.items()))
+    except PawlError as e:
+        outcome = f"refused: {e.what}"
+        s.display.note(e.block())
+    facts: dict[str, object] = {"rule": verdict.text, "set": change, "outcome": outcome}
+    s.run.event("patch", step=progress.state.step, **facts)
 
 
 def handle_commands(s: Session, progress: Progress, interrupts: Interrupts) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
-from pawl.config.options import OptimConfig
+from pawl.config.options import OptimConfig, RuleConfig
 from pawl.config.tree import live_options
 from pawl.errors import PawlError
 from pawl.store.display import Display
@@ -20,6 +20,7 @@ from pawl.store.read import count
 from pawl.store.run import RunFolder
 
 LIVE = {f"optim.{name}": name for name in live_options(OptimConfig)}
+MOST = 10.0  # times the config's value, or that part of it: how far a rule may take an option
 POLL_S = 0.5
 
 
@@ -66,18 +67,39 @@ def patched(optim: OptimConfig, command: Mapping[str, object]) -> OptimConfig:
         raise PawlError(f"{changes} is not allowed", "control.jsonl") from e
 
 
+def rule_patch(rule: RuleConfig, optim: OptimConfig, first: OptimConfig) -> dict[str, float]:
+    """What a rule sets, factors applied to `optim`; raises PawlError where it goes too far.
+
+    first: the options that the run began with.
+    """
+    values = dict[str, float]()
+    for option, given in rule.set.items():
+        now, start = (float(getattr(o, LIVE[option])) for o in (optim, first))
+        value = now * float(given[1:]) if isinstance(given, str) else given
+        if not start / MOST <= value <= start * MOST:
+            what = f"a rule may not set `{option}` to {value:g}: the run began with {start:g}"
+            raise PawlError(what, "rules", f"stay within a factor of {MOST:g}, or fork the run")
+        values[option] = value
+    return values
+
+
 def replayed(
     optim: OptimConfig, events: Sequence[Mapping[str, object]], step: int
 ) -> tuple[OptimConfig, list[dict[str, object]]]:
-    """`optim` with what a run's commands changed up to `step`, and the commands that came later."""
+    """`optim` with what commands and rules changed up to `step`, and the commands that came later.
+
+    Rules that came later are judged again.
+    """
     later = list[dict[str, object]]()
     for event in events:
-        if event.get("kind") == "command" and event.get("outcome") == "done" and "set" in event:
+        if event.get("kind") not in ("command", "patch") or event.get("outcome") != "done":
+            continue
+        if "set" in event:
             if not isinstance(event.get("step"), int):
                 raise PawlError(f"a command has no step: {event}", "events.jsonl")
             if count(event, "step") <= step:
                 optim = patched(optim, event)
-            else:
+            elif event["kind"] == "command":
                 later.append(dict(event))
     return optim, later
 

@@ -17,6 +17,7 @@ from pawl.errors import PawlError, PawlErrors
 from pawl.problems.load import ProblemSet
 from pawl.store.read import column, count
 from pawl.train.data import Pool, pool_of
+from pawl.types import Problem
 
 STAGE = "curriculum/stage"
 Records = Sequence[Mapping[str, object]]
@@ -89,7 +90,7 @@ def pools_of(train: ProblemSet, cfg: RunConfig) -> tuple[Pool, ...]:
     members: list[list[int]] = [[] for _ in weights]
     for i in range(len(train)):
         members[train.origin_of(i)].append(i)
-    if not any(stage.restricts for stage in cfg.curriculum):
+    if not any(stage.restricts or stage.difficulty for stage in cfg.curriculum):
         return tuple(pool_of(members, weights, k) for k in range(max(1, len(cfg.curriculum))))
     rates = [problem.pass_rate for problem in train]
     errors = [
@@ -100,19 +101,15 @@ def pools_of(train: ProblemSet, cfg: RunConfig) -> tuple[Pool, ...]:
             "eval.samples=8 --split train --pass-rates rated.jsonl, then train on rated.jsonl",
         )
         for origin, own in zip(train.origins, members, strict=True)
-        if all(rates[i] is None for i in own)
+        if any(s.restricts for s in cfg.curriculum) and all(rates[i] is None for i in own)
     ]
     if errors:
         raise PawlErrors(errors)
     pools = []
     for k, stage in enumerate(cfg.curriculum):
-        inside = [[i for i in own if admits(stage, rates[i])] for own in members]
+        inside = [[i for i in own if admits(stage, train[i])] for own in members]
         if not any(inside):
-            span = f"{stage.min_pass_rate:g}..{stage.max_pass_rate:g}"
-            what = f"stage {stage.name} has no problem: no measured pass rate lies in {span}"
-            known = sorted(r for r in rates if r is not None)
-            hint = f"the measured ones go from {known[0]:g} to {known[-1]:g}; widen the stage"
-            errors.append(PawlError(what, f"curriculum[{k}]", hint))
+            errors.append(_empty(stage, k, train))
             continue
         pools.append(pool_of(inside, weights, k))
     if errors:
@@ -120,11 +117,29 @@ def pools_of(train: ProblemSet, cfg: RunConfig) -> tuple[Pool, ...]:
     return tuple(pools)
 
 
-def admits(stage: StageConfig, rate: float | None) -> bool:
-    """Whether a problem of this measured pass rate belongs to a stage; all do where it is open."""
+def admits(stage: StageConfig, problem: Problem) -> bool:
+    """Whether a problem belongs to a stage, by label and measured rate; all do where it is open."""
+    if stage.difficulty and problem.difficulty not in stage.difficulty:
+        return False
     if not stage.restricts:
         return True
+    rate = problem.pass_rate
     return rate is not None and stage.min_pass_rate <= rate <= stage.max_pass_rate
+
+
+def _empty(stage: StageConfig, k: int, train: ProblemSet) -> PawlError:
+    """Why a stage has no problem."""
+    rates = sorted(p.pass_rate for p in train if p.pass_rate is not None)
+    labels = sorted({p.difficulty for p in train if p.difficulty})
+    span = f"no measured pass rate lies in {stage.min_pass_rate:g}..{stage.max_pass_rate:g}"
+    hint = (
+        f"the measured ones go from {rates[0]:g} to {rates[-1]:g}; widen the stage" if rates else ""
+    )
+    if stage.difficulty:
+        span = f"no problem has the label {' or '.join(stage.difficulty)}"
+        span += " and such a measured pass rate" if stage.restricts else ""
+        hint = f"the labels are {', '.join(labels)}" if labels else "the set has no labels"
+    return PawlError(f"stage {stage.name} has no problem: {span}", f"curriculum[{k}]", hint)
 
 
 def described(cfg: RunConfig, pools: Sequence[Pool], sets: Sequence[str]) -> Iterator[str]:
@@ -143,6 +158,8 @@ def described(cfg: RunConfig, pools: Sequence[Pool], sets: Sequence[str]) -> Ite
         text = f"stage {stage.name}: {n} problems"
         if stage.restricts:
             text += f" of measured pass rate {stage.min_pass_rate:g}..{stage.max_pass_rate:g}"
+        if stage.difficulty:
+            text += f" of difficulty {' or '.join(stage.difficulty)}"
         if stage.weights:
             text += ", paying " + ", ".join(f"{k} {v:g}" for k, v in stage.weights.items())
         yield text

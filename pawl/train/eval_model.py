@@ -8,6 +8,7 @@ comparison that a run makes by itself.
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -127,16 +128,27 @@ def evaluate_model(
         rows += rows_of(*how, parts, EVAL_STEP, model)
     found = from_rows(rows, [*problems, *families], success)
     if pass_rates is not None:
-        if not any(o.judged for o in found.outcomes):
-            what = "pass rates need a reward that runs tests"
-            raise PawlError(what, "--pass-rates", "use reward: code, or leave it out")
-        write_pass_rates(pass_rates, [*problems, *families], found)
+        write_pass_rates(pass_rates, [*problems, *families], found, success)
     return _report(model, data.train.name, cfg, success, found)
 
 
-def write_pass_rates(path: Path, problems: Sequence[Problem], found: HeldOut) -> None:
-    """Write each problem that was judged with its pass rate, in Pawl's own layout."""
-    rates = {o.problem_id: o.rate for o in [*found.outcomes, *found.families] if o.judged}
+def write_pass_rates(
+    path: Path, problems: Sequence[Problem], found: HeldOut, success: Success
+) -> None:
+    """Write each problem that was judged with its pass rate, in Pawl's own layout.
+
+    Without tests the rate is the mean success as a share of its scale. Raises PawlError where that
+    has no ends.
+    """
+    rates, width = dict[str, float](), success.high - success.low
+    for o in [*found.outcomes, *found.families]:
+        if o.judged:
+            rates[o.problem_id] = o.rate
+        elif o.values and math.isfinite(width):
+            rates[o.problem_id] = min(1.0, max(0.0, (o.success - success.low) / width))
+    if not rates:
+        what = f"{success.name} has no scale of which a pass rate is a share"
+        raise PawlError(what, "--pass-rates", "use a reward that runs tests or declares its scale")
     rows = [row_of(replace(p, pass_rate=rates[p.id])) for p in problems if p.id in rates]
     write_atomic(path, "".join(dumps(row) + "\n" for row in rows))
 

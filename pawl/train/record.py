@@ -23,6 +23,10 @@ SCORED = (
     *("total", "status", "verdict", "branch", "components"),
     *("reason", "reading", "passed_cases", "n_cases"),
 )
+EPOCH_MEANS = {"within_std": "reward/within_std"} | {
+    name: f"group/{name}"
+    for name in ("distinct_renamed_frac", "program_distance", "effective_number")
+}
 LIMITS = ("timeout", "memory", "output")
 
 
@@ -177,6 +181,7 @@ def epoch_metrics(records: Sequence[Record], evals: Sequence[Record]) -> Record:
         "epoch/reward_mean_se": _combined_se(column(records, "reward/mean_se")),
         "epoch/best_of_n": _mean(column(records, "reward/best_of_n")),
         "epoch/best_of_n_se": _combined_se(column(records, "reward/best_of_n_se")),
+        **{f"epoch/{own}": _mean(column(records, name)) for own, name in EPOCH_MEANS.items()},
         "epoch/loss": _mean(column(records, "loss/total")),
         "epoch/samples": samples,
         "epoch/tokens": sum(count(r, "batch_tokens") for r in records),

@@ -82,13 +82,18 @@ def value_of(metric: str, over: int, records: Sequence[Record]) -> float | None:
 
 
 def judge(rules: Sequence[RuleConfig], done: set[int], records: Sequence[Record]) -> list[Verdict]:
-    """Judge every rule that is due at the last record and not in `done`."""
+    """Judge every rule that is due at the last record and not in `done`.
+
+    One that patches is settled only when it fails.
+    """
     verdicts = []
     for i, rule in enumerate(rules):
         if i in done or not due(rule, records[-1]):
             continue
         value = value_of(rule.metric, rule.over, records)
         passed = value is not None and _COMPARE[rule.is_](value, rule.value)
+        if rule.action == "patch" and (passed or value is None):
+            continue
         shown = "never recorded" if value is None else f"{value:.4g}"
         text = f"{rule.when}: {rule.metric} {rule.is_} {rule.value:g} (seen {shown})"
         step = count(records[-1], "step")
