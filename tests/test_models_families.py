@@ -204,7 +204,7 @@ def test_an_export_that_does_not_read_back_is_refused(
 def test_the_commands_take_a_family_from_start_to_end(
     tmp_path: Path, family: str, lora: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    tiny_families.folder(tmp_path / "m", family)
+    tiny_families.folder(tmp_path / "m", family, tied=lora == 0)
     rows = "".join(json.dumps(row) + "\n" for row in rust_rows(16))
     (tmp_path / "problems.jsonl").write_text(rows)
     (tmp_path / "prompt.txt").write_text("(* {prompt} *)\n")

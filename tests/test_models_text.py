@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from tokenizers import processors
 from pawl.config.options import PromptConfig
 from pawl.errors import PawlError
 from pawl.models.text import SHIPPED, PromptEncoder, completion_ids, decode, read_template
+from pawl.preflight.samples import turn_ends
 from pawl.types import CodeTask, Message, Problem
 
 HEAD = "let f (x : int) : int ="
@@ -245,9 +247,7 @@ def test_completions_keep_their_blanks_under_sentencepiece(scheme: str, data: An
 def test_a_sampled_body_keeps_its_indentation() -> None:
     """Pieces as a model samples them after a prompt's newline, no blank put before them."""
     for tokenizer in SENTENCEPIECE.values():
-        pieces = [*"\u2581\u2581b", "\n", *"\u2581\u2581a"]
-        ids = [tokenizer.convert_tokens_to_ids("<0x0A>" if p == "\n" else p) for p in pieces]
-        assert None not in ids
+        ids = tokenizer.convert_tokens_to_ids([*"\u2581\u2581b\n\u2581\u2581a"])
         assert decode(tokenizer, ids) == "  b\n  a"
         assert decode(tokenizer, []) == ""
 
@@ -258,3 +258,26 @@ def test_special_tokens_are_spelt_out_only_when_asked() -> None:
         ids = [*completion_ids(tokenizer, ["  b a"])[0], end]
         assert decode(tokenizer, ids) == "  b a"
         assert decode(tokenizer, ids, special=True) == "  b a<|im_end|>"
+
+
+@pytest.mark.parametrize(
+    ("template", "stop", "passed"),
+    [
+        ("{{ m.content }}<|im_end|>\n", (), False),
+        ("{{ m.content }}<|im_end|>\n", ("<|im_end|>",), True),
+        ("{{ m.content }}</s>", (), True),
+        ("{{ m.content }}\n", (), None),
+        ("{{ raise_exception('no') }}", (), None),
+    ],
+)
+def test_a_turn_that_ends_in_no_eos_is_said(template: str, stop: Any, passed: Any) -> None:
+    tokenizer = tiny_families.sentencepiece("first")
+    tokenizer.chat_template = "{% for m in messages %}" + template + "{% endfor %}"
+    policy = SimpleNamespace(tokenizer=tokenizer, eos_ids=(tokenizer.eos_token_id,))
+    cfg = SimpleNamespace(rollout=SimpleNamespace(stop=stop))
+    session: Any = SimpleNamespace(policy=policy, encoder=SimpleNamespace(chat=True), cfg=cfg)
+    check = turn_ends(session)
+    assert (check.passed, check.refuses) == (passed, False)
+    if passed is False:
+        assert "<|im_end|>" in check.observed and "</s>" in check.observed
+        assert "rollout.stop=['<|im_end|>']" in check.meaning

@@ -8,6 +8,7 @@ tokens (`special.py`, `policy.py`).
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,8 @@ def read_model(
 
     architectures = read_config(source, revision).architectures
     refuse_pickled(source)
+    # otherwise transformers asks a service to convert a hub model's pickles
+    os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
     no_bars()
     read: Any = AutoModelForCausalLM.from_pretrained
     how = {"dtype": dtype, "output_loading_info": True, "use_safetensors": True, **NO_CODE}

@@ -345,7 +345,7 @@ def of_text(s: Session, found: Sampled, prompts: Sequence[tuple[int, ...]]) -> I
         f"pad {policy.pad_id}, EOS {sorted(ends)}",
         "a pad that ends text is masked away with the EOS, and completions never end",
     )
-    yield _turn_end(s)
+    yield turn_ends(s)
     yield judged(
         "eos-is-trained",
         "template-or-eos",
@@ -356,7 +356,7 @@ def of_text(s: Session, found: Sampled, prompts: Sequence[tuple[int, ...]]) -> I
     )
 
 
-def _turn_end(s: Session) -> Check:
+def turn_ends(s: Session) -> Check:
     """A completion ends where the chat template ends an answer."""
     after, name = turn_end(s.policy.tokenizer) if s.encoder.chat else ("", "")
     token = s.policy.tokenizer.convert_tokens_to_ids(name) if name else None
