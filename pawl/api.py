@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pawl.config.load import from_mapping, load_run, overridden
+from pawl.config.load import from_mapping, load_run, overridden, placed
 from pawl.config.options import RunConfig
 from pawl.errors import PawlError
 from pawl.store.display import Display, Silent
@@ -67,7 +67,7 @@ def train(
         with run:
             return train(run, reward=reward, display=display)
     shown = display or Silent()
-    with library_warnings(config):
+    with library_warnings(config), placed(places_of(config.path)):
         result = train_loop(config.config(), config, shown, config.resumed, prove, reward)
         shown.close(result.summary)
         return result
@@ -132,7 +132,7 @@ def check(
     cfg, places = resolved(target, overrides, reward)
     with tempfile.TemporaryDirectory(prefix="pawl-check-") as folder:
         shortened = cfg.model_copy(update={"runs_dir": folder})
-        with RunFolder.create(shortened, places) as run, library_warnings(run):
+        with RunFolder.create(shortened, places) as run, library_warnings(run), placed(places):
             return rehearse(shortened, run, shown, price_per_hour, reward)
 
 
@@ -155,10 +155,11 @@ def evaluate(
         run, _ = run_and_steps(str(model))
         base = saved_config(run) if is_run(run) else RunConfig()
         config, overrides = overridden(base, overrides), ()
-    cfg, _ = resolved(config, overrides, reward)
+    cfg, places = resolved(config, overrides, reward)
     from pawl.train.eval_model import evaluate_model
 
-    return evaluate_model(str(model), cfg, split, display or Silent(), pass_rates, reward)
+    with placed(places):
+        return evaluate_model(str(model), cfg, split, display or Silent(), pass_rates, reward)
 
 
 def score(

@@ -161,13 +161,14 @@ def evaluate(
 @click.option("--quiet", is_flag=True, help="Print the last line only.")
 def sft(config: str, overrides: tuple[str, ...], quiet: bool) -> None:
     """Fine-tune on completions as CONFIG says (warm start for RL)."""
-    from pawl.config.load import load_sft
+    from pawl.config.load import load_sft, placed
 
-    cfg, _ = load_sft(config, overrides)
+    cfg, places = load_sft(config, overrides)
     need_training()
     from pawl.sft.run import run_sft
 
-    folder = run_sft(cfg, lambda line: None if quiet else click.echo(line, err=True))
+    with placed(places):
+        folder = run_sft(cfg, lambda line: None if quiet else click.echo(line, err=True))
     click.echo(f"model written to {folder}")
 
 

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -23,7 +24,7 @@ from pawl.config.options import RunConfig, SftConfig
 from pawl.config.parse import Table, put_yaml
 from pawl.config.presets import PRESETS
 from pawl.config.tree import leaves, nearest, options
-from pawl.errors import PawlError, PawlErrors
+from pawl.errors import PawlError, PawlErrors, near_file
 
 PREFIX = "PAWL_"
 
@@ -140,6 +141,20 @@ def _put_preset(table: Table, given: set[str]) -> None:
             table.put(option, value, f"preset {name}")
 
 
+@contextmanager
+def placed(places: Mapping[str, str]) -> Iterator[None]:
+    """Errors about an option that was given say where: "run.yaml:3: `model.path`"."""
+    try:
+        yield
+    except PawlError as error:
+        errors = error.errors if isinstance(error, PawlErrors) else [error]
+        for one in errors:
+            place = places.get(one.where, "default")
+            if place != "default":
+                one.where = f"{place}: `{one.where}`"
+        raise
+
+
 def checked(model: type[Config], table: Table) -> tuple[Config, dict[str, str]]:
     """The config of a table, and where each value came from ("default" where nobody set it)."""
     return check(model, table), {p: table.places.get(p, "default") for p, _ in options(model)}
@@ -150,6 +165,9 @@ def _read(
 ) -> Table:
     table = Table(model)
     put_yaml(table, "", _text(path), str(path), lines=True)
+    if not table.values and not table.errors and model is RunConfig:
+        hint = "write what differs from the defaults; examples/quickstart.yaml is a short config"
+        table.errors.append(PawlError("the config is empty: it sets no option", str(path), hint))
     _overlay(table, overrides, environ)
     return table
 
@@ -173,9 +191,7 @@ def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        near = sorted(p.name for p in path.parent.glob("*.y*ml")) if path.parent.is_dir() else []
-        meant = nearest(path.name, near, [])
-        hint = f"did you mean {path.parent / meant}?" if meant else "check the path"
+        hint = near_file(path) or "check the path"
         raise PawlError("no such config file", str(path), hint) from None
     except UnicodeDecodeError as e:
         raise PawlError(f"not a text file ({e.reason} at byte {e.start})", str(path)) from None

@@ -1,7 +1,8 @@
 """Everything that a run needs, opened in the order in which it can fail cheapest.
 
-Problems and their static audit first. Then, side by side, the model with every prompt, and the
-grader with its calibration: the reward is proved in worker processes while the model is read.
+First what needs no work: names of metrics, device, model folder, lengths, prompt template, the
+reward's file. Then problems and their audit. Then, side by side, the model with every prompt, and
+the grader with its calibration: the reward is proved in worker processes while the model is read.
 Nothing is generated before both are there. Left out: the loop itself.
 """
 
@@ -19,13 +20,14 @@ import torch
 from pawl.checks import overridden
 from pawl.config.options import RunConfig
 from pawl.errors import PawlError, PawlErrors
+from pawl.models import limits
 from pawl.models.learner import POLICY, Learner, make_learner
 from pawl.models.policy import Policy, freeze_reference, load_policy
-from pawl.models.text import PromptEncoder
+from pawl.models.text import PromptEncoder, read_template
 from pawl.problems.load import Prepared, ProblemSet, labels, prepare
 from pawl.rewards.audit import audit_prepared
 from pawl.rewards.calibrate import CALIBRATION, Calibration, calibrate, require
-from pawl.rewards.grader import Grader, has_tests
+from pawl.rewards.grader import Grader, has_tests, open_rewards
 from pawl.rollout.engine import Engine, SamplingParams
 from pawl.rollout.select import make_engine
 from pawl.store.display import Display
@@ -100,6 +102,12 @@ def open_session(
     """
     tested = has_tests(cfg.reward)
     check_names(cfg.rules, cfg.target)
+    if cfg.prompt.template:
+        read_template(cfg.prompt.template)
+    model = limits.require_model(cfg.model)
+    limits.require_positions(model, cfg)
+    limits.require_memory(model, cfg)
+    rewards = open_rewards(cfg.reward, function)
     parent = parent_of(run.facts())
     origin = parent.origin if parent else Origin()
     torch.set_num_threads(cfg.train.threads or os.cpu_count() or 1)
@@ -119,7 +127,7 @@ def open_session(
         background = stack.enter_context(ThreadPoolExecutor(1, "calibration"))
 
         def graded() -> tuple[Grader, Calibration]:
-            grader = stack.enter_context(Grader(cfg.reward, cfg.sandbox, cache, function))
+            grader = stack.enter_context(Grader(cfg.reward, cfg.sandbox, cache, None, rewards))
             return grader, calibrate(grader, data.train, cfg)
 
         grading = background.submit(graded)
@@ -127,7 +135,10 @@ def open_session(
         for note in policy.notes:
             display.note(note)
         encoder = PromptEncoder(policy.tokenizer, cfg.prompt)
-        check_prompts(encoder, chain(data.train, data.held_out, data.held_out_families))
+        longest = check_prompts(encoder, chain(data.train, data.held_out, data.held_out_families))
+        most, room = longest + cfg.rollout.max_tokens, limits.positions(model)
+        if room is not None and most > room:
+            display.note(f"the longest prompt and completion have {most} tokens, {room} positions")
         if cfg.algo.kl_coef > 0 and not policy.lora:
             freeze_reference(policy)
         engine = opened_engine(policy, cfg, display)
@@ -198,14 +209,18 @@ def record_versions(run: RunFolder, data: Prepared, cfg: RunConfig) -> None:
     run.update(**versions)
 
 
-def check_prompts(encoder: PromptEncoder, problems: Iterable[Problem]) -> None:
-    """Encode every prompt once; raises the first errors (too long, no chat template) together."""
-    rest = iter(problems)
+def check_prompts(encoder: PromptEncoder, problems: Iterable[Problem]) -> int:
+    """Encode every prompt once -> tokens of the longest.
+
+    Raises the first errors (too long, no chat template) together.
+    """
+    rest, longest = iter(problems), 0
     while part := list(islice(rest, TOGETHER)):
         try:
-            encoder.encode_many(part)
+            longest = max(longest, *map(len, encoder.encode_many(part)))
         except PawlError:
             raise PawlErrors(list(islice(prompt_errors(encoder, chain(part, rest)), 5))) from None
+    return longest
 
 
 def prompt_errors(encoder: PromptEncoder, problems: Iterable[Problem]) -> Iterator[PawlError]:
