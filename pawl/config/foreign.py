@@ -1,7 +1,7 @@
 """Names that other libraries have for options: what to write instead.
 
-The names stand in `foreign.toml`, by library, with their sources. Left out: names of Pawl's own that
-changed (`pawl.renamed`), and misspelt ones (`tree.nearest`).
+The names stand in `foreign.toml`, by library, with their sources. Left out: names of Pawl's own
+that changed (`pawl.renamed`), and misspelt ones (`tree.nearest`).
 """
 
 from __future__ import annotations

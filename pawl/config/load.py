@@ -151,7 +151,8 @@ def placed(places: Mapping[str, str]) -> Iterator[None]:
         for one in errors:
             place = places.get(one.where, "default")
             if place != "default":
-                one.where = f"{place}: `{one.where}`"
+                told = f"`{one.where}`" in one.what
+                one.where = place if told else f"{place}: `{one.where}`"
         raise
 
 
@@ -165,10 +166,10 @@ def _read(
 ) -> Table:
     table = Table(model)
     put_yaml(table, "", _text(path), str(path), lines=True)
+    _overlay(table, overrides, environ)
     if not table.values and not table.errors and model is RunConfig:
         hint = "write what differs from the defaults; examples/quickstart.yaml is a short config"
-        table.errors.append(PawlError("the config is empty: it sets no option", str(path), hint))
-    _overlay(table, overrides, environ)
+        raise PawlError("the config is empty: it sets no option", str(path), hint)
     return table
 
 

@@ -194,7 +194,11 @@ class RewardConfig(Section):
     )
     in_flight: int = opt(64, "Calls of an async reward at a time.", "calls", ge=1, le=4096)
     wall_s: float = opt(
-        45.0, "Wall clock of one call of your own function; beyond it, it hangs.", "s", gt=0, le=3600
+        45.0,
+        "Wall clock of one call of your function; beyond it, it hangs.",
+        "s",
+        gt=0,
+        le=3600,
     )
     max_missing_frac: float = opt(
         0.1, "Missing share of a step at which the run stops.", ge=0, le=1

@@ -26,13 +26,21 @@ LENGTHS = ("prompt.max_tokens", "rollout.max_tokens", "eval.sampling.max_tokens"
 WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "*.bin", "*.bin.index.json")
 
 
+def require_device(cfg: ModelConfig) -> str:
+    """Raise PawlError for a device, precision or model folder that is not there -> its place.
+
+    Costs nothing: transformers is not imported yet.
+    """
+    device = source.pick_device(cfg.device)
+    source.pick_dtype(cfg.dtype, device)
+    return source.resolve(cfg.path)
+
+
 def require_model(cfg: ModelConfig) -> Any:
     """The Hugging Face config of a model that can be read on this machine; raises PawlError."""
-    place = source.resolve(cfg.path)
-    device = source.pick_device(cfg.device)
-    dtype = source.pick_dtype(cfg.dtype, device)
+    place = require_device(cfg)
     if cfg.quantise != "none":
-        quantised.reading(dtype, device)
+        quantised.require_extra()
     config = source.read_config(place, cfg.revision)
     folder = Path(place)
     if folder.is_dir() and not any(any(folder.glob(kind)) for kind in WEIGHTS):

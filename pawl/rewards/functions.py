@@ -4,8 +4,8 @@ A thread of its own runs an event loop, so submit and poll never wait for an ans
 function may await a server for every completion at once; at most `reward.in_flight` calls are on
 the way at a time. A callable that was handed in (`pawl.train(config, reward=...)`) is called one
 call after the other. A call that gives no answer in time, or holds up the loop, is a broken grader
-as much as one that raises. Left out: functions of a file that are not async, which run in the worker
-processes (`pool.py`).
+as much as one that raises. Left out: functions of a file that are not async, which run in the
+worker processes (`pool.py`).
 """
 
 from __future__ import annotations

@@ -3,9 +3,9 @@
 One thread for each worker hands it one job at a time, so submit and poll never wait for a
 candidate. Equal jobs in flight run once; what repeats comes from the cache. A worker that dies or
 hangs loses its job to another one once; after that the answer is missing, never a number; but a
-user's function that hangs is a broken grader. One scorer uses the pool: `PooledScorer`, for programs and for functions that are not async. Left out:
-what runs inside (`worker.py`), how a worker starts and ends (`process.py`), what a measurement is
-paid (`pay.py`).
+user's function that hangs is a broken grader. One scorer uses the pool: `PooledScorer`, for code
+and functions that are not async. Left out: what runs inside (`worker.py`), how a worker starts
+and ends (`process.py`), what a measurement is paid (`pay.py`).
 """
 
 from __future__ import annotations

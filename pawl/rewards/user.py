@@ -308,7 +308,7 @@ def _require_text(path: Path) -> None:
             what, at = f"bytes that are not {error.encoding}", error.start
     if at >= 0:
         where = f"{path}:{raw.count(bytes([10]), 0, at) + 1}"
-        raise PawlError(f"the reward does not parse: {what}", where, "save the file as UTF-8 text")
+        raise PawlError(f"the reward does not load: {what}", where, "save the file as UTF-8 text")
 
 
 def broken_grader(error: BaseException, rewards: Sequence[str]) -> PawlError | None:
@@ -322,10 +322,12 @@ def broken_grader(error: BaseException, rewards: Sequence[str]) -> PawlError | N
     if isinstance(error, SyntaxError) and (where or files):
         hint = f"the line is: {error.text.strip()}" if error.text else "see the file"
         place = f"{error.filename}:{error.lineno}" if error.lineno else where or str(files[0])
-        return PawlError(f"the reward does not parse: {error.msg}", place, hint)
+        return PawlError(f"the reward does not load: {error.msg}", place, hint)
     if isinstance(error, Hung):
         where = where or ", ".join(rewards)
-        hint = "loading must be quick (reward.wall_s is its limit too): do slow work in the function"
+        hint = (
+            "loading must be quick (reward.wall_s is its limit too): do slow work in the function"
+        )
         return PawlError(f"the reward hangs while it is loaded: {error}", where, hint)
     return raised("the reward", error, where) if where else None
 

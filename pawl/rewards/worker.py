@@ -14,7 +14,6 @@ import pickle
 import signal
 import sys
 import traceback
-from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import BinaryIO, Literal

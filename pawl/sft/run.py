@@ -20,9 +20,9 @@ from pawl.errors import PawlError
 from pawl.models import flat
 from pawl.models.fresh import fresh_policy, stored_dtype
 from pawl.models.learner import POLICY, Learner, make_learner
+from pawl.models.limits import require_model, require_positions
 from pawl.models.logprobs import score_hidden, score_logits
 from pawl.models.optim import lr_at
-from pawl.models.limits import require_model, require_positions
 from pawl.models.policy import Policy, load_policy
 from pawl.models.text import PromptEncoder, read_template
 from pawl.sft.data import Example, pack, plan, read_lines, tokenise

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass
 from itertools import chain, islice
 
 import torch
 
-from pawl.checks import overridden
+from pawl.checks import overridden, require_checks
 from pawl.config.options import RunConfig
 from pawl.errors import PawlError, PawlErrors
 from pawl.models import limits
@@ -42,6 +42,7 @@ from pawl.train.success import Success, success_of
 from pawl.types import Problem
 
 TOGETHER = 512  # prompts that are encoded in one call
+FIRST_S = 3.0  # for a user's reward to be calibrated before the model is read beside it
 
 
 @dataclass(slots=True)
@@ -102,12 +103,14 @@ def open_session(
     """
     tested = has_tests(cfg.reward)
     check_names(cfg.rules, cfg.target)
+    require_checks(cfg.train.override)
     if cfg.prompt.template:
         read_template(cfg.prompt.template)
+    limits.require_device(cfg.model)
+    rewards = open_rewards(cfg.reward, function)
     model = limits.require_model(cfg.model)
     limits.require_positions(model, cfg)
     limits.require_memory(model, cfg)
-    rewards = open_rewards(cfg.reward, function)
     parent = parent_of(run.facts())
     origin = parent.origin if parent else Origin()
     torch.set_num_threads(cfg.train.threads or os.cpu_count() or 1)
@@ -131,6 +134,8 @@ def open_session(
             return grader, calibrate(grader, data.train, cfg)
 
         grading = background.submit(graded)
+        if rewards and wait([grading], FIRST_S).done:  # its mistakes show in its first calls
+            grading.result()
         policy = load_policy(cfg.model, cfg.seed)
         for note in policy.notes:
             display.note(note)
