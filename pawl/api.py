@@ -127,9 +127,9 @@ def check(
 
         cfg = overridden(RunConfig(), overrides, sections=("sandbox", "problems"))
         return check_problems(str(target), cfg.problems.lang, cfg, shown.note)
-    from pawl.preflight.rehearse import rehearse
-
     cfg, places = resolved(target, overrides, reward)
+    from pawl.preflight.rehearse import rehearse  # torch, which a wrong config does not wait for
+
     with tempfile.TemporaryDirectory(prefix="pawl-check-") as folder:
         shortened = cfg.model_copy(update={"runs_dir": folder})
         with RunFolder.create(shortened, places) as run, library_warnings(run), placed(places):
@@ -151,11 +151,13 @@ def evaluate(
     config: of problems, sampling and reward; without one the run's own, else the defaults. split:
     held_out or train. pass_rates: a JSONL file to write measured pass rates to.
     """
+    given: Sequence[str] = ()
     if config is None:
         run, _ = run_and_steps(str(model))
         base = saved_config(run) if is_run(run) else RunConfig()
-        config, overrides = overridden(base, overrides), ()
+        config, overrides, given = overridden(base, overrides), (), overrides
     cfg, places = resolved(config, overrides, reward)
+    places |= {text.partition("=")[0]: "command line" for text in given}
     from pawl.train.eval_model import evaluate_model
 
     with placed(places):

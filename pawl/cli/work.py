@@ -70,7 +70,11 @@ def _require_no_config(config: str | None, resume: str | None) -> None:
 @click.command(short_help="Check a config, or audit a problem set.")
 @click.argument("target", metavar="CONFIG|PROBLEMS")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--price-per-hour", type=float, help="Of this machine, to estimate the run's cost.")
+@click.option(
+    "--price-per-hour",
+    type=click.FloatRange(0),
+    help="Of this machine, to estimate the run's cost.",
+)
 @json_option
 def check(
     target: str, overrides: tuple[str, ...], price_per_hour: float | None, as_json: bool

@@ -192,10 +192,12 @@ def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        hint = near_file(path) or "check the path"
+        first = f"the config comes first: pawl train CONFIG {path}"
+        hint = first if "=" in path.name else near_file(path) or "check the path"
         raise PawlError("no such config file", str(path), hint) from None
     except UnicodeDecodeError as e:
-        raise PawlError(f"not a text file ({e.reason} at byte {e.start})", str(path)) from None
+        where = f"{path}:{e.object.count(10, 0, e.start) + 1}"
+        raise PawlError(f"not a text file ({e.reason})", where, "save it as UTF-8") from None
     except OSError as e:
         raise PawlError(f"cannot read the config: {e.strerror}", str(path)) from None
 

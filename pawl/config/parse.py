@@ -74,6 +74,8 @@ class Table:
             meant = f"{section}.{meant}"
         hint = f"did you mean `{meant}`?" if meant else "`pawl schema` lists every option"
         hint = "; ".join(told[:SHOWN]) or hint
+        if path in everything:  # as on the command line
+            hint = f"write it in its section: {section}: {{{name}: ...}}"
         self.errors.append(PawlError(f"unknown option `{path}`", place, hint))
 
 
@@ -92,7 +94,9 @@ def put_yaml(table: Table, path: str, text: str, origin: str, lines: bool = Fals
         hint = "YAML is indented with spaces; this text contains tabs" if "\t" in text else hint
         raise PawlError(f"unreadable YAML: {what}", where, hint) from e
     except YAMLError as e:
-        raise PawlError(f"unreadable YAML: {str(e).splitlines()[0]}", origin) from e
+        at = getattr(e, "position", None)  # of a character that no YAML may hold
+        line = f":{text.count(chr(10), 0, at) + 1}" if lines and isinstance(at, int) else ""
+        raise PawlError(f"unreadable YAML: {str(e).splitlines()[0]}", f"{origin}{line}") from e
     if path and node is None:
         node = ScalarNode("tag:yaml.org,2002:null", "")
     if node is not None:

@@ -38,7 +38,7 @@ from pawl.train.companion import Companion
 from pawl.train.curriculum import described, pools_of
 from pawl.train.data import Pool, chosen, total_steps
 from pawl.train.rules import check_names
-from pawl.train.success import Success, success_of
+from pawl.train.success import Success, require_success, success_of
 from pawl.types import Problem
 
 TOGETHER = 512  # prompts that are encoded in one call
@@ -104,6 +104,7 @@ def open_session(
     tested = has_tests(cfg.reward)
     check_names(cfg.rules, cfg.target)
     require_checks(cfg.train.override)
+    require_success(cfg)
     if cfg.prompt.template:
         read_template(cfg.prompt.template)
     limits.require_device(cfg.model)
