@@ -116,7 +116,7 @@ def open_source(name: str) -> Iterator[Placed]:
     if path.suffix or len(parts_of) != 2 or name.startswith((".", "/", "~")):
         hint = "a .jsonl or .parquet file, starter-ocaml, starter-python or OWNER/NAME on the hub"
         near = near_file(path, ("starter-ocaml", "starter-python"))
-        raise PawlError("no such problem set or file", name, near or f"give {hint}")
+        raise PawlError("no such file or problem set", name, near or f"give {hint}")
     return hub(name)
 
 

@@ -80,7 +80,7 @@ def score_lines(
         raise PawlError("no such file", str(completions), near_file(completions))
     rewards = open_rewards(reward, function)
     opened = open_problems(problems, lang, tested=has_tests(reward))
-    with Grader(reward, sandbox, None, None, rewards) as grader:
+    with Grader(reward, sandbox, None, function, rewards) as grader:
         scores = _scores(json_lines(completions), opened, grader)
         first = next(scores, None)
         if first is None:

@@ -122,7 +122,7 @@ def evaluate_model(
     engine = opened_engine(policy, cfg, display)
     engine.sync_weights(policy, 0)
 
-    with Grader(cfg.reward, cfg.sandbox, None, None, rewards) as grader:
+    with Grader(cfg.reward, cfg.sandbox, None, function, rewards) as grader:
         success = success_of(cfg, grader)
         how = (engine, grader, encoder, cfg)
         display.phase("greedy")

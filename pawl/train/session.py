@@ -28,6 +28,7 @@ from pawl.problems.load import Prepared, ProblemSet, labels, prepare
 from pawl.rewards.audit import audit_prepared
 from pawl.rewards.calibrate import CALIBRATION, Calibration, calibrate, require
 from pawl.rewards.grader import Grader, has_tests, open_rewards
+from pawl.rewards.user import UserReward
 from pawl.rollout.engine import Engine, SamplingParams
 from pawl.rollout.select import make_engine
 from pawl.store.display import Display
@@ -102,16 +103,7 @@ def open_session(
     function: a callable in place of reward.use.
     """
     tested = has_tests(cfg.reward)
-    check_names(cfg.rules, cfg.target)
-    require_checks(cfg.train.override)
-    require_success(cfg)
-    if cfg.prompt.template:
-        read_template(cfg.prompt.template)
-    limits.require_device(cfg.model)
-    rewards = open_rewards(cfg.reward, function)
-    model = limits.require_model(cfg.model)
-    limits.require_positions(model, cfg)
-    limits.require_memory(model, cfg)
+    rewards, room = before_work(cfg, function)
     parent = parent_of(run.facts())
     origin = parent.origin if parent else Origin()
     torch.set_num_threads(cfg.train.threads or os.cpu_count() or 1)
@@ -131,7 +123,7 @@ def open_session(
         background = stack.enter_context(ThreadPoolExecutor(1, "calibration"))
 
         def graded() -> tuple[Grader, Calibration]:
-            grader = stack.enter_context(Grader(cfg.reward, cfg.sandbox, cache, None, rewards))
+            grader = stack.enter_context(Grader(cfg.reward, cfg.sandbox, cache, function, rewards))
             return grader, calibrate(grader, data.train, cfg)
 
         grading = background.submit(graded)
@@ -142,9 +134,10 @@ def open_session(
             display.note(note)
         encoder = PromptEncoder(policy.tokenizer, cfg.prompt)
         longest = check_prompts(encoder, chain(data.train, data.held_out, data.held_out_families))
-        most, room = longest + cfg.rollout.max_tokens, limits.positions(model)
+        most = longest + cfg.rollout.max_tokens
         if room is not None and most > room:
-            display.note(f"the longest prompt and completion have {most} tokens, {room} positions")
+            what = f"the longest prompt and completion may have {most} tokens together"
+            display.note(f"{what}, more than the model's {room} positions")
         if cfg.algo.kl_coef > 0 and not policy.lora:
             freeze_reference(policy)
         engine = opened_engine(policy, cfg, display)
@@ -175,6 +168,26 @@ def open_session(
             origin=origin,
             companion=stack.enter_context(closing(Companion(run, display))),
         )
+
+
+def before_work(
+    cfg: RunConfig, function: Callable[..., object] | None
+) -> tuple[dict[str, UserReward], int | None]:
+    """What can be refused at no cost, cheapest first -> the user's rewards, the model's positions.
+
+    Raises PawlError.
+    """
+    check_names(cfg.rules, cfg.target)
+    require_checks(cfg.train.override)
+    require_success(cfg)
+    if cfg.prompt.template:
+        read_template(cfg.prompt.template)
+    limits.require_device(cfg.model)
+    rewards = open_rewards(cfg.reward, function)
+    model = limits.require_model(cfg.model)
+    limits.require_positions(model, cfg)
+    limits.require_memory(model, cfg)
+    return rewards, limits.positions(model)
 
 
 def opened_engine(policy: Policy, cfg: RunConfig, display: Display) -> Engine:
