@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pawl.config.load import from_mapping, load_run, overridden
+from pawl.config.load import from_mapping, load_run, overridden, placed
 from pawl.config.options import RunConfig
 from pawl.errors import PawlError
 from pawl.store.display import Display, Silent
@@ -67,7 +67,7 @@ def train(
         with run:
             return train(run, reward=reward, display=display)
     shown = display or Silent()
-    with library_warnings(config):
+    with library_warnings(config), placed(places_of(config.path)):
         result = train_loop(config.config(), config, shown, config.resumed, prove, reward)
         shown.close(result.summary)
         return result
@@ -127,12 +127,13 @@ def check(
 
         cfg = overridden(RunConfig(), overrides, sections=("sandbox", "problems"))
         return check_problems(str(target), cfg.problems.lang, cfg, shown.note)
-    from pawl.preflight.rehearse import rehearse
-
     cfg, places = resolved(target, overrides, reward)
+    from pawl.preflight.rehearse import rehearse  # torch, which a wrong config does not wait for
+
     with tempfile.TemporaryDirectory(prefix="pawl-check-") as folder:
         shortened = cfg.model_copy(update={"runs_dir": folder})
-        with RunFolder.create(shortened, places) as run, library_warnings(run):
+        made = RunFolder.create(shortened, places)
+        with made as run, library_warnings(run), placed(places):
             planned = Path(cfg.runs_dir).absolute()
             run.disk = next(path for path in (planned, *planned.parents) if path.is_dir())
             return rehearse(shortened, run, shown, price_per_hour, reward)
@@ -153,16 +154,19 @@ def evaluate(
     config: of problems, sampling and reward; without one the run's own, else the defaults. split:
     held_out or train. pass_rates: a JSONL file to write measured pass rates to.
     """
+    given: Sequence[str] = ()
     if config is None:
         run, _ = run_and_steps(str(model))
         if is_run(run):
             require_sealed(run)
         base = saved_config(run) if is_run(run) else RunConfig()
-        config, overrides = overridden(base, overrides), ()
-    cfg, _ = resolved(config, overrides, reward)
+        config, overrides, given = overridden(base, overrides), (), overrides
+    cfg, places = resolved(config, overrides, reward)
+    places |= {text.partition("=")[0]: "command line" for text in given}
     from pawl.train.eval_model import evaluate_model
 
-    return evaluate_model(str(model), cfg, split, display or Silent(), pass_rates, reward)
+    with placed(places):
+        return evaluate_model(str(model), cfg, split, display or Silent(), pass_rates, reward)
 
 
 def score(

@@ -1,13 +1,21 @@
 """What must hold of a run, and what a violation points to: the list of causes, and a check's row.
 
-Preflight, calibration, rules and the doctor name causes by these ids. Left out: what the doctor
-finds in a log (`pawl.rules.finding`).
+Preflight, calibration, rules and the doctor name causes by these ids. What each check of the
+preflight looks for stands in `checks.toml`. Left out: what the doctor finds in a log
+(`pawl.rules.finding`).
 """
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pawl.errors import PawlError
 
 CAUSES: dict[str, str] = {
     "none": "nothing is wrong",
@@ -68,6 +76,21 @@ class Check:
     cause: str = "none"
     refuses: bool = True
     overridden: bool = False
+
+
+@cache
+def described() -> dict[str, dict[str, Any]]:
+    """Name of a check -> when it holds, or warns and refuses, and the causes it points to."""
+    return tomllib.loads(Path(__file__).with_name("checks.toml").read_text(encoding="utf-8"))
+
+
+def require_checks(names: Sequence[str]) -> None:
+    """Raise PawlError for a name in train.override that is no check's."""
+    for name in names:
+        if name not in described():
+            near = get_close_matches(name, described(), n=1)
+            hint = f"did you mean {near[0]}?" if near else "`pawl explain` lists the checks"
+            raise PawlError(f"`train.override` names no check: {name}", "train.override", hint)
 
 
 def overridden(checks: Sequence[Check], names: Sequence[str], kind: str = "") -> list[Check]:

@@ -8,7 +8,10 @@ Left out: logging and exception hierarchies; one class is enough because callers
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from enum import IntEnum
+from itertools import islice
 from pathlib import Path
 
 
@@ -43,6 +46,17 @@ class PawlError(ValueError):
         return self.block()
 
 
+NEIGHBOURS = 1000  # files of a folder that a misspelt one is compared with
+
+
+def near_file(path: Path, also: Iterable[str] = ()) -> str:
+    """A hint for a file that is not there: the nearest name beside it or among `also`, else ""."""
+    beside = islice(path.parent.iterdir(), NEIGHBOURS) if path.parent.is_dir() else ()
+    found = {p.name: str(p) for p in beside} | {name: name for name in also}
+    near = difflib.get_close_matches(path.name, sorted(found), n=1)
+    return f"did you mean {found[near[0]]}?" if near else ""
+
+
 def how_to_install(extra: str) -> str:
     """The command that adds an extra (train, 4bit, hub) to what is installed: to this checkout, or
     to the distribution, which is called pawl-rl because `pawl` is another project's package.
@@ -62,4 +76,14 @@ class PawlErrors(PawlError):
         self.errors = errors
 
     def block(self) -> str:
-        return "\n".join(e.block() for e in self.errors)
+        """Each error; of several that say the same in other places the first, with their number."""
+        alike: dict[tuple[str, str], list[PawlError]] = {}
+        for error in self.errors:
+            alike.setdefault((error.what, error.hint), []).append(error)
+        return "\n".join(_with_number(group) for group in alike.values())
+
+
+def _with_number(errors: list[PawlError]) -> str:
+    first, more = errors[0], len(errors) - 1
+    what = f"{first.what} (and {more} more like it)" if more else first.what
+    return PawlError(what, first.where, first.hint).block()

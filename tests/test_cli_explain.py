@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from test_cli_commands import run
 
+from pawl.checks import CAUSES, described
 from pawl.cli.explain import WIDTH, find, lines, page
 from pawl.errors import Exit
 from pawl.metrics import CATALOGUE, healthy_runs
@@ -104,6 +105,31 @@ def test_a_mistyped_code_names_the_nearest_rule(capsys: pytest.CaptureFixture[st
     code, out, err = run(capsys, "explain", "D4O1")
     assert (code, out) == (Exit.USER, "")
     assert "no rule is called D4O1" in err and "did you mean D4" in err
+
+
+def test_causes_and_checks_are_explained_and_all_names_are_listed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for cause in CAUSES:
+        assert CAUSES[cause].split()[0] in run(capsys, "explain", cause)[1]
+    for check, row in described().items():
+        out = run(capsys, "explain", check)[1]
+        assert f"train.override=[{check}]" in out
+        assert set(row["causes"]) <= set(CAUSES) and all(cause in out for cause in row["causes"])
+    both = json.loads(run(capsys, "explain", "leakage", "--json")[1])
+    assert [meaning["kind"] for meaning in both["meanings"]] == ["cause", "check"]
+    names = json.loads(run(capsys, "explain", "--json")[1])
+    assert set(names["causes"]) == set(CAUSES) and set(names["metrics"]) == set(CATALOGUE)
+    assert "D401 kl-at-start" in run(capsys, "explain")[1]
+
+
+def test_the_page_of_the_preflight_has_the_same_checks(root: Path) -> None:
+    page = (root / "docs" / "preflight.md").read_text()
+    for name, row in described().items():
+        cells = [row[key] for key in ("holds", "warns", "refuses") if key in row]
+        causes = ", ".join(f"`{cause}`" for cause in row["causes"])
+        told = " | ".join([f"| `{name}`", *cells, causes])
+        assert f"{told} |" in page or name in ("memory", "calibration"), name
 
 
 def test_components_of_the_user_are_one_family() -> None:

@@ -173,7 +173,7 @@ def test_a_broken_contract_names_file_and_line(
         else:
             reward.call(PROBLEM, texts("a"))
     assert caught.value.where == f"{tmp_path / 'mine.py'}:1"
-    assert caught.value.code == Exit.STOPPED
+    assert caught.value.code == Exit.USER
 
 
 # ---- what a function declares --------------------------------------------------------------------
@@ -188,7 +188,7 @@ def test_a_scale_is_accepted_as_declared(tmp_path: Path) -> None:
         with pytest.raises(PawlError, match=r"returned 3.5 for p, expected -3 to 3") as caught:
             grader.score([(PROBLEM, texts("3.5"))])
     assert caught.value.where == f"{tmp_path / 'mine.py'}:1"
-    assert "scale" in caught.value.hint and caught.value.code == Exit.STOPPED
+    assert "scale" in caught.value.hint and caught.value.code == Exit.USER
 
 
 def test_what_passes_an_end_of_the_scale_by_rounding_is_cut_to_it() -> None:
@@ -462,7 +462,7 @@ def test_an_async_function_that_raises_stops_with_its_line(error: str, tmp_path:
         with pytest.raises(PawlError, match=rf"raised {error.partition('(')[0]}: ") as caught:
             grader.score([(PROBLEM, texts("fine", "bad", "fine"))])
     assert caught.value.where == f"{tmp_path / 'mine.py'}:7"
-    assert caught.value.code == Exit.STOPPED
+    assert caught.value.code == Exit.USER
 
 
 def test_an_async_function_that_cancels_itself_stops_the_run(tmp_path: Path) -> None:
@@ -484,50 +484,36 @@ def test_whoever_waits_for_ever_learns_of_an_error(kind: str, tmp_path: Path) ->
     assert caught.value.where == f"{tmp_path / 'mine.py'}:4"
 
 
-def answers(scorer: FunctionScorer, n: int) -> dict[Hashable, list[Measurement]]:
-    done: dict[Hashable, list[Measurement]] = {}
-    while len(done) < n:
-        done.update(scorer.poll(1.0))
-    return done
-
-
-def test_an_async_call_that_hangs_is_missing_and_frees_its_place() -> None:
-    async def grade(problem: Problem, completions: Sequence[Completion]) -> list[float]:
-        if completions[0].text == "hang":
-            await asyncio.sleep(3600)
-        return [0.5]
-
-    scorer = FunctionScorer(UserReward("callable:grade", grade, None), 1, 0.3, None)
-    try:
-        for key in ("hang", "fine"):
-            scorer.submit(key, PROBLEM, texts(key))
-        done = answers(scorer, 2)
-    finally:
-        scorer.close()
-    assert done["fine"][0].values == {"total": 0.5}
-    assert (done["hang"][0].status, done["hang"][0].values) == ("missing", {})
-    assert "gave no answer within" in done["hang"][0].reason
-
-
-def test_a_plain_callable_that_hangs_is_missing_and_left_behind() -> None:
+@pytest.mark.parametrize("how", ["waits", "holds up the loop", "is no coroutine"])
+def test_a_call_that_hangs_is_told_with_its_problem_and_text(how: str) -> None:
     go = threading.Event()
 
-    def grade(problem: Problem, completions: Sequence[Completion]) -> list[float]:
+    def plain(problem: Problem, completions: Sequence[Completion]) -> list[float]:
         if completions[0].text == "hang":
             go.wait(60)
         return [0.5] * len(completions)
 
-    grade.group = True  # type: ignore[attr-defined] # how a user declares it
-    scorer = FunctionScorer(UserReward("callable:grade", grade, None), 64, 0.3, None)
+    async def waits(problem: Problem, completions: Sequence[Completion]) -> list[float]:
+        await asyncio.sleep(3600 if completions[0].text == "hang" else 0)
+        return [0.5] * len(completions)
+
+    async def blocks(problem: Problem, completions: Sequence[Completion]) -> list[float]:
+        return plain(problem, completions)
+
+    kinds = {"waits": waits, "holds up the loop": blocks, "is no coroutine": plain}
+    reward = UserReward("callable:grade", kinds[how], None)
+    scorer = FunctionScorer(reward, 2, 0.3, None)
     try:
-        scorer.submit("hang", PROBLEM, texts("hang", "b"))
-        scorer.submit("fine", PROBLEM, texts("fine"))
-        done = answers(scorer, 2)
+        for key in ("fine", "hang"):
+            scorer.submit(key, PROBLEM, texts(key, "other"))
+        words = "hangs: no answer within 0.3 s for problem p, completion 'hang' and 1 more"
+        with pytest.raises(PawlError, match=words) as caught:
+            while True:
+                scorer.poll(0.1)
     finally:
-        go.set()
         scorer.close()
-    assert [m.status for m in done["hang"]] == ["missing"] * 2
-    assert done["fine"][0].values == {"total": 0.5}
+        go.set()
+    assert caught.value.where == reward.where and caught.value.code == Exit.USER
 
 
 # ---- callables handed in -------------------------------------------------------------------------

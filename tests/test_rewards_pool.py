@@ -179,13 +179,23 @@ def test_an_idle_worker_that_is_killed_is_replaced(mine: RewardConfig) -> None:
         assert score(grader, "b")[0].total == 0.5
 
 
-def test_a_hanging_reward_is_missing(mine: RewardConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool_module, "ANSWER_S", 0.5)
-    monkeypatch.setattr(pool_module, "ANSWER_WALLS", 0.0)
-    with Grader(mine, TWO) as grader:
-        hung, fine = score(grader, "hang", "fine")
-    assert fine.total == 0.5
-    assert hung.status == "missing" and "no answer" in hung.reason
+@pytest.mark.parametrize("deaf", [False, True])
+def test_a_hanging_reward_is_told_with_its_call(
+    mine: RewardConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deaf: bool
+) -> None:
+    """deaf: it hears no signal; then the pool says so, with the line of the function."""
+    monkeypatch.setattr(pool_module, "GRACE_S", 1.0)
+    if deaf:
+        mask = "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])\n"
+        (tmp_path / "grader.py").write_text(GRADER + mask)
+    lines = GRADER.split("\n")
+    told = next(n for n, line in enumerate(lines, 1) if ("def grade" if deaf else "3600") in line)
+    words = "hangs: no answer within 0.5 s for problem p, completion 'hang'"
+    hurried = mine.model_copy(update={"wall_s": 0.5})
+    with Grader(hurried, TWO) as grader, pytest.raises(PawlError, match=words) as caught:
+        score(grader, "fine", "hang")
+    assert caught.value.where == f"{tmp_path / 'grader.py'}:{told}"
+    assert caught.value.code == Exit.USER and "reward.wall_s" in caught.value.hint
 
 
 def test_a_raising_reward_stops_with_its_line(mine: RewardConfig, tmp_path: Path) -> None:
@@ -194,12 +204,12 @@ def test_a_raising_reward_stops_with_its_line(mine: RewardConfig, tmp_path: Path
             score(grader, "fine", "raise")
     line = GRADER.split("\n").index('        raise KeyError("no such thing")') + 1
     assert caught.value.where == f"{tmp_path / 'grader.py'}:{line}"
-    assert caught.value.code == Exit.STOPPED
+    assert caught.value.code == Exit.USER
 
 
-def test_a_reward_that_exits_gives_no_number(mine: RewardConfig) -> None:
-    with Grader(mine, ONE) as grader:
-        assert score(grader, "exit")[0].status == "missing"
+def test_a_reward_that_exits_is_broken(mine: RewardConfig) -> None:
+    with Grader(mine, ONE) as grader, pytest.raises(PawlError, match="raised SystemExit: 3"):
+        score(grader, "exit")
 
 
 def test_what_a_reward_prints_stays_off_the_channel(mine: RewardConfig) -> None:

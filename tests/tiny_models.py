@@ -73,7 +73,7 @@ def model(
     common: dict[str, Any] = {
         "vocab_size": vocab,
         "hidden_size": hidden,
-        "max_position_embeddings": 256,
+        "max_position_embeddings": 256 if family == "gpt_neo" else 4096,
         "tie_word_embeddings": tied,
         "eos_token_id": 1,
         "bos_token_id": None,

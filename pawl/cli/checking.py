@@ -27,9 +27,10 @@ def check_config(
 ) -> int:
     """Exit code of `pawl check CONFIG`: 0, or 2 when the run would be refused."""
     from pawl import api
-    from pawl.preflight.rehearse import Rehearsal
 
     result = api.check(config, overrides=overrides, price_per_hour=price, display=Notes(sys.stderr))
+    from pawl.preflight.rehearse import Rehearsal
+
     assert isinstance(result, Rehearsal), "a config is rehearsed"
     rows = [dict(row) for row in result.rows]
     rows += [asdict(check) for check in result.unchecked]

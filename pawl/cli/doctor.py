@@ -25,7 +25,7 @@ from pawl.doctor.criteria import Before, before, kept, since
 from pawl.doctor.diagnose import Diagnosis, diagnose
 from pawl.doctor.forecast import Target
 from pawl.doctor.report_text import counted, short, styled, totals
-from pawl.errors import Exit, PawlError
+from pawl.errors import Exit, PawlError, near_file
 from pawl.logs.log import Log
 from pawl.logs.recognise import column_map, search
 from pawl.store.files import write_atomic
@@ -154,7 +154,7 @@ def _located(name: str) -> Path:
         if name == "-" or path.exists():  # "-" is standard input
             return path
     if os.sep in name or Path(name).suffix:
-        raise PawlError("no such file or folder", name)
+        raise PawlError("no such file or folder", name, near_file(Path(name)))
     return find_run(name)
 
 

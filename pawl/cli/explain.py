@@ -1,8 +1,8 @@
 """What is known of a metric, as text for a terminal, as JSON, and as the page docs/metrics.md.
 
-All of it comes from the catalogue (`pawl.metrics`). The doctor's rules are explained by their own
-docstrings (`pawl.rules.page`), which is loaded for what is no metric. Left out: values of
-the user's own runs.
+All of it comes from the catalogue (`pawl.metrics`). Beside metrics, a rule of the doctor is
+explained by its own docstring (`pawl.rules.page`), a cause and a check of the preflight by
+`pawl.checks` and by what points to them. Left out: values of the user's own runs.
 
 Run: `python -m pawl.cli.explain > docs/metrics.md` writes the page.
 """
@@ -10,12 +10,12 @@ Run: `python -m pawl.cli.explain > docs/metrics.md` writes the page.
 from __future__ import annotations
 
 import difflib
-import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 
 from pawl import renamed
+from pawl.checks import CAUSES, described
 from pawl.errors import PawlError
 from pawl.metrics import CATALOGUE, HealthyRun, Metric, catalogued, healthy_runs
 
@@ -41,19 +41,73 @@ TITLES = {
 
 
 def explanation(name: str) -> tuple[list[str], dict[str, object]]:
-    """What is known of a metric or a rule (by code or name), as lines and for programs."""
-    if catalogued(name) is None:
-        from pawl.rules import page as rules_page
+    """What is known by a name, as lines and for programs: a metric; a rule, by code or name; a
+    cause; a check of the preflight. One that is several of these is explained as each.
+    """
+    metric = catalogued(name)
+    if metric is not None:
+        return list(lines(metric)), as_dict(metric)
+    from pawl.rules import page as rules_page
 
-        rule = rules_page.find(name)
-        if rule is not None:
-            return list(rules_page.lines(rule)), rules_page.as_dict(rule)
-        if re.fullmatch(r"[dD](?=\w*\d)\w+", name) or "-" in name:
-            near = difflib.get_close_matches(name, rules_page.names(), n=3, cutoff=0.5)
-            hint = f"did you mean {' or '.join(near)}?" if near else "docs/rules.md lists all rules"
-            raise PawlError(f"no rule is called {name}", hint=hint)
-    found = find(name)
-    return list(lines(found)), as_dict(found)
+    text: list[str] = []
+    bodies: list[dict[str, object]] = []
+    rule = rules_page.find(name)
+    if rule is not None:
+        text, bodies = list(rules_page.lines(rule)), [rules_page.as_dict(rule)]
+    for kind, of in (("cause", _of_cause), ("check", _of_check)):
+        facts = of(name.lower())
+        if facts:
+            text += [*([""] if text else []), f"{name.lower()}  ({kind})"]
+            for label, words in facts.items():
+                text += _block(label, words)
+            bodies.append({"kind": kind, "name": name.lower(), **facts})
+    if bodies:
+        return text, bodies[0] if len(bodies) == 1 else {"meanings": bodies}
+    kinds = {"rule": rules_page.names(), "cause": CAUSES, "check": described()}
+    near = {other: kind for kind, names in kinds.items() for other in _near(name, names)}
+    best = _near(name, near)
+    leaves = {metric.split("/")[-1] for metric in CATALOGUE}
+    if not best or "/" in name or name in leaves:  # which raises
+        return list(lines(find(name))), {}
+    hint = f"did you mean {' or '.join(best)}?"
+    raise PawlError(f"no {near[best[0]]} is called {name}", hint=hint)
+
+
+def _near(name: str, names: Iterable[str]) -> list[str]:
+    return difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+
+
+def _of_cause(name: str) -> dict[str, str]:
+    """What is known of a cause, by label; nothing for another name."""
+    from pawl.doctor.causes import PROBES
+    from pawl.rules.catalogue import RULES
+
+    if name not in CAUSES:
+        return {}
+    rules = ", ".join(f"{rule.code} {rule.name}" for rule in RULES if name in rule.causes)
+    checks = ", ".join(check for check, row in described().items() if name in row["causes"])
+    facts = {"is": CAUSES[name], "rules": rules, "checks": checks, "test": PROBES.get(name, "")}
+    return {label: words for label, words in facts.items() if words}
+
+
+def _of_check(name: str) -> dict[str, str]:
+    """What is known of a check of the preflight, by label; nothing for another name."""
+    row = described().get(name, {})
+    labels: list[str] = ["holds", "warns", "refuses"]
+    facts: dict[str, str] = {label: row[label] for label in labels if label in row}
+    causes = "; ".join(f"{cause}: {CAUSES[cause]}" for cause in row.get("causes", ()))
+    facts |= {"causes": causes} if causes else {}
+    return facts | {"override": f"train.override=[{name}]"} if facts else {}
+
+
+def everything() -> tuple[list[str], dict[str, object]]:
+    """All names that can be explained, as lines and for programs."""
+    from pawl.rules.catalogue import RULES
+
+    rules = [f"{rule.code} {rule.name}" for rule in RULES]
+    kinds = {"rules": rules, "causes": [*CAUSES], "checks": [*described()], "metrics": [*CATALOGUE]}
+    text = [line for kind, names in kinds.items() for line in _block(kind, ", ".join(names))]
+    return text, {kind: list(names) for kind, names in kinds.items()}
 
 
 def find(name: str) -> Metric:
@@ -107,7 +161,8 @@ def lines(metric: Metric) -> Iterator[str]:
 
 def _block(label: str, text: str) -> list[str]:
     start = f"  {label:<11}"
-    return textwrap.wrap(text, WIDTH, initial_indent=start, subsequent_indent=" " * len(start))
+    wrap = textwrap.TextWrapper(WIDTH, start, " " * len(start), break_on_hyphens=False)
+    return wrap.wrap(text)
 
 
 def as_dict(metric: Metric) -> dict[str, object]:

@@ -124,18 +124,19 @@ def diff(a: str, b: str, as_json: bool) -> None:
     _tell(as_json, asdict(result), diff_lines(result))
 
 
-@click.command(short_help="What a metric or a rule of the doctor means.")
-@click.argument("name", metavar="CODE|METRIC")
+@click.command(short_help="What a metric, rule, cause or check means; alone: all names.")
+@click.argument("name", required=False, metavar="[NAME]")
 @json_option
-def explain(name: str, as_json: bool) -> None:
-    """What a metric or a rule is, what it tells and what it does not.
+def explain(name: str | None, as_json: bool) -> None:
+    """What a metric, a rule, a cause or a check is, what it tells and what it does not.
 
-    CODE is a code such as D401 or a rule's name, METRIC a canonical name such as policy/entropy.
+    NAME is a canonical metric (policy/entropy), a rule's code or name (D401), a cause
+    (lr-too-high) or a check of the preflight (first-pass-ratio). Without it all names are listed.
     """
-    from pawl.cli.explain import explanation
+    from pawl.cli.explain import everything, explanation
     from pawl.cli.show import printable
 
-    text, body = explanation(name)
+    text, body = everything() if name is None else explanation(name)
     _tell(as_json, body, [printable(line, sys.stdout.encoding) for line in text])
 
 

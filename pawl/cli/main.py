@@ -16,8 +16,10 @@ import os
 import signal
 import sys
 import tempfile
+import threading
 import traceback
 from collections.abc import Sequence
+from typing import NoReturn
 
 import click
 
@@ -56,6 +58,18 @@ for command in (*work.COMMANDS, *look.COMMANDS):
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run one command; always leaves with SystemExit and a code of the table."""
+    try:
+        _run(argv)
+    except SystemExit as e:
+        threads = (t for t in threading.enumerate() if t is not threading.main_thread())
+        if argv is None and not all(t.daemon for t in threads):  # a user's call that never ends
+            for stream in (sys.stdout, sys.stderr):
+                stream.flush()
+            os._exit(e.code if isinstance(e.code, int) else int(Exit.CRASH))
+        raise
+
+
+def _run(argv: Sequence[str] | None) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -64,9 +78,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     state = State()
     try:
         code = pawl.main(argv, prog_name="pawl", standalone_mode=False, obj=state)
-    except click.ClickException as e:
+    except click.exceptions.NoArgsIsHelpError as e:
         e.show()
         raise SystemExit(int(Exit.USER)) from e
+    except click.ClickException as e:
+        command = e.ctx.command_path if isinstance(e, click.UsageError) and e.ctx else "pawl"
+        told = PawlError(
+            e.format_message(), "command line", f"`{command} --help` lists what it takes"
+        )
+        raise _ending(Exit.USER, told.block(), state, e) from e
     except (click.Abort, KeyboardInterrupt) as e:
         raise _ending(Exit.INTERRUPTED, "interrupted", state, e) from e
     except PawlError as e:

@@ -18,7 +18,6 @@ from pawl.cli.state import State, json_option, need_training
 from pawl.errors import PawlError
 
 SPLITS = ("held_out", "train")
-TIERS = ("auto", "bubblewrap", "landlock", "unsafe")
 
 
 @click.command(short_help="Train a model as a config says, or resume or fork a run.")
@@ -71,7 +70,11 @@ def _require_no_config(config: str | None, resume: str | None) -> None:
 @click.command(short_help="Check a config, or audit a problem set.")
 @click.argument("target", metavar="CONFIG|PROBLEMS")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--price-per-hour", type=float, help="Of this machine, to estimate the run's cost.")
+@click.option(
+    "--price-per-hour",
+    type=click.FloatRange(0),
+    help="Of this machine, to estimate the run's cost.",
+)
 @json_option
 def check(
     target: str, overrides: tuple[str, ...], price_per_hour: float | None, as_json: bool
@@ -89,7 +92,7 @@ def check(
 @click.argument("completions", type=click.Path(path_type=Path))
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--problems", required=True, help="Problem set: a file or a starter set's name.")
-@click.option("--tier", type=click.Choice(TIERS), help="Force a sandbox tier.")
+@click.option("--tier", help="Force a sandbox tier: bubblewrap, landlock or unsafe.")
 @click.option("--allow-unsafe", is_flag=True, help="Run candidates with resource limits only.")
 def score(
     completions: Path,
@@ -161,13 +164,14 @@ def evaluate(
 @click.option("--quiet", is_flag=True, help="Print the last line only.")
 def sft(config: str, overrides: tuple[str, ...], quiet: bool) -> None:
     """Fine-tune on completions as CONFIG says (warm start for RL)."""
-    from pawl.config.load import load_sft
+    from pawl.config.load import load_sft, placed
 
-    cfg, _ = load_sft(config, overrides)
+    cfg, places = load_sft(config, overrides)
     need_training()
     from pawl.sft.run import run_sft
 
-    folder = run_sft(cfg, lambda line: None if quiet else click.echo(line, err=True))
+    with placed(places):
+        folder = run_sft(cfg, lambda line: None if quiet else click.echo(line, err=True))
     click.echo(f"model written to {folder}")
 
 

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -23,7 +24,7 @@ from pawl.config.options import RunConfig, SftConfig
 from pawl.config.parse import LONGEST, Table, put_yaml
 from pawl.config.presets import PRESETS
 from pawl.config.tree import leaves, nearest, options
-from pawl.errors import PawlError, PawlErrors
+from pawl.errors import PawlError, PawlErrors, near_file
 
 PREFIX = "PAWL_"
 
@@ -140,6 +141,21 @@ def _put_preset(table: Table, given: set[str]) -> None:
             table.put(option, value, f"preset {name}")
 
 
+@contextmanager
+def placed(places: Mapping[str, str]) -> Iterator[None]:
+    """Errors about an option that was given say where: "run.yaml:3: `model.path`"."""
+    try:
+        yield
+    except PawlError as error:
+        errors = error.errors if isinstance(error, PawlErrors) else [error]
+        for one in errors:
+            place = places.get(one.where, "default")
+            if place != "default":
+                told = f"`{one.where}`" in one.what
+                one.where = place if told else f"{place}: `{one.where}`"
+        raise
+
+
 def checked(model: type[Config], table: Table) -> tuple[Config, dict[str, str]]:
     """The config of a table, and where each value came from ("default" where nobody set it)."""
     return check(model, table), {p: table.places.get(p, "default") for p, _ in options(model)}
@@ -151,6 +167,9 @@ def _read(
     table = Table(model)
     put_yaml(table, "", _text(path), str(path), lines=True)
     _overlay(table, overrides, environ)
+    if not table.values and not table.errors and model is RunConfig:
+        hint = "write what differs from the defaults; examples/quickstart.yaml is a short config"
+        raise PawlError("the config is empty: it sets no option", str(path), hint)
     return table
 
 
@@ -174,12 +193,12 @@ def _text(path: Path) -> str:
         with path.open(encoding="utf-8") as f:
             return f.read(LONGEST + 1)  # of a file of data no more than shows what it is
     except FileNotFoundError:
-        near = sorted(p.name for p in path.parent.glob("*.y*ml")) if path.parent.is_dir() else []
-        meant = nearest(path.name, near, [])
-        hint = f"did you mean {path.parent / meant}?" if meant else "check the path"
+        first = f"the config comes first: pawl train CONFIG {path}"
+        hint = first if "=" in path.name else near_file(path) or "check the path"
         raise PawlError("no such config file", str(path), hint) from None
     except UnicodeDecodeError as e:
-        raise PawlError(f"not a text file ({e.reason} at byte {e.start})", str(path)) from None
+        where = f"{path}:{e.object.count(10, 0, e.start) + 1}"
+        raise PawlError(f"not a text file ({e.reason})", where, "save it as UTF-8") from None
     except OSError as e:
         raise PawlError(f"cannot read the config: {e.strerror}", str(path)) from None
 

@@ -257,6 +257,13 @@ class RewardConfig(Section):
         "sample", "What a missing score takes out of training: its sample, or its whole group."
     )
     in_flight: int = opt(64, "Calls of an async reward at a time.", "calls", ge=1, le=4096)
+    wall_s: float = opt(
+        45.0,
+        "Wall clock of one call of your function; beyond it, it hangs.",
+        "s",
+        gt=0,
+        le=3600,
+    )
     max_missing_frac: float = opt(
         0.1, "Missing share of a step at which the run stops.", ge=0, le=1
     )

@@ -7,7 +7,8 @@ and renamed options and misplaced sections are all found in one pass. Left out: 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import difflib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from pydantic import BaseModel
@@ -17,10 +18,13 @@ from ruamel.yaml.events import CollectionEndEvent, CollectionStartEvent
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from pawl import renamed
+from pawl.config.foreign import advice
 from pawl.config.tree import fields, is_map, item_of, nearest, options, section_of
 from pawl.errors import PawlError
 
 Place = Callable[[Node], str]
+CLOSE = 0.8  # likeness of a name that is misspelt rather than another library's
+SHOWN = 6  # names of another library's section that a message translates
 TIMESTAMP = "tag:yaml.org,2002:timestamp"
 DEPTH = 12  # deeper nesting than any option has, aliases followed
 LONGEST = 1 << 17  # characters of a config: seconds for the YAML reader, ten times what one needs
@@ -50,8 +54,13 @@ class Table:
         self.values[path] = value
         self.places[path] = place
 
-    def unknown(self, path: str, model: type[BaseModel], place: str) -> None:
-        """Note an unknown name, with its new name or the nearest known one."""
+    def unknown(
+        self, path: str, model: type[BaseModel], place: str, below: Sequence[str] = ()
+    ) -> None:
+        """Note an unknown name: its new name, what another library means by it, or the nearest one.
+
+        below: the paths that stand in it, where it is a section.
+        """
         if path in renamed.OPTIONS:
             what, new = f"`{path}` has a new name", renamed.OPTIONS[path]
             values = ", ".join(f"{a} -> {b}" for a, b in renamed.VALUES.get(new, {}).items())
@@ -59,10 +68,18 @@ class Table:
             self.errors.append(PawlError(what, place, hint))
             return
         section, _, name = path.rpartition(".")
-        meant = nearest(name, list(fields(model)), [p for p, _ in options(self.root)])
+        everything = [p for p, _ in options(self.root)]
+        inside = [p for p in everything if p.startswith(f"{section}.") and p.endswith(f".{name}")]
+        close = difflib.get_close_matches(name, list(fields(model)), n=1, cutoff=CLOSE)
+        told = [advice(p, set(everything)) for p in below or [path]]
+        told = [] if close or inside else list(dict.fromkeys(filter(None, told)))
+        meant = inside[0] if inside else nearest(name, list(fields(model)), everything)
         if meant in fields(model) and section:
             meant = f"{section}.{meant}"
         hint = f"did you mean `{meant}`?" if meant else "`pawl schema` lists every option"
+        hint = "; ".join(told[:SHOWN]) or hint
+        if path in everything:  # as on the command line
+            hint = f"write it in its section: {section}: {{{name}: ...}}"
         self.errors.append(PawlError(f"unknown option `{path}`", place, hint))
 
 
@@ -82,7 +99,9 @@ def put_yaml(table: Table, path: str, text: str, origin: str, lines: bool = Fals
         hint = "YAML is indented with spaces; this text contains tabs" if "\t" in text else hint
         raise PawlError(f"unreadable YAML: {what}", where, hint) from e
     except YAMLError as e:
-        raise PawlError(f"unreadable YAML: {str(e).splitlines()[0]}", origin) from e
+        at = getattr(e, "position", None)  # of a character that no YAML may hold
+        line = f":{text.count(chr(10), 0, at) + 1}" if lines and isinstance(at, int) else ""
+        raise PawlError(f"unreadable YAML: {str(e).splitlines()[0]}", f"{origin}{line}") from e
     if path and node is None:
         node = ScalarNode("tag:yaml.org,2002:null", "")
     if node is not None and _values(node, {}) > VALUES:
@@ -137,7 +156,9 @@ def _put_node(table: Table, path: str, node: Node, place: Place) -> None:
             table.errors.append(PawlError(f"`{above}` is an option, not a section", place(node)))
             return
         if name not in fields(model):
-            table.unknown(".".join(names[: depth + 1]), model, place(node))
+            foreign = advice(path, {p for p, _ in options(table.root)})
+            wrong = path if foreign else ".".join(names[: depth + 1])
+            table.unknown(wrong, model, place(node), _paths(node, path))
             return
         at = fields(model)[name].annotation
     _put(table, path, at, node, place)
@@ -180,10 +201,27 @@ def _pairs(
             what = f"`{below}` is given twice (first at {seen[name]})"
             table.errors.append(PawlError(what, place(key), "keep one of the two"))
         elif model is not None and name not in fields(model):
-            table.unknown(below, model, place(key))
+            table.unknown(below, model, place(key), _paths(child, below))
         else:
             yield below, name, child
         seen.setdefault(name, place(key))
+
+
+def _paths(node: Node, path: str) -> list[str]:
+    """The paths of the plain values below a node, each node taken once: aliases may be circles."""
+    found: list[str] = []
+    seen: set[int] = set()
+    waiting = [(node, path)]
+    while waiting:
+        at, name = waiting.pop()
+        if id(at) in seen:
+            continue
+        seen.add(id(at))
+        if isinstance(at, MappingNode):
+            waiting += [(child, f"{name}.{key.value}") for key, child in reversed(at.value)]
+        else:
+            found.append(name)
+    return found
 
 
 def _value(

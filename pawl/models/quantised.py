@@ -16,15 +16,20 @@ import torch
 from pawl.errors import PawlError, how_to_install
 
 
+def require_extra() -> None:
+    """Raise PawlError where the extra 4bit is not installed."""
+    lost = [name for name in ("bitsandbytes", "accelerate") if find_spec(name) is None]
+    if lost:
+        hint = f"{how_to_install('4bit')}, or set model.quantise: none"
+        raise PawlError(f"nf4 needs {' and '.join(lost)}", "model.quantise", hint)
+
+
 def reading(dtype: torch.dtype, device: torch.device) -> dict[str, Any]:
     """How transformers reads a base in NF4, straight onto a device; PawlError without the extra.
 
     dtype: what products are taken in.
     """
-    lost = [name for name in ("bitsandbytes", "accelerate") if find_spec(name) is None]
-    if lost:
-        hint = f"{how_to_install('4bit')}, or set model.quantise: none"
-        raise PawlError(f"nf4 needs {' and '.join(lost)}", "model.quantise", hint)
+    require_extra()
     from transformers import BitsAndBytesConfig
 
     settings = BitsAndBytesConfig(

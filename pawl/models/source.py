@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from pawl.errors import PawlError
+from pawl.errors import PawlError, near_file
 from pawl.models.quantised import keep_layout
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -51,12 +51,11 @@ def resolve(path: str) -> str:
             )
         return str(folder)
     looks_local = path.startswith((".", "/", "~")) or path.count("/") > 1
-    if folder.exists() or looks_local:
-        raise PawlError(
-            f"no model folder at {path}",
-            "model.path",
-            "check the path; it is taken relative to the current folder",
-        )
+    beside = path.count("/") == 1 and folder.parent.is_dir()  # runs/x is no name on the hub
+    near = near_file(folder, ("bundled",)) if beside or "/" not in path else ""
+    if folder.exists() or looks_local or beside or near:
+        hint = near or "check the path; it is taken relative to the current folder"
+        raise PawlError(f"no model folder at {path}", "model.path", hint)
     return path
 
 
@@ -182,10 +181,15 @@ def pick_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise PawlError(f"no device is called {name}", "model.device", "auto, cpu, cuda") from error
+        hint = "write auto, cpu, cuda or cuda:N"
+        raise PawlError(f"no device is called {name}", "model.device", hint) from error
+    if device.type not in ("cpu", "cuda"):
+        what = f"{name} is no device that Pawl trains on"
+        raise PawlError(what, "model.device", "write auto, cpu, cuda or cuda:N")
     gpus = torch.cuda.device_count()
     if device.type == "cuda" and (device.index or 0) >= gpus:
-        raise PawlError(f"{name} asked for, this machine has {gpus} GPUs", "model.device", "auto")
+        what = f"{name} asked for, this machine has {gpus} GPUs"
+        raise PawlError(what, "model.device", "auto takes a GPU where there is one, else the CPU")
     return device
 
 

@@ -19,10 +19,8 @@ from dataclasses import asdict
 import torch
 
 from pawl.checks import Check, overridden, refusing
-from pawl.config.tree import nearest
 from pawl.errors import PawlError
 from pawl.preflight import base, data, samples, update
-from pawl.rewards.calibrate import CALIBRATION
 from pawl.train.progress import Progress
 from pawl.train.session import Session
 from pawl.types import Problem
@@ -50,7 +48,7 @@ def prove(s: Session, progress: Progress) -> list[str]:
         overridden=[c.name for c in failed if c.overridden],
         host={"time_s": seconds},
     )
-    require(checks, s.cfg.train.override)
+    require(checks)
     for check in failed:
         word = "overridden" if check.overridden else "warning"
         s.display.note(f"preflight, {word}: {check.name}: {check.observed} ({check.meaning})")
@@ -99,14 +97,8 @@ def rendered(s: Session, held_out: Sequence[Problem]) -> list[tuple[str, Problem
     return [(s.encoder.render(p), p) for p in (*chosen, *held_out)]
 
 
-def require(checks: Sequence[Check], names: Sequence[str] = ()) -> None:
-    """Raises PawlError when a check refuses the run, or when an override names none."""
-    known = [*dict.fromkeys(c.name for c in checks), CALIBRATION]
-    for name in names:
-        if name not in known:
-            meant = nearest(name, known, [])
-            hint = f"did you mean {meant}?" if meant else f"the checks are: {', '.join(known)}"
-            raise PawlError(f"`train.override` names no check: {name}", "train.override", hint)
+def require(checks: Sequence[Check]) -> None:
+    """Raises PawlError when a check refuses the run."""
     failed = refusing(checks)
     if not failed:
         return

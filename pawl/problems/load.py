@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, count
 from pathlib import Path
@@ -20,7 +20,7 @@ from pawl.config.options import ProblemsConfig
 from pawl.errors import PawlError
 from pawl.problems.filter import PrepareReport, filtered, limited
 from pawl.problems.problem_set import ProblemSet, copies, join, open_problems
-from pawl.problems.sources import SUFFIXES
+from pawl.problems.sources import SUFFIXES, Unreachable
 
 __all__ = ["PrepareReport", "Prepared", "ProblemSet", "labels", "open_problems", "prepare"]
 
@@ -63,13 +63,14 @@ def prepare(cfg: ProblemsConfig, seed: int, tested: bool = True) -> Prepared:
     report = PrepareReport()
     names = set_names(cfg)
     fields = cfg.fields.given()
-    opened = [open_problems(name, cfg.lang, tested, fields) for name in names]
+    option = "problems.mix" if cfg.mix else "problems.train"
+    opened = [_opened(name, option, cfg.lang, tested, fields) for name in names]
     report.bad += chain.from_iterable(o.bad for o in opened)
     prefixes = _prefixes(opened, labels(names))
     parts = [_split(o, cfg.held_out_frac, keep_all=bool(cfg.held_out)) for o in opened]
     held, families = (join([p[k] for p in parts], prefixes) for k in (1, 2))
     if cfg.held_out:
-        given = open_problems(cfg.held_out, cfg.lang, tested, fields)
+        given = _opened(cfg.held_out, "problems.held_out", cfg.lang, tested, fields)
         report.bad += given.bad
         _, held, families = _split(given, 0.0, keep_all=False)
         if not held and not families:
@@ -89,6 +90,18 @@ def prepare(cfg: ProblemsConfig, seed: int, tested: bool = True) -> Prepared:
             raise PawlError(what, name, "loosen problems.filter")
         trains.append(train)
     return Prepared(join(trains, prefixes), held, families, report)
+
+
+def _opened(
+    name: str, option: str, lang: str, tested: bool, fields: Mapping[str, str]
+) -> ProblemSet:
+    """The set that an option names; what is wrong with the name is wrong with the option."""
+    try:
+        return open_problems(name, lang, tested, fields)
+    except PawlError as e:
+        if e.where == name and not isinstance(e, Unreachable):
+            e.what, e.where = f"{name}: {e.what}", option
+        raise
 
 
 def _prefixes(opened: Sequence[ProblemSet], names: Sequence[str]) -> list[str]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 
-from pawl.errors import PawlError, how_to_install
+from pawl.errors import PawlError, how_to_install, near_file
 
 _EXAMPLE = ".meta/example.ml"
 JSON_SUFFIXES = (".jsonl", ".json", ".ndjson")
@@ -142,11 +142,9 @@ def open_source(name: str) -> Iterator[Placed]:
         return _file_rows(path)
     parts_of = name.partition(":")[0].partition("@")[0].split("/")
     if path.suffix or len(parts_of) != 2 or name.startswith((".", "/", "~")):
-        raise PawlError(
-            "no such file",
-            name,
-            "give .jsonl or .parquet file, starter-ocaml, starter-python or OWNER/NAME on the hub",
-        )
+        hint = "a .jsonl or .parquet file, starter-ocaml, starter-python or OWNER/NAME on the hub"
+        near = near_file(path, ("starter-ocaml", "starter-python"))
+        raise PawlError("no such file or problem set", name, near or f"give {hint}")
     return hub(name)
 
 

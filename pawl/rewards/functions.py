@@ -3,9 +3,9 @@
 A thread of its own runs an event loop, so submit and poll never wait for an answer. An async
 function may await a server for every completion at once; at most `reward.in_flight` calls are on
 the way at a time. A callable that was handed in (`pawl.train(config, reward=...)`) is called one
-call after the other. A call that gives no answer in time is missing, never a number; what a
-function raises stops the run with its file and line. Left out: functions of a file that are not
-async, which run in the worker processes (`pool.py`).
+call after the other. A call that gives no answer in time, or holds up the loop, is a broken grader
+as much as one that raises. Left out: functions of a file that are not async, which run in the
+worker processes (`pool.py`).
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
+import time
 from collections.abc import Coroutine, Hashable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from pawl.errors import PawlError
 from pawl.rewards.cache import MeasurementCache, function_key, problem_digest
 from pawl.rewards.pool import drained
-from pawl.rewards.user import UserReward, broken_grader, raised
-from pawl.types import Completion, Measurement, Problem, missing
+from pawl.rewards.user import UserReward
+from pawl.types import Completion, Measurement, Problem
 
 
 class FunctionScorer:
@@ -44,7 +44,8 @@ class FunctionScorer:
         self._loop = asyncio.new_event_loop()
         self._free = asyncio.Semaphore(in_flight if reward.is_async else 1)
         self._calls: set[asyncio.Task[None]] = set()
-        self._one = ThreadPoolExecutor(1, thread_name_prefix="reward")
+        # calls that have begun, in order: when, and of what
+        self._begun: dict[object, tuple[float, Problem, Sequence[Completion]]] = {}
         self._thread = threading.Thread(target=self._loop.run_forever, name="reward", daemon=True)
         self._thread.start()
 
@@ -82,51 +83,43 @@ class FunctionScorer:
                 self._box.put((key, known))
                 return
         async with self._free:
+            call = object()
+            self._begun[call] = time.monotonic(), problem, completions
             try:
-                async with asyncio.timeout(self._limit_s) as limit:
-                    if self._reward.is_async:
-                        found = await self._reward.call_async(problem, completions)
-                    else:
-                        run = self._loop.run_in_executor
-                        found = await run(self._one, self._reward.call, problem, completions)
-            except TimeoutError:
-                if not limit.expired():
-                    raise  # the function's own
-                found = self._late(len(completions))
+                if self._reward.is_async:
+                    found = await self._reward.call_async(problem, completions)
+                else:  # one at a time, so that it may as well hold up the loop
+                    found = self._reward.call(problem, completions)
             except (SystemExit, KeyboardInterrupt) as error:  # these would end the thread, unseen
                 self._broken = self._broken or error
                 return
+            finally:
+                del self._begun[call]
         if self._cache is not None and not fresh:
             self._cache.put(content, found)
         self._box.put((key, found))
-
-    def _late(self, n: int) -> list[Measurement]:
-        """What a call is worth that gave no answer in time; its thread is left behind."""
-        if not self._reward.is_async:
-            self._one.shutdown(wait=False, cancel_futures=True)
-            self._one = ThreadPoolExecutor(1, thread_name_prefix="reward")
-        return [missing(f"{self._reward.name} gave no answer within {self._limit_s:.0f} s")] * n
 
     def poll(self, timeout: float | None = 0.0) -> list[tuple[Hashable, list[Measurement]]]:
         """What is ready. Raises PawlError for what the function raised."""
         return drained(self._box, timeout, self._raise_broken)
 
     def _raise_broken(self) -> None:
-        error = self._broken
+        error, oldest = self._broken, next(iter(list(self._begun.values())), None)
+        if error is None and oldest is not None:
+            began, problem, completions = oldest
+            if time.monotonic() - began > self._limit_s:
+                error = self._broken = self._reward.hung(self._limit_s, problem, completions)
         if error is None:
             assert self._closing or self._thread.is_alive(), f"{self._reward.name} ended its loop"
             return
         if isinstance(error, PawlError):
             raise error
-        where = self._reward.where
-        known = broken_grader(error, [where])
-        raise known or raised(f"the reward {self._reward.name}", error, where) from error
+        raise self._reward.failed(error) from error
 
     def close(self) -> None:
         """Drop the calls that are on the way and end the thread."""
         self._loop.call_soon_threadsafe(self._stop)
-        self._thread.join(timeout=10.0)
-        self._one.shutdown(wait=False, cancel_futures=True)
+        self._thread.join(timeout=1.0 if self._broken else 10.0)  # a call that hangs is left behind
         if not self._thread.is_alive():
             self._loop.close()
 

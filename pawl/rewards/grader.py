@@ -10,7 +10,7 @@ is handed out once all its members are measured by all components. Left out: the
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,7 @@ from pawl.errors import PawlError, PawlErrors
 from pawl.rewards.cache import MeasurementCache, toolchain_facts
 from pawl.rewards.functions import FunctionScorer
 from pawl.rewards.pay import TOTAL, Row, full_marks, pay
-from pawl.rewards.pool import PooledScorer, WorkerPool, answer_limit_s
+from pawl.rewards.pool import PooledScorer, WorkerPool
 from pawl.rewards.user import UserReward, load_user_reward
 from pawl.types import Completion, Measurement, Problem, Score, Scorer, Tier, missing
 
@@ -78,6 +78,24 @@ def check_mix(cfg: RewardConfig) -> None:
     _refuse(wrong)
 
 
+def open_rewards(
+    cfg: RewardConfig, function: Callable[..., object] | None = None
+) -> dict[str, UserReward]:
+    """The user's rewards of a mix, by `use`; raises PawlError for all that is wrong with them.
+
+    function: a callable in place of `reward.use`.
+    """
+    check_mix(cfg)
+    alone = not cfg.components and cfg.use != "code"
+    assert function is None or alone, "a callable stands for reward.use"
+    rewards = {
+        use: UserReward(use, function, None) if function else load_user_reward(use, cfg.wall_s)
+        for use in dict.fromkeys(user_rewards(cfg))
+    }
+    check_caps(cfg, rewards)
+    return rewards
+
+
 def check_caps(cfg: RewardConfig, rewards: dict[str, UserReward]) -> None:
     """Raises for a component whose scale goes beyond a cap that nobody set."""
     tops = {c.name: rewards[c.use].scale[1] for c in cfg.components if c.use in rewards}
@@ -117,8 +135,9 @@ class _Group:
 class Grader:
     """submit every member of a group, poll for groups that are measured whole; `score` does both.
 
-    cache_path: None keeps no measurements. function: a callable in place of `reward.use`. Raises
-    PawlError at once when the sandbox or a user's reward cannot be opened. A context manager.
+    cache_path: None keeps no measurements. function: a callable in place of `reward.use`. opened:
+    what `open_rewards` gave, where it was called before. Raises PawlError at once when the sandbox
+    or a user's reward cannot be opened. A context manager.
     """
 
     def __init__(
@@ -127,16 +146,10 @@ class Grader:
         sandbox: SandboxConfig,
         cache_path: Path | None = None,
         function: Callable[..., object] | None = None,
+        opened: Mapping[str, UserReward] | None = None,
     ) -> None:
-        check_mix(reward)
         self.reward = reward
-        alone = not reward.components and reward.use != "code"
-        assert function is None or alone, "a callable stands for reward.use"
-        self.user_rewards = {
-            use: load_user_reward(use) if function is None else UserReward(use, function, None)
-            for use in dict.fromkeys(user_rewards(reward))
-        }
-        check_caps(reward, self.user_rewards)
+        self.user_rewards = open_rewards(reward, function) if opened is None else dict(opened)
         self._scorers: dict[str, Scorer] = {}
         self._groups: dict[Hashable, _Group] = {}
         self._ready: list[tuple[Hashable, list[Row]]] = []
@@ -146,23 +159,25 @@ class Grader:
         self._closing = ExitStack()
         here = function is not None  # a callable stays in this process, and so does what awaits
         own = {u: r for u, r in self.user_rewards.items() if here or r.is_async}
-        pooled = [u for u in self.user_rewards if u not in own]
+        pooled = [r for u, r in self.user_rewards.items() if u not in own]
         try:
             if cache_path is not None:
                 self._cache = MeasurementCache(cache_path)
                 self._closing.callback(self._cache.close)
             if has_tests(reward) or pooled:
-                self._pool = WorkerPool(sandbox, has_tests(reward), pooled, self._cache)
+                how = (has_tests(reward), pooled, self._cache, reward.wall_s)
+                self._pool = WorkerPool(sandbox, *how)
                 self._closing.callback(self._pool.close)
             for part in components_of(reward):
-                self._scorers[part.name] = self._open(part.use, own, answer_limit_s(sandbox))
+                self._scorers[part.name] = self._open(part.use, own)
         except BaseException:
             self._closing.close()
             raise
 
-    def _open(self, use: str, own: dict[str, UserReward], limit_s: float) -> Scorer:
+    def _open(self, use: str, own: dict[str, UserReward]) -> Scorer:
         if use in own:
-            scorer = FunctionScorer(own[use], self.reward.in_flight, limit_s, self._cache)
+            how = (self.reward.in_flight, self.reward.wall_s, self._cache)
+            scorer = FunctionScorer(own[use], *how)
             self._closing.callback(scorer.close)
             return scorer
         assert self._pool is not None, "opened for the code reward and for functions of a file"

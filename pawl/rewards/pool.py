@@ -2,10 +2,10 @@
 
 One thread for each worker hands it one job at a time, so submit and poll never wait for a
 candidate. Equal jobs in flight run once; what repeats comes from the cache. A worker that dies or
-hangs loses its job to another one once; after that the answer is missing, never a number. One
-scorer uses the pool: `PooledScorer`, for programs and for functions that are not async. Left out:
-what runs inside (`worker.py`), how a worker starts and ends (`process.py`), what a measurement is
-paid (`pay.py`).
+hangs loses its job to another one once; after that the answer is missing, never a number; but a
+user's function that hangs is a broken grader. One scorer uses the pool: `PooledScorer`, for code
+and functions that are not async. Left out: what runs inside (`worker.py`), how a worker starts
+and ends (`process.py`), what a measurement is paid (`pay.py`).
 """
 
 from __future__ import annotations
@@ -30,26 +30,22 @@ from pawl.rewards.cache import (
     task_digest,
     toolchain_facts,
 )
-from pawl.rewards.process import START_LIMIT_S, WorkerLost, WorkerProcess
-from pawl.rewards.user import UserReward
+from pawl.rewards.process import START_LIMIT_S, WorkerLost, WorkerProcess, WorkerSilent
+from pawl.rewards.user import WALL_S, UserReward
 from pawl.rewards.worker import Bounds, Job, Refused, Result, Setup
 from pawl.sandbox.tiers import open_sandbox
 from pawl.sandbox.verdict import Verification
 from pawl.types import Completion, Measurement, Problem, Tier, missing
 
-__all__ = ["Box", "PooledScorer", "Refused", "Result", "WorkerPool", "answer_limit_s", "drained"]
+__all__ = ["Box", "PooledScorer", "Refused", "Result", "WorkerPool", "drained"]
 
 ATTEMPTS = 2
 MAX_START_FAILURES = 3
 # A worker that is silent for longer hangs: set-up, and runs that wait for the machine to be free.
 ANSWER_S, ANSWER_WALLS = 60.0, 16.0
+GRACE_S = 5.0  # for a worker to say itself that a user's function hangs, and where
 Box = queue.SimpleQueue[tuple[Hashable, Any]]  # where somebody waits for answers
 Found = TypeVar("Found")
-
-
-def answer_limit_s(cfg: SandboxConfig) -> float:
-    """How long one job may take before it counts as lost."""
-    return ANSWER_S + ANSWER_WALLS * cfg.wall_s
 
 
 def drained(
@@ -89,17 +85,18 @@ class Task:
 class WorkerPool:
     """submit(box, key, job); every answer comes back in its box under its key.
 
-    programs: whether candidates will run, which needs a sandbox. functions: `use` strings of users'
-    rewards to open in the workers. cache: None keeps nothing. Raises PawlError at once when sandbox
-    or a function cannot be opened. Close it after use.
+    programs: whether candidates will run, which needs a sandbox. functions: users' rewards to open
+    in the workers too; call_s: the limit of one call. cache: None keeps nothing. Raises PawlError
+    at once when sandbox or a function cannot be opened. Close it after use.
     """
 
     def __init__(
         self,
         sandbox_cfg: SandboxConfig,
         programs: bool,
-        functions: Sequence[str] = (),
+        functions: Sequence[UserReward] = (),
         cache: MeasurementCache | None = None,
+        call_s: float = WALL_S,
     ) -> None:
         self.facts: dict[str, object] = {"tier": ""}  # of the sandbox, for the run record
         self.tier: Tier = ""  # "" when no component runs programs
@@ -108,8 +105,10 @@ class WorkerPool:
             with open_sandbox(sandbox_cfg) as probe:
                 self.tier, warm, self.facts = probe.tier, probe.warm, dict(probe.describe())
         bounds = Bounds(**sandbox_cfg.model_dump(exclude={"workers"}))
-        self._setup = Setup(bounds, self.tier, warm, tuple(functions), os.getpid())
-        self._limit_s = answer_limit_s(sandbox_cfg)
+        self._functions = {reward.name: reward for reward in functions}
+        names = tuple(self._functions)
+        self._setup = Setup(bounds, self.tier, warm, names, os.getpid(), call_s)
+        self._limit_s = ANSWER_S + ANSWER_WALLS * sandbox_cfg.wall_s
         self._lock = threading.Condition()
         self._waiting: deque[Task] = deque()
         self._in_flight: dict[bytes, Task] = {}
@@ -204,7 +203,7 @@ class WorkerPool:
                     self._lock.notify_all()
                 while (task := self._take(index)) is not None:
                     known = self._cache.get(task.content) if self._cache and task.cached else None
-                    self._finish(task, known or worker.ask(task.job, self._limit_s))
+                    self._finish(task, known or self._ask(worker, task.job))
             except WorkerLost as lost:
                 worker.end()
                 if task is None:
@@ -219,6 +218,16 @@ class WorkerPool:
             self._lock.notify_all()
         worker.end()
         self._fail_stranded()
+
+    def _ask(self, worker: WorkerProcess, job: Job) -> Result:
+        """A worker's answer; PawlError where a user's function hangs beyond any signal."""
+        if job.use == "code":
+            return worker.ask(job, self._limit_s)
+        try:
+            return worker.ask(job, self._setup.call_s + GRACE_S)
+        except WorkerSilent as silent:
+            reward = self._functions[job.use]
+            raise reward.hung(self._setup.call_s, job.problem, job.completions) from silent
 
     def _take(self, index: int) -> Task | None:
         """The next task for a worker; None when the pool closes. Waits.

@@ -28,6 +28,10 @@ class WorkerLost(Exception):
     """The worker ended, or gave no answer in time; the message is the reason."""
 
 
+class WorkerSilent(WorkerLost):
+    """It gave no answer in time."""
+
+
 class WorkerProcess:
     """A worker that can be started again; all but `stop` and `pid` are called from one thread."""
 
@@ -68,7 +72,7 @@ class WorkerProcess:
             pickle.dump(message, process.stdin)
             process.stdin.flush()
             if not select.select([process.stdout], [], [], limit_s)[0]:
-                raise WorkerLost(f"scorer gave no answer within {limit_s:.0f} s")
+                raise WorkerSilent(f"scorer gave no answer within {limit_s:.0f} s")
             answer: Answer = pickle.load(process.stdout)
         except (EOFError, pickle.UnpicklingError, OSError) as error:
             raise WorkerLost(_how_it_ended(process)) from error

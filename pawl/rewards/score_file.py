@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pawl.config.options import ProblemsConfig, RewardConfig, SandboxConfig
-from pawl.errors import Exit, PawlError
+from pawl.errors import Exit, PawlError, near_file
 from pawl.problems.load import ProblemSet, open_problems
 from pawl.problems.sources import Placed, json_lines
-from pawl.rewards.grader import Grader, has_tests
+from pawl.rewards.grader import Grader, has_tests, open_rewards
 from pawl.rewards.pay import Row, pay
 from pawl.types import Completion, Finish, Problem, Score
 
@@ -80,10 +80,11 @@ def score_lines(
 
     Raises PawlError with file:line for one that is no JSON object, after those before it.
     """
-    opened = open_problems(problems, rows.lang, has_tests(reward), rows.fields.given())
     if not completions.is_file():
-        raise PawlError("no such file", str(completions))
-    with Grader(reward, sandbox, None, function) as grader:
+        raise PawlError("no such file", str(completions), near_file(completions))
+    rewards = open_rewards(reward, function)
+    opened = open_problems(problems, rows.lang, has_tests(reward), rows.fields.given())
+    with Grader(reward, sandbox, None, function, rewards) as grader:
         scores = _scores(json_lines(completions), opened, grader)
         first = next(scores, None)
         if first is None:

@@ -9,8 +9,8 @@ method of the same form, declare more:
     group = True          it compares: every call holds all completions of a problem's group
 
 Of named numbers `total` is paid, or their sum where there is none; the others are recorded. What it
-raises is a broken grader and stops the run. Left out: isolation; the file is the user's own and
-runs as the user.
+raises is a broken grader and ends the command, and so does a file that does not parse, or a call
+that hangs. Left out: isolation; the file is the user's own and runs as the user.
 """
 
 from __future__ import annotations
@@ -21,24 +21,55 @@ import inspect
 import math
 import os
 import re
+import signal
 import sys
+import threading
+import tokenize
 import traceback
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import redirect_stdout
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
+from difflib import get_close_matches
 from importlib.metadata import entry_points
+from io import BytesIO
 from pathlib import Path
+from types import FrameType
 from typing import cast
 
-from pawl.errors import Exit, PawlError
+from pawl.errors import PawlError, near_file
 from pawl.rewards.pay import TOTAL
 from pawl.types import Completion, Measurement, Problem, missing
 
 GROUP = "pawl.rewards"
 _NAME = re.compile("[a-z0-9_]+")  # what can stand in a metric
 SLACK = 1e-9  # of the scale's width: sums of floats may pass its ends by rounding
+WALL_S = 45.0  # what takes longer hangs: loading a file, one call
+SHOWN = 80  # characters of a value or a completion in a message
 Value = float | Mapping[str, float] | Measurement | None
 Values = Sequence[Value]
 Function = Callable[[Problem, Sequence[Completion]], Values | Awaitable[Values]]
+
+
+class Hung(BaseException):
+    """Raised in a user's code that takes too long; no `except Exception` of its own stops it."""
+
+
+@contextmanager
+def wall_clock(limit_s: float) -> Iterator[None]:
+    """Raise Hung in what runs for longer than limit_s, where it runs in the main thread."""
+
+    def ring(number: int, frame: FrameType | None) -> None:
+        raise Hung(f"no end after {limit_s:g} s")
+
+    if threading.current_thread() is not threading.main_thread():  # which alone gets signals
+        yield
+        return
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, limit_s)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 class UserReward:
@@ -125,9 +156,11 @@ class UserReward:
 
     def _number(self, value: object, problem: Problem) -> float:
         try:
-            number = float(cast(float, value))
-        except (TypeError, ValueError) as error:
-            raise self._broken(f"returned {value!r} for {problem.id}, expected a number") from error
+            number = None if isinstance(value, str | bytes) else float(cast(float, value))
+        except (TypeError, ValueError, OverflowError):
+            number = None
+        if number is None:
+            raise self._broken(f"returned {_cut(value)} for {problem.id}, expected a number")
         if not math.isfinite(number):
             raise self._broken(f"returned {number!r} for {problem.id}, expected a finite number")
         return number
@@ -149,8 +182,30 @@ class UserReward:
             self.where,
             f"return one number from {low:g} to {high:g} (`scale` declares another range), named "
             "numbers, a Measurement, or None (missing) for each completion",
-            Exit.STOPPED,
         )
+
+    def hung(
+        self,
+        limit_s: float,
+        problem: Problem,
+        completions: Sequence[Completion],
+        error: BaseException | None = None,
+    ) -> PawlError:
+        """What to say of a call without an end. error: raised where it hung, if that is clear."""
+        text = _cut(completions[0].text) if completions else "none"
+        more = f" and {len(completions) - 1} more" if len(completions) > 1 else ""
+        return PawlError(
+            f"the reward {self.name} hangs: no answer within {limit_s:g} s for problem "
+            f"{problem.id}, completion {text}{more}",
+            place_in(error, [self.folder]) if error and self.folder else self.where,
+            "give what it waits for a time-out of its own, and return None (missing) then; "
+            "reward.wall_s is the limit of one call",
+        )
+
+    def failed(self, error: BaseException) -> PawlError:
+        """What to say of an exception that the function raised."""
+        folder = self.folder or Path(self.where.rpartition(":")[0]).resolve().parent
+        return raised(f"the reward {self.name}", error, place_in(error, [folder]) or self.where)
 
     def fingerprint(self) -> str:
         """Hash of the source files that the reward was loaded from (its folder's modules)."""
@@ -175,20 +230,20 @@ def _files_below(folder: Path | None) -> set[Path]:
     return {p for p in inside if p.is_file()}
 
 
-def load_user_reward(use: str) -> UserReward:
+def load_user_reward(use: str, limit_s: float = WALL_S) -> UserReward:
     """Load `path/file.py:function` or an entry point.
 
-    Raises PawlError when there is none, and with file and line for what a user's file raises.
+    Raises PawlError when there is none, and with file and line for what a user's file raises, for
+    one that does not parse, and for one that takes longer than limit_s.
     """
     try:
-        return _load(use)
+        with wall_clock(limit_s):
+            return _load(use)
     except (PawlError, KeyboardInterrupt):
         raise
     except BaseException as error:
-        known = broken_grader(error, [use])
-        if known is None:
-            raise
-        raise known from error
+        told = broken_grader(error, [use]) or raised("the reward", error, use)
+        raise told from error
 
 
 def _load(use: str) -> UserReward:
@@ -204,18 +259,20 @@ def _load(use: str) -> UserReward:
     known = entry_points(group=GROUP)
     found = [e for e in known if e.name == use]
     if not found:
-        names = ", ".join(sorted({"code", *(e.name for e in known)}))
-        raise PawlError(
-            f"no reward is called {use!r}",
-            "reward.use",
-            f"known: {names}; or write path/file.py:function",
-        )
+        names = sorted({"code", *(e.name for e in known)})
+        near = get_close_matches(use, names, n=1)
+        hint = f"known: {', '.join(names)}; or write path/file.py:function"
+        hint = f"did you mean {near[0]}?" if near else hint
+        hint = f"name the function: {use}:FUNCTION" if use.endswith(".py") else hint
+        raise PawlError(f"no reward is called {use!r}", "reward.use", hint)
     return UserReward(use, found[0].load(), None)
 
 
 def _from_file(path: Path, name: str, use: str) -> UserReward:
     if not path.is_file():
-        raise PawlError(f"no such file: {path}", "reward.use", f"looked for it from {Path.cwd()}")
+        hint = near_file(path) or f"looked for it from {Path.cwd()}"
+        raise PawlError(f"no such file: {path}", "reward.use", hint)
+    _require_text(path)
     folder = path.resolve().parent
     if str(folder) not in sys.path:
         sys.path.append(str(folder))  # so that it can import its neighbours
@@ -224,17 +281,34 @@ def _from_file(path: Path, name: str, use: str) -> UserReward:
     )
     spec = importlib.util.spec_from_file_location(module_name, path)
     if spec is None or spec.loader is None:
-        raise PawlError(f"{path} is no Python file", "reward.use")
+        raise PawlError(f"{path} is no Python file", "reward.use", "its name must end in .py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module
     with redirect_stdout(sys.stderr):  # standard output may be a program's
         spec.loader.exec_module(module)
     if not hasattr(module, name):
-        public = ", ".join(
-            n for n in vars(module) if not n.startswith("_") and callable(vars(module)[n])
-        )
-        raise PawlError(f"{path} has no {name}", use, f"it defines: {public or 'nothing'}")
+        own = [n for n in vars(module) if not n.startswith("_") and callable(vars(module)[n])]
+        near = get_close_matches(name, own, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        hint += f"it defines: {', '.join(own) or 'nothing'}"
+        raise PawlError(f"{path} has no {name}", "reward.use", hint)
     return UserReward(use, getattr(module, name), folder)
+
+
+def _require_text(path: Path) -> None:
+    """Raise PawlError with the line of what keeps a file from being Python's text."""
+    raw = path.read_bytes()
+    what, at = "a NUL byte", raw.find(b"\0")
+    if at < 0:
+        try:
+            raw.decode(tokenize.detect_encoding(BytesIO(raw).readline)[0])
+        except SyntaxError as error:  # no encoding of that name
+            what, at = str(error.msg), 0
+        except UnicodeDecodeError as error:
+            what, at = f"bytes that are not {error.encoding}", error.start
+    if at >= 0:
+        where = f"{path}:{raw.count(bytes([10]), 0, at) + 1}"
+        raise PawlError(f"the reward does not load: {what}", where, "save the file as UTF-8 text")
 
 
 def broken_grader(error: BaseException, rewards: Sequence[str]) -> PawlError | None:
@@ -243,27 +317,42 @@ def broken_grader(error: BaseException, rewards: Sequence[str]) -> PawlError | N
     rewards: the `use` strings of the user's rewards; the deepest frame in one of their folders is
     named.
     """
-    folders = [Path(u.rpartition(":")[0]).resolve().parent for u in rewards if ":" in u]
-    frames = [
-        f
-        for f in traceback.extract_tb(error.__traceback__)
-        if any(Path(f.filename).resolve().is_relative_to(d) for d in folders)
-        and "site-packages" not in f.filename
-    ]
-    if isinstance(error, SyntaxError) and not frames:
-        where = f"{error.filename}:{error.lineno}"
-        return PawlError(f"the reward does not load: {error.msg}", where)
-    if not frames:
-        return None
-    return raised("the reward", error, f"{frames[-1].filename}:{frames[-1].lineno}")
+    files = [Path(u.rpartition(":")[0]).expanduser() for u in rewards if ":" in u]
+    where = place_in(error, [file.resolve().parent for file in files])
+    if isinstance(error, SyntaxError) and (where or files):
+        hint = f"the line is: {error.text.strip()}" if error.text else "see the file"
+        place = f"{error.filename}:{error.lineno}" if error.lineno else where or str(files[0])
+        return PawlError(f"the reward does not load: {error.msg}", place, hint)
+    if isinstance(error, Hung):
+        where = where or ", ".join(rewards)
+        hint = (
+            "loading must be quick (reward.wall_s is its limit too): do slow work in the function"
+        )
+        return PawlError(f"the reward hangs while it is loaded: {error}", where, hint)
+    return raised("the reward", error, where) if where else None
+
+
+def place_in(error: BaseException, folders: Sequence[Path | None]) -> str:
+    """file:line of the deepest frame that lies in one of the folders; "" when none does."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        file = Path(frame.filename)
+        if "site-packages" in file.parts or not file.is_file():  # "<frozen ...>" is no file
+            continue
+        if any(folder and file.resolve().is_relative_to(folder) for folder in folders):
+            return f"{frame.filename}:{frame.lineno}"
+    return ""
 
 
 def raised(who: str, error: BaseException, where: str) -> PawlError:
-    """The end of a run whose reward raised."""
+    """The end of a command whose reward raised."""
     return PawlError(
         f"{who} raised {type(error).__name__}: {error}",
         where,
         "an exception is a broken grader, not a bad completion: return None for what cannot be "
-        "judged; the run stopped and can be resumed",
-        Exit.STOPPED,
+        "judged",
     )
+
+
+def _cut(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."

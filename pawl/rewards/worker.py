@@ -14,13 +14,12 @@ import pickle
 import signal
 import sys
 import traceback
-from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import BinaryIO, Literal
 
 from pawl.errors import Exit, PawlError
-from pawl.rewards.user import UserReward, broken_grader, load_user_reward
+from pawl.rewards.user import Hung, UserReward, broken_grader, load_user_reward, wall_clock
 from pawl.sandbox.tiers import Sandbox
 from pawl.sandbox.verdict import Verification
 from pawl.sandbox.verify import measured, verify
@@ -48,7 +47,8 @@ class Setup:
     """First message to a worker. tier: decided by the pool, "" when no sandbox is needed; warm:
     Python candidates come from a fork server, which passed the canaries too.
 
-    functions: the `use` strings of the user's rewards that are to be called here.
+    functions: the `use` strings of the user's rewards that are to be called here; call_s: the limit
+    of one call.
     """
 
     bounds: Bounds
@@ -56,6 +56,7 @@ class Setup:
     warm: bool
     functions: tuple[str, ...]
     parent: int
+    call_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,30 +96,52 @@ def serve(source: BinaryIO, sink: BinaryIO) -> None:
     # The pool's tier again; its canaries ran once, in the pool.
     opened = Sandbox(setup.bounds, setup.tier, setup.warm) if setup.tier else nullcontext()
     with opened as sandbox:
-        functions = {use: load_user_reward(use) for use in setup.functions}
+        functions = {use: load_user_reward(use, setup.call_s) for use in setup.functions}
         _send(sink, None)
         while True:
             try:
                 job = pickle.load(source)
             except EOFError:
                 return
-            _send(sink, _answer(functions, sandbox, job))
+            if job.use == "code":
+                _send(sink, _verified(sandbox, job))
+            else:
+                _send(sink, _called(functions[job.use], job, setup.call_s))
 
 
-def _answer(functions: Mapping[str, UserReward], sandbox: Sandbox | None, job: Job) -> Result:
-    """One job's answer; a problem that cannot be judged is refused, whatever the completion."""
+def _called(reward: UserReward, job: Job, limit_s: float) -> Result:
+    """What a user's function says. Raises PawlError for all that is wrong with it."""
+    try:
+        with wall_clock(limit_s):
+            return reward.call(job.problem, job.completions)
+    except (PawlError, _Leave):
+        raise
+    except Hung as error:
+        raise reward.hung(limit_s, job.problem, job.completions, error) from error
+    except BaseException as error:
+        raise reward.failed(error) from error
+
+
+def _verified(sandbox: Sandbox | None, job: Job) -> Result:
+    """What the tests say; a problem that cannot be judged is refused, whatever the completion."""
     place = job.problem.where or job.problem.id
     try:
-        if job.use != "code":
-            return functions[job.use].call(job.problem, job.completions)
         assert sandbox is not None, "programs run in a sandbox"
         task, marker = job.problem.task, job.end_marker
         runs = [verify(sandbox, task, c.text, marker, place) for c in job.completions]
         return runs[0] if job.bare else [measured(run, task, place) for run in runs]
     except PawlError as error:
-        if error.code == Exit.STOPPED:  # a broken grader, or no compiler
+        if error.code == Exit.STOPPED:  # no compiler
             raise
         return Refused(error.block().removeprefix("error: "))
+
+
+class _Leave(SystemExit):
+    """The pool asks this process to end."""
+
+
+def _leave(*_: object) -> None:
+    raise _Leave
 
 
 def _send(sink: BinaryIO, message: Answer) -> None:
@@ -141,7 +164,7 @@ def _last_words(sink: BinaryIO, setup: Setup, error: BaseException) -> None:
 def main() -> None:
     """Set up the process and serve."""
     ctypes.CDLL(None).prctl(_PDEATHSIG, signal.SIGKILL)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    signal.signal(signal.SIGTERM, _leave)
     os.nice(NICENESS)
     sink = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)

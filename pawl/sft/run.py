@@ -21,10 +21,11 @@ from pawl.models import flat
 from pawl.models.export import write_plain
 from pawl.models.fresh import fresh_policy, stored_dtype
 from pawl.models.learner import POLICY, Learner, make_learner
+from pawl.models.limits import require_model, require_positions
 from pawl.models.logprobs import score_hidden, score_logits
 from pawl.models.optim import lr_at
 from pawl.models.policy import Policy, load_policy
-from pawl.models.text import PromptEncoder
+from pawl.models.text import PromptEncoder, read_template
 from pawl.sft.data import Example, pack, plan, read_lines, tokenise
 
 BUCKET = 8  # documents of similar length that share one attention call
@@ -41,6 +42,10 @@ def run_sft(cfg: SftConfig, echo: Callable[[str], None]) -> Path:
     out = Path(cfg.out).expanduser()
     if out.exists() and any(out.iterdir() if out.is_dir() else [out]):
         raise PawlError(f"{out} exists and is not empty", "out", "name a new folder")
+    if cfg.prompt.template:
+        read_template(cfg.prompt.template)
+    if not cfg.init:
+        require_positions(require_model(cfg.model), cfg)
     pairs = read_lines(Path(cfg.data).expanduser())
     store = stored_dtype(Path(cfg.init).expanduser()) if cfg.init else torch.float32
     policy = _open(cfg, [problem.prompt + text for problem, text in pairs])

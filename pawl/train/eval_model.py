@@ -20,10 +20,11 @@ import torch
 from pawl.config.options import RunConfig
 from pawl.errors import PawlError
 from pawl.models.export import run_policy
+from pawl.models.limits import require_model, require_positions
 from pawl.models.policy import load_policy
-from pawl.models.text import PromptEncoder
+from pawl.models.text import PromptEncoder, read_template
 from pawl.problems.load import prepare
-from pawl.rewards.grader import Grader, has_tests
+from pawl.rewards.grader import Grader, has_tests, open_rewards
 from pawl.store.display import Display
 from pawl.store.files import dumps, write_atomic
 from pawl.store.manifest import date_of
@@ -101,10 +102,18 @@ def evaluate_model(
     Raises PawlError for a split without problems.
     """
     torch.set_num_threads(cfg.train.threads or os.cpu_count() or 1)
+    own = cfg.model.model_copy(update={"path": model})
+    if pass_rates is not None and not pass_rates.absolute().parent.is_dir():
+        raise PawlError(f"no folder {pass_rates.parent} to write to", "--pass-rates")
+    if cfg.prompt.template:
+        read_template(cfg.prompt.template)
+    rewards = open_rewards(cfg.reward, function)
     policy = run_policy(model)
     if policy is None:
-        policy = load_policy(cfg.model.model_copy(update={"path": model}), cfg.seed)
+        require_positions(require_model(own), cfg)
     data = prepare(cfg.problems, cfg.seed, tested=has_tests(cfg.reward))
+    if policy is None:
+        policy = load_policy(own, cfg.seed)
     pool_of = {"held_out": data.held_out, "train": data.train}
     problems = chosen(pool_of[split], cfg.eval.problems, cfg.eval.seed)
     apart = data.held_out_families if split == "held_out" else ()
@@ -118,7 +127,7 @@ def evaluate_model(
     engine = opened_engine(policy, cfg, display)
     engine.sync_weights(policy, 0)
 
-    with Grader(cfg.reward, cfg.sandbox, None, function) as grader:
+    with Grader(cfg.reward, cfg.sandbox, None, function, rewards) as grader:
         success = success_of(cfg, grader)
         how = (engine, grader, encoder, cfg)
         display.phase("greedy")

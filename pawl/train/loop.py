@@ -10,7 +10,8 @@ steps (`after_step.py`), evaluation (`evaluate.py`). Run: `pawl train CONFIG`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from pawl.config.options import RunConfig
 from pawl.errors import Exit, PawlError
@@ -55,16 +56,27 @@ def train(
         prove(s, progress)
         if not progress.records:
             evaluate_baseline(s, progress)
-        while progress.state.step < s.total and progress.outcome is None:
-            try:
-                result = train_step(s, progress)
-            except PawlError as e:
-                if e.code == Exit.STOPPED and cfg.algo.minibatches * cfg.algo.epochs == 1:
-                    save(s, progress)  # no update of this step was applied: keep what was won
-                    run.event("stopped", step=progress.state.step, reason=e.what)
-                raise
-            after_step(s, progress, record_step(s, progress, result), seen)
-        return finish(s, progress)
+        with resumable():
+            while progress.state.step < s.total and progress.outcome is None:
+                try:
+                    result = train_step(s, progress)
+                except PawlError as e:
+                    if cfg.algo.minibatches * cfg.algo.epochs == 1:
+                        save(s, progress)  # no update of this step was applied: keep what was won
+                        run.event("stopped", step=progress.state.step, reason=e.what)
+                    raise
+                after_step(s, progress, record_step(s, progress, result), seen)
+            return finish(s, progress)
+
+
+@contextmanager
+def resumable() -> Iterator[None]:
+    """Whatever a person can cure leaves a run that has begun resumable, a broken reward too."""
+    try:
+        yield
+    except PawlError as e:
+        e.code = Exit.STOPPED
+        raise
 
 
 def train_step(s: Session, progress: Progress) -> StepResult:

@@ -41,13 +41,14 @@ class Verdict:
 
 def check_names(rules: Sequence[RuleConfig], target: TargetConfig | None) -> None:
     """Raise PawlError for a metric that no run records."""
-    named = [(f"rules[{i}].metric", r.metric) for i, r in enumerate(rules)]
+    named = [("rules", f"`rules[{i}]`: ", r.metric) for i, r in enumerate(rules)]
     if target is not None:
-        named.append(("target.metric", target.metric))
-    for where, name in named:
+        named.append(("target.metric", "", target.metric))
+    for where, which, name in named:
         if catalogued(name) is None:
             new = renamed.METRICS.get(name)
             what = f"metric `{name}` has a new name" if new else f"unknown metric `{name}`"
+            what = which + what
             hint = f"write `{new}`" if new else f"did you mean `{nearest(name)}`?"
             raise PawlError(what, where, hint)
 

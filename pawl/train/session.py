@@ -1,7 +1,8 @@
 """Everything that a run needs, opened in the order in which it can fail cheapest.
 
-Problems and their static audit first. Then, side by side, the model with every prompt, and the
-grader with its calibration: the reward is proved in worker processes while the model is read.
+First what needs no work: names of metrics, device, model folder, lengths, prompt template, the
+reward's file. Then problems and their audit. Then, side by side, the model with every prompt, and
+the grader with its calibration: the reward is proved in worker processes while the model is read.
 Nothing is generated before both are there. Left out: the loop itself.
 """
 
@@ -9,22 +10,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass
 from itertools import chain, islice
 
 import torch
 
-from pawl.checks import overridden
+from pawl.checks import overridden, require_checks
 from pawl.config.options import RunConfig
 from pawl.errors import PawlError, PawlErrors
+from pawl.models import limits
 from pawl.models.learner import POLICY, Learner, make_learner
 from pawl.models.policy import Policy, freeze_reference, load_policy
-from pawl.models.text import PromptEncoder
+from pawl.models.text import PromptEncoder, read_template
 from pawl.problems.load import Prepared, ProblemSet, labels, prepare
 from pawl.rewards.calibrate import CALIBRATION, Calibration, require
-from pawl.rewards.grader import Grader, has_tests
+from pawl.rewards.grader import Grader, has_tests, open_rewards
+from pawl.rewards.user import UserReward
 from pawl.rollout.engine import Engine, SamplingParams
 from pawl.rollout.select import make_engine
 from pawl.store.display import Display
@@ -36,10 +39,11 @@ from pawl.train.curriculum import described, pools_of
 from pawl.train.data import Pool, chosen, total_steps
 from pawl.train.proved import Basis, Proved, audited, calibrated
 from pawl.train.rules import check_names
-from pawl.train.success import Success, success_of
+from pawl.train.success import Success, require_success, success_of
 from pawl.types import Problem
 
 TOGETHER = 512  # prompts that are encoded in one call
+FIRST_S = 3.0  # for a user's reward to be calibrated before the model is read beside it
 
 
 @dataclass(slots=True)
@@ -99,7 +103,7 @@ def open_session(
     function: a callable in place of reward.use.
     """
     tested = has_tests(cfg.reward)
-    check_names(cfg.rules, cfg.target)
+    rewards, room = before_work(cfg, function)
     parent = parent_of(run.facts())
     origin = parent.origin if parent else Origin()
     torch.set_num_threads(cfg.train.threads or os.cpu_count() or 1)
@@ -120,17 +124,23 @@ def open_session(
         background = stack.enter_context(ThreadPoolExecutor(1, "calibration"))
 
         def graded() -> tuple[Grader, tuple[Calibration, Basis | None, bool]]:
-            grader = stack.enter_context(Grader(cfg.reward, cfg.sandbox, cache, function))
+            grader = stack.enter_context(Grader(cfg.reward, cfg.sandbox, cache, function, rewards))
             return grader, calibrated(grader, data, cfg, proved)
 
         grading = background.submit(graded)
+        if rewards and wait([grading], FIRST_S).done:  # its mistakes show in its first calls
+            grading.result()
         policy = load_policy(cfg.model, cfg.seed)
         for note in policy.notes:
             display.note(note)
         encoder = PromptEncoder(policy.tokenizer, cfg.prompt, date_of(run.facts()))
         if encoder.reads_date:
             run.update(date=encoder.date.isoformat())
-        check_prompts(encoder, chain(data.train, data.held_out, data.held_out_families))
+        longest = check_prompts(encoder, chain(data.train, data.held_out, data.held_out_families))
+        most = longest + cfg.rollout.max_tokens
+        if room is not None and most > room:
+            what = f"the longest prompt and completion may have {most} tokens together"
+            display.note(f"{what}, more than the model's {room} positions")
         if cfg.algo.kl_coef > 0 and not policy.lora:
             freeze_reference(policy)
         engine = opened_engine(policy, cfg, display)
@@ -166,6 +176,26 @@ def open_session(
         )
 
 
+def before_work(
+    cfg: RunConfig, function: Callable[..., object] | None
+) -> tuple[dict[str, UserReward], int | None]:
+    """What can be refused at no cost, cheapest first -> the user's rewards, the model's positions.
+
+    Raises PawlError.
+    """
+    check_names(cfg.rules, cfg.target)
+    require_checks(cfg.train.override)
+    require_success(cfg)
+    if cfg.prompt.template:
+        read_template(cfg.prompt.template)
+    limits.require_device(cfg.model)
+    rewards = open_rewards(cfg.reward, function)
+    model = limits.require_model(cfg.model)
+    limits.require_positions(model, cfg)
+    limits.require_memory(model, cfg)
+    return rewards, limits.positions(model)
+
+
 def opened_engine(policy: Policy, cfg: RunConfig, display: Display) -> Engine:
     """The engine, with room for the longest prompt and completion of training and evaluation."""
     longest = cfg.prompt.max_tokens + max(cfg.rollout.max_tokens, cfg.eval.sampling.max_tokens)
@@ -193,14 +223,18 @@ def record_versions(run: RunFolder, data: Prepared, cfg: RunConfig) -> None:
     run.update(**versions)
 
 
-def check_prompts(encoder: PromptEncoder, problems: Iterable[Problem]) -> None:
-    """Encode every prompt once; raises the first errors (too long, no chat template) together."""
-    rest = iter(problems)
+def check_prompts(encoder: PromptEncoder, problems: Iterable[Problem]) -> int:
+    """Encode every prompt once -> tokens of the longest.
+
+    Raises the first errors (too long, no chat template) together.
+    """
+    rest, longest = iter(problems), 0
     while part := list(islice(rest, TOGETHER)):
         try:
-            encoder.encode_many(part)
+            longest = max(longest, *map(len, encoder.encode_many(part)))
         except PawlError:
             raise PawlErrors(list(islice(prompt_errors(encoder, chain(part, rest)), 5))) from None
+    return longest
 
 
 def prompt_errors(encoder: PromptEncoder, problems: Iterable[Problem]) -> Iterator[PawlError]:

@@ -10,7 +10,9 @@ import math
 from dataclasses import dataclass
 
 from pawl.config.options import RunConfig
-from pawl.rewards.grader import Grader, components_of
+from pawl.config.tree import nearest
+from pawl.errors import PawlError
+from pawl.rewards.grader import Grader, components_of, user_rewards
 from pawl.rewards.pay import COMPONENTS
 from pawl.types import Score
 
@@ -48,6 +50,19 @@ class Success:
         if self.name == REWARD:
             return "reward/mean"
         return f"{'reward' if self.name in COMPONENTS else 'component'}/{self.name}"
+
+
+def require_success(cfg: RunConfig) -> None:
+    """Raise PawlError for an eval.success that the code reward, which is alone, never records.
+
+    A reward of the user's may name values that nobody has seen yet.
+    """
+    names = ["auto", PASS, REWARD, *COMPONENTS, *(c.name for c in components_of(cfg.reward))]
+    if cfg.eval.success not in names and not user_rewards(cfg.reward):
+        meant = nearest(cfg.eval.success, names, [])
+        hint = f"did you mean {meant}?" if meant else f"one of: {', '.join(names)}"
+        what = f"`eval.success` = {cfg.eval.success} is no value of this reward"
+        raise PawlError(what, "eval.success", hint)
 
 
 def success_of(cfg: RunConfig, grader: Grader) -> Success:
