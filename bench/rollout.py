@@ -13,7 +13,7 @@ import time
 
 import torch
 
-from pawl.config.options import ModelConfig
+from pawl.config.sources import ModelConfig
 from pawl.models.policy import Policy, bundled_path, load_policy
 from pawl.rollout.engine import Engine, SamplingParams
 from pawl.rollout.hf import HfEngine

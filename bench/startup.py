@@ -27,7 +27,7 @@ QUICKSTART = "examples/quickstart.yaml"
 IMPORT = "import pawl.train.loop"
 AUDIT = """
 import sys
-from pawl.config.options import ProblemsConfig
+from pawl.config.sources import ProblemsConfig
 from pawl.problems.load import prepare
 from pawl.problems.check import check_leakage, check_static
 found = prepare(ProblemsConfig(train=sys.argv[1], audit=False), 0)

@@ -23,13 +23,8 @@ import torch
 
 from pawl.algo import losses
 from pawl.algo.advantages import grpo
-from pawl.config.options import (
-    ModelConfig,
-    ProblemsConfig,
-    PromptConfig,
-    RewardConfig,
-    SandboxConfig,
-)
+from pawl.config.options import RewardConfig, SandboxConfig
+from pawl.config.sources import ModelConfig, ProblemsConfig, PromptConfig
 from pawl.models.logprobs import token_logprobs
 from pawl.models.policy import Policy, load_policy
 from pawl.models.text import PromptEncoder

@@ -51,7 +51,7 @@ FORBIDDEN_NAMES = {"utils", "util", "helpers", "common", "misc", "registry"}
 
 MAX_FILE = 600
 MAX_FUNCTION, P90_FUNCTION = 80, 40
-MAX_PACKAGE, MAX_PART, MAX_SILENCED, MAX_LINE = 30_000, 5_000, 10, 100
+MAX_PACKAGE, MAX_PART, MAX_SILENCED, MAX_LINE = 40_000, 5_000, 10, 100
 MAX_OPTIONS, MAX_COMPANION = 150, 20  # of a run; of `pawl sft` beside what it shares with a run
 
 

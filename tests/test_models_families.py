@@ -21,7 +21,7 @@ from test_cli_commands import run as cli
 from test_train_any_reward import REWARDS, rust_rows
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from pawl.config.options import LoraConfig, ModelConfig
+from pawl.config.sources import LoraConfig, ModelConfig
 from pawl.errors import PawlError
 from pawl.models import checkpoint
 from pawl.models.export import export

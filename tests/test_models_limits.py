@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from transformers import GPT2Config, LlamaConfig, MambaConfig, Qwen2Config
 
-from pawl.config.options import ModelConfig, RunConfig, SftConfig
+from pawl.config.options import RunConfig, SftConfig
+from pawl.config.sources import ModelConfig
 from pawl.errors import PawlError, PawlErrors
 from pawl.models import limits
 

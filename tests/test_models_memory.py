@@ -17,7 +17,8 @@ import torch
 from test_models_policy import folder, load
 
 from pawl.config.load import load_run
-from pawl.config.options import LoraConfig, RunConfig
+from pawl.config.options import RunConfig
+from pawl.config.sources import LoraConfig
 from pawl.models.logprobs import token_logprobs
 from pawl.models.memory import Memory, estimated_memory, shape_of
 from pawl.models.optim import make_optimizer

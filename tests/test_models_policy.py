@@ -19,7 +19,7 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
-from pawl.config.options import LoraConfig, ModelConfig
+from pawl.config.sources import LoraConfig, ModelConfig
 from pawl.errors import PawlError
 from pawl.models.export import export
 from pawl.models.logprobs import token_logprobs

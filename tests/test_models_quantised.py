@@ -20,7 +20,7 @@ from test_train_resume import assert_same
 from transformers import AutoModelForCausalLM
 
 from pawl.config.load import load_run
-from pawl.config.options import LoraConfig, ModelConfig
+from pawl.config.sources import LoraConfig, ModelConfig
 from pawl.errors import PawlError, PawlErrors
 from pawl.models import checkpoint, flat, quantised
 from pawl.models import export as exporting

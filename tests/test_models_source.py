@@ -11,7 +11,7 @@ import tiny_families
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from pawl.config.options import LoraConfig, ModelConfig
+from pawl.config.sources import LoraConfig, ModelConfig
 from pawl.errors import PawlError
 from pawl.models import source
 from pawl.models.export import export

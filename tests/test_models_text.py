@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import processors
 
-from pawl.config.options import PromptConfig
+from pawl.config.sources import PromptConfig
 from pawl.errors import PawlError
 from pawl.models.text import SHIPPED, PromptEncoder, completion_ids, decode, read_template
 from pawl.preflight.samples import turn_ends

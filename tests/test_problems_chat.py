@@ -12,7 +12,7 @@ import tiny_models
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pawl.config.options import ProblemsConfig, PromptConfig
+from pawl.config.sources import ProblemsConfig, PromptConfig
 from pawl.errors import PawlErrors
 from pawl.models.text import PromptEncoder
 from pawl.problems.cases import BadProblem

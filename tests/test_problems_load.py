@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pawl.config.options import FilterConfig, ProblemsConfig
+from pawl.config.sources import FilterConfig, ProblemsConfig
 from pawl.errors import Exit, PawlError
 from pawl.problems import problem_set
 from pawl.problems.check import check_leakage, check_static

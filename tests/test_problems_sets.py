@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from public_sets import LAST, LAST_OF, SETS, SUMS, TESTS, Public
 
 from pawl.config.load import overridden
-from pawl.config.options import ProblemsConfig, RewardConfig, RunConfig, SandboxConfig
+from pawl.config.options import RewardConfig, RunConfig, SandboxConfig
+from pawl.config.sources import ProblemsConfig
 from pawl.errors import PawlError
 from pawl.problems.cases import BadProblem
 from pawl.problems.formats import parse_row

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from small_sets import SETS, problems_of, small
 
-from pawl.config.options import ProblemsConfig, RewardConfig, RunConfig, SandboxConfig
+from pawl.config.options import RewardConfig, RunConfig, SandboxConfig
+from pawl.config.sources import ProblemsConfig
 from pawl.errors import Exit, PawlError
 from pawl.problems.load import open_problems, prepare
 from pawl.rewards import audit, kept_runs

@@ -17,13 +17,8 @@ from small_sets import problems_of, small
 
 from pawl.checks import Check
 from pawl.cli.main import main
-from pawl.config.options import (
-    ProblemsConfig,
-    PromptConfig,
-    RewardConfig,
-    RunConfig,
-    SandboxConfig,
-)
+from pawl.config.options import RewardConfig, RunConfig, SandboxConfig
+from pawl.config.sources import ProblemsConfig, PromptConfig
 from pawl.errors import Exit, PawlError
 from pawl.problems.load import ProblemSet, open_problems, prepare
 from pawl.rewards.calibrate import calibrate, require, summary, table

@@ -12,7 +12,7 @@ from pathlib import Path
 import loop_reward
 
 from pawl.config.load import load_run
-from pawl.config.options import ProblemsConfig
+from pawl.config.sources import ProblemsConfig
 from pawl.preflight.prove import prove
 from pawl.problems.load import prepare
 from pawl.store.display import Silent

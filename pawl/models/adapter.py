@@ -21,7 +21,7 @@ from peft import (
 from peft.tuners.trainable_tokens import TrainableTokensLayer
 from torch import nn
 
-from pawl.config.options import ModelConfig
+from pawl.config.sources import ModelConfig
 from pawl.errors import PawlError
 from pawl.models.source import refuse_pickled
 from pawl.models.trace import Trace, plain, trace, unadaptable

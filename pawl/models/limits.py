@@ -14,7 +14,8 @@ from typing import Any
 
 import torch
 
-from pawl.config.options import ModelConfig, RunConfig, SftConfig
+from pawl.config.options import RunConfig, SftConfig
+from pawl.config.sources import ModelConfig
 from pawl.config.tree import leaves, options
 from pawl.errors import PawlError, PawlErrors
 from pawl.models import quantised, source

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
-from pawl.config.options import ModelConfig, RunConfig
+from pawl.config.options import RunConfig
+from pawl.config.sources import ModelConfig
 
 FAMILIES = ("qwen2", "qwen3", "llama", "mistral")
 BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}

@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from pawl.config.options import ModelConfig
+from pawl.config.sources import ModelConfig
 from pawl.errors import PawlError
 from pawl.models import quantised, source, special
 from pawl.models.source import bundled_path

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from jinja2 import Environment, TemplateError, meta
 
-from pawl.config.options import PromptConfig
+from pawl.config.sources import PromptConfig
 from pawl.errors import PawlError
 from pawl.problems.wording import squeezed
 from pawl.types import Message, Problem

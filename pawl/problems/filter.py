@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from pawl.config.options import FilterConfig
+from pawl.config.sources import FilterConfig
 from pawl.problems.formats import language_name
 from pawl.problems.problem_set import Finding, ProblemSet
 from pawl.types import Problem

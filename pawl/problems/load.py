@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from itertools import chain, count
 from pathlib import Path
 
-from pawl.config.options import ProblemsConfig
+from pawl.config.sources import ProblemsConfig
 from pawl.errors import PawlError
 from pawl.problems.filter import PrepareReport, filtered, limited
 from pawl.problems.problem_set import ProblemSet, copies, join, open_problems

@@ -14,7 +14,8 @@ from itertools import count, groupby
 from pathlib import Path
 from typing import NamedTuple
 
-from pawl.config.options import ProblemsConfig, RewardConfig, SandboxConfig
+from pawl.config.options import RewardConfig, SandboxConfig
+from pawl.config.sources import ProblemsConfig
 from pawl.errors import Exit, PawlError, near_file
 from pawl.problems.load import ProblemSet, open_problems
 from pawl.problems.sources import Placed, json_lines

@@ -133,9 +133,7 @@ def open_session(
         policy = load_policy(cfg.model, cfg.seed)
         for note in policy.notes:
             display.note(note)
-        encoder = PromptEncoder(policy.tokenizer, cfg.prompt, date_of(run.facts()))
-        if encoder.reads_date:
-            run.update(date=encoder.date.isoformat())
+        encoder = opened_encoder(policy, cfg, run)
         longest = check_prompts(encoder, chain(data.train, data.held_out, data.held_out_families))
         most = longest + cfg.rollout.max_tokens
         if room is not None and most > room:
@@ -194,6 +192,14 @@ def before_work(
     limits.require_positions(model, cfg)
     limits.require_memory(model, cfg)
     return rewards, limits.positions(model)
+
+
+def opened_encoder(policy: Policy, cfg: RunConfig, run: RunFolder) -> PromptEncoder:
+    """The encoder of a run, with the day that its chat template prints on the record."""
+    encoder = PromptEncoder(policy.tokenizer, cfg.prompt, date_of(run.facts()))
+    if encoder.reads_date:
+        run.update(date=encoder.date.isoformat())
+    return encoder
 
 
 def opened_engine(policy: Policy, cfg: RunConfig, display: Display) -> Engine:
