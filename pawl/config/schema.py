@@ -19,7 +19,8 @@ from pawl.config.tree import extra, fields, item_of, range_words, section_of, ty
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 HEAD = """# Config reference
 
-Generated from `pawl/config/options.py` and `sources.py` by `python -m pawl.config.schema > docs/config.md`.
+Generated from `pawl/config/options.py` and `sources.py` by `python -m pawl.config.schema >
+docs/config.md`.
 
 A config is one YAML 1.2 file. Values are taken from, in this order: the defaults below, the file,
 environment variables (`PAWL_OPTIM__LR=1e-5` sets `optim.lr`), the command line (`optim.lr=1e-5`).
