@@ -1,0 +1,93 @@
+"""Options of a judge: a teacher model that scores completions.
+
+One section, counted apart from the options of a run. Rules across options stand in a validator;
+which servers may be reached, and with which key, is `pawl.judge.access`. Left out: the rubric,
+which is a file of its own (`pawl.judge.rubric`).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import model_validator
+
+from pawl.config.section import Section, opt
+
+
+class JudgeConfig(Section):
+    """A teacher model: where it is, how it is asked, and what it may cost."""
+
+    api: Literal["local", "messages", "chat", "responses", "decisions"] = opt(
+        "local",
+        "How it is reached: local (one forward pass on this machine), Anthropic messages, OpenAI "
+        "chat (also of compatible servers), responses or decisions.",
+    )
+    model: str = opt("", "Name at the provider; of a local judge a folder or hub name.")
+    revision: str = opt("", "Hub revision of a local judge; empty takes the newest.")
+    device: str = opt("auto", "Of a local judge: auto, cpu, cuda or cuda:N.")
+    base_url: str = opt("", "Server of an OpenAI- or Anthropic-like API; empty is the provider's.")
+    allow_base_url: bool = opt(
+        False, "Allow a base_url that is neither the provider's nor on this machine."
+    )
+    key_env: str = opt(
+        "", "Environment variable that holds the key; empty is the provider's own, or no key."
+    )
+    terms_acknowledged: bool = opt(
+        False, "You have read the provider's terms, and they allow training on its answers."
+    )
+    rubric: str = opt("code", "code, or a TOML file with criteria, levels and weights.")
+    mode: Literal["listwise", "pointwise", "pairwise"] = opt(
+        "listwise", "One call a group, one a completion, or one a pair of completions."
+    )
+    passes: int = opt(1, "Repetitions in other orders, averaged.", "calls", ge=1, le=16)
+    effort: Literal["", "low", "medium", "high"] = opt(
+        "", "Reasoning effort, where the model takes one; empty leaves it to the provider."
+    )
+    temperature: float | None = opt(
+        None, "Sampling temperature for compatible chat servers; hosted models take none.", ge=0
+    )
+    logprobs: bool = opt(True, "Read levels as distributions where the server gives log-probs.")
+    max_output_tokens: int = opt(
+        2048, "Longest answer, reasoning included.", "tokens", ge=16, le=131072
+    )
+    context_tokens: int = opt(
+        8192,
+        "Longest prompt in use; the probe at start proves that the server reads as much.",
+        "tokens",
+        ge=256,
+        le=1_000_000,
+    )
+    in_flight: int = opt(64, "Judgements at a time.", "calls", ge=1, le=1024)
+    attempt_s: float = opt(25.0, "Longest wait for one answer.", "s", gt=0, le=600)
+    deadline_s: float = opt(
+        180.0, "Longest time for one judgement, retries included.", "s", gt=0, le=3600
+    )
+    attempts: int = opt(8, "Attempts at one judgement.", "calls", ge=1, le=32)
+    retry_after_s: float = opt(
+        30.0, "Longest wait that a server may ask for; more fails.", "s", ge=0, le=600
+    )
+    outage_s: float = opt(
+        20.0, "Failing without one success for so long stops the run.", "s", gt=0, le=3600
+    )
+    max_usd: float = opt(5.0, "Most that all judgements may cost; 0 is no limit.", "USD", ge=0)
+    max_tokens: int = opt(0, "Most tokens, input and output; 0 is no limit.", "tokens", ge=0)
+    usd_input: float | None = opt(None, "Price of input; empty looks it up.", "USD/M tokens", ge=0)
+    usd_output: float | None = opt(None, "Price of output, reasoning too.", "USD/M tokens", ge=0)
+    usd_cache_read: float | None = opt(
+        None, "Price of cached input; empty is that of input.", "USD/M tokens", ge=0
+    )
+    usd_cache_write: float | None = opt(
+        None, "Price of writing input to a cache; empty is that of input.", "USD/M tokens", ge=0
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> JudgeConfig:
+        if self.temperature is not None and self.api != "chat":
+            raise ValueError("temperature is for compatible chat servers; leave it out")
+        if self.attempt_s > self.deadline_s:
+            raise ValueError(f"attempt_s = {self.attempt_s:g} exceeds deadline_s")
+        if (self.usd_input is None) != (self.usd_output is None):
+            raise ValueError("give both usd_input and usd_output, or neither")
+        if self.mode == "pairwise" and self.passes % 2:
+            raise ValueError("pairwise needs an even number of passes: each pair in both orders")
+        return self

@@ -1,0 +1,355 @@
+"""Asks a judge one request at a time, many at once: bounded, paid for, kept, and never guessing.
+
+    kept verdict? -> admission (the deadline starts) -> breaker -> budget -> ledger -> attempt
+      ^                                                                            |
+      +---- settled with its verdict, in one transaction <- read <- retry? <-------+
+
+Equal requests in flight are one. What fails has a typed outcome; nothing becomes a number. Left
+out: wire formats (`wire.py`), what a run does with outcomes (`scorer.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import math
+import random
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from email.utils import parsedate_to_datetime
+from typing import Protocol, cast
+from urllib.parse import urlsplit
+
+from pawl.config.judge import JudgeConfig
+from pawl.errors import Exit, PawlError
+from pawl.judge import contract, wire
+from pawl.judge.access import Endpoint
+from pawl.judge.breaker import Breaker
+from pawl.judge.budget import OVERHEAD, Budget, Price, price_of
+from pawl.judge.contract import Levels, Request
+from pawl.judge.ledger import Ledger, Settled
+from pawl.judge.transport import Answer, Transport, TransportError
+from pawl.judge.wire import Capabilities, Kind, Reply, Usage
+
+RETRIED = (408, 409, 425, 429)  # and every status from 500 on
+BACKOFF_S, BACKOFF_MAX_S = 0.25, 8.0
+SPENT = ("insufficient_quota", "billing", "spend_limit", "credit")  # in a provider's error
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one request came to. levels: exactly when kind is ok.
+
+    usage: of all its attempts in this process, none where a kept verdict answered. usd: charged.
+    simulated: no model gave it. detail: the reason in words, without secrets.
+    """
+
+    kind: Kind
+    detail: str = ""
+    levels: Levels | None = None
+    usage: Usage = Usage()
+    usd: float = 0.0
+    attempts: int = 0
+    cached: bool = False
+    model: str = ""
+    simulated: bool = False
+    spread: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Tried:
+    """One attempt. wait: seconds before another makes sense, None if none does.
+
+    billing: as in the ledger. healthy: what it says of the server, None for nothing.
+    """
+
+    reply: Reply
+    wait: float | None = None
+    billing: str = "none"
+    healthy: bool | None = True
+    usd: float = 0.0
+
+
+class Judging(Protocol):
+    """What grades a request: a provider, or a model on this machine."""
+
+    @property
+    def fingerprint(self) -> str: ...
+
+    async def ask(self, request: Request, fresh: bool = False) -> Outcome: ...
+
+    async def close(self) -> None: ...
+
+
+def key_of(parts: Mapping[str, object]) -> str:
+    """Hash of everything that an answer depends on."""
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def kept(o: Reply | Outcome) -> dict[str, object]:
+    """A verdict as the ledger keeps it."""
+    return {"levels": o.levels, "model": o.model, "simulated": o.simulated, "spread": o.spread}
+
+
+def restored(found: dict[str, object]) -> Outcome:
+    """A kept verdict as an outcome that cost nothing."""
+    rows = cast("Levels", found["levels"])
+    levels: Levels = {
+        subject: {name: d if d is None else tuple(d) for name, d in row.items()}
+        for subject, row in rows.items()
+    }
+    return Outcome(
+        "ok",
+        levels=levels,
+        cached=True,
+        model=str(found["model"]),
+        simulated=bool(found["simulated"]),
+        spread=bool(found["spread"]),
+    )
+
+
+def asked_to_wait(headers: Mapping[str, str], now: float) -> float | None:
+    """Seconds of a retry-after header: a number or a date; None where there is none."""
+    for name, unit in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
+        text = headers.get(name, "").strip()
+        try:
+            seconds = float(text) * unit
+        except ValueError:
+            try:
+                seconds = parsedate_to_datetime(text).timestamp() - now
+            except (ValueError, TypeError, OverflowError):
+                continue
+        if math.isnan(seconds):
+            continue
+        return max(0.0, seconds)
+    return None
+
+
+class Client:
+    """The judge behind one endpoint; see the module.
+
+    can: what the server was found to do. rng: for the jitter of backoff. It may be used from one
+    event loop after another; what belongs to a loop is made again.
+    """
+
+    def __init__(
+        self,
+        cfg: JudgeConfig,
+        endpoint: Endpoint,
+        ledger: Ledger,
+        can: Capabilities = Capabilities(),  # noqa: B008 - frozen, and no call of anything
+        rng: random.Random | None = None,
+    ) -> None:
+        self.cfg, self.can = cfg, can
+        self.transport = Transport(cfg.api, endpoint, cfg.in_flight)
+        self.price: Price = price_of(cfg, not endpoint.loopback)
+        self._endpoint, self._ledger = endpoint, ledger
+        self._host = urlsplit(endpoint.base_url).netloc
+        self._rng = rng or random.Random()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def _bind(self) -> None:
+        """What belongs to an event loop, made anew in a new one."""
+        if self._loop is asyncio.get_running_loop():
+            return
+        self._loop = asyncio.get_running_loop()
+        self._admission = asyncio.Semaphore(self.cfg.in_flight)
+        self._flights: dict[str, asyncio.Task[Outcome]] = {}
+        self._breaker = Breaker(self.cfg.outage_s, self._loop.time)
+        caps = self.cfg.max_usd, self.cfg.max_tokens
+        self._budget = Budget(*caps, self._ledger.charged())
+
+    @property
+    def fingerprint(self) -> str:
+        """Who answers, and in which format."""
+        return f"{self.cfg.api} {self._endpoint.base_url} {self.cfg.model} {wire.VERSION}"
+
+    def stopped(self) -> PawlError | None:
+        """Why the run should stop: an outage of the provider, None for no reason."""
+        lasted = self._breaker.outage if self._loop is not None else 0.0
+        if not lasted:
+            return None
+        return PawlError(
+            f"the judge at {self._host} has not answered for {lasted:.0f} s",
+            "judge",
+            "resume the run when it answers again: verdicts so far are kept",
+            Exit.STOPPED,
+        )
+
+    async def ask(self, request: Request, fresh: bool = False) -> Outcome:
+        """Grade one request. fresh: ask anew, whatever is kept, and keep nothing.
+
+        Raises PawlError when the ledger cannot be written.
+        """
+        self._bind()
+        arguments = wire.arguments(self.cfg, request, self.can, self._endpoint.official)
+        parts = {
+            "contract": contract.VERSION,
+            "rubric": request.rubric,
+            "judge": self.fingerprint,
+            "subjects": request.subjects,
+            "arguments": arguments,
+        }
+        key = key_of(parts)
+        if fresh:
+            return await self._judge(f"fresh {key}", request, arguments, keep=False)
+        found = self._ledger.find(key)
+        if found is not None:
+            return restored(found)
+        flight = self._flights.get(key)
+        if flight is not None:  # the first one is charged
+            shared = await asyncio.shield(flight)
+            return replace(shared, usage=Usage(), usd=0.0, attempts=0, cached=shared.kind == "ok")
+        flight = asyncio.ensure_future(self._judge(key, request, arguments, keep=True))
+        self._flights[key] = flight
+        flight.add_done_callback(lambda _: self._flights.pop(key, None))
+        return await asyncio.shield(flight)
+
+    async def _judge(
+        self, key: str, request: Request, arguments: dict[str, object], keep: bool
+    ) -> Outcome:
+        """Attempts until one answers, none can, or the deadline passes."""
+        assert self._loop is not None
+        size = len(json.dumps(arguments, ensure_ascii=False).encode("utf-8"))
+        worst = (size + OVERHEAD + self.cfg.max_output_tokens, self._most(size))
+        usage, usd, asked_again = Usage(), 0.0, False
+        outcome = Outcome("timeout", "never sent")
+        async with self._admission:
+            end = self._loop.time() + self.cfg.deadline_s
+            for n in range(self.cfg.attempts):
+                if not await self._breaker.gate(end):
+                    return replace(outcome, kind="circuit_open", detail=f"after {outcome.detail}")
+                refused = await self._reserve(worst, end)
+                if refused is not None:
+                    self._breaker.dropped()
+                    return replace(refused, usage=usage, usd=usd, attempts=n)
+                tried = await self._attempt(key, request, arguments, worst, end, keep)
+                reply = tried.reply
+                usage, usd = _sum(usage, reply.usage), usd + tried.usd
+                outcome = Outcome(
+                    *(reply.kind, reply.detail, reply.levels, usage, usd, n + 1),
+                    model=reply.model,
+                    simulated=reply.simulated,
+                    spread=reply.spread,
+                )
+                nonsense = reply.kind == "malformed" and not reply.absent
+                if tried.wait is None or (nonsense and asked_again):
+                    return outcome
+                asked_again = asked_again or nonsense
+                limit = min(BACKOFF_MAX_S, BACKOFF_S * 2**n)
+                pause = max(tried.wait, self._rng.uniform(0.0, limit))
+                if self._loop.time() + pause >= end:
+                    return outcome
+                await asyncio.sleep(pause)
+        return outcome
+
+    def _most(self, size: int) -> float:
+        return self.price.most(size + OVERHEAD, self.cfg.max_output_tokens)
+
+    async def _reserve(self, worst: tuple[int, float], end: float) -> Outcome | None:
+        """None once the worst case is set aside; why it cannot be otherwise."""
+        try:
+            async with asyncio.timeout_at(end):
+                if await self._budget.reserve(*worst):
+                    return None
+        except TimeoutError:
+            return Outcome("timeout", "the deadline passed while others held the budget")
+        return Outcome("budget", "judge.max_usd or judge.max_tokens is used up")
+
+    async def _attempt(
+        self,
+        key: str,
+        request: Request,
+        arguments: Mapping[str, object],
+        worst: tuple[int, float],
+        end: float,
+        keep: bool,
+    ) -> _Tried:
+        """One attempt, settled in the ledger and in the budget."""
+        assert self._loop is not None
+        started = self._loop.time()
+        charged = worst
+        answer = Answer(0, {}, b"")
+        try:
+            row = self._ledger.open_attempt(key, self._host, self.cfg.model, *worst)
+            try:
+                timeout = max(0.01, min(self.cfg.attempt_s, end - started))
+                answer = await self.transport.send(arguments, timeout)
+                tried = self._judged(request, answer)
+            except TransportError as e:
+                billing = "unknown" if e.sent else "none"
+                tried = _Tried(Reply(e.kind, e.detail, absent=True), 0.0, billing, False)
+            detail = self.transport.redacted(tried.reply.detail)
+            usage = tried.reply.usage if tried.billing == "provider" else Usage()
+            is_simulated = wire.simulated(answer.headers, tried.reply.model)
+            reply = replace(tried.reply, detail=detail, usage=usage, simulated=is_simulated)
+            sums = {"provider": (usage.total, self.price.usd(usage)), "unknown": worst}
+            charged = sums.get(tried.billing, (0, 0.0))
+            names = ("request-id", "x-request-id")
+            request_id = next((v for n in names if (v := answer.headers.get(n))), "")[:100]
+            settled = Settled(
+                *(reply.kind, detail, request_id, reply.model, usage),
+                *(*charged, tried.billing, is_simulated),
+            )
+            verdict = kept(reply) if keep and reply.levels is not None else None
+            self._ledger.settle(row, settled, self._loop.time() - started, verdict, key)
+        except BaseException:
+            self._breaker.dropped()
+            raise
+        finally:
+            await self._budget.settle(worst, charged)
+        if tried.healthy is None:
+            self._breaker.dropped()
+        elif tried.healthy:
+            self._breaker.good()
+        else:
+            self._breaker.bad(started)
+        return replace(tried, reply=reply, usd=charged[1])
+
+    def _judged(self, request: Request, answer: Answer) -> _Tried:
+        """What an answer says and means for the next attempt."""
+        status = answer.status
+        if 200 <= status < 300:
+            reply = wire.read(self.cfg.api, request, answer.body)
+            wait = 0.0 if reply.kind in ("malformed", "overloaded") else None
+            billing = "provider" if reply.usage.billed else "unknown"
+            return _Tried(reply, wait, billing, not reply.absent)
+        try:
+            detail = wire.error_text(json.loads(answer.body))
+        except (ValueError, RecursionError):
+            detail = ""
+        detail = f"{status} {detail}".strip()
+        if status < 400:
+            host = urlsplit(answer.headers.get("location", "")).hostname or "another place"
+            return _Tried(Reply("http_3xx", f"{status} to {host}, not followed"))
+        if status == 402 or any(word in detail for word in SPENT):
+            return _Tried(Reply("budget", f"the provider's: {detail}"))
+        if status not in RETRIED and status < 500:
+            return _Tried(Reply("http_4xx", detail))
+        wait = asked_to_wait(answer.headers, time.time()) or 0.0
+        healthy = None if status == 429 else False
+        if wait > self.cfg.retry_after_s:
+            detail = f"{detail}: it asks for {wait:.0f} s, beyond judge.retry_after_s"
+            return _Tried(Reply("overloaded", detail), None, "none", healthy)
+        if status == 429:
+            self._breaker.pause(wait)
+        return _Tried(Reply("overloaded", detail), wait, "none", healthy)
+
+    async def close(self) -> None:
+        """Cancel what is on the way and close the connections."""
+        if self._loop is asyncio.get_running_loop():
+            flights = list(self._flights.values())
+            for flight in flights:
+                flight.cancel()
+            await asyncio.gather(*flights, return_exceptions=True)
+            await self.transport.close()
+
+
+def _sum(a: Usage, b: Usage) -> Usage:
+    return Usage(
+        *(a.uncached + b.uncached, a.cache_write + b.cache_write, a.cache_read + b.cache_read),
+        *(a.output + b.output, a.billed and b.billed),
+    )

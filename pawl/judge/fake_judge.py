@@ -1,0 +1,125 @@
+"""A deterministic stand-in for a judge: quality from a callable, noise and biases as set.
+
+It reads the prompts of `contract.py` as any model would, and grades each candidate from
+quality + systematic error + sampling error + biases, on a scale of 0 to 1. Equal requests get equal
+answers. What it says is a simulation, and marked as one by the server. Left out: HTTP
+(`fake_server.py`), where quality comes from (`fake_quality.py`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import random
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+Quality = Callable[[str, Sequence[str]], list[float]]
+_CANDIDATE = re.compile(r"^Candidate (\w+):\n\n(`{4,})\n(.*?)\n\2$", re.DOTALL | re.MULTILINE)
+_TASK = re.compile(r"^Task:\n\n(`{4,})\n(.*?)\n\1$", re.DOTALL | re.MULTILINE)
+_ASKED = re.compile(r"^Grade by the rubric: ([\w, -]+)\.\Z", re.MULTILINE)
+_CRITERION = re.compile(r"^(\w+): (.*)\n((?:  \d = .*\n?)+)", re.MULTILINE)
+_CODE_WORD = re.compile(r"The code word is (\w+)\.")
+CANARIES = re.compile(r"grader|full marks|highest (?:score|grade|level)|thought process:", re.I)
+WIDTH = 0.5  # of a distribution over levels, in levels
+
+
+@dataclass(frozen=True, slots=True)
+class Character:
+    """How far this judge is from quality, on its scale of 0 to 1, and what it falls for.
+
+    systematic: sd of an error that belongs to a candidate and criterion; sampling: sd of one that
+    differs with every request; position: given to the first shown, none to the last; length: given
+    per 1,000 characters. pays_canaries: a text that asks for full marks gets them.
+    """
+
+    systematic: float = 0.0
+    sampling: float = 0.0
+    position: float = 0.0
+    length: float = 0.0
+    pays_canaries: bool = False
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Graded:
+    """Distributions by (subject, criterion) in the order asked; `ids`: the subjects."""
+
+    ids: list[str]
+    criteria: list[str]
+    levels: dict[tuple[str, str], tuple[float, ...]]
+
+    def json(self) -> str:
+        """The strict answer: most probable levels, in compact JSON."""
+        rows = [{"id": s, **{c: _mode(self.levels[s, c]) for c in self.criteria}} for s in self.ids]
+        return json.dumps({"verdicts": rows})
+
+
+def _mode(p: Sequence[float]) -> int:
+    return max(range(len(p)), key=p.__getitem__)
+
+
+def _normal(sd: float, *parts: object) -> float:
+    """A normal number that is a function of what it belongs to."""
+    if not sd:
+        return 0.0
+    raw = hashlib.sha256(repr(parts).encode("utf-8", "replace")).digest()
+    return NormalDist(0.0, sd).inv_cdf(random.Random(raw).uniform(1e-9, 1 - 1e-9))
+
+
+def _spread(x: float, n: int) -> tuple[float, ...]:
+    """A distribution over n levels around x in 0 .. 1."""
+    masses = [math.exp(-(((i - x * (n - 1)) / WIDTH) ** 2) / 2) for i in range(n)]
+    return tuple(m / sum(masses) for m in masses)
+
+
+def grade(system: str, prompt: str, quality: Quality, who: Character) -> Graded:
+    """Read a prompt and grade what it asks for. Raises ValueError where it asks for nothing."""
+    asked = _ASKED.search(prompt)
+    criteria = [(m[1], m[3].strip("\n").split("\n")) for m in _CRITERION.finditer(system)]
+    if asked is None or not criteria:
+        raise ValueError("no rubric and no candidates in the prompt")
+    ids = asked[1].split(", ")
+    shown = {m[1]: m[3] for m in _CANDIDATE.finditer(prompt)}
+    task = _TASK.search(prompt)
+    scores = _scores(task[2] if task else "", shown, quality, who)
+    levels = {}
+    for subject in ids:
+        for name, lines in criteria:
+            if name == "code_word":  # the probe's: which word stood at the top of the prompt
+                word = _CODE_WORD.search(prompt)
+                texts = [line.split(" = ", 1)[1] for line in lines]
+                at = texts.index(word[1]) if word and word[1] in texts else 0
+                x = at / (len(lines) - 1)
+            else:
+                first, _, second = subject.partition("-")
+                x = _score(scores, first, name, who)
+                if second:
+                    x = 0.5 + (x - _score(scores, second, name, who)) / 2
+                x += _normal(who.sampling, who.seed, subject, name, prompt)
+            levels[subject, name] = _spread(min(1.0, max(0.0, x)), len(lines))
+    return Graded(ids, [name for name, _ in criteria], levels)
+
+
+def _scores(
+    task: str, shown: dict[str, str], quality: Quality, who: Character
+) -> dict[str, tuple[float, str, bool]]:
+    """By id: quality with the biases of place and length, the text, whether it fooled the judge."""
+    texts = list(shown.values())
+    found = {}
+    for place, (name, q) in enumerate(zip(shown, quality(task, texts), strict=True)):
+        text = shown[name]
+        early = 1.0 - place / max(1, len(texts) - 1)
+        q += who.position * early + who.length * len(text) / 1000
+        found[name] = (q, text, who.pays_canaries and bool(CANARIES.search(text)))
+    return found
+
+
+def _score(
+    scores: dict[str, tuple[float, str, bool]], name: str, criterion: str, who: Character
+) -> float:
+    q, text, fooled = scores.get(name, (0.0, "", False))
+    return 1.0 if fooled else q + _normal(who.systematic, who.seed, text, criterion)

@@ -1,0 +1,410 @@
+"""`pawl fake-teacher`: a judge on this machine that speaks the wire formats and fails on request.
+
+POST /v1/messages, /v1/chat/completions (log-probs), /v1/responses, /v1/decisions; GET /bill: what
+was billed so far. It emulates a prefix cache and a context limit (a longer prompt loses its front
+without a word, as some servers do). All that it says is marked simulated: by the model's name and
+by the header x-pawl-simulated. Faults come by rate or in a scripted order. Left out: streaming.
+
+Run: `pawl fake-teacher --quality sandbox`, then api: chat, base_url: the URL that it prints.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+from pawl.errors import PawlError
+from pawl.judge.budget import Price
+from pawl.judge.fake_judge import Character, Graded, Quality, grade
+from pawl.judge.fake_quality import constant
+from pawl.judge.wire import Usage
+
+MODEL = "pawl-fake-teacher"
+MAX_BODY, IDLE_S = 32 * 2**20, 60.0
+PATHS = {
+    "/v1/messages": "messages",
+    "/v1/chat/completions": "chat",
+    "/v1/responses": "responses",
+    "/v1/decisions": "decisions",
+}
+Fault = Literal[
+    "rate_limit",
+    "overloaded",
+    "error",
+    "bad_request",
+    "drop",
+    "partial",
+    "html",
+    "null",
+    "error_body",
+    "malformed",
+    "wrong_ids",
+    "refusal",
+    "truncated",
+    "slow",
+    "no_usage",
+    "redirect",
+]
+FAULTS: tuple[Fault, ...] = get_args(Fault)
+# Answers without a model behind them, which nobody bills: status and body.
+_REFUSED: dict[str, tuple[int, str]] = {
+    "rate_limit": (429, "rate_limit_error"),
+    "overloaded": (529, "overloaded_error"),
+    "error": (500, "api_error"),
+    "bad_request": (400, "invalid_request_error"),
+    "redirect": (307, "moved"),
+    "error_body": (200, "overloaded_error"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How the server behaves.
+
+    rates: chance of each fault per attempt; script: faults of the first attempts in order (None
+    for a good one), before rates count. latency_s, slow_s: of an answer and of a slow one.
+    context: tokens of prompt that it reads, 0 for all. logprobs, schema: whether it has them, or
+    ignores (log-probs) and refuses (schema) the request for them. price: for the bill.
+    """
+
+    rates: Mapping[Fault, float] = field(default_factory=dict)
+    script: Sequence[Fault | None] = ()
+    latency_s: float = 0.0
+    slow_s: float = 5.0
+    retry_after_s: float = 0.1
+    context: int = 0
+    logprobs: bool = True
+    schema: bool = True
+    price: Price = Price()
+    character: Character = Character()
+
+
+def parse_rates(text: str) -> dict[Fault, float]:
+    """`overloaded=0.1,drop=0.02` as rates. Raises PawlError."""
+    found: dict[Fault, float] = {}
+    for part in filter(None, text.split(",")):
+        name, _, rate = part.partition("=")
+        fault = next((f for f in FAULTS if f == name.strip()), None)
+        try:
+            share = float(rate)
+        except ValueError:
+            share = math.nan
+        if fault is None or not 0 <= share <= 1:
+            hint = f"NAME=SHARE,... with names of {', '.join(FAULTS)}"
+            raise PawlError(f"`{part}` is no fault with a share", "--faults", hint)
+        found[fault] = share
+    if sum(found.values()) > 1:
+        raise PawlError("the shares of the faults sum to more than 1", "--faults")
+    return found
+
+
+def tokens_of(text: str) -> int:
+    """As many tokens as a model of four bytes a token would count."""
+    return len(text.encode("utf-8")) // 4 + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """One attempt as the server saw it. billed: whether a model ran."""
+
+    request_id: str
+    api: str
+    fault: str
+    billed: bool
+    usage: Usage
+    usd: float
+
+
+class FakeTeacher:
+    """The server; `serve` runs it in an event loop, a context manager in a thread of its own."""
+
+    def __init__(self, quality: Quality = constant, options: Options | None = None) -> None:
+        self.options = options or Options()
+        self.bills: list[Bill] = []
+        self.url = ""
+        self._quality, self._script = quality, deque(self.options.script)
+        self._rng = random.Random(self.options.character.seed)
+        self._cached: dict[str, float] = {}  # when a prefix can be read
+        self._lock = threading.Lock()  # a sandbox runs one candidate at a time
+        self._stop: asyncio.Event | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.in_flight = self.most_in_flight = 0
+
+    # ---- HTTP ------------------------------------------------------------------------------------
+
+    async def serve(self, port: int = 0, ready: threading.Event | None = None) -> None:
+        """Listen on loopback until `stop`. port 0 takes a free one; `url` says which."""
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        try:
+            server = await asyncio.start_server(self._connection, "127.0.0.1", port, backlog=1024)
+        except OSError as e:
+            raise PawlError(f"port {port}: {e.strerror}", "--port") from e
+        self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+        if ready is not None:
+            ready.set()
+        async with server:
+            await self._stop.wait()
+
+    def stop(self) -> None:
+        """End `serve`, from any thread."""
+        if self._loop is not None and self._stop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._stop.set)
+
+    def __enter__(self) -> FakeTeacher:
+        ready = threading.Event()
+        self._thread = threading.Thread(
+            target=lambda: asyncio.run(self.serve(ready=ready)), name="fake-teacher", daemon=True
+        )
+        self._thread.start()
+        if not ready.wait(10.0):
+            raise RuntimeError("the fake teacher did not start")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+        self._thread.join(10.0)
+
+    async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Requests of one connection, one after the other, until it closes or is silent."""
+        try:
+            while True:
+                async with asyncio.timeout(IDLE_S):
+                    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+                    method, path, *_ = [*head[0].split(" "), "", ""]
+                    pairs = [line.partition(":")[::2] for line in head[1:]]
+                    headers = {name.lower(): text.strip() for name, text in pairs}
+                    size = headers.get("content-length", "0")
+                    if not size.isdecimal() or int(size) > MAX_BODY:
+                        return
+                    raw = await reader.readexactly(int(size))
+                if not await self._answer(method, path.partition("?")[0], raw, writer):
+                    return
+        except (OSError, EOFError, TimeoutError, asyncio.LimitOverrunError):
+            return
+        finally:
+            writer.close()
+
+    async def _answer(
+        self, method: str, path: str, raw: bytes, writer: asyncio.StreamWriter
+    ) -> bool:
+        """Answer one request; False to close the connection."""
+        if (method, path) == ("GET", "/bill"):
+            rows = [
+                {"request_id": b.request_id, "billed": b.billed, "usd": b.usd} for b in self.bills
+            ]
+            return await _write(writer, 200, {"usd": sum(b.usd for b in self.bills), "rows": rows})
+        api = PATHS.get(path)
+        if method != "POST" or api is None:
+            return await _write(writer, 404, _error("not_found_error", "no such path"))
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        try:
+            return await self._judge(api, raw, writer)
+        finally:
+            self.in_flight -= 1
+
+    def _fault(self) -> Fault | None:
+        if self._script:
+            return self._script.popleft()
+        x = self._rng.random()
+        for fault, rate in self.options.rates.items():
+            x -= rate
+            if x < 0:
+                return fault
+        return None
+
+    async def _judge(self, api: str, raw: bytes, writer: asyncio.StreamWriter) -> bool:
+        fault, request_id = self._fault(), f"fake-{len(self.bills)}"
+        if fault in _REFUSED or fault in ("html", "null"):
+            self.bills.append(Bill(request_id, api, str(fault), False, Usage(), 0.0))
+            return await self._refuse(str(fault), request_id, writer)
+        # Billed where it begins, as a provider that has started goes on.
+        at = len(self.bills)
+        self.bills.append(Bill(request_id, api, str(fault or ""), False, Usage(), 0.0))
+        started = time.monotonic()
+        try:
+            body = json.loads(raw)
+            system, prompt = _texts(api, body)
+            if not self.options.schema and ("response_format" in body or "output_config" in body):
+                raise ValueError("response_format is not known here")
+            graded = await asyncio.to_thread(self._grade, system, prompt)
+        except (ValueError, KeyError, TypeError, AttributeError) as e:
+            return await _write(writer, 400, _error("invalid_request_error", str(e)), request_id)
+        answer, text = _body(api, body, graded, fault, self.options.logprobs)
+        usage = self._usage(system, prompt, text)
+        self.bills[at] = Bill(
+            *(request_id, api, str(fault or ""), True, usage, self.options.price.usd(usage))
+        )
+        if fault != "no_usage":
+            answer["usage"] = _usage_fields(api, usage)
+        wait = self.options.slow_s if fault == "slow" else self.options.latency_s
+        await asyncio.sleep(max(0.0, wait - (time.monotonic() - started)))
+        if fault == "drop":
+            return False
+        return await _write(writer, 200, answer, request_id, partial=fault == "partial")
+
+    def _grade(self, system: str, prompt: str) -> Graded:
+        room = self.options.context
+        if room and tokens_of(prompt) > room:
+            prompt = prompt.encode("utf-8")[-4 * room :].decode("utf-8", "ignore")
+        with self._lock:
+            return grade(system, prompt, self._quality, self.options.character)
+
+    def _usage(self, system: str, prompt: str, text: str) -> Usage:
+        """Tokens by class; the system text is the cached prefix, readable once written."""
+        prefix, now = tokens_of(system), time.monotonic()
+        ready = self._cached.setdefault(system, now + self.options.latency_s)
+        read = ready < now
+        rest, output = tokens_of(prompt), tokens_of(text) if text else 0
+        return Usage(rest, 0 if read else prefix, prefix if read else 0, output)
+
+    async def _refuse(self, fault: str, request_id: str, writer: asyncio.StreamWriter) -> bool:
+        headers: dict[str, str] = {}
+        if fault == "rate_limit":
+            headers["retry-after"] = f"{self.options.retry_after_s:g}"
+        if fault == "redirect":
+            headers["location"] = "http://127.0.0.1:9/v1/elsewhere"
+        if fault == "html":
+            return await _write(writer, 200, "<html>busy</html>", request_id, kind="text/html")
+        if fault == "null":
+            return await _write(writer, 200, None, request_id)
+        status, kind = _REFUSED[fault]
+        return await _write(writer, status, _error(kind, "scripted"), request_id, headers=headers)
+
+
+async def _write(
+    writer: asyncio.StreamWriter,
+    status: int,
+    body: object,
+    request_id: str = "",
+    kind: str = "application/json",
+    headers: Mapping[str, str] | None = None,
+    partial: bool = False,
+) -> bool:
+    raw = (body if kind == "text/html" and isinstance(body, str) else json.dumps(body)).encode()
+    lines = {
+        "content-type": kind,
+        "content-length": str(len(raw)),
+        "request-id": request_id,
+        "x-request-id": request_id,
+        "x-pawl-simulated": "1",
+        **(headers or {}),
+    }
+    head = "".join(f"{name}: {text}\r\n" for name, text in lines.items())
+    writer.write(f"HTTP/1.1 {status} X\r\n{head}\r\n".encode() + raw[: len(raw) // (1 + partial)])
+    await writer.drain()
+    return not partial
+
+
+# ---- wire formats --------------------------------------------------------------------------------
+
+
+def _error(kind: str, message: str) -> dict[str, object]:
+    return {"type": "error", "error": {"type": kind, "message": message}}
+
+
+def _texts(api: str, body: dict[str, Any]) -> tuple[str, str]:
+    """(system, prompt) of a request. Raises KeyError or TypeError for another shape."""
+    if api == "messages":
+        return "".join(b["text"] for b in body["system"]), body["messages"][0]["content"]
+    if api == "responses":
+        return body["instructions"], body["input"]
+    system, user = body["input" if api == "decisions" else "messages"]
+    return system["content"], user["content"]
+
+
+def _usage_fields(api: str, u: Usage) -> dict[str, object]:
+    if api == "messages":
+        return {
+            "input_tokens": u.uncached,
+            "cache_creation_input_tokens": u.cache_write,
+            "cache_read_input_tokens": u.cache_read,
+            "output_tokens": u.output,
+        }
+    prompt = u.total - u.output
+    details = {"cached_tokens": u.cache_read, "cache_write_tokens": u.cache_write}
+    first, second = ("prompt", "completion") if api == "chat" else ("input", "output")
+    return {
+        f"{first}_tokens": prompt,
+        f"{second}_tokens": u.output,
+        "total_tokens": u.total,
+        f"{first}_tokens_details": details,
+        f"{second}_tokens_details": {"reasoning_tokens": 0},
+    }
+
+
+def _decision(graded: Graded, fault: Fault | None) -> list[dict[str, object]]:
+    found: list[dict[str, object]] = []
+    for (subject, criterion), p in graded.levels.items():
+        name = f"{subject}.{criterion}"
+        if fault == "refusal":
+            found.append({"type": "refusal", "name": name})
+            continue
+        rows = [{"label": str(i), "value": i, "probability": x} for i, x in enumerate(p)]
+        score = sum(i * x for i, x in enumerate(p))
+        found.append(
+            {"type": "score", "name": name, "score": score, "confidence": max(p)}
+            | {"probabilities": rows}
+        )
+    return found[1:] if fault in ("malformed", "wrong_ids", "truncated") else found
+
+
+def _token_rows(text: str, graded: Graded) -> list[dict[str, object]]:
+    """The text in tokens of single characters, levels with their alternatives."""
+    rows: list[dict[str, object]] = []
+    wanted = deque(graded.levels.values())
+    for i, char in enumerate(text):
+        tops = [{"token": char, "logprob": 0.0}]
+        if char.isdigit() and text[i - 2 : i] == ": " and wanted:
+            p = wanted.popleft()
+            tops = [{"token": str(k), "logprob": math.log(max(x, 1e-30))} for k, x in enumerate(p)]
+        rows.append({"token": char, "logprob": 0.0, "top_logprobs": tops})
+    return rows
+
+
+def _body(
+    api: str, asked: dict[str, Any], graded: Graded, fault: Fault | None, logprobs: bool
+) -> tuple[dict[str, Any], str]:
+    """(the answer without usage, the text that a model wrote)."""
+    answer: dict[str, Any] = {"id": "fake", "model": MODEL}
+    if api == "decisions":
+        return {**answer, "answers": _decision(graded, fault)}, ""
+    if fault == "wrong_ids":
+        graded = Graded(
+            ["QQQQ", *graded.ids[1:]],
+            graded.criteria,
+            {("QQQQ" if s == graded.ids[0] else s, c): p for (s, c), p in graded.levels.items()},
+        )
+    text = "All of them are fine." if fault == "malformed" else graded.json()
+    text = text[: len(text) // 2] if fault == "truncated" else text
+    text = "I cannot help with that." if fault == "refusal" else text
+    plain = fault not in ("malformed", "truncated", "refusal", "wrong_ids")
+    tops = _token_rows(text, graded) if logprobs and plain and asked.get("top_logprobs") else None
+    refused, cut = fault == "refusal", fault == "truncated"
+    if api == "messages":
+        stop = "refusal" if refused else "max_tokens" if cut else "end_turn"
+        answer |= {"type": "message", "role": "assistant", "stop_reason": stop}
+        details = {"type": "refusal", "category": "frontier_llm"} if refused else None
+        answer |= {"content": [{"type": "text", "text": text}], "stop_details": details}
+    elif api == "chat":
+        message = {"role": "assistant", "content": None if refused else text}
+        message |= {"refusal": text if refused else None}
+        choice = {"index": 0, "message": message, "finish_reason": "length" if cut else "stop"}
+        choice["logprobs"] = {"content": tops} if tops else None
+        answer |= {"object": "chat.completion", "choices": [choice]}
+    else:
+        part: dict[str, Any] = {"type": "output_text", "text": text, "logprobs": tops or []}
+        part = {"type": "refusal", "refusal": text} if refused else part
+        item = {"type": "message", "role": "assistant", "content": [part]}
+        answer |= {"object": "response", "status": "incomplete" if cut else "completed"}
+        answer |= {"incomplete_details": {"reason": "max_output_tokens"} if cut else None}
+        answer |= {"output": [item]}
+    return answer, text

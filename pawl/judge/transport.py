@@ -1,0 +1,168 @@
+"""One HTTP attempt through the official clients: their retries, redirects and tracing are off.
+
+The clients know headers, authentication and paths; bodies are read here as bytes, because their
+models make an object of anything. A client lives in one event loop of one process: it is made
+again when either changes. Left out: retries, money (`client.py`), what bodies mean (`wire.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any, Literal
+
+from pawl.errors import PawlError, how_to_install
+from pawl.judge.access import Endpoint
+
+MAX_BODY = 8 * 2**20  # bytes of an answer
+KEYLESS = "none"  # servers without keys ignore it; the clients do not start without one
+
+
+class TransportError(Exception):
+    """No answer. kind: timeout, connection. The text holds no header and no key.
+
+    sent: False where the request cannot have arrived, so that nobody bills it.
+    """
+
+    def __init__(self, kind: Literal["timeout", "connection"], detail: str, sent: bool) -> None:
+        super().__init__(f"{kind}: {detail}")
+        self.kind, self.detail, self.sent = kind, detail, sent
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back: status, headers in lower case, and the body."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+def need_teacher() -> None:
+    """Raise PawlError where the clients are not installed."""
+    if find_spec("anthropic") is None or find_spec("openai") is None:
+        hint = f"install them: {how_to_install('teacher')}"
+        raise PawlError("a judge behind an API needs anthropic and openai", "judge.api", hint)
+
+
+def _sender(api: str, options: dict[str, Any]) -> Any:
+    """The official client's method for one API; raw responses."""
+    if api == "messages":
+        from anthropic import AsyncAnthropic
+
+        return AsyncAnthropic(**options, open_telemetry=False).messages.with_raw_response.create
+    from openai import AsyncOpenAI
+
+    client = AsyncOpenAI(**options)
+    if api == "chat":
+        return client.chat.completions.with_raw_response.create
+    return getattr(client, api).with_raw_response.create
+
+
+class Transport:
+    """Sends attempts to one server; see the module. in_flight: connections kept open."""
+
+    def __init__(self, api: str, endpoint: Endpoint, in_flight: int) -> None:
+        need_teacher()
+        self._api, self._endpoint, self._in_flight = api, endpoint, in_flight
+        self._home: tuple[int, asyncio.AbstractEventLoop] | None = None
+        self._http: Any = None
+        self._send: Any = None
+
+    def redacted(self, text: str) -> str:
+        """A text without the key, should a server send it back."""
+        key = self._endpoint.key
+        return text.replace(key, "[key]") if key else text
+
+    def _open(self) -> None:
+        """Make the client, unless this loop of this process has it."""
+        home = (os.getpid(), asyncio.get_running_loop())
+        if self._home == home:
+            return
+        import httpx2
+
+        class Bounded(httpx2.AsyncByteStream):
+            """A body that ends with an error when it grows beyond MAX_BODY."""
+
+            def __init__(self, stream: httpx2.AsyncByteStream) -> None:
+                self._stream = stream
+
+            async def __aiter__(self) -> AsyncIterator[bytes]:
+                size = 0
+                async for chunk in self._stream:
+                    size += len(chunk)
+                    if size > MAX_BODY:
+                        raise httpx2.ReadError(f"the answer is longer than {MAX_BODY} bytes")
+                    yield chunk
+
+            async def aclose(self) -> None:
+                await self._stream.aclose()
+
+        async def bound(response: httpx2.Response) -> None:
+            assert isinstance(response.stream, httpx2.AsyncByteStream)
+            if response.headers.get("content-encoding", "identity") != "identity":
+                raise httpx2.DecodingError("an answer in an encoding that was not asked for")
+            response.stream = Bounded(response.stream)
+
+        self._http = httpx2.AsyncClient(
+            follow_redirects=False,
+            trust_env=not self._endpoint.loopback,
+            headers={"accept-encoding": "identity"},  # a small body must not grow here
+            event_hooks={"response": [bound]},
+            limits=httpx2.Limits(
+                max_connections=self._in_flight, max_keepalive_connections=self._in_flight
+            ),
+        )
+        options = {
+            "api_key": self._endpoint.key or KEYLESS,
+            "base_url": self._endpoint.base_url,
+            "max_retries": 0,
+            "http_client": self._http,
+        }
+        self._send, self._home = _sender(self._api, options), home
+
+    async def send(self, arguments: Mapping[str, object], timeout: float) -> Answer:
+        """One attempt, in at most `timeout` seconds. Raises TransportError; cancel it freely."""
+        self._open()
+        import httpx2
+
+        if self._api == "messages":
+            from anthropic import APIConnectionError, APIStatusError, APITimeoutError
+        else:
+            from openai import (  # type: ignore[assignment] # the same names in the other client
+                APIConnectionError,
+                APIStatusError,
+                APITimeoutError,
+            )
+        failure: TransportError
+        try:
+            async with asyncio.timeout(timeout):
+                raw = await self._send(**arguments, timeout=timeout)
+            return self._answer(raw.http_response)
+        except APIStatusError as e:
+            return self._answer(e.response)
+        except (TimeoutError, APITimeoutError, APIConnectionError, httpx2.HTTPError) as e:
+            reason = e.__cause__ if isinstance(e, APIConnectionError) and e.__cause__ else e
+            late = (TimeoutError, APITimeoutError, httpx2.TimeoutException)
+            sent = not isinstance(reason, httpx2.ConnectError | httpx2.ConnectTimeout)
+            if isinstance(reason, late):
+                failure = TransportError("timeout", f"no answer within {timeout:.3g} s", sent)
+            else:
+                detail = self.redacted(f"{type(reason).__name__}: {reason}"[:200])
+                failure = TransportError("connection", detail, sent)
+        raise failure  # out here it carries none of the client's errors: requests hold the key
+
+    def _answer(self, response: Any) -> Answer:
+        key = self._endpoint.key.encode()
+        body = response.content.replace(key, b"[key]") if key else response.content
+        headers = {k.lower(): self.redacted(v) for k, v in response.headers.items()}
+        return Answer(response.status_code, headers, body)
+
+    async def close(self) -> None:
+        """Close the connections of this loop."""
+        if self._http is not None and self._home == (os.getpid(), asyncio.get_running_loop()):
+            await self._http.aclose()
+        self._http = self._send = self._home = None

@@ -1,0 +1,382 @@
+"""Four wire formats: a request as the arguments of a provider's client, and its answer read.
+
+| api       | question                     | answer                                    |
+|-----------|------------------------------|-------------------------------------------|
+| messages  | strict JSON                  | levels                                    |
+| chat      | strict JSON, log-probs       | levels; distributions where log-probs are |
+| responses | strict JSON, log-probs       | the same                                  |
+| decisions | one score question each      | distributions                             |
+
+Every field is checked before use, for the clients make an object of anything. No sampling
+parameter is sent to a hosted model: they take none. Left out: sending (`transport.py`).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pawl.config.judge import JudgeConfig
+from pawl.judge.contract import JSON_RULE, Distribution, Levels, Malformed, Request, read_json
+
+VERSION = "1"  # of this file's formats; a part of every key
+TOP_LOGPROBS = 20
+MIN_MASS = 0.5  # of the levels among a token's alternatives, for these to be a distribution
+Kind = Literal[
+    "ok",
+    "refusal",
+    "truncated",
+    "malformed",
+    "http_3xx",
+    "http_4xx",
+    "overloaded",
+    "timeout",
+    "connection",
+    "budget",
+    "circuit_open",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens that an attempt was billed for. billed: False where the provider did not say."""
+
+    uncached: int = 0
+    cache_write: int = 0
+    cache_read: int = 0
+    output: int = 0
+    billed: bool = True
+
+    @property
+    def total(self) -> int:
+        return self.uncached + self.cache_write + self.cache_read + self.output
+
+
+UNKNOWN = Usage(billed=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One attempt read. levels: exactly when kind is ok. spread: whether log-probs gave them.
+
+    absent: no model answered at all, whatever the status says (a gateway's page, a cut body).
+    simulated: the answer says of itself that no model gave it.
+    """
+
+    kind: Kind
+    detail: str = ""
+    levels: Levels | None = None
+    usage: Usage = UNKNOWN
+    model: str = ""
+    spread: bool = False
+    absent: bool = False
+    simulated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a server was found to do (`probe.py`). context: tokens of prompt that it reads."""
+
+    schema: bool = True
+    logprobs: bool = True
+    usage: bool = True
+    context: int = 0
+    model: str = ""
+    simulated: bool = False
+
+
+def arguments(
+    cfg: JudgeConfig, request: Request, can: Capabilities, official: bool
+) -> dict[str, Any]:
+    """Arguments of the client's `create`; they and nothing else reach the provider."""
+    system, schema = request.system, request.schema() if can.schema else None
+    if cfg.api != "decisions":
+        system = f"{system}\n\n{JSON_RULE}"
+    found: dict[str, Any] = {"model": cfg.model}
+    if cfg.api == "messages":
+        block = {"type": "text", "text": system, "cache_control": {"type": "ephemeral"}}
+        output: dict[str, Any] = {"effort": cfg.effort} if cfg.effort else {}
+        if schema:
+            output["format"] = {"type": "json_schema", "schema": schema}
+        found |= {"max_tokens": cfg.max_output_tokens, "system": [block]}
+        found |= {"messages": [{"role": "user", "content": request.prompt}]}
+        return found | ({"output_config": output} if output else {})
+    logprobs = cfg.logprobs and can.logprobs
+    named = {"name": "verdicts", "strict": True, "schema": schema}
+    if cfg.api == "responses":
+        found |= {"instructions": system, "input": request.prompt, "store": False}
+        found |= {"max_output_tokens": cfg.max_output_tokens}
+        found |= {"text": {"format": {"type": "json_schema", **named}}} if schema else {}
+        found |= {"reasoning": {"effort": cfg.effort}} if cfg.effort else {}
+        if logprobs:
+            found |= {"include": ["message.output_text.logprobs"], "top_logprobs": TOP_LOGPROBS}
+        return found
+    turns = [
+        {"role": "system", "content": system},
+        {"role": "user", "content": request.prompt},
+    ]
+    if cfg.api == "decisions":
+        questions = [
+            {
+                "type": "score",
+                "name": f"{subject}.{c.name}",
+                "instructions": f"Grade {subject} on {c.name}: {c.question}",
+                "levels": [{"label": str(i), "description": t} for i, t in enumerate(c.levels)],
+            }
+            for subject, c in request.questions()
+        ]
+        return found | {"input": turns, "questions": questions}
+    # Compatible servers know the older name of the limit.
+    limit = "max_completion_tokens" if official else "max_tokens"
+    found |= {"messages": turns, limit: cfg.max_output_tokens}
+    found |= {"temperature": cfg.temperature} if cfg.temperature is not None else {}
+    found |= {"reasoning_effort": cfg.effort} if cfg.effort else {}
+    found |= {"logprobs": True, "top_logprobs": TOP_LOGPROBS} if logprobs else {}
+    if schema:
+        found["response_format"] = {"type": "json_schema", "json_schema": named}
+    return found
+
+
+# ---- answers -------------------------------------------------------------------------------------
+
+
+def _at(value: Any, *path: str | int) -> Any:
+    """A value deep in JSON, None where any step is absent."""
+    for step in path:
+        if isinstance(step, str) and isinstance(value, dict):
+            value = value.get(step)
+        elif isinstance(step, int) and isinstance(value, list) and len(value) > step:
+            value = value[step]
+        else:
+            return None
+    return value
+
+
+def _count(value: Any) -> int | None:
+    """A number of tokens; some servers send text. None for anything else."""
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 12:
+        value = int(value)
+    return value if type(value) is int and 0 <= value < 10**9 else None
+
+
+def read_usage(api: str, body: Any) -> Usage:
+    """Billed tokens of an answer; unknown where the main counts are absent or no numbers."""
+    usage = _at(body, "usage")
+    chat = api == "chat"
+    prompt = _count(_at(usage, "prompt_tokens" if chat else "input_tokens"))
+    output = _count(_at(usage, "completion_tokens" if chat else "output_tokens"))
+    if prompt is None or output is None:
+        return UNKNOWN
+    if api == "messages":  # input_tokens leaves the cache out
+        write = _count(_at(usage, "cache_creation_input_tokens")) or 0
+        return Usage(prompt, write, _count(_at(usage, "cache_read_input_tokens")) or 0, output)
+    details = _at(usage, "prompt_tokens_details" if chat else "input_tokens_details")
+    read = min(prompt, _count(_at(details, "cached_tokens")) or 0)
+    write = min(prompt - read, _count(_at(details, "cache_write_tokens")) or 0)
+    return Usage(prompt - read - write, write, read, output)
+
+
+def error_text(body: Any) -> str:
+    """The provider's error as `type: message`, "" where there is none."""
+    error = _at(body, "error")
+    if isinstance(error, str):
+        return error[:200]
+    names = [_at(error, name) for name in ("type", "code")]
+    kind = next((n for n in names if isinstance(n, str)), "")
+    message = _at(error, "message")
+    return f"{kind}: {message if isinstance(message, str) else ''}"[:200] if error else ""
+
+
+def read(api: str, request: Request, raw: bytes) -> Reply:
+    """An answer with status 200. Never raises: what is no answer is malformed or what it says."""
+    try:
+        body = json.loads(raw)
+    except (ValueError, RecursionError) as e:
+        return Reply("malformed", f"the body is no JSON ({type(e).__name__})", absent=True)
+    if not isinstance(body, dict):
+        return Reply("malformed", "the body is no JSON object", absent=True)
+    name = _at(body, "model")
+    usage, model = read_usage(api, body), name if isinstance(name, str) else ""
+    if _at(body, "error"):
+        text = error_text(body)
+        busy = any(word in text for word in ("overloaded", "rate_limit", "server_error", "timeout"))
+        return Reply("overloaded" if busy else "malformed", text, None, usage, model, absent=True)
+    try:
+        levels, spread = _READ[api](request, body)
+    except Malformed as e:
+        return Reply("malformed", str(e), None, usage, model)
+    except _Stopped as e:
+        return Reply(e.kind, e.detail, None, usage, model)
+    return Reply("ok", "", levels, usage, model, spread)
+
+
+class _Stopped(Exception):
+    """A generation that ended before its answer."""
+
+    def __init__(self, kind: Kind, detail: str) -> None:
+        super().__init__(detail)
+        self.kind, self.detail = kind, detail
+
+
+def _messages(request: Request, body: Any) -> tuple[Levels, bool]:
+    stop, category = _at(body, "stop_reason"), _at(body, "stop_details", "category")
+    if stop == "refusal":
+        raise _Stopped("refusal", category if isinstance(category, str) else "")
+    if stop in ("max_tokens", "model_context_window_exceeded"):
+        raise _Stopped("truncated", str(stop))
+    if stop != "end_turn":
+        raise Malformed(f"stop_reason is {str(stop)[:40]}")
+    blocks = _at(body, "content")
+    texts = [_at(b, "text") for b in blocks if _at(b, "type") == "text"] if blocks else []
+    return read_json(request, "".join(t for t in texts if isinstance(t, str))), False
+
+
+def _chat(request: Request, body: Any) -> tuple[Levels, bool]:
+    choice = _at(body, "choices", 0)
+    finish, refusal = _at(choice, "finish_reason"), _at(choice, "message", "refusal")
+    if finish == "content_filter" or (isinstance(refusal, str) and refusal):
+        raise _Stopped("refusal", "content_filter" if finish == "content_filter" else "")
+    if finish == "length":
+        raise _Stopped("truncated", "length")
+    text = _at(choice, "message", "content")
+    if finish != "stop" or not isinstance(text, str):
+        raise Malformed(f"finish_reason is {str(finish)[:40]}, content {type(text).__name__}")
+    return spread(request, text, _at(choice, "logprobs", "content"))
+
+
+def _responses(request: Request, body: Any) -> tuple[Levels, bool]:
+    status, why = _at(body, "status"), _at(body, "incomplete_details", "reason")
+    items = _at(body, "output")
+    parts = [
+        part
+        for item in (items if isinstance(items, list) else [])
+        if _at(item, "type") == "message" and isinstance(_at(item, "content"), list)
+        for part in item["content"]
+    ]
+    if why == "content_filter" or any(_at(p, "type") == "refusal" for p in parts):
+        raise _Stopped("refusal", "content_filter" if why == "content_filter" else "")
+    if status == "incomplete":
+        raise _Stopped("truncated", str(why)[:40])
+    texts = [p for p in parts if _at(p, "type") == "output_text"]
+    if status != "completed" or len(texts) != 1 or not isinstance(_at(texts[0], "text"), str):
+        raise Malformed(f"status is {str(status)[:40]}, {len(texts)} texts")
+    return spread(request, texts[0]["text"], _at(texts[0], "logprobs"))
+
+
+def _decisions(request: Request, body: Any) -> tuple[Levels, bool]:
+    """A refused question leaves None; the others count."""
+    answers, asked = _at(body, "answers"), list(request.questions())
+    if not isinstance(answers, list) or len(answers) != len(asked):
+        raise Malformed("not one answer for each question")
+    found: Levels = {s: {} for s in request.subjects}
+    for answer, (subject, c) in zip(answers, asked, strict=True):
+        if _at(answer, "name") != f"{subject}.{c.name}":
+            raise Malformed("an answer names another question")
+        kind = _at(answer, "type")
+        if kind not in ("score", "refusal"):
+            raise Malformed("an answer is of another type than its question")
+        refused = kind == "refusal"
+        found[subject][c.name] = None if refused else _distribution(answer, len(c.levels))
+    if all(d is None for row in found.values() for d in row.values()):
+        raise _Stopped("refusal", "")
+    return found, True
+
+
+def _distribution(answer: Any, n: int) -> Distribution:
+    """Probabilities by label, which must be all of 0 .. n - 1 and sum to 1."""
+    rows = _at(answer, "probabilities")
+    pairs = [(_at(r, "label"), _at(r, "probability")) for r in rows] if _is_list(rows) else []
+    by_label = {k: p for k, p in pairs if type(p) in (int, float) and 0 <= p <= 1}
+    labels = [str(i) for i in range(n)]
+    total = sum(by_label.values())
+    if len(pairs) != n or sorted(by_label, key=str) != labels or abs(total - 1.0) > 0.02:
+        raise Malformed("the probabilities are no distribution over the levels")
+    return tuple(by_label[label] / total for label in labels)
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list)
+
+
+_READ = {"messages": _messages, "chat": _chat, "responses": _responses, "decisions": _decisions}
+
+
+# ---- log-probs -----------------------------------------------------------------------------------
+
+
+def spread(request: Request, text: str, tokens: Any) -> tuple[Levels, bool]:
+    """Levels of a JSON answer, as distributions where its tokens' log-probs allow it.
+
+    tokens: rows of {token, top_logprobs: [{token, logprob}]} whose texts join to `text`, or
+    anything else, which leaves the levels certain.
+    """
+    levels = read_json(request, text)
+    starts = _starts(text, tokens)
+    if starts is None:
+        return levels, False
+    try:
+        return _located(text, starts, levels), True
+    except ValueError:  # fenced, or spelt with escapes
+        return levels, False
+
+
+def _located(text: str, starts: Starts, levels: Levels) -> Levels:
+    """Distributions at the places of the levels in a text that is JSON alone, else ValueError."""
+    found: Levels = {}
+    at = 0
+    for row in json.loads(text)["verdicts"]:  # in the order of the text
+        found[row["id"]] = {}
+        for name in row:
+            at = text.index(f'"{name}"', at) + len(name) + 2
+            if name == "id":
+                at = text.index(f'"{row[name]}"', at) + len(row[name]) + 2
+                continue
+            at = text.index(str(row[name]), at)
+            certain = levels[row["id"]][name]
+            assert certain is not None, "JSON leaves no question out"
+            token, alternatives, start = next(s for s in reversed(starts) if s[2] <= at)
+            found[row["id"]][name] = (
+                _alternatives(token, alternatives, at - start, len(certain)) or certain
+            )
+    return found
+
+
+Starts = list[tuple[str, list[tuple[str, float]], int]]
+
+
+def _starts(text: str, tokens: Any) -> Starts | None:
+    """Each token with its alternatives and its place; None where they do not spell the text."""
+    found: Starts = []
+    at = 0
+    for row in tokens if _is_list(tokens) else []:
+        token, tops = _at(row, "token"), _at(row, "top_logprobs")
+        if not isinstance(token, str) or not _is_list(tops):
+            return None
+        pairs = [(_at(t, "token"), _at(t, "logprob")) for t in tops]
+        good = [(t, float(p)) for t, p in pairs if isinstance(t, str) and type(p) in (int, float)]
+        found.append((token, good, at))
+        at += len(token)
+    return found if found and "".join(t for t, _, _ in found) == text else None
+
+
+def _alternatives(
+    token: str, tops: Sequence[tuple[str, float]], place: int, n: int
+) -> Distribution | None:
+    """Probabilities of the levels where `token` holds one at `place`; None if they are few."""
+    before, after = token[:place], token[place + 1 :]
+    masses = [0.0] * n
+    for other, logprob in tops:
+        middle = other[len(before) : len(other) - len(after)]
+        whole = before + middle + after == other
+        if whole and len(middle) == 1 and middle in "0123456789"[:n] and logprob <= 0:
+            masses[int(middle)] = math.exp(logprob)
+    total = sum(masses)
+    return tuple(m / total for m in masses) if total >= MIN_MASS else None
+
+
+def simulated(headers: Mapping[str, str], model: str) -> bool:
+    """Whether an answer says of itself that no model gave it (`pawl fake-teacher`)."""
+    return headers.get("x-pawl-simulated") == "1" or model.startswith("pawl-fake-teacher")
