@@ -34,6 +34,7 @@ from pawl.judge.transport import Answer, Transport, TransportError
 from pawl.judge.wire import Capabilities, Kind, Reply, Usage
 
 RETRIED = (408, 409, 425, 429)  # and every status from 500 on
+BYTES_A_TOKEN = 3  # of programs, about
 BACKOFF_S, BACKOFF_MAX_S = 0.25, 8.0
 SPENT = ("insufficient_quota", "billing", "spend_limit", "credit")  # in a provider's error
 
@@ -214,6 +215,10 @@ class Client:
         """Attempts until one answers, none can, or the deadline passes."""
         assert self._loop is not None
         size = len(json.dumps(arguments, ensure_ascii=False).encode("utf-8"))
+        if self.can.context and len(request.prompt.encode()) > self.can.context * BYTES_A_TOKEN:
+            return Outcome(
+                "truncated", "the prompt is beyond judge.context_tokens; it is never cut"
+            )
         worst = (size + OVERHEAD + self.cfg.max_output_tokens, self._most(size))
         usage, usd, asked_again = Usage(), 0.0, False
         outcome = Outcome("timeout", "never sent")

@@ -11,6 +11,7 @@ Run: `pawl fake-teacher --quality sandbox`, then api: chat, base_url: the URL th
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import math
 import random
@@ -113,9 +114,10 @@ def tokens_of(text: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Bill:
-    """One attempt as the server saw it. billed: whether a model ran."""
+    """One attempt as the server saw it. billed: whether a model ran. digest: of the request."""
 
     request_id: str
+    digest: str
     api: str
     fault: str
     billed: bool
@@ -187,8 +189,8 @@ class FakeTeacher:
                     raw = await reader.readexactly(int(size))
                 if not await self._answer(method, path.partition("?")[0], raw, writer):
                     return
-        except (OSError, EOFError, TimeoutError, asyncio.LimitOverrunError):
-            return
+        except (OSError, EOFError, TimeoutError, asyncio.LimitOverrunError, asyncio.CancelledError):
+            return  # cancelled: the server ends
         finally:
             writer.close()
 
@@ -223,12 +225,13 @@ class FakeTeacher:
 
     async def _judge(self, api: str, raw: bytes, writer: asyncio.StreamWriter) -> bool:
         fault, request_id = self._fault(), f"fake-{len(self.bills)}"
+        digest = hashlib.sha256(raw).hexdigest()[:16]
         if fault in _REFUSED or fault in ("html", "null"):
-            self.bills.append(Bill(request_id, api, str(fault), False, Usage(), 0.0))
+            self.bills.append(Bill(request_id, digest, api, str(fault), False, Usage(), 0.0))
             return await self._refuse(str(fault), request_id, writer)
         # Billed where it begins, as a provider that has started goes on.
         at = len(self.bills)
-        self.bills.append(Bill(request_id, api, str(fault or ""), False, Usage(), 0.0))
+        self.bills.append(Bill(request_id, digest, api, str(fault or ""), False, Usage(), 0.0))
         started = time.monotonic()
         try:
             body = json.loads(raw)
@@ -241,7 +244,7 @@ class FakeTeacher:
         answer, text = _body(api, body, graded, fault, self.options.logprobs)
         usage = self._usage(system, prompt, text)
         self.bills[at] = Bill(
-            *(request_id, api, str(fault or ""), True, usage, self.options.price.usd(usage))
+            *(request_id, digest, api, str(fault or ""), True, usage, self.options.price.usd(usage))
         )
         if fault != "no_usage":
             answer["usage"] = _usage_fields(api, usage)

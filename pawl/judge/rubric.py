@@ -25,7 +25,7 @@ from typing import Annotated
 from pydantic import Field, ValidationError, model_validator
 
 from pawl.config.section import Section, repeated
-from pawl.errors import PawlError
+from pawl.errors import PawlError, PawlErrors
 
 SHIPPED = Path(__file__).parent / "rubrics"
 Text = Annotated[str, Field(min_length=1, max_length=2000)]
@@ -86,8 +86,9 @@ def load_rubric(name: str) -> Rubric:
         hint = f"give a TOML file, or one of: {names}"
         raise PawlError(f"no rubric {name}: {e.strerror or e}", "judge.rubric", hint) from e
     except ValidationError as e:
-        first = e.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise PawlError(f"{place}: {first['msg']}".lstrip(": "), str(path)) from e
+        wrong = [(".".join(map(str, row["loc"])), row["msg"]) for row in e.errors()]
+        raise PawlErrors(
+            [PawlError(f"{at}: {m}".lstrip(": "), str(path)) for at, m in wrong]
+        ) from e
     except ValueError as e:  # not TOML, or not UTF-8
         raise PawlError(str(e), str(path), "see docs/teacher.md for the format") from e
