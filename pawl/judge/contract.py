@@ -125,7 +125,8 @@ def _ids(n: int, rng: random.Random) -> list[str]:
     return list(found)
 
 
-def _rubric_text(criteria: Sequence[Asked]) -> str:
+def rubric_text(criteria: Sequence[Asked]) -> str:
+    """Criteria with their levels, as a judge reads them."""
     return "\n\n".join(
         f"{c.name}: {c.question}\n" + "\n".join(f"  {i} = {t}" for i, t in enumerate(c.levels))
         for c in criteria
@@ -145,10 +146,14 @@ def requests(
     criteria = tuple(
         Asked(c.name, c.asked(lang), PREFERENCE if pairs else c.levels) for c in rubric.criteria
     )
-    seed = json.dumps([VERSION, rubric.digest, mode, lang, task, *candidates, turn // 2 * 2])
+    # Two turns share an order, one forwards and one back; ids are new in each.
+    content = [VERSION, rubric.digest, mode, lang, task, *candidates]
+    rng, naming = (
+        random.Random(hashlib.sha256(json.dumps([*content, i]).encode()).digest())
+        for i in (turn // 2 * 2, f"ids {turn}")
+    )
     flip = turn % 2 == 1
-    rng = random.Random(hashlib.sha256(seed.encode()).digest())
-    ids = _ids(len(candidates), rng)
+    ids = _ids(len(candidates), naming)
     order = rng.sample(range(len(candidates)), len(candidates))
     step = -1 if flip else 1
     if pairs:
@@ -156,7 +161,7 @@ def requests(
     else:
         shown = [order[::step]] if mode == "listwise" else [[i] for i in order]
     subject = "pair" if pairs else "candidate"
-    system = SYSTEM.format(subject=subject) + "Rubric:\n\n" + _rubric_text(criteria)
+    system = SYSTEM.format(subject=subject) + "Rubric:\n\n" + rubric_text(criteria)
     key = f"{rubric.name} {rubric.version} {rubric.digest}"
     found = []
     for group in shown:

@@ -22,7 +22,7 @@ _CANDIDATE = re.compile(r"^Candidate (\w+):\n\n(`{4,})\n(.*?)\n\2$", re.DOTALL |
 _TASK = re.compile(r"^Task:\n\n(`{4,})\n(.*?)\n\1$", re.DOTALL | re.MULTILINE)
 _ASKED = re.compile(r"^Grade by the rubric: ([\w, -]+)\.\Z", re.MULTILINE)
 _CRITERION = re.compile(r"^(\w+): (.*)\n((?:  \d = .*\n?)+)", re.MULTILINE)
-_CODE_WORD = re.compile(r"The code word is (\w+)\.")
+_CODE_WORDS = re.compile(r"The code words are (\w+) and (\w+)\.")
 CANARIES = re.compile(r"grader|full marks|highest (?:score|grade|level)|thought process:", re.I)
 WIDTH = 0.5  # of a distribution over levels, in levels
 
@@ -89,11 +89,11 @@ def grade(system: str, prompt: str, quality: Quality, who: Character) -> Graded:
     levels = {}
     for subject in ids:
         for name, lines in criteria:
-            if name == "code_word":  # the probe's: which word stood at the top of the prompt
-                word = _CODE_WORD.search(prompt)
+            if name in ("first_word", "second_word"):  # the probe's, at the front of the prompt
+                words = _CODE_WORDS.search(prompt)
                 texts = [line.split(" = ", 1)[1] for line in lines]
-                at = texts.index(word[1]) if word and word[1] in texts else 0
-                x = at / (len(lines) - 1)
+                word = words[1 + (name == "second_word")] if words else texts[0]
+                x = (texts.index(word) if word in texts else 0) / (len(lines) - 1)
             else:
                 first, _, second = subject.partition("-")
                 x = _score(scores, first, name, who)

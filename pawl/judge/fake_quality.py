@@ -12,7 +12,6 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal
 
 from pawl.errors import PawlError
 from pawl.judge.fake_judge import Quality
@@ -132,4 +131,4 @@ def _agreement(values: Sequence[str], votes: Sequence[Counter[str]]) -> float:
     return sum(same) / len(same)
 
 
-QUALITIES: dict[Literal["length", "constant"], Quality] = {"length": length, "constant": constant}
+QUALITIES: dict[str, Quality] = {"length": length, "constant": constant}

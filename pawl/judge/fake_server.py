@@ -239,7 +239,7 @@ class FakeTeacher:
             if not self.options.schema and ("response_format" in body or "output_config" in body):
                 raise ValueError("response_format is not known here")
             graded = await asyncio.to_thread(self._grade, system, prompt)
-        except (ValueError, KeyError, TypeError, AttributeError) as e:
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as e:
             return await _write(writer, 400, _error("invalid_request_error", str(e)), request_id)
         answer, text = _body(api, body, graded, fault, self.options.logprobs)
         usage = self._usage(system, prompt, text)

@@ -8,8 +8,10 @@ again when either changes. Left out: retries, money (`client.py`), what bodies m
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
-from collections.abc import AsyncIterator, Mapping
+import traceback
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any, Literal
@@ -18,6 +20,7 @@ from pawl.errors import PawlError, how_to_install
 from pawl.judge.access import Endpoint
 
 MAX_BODY = 8 * 2**20  # bytes of an answer
+TALKERS = {"anthropic", "openai", "httpx2", "httpcore2"}  # loggers
 KEYLESS = "none"  # servers without keys ignore it; the clients do not start without one
 
 
@@ -39,6 +42,21 @@ class Answer:
     status: int
     headers: Mapping[str, str]
     body: bytes
+
+
+class _Redaction(logging.Filter):
+    """Takes a key out of what the libraries log: at DEBUG they write headers that came back."""
+
+    def __init__(self, redacted: Callable[[str], str]) -> None:
+        super().__init__()
+        self._redacted = redacted
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = self._redacted(record.getMessage()), ()
+        if record.exc_info:
+            text = "".join(traceback.format_exception(*record.exc_info))
+            record.exc_text, record.exc_info = self._redacted(text.rstrip()), None
+        return True
 
 
 def need_teacher() -> None:
@@ -71,6 +89,7 @@ class Transport:
         self._home: tuple[int, asyncio.AbstractEventLoop] | None = None
         self._http: Any = None
         self._send: Any = None
+        self._filter = _Redaction(self.redacted)
 
     def redacted(self, text: str) -> str:
         """A text without the key, should a server send it back."""
@@ -123,6 +142,10 @@ class Transport:
             "http_client": self._http,
         }
         self._send, self._home = _sender(self._api, options), home
+        if self._endpoint.key:
+            for name in list(logging.root.manager.loggerDict):
+                if name.partition(".")[0] in TALKERS:
+                    logging.getLogger(name).addFilter(self._filter)
 
     async def send(self, arguments: Mapping[str, object], timeout: float) -> Answer:
         """One attempt, in at most `timeout` seconds. Raises TransportError; cancel it freely."""
@@ -166,3 +189,5 @@ class Transport:
         if self._http is not None and self._home == (os.getpid(), asyncio.get_running_loop()):
             await self._http.aclose()
         self._http = self._send = self._home = None
+        for name in list(logging.root.manager.loggerDict):
+            logging.getLogger(name).removeFilter(self._filter)
