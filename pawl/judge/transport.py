@@ -8,10 +8,11 @@ again when either changes. Left out: retries, money (`client.py`), what bodies m
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import os
 import traceback
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any, Literal
@@ -20,6 +21,8 @@ from pawl.errors import PawlError, how_to_install
 from pawl.judge.access import Endpoint
 
 MAX_BODY = 8 * 2**20  # bytes of an answer
+# A pool looks at each of its idle connections for every request: several small ones cost less.
+POOL = 16
 TALKERS = {"anthropic", "openai", "httpx2", "httpcore2"}  # loggers
 KEYLESS = "none"  # servers without keys ignore it; the clients do not start without one
 
@@ -87,8 +90,8 @@ class Transport:
         need_teacher()
         self._api, self._endpoint, self._in_flight = api, endpoint, in_flight
         self._home: tuple[int, asyncio.AbstractEventLoop] | None = None
-        self._http: Any = None
-        self._send: Any = None
+        self._clients: list[Any] = []
+        self._senders: Iterator[Any] = iter(())
         self._filter = _Redaction(self.redacted)
 
     def redacted(self, text: str) -> str:
@@ -126,22 +129,26 @@ class Transport:
                 raise httpx2.DecodingError("an answer in an encoding that was not asked for")
             response.stream = Bounded(response.stream)
 
-        self._http = httpx2.AsyncClient(
-            follow_redirects=False,
-            trust_env=not self._endpoint.loopback,
-            headers={"accept-encoding": "identity"},  # a small body must not grow here
-            event_hooks={"response": [bound]},
-            limits=httpx2.Limits(
-                max_connections=self._in_flight, max_keepalive_connections=self._in_flight
-            ),
-        )
+        size = min(POOL, self._in_flight)
+        self._clients = [
+            httpx2.AsyncClient(
+                follow_redirects=False,
+                trust_env=not self._endpoint.loopback,
+                headers={"accept-encoding": "identity"},  # a small body must not grow here
+                event_hooks={"response": [bound]},
+                limits=httpx2.Limits(
+                    max_connections=self._in_flight, max_keepalive_connections=size
+                ),
+            )
+            for _ in range(-(-self._in_flight // size))
+        ]
         options = {
             "api_key": self._endpoint.key or KEYLESS,
             "base_url": self._endpoint.base_url,
             "max_retries": 0,
-            "http_client": self._http,
         }
-        self._send, self._home = _sender(self._api, options), home
+        senders = [_sender(self._api, {**options, "http_client": c}) for c in self._clients]
+        self._senders, self._home = itertools.cycle(senders), home
         if self._endpoint.key:
             for name in list(logging.root.manager.loggerDict):
                 if name.partition(".")[0] in TALKERS:
@@ -163,7 +170,7 @@ class Transport:
         failure: TransportError
         try:
             async with asyncio.timeout(timeout):
-                raw = await self._send(**arguments, timeout=timeout)
+                raw = await next(self._senders)(**arguments, timeout=timeout)
             return self._answer(raw.http_response)
         except APIStatusError as e:
             return self._answer(e.response)
@@ -186,8 +193,9 @@ class Transport:
 
     async def close(self) -> None:
         """Close the connections of this loop."""
-        if self._http is not None and self._home == (os.getpid(), asyncio.get_running_loop()):
-            await self._http.aclose()
-        self._http = self._send = self._home = None
+        if self._home == (os.getpid(), asyncio.get_running_loop()):
+            for client in self._clients:
+                await client.aclose()
+        self._clients, self._home = [], None
         for name in list(logging.root.manager.loggerDict):
             logging.getLogger(name).removeFilter(self._filter)

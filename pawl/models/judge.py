@@ -8,6 +8,7 @@ verdicts (`pawl.judge.local`).
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import os
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from pawl.models.source import pick_device, read_model, read_tokenizer, resolve
 
 ANSWER = "Level:"  # what the model is made to continue
 MAX_LEVELS = 10
+TOGETHER = 8  # questions that continue one prompt at once, each with a copy of its cache
 
 
 class LevelReader:
@@ -47,13 +49,14 @@ class LevelReader:
 
     def _label_ids(self) -> tuple[list[int], list[int]]:
         """(tokens that open an answer, the first token of each level that differs after them)."""
-        rows = [self._ids(f"\n{ANSWER} {level}") for level in range(MAX_LEVELS)]
-        shared = len(os.path.commonprefix(rows))
-        labels = [row[shared] for row in rows if len(row) > shared]
-        if len(set(labels)) < MAX_LEVELS:
-            hint = "take a model whose tokenizer keeps digits apart"
-            raise PawlError("the tokenizer has no token for each level", "judge.model", hint)
-        return rows[0][:shared], labels
+        for space in (" ", "", "\n"):  # vocabularies differ in what they join to a digit
+            rows = [self._ids(f"\n{ANSWER}{space}{level}") for level in range(MAX_LEVELS)]
+            shared = len(os.path.commonprefix(rows))
+            labels = [row[shared] for row in rows if len(row) > shared]
+            if len(set(labels)) == MAX_LEVELS:
+                return rows[0][:shared], labels
+        hint = "take a model whose tokenizer keeps digits apart"
+        raise PawlError("the tokenizer has no token for each level", "judge.model", hint)
 
     def _plain(self, text: str) -> str:
         """A text whose special tokens are ordinary ones."""
@@ -89,27 +92,37 @@ class LevelReader:
             raise ValueError(f"{longest} tokens of prompt, room for {min(room, context)}")
         shared = min(len(os.path.commonprefix(rows)), min(map(len, rows)) - 1)
         tails = [row[shared:] for row in rows]
-        n, width = len(rows), max(map(len, tails))
-        pad = self.tokenizer.pad_token_id or 0
-        ids_NT = torch.tensor([t + [pad] * (width - len(t)) for t in tails], device=self._device)
-        lengths_N = torch.tensor([len(t) for t in tails], device=self._device)
-        real_NT = torch.arange(width, device=self._device) < lengths_N[:, None]
-        mask = torch.cat([torch.ones_like(ids_NT[:, :1]).expand(n, shared), real_NT.long()], 1)
         cache: Any = None
         if shared:
             prefix = torch.tensor([rows[0][:shared]], device=self._device)
             cache = self.model(prefix, use_cache=True, logits_to_keep=1).past_key_values
-            cache.batch_repeat_interleave(n)
-        positions = shared + torch.arange(width, device=self._device).expand(n, width)
-        logits_NTV = self.model(
-            ids_NT, attention_mask=mask, position_ids=positions, past_key_values=cache
-        ).logits
-        last_NV = logits_NTV[torch.arange(n, device=self._device), lengths_N - 1].float()
+        last_NV = torch.cat(
+            [
+                self._last(tails[i : i + TOGETHER], shared, copy.deepcopy(cache))
+                for i in range(0, len(tails), TOGETHER)
+            ]
+        )
         found = []
         for row, (_, count) in zip(last_NV, questions, strict=True):
             p = torch.softmax(row[self._labels[1][:count]], 0)
             found.append(tuple(p.tolist()))
         return found, shared + sum(map(len, tails))
+
+    def _last(self, tails: Sequence[list[int]], shared: int, cache: Any) -> torch.Tensor:
+        """Logits [N, V] after each of N tails, which continue `shared` tokens in the cache."""
+        n, width = len(tails), max(map(len, tails))
+        pad = self.tokenizer.pad_token_id or 0
+        ids_NT = torch.tensor([t + [pad] * (width - len(t)) for t in tails], device=self._device)
+        lengths_N = torch.tensor([len(t) for t in tails], device=self._device)
+        real_NT = torch.arange(width, device=self._device) < lengths_N[:, None]
+        mask = torch.cat([torch.ones_like(ids_NT[:, :1]).expand(n, shared), real_NT.long()], 1)
+        if cache is not None:
+            cache.batch_repeat_interleave(n)
+        positions = shared + torch.arange(width, device=self._device).expand(n, width)
+        logits_NTV = self.model(
+            ids_NT, attention_mask=mask, position_ids=positions, past_key_values=cache
+        ).logits
+        return logits_NTV[torch.arange(n, device=self._device), lengths_N - 1].float()
 
 
 def _weights(source: str) -> str:
