@@ -12,11 +12,12 @@ from pawl.config.judge import JudgeConfig
 from pawl.judge import contract
 from pawl.judge.access import endpoint
 from pawl.judge.budget import Price
-from pawl.judge.client import Client, Outcome
+from pawl.judge.client import Client
 from pawl.judge.contract import Request
 from pawl.judge.fake_server import FakeTeacher
 from pawl.judge.ledger import Ledger
 from pawl.judge.rubric import load_rubric
+from pawl.judge.wire import Outcome
 from pawl.types import Completion, Problem
 
 RUBRIC = load_rubric("code")
@@ -27,11 +28,12 @@ KEY_NAME, KEY = "PAWL_TEST_JUDGE_KEY", "sk-canary-4f9d1c77e2"
 
 
 def judge_config(teacher: FakeTeacher | str, api: str = "chat", **options: Any) -> JudgeConfig:
-    """A judge at a fake teacher; quick to give up."""
+    """A judge at a fake teacher."""
     url = teacher if isinstance(teacher, str) else teacher.url
     url = url.removesuffix("/v1") if api == "messages" else url
-    quick = {"attempt_s": 1.0, "deadline_s": 20.0, "context_tokens": 1024, "max_output_tokens": 256}
-    given = {"api": api, "model": "m", "base_url": url, **quick, **USD, **options}
+    patient = {"attempt_s": 20.0, "deadline_s": 100.0}  # the machine may be busy
+    small = {"context_tokens": 1024, "max_output_tokens": 256}
+    given = {"api": api, "model": "m", "base_url": url, **patient, **small, **USD, **options}
     return JudgeConfig.model_validate(given)
 
 

@@ -177,7 +177,7 @@ def test_a_planted_key_appears_nowhere(
     said = []
     try:
         with listening(raw) as (url, heads):
-            cfg = judge_config(url, api, key_env=KEY_NAME, deadline_s=1.0, attempts=2)
+            cfg = judge_config(url, api, key_env=KEY_NAME, attempts=2)
             ledger = Ledger(tmp_path / "ledger.db")
             client = open_client(cfg, ledger)
             (outcome,) = ask_all(client, [one_request()])

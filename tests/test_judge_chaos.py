@@ -12,7 +12,6 @@ import random
 import sqlite3
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -65,10 +64,10 @@ def check_bill(ledger: Path, teacher: FakeTeacher, cap: float) -> int:
 def chaos(n: int, folder: Path, latency_s: float) -> None:
     """n judgements over 14/15 as many different ones: all typed, the ledger right, resumable."""
     character = Character(systematic=0.2, sampling=0.2)
-    options = Options(RATES, (), latency_s, 1.3, 0.1, price=PRICE, character=character)
+    options = Options(RATES, (), latency_s, 9.0, 0.1, price=PRICE, character=character)
     asked = [one_request(mark=i % (n * 14 // 15)) for i in range(n)]
     with FakeTeacher(length, options) as teacher:
-        cfg = judge_config(teacher, "messages", max_usd=20.0, deadline_s=60.0, in_flight=48)
+        cfg = judge_config(teacher, "messages", max_usd=20.0, attempt_s=6.0, in_flight=48)
         ledger = Ledger(folder / "l.db")
         outcomes = ask_all(open_client(cfg, ledger), asked)
         attempts = len(rows(ledger))
@@ -77,7 +76,6 @@ def chaos(n: int, folder: Path, latency_s: float) -> None:
         kinds = collections.Counter(o.kind for o in outcomes)
         assert set(kinds) <= TYPED | {"ok"} and kinds["ok"] > 0.9 * n
         assert all((o.levels is not None) == (o.kind == "ok") for o in outcomes)
-        time.sleep(0.4)  # slow ones are still on the server's way to its bill
         check_bill(folder / "l.db", teacher, 20.0)
         # Resumed without faults: only what failed is asked again, and nothing else changed.
         object.__setattr__(teacher.options, "rates", {})

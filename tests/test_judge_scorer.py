@@ -151,7 +151,7 @@ def test_no_server_is_said_at_once(tmp_path: Path) -> None:
 
 
 def test_a_long_outage_stops_the_run_and_it_resumes(tmp_path: Path) -> None:
-    quick = {"outage_s": 1.5, "in_flight": 8, "attempt_s": 1.0}
+    quick = {"outage_s": 1.5, "in_flight": 8}
     with FakeTeacher(length) as teacher:
         cfg = judge_config(teacher, **quick)
         scorer = JudgeScorer(cfg, tmp_path / "l.db")

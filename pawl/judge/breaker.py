@@ -61,6 +61,15 @@ class Breaker:
             except TimeoutError:
                 continue
 
+    def note(self, healthy: bool | None, started: float) -> None:
+        """What an attempt that started then says of the server; None for nothing."""
+        if healthy is None:
+            self.dropped()
+        elif healthy:
+            self.good()
+        else:
+            self.bad(started)
+
     def good(self) -> None:
         """An answer came, whatever it said."""
         self._failures, self._opened, self._probing = 0, False, False

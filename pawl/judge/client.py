@@ -19,7 +19,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
-from typing import Protocol, cast
+from typing import Any
 from urllib.parse import urlsplit
 
 from pawl.config.judge import JudgeConfig
@@ -29,9 +29,9 @@ from pawl.judge.access import Endpoint
 from pawl.judge.breaker import Breaker
 from pawl.judge.budget import OVERHEAD, Budget, Price, price_of
 from pawl.judge.contract import Levels, Request
-from pawl.judge.ledger import Ledger, Settled
+from pawl.judge.ledger import Bill, Ledger, Source
 from pawl.judge.transport import Answer, Transport, TransportError
-from pawl.judge.wire import Capabilities, Kind, Reply, Usage
+from pawl.judge.wire import Capabilities, Outcome, Usage
 
 RETRIED = (408, 409, 425, 429)  # and every status from 500 on
 BYTES_A_TOKEN = 3  # of programs, about
@@ -40,76 +40,37 @@ SPENT = ("insufficient_quota", "billing", "spend_limit", "credit")  # in a provi
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What one request came to. levels: exactly when kind is ok.
-
-    usage: of all its attempts in this process, none where a kept verdict answered. usd: charged.
-    simulated: no model gave it. detail: the reason in words, without secrets.
-    """
-
-    kind: Kind
-    detail: str = ""
-    levels: Levels | None = None
-    usage: Usage = Usage()
-    usd: float = 0.0
-    attempts: int = 0
-    cached: bool = False
-    model: str = ""
-    simulated: bool = False
-    spread: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class _Tried:
     """One attempt. wait: seconds before another makes sense, None if none does.
 
-    billing: as in the ledger. healthy: what it says of the server, None for nothing.
+    source: of its bill. healthy: what it says of the server, None for nothing.
     """
 
-    reply: Reply
+    came: Outcome
     wait: float | None = None
-    billing: str = "none"
+    source: Source = "none"
     healthy: bool | None = True
-    usd: float = 0.0
 
 
-class Judging(Protocol):
-    """What grades a request: a provider, or a model on this machine."""
-
-    @property
-    def fingerprint(self) -> str: ...
-
-    async def ask(self, request: Request, fresh: bool = False) -> Outcome: ...
-
-    async def close(self) -> None: ...
-
-
-def key_of(parts: Mapping[str, object]) -> str:
-    """Hash of everything that an answer depends on."""
+def key_of(judge: str, request: Request, sent: object) -> str:
+    """Hash of all that an answer depends on: who is asked, by what rubric, all that is sent."""
+    parts = [contract.VERSION, judge, request.rubric, request.subjects, sent]
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def kept(o: Reply | Outcome) -> dict[str, object]:
+def kept(o: Outcome) -> dict[str, object]:
     """A verdict as the ledger keeps it."""
     return {"levels": o.levels, "model": o.model, "simulated": o.simulated, "spread": o.spread}
 
 
-def restored(found: dict[str, object]) -> Outcome:
+def restored(found: dict[str, Any]) -> Outcome:
     """A kept verdict as an outcome that cost nothing."""
-    rows = cast("Levels", found["levels"])
     levels: Levels = {
-        subject: {name: d if d is None else tuple(d) for name, d in row.items()}
-        for subject, row in rows.items()
+        subject: {name: None if d is None else tuple(d) for name, d in row.items()}
+        for subject, row in found["levels"].items()
     }
-    return Outcome(
-        "ok",
-        levels=levels,
-        cached=True,
-        model=str(found["model"]),
-        simulated=bool(found["simulated"]),
-        spread=bool(found["spread"]),
-    )
+    return Outcome("ok", cached=True, **{**found, "levels": levels})
 
 
 def asked_to_wait(headers: Mapping[str, str], now: float) -> float | None:
@@ -187,14 +148,7 @@ class Client:
         """
         self._bind()
         arguments = wire.arguments(self.cfg, request, self.can, self._endpoint.official)
-        parts = {
-            "contract": contract.VERSION,
-            "rubric": request.rubric,
-            "judge": self.fingerprint,
-            "subjects": request.subjects,
-            "arguments": arguments,
-        }
-        key = key_of(parts)
+        key = key_of(self.fingerprint, request, arguments)
         if fresh:
             return await self._judge(f"fresh {key}", request, arguments, keep=False)
         found = self._ledger.find(key)
@@ -214,45 +168,35 @@ class Client:
     ) -> Outcome:
         """Attempts until one answers, none can, or the deadline passes."""
         assert self._loop is not None
-        size = len(json.dumps(arguments, ensure_ascii=False).encode("utf-8"))
         if self.can.context and len(request.prompt.encode()) > self.can.context * BYTES_A_TOKEN:
-            return Outcome(
-                "truncated", "the prompt is beyond judge.context_tokens; it is never cut"
-            )
-        worst = (size + OVERHEAD + self.cfg.max_output_tokens, self._most(size))
-        usage, usd, asked_again = Usage(), 0.0, False
-        outcome = Outcome("timeout", "never sent")
+            return Outcome("truncated", "the prompt is beyond judge.context_tokens; it is not cut")
+        prompt = len(json.dumps(arguments, ensure_ascii=False).encode("utf-8")) + OVERHEAD
+        output = self.cfg.max_output_tokens
+        worst = (prompt + output, self.price.most(prompt, output))
+        so_far, asked_again = Outcome("timeout", "never sent"), False
         async with self._admission:
             end = self._loop.time() + self.cfg.deadline_s
             for n in range(self.cfg.attempts):
                 if not await self._breaker.gate(end):
-                    return replace(outcome, kind="circuit_open", detail=f"after {outcome.detail}")
+                    return replace(so_far, kind="circuit_open", detail=f"after {so_far.detail}")
                 refused = await self._reserve(worst, end)
                 if refused is not None:
                     self._breaker.dropped()
-                    return replace(refused, usage=usage, usd=usd, attempts=n)
+                    return replace(so_far, kind=refused.kind, detail=refused.detail)
                 tried = await self._attempt(key, request, arguments, worst, end, keep)
-                reply = tried.reply
-                usage, usd = _sum(usage, reply.usage), usd + tried.usd
-                outcome = Outcome(
-                    *(reply.kind, reply.detail, reply.levels, usage, usd, n + 1),
-                    model=reply.model,
-                    simulated=reply.simulated,
-                    spread=reply.spread,
-                )
-                nonsense = reply.kind == "malformed" and not reply.absent
+                came = tried.came
+                usage, usd = so_far.usage + came.usage, so_far.usd + came.usd
+                so_far = replace(came, usage=usage, usd=usd, attempts=n + 1)
+                nonsense = came.kind == "malformed" and not came.absent
                 if tried.wait is None or (nonsense and asked_again):
-                    return outcome
+                    break
                 asked_again = asked_again or nonsense
                 limit = min(BACKOFF_MAX_S, BACKOFF_S * 2**n)
                 pause = max(tried.wait, self._rng.uniform(0.0, limit))
                 if self._loop.time() + pause >= end:
-                    return outcome
+                    break
                 await asyncio.sleep(pause)
-        return outcome
-
-    def _most(self, size: int) -> float:
-        return self.price.most(size + OVERHEAD, self.cfg.max_output_tokens)
+        return so_far
 
     async def _reserve(self, worst: tuple[int, float], end: float) -> Outcome | None:
         """None once the worst case is set aside; why it cannot be otherwise."""
@@ -276,52 +220,50 @@ class Client:
         """One attempt, settled in the ledger and in the budget."""
         assert self._loop is not None
         started = self._loop.time()
-        charged = worst
-        answer = Answer(0, {}, b"")
+        bill = Bill(*worst, "unknown")
         try:
             row = self._ledger.open_attempt(key, self._host, self.cfg.model, *worst)
+            answer = Answer(0, {}, b"")
             try:
                 timeout = max(0.01, min(self.cfg.attempt_s, end - started))
                 answer = await self.transport.send(arguments, timeout)
                 tried = self._judged(request, answer)
             except TransportError as e:
-                billing = "unknown" if e.sent else "none"
-                tried = _Tried(Reply(e.kind, e.detail, absent=True), 0.0, billing, False)
-            detail = self.transport.redacted(tried.reply.detail)
-            usage = tried.reply.usage if tried.billing == "provider" else Usage()
-            is_simulated = wire.simulated(answer.headers, tried.reply.model)
-            reply = replace(tried.reply, detail=detail, usage=usage, simulated=is_simulated)
-            sums = {"provider": (usage.total, self.price.usd(usage)), "unknown": worst}
-            charged = sums.get(tried.billing, (0, 0.0))
-            names = ("request-id", "x-request-id")
-            request_id = next((v for n in names if (v := answer.headers.get(n))), "")[:100]
-            settled = Settled(
-                *(reply.kind, detail, request_id, reply.model, usage),
-                *(*charged, tried.billing, is_simulated),
+                lost = Outcome(e.kind, e.detail, absent=True)
+                tried = _Tried(lost, 0.0, "unknown" if e.sent else "none", False)
+            usage = tried.came.usage if tried.source == "provider" else Usage()
+            request_id = answer.headers.get("request-id") or answer.headers.get("x-request-id", "")
+            if tried.source == "provider":
+                bill = Bill(usage.total, self.price.usd(usage), "provider", request_id[:100])
+            else:
+                charged = worst if tried.source == "unknown" else (0, 0.0)
+                bill = Bill(*charged, tried.source, request_id[:100])
+            came = replace(
+                tried.came,
+                detail=self.transport.redacted(tried.came.detail),
+                usage=replace(usage, billed=tried.source != "unknown"),
+                simulated=wire.simulated(answer.headers, tried.came.model),
+                usd=bill.usd,
             )
-            verdict = kept(reply) if keep and reply.levels is not None else None
-            self._ledger.settle(row, settled, self._loop.time() - started, verdict, key)
+            verdict = kept(came) if keep and came.levels is not None else None
+            self._ledger.settle(row, came, bill, self._loop.time() - started, key, verdict)
         except BaseException:
             self._breaker.dropped()
             raise
         finally:
-            await self._budget.settle(worst, charged)
-        if tried.healthy is None:
-            self._breaker.dropped()
-        elif tried.healthy:
-            self._breaker.good()
-        else:
-            self._breaker.bad(started)
-        return replace(tried, reply=reply, usd=charged[1])
+            await self._budget.settle(worst, (bill.tokens, bill.usd))
+        self._breaker.note(tried.healthy, started)
+        return replace(tried, came=came)
 
     def _judged(self, request: Request, answer: Answer) -> _Tried:
         """What an answer says and means for the next attempt."""
         status = answer.status
         if 200 <= status < 300:
-            reply = wire.read(self.cfg.api, request, answer.body)
-            wait = 0.0 if reply.kind in ("malformed", "overloaded") else None
-            billing = "provider" if reply.usage.billed else "unknown"
-            return _Tried(reply, wait, billing, not reply.absent)
+            came = wire.read(self.cfg.api, request, answer.body)
+            again = 0.0 if came.kind in ("malformed", "overloaded") else None
+            return _Tried(
+                came, again, "provider" if came.usage.billed else "unknown", not came.absent
+            )
         try:
             detail = wire.error_text(json.loads(answer.body))
         except (ValueError, RecursionError):
@@ -329,19 +271,19 @@ class Client:
         detail = f"{status} {detail}".strip()
         if status < 400:
             host = urlsplit(answer.headers.get("location", "")).hostname or "another place"
-            return _Tried(Reply("http_3xx", f"{status} to {host}, not followed"))
+            return _Tried(Outcome("http_3xx", f"{status} to {host}, not followed"))
         if status == 402 or any(word in detail for word in SPENT):
-            return _Tried(Reply("budget", f"the provider's: {detail}"))
+            return _Tried(Outcome("budget", f"the provider's: {detail}"))
         if status not in RETRIED and status < 500:
-            return _Tried(Reply("http_4xx", detail))
+            return _Tried(Outcome("http_4xx", detail))
         wait = asked_to_wait(answer.headers, time.time()) or 0.0
         healthy = None if status == 429 else False
         if wait > self.cfg.retry_after_s:
             detail = f"{detail}: it asks for {wait:.0f} s, beyond judge.retry_after_s"
-            return _Tried(Reply("overloaded", detail), None, "none", healthy)
+            return _Tried(Outcome("overloaded", detail), None, "none", healthy)
         if status == 429:
             self._breaker.pause(wait)
-        return _Tried(Reply("overloaded", detail), wait, "none", healthy)
+        return _Tried(Outcome("overloaded", detail), wait, "none", healthy)
 
     async def close(self) -> None:
         """Cancel what is on the way and close the connections."""
@@ -351,10 +293,3 @@ class Client:
                 flight.cancel()
             await asyncio.gather(*flights, return_exceptions=True)
             await self.transport.close()
-
-
-def _sum(a: Usage, b: Usage) -> Usage:
-    return Usage(
-        *(a.uncached + b.uncached, a.cache_write + b.cache_write, a.cache_read + b.cache_read),
-        *(a.output + b.output, a.billed and b.billed),
-    )

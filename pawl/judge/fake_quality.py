@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from pawl.errors import PawlError
-from pawl.judge.fake_judge import Quality
 from pawl.problems import ocaml_text, python_text
 from pawl.sandbox.slot import Limits, Sandbox
 from pawl.sandbox.tiers import open_sandbox
@@ -129,6 +128,3 @@ def _agreement(values: Sequence[str], votes: Sequence[Counter[str]]) -> float:
         for i, vote in enumerate(votes)
     ]
     return sum(same) / len(same)
-
-
-QUALITIES: dict[str, Quality] = {"length": length, "constant": constant}

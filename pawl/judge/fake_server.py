@@ -15,6 +15,7 @@ import hashlib
 import json
 import math
 import random
+import re
 import threading
 import time
 from collections import deque
@@ -29,41 +30,20 @@ from pawl.judge.fake_quality import constant
 from pawl.judge.wire import Usage
 
 MODEL = "pawl-fake-teacher"
-MAX_BODY, IDLE_S = 32 * 2**20, 60.0
-PATHS = {
-    "/v1/messages": "messages",
-    "/v1/chat/completions": "chat",
-    "/v1/responses": "responses",
-    "/v1/decisions": "decisions",
-}
-Fault = Literal[
-    "rate_limit",
-    "overloaded",
-    "error",
-    "bad_request",
-    "drop",
-    "partial",
-    "html",
-    "null",
-    "error_body",
-    "malformed",
-    "wrong_ids",
-    "refusal",
-    "truncated",
-    "slow",
-    "no_usage",
-    "redirect",
+END = b"\n"  # of every whole body
+IDLE_S = 60.0  # of a connection without a request
+APIS = {"messages": "messages", "chat/completions": "chat"}
+APIS |= {api: api for api in ("responses", "decisions")}  # by path below /v1/
+# Faults without a model behind them, which nobody bills, and those of an answer that was paid for.
+Unbilled = Literal[
+    "rate_limit", "overloaded", "error", "bad_request", "redirect", "error_body", "html", "null"
 ]
-FAULTS: tuple[Fault, ...] = get_args(Fault)
-# Answers without a model behind them, which nobody bills: status and body.
-_REFUSED: dict[str, tuple[int, str]] = {
-    "rate_limit": (429, "rate_limit_error"),
-    "overloaded": (529, "overloaded_error"),
-    "error": (500, "api_error"),
-    "bad_request": (400, "invalid_request_error"),
-    "redirect": (307, "moved"),
-    "error_body": (200, "overloaded_error"),
-}
+Billed = Literal[
+    "drop", "partial", "malformed", "wrong_ids", "refusal", "truncated", "slow", "no_usage"
+]
+Fault = Unbilled | Billed
+FAULTS: tuple[Fault, ...] = (*get_args(Unbilled), *get_args(Billed))
+_STATUS = {"rate_limit": 429, "overloaded": 529, "error": 500, "bad_request": 400, "redirect": 307}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +92,7 @@ def tokens_of(text: str) -> int:
     return len(text.encode("utf-8")) // 4 + 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Bill:
     """One attempt as the server saw it. billed: whether a model ran. digest: of the request."""
 
@@ -120,9 +100,9 @@ class Bill:
     digest: str
     api: str
     fault: str
-    billed: bool
-    usage: Usage
-    usd: float
+    billed: bool = False
+    usage: Usage = Usage()
+    usd: float = 0.0
 
 
 class FakeTeacher:
@@ -179,39 +159,57 @@ class FakeTeacher:
         try:
             while True:
                 async with asyncio.timeout(IDLE_S):
-                    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-                    method, path, *_ = [*head[0].split(" "), "", ""]
-                    pairs = [line.partition(":")[::2] for line in head[1:]]
-                    headers = {name.lower(): text.strip() for name, text in pairs}
-                    size = headers.get("content-length", "0")
-                    if not size.isdecimal() or int(size) > MAX_BODY:
-                        return
-                    raw = await reader.readexactly(int(size))
-                if not await self._answer(method, path.partition("?")[0], raw, writer):
+                    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
+                    size = re.search(r"\r\ncontent-length: *(\d{1,8})\r", head)
+                    raw = await reader.readexactly(int(size[1]) if size else 0)
+                self.in_flight += 1
+                self.most_in_flight = max(self.most_in_flight, self.in_flight)
+                try:
+                    method, path, *_ = f"{head}  ".split(" ")
+                    answer = await self._answer(method, path, raw)
+                finally:
+                    self.in_flight -= 1
+                writer.write(answer)
+                await writer.drain()
+                if not answer.endswith(END):
                     return
         except (OSError, EOFError, TimeoutError, asyncio.LimitOverrunError, asyncio.CancelledError):
             return  # cancelled: the server ends
         finally:
             writer.close()
 
-    async def _answer(
-        self, method: str, path: str, raw: bytes, writer: asyncio.StreamWriter
-    ) -> bool:
-        """Answer one request; False to close the connection."""
-        if (method, path) == ("GET", "/bill"):
-            rows = [
-                {"request_id": b.request_id, "billed": b.billed, "usd": b.usd} for b in self.bills
-            ]
-            return await _write(writer, 200, {"usd": sum(b.usd for b in self.bills), "rows": rows})
-        api = PATHS.get(path)
-        if method != "POST" or api is None:
-            return await _write(writer, 404, _error("not_found_error", "no such path"))
-        self.in_flight += 1
-        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+    async def _answer(self, method: str, path: str, raw: bytes) -> bytes:
+        """The answer to one request; nothing, or a part of one, closes the connection."""
+        if (method, path) == ("get", "/bill"):
+            rows = [[b.request_id, b.billed, b.usd] for b in self.bills]
+            return _http(200, {"usd": sum(b.usd for b in self.bills), "rows": rows})
+        api = APIS.get(path.partition("?")[0].removeprefix("/v1/"))
+        if method != "post" or api is None:
+            return _http(404, _error("not_found_error", "no such path"))
+        fault, request_id = self._fault(), f"fake-{len(self.bills)}"
+        # Billed where it begins, as a provider that has started goes on.
+        bill = Bill(request_id, hashlib.sha256(raw).hexdigest()[:16], api, fault or "")
+        self.bills.append(bill)
+        if fault in get_args(Unbilled):
+            return self._refuse(fault or "", request_id)
+        started = time.monotonic()
         try:
-            return await self._judge(api, raw, writer)
-        finally:
-            self.in_flight -= 1
+            body = json.loads(raw)
+            system, prompt = _texts(api, body)
+            if not self.options.schema and ("response_format" in body or "output_config" in body):
+                raise ValueError("response_format is not known here")
+            graded = await asyncio.to_thread(self._grade, system, prompt)
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as e:
+            return _http(400, _error("invalid_request_error", str(e)), request_id)
+        answer, text = _body(api, body, graded, fault, self.options.logprobs)
+        bill.usage = self._usage(system, prompt, text)
+        bill.billed, bill.usd = True, self.options.price.usd(bill.usage)
+        if fault != "no_usage":
+            answer["usage"] = _usage_fields(api, bill.usage)
+        wait = self.options.slow_s if fault == "slow" else self.options.latency_s
+        await asyncio.sleep(max(0.0, wait - (time.monotonic() - started)))
+        whole = _http(200, answer, request_id)
+        return b"" if fault == "drop" else whole[:-300] if fault == "partial" else whole
 
     def _fault(self) -> Fault | None:
         if self._script:
@@ -223,36 +221,15 @@ class FakeTeacher:
                 return fault
         return None
 
-    async def _judge(self, api: str, raw: bytes, writer: asyncio.StreamWriter) -> bool:
-        fault, request_id = self._fault(), f"fake-{len(self.bills)}"
-        digest = hashlib.sha256(raw).hexdigest()[:16]
-        if fault in _REFUSED or fault in ("html", "null"):
-            self.bills.append(Bill(request_id, digest, api, str(fault), False, Usage(), 0.0))
-            return await self._refuse(str(fault), request_id, writer)
-        # Billed where it begins, as a provider that has started goes on.
-        at = len(self.bills)
-        self.bills.append(Bill(request_id, digest, api, str(fault or ""), False, Usage(), 0.0))
-        started = time.monotonic()
-        try:
-            body = json.loads(raw)
-            system, prompt = _texts(api, body)
-            if not self.options.schema and ("response_format" in body or "output_config" in body):
-                raise ValueError("response_format is not known here")
-            graded = await asyncio.to_thread(self._grade, system, prompt)
-        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as e:
-            return await _write(writer, 400, _error("invalid_request_error", str(e)), request_id)
-        answer, text = _body(api, body, graded, fault, self.options.logprobs)
-        usage = self._usage(system, prompt, text)
-        self.bills[at] = Bill(
-            *(request_id, digest, api, str(fault or ""), True, usage, self.options.price.usd(usage))
+    def _refuse(self, fault: str, request_id: str) -> bytes:
+        if fault in ("html", "null"):
+            return _http(200, None if fault == "null" else "<html>busy</html>", request_id)
+        wait = {"retry-after": f"{self.options.retry_after_s:g}"} if fault == "rate_limit" else {}
+        place = {"location": "http://127.0.0.1:9/v1/elsewhere"} if fault == "redirect" else {}
+        error = _error(
+            "overloaded_error" if fault == "error_body" else f"{fault}_error", "scripted"
         )
-        if fault != "no_usage":
-            answer["usage"] = _usage_fields(api, usage)
-        wait = self.options.slow_s if fault == "slow" else self.options.latency_s
-        await asyncio.sleep(max(0.0, wait - (time.monotonic() - started)))
-        if fault == "drop":
-            return False
-        return await _write(writer, 200, answer, request_id, partial=fault == "partial")
+        return _http(_STATUS.get(fault, 200), error, request_id, {**wait, **place})
 
     def _grade(self, system: str, prompt: str) -> Graded:
         room = self.options.context
@@ -269,42 +246,22 @@ class FakeTeacher:
         rest, output = tokens_of(prompt), tokens_of(text) if text else 0
         return Usage(rest, 0 if read else prefix, prefix if read else 0, output)
 
-    async def _refuse(self, fault: str, request_id: str, writer: asyncio.StreamWriter) -> bool:
-        headers: dict[str, str] = {}
-        if fault == "rate_limit":
-            headers["retry-after"] = f"{self.options.retry_after_s:g}"
-        if fault == "redirect":
-            headers["location"] = "http://127.0.0.1:9/v1/elsewhere"
-        if fault == "html":
-            return await _write(writer, 200, "<html>busy</html>", request_id, kind="text/html")
-        if fault == "null":
-            return await _write(writer, 200, None, request_id)
-        status, kind = _REFUSED[fault]
-        return await _write(writer, status, _error(kind, "scripted"), request_id, headers=headers)
 
-
-async def _write(
-    writer: asyncio.StreamWriter,
-    status: int,
-    body: object,
-    request_id: str = "",
-    kind: str = "application/json",
-    headers: Mapping[str, str] | None = None,
-    partial: bool = False,
-) -> bool:
-    raw = (body if kind == "text/html" and isinstance(body, str) else json.dumps(body)).encode()
+def _http(
+    status: int, body: object, request_id: str = "", headers: Mapping[str, str] | None = None
+) -> bytes:
+    """A whole answer; a body that is text is sent as a page."""
+    page = isinstance(body, str)
+    raw = (body if isinstance(body, str) else json.dumps(body)).encode()
     lines = {
-        "content-type": kind,
-        "content-length": str(len(raw)),
+        "content-type": "text/html" if page else "application/json",
+        "content-length": str(len(raw) + len(END)),
         "request-id": request_id,
-        "x-request-id": request_id,
         "x-pawl-simulated": "1",
         **(headers or {}),
     }
     head = "".join(f"{name}: {text}\r\n" for name, text in lines.items())
-    writer.write(f"HTTP/1.1 {status} X\r\n{head}\r\n".encode() + raw[: len(raw) // (1 + partial)])
-    await writer.drain()
-    return not partial
+    return f"HTTP/1.1 {status} X\r\n{head}\r\n".encode() + raw + END
 
 
 # ---- wire formats --------------------------------------------------------------------------------
@@ -326,36 +283,28 @@ def _texts(api: str, body: dict[str, Any]) -> tuple[str, str]:
 
 def _usage_fields(api: str, u: Usage) -> dict[str, object]:
     if api == "messages":
-        return {
-            "input_tokens": u.uncached,
-            "cache_creation_input_tokens": u.cache_write,
-            "cache_read_input_tokens": u.cache_read,
-            "output_tokens": u.output,
-        }
-    prompt = u.total - u.output
+        read, write = u.cache_read, u.cache_write
+        cache = {"cache_creation_input_tokens": write, "cache_read_input_tokens": read}
+        return {"input_tokens": u.uncached, "output_tokens": u.output, **cache}
     details = {"cached_tokens": u.cache_read, "cache_write_tokens": u.cache_write}
     first, second = ("prompt", "completion") if api == "chat" else ("input", "output")
-    return {
-        f"{first}_tokens": prompt,
-        f"{second}_tokens": u.output,
-        "total_tokens": u.total,
-        f"{first}_tokens_details": details,
-        f"{second}_tokens_details": {"reasoning_tokens": 0},
-    }
+    sums = {f"{first}_tokens": u.total - u.output, f"{second}_tokens": u.output}
+    return {**sums, "total_tokens": u.total, f"{first}_tokens_details": details}
 
 
 def _decision(graded: Graded, fault: Fault | None) -> list[dict[str, object]]:
     found: list[dict[str, object]] = []
     for (subject, criterion), p in graded.levels.items():
-        name = f"{subject}.{criterion}"
-        if fault == "refusal":
-            found.append({"type": "refusal", "name": name})
-            continue
         rows = [{"label": str(i), "value": i, "probability": x} for i, x in enumerate(p)]
-        score = sum(i * x for i, x in enumerate(p))
+        answer = {
+            "type": "score",
+            "score": sum(i * x for i, x in enumerate(p)),
+            "confidence": max(p),
+        }
+        refused = fault == "refusal"
         found.append(
-            {"type": "score", "name": name, "score": score, "confidence": max(p)}
-            | {"probabilities": rows}
+            {"name": f"{subject}.{criterion}"}
+            | ({"type": "refusal"} if refused else {**answer, "probabilities": rows})
         )
     return found[1:] if fault in ("malformed", "wrong_ids", "truncated") else found
 
@@ -380,34 +329,24 @@ def _body(
     answer: dict[str, Any] = {"id": "fake", "model": MODEL}
     if api == "decisions":
         return {**answer, "answers": _decision(graded, fault)}, ""
-    if fault == "wrong_ids":
-        graded = Graded(
-            ["QQQQ", *graded.ids[1:]],
-            graded.criteria,
-            {("QQQQ" if s == graded.ids[0] else s, c): p for (s, c), p in graded.levels.items()},
-        )
-    text = "All of them are fine." if fault == "malformed" else graded.json()
-    text = text[: len(text) // 2] if fault == "truncated" else text
-    text = "I cannot help with that." if fault == "refusal" else text
-    plain = fault not in ("malformed", "truncated", "refusal", "wrong_ids")
-    tops = _token_rows(text, graded) if logprobs and plain and asked.get("top_logprobs") else None
-    refused, cut = fault == "refusal", fault == "truncated"
+    refused, cut, text = fault == "refusal", fault == "truncated", graded.json()
+    wrong = {"malformed": "All of them are fine.", "refusal": "I cannot help with that."}
+    wrong |= {"truncated": text[: len(text) // 2], "wrong_ids": text.replace(graded.ids[0], "QQQQ")}
+    plain, text = text, wrong.get(fault or "", text)
+    tops = _token_rows(text, graded) if asked.get("top_logprobs") and logprobs else None
+    tops = tops if text == plain else None
     if api == "messages":
-        stop = "refusal" if refused else "max_tokens" if cut else "end_turn"
-        answer |= {"type": "message", "role": "assistant", "stop_reason": stop}
-        details = {"type": "refusal", "category": "frontier_llm"} if refused else None
-        answer |= {"content": [{"type": "text", "text": text}], "stop_details": details}
+        answer["stop_reason"] = "refusal" if refused else "max_tokens" if cut else "end_turn"
+        answer["stop_details"] = {"category": "frontier_llm"} if refused else None
+        answer["content"] = [{"type": "text", "text": text}]
     elif api == "chat":
-        message = {"role": "assistant", "content": None if refused else text}
-        message |= {"refusal": text if refused else None}
-        choice = {"index": 0, "message": message, "finish_reason": "length" if cut else "stop"}
-        choice["logprobs"] = {"content": tops} if tops else None
-        answer |= {"object": "chat.completion", "choices": [choice]}
+        said = {"content": None, "refusal": text} if refused else {"content": text}
+        choice = {"message": said, "finish_reason": "length" if cut else "stop"}
+        answer["choices"] = [{**choice, "logprobs": {"content": tops} if tops else None}]
     else:
-        part: dict[str, Any] = {"type": "output_text", "text": text, "logprobs": tops or []}
+        part = {"type": "output_text", "text": text, "logprobs": tops or []}
         part = {"type": "refusal", "refusal": text} if refused else part
-        item = {"type": "message", "role": "assistant", "content": [part]}
-        answer |= {"object": "response", "status": "incomplete" if cut else "completed"}
-        answer |= {"incomplete_details": {"reason": "max_output_tokens"} if cut else None}
-        answer |= {"output": [item]}
+        answer["output"] = [{"type": "message", "content": [part]}]
+        answer["status"] = "incomplete" if cut else "completed"
+        answer["incomplete_details"] = {"reason": "max_output_tokens"} if cut else None
     return answer, text

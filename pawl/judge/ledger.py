@@ -17,11 +17,12 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pawl.errors import Exit, PawlError
-from pawl.judge.wire import Usage
+from pawl.judge.wire import Outcome
 
+Source = Literal["provider", "unknown", "none"]
 FORMAT = 1
 TABLES = """
 CREATE TABLE IF NOT EXISTS attempts (
@@ -39,18 +40,13 @@ SETTLE = """UPDATE attempts SET seconds=?, kind=?, detail=?, request_id=?, model
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
-    """How an attempt ended. tokens, usd: what is charged; billing: who says so."""
+class Bill:
+    """What is charged for an attempt. source: as `billing` above. request_id: the provider's."""
 
-    kind: str
-    detail: str = ""
-    request_id: str = ""
-    model: str = ""
-    usage: Usage = Usage()
     tokens: int = 0
     usd: float = 0.0
-    billing: str = "none"
-    simulated: bool = False
+    source: Source = "none"
+    request_id: str = ""
 
 
 class Ledger:
@@ -96,22 +92,22 @@ class Ledger:
         rows = self._execute(sql, self._run, key, time.time(), host, model, tokens, usd)
         return int(rows[0][0])
 
-    def settle(self, attempt: int, s: Settled, seconds: float, kept: object, key: str) -> None:
+    def settle(
+        self, attempt: int, came: Outcome, bill: Bill, seconds: float, key: str, kept: object = None
+    ) -> None:
         """What an attempt came to; `kept` is its verdict, None for none, in one transaction."""
-        u = s.usage
+        u = came.usage
         values = (
-            *(seconds, s.kind, s.detail, s.request_id, s.model),
+            *(seconds, came.kind, came.detail, bill.request_id, came.model),
             *(u.uncached, u.cache_write, u.cache_read, u.output),
-            *(s.tokens, s.usd, s.billing, int(s.simulated), attempt),
+            *(bill.tokens, bill.usd, bill.source, int(came.simulated), attempt),
         )
         with self._lock:
-            if kept is None:
-                self._execute(SETTLE, *values)
-                return
             self._execute("BEGIN IMMEDIATE")
             try:
                 self._execute(SETTLE, *values)
-                self.keep(key, kept)
+                if kept is not None:
+                    self.keep(key, kept)
                 self._execute("COMMIT")
             except BaseException:
                 with suppress(sqlite3.Error):
@@ -136,17 +132,15 @@ class Ledger:
 
     def summary(self) -> Mapping[str, object]:
         """Attempts of this run by kind, tokens by class, and money, for a report."""
-        sql = """SELECT COALESCE(kind, 'in flight'), COUNT(*) FROM attempts WHERE run=?
-            GROUP BY 1 ORDER BY 2 DESC"""
-        kinds = dict(self._execute(sql, self._run))
-        sql = """SELECT COALESCE(SUM(uncached), 0), COALESCE(SUM(cache_write), 0),
-            COALESCE(SUM(cache_read), 0), COALESCE(SUM(output), 0),
-            COALESCE(SUM(CASE WHEN billing='unknown' THEN usd END), 0),
-            COALESCE(MAX(simulated), 0) FROM attempts WHERE run=?"""
-        names = ("uncached", "cache_write", "cache_read", "output", "usd_unknown", "simulated")
-        row = dict(zip(names, self._execute(sql, self._run)[0], strict=True))
-        tokens, usd = self.charged()
-        return {"attempts": kinds, "tokens": tokens, "usd": usd, **row}
+        kinds = self._execute(
+            "SELECT COALESCE(kind, 'in flight'), COUNT(*) FROM attempts WHERE run=? GROUP BY 1",
+            self._run,
+        )
+        classes = ("uncached", "cache_write", "cache_read", "output", "tokens", "usd")
+        sums = ", ".join(f"COALESCE(SUM({name}), 0)" for name in classes)
+        sums += ", COALESCE(SUM(CASE WHEN billing='unknown' THEN usd END), 0)"
+        row = self._execute(f"SELECT {sums} FROM attempts WHERE run=?", self._run)[0]
+        return {"attempts": dict(kinds), **dict(zip((*classes, "usd_unknown"), row, strict=True))}
 
     def close(self) -> None:
         """Close the file."""

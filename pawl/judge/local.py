@@ -12,11 +12,10 @@ import time
 from collections.abc import Sequence
 from typing import Protocol
 
-from pawl.judge import contract
-from pawl.judge.client import Outcome, kept, key_of, restored
+from pawl.judge.client import kept, key_of, restored
 from pawl.judge.contract import Distribution, Levels, Request
-from pawl.judge.ledger import Ledger, Settled
-from pawl.judge.wire import Usage
+from pawl.judge.ledger import Bill, Ledger
+from pawl.judge.wire import Outcome, Usage
 
 
 class Forward(Protocol):
@@ -44,22 +43,11 @@ class LocalJudge:
 
     async def ask(self, request: Request, fresh: bool = False) -> Outcome:
         """As `Client.ask`. A prompt beyond the context is `truncated`."""
-        key = key_of(
-            {
-                "contract": contract.VERSION,
-                "rubric": request.rubric,
-                "judge": self.fingerprint,
-                "system": request.system,
-                "prompt": request.prompt,
-                "subjects": request.subjects,
-            }
-        )
+        key = key_of(self.fingerprint, request, [request.system, request.prompt])
         found = None if fresh else self._ledger.find(key)
-        return (
-            await asyncio.to_thread(self._judge, key, request, fresh)
-            if found is None
-            else (restored(found))
-        )
+        if found is not None:
+            return restored(found)
+        return await asyncio.to_thread(self._judge, key, request, fresh)
 
     def _judge(self, key: str, request: Request, fresh: bool) -> Outcome:
         questions = [
@@ -67,27 +55,24 @@ class LocalJudge:
             for s, c in request.questions()
         ]
         with self._one:
-            started = time.monotonic()
+            began = time.monotonic()
             row = self._ledger.open_attempt(key, "local", self.fingerprint, 0, 0.0)
             try:
                 given, tokens = self._forward.levels(
                     request.system, request.prompt, questions, self._context
                 )
             except ValueError as e:
-                outcome = Outcome("truncated", str(e), attempts=1)
+                came = Outcome("truncated", str(e), model=self.fingerprint, attempts=1)
             else:
                 levels: Levels = {s: {} for s in request.subjects}
                 for (subject, c), distribution in zip(request.questions(), given, strict=True):
                     levels[subject][c.name] = distribution
-                usage = Usage(uncached=tokens)
-                outcome = Outcome("ok", levels=levels, usage=usage, attempts=1, spread=True)
-            settled = Settled(
-                *(outcome.kind, outcome.detail, "", self.fingerprint, outcome.usage),
-                *(outcome.usage.total, 0.0, "none"),
-            )
-            verdict = kept(outcome) if outcome.levels is not None and not fresh else None
-            self._ledger.settle(row, settled, time.monotonic() - started, verdict, key)
-        return outcome
+                usage = Usage(tokens)
+                came = Outcome("ok", "", levels, usage, self.fingerprint, spread=True, attempts=1)
+            verdict = kept(came) if came.levels is not None and not fresh else None
+            bill = Bill(came.usage.total)
+            self._ledger.settle(row, came, bill, time.monotonic() - began, key, verdict)
+        return came
 
     async def close(self) -> None:
         """Nothing is open."""

@@ -9,15 +9,16 @@ refused. What was found is kept with the verdicts and shown. Left out: quality o
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import asdict, replace
 
 from pawl.config.judge import JudgeConfig
 from pawl.errors import PawlError
 from pawl.judge.access import Endpoint
-from pawl.judge.client import Client, Outcome, key_of
+from pawl.judge.client import Client
 from pawl.judge.contract import Asked, Request, fenced, rubric_text
 from pawl.judge.ledger import Ledger
-from pawl.judge.wire import Capabilities
+from pawl.judge.wire import Capabilities, Outcome
 
 VERSION = "1"
 WORDS = ("HERON", "KESTREL", "LAPWING", "MERLIN", "OSPREY", "PLOVER", "SISKIN", "TURNSTONE")
@@ -48,8 +49,8 @@ def answer(outcome: Outcome) -> tuple[int, ...]:
 
 async def probe(cfg: JudgeConfig, endpoint: Endpoint, ledger: Ledger) -> Capabilities:
     """What this server can do, kept per server and model. Raises PawlError if it is no judge."""
-    facts = [VERSION, cfg.api, endpoint.base_url, cfg.model, cfg.effort, str(cfg.context_tokens)]
-    key = f"probe {key_of({'facts': facts, 'logprobs': cfg.logprobs})}"
+    facts = [VERSION, cfg.api, endpoint.base_url, cfg.model, cfg.effort, cfg.context_tokens]
+    key = "probe " + hashlib.sha256(json.dumps([*facts, cfg.logprobs]).encode()).hexdigest()
     found = ledger.find(key)
     if found is not None:
         return Capabilities(**found)

@@ -23,12 +23,12 @@ from pawl.config.judge import JudgeConfig
 from pawl.errors import PawlError
 from pawl.judge import contract
 from pawl.judge.access import endpoint
-from pawl.judge.client import Client, Outcome
+from pawl.judge.client import Client
 from pawl.judge.ledger import Ledger
 from pawl.judge.local import Forward, LocalJudge
 from pawl.judge.probe import probe
 from pawl.judge.rubric import load_rubric
-from pawl.judge.wire import Capabilities
+from pawl.judge.wire import Capabilities, Outcome
 from pawl.rewards.pool import drained
 from pawl.types import Completion, Measurement, Problem, missing
 

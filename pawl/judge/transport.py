@@ -8,6 +8,7 @@ again when either changes. Left out: retries, money (`client.py`), what bodies m
 from __future__ import annotations
 
 import asyncio
+import importlib
 import itertools
 import logging
 import os
@@ -77,10 +78,9 @@ def _sender(api: str, options: dict[str, Any]) -> Any:
         return AsyncAnthropic(**options, open_telemetry=False).messages.with_raw_response.create
     from openai import AsyncOpenAI
 
-    client = AsyncOpenAI(**options)
-    if api == "chat":
-        return client.chat.completions.with_raw_response.create
-    return getattr(client, api).with_raw_response.create
+    client: Any = AsyncOpenAI(**options)
+    resource = client.chat.completions if api == "chat" else getattr(client, api)
+    return resource.with_raw_response.create
 
 
 class Transport:
@@ -159,24 +159,17 @@ class Transport:
         self._open()
         import httpx2
 
-        if self._api == "messages":
-            from anthropic import APIConnectionError, APIStatusError, APITimeoutError
-        else:
-            from openai import (  # type: ignore[assignment] # the same names in the other client
-                APIConnectionError,
-                APIStatusError,
-                APITimeoutError,
-            )
+        sdk: Any = importlib.import_module("anthropic" if self._api == "messages" else "openai")
         failure: TransportError
         try:
             async with asyncio.timeout(timeout):
                 raw = await next(self._senders)(**arguments, timeout=timeout)
             return self._answer(raw.http_response)
-        except APIStatusError as e:
+        except sdk.APIStatusError as e:
             return self._answer(e.response)
-        except (TimeoutError, APITimeoutError, APIConnectionError, httpx2.HTTPError) as e:
-            reason = e.__cause__ if isinstance(e, APIConnectionError) and e.__cause__ else e
-            late = (TimeoutError, APITimeoutError, httpx2.TimeoutException)
+        except (TimeoutError, sdk.APIConnectionError, httpx2.HTTPError) as e:
+            reason = e.__cause__ if isinstance(e, sdk.APIConnectionError) and e.__cause__ else e
+            late = (TimeoutError, sdk.APITimeoutError, httpx2.TimeoutException)
             sent = not isinstance(reason, httpx2.ConnectError | httpx2.ConnectTimeout)
             if isinstance(reason, late):
                 failure = TransportError("timeout", f"no answer within {timeout:.3g} s", sent)

@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any, Literal
 
 from pawl.config.judge import JudgeConfig
@@ -25,19 +25,8 @@ from pawl.judge.contract import JSON_RULE, Distribution, Levels, Malformed, Requ
 VERSION = "1"  # of this file's formats; a part of every key
 TOP_LOGPROBS = 20
 MIN_MASS = 0.5  # of the levels among a token's alternatives, for these to be a distribution
-Kind = Literal[
-    "ok",
-    "refusal",
-    "truncated",
-    "malformed",
-    "http_3xx",
-    "http_4xx",
-    "overloaded",
-    "timeout",
-    "connection",
-    "budget",
-    "circuit_open",
-]
+Failure = Literal["refusal", "truncated", "malformed", "http_3xx", "http_4xx", "overloaded"]
+Kind = Failure | Literal["ok", "timeout", "connection", "budget", "circuit_open"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,26 +43,36 @@ class Usage:
     def total(self) -> int:
         return self.uncached + self.cache_write + self.cache_read + self.output
 
+    def __add__(self, other: Usage) -> Usage:
+        pairs = zip(astuple(self), astuple(other), strict=True)
+        uncached, write, read, output, _ = (a + b for a, b in pairs)
+        return Usage(uncached, write, read, output, self.billed and other.billed)
+
 
 UNKNOWN = Usage(billed=False)
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
-    """One attempt read. levels: exactly when kind is ok. spread: whether log-probs gave them.
+class Outcome:
+    """What an attempt, or all attempts at a request, came to.
 
-    absent: no model answered at all, whatever the status says (a gateway's page, a cut body).
-    simulated: the answer says of itself that no model gave it.
+    levels: exactly when kind is ok. detail: the reason in words, without secrets. usage, usd,
+    attempts: of all attempts, none where a kept verdict answered (cached). spread: whether the
+    levels are distributions. simulated: no model gave them, by its own word. absent: no model
+    answered at all, whatever the status says (a gateway's page, a cut body).
     """
 
     kind: Kind
     detail: str = ""
     levels: Levels | None = None
-    usage: Usage = UNKNOWN
+    usage: Usage = Usage()
     model: str = ""
     spread: bool = False
     absent: bool = False
     simulated: bool = False
+    usd: float = 0.0
+    attempts: int = 0
+    cached: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,10 +113,7 @@ def arguments(
         if logprobs:
             found |= {"include": ["message.output_text.logprobs"], "top_logprobs": TOP_LOGPROBS}
         return found
-    turns = [
-        {"role": "system", "content": system},
-        {"role": "user", "content": request.prompt},
-    ]
+    turns = [{"role": "system", "content": system}, {"role": "user", "content": request.prompt}]
     if cfg.api == "decisions":
         questions = [
             {
@@ -190,27 +186,27 @@ def error_text(body: Any) -> str:
     return f"{kind}: {message if isinstance(message, str) else ''}"[:200] if error else ""
 
 
-def read(api: str, request: Request, raw: bytes) -> Reply:
+def read(api: str, request: Request, raw: bytes) -> Outcome:
     """An answer with status 200. Never raises: what is no answer is malformed or what it says."""
     try:
         body = json.loads(raw)
-    except (ValueError, RecursionError) as e:
-        return Reply("malformed", f"the body is no JSON ({type(e).__name__})", absent=True)
+    except (ValueError, RecursionError):
+        body = None
     if not isinstance(body, dict):
-        return Reply("malformed", "the body is no JSON object", absent=True)
+        return Outcome("malformed", "the body is no JSON object", usage=UNKNOWN, absent=True)
     name = _at(body, "model")
     usage, model = read_usage(api, body), name if isinstance(name, str) else ""
     if _at(body, "error"):
         text = error_text(body)
         busy = any(word in text for word in ("overloaded", "rate_limit", "server_error", "timeout"))
-        return Reply("overloaded" if busy else "malformed", text, None, usage, model, absent=True)
+        return Outcome("overloaded" if busy else "malformed", text, None, usage, model, absent=True)
     try:
         levels, spread = _READ[api](request, body)
     except Malformed as e:
-        return Reply("malformed", str(e), None, usage, model)
+        return Outcome("malformed", str(e), None, usage, model)
     except _Stopped as e:
-        return Reply(e.kind, e.detail, None, usage, model)
-    return Reply("ok", "", levels, usage, model, spread)
+        return Outcome(e.kind, e.detail, None, usage, model)
+    return Outcome("ok", "", levels, usage, model, spread)
 
 
 class _Stopped(Exception):

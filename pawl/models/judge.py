@@ -119,7 +119,7 @@ class LevelReader:
         if cache is not None:
             cache.batch_repeat_interleave(n)
         positions = shared + torch.arange(width, device=self._device).expand(n, width)
-        logits_NTV = self.model(
+        logits_NTV: torch.Tensor = self.model(
             ids_NT, attention_mask=mask, position_ids=positions, past_key_values=cache
         ).logits
         return logits_NTV[torch.arange(n, device=self._device), lengths_N - 1].float()
