@@ -23,7 +23,6 @@ from pawl.types import Completion, Problem
 RUBRIC = load_rubric("code")
 TASK = "(* Return x capped at 2. *)\nlet solve (x : int) : int =\n"
 PRICE = Price(2.0, 10.0, 0.1, 2.5)
-USD = {"usd_input": 2.0, "usd_output": 10.0, "usd_cache_read": 0.1, "usd_cache_write": 2.5}
 KEY_NAME, KEY = "PAWL_TEST_JUDGE_KEY", "sk-canary-4f9d1c77e2"
 
 
@@ -32,8 +31,8 @@ def judge_config(teacher: FakeTeacher | str, api: str = "chat", **options: Any) 
     url = teacher if isinstance(teacher, str) else teacher.url
     url = url.removesuffix("/v1") if api == "messages" else url
     patient = {"attempt_s": 20.0, "deadline_s": 100.0}  # the machine may be busy
-    small = {"context_tokens": 1024, "max_output_tokens": 256}
-    given = {"api": api, "model": "m", "base_url": url, **patient, **small, **USD, **options}
+    small = {"context_tokens": 1024, "max_output_tokens": 256, "prices": [2.0, 10.0, 0.1, 2.5]}
+    given = {"api": api, "model": "m", "base_url": url, **patient, **small, **options}
     return JudgeConfig.model_validate(given)
 
 

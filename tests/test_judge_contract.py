@@ -22,7 +22,6 @@ from pawl.judge.contract import (
     requests,
     task_text,
     value,
-    weighted,
 )
 from pawl.judge.fake_judge import _CANDIDATE
 from pawl.judge.rubric import load_rubric
@@ -113,7 +112,7 @@ def test_values_go_to_the_candidate_that_earned_them(n: int, data: st.DataObject
     for level, values in zip(levels, member_values(answers, n), strict=True):
         assert values is not None
         assert values["quality"] == pytest.approx(level / 3)
-        assert 0 <= weighted(RUBRIC, values)["total"] <= 1
+        assert 0 <= RUBRIC.with_total(values)["total"] <= 1
 
 
 def test_orders_differ_by_pass_and_repeat_by_content() -> None:

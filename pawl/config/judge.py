@@ -71,13 +71,8 @@ class JudgeConfig(Section):
     )
     max_usd: float = opt(5.0, "Most that all judgements may cost; 0 is no limit.", "USD", ge=0)
     max_tokens: int = opt(0, "Most tokens, input and output; 0 is no limit.", "tokens", ge=0)
-    usd_input: float | None = opt(None, "Price of input; empty looks it up.", "USD/M tokens", ge=0)
-    usd_output: float | None = opt(None, "Price of output, reasoning too.", "USD/M tokens", ge=0)
-    usd_cache_read: float | None = opt(
-        None, "Price of cached input; empty is that of input.", "USD/M tokens", ge=0
-    )
-    usd_cache_write: float | None = opt(
-        None, "Price of writing input to a cache; empty is that of input.", "USD/M tokens", ge=0
+    prices: tuple[float, ...] = opt(
+        (), "Of input, output, cached input and cache writes; empty looks them up.", "USD/M tokens"
     )
 
     @model_validator(mode="after")
@@ -86,8 +81,8 @@ class JudgeConfig(Section):
             raise ValueError("temperature is for compatible chat servers; leave it out")
         if self.attempt_s > self.deadline_s:
             raise ValueError(f"attempt_s = {self.attempt_s:g} exceeds deadline_s")
-        if (self.usd_input is None) != (self.usd_output is None):
-            raise ValueError("give both usd_input and usd_output, or neither")
+        if len(self.prices) not in (0, 4) or min(self.prices, default=0.0) < 0:
+            raise ValueError("prices are four numbers: input, output, cached input, cache writes")
         if self.mode == "pairwise" and self.passes % 2:
             raise ValueError("pairwise needs an even number of passes: each pair in both orders")
         return self

@@ -50,16 +50,13 @@ class Price:
 
 def price_of(cfg: JudgeConfig, hosted: bool) -> Price:
     """The options' price, or the table's. Raises PawlError for a hosted model that has none."""
-    if cfg.usd_input is not None and cfg.usd_output is not None:
-        read, write = (
-            cfg.usd_input if p is None else p for p in (cfg.usd_cache_read, cfg.usd_cache_write)
-        )
-        return Price(cfg.usd_input, cfg.usd_output, read, write)
+    if cfg.prices:
+        return Price(*cfg.prices)
     table = tomllib.loads(TABLE.read_text("utf-8"))
     if cfg.model in table:
         return Price(**table[cfg.model])
     if hosted and cfg.max_usd:
-        hint = "set judge.usd_input and judge.usd_output, or judge.max_usd: 0 for no limit"
+        hint = "set judge.prices, or judge.max_usd: 0 for no limit"
         raise PawlError(f"the price of {cfg.model} is not in the table", "judge.max_usd", hint)
     return Price()
 

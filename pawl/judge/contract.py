@@ -12,7 +12,7 @@ import hashlib
 import json
 import random
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -250,8 +250,3 @@ def member_values(answers: Answered, n: int) -> list[dict[str, float] | None]:
     return [
         {name: sum(v) / len(v) for name, v in entry.items()} if entry else None for entry in sums
     ]
-
-
-def weighted(rubric: Rubric, values: Mapping[str, float]) -> dict[str, float]:
-    """Values with their total, as a measurement holds them."""
-    return {"total": rubric.total(values), **values}

@@ -70,10 +70,10 @@ class Rubric(Section):
         text = json.dumps(self.model_dump(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
-    def total(self, values: Mapping[str, float]) -> float:
-        """Weighted mean of the criteria's values, 0 to 1; values must hold all of them."""
+    def with_total(self, values: Mapping[str, float]) -> dict[str, float]:
+        """The criteria's values with their weighted mean as `total`, 0 to 1."""
         weights = sum(c.weight for c in self.criteria)
-        return sum(c.weight * values[c.name] for c in self.criteria) / weights
+        return {"total": sum(c.weight * values[c.name] for c in self.criteria) / weights, **values}
 
 
 def load_rubric(name: str) -> Rubric:

@@ -15,7 +15,7 @@ import asyncio
 import queue
 import threading
 from collections.abc import Coroutine, Hashable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from pawl.judge.ledger import Ledger
 from pawl.judge.local import Forward, LocalJudge
 from pawl.judge.probe import probe
 from pawl.judge.rubric import load_rubric
-from pawl.judge.wire import Capabilities, Outcome
+from pawl.judge.wire import Capabilities, Outcome, Usage
 from pawl.rewards.pool import drained
 from pawl.types import Completion, Measurement, Problem, missing
 
@@ -77,19 +77,9 @@ class JudgeScorer:
 
     def describe(self) -> Mapping[str, object]:
         """Facts for the run record: who judges, by which rubric, what it can do, what it cost."""
-        can = self.capabilities
-        return {
-            "judge": self._judge.fingerprint,
-            "model": can.model or self.cfg.model,
-            "simulated": can.simulated,
-            "rubric": f"{self.rubric.name} {self.rubric.version} {self.rubric.digest}",
-            "mode": self.cfg.mode,
-            "schema": can.schema,
-            "logprobs": can.logprobs,
-            "usage": can.usage,
-            "context": can.context,
-            **self._ledger.summary(),
-        }
+        rubric = f"{self.rubric.name} {self.rubric.version} {self.rubric.digest}"
+        facts = {"judge": self._judge.fingerprint, "rubric": rubric, "mode": self.cfg.mode}
+        return {**facts, **asdict(self.capabilities), **self._ledger.summary()}
 
     # ---- grading ---------------------------------------------------------------------------------
 
@@ -111,9 +101,8 @@ class JudgeScorer:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if not self._closing:
-            error = asyncio.CancelledError() if task.cancelled() else task.exception()
-            self._broken = self._broken or error
+        if not self._closing and not task.cancelled():
+            self._broken = self._broken or task.exception()
 
     async def _grade(
         self, key: Hashable, problem: Problem, completions: tuple[Completion, ...], fresh: bool
@@ -125,13 +114,10 @@ class JudgeScorer:
             self._box.put((key, [missing(why)] * len(texts)))
             return
         task = contract.task_text(problem)
-        asked = [
-            request
-            for turn in range(self.cfg.passes)
-            for request in contract.requests(
-                self.rubric, self.cfg.mode, problem.lang, task, unique, turn
-            )
-        ]
+        lang, mode = problem.lang, self.cfg.mode
+        turns = range(self.cfg.passes)
+        lists = (contract.requests(self.rubric, mode, lang, task, unique, t) for t in turns)
+        asked = [request for requests in lists for request in requests]
         outcomes = await asyncio.gather(*(self._judge.ask(r, fresh) for r in asked))
         self._broken = self._broken or self._judge.stopped()
         answers = [(r, o.levels) for r, o in zip(asked, outcomes, strict=True)]
@@ -139,15 +125,14 @@ class JudgeScorer:
         usage = _share(outcomes, len(texts))
         cached = all(o.cached for o in outcomes)
         why = next((f"{o.kind} {o.detail}".strip() for o in outcomes if o.kind != "ok"), "refusal")
-        measured: list[Measurement] = []
-        for text in texts:
-            values = found[unique.index(text)]
-            if values is None:
-                measured.append(replace(missing(f"judge: {why}"), usage=usage))
-                continue
-            total = contract.weighted(self.rubric, values)
-            measured.append(Measurement("measured", total, usage=usage, cached=cached))
-        self._box.put((key, measured))
+        lost = replace(missing(f"judge: {why}"), usage=usage)
+        by_text = {
+            text: lost
+            if values is None
+            else Measurement("measured", self.rubric.with_total(values), usage=usage, cached=cached)
+            for text, values in zip(unique, found, strict=True)
+        }
+        self._box.put((key, [by_text[text] for text in texts]))
 
     def poll(self, timeout: float | None = 0.0) -> list[tuple[Hashable, list[Measurement]]]:
         """What is ready. Raises PawlError for an outage or a ledger that cannot be written."""
@@ -191,13 +176,9 @@ class JudgeScorer:
 
 def _share(outcomes: Sequence[Outcome], n: int) -> dict[str, float]:
     """An equal share of what the calls of a group cost: the shares of its members sum to it."""
-    sums = {
-        "requests": sum(o.attempts for o in outcomes),
-        "input_tokens": sum(o.usage.uncached for o in outcomes),
-        "cache_write_tokens": sum(o.usage.cache_write for o in outcomes),
-        "cache_read_tokens": sum(o.usage.cache_read for o in outcomes),
-        "output_tokens": sum(o.usage.output for o in outcomes),
-        "usd": sum(o.usd for o in outcomes),
+    total = sum((o.usage for o in outcomes), Usage())
+    sums: dict[str, float] = {k: v for k, v in asdict(total).items() if k != "billed"}
+    sums |= {"requests": sum(o.attempts for o in outcomes), "usd": sum(o.usd for o in outcomes)}
+    return {name: value / n for name, value in sums.items()} | {
+        "simulated": float(any(o.simulated for o in outcomes))
     }
-    shares = {name: value / n for name, value in sums.items()}
-    return shares | {"simulated": float(any(o.simulated for o in outcomes))}

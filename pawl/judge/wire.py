@@ -91,31 +91,25 @@ def arguments(
     cfg: JudgeConfig, request: Request, can: Capabilities, official: bool
 ) -> dict[str, Any]:
     """Arguments of the client's `create`; they and nothing else reach the provider."""
-    system, schema = request.system, request.schema() if can.schema else None
-    if cfg.api != "decisions":
-        system = f"{system}\n\n{JSON_RULE}"
-    found: dict[str, Any] = {"model": cfg.model}
+    system, prompt, most = f"{request.system}\n\n{JSON_RULE}", request.prompt, cfg.max_output_tokens
+    schema = request.schema() if can.schema else None
+    form = {"type": "json_schema", "name": "verdicts", "strict": True, "schema": schema}
+    logprobs = cfg.logprobs and can.logprobs
     if cfg.api == "messages":
         block = {"type": "text", "text": system, "cache_control": {"type": "ephemeral"}}
         output: dict[str, Any] = {"effort": cfg.effort} if cfg.effort else {}
-        if schema:
-            output["format"] = {"type": "json_schema", "schema": schema}
-        found |= {"max_tokens": cfg.max_output_tokens, "system": [block]}
-        found |= {"messages": [{"role": "user", "content": request.prompt}]}
-        return found | ({"output_config": output} if output else {})
-    logprobs = cfg.logprobs and can.logprobs
-    named = {"name": "verdicts", "strict": True, "schema": schema}
-    if cfg.api == "responses":
-        found |= {"instructions": system, "input": request.prompt, "store": False}
-        found |= {"max_output_tokens": cfg.max_output_tokens}
-        found |= {"text": {"format": {"type": "json_schema", **named}}} if schema else {}
+        output |= {"format": {"type": "json_schema", "schema": schema}} if schema else {}
+        found: dict[str, Any] = {"max_tokens": most, "system": [block]}
+        found |= {"messages": [{"role": "user", "content": prompt}]}
+        found |= {"output_config": output} if output else {}
+    elif cfg.api == "responses":
+        found = {"instructions": system, "input": prompt, "max_output_tokens": most, "store": False}
+        found |= {"text": {"format": form}} if schema else {}
         found |= {"reasoning": {"effort": cfg.effort}} if cfg.effort else {}
-        if logprobs:
-            found |= {"include": ["message.output_text.logprobs"], "top_logprobs": TOP_LOGPROBS}
-        return found
-    turns = [{"role": "system", "content": system}, {"role": "user", "content": request.prompt}]
-    if cfg.api == "decisions":
-        questions = [
+        found |= {"include": ["message.output_text.logprobs"]} if logprobs else {}
+    elif cfg.api == "decisions":
+        found = {"input": _turns(request.system, prompt)}
+        found["questions"] = [
             {
                 "type": "score",
                 "name": f"{subject}.{c.name}",
@@ -124,16 +118,22 @@ def arguments(
             }
             for subject, c in request.questions()
         ]
-        return found | {"input": turns, "questions": questions}
-    # Compatible servers know the older name of the limit.
-    limit = "max_completion_tokens" if official else "max_tokens"
-    found |= {"messages": turns, limit: cfg.max_output_tokens}
-    found |= {"temperature": cfg.temperature} if cfg.temperature is not None else {}
-    found |= {"reasoning_effort": cfg.effort} if cfg.effort else {}
-    found |= {"logprobs": True, "top_logprobs": TOP_LOGPROBS} if logprobs else {}
-    if schema:
-        found["response_format"] = {"type": "json_schema", "json_schema": named}
-    return found
+    else:
+        # Compatible servers know the older name of the limit.
+        found = {"messages": _turns(system, prompt)}
+        found["max_completion_tokens" if official else "max_tokens"] = most
+        found |= {"temperature": cfg.temperature} if cfg.temperature is not None else {}
+        found |= {"reasoning_effort": cfg.effort} if cfg.effort else {}
+        found |= {"logprobs": True} if logprobs else {}
+        kind = form.pop("type")
+        found |= {"response_format": {"type": kind, "json_schema": form}} if schema else {}
+    if logprobs and cfg.api in ("chat", "responses"):
+        found["top_logprobs"] = TOP_LOGPROBS
+    return {"model": cfg.model, **found}
+
+
+def _turns(system: str, prompt: str) -> list[dict[str, str]]:
+    return [{"role": "system", "content": system}, {"role": "user", "content": prompt}]
 
 
 # ---- answers -------------------------------------------------------------------------------------
@@ -149,6 +149,11 @@ def _at(value: Any, *path: str | int) -> Any:
         else:
             return None
     return value
+
+
+def _list(value: Any) -> list[Any]:
+    """A list, empty where it is none."""
+    return value if isinstance(value, list) else []
 
 
 def _count(value: Any) -> int | None:
@@ -178,12 +183,10 @@ def read_usage(api: str, body: Any) -> Usage:
 def error_text(body: Any) -> str:
     """The provider's error as `type: message`, "" where there is none."""
     error = _at(body, "error")
-    if isinstance(error, str):
-        return error[:200]
-    names = [_at(error, name) for name in ("type", "code")]
-    kind = next((n for n in names if isinstance(n, str)), "")
-    message = _at(error, "message")
-    return f"{kind}: {message if isinstance(message, str) else ''}"[:200] if error else ""
+    if not isinstance(error, dict):
+        return str(error or "")[:200]
+    texts = (error.get(name) for name in ("type", "code", "message"))
+    return ": ".join(text for text in texts if isinstance(text, str))[:200]
 
 
 def read(api: str, request: Request, raw: bytes) -> Outcome:
@@ -225,8 +228,7 @@ def _messages(request: Request, body: Any) -> tuple[Levels, bool]:
         raise _Stopped("truncated", str(stop))
     if stop != "end_turn":
         raise Malformed(f"stop_reason is {str(stop)[:40]}")
-    blocks = _at(body, "content")
-    texts = [_at(b, "text") for b in blocks if _at(b, "type") == "text"] if blocks else []
+    texts = [_at(b, "text") for b in _list(_at(body, "content")) if _at(b, "type") == "text"]
     return read_json(request, "".join(t for t in texts if isinstance(t, str))), False
 
 
@@ -245,13 +247,8 @@ def _chat(request: Request, body: Any) -> tuple[Levels, bool]:
 
 def _responses(request: Request, body: Any) -> tuple[Levels, bool]:
     status, why = _at(body, "status"), _at(body, "incomplete_details", "reason")
-    items = _at(body, "output")
-    parts = [
-        part
-        for item in (items if isinstance(items, list) else [])
-        if _at(item, "type") == "message" and isinstance(_at(item, "content"), list)
-        for part in item["content"]
-    ]
+    items = [item for item in _list(_at(body, "output")) if _at(item, "type") == "message"]
+    parts = [part for item in items for part in _list(_at(item, "content"))]
     if why == "content_filter" or any(_at(p, "type") == "refusal" for p in parts):
         raise _Stopped("refusal", "content_filter" if why == "content_filter" else "")
     if status == "incomplete":
@@ -284,17 +281,15 @@ def _decisions(request: Request, body: Any) -> tuple[Levels, bool]:
 def _distribution(answer: Any, n: int) -> Distribution:
     """Probabilities by label, which must be all of 0 .. n - 1 and sum to 1."""
     rows = _at(answer, "probabilities")
-    pairs = [(_at(r, "label"), _at(r, "probability")) for r in rows] if _is_list(rows) else []
+    pairs = (
+        [(_at(r, "label"), _at(r, "probability")) for r in rows] if isinstance(rows, list) else []
+    )
     by_label = {k: p for k, p in pairs if type(p) in (int, float) and 0 <= p <= 1}
     labels = [str(i) for i in range(n)]
     total = sum(by_label.values())
     if len(pairs) != n or sorted(by_label, key=str) != labels or abs(total - 1.0) > 0.02:
         raise Malformed("the probabilities are no distribution over the levels")
     return tuple(by_label[label] / total for label in labels)
-
-
-def _is_list(value: Any) -> bool:
-    return isinstance(value, list)
 
 
 _READ = {"messages": _messages, "chat": _chat, "responses": _responses, "decisions": _decisions}
@@ -347,9 +342,9 @@ def _starts(text: str, tokens: Any) -> Starts | None:
     """Each token with its alternatives and its place; None where they do not spell the text."""
     found: Starts = []
     at = 0
-    for row in tokens if _is_list(tokens) else []:
+    for row in _list(tokens):
         token, tops = _at(row, "token"), _at(row, "top_logprobs")
-        if not isinstance(token, str) or not _is_list(tops):
+        if not isinstance(token, str) or not isinstance(tops, list):
             return None
         pairs = [(_at(t, "token"), _at(t, "logprob")) for t in tops]
         good = [(t, float(p)) for t, p in pairs if isinstance(t, str) and type(p) in (int, float)]
