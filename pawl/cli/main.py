@@ -24,7 +24,7 @@ from typing import NoReturn
 import click
 
 from pawl import __version__
-from pawl.cli import look, work
+from pawl.cli import look, teacher, work
 from pawl.cli.state import DEBUG, State
 from pawl.errors import Exit, PawlError
 
@@ -51,7 +51,7 @@ def pawl() -> None:
     gc.set_threshold(100_000, 10, 10)  # importing torch and transformers leaves no garbage
 
 
-for command in (*work.COMMANDS, *look.COMMANDS):
+for command in (*work.COMMANDS, *look.COMMANDS, *teacher.COMMANDS):
     command.params.append(DEBUG)
     pawl.add_command(command)
 

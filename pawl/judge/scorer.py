@@ -1,0 +1,179 @@
+"""A judge as a scorer: groups of completions in, measurements out, without ever waiting.
+
+    JudgeScorer(cfg, ledger_path) -> submit(key, problem, completions) ... poll() -> measurements
+
+A thread of its own runs the event loop with all calls on the way. Equal completions of a group are
+graded once. A measurement holds the criteria and their weighted mean as `total`, 0 to 1, and its
+share of what the group cost; what a judge could not grade is missing with its reason. An outage and
+a ledger that cannot be written stop the run (exit code 4). Left out: what is paid
+(`pawl.rewards.pay`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections.abc import Coroutine, Hashable, Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from pawl.config.judge import JudgeConfig
+from pawl.errors import PawlError
+from pawl.judge import contract
+from pawl.judge.access import endpoint, here
+from pawl.judge.client import Client
+from pawl.judge.ledger import Ledger
+from pawl.judge.probe import probe
+from pawl.judge.rubric import load_rubric
+from pawl.judge.transport import Forward, LocalTransport
+from pawl.judge.wire import Capabilities, Outcome, Usage
+from pawl.rewards.pool import drained
+from pawl.types import Completion, Measurement, Problem, missing
+
+START_S = 600.0  # the probe's own limits end it long before
+
+
+class JudgeScorer:
+    """Grades completions with a judge; see the module and `pawl.types.Scorer`. Close it after use.
+
+    ledger: the file of attempts and verdicts. run: whose attempts they are, for the budget.
+    forward: the model of a local judge (`pawl.models.judge.LevelReader`). Raises PawlError at once
+    for a server that may not be reached, a key that is not there, or a probe that failed.
+    """
+
+    def __init__(
+        self, cfg: JudgeConfig, ledger: Path, run: str = "", forward: Forward | None = None
+    ) -> None:
+        assert (forward is None) == (cfg.api != "local"), "a local judge is a model handed in"
+        self.cfg, self.rubric = cfg, load_rubric(cfg.rubric)
+        self.whole_group = cfg.mode != "pointwise"
+        local = LocalTransport(forward, cfg.context_tokens) if forward else None
+        server = here(forward.fingerprint) if forward else endpoint(cfg)
+        self._ledger = Ledger(ledger, run)
+        self._box: queue.SimpleQueue[tuple[Hashable, list[Measurement]]] = queue.SimpleQueue()
+        self._broken: BaseException | None = None
+        self._closing = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="judge", daemon=True)
+        self._thread.start()
+        self.capabilities = Capabilities()
+        try:
+            if local is None:
+                asking = probe(cfg, server, self._ledger)
+                probing = asyncio.run_coroutine_threadsafe(asking, self._loop)
+                self.capabilities = probing.result(START_S)
+            self._judge = Client(cfg, server, self._ledger, self.capabilities, local)
+        except BaseException:
+            self._end()
+            raise
+
+    def describe(self) -> Mapping[str, object]:
+        """Facts for the run record: who judges, by which rubric, what it can do, what it cost."""
+        rubric = f"{self.rubric.name} {self.rubric.version} {self.rubric.digest}"
+        facts = {"judge": self._judge.fingerprint, "rubric": rubric, "mode": self.cfg.mode}
+        return {**facts, **asdict(self.capabilities), **self._ledger.summary()}
+
+    # ---- grading ---------------------------------------------------------------------------------
+
+    def submit(
+        self,
+        key: Hashable,
+        problem: Problem,
+        completions: Sequence[Completion],
+        fresh: bool = False,
+    ) -> None:
+        """Queue the completions of a group, or of a part of it where `whole_group` is False."""
+        work = self._grade(key, problem, tuple(completions), fresh)
+        self._loop.call_soon_threadsafe(self._start, work)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)  # the loop itself holds tasks weakly
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not self._closing and not task.cancelled():
+            self._broken = self._broken or task.exception()
+
+    async def _grade(
+        self, key: Hashable, problem: Problem, completions: tuple[Completion, ...], fresh: bool
+    ) -> None:
+        texts = [contract.candidate_text(c) for c in completions]
+        unique = list(dict.fromkeys(texts))
+        if self.cfg.mode == "pairwise" and len(unique) < 2:
+            why = "pairwise needs two different completions"
+            self._box.put((key, [missing(why)] * len(texts)))
+            return
+        task = contract.task_text(problem)
+        lang, mode = problem.lang, self.cfg.mode
+        turns = range(self.cfg.passes)
+        lists = (contract.requests(self.rubric, mode, lang, task, unique, t) for t in turns)
+        asked = [request for requests in lists for request in requests]
+        outcomes = await asyncio.gather(*(self._judge.ask(r, fresh) for r in asked))
+        self._broken = self._broken or self._judge.stopped()
+        answers = [(r, o.levels) for r, o in zip(asked, outcomes, strict=True)]
+        found = contract.member_values(answers, len(unique))
+        usage = _share(outcomes, len(texts))
+        cached = all(o.cached for o in outcomes)
+        why = next((f"{o.kind} {o.detail}".strip() for o in outcomes if o.kind != "ok"), "refusal")
+        lost = replace(missing(f"judge: {why}"), usage=usage)
+        by_text = {
+            text: lost
+            if values is None
+            else Measurement("measured", self.rubric.with_total(values), usage=usage, cached=cached)
+            for text, values in zip(unique, found, strict=True)
+        }
+        self._box.put((key, [by_text[text] for text in texts]))
+
+    def poll(self, timeout: float | None = 0.0) -> list[tuple[Hashable, list[Measurement]]]:
+        """What is ready. Raises PawlError for an outage or a ledger that cannot be written."""
+        return drained(self._box, timeout, self._raise_broken)
+
+    def _raise_broken(self) -> None:
+        error = self._broken
+        if error is None:
+            assert self._closing or self._thread.is_alive(), "the judge's loop ended"
+            return
+        if isinstance(error, PawlError):
+            raise error
+        raise RuntimeError("the judge broke") from error
+
+    def close(self) -> None:
+        """Drop what is on the way, close connections and ledger, end the thread."""
+        if not self._closing:
+            self._closing = True
+            asyncio.run_coroutine_threadsafe(self._drop(), self._loop).result(30.0)
+            self._end()
+
+    async def _drop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._judge.close()
+
+    def _end(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(timeout=10.0)
+        if not self._thread.is_alive():
+            self._loop.close()
+        self._ledger.close()
+
+    def __enter__(self) -> JudgeScorer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _share(outcomes: Sequence[Outcome], n: int) -> dict[str, float]:
+    """An equal share of what the calls of a group cost: the shares of its members sum to it."""
+    total = sum((o.usage for o in outcomes), Usage())
+    sums: dict[str, float] = {k: v for k, v in asdict(total).items() if k != "billed"}
+    sums |= {"requests": sum(o.attempts for o in outcomes), "usd": sum(o.usd for o in outcomes)}
+    return {name: value / n for name, value in sums.items()} | {
+        "simulated": float(any(o.simulated for o in outcomes))
+    }
