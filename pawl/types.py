@@ -232,8 +232,8 @@ class Score:
     "user", ...). components: values before weights. reason: why it is missing, or the first
     compiler message or exception. passed_cases / n_cases: tests passed, of all. reward_stage: the
     curriculum stage whose weights paid, "" for reward.stages. reading: as in Measurement. tier,
-    time_ms, cached, warm: facts of this machine and moment, kept apart so that everything else is a
-    function of config and seed.
+    time_ms, cached, warm, usage: facts of this machine and moment, kept apart so that everything
+    else is a function of config and seed.
     """
 
     status: Literal["scored", "missing"]
@@ -250,6 +250,7 @@ class Score:
     warm: bool = False
     reward_stage: str = ""
     reading: str = ""
+    usage: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def passed(self) -> bool:

@@ -13,6 +13,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from pawl.config.judge import JudgeConfig
 from pawl.config.section import Section, opt, repeated
 from pawl.config.sources import ModelConfig, ProblemsConfig, PromptConfig
 from pawl.config.tree import live_options
@@ -45,7 +46,7 @@ class ComponentConfig(Section):
     """One reward among several: total = sum of weight * value, gates and caps applied."""
 
     name: str = opt("", "Name in scores and metrics.", min_length=1, pattern=r"^[a-z0-9_]+$")
-    use: str = opt("code", "code, path/file.py:function, or an entry point's name.")
+    use: str = opt("code", "code, judge, path/file.py:function, or an entry point's name.")
     weight: float = opt(1.0, "Weight in the mix.", ge=0, le=100)
     gate: Literal["none", "pass"] = opt("none", "pass: pays only when all tests pass.")
     cap: float = opt(1.0, "Most that it can add, after its weight.", ge=0, le=100)
@@ -73,7 +74,10 @@ class StagesConfig(Section):
 class RewardConfig(Section):
     """The reward function. `reward: path/file.py:function` is short for `reward: {use: ...}`."""
 
-    use: str = opt("code", "code (compiler and tests), path/file.py:function, or an entry point.")
+    use: str = opt(
+        "code",
+        "code (compiler and tests), judge (a teacher), path/file.py:function, or an entry point.",
+    )
     components: tuple[ComponentConfig, ...] = opt((), "A mix; replaces `use` when given.")
     stages: StagesConfig = opt(StagesConfig, "Weights of the staged code reward.")
     end_marker: str = opt("(* END *)", "The end marker; empty removes that stage (others rescale).")
@@ -393,6 +397,7 @@ class RunConfig(Section):
     problems: ProblemsConfig = opt(ProblemsConfig, "Training and held-out problems.")
     rollout: RolloutConfig = opt(RolloutConfig, "Sampling during training.")
     reward: RewardConfig = opt(RewardConfig, "The reward function.")
+    judge: JudgeConfig = opt(JudgeConfig, "The teacher model of `use: judge`.")
     sandbox: SandboxConfig = opt(SandboxConfig, "Where candidates run.")
     algo: AlgoConfig = opt(AlgoConfig, "Advantage, loss, KL.")
     optim: OptimConfig = opt(OptimConfig, "Optimiser and schedule.")
@@ -429,6 +434,9 @@ class RunConfig(Section):
             raise ValueError(f"model.lora.dropout = {lora.dropout}: {why}")
         if algo.advantage == "pass_at_k" and algo.pass_k > group:
             raise ValueError(f"algo.pass_k = {algo.pass_k} exceeds rollout.group_size = {group}")
+        uses = [self.reward.use, *(c.use for c in self.reward.components)]
+        if "judge" in uses and not self.judge.model:
+            raise ValueError("judge.model must be named for a reward that uses a judge")
         self._check_curriculum()
         if prompts % algo.minibatches:
             raise ValueError(

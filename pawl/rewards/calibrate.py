@@ -20,7 +20,7 @@ from pathlib import Path
 from pawl.checks import Check, refusing
 from pawl.config.options import RewardConfig, RunConfig
 from pawl.errors import PawlError
-from pawl.rewards.grader import Grader, has_tests, stage_reward, user_rewards
+from pawl.rewards.grader import Grader, by_tests_alone, has_tests, stage_reward
 from pawl.rewards.pay import full_marks, pay
 from pawl.rewards.probes import (
     answer_shapes,
@@ -76,7 +76,7 @@ def calibrate(
     chosen = _choose(problems, cfg.seed, sample)
     probes = list[_Probe]()
     for i, problem in enumerate(chosen):
-        everything = i < FIXED or bool(user_rewards(cfg.reward))
+        everything = i < FIXED or not by_tests_alone(cfg.reward)
         probes += _probes(problem, cfg.reward, everything)
     probes += _example_probes(chosen, cfg)
     # the probes of a problem are a group, as a reward that compares sees it
@@ -140,7 +140,7 @@ def _probes(problem: Problem, cfg: RewardConfig, everything: bool) -> Iterator[_
         for shape, text in reference_shapes(problem):
             meaning = "a right answer in this form must earn full marks"
             yield _Probe(f"reference, {shape}", problem, end(text, marker), True, meaning)
-        if everything and problem.code is not None and not user_rewards(cfg):
+        if everything and problem.code is not None and by_tests_alone(cfg):
             for shape, text in answer_shapes(problem):
                 meaning = "a right answer beside other text must be found in it"
                 yield _Probe(f"reference, {shape}", problem, end(text, marker), True, meaning)

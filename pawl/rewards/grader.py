@@ -30,6 +30,7 @@ from pawl.rewards.pool import PooledScorer, WorkerPool
 from pawl.rewards.user import UserReward, load_user_reward
 from pawl.types import Completion, Measurement, Problem, Score, Scorer, Tier, missing
 
+JUDGE = "judge"  # the `use` of a component that a teacher model grades
 WHOLE = -1  # in place of a member: all of a group at once
 LOOK_S = 0.1  # the longest wait without a look at what broke
 TURN_S = 0.02  # how long one of several scorers is waited for before the next is looked at
@@ -56,7 +57,17 @@ def has_tests(cfg: RewardConfig) -> bool:
 
 def user_rewards(cfg: RewardConfig) -> list[str]:
     """The `use` strings that are a user's own code."""
-    return [c.use for c in components_of(cfg) if c.use != "code"]
+    return [c.use for c in components_of(cfg) if c.use not in ("code", JUDGE)]
+
+
+def has_judge(cfg: RewardConfig) -> bool:
+    """Whether a component is graded by a teacher model."""
+    return any(c.use == JUDGE for c in components_of(cfg))
+
+
+def by_tests_alone(cfg: RewardConfig) -> bool:
+    """Whether nothing but tests is paid for: no user's function, no judge."""
+    return all(c.use == "code" for c in components_of(cfg))
 
 
 def check_mix(cfg: RewardConfig) -> None:
@@ -136,8 +147,9 @@ class Grader:
     """submit every member of a group, poll for groups that are measured whole; `score` does both.
 
     cache_path: None keeps no measurements. function: a callable in place of `reward.use`. opened:
-    what `open_rewards` gave, where it was called before. Raises PawlError at once when the sandbox
-    or a user's reward cannot be opened. A context manager.
+    what `open_rewards` gave, where it was called before. judge: what grades components of a teacher
+    model, closed by whoever opened it. Raises PawlError at once when the sandbox or a user's reward
+    cannot be opened, or when a judge is asked for that this command has none of. A context manager.
     """
 
     def __init__(
@@ -147,8 +159,11 @@ class Grader:
         cache_path: Path | None = None,
         function: Callable[..., object] | None = None,
         opened: Mapping[str, UserReward] | None = None,
+        judge: Scorer | None = None,
     ) -> None:
-        self.reward = reward
+        if has_judge(reward) and judge is None:
+            raise PawlError("this command asks no judge", "reward.use", "train or evaluate with it")
+        self.reward, self._judge = reward, judge
         self.user_rewards = open_rewards(reward, function) if opened is None else dict(opened)
         self._scorers: dict[str, Scorer] = {}
         self._groups: dict[Hashable, _Group] = {}
@@ -175,6 +190,9 @@ class Grader:
             raise
 
     def _open(self, use: str, own: dict[str, UserReward]) -> Scorer:
+        if use == JUDGE:
+            assert self._judge is not None, "asked for above"
+            return self._judge
         if use in own:
             how = (self.reward.in_flight, self.reward.wall_s, self._cache)
             scorer = FunctionScorer(own[use], *how)
@@ -188,9 +206,13 @@ class Grader:
         """The sandbox tier in use, "" when no component runs programs."""
         return self._pool.tier if self._pool is not None else ""
 
+    def values_of(self, use: str) -> tuple[float, float]:
+        """Lowest and highest value that a scorer may give."""
+        return self.user_rewards[use].scale if use in self.user_rewards else (0.0, 1.0)
+
     def _range(self, part: ComponentConfig) -> tuple[float, float]:
         """Lowest and highest value of a component, before its weight."""
-        low, high = self.user_rewards[part.use].scale if part.use != "code" else (0.0, 1.0)
+        low, high = self.values_of(part.use)
         if part.relative == "rank":
             return 0.0, 1.0
         return (low - high, high - low) if part.relative == "mean" else (low, high)

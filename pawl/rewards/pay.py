@@ -217,9 +217,10 @@ def _mixed(
     # The code reward judges, else a user's own tests.
     judging = min(configs, key=lambda c: (c.use != "code", parts[c.name].verdict is None))
     judge, time_ms = parts[judging.name], sum(s.time_ms for s in parts.values())
+    usage = _sum([s.usage for s in parts.values()])
     lost = next((s for s in parts.values() if s.status == "missing"), None)
     if lost is not None:
-        return replace(lost, tier=lost.tier or judge.tier, time_ms=time_ms)
+        return replace(lost, tier=lost.tier or judge.tier, time_ms=time_ms, usage=usage)
     total, paid = 0.0, list[str]()
     components = dict(judge.components) if judging.use == "code" else {}
     for part in configs:
@@ -238,7 +239,15 @@ def _mixed(
         assert score.total is not None, "a scored Score has a total"
         components[part.name] = score.total
     branch = "+".join([judge.branch, *paid])
-    return replace(judge, total=total, branch=branch, components=components, time_ms=time_ms)
+    return replace(
+        judge, total=total, branch=branch, components=components, time_ms=time_ms, usage=usage
+    )
+
+
+def _sum(usages: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """What several scorers took, by name."""
+    names = dict.fromkeys(name for usage in usages for name in usage)
+    return {name: sum(usage.get(name, 0.0) for usage in usages) for name in names}
 
 
 def is_bonus(part: ComponentConfig, parts: Sequence[ComponentConfig]) -> bool:
@@ -250,7 +259,7 @@ def is_bonus(part: ComponentConfig, parts: Sequence[ComponentConfig]) -> bool:
 
 
 _COUNTS = ("passed_cases", "n_cases", "reading")
-_FACTS = ("verdict", "reason", "tier", "time_ms", "cached", "warm")
+_FACTS = ("verdict", "reason", "tier", "time_ms", "cached", "warm", "usage")
 
 
 def _measured(found: Measurement, total: float, branch: str, components: dict[str, float]) -> Score:

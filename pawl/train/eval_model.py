@@ -34,6 +34,7 @@ from pawl.train.evaluate import Interval, mean_success, pass_at_k, sampling_para
 from pawl.train.heldout import EVAL_STEP, HeldOut, from_rows, rows_of
 from pawl.train.session import opened_engine
 from pawl.train.success import PASS, Success, success_of
+from pawl.train.teacher import opened_judge
 from pawl.types import Problem
 
 
@@ -127,7 +128,10 @@ def evaluate_model(
     engine = opened_engine(policy, cfg, display)
     engine.sync_weights(policy, 0)
 
-    with Grader(cfg.reward, cfg.sandbox, None, function, rewards) as grader:
+    with (
+        opened_judge(cfg, f"eval {model}", display) as judge,
+        Grader(cfg.reward, cfg.sandbox, None, function, rewards, judge) as grader,
+    ):
         success = success_of(cfg, grader)
         how = (engine, grader, encoder, cfg)
         display.phase("greedy")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import resource
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -36,9 +36,29 @@ def host_metrics(
         "verifier/cached_frac": float(np.mean([s.cached for s in rollouts.scores_S])),
         "verifier/warm_frac": float(np.mean(ran)) if ran else None,
         "verifier/time_ms_mean": float(np.mean([s.time_ms for s in rollouts.scores_S])),
+        **spent([s.usage for s in rollouts.scores_S if s.usage]),
         "memory/peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "memory/resident_mb": resident_mb[-1],
         "memory/slope_mb": slope(resident_mb) if len(resident_mb) == STEPS else None,
+    }
+
+
+def spent(usages: Sequence[Mapping[str, float]]) -> Record:
+    """judge/* of one step: what its judge read, wrote and cost; nothing where none was asked."""
+    if not usages:
+        return {}
+
+    def total(*names: str) -> float:
+        return math.fsum(usage.get(name, 0.0) for usage in usages for name in names)
+
+    read = total("uncached", "cache_write", "cache_read")
+    return {
+        "judge/requests": total("requests"),
+        "judge/input_tokens": read,
+        "judge/output_tokens": total("output"),
+        "judge/cache_read_frac": total("cache_read") / read if read else None,
+        "judge/usd": total("usd"),
+        "judge/simulated_frac": total("simulated") / len(usages),
     }
 
 

@@ -24,7 +24,7 @@ from pawl.problems.problem_set import ProblemSet
 from pawl.rewards.audit import audit_prepared
 from pawl.rewards.cache import toolchain_facts
 from pawl.rewards.calibrate import CALIBRATION, Calibration, calibrate, template
-from pawl.rewards.grader import Grader
+from pawl.rewards.grader import Grader, has_judge
 from pawl.store.digests import seal
 from pawl.store.display import Display
 from pawl.store.facts import data_version, reward_version
@@ -113,9 +113,11 @@ def _facts(problems: Iterable[Any], cfg: RunConfig) -> Basis:
 
 
 def calibration_basis(data: Prepared, cfg: RunConfig, grader: Grader) -> Basis | None:
-    """What a calibration depends on; None for a reward that cannot be told apart by its files."""
+    """What a calibration depends on; None for a reward that cannot be told apart by its files, and
+    for a judge, which may change under its name and keeps its own verdicts.
+    """
     rewards = grader.user_rewards.values()
-    if any(reward.folder is None for reward in rewards):
+    if has_judge(cfg.reward) or any(reward.folder is None for reward in rewards):
         return None
     return _facts(data.train, cfg) | {
         "reward": json.dumps([reward_version(cfg.reward), *(r.fingerprint() for r in rewards)]),

@@ -40,6 +40,7 @@ from pawl.train.data import Pool, chosen, total_steps
 from pawl.train.proved import Basis, Proved, audited, calibrated
 from pawl.train.rules import check_names
 from pawl.train.success import Success, require_success, success_of
+from pawl.train.teacher import opened_judge
 from pawl.types import Problem
 
 TOGETHER = 512  # prompts that are encoded in one call
@@ -121,10 +122,12 @@ def open_session(
     cache = run.path / "measurements.sqlite" if cfg.reward.cache else None
     with ExitStack() as stack:
         display.phase("model and reward")
+        judge = stack.enter_context(opened_judge(cfg, str(run.path.absolute()), display))
         background = stack.enter_context(ThreadPoolExecutor(1, "calibration"))
 
         def graded() -> tuple[Grader, tuple[Calibration, Basis | None, bool]]:
-            grader = stack.enter_context(Grader(cfg.reward, cfg.sandbox, cache, function, rewards))
+            opened = Grader(cfg.reward, cfg.sandbox, cache, function, rewards, judge)
+            grader = stack.enter_context(opened)
             return grader, calibrated(grader, data, cfg, proved)
 
         grading = background.submit(graded)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pawl.config.options import RunConfig
 from pawl.config.tree import nearest
 from pawl.errors import PawlError
-from pawl.rewards.grader import Grader, components_of, user_rewards
+from pawl.rewards.grader import Grader, by_tests_alone, components_of
 from pawl.rewards.pay import COMPONENTS
 from pawl.types import Score
 
@@ -58,7 +58,7 @@ def require_success(cfg: RunConfig) -> None:
     A reward of the user's may name values that nobody has seen yet.
     """
     names = ["auto", PASS, REWARD, *COMPONENTS, *(c.name for c in components_of(cfg.reward))]
-    if cfg.eval.success not in names and not user_rewards(cfg.reward):
+    if cfg.eval.success not in names and by_tests_alone(cfg.reward):
         meant = nearest(cfg.eval.success, names, [])
         hint = f"did you mean {meant}?" if meant else f"one of: {', '.join(names)}"
         what = f"`eval.success` = {cfg.eval.success} is no value of this reward"
@@ -74,10 +74,7 @@ def success_of(cfg: RunConfig, grader: Grader) -> Success:
     if name == "auto":
         name = PASS if grader.has_verdicts else REWARD
     one = (0.0, 1.0)
-    ranges = {
-        c.name: one if c.use == "code" else grader.user_rewards[c.use].scale
-        for c in components_of(cfg.reward)
-    }
+    ranges = {c.name: grader.values_of(c.use) for c in components_of(cfg.reward)}
     ranges |= dict.fromkeys((PASS, *COMPONENTS), one) | {REWARD: grader.scale}
     unbounded = (-math.inf, math.inf)  # one of a user's named values
     return Success(name, *ranges.get(name, unbounded))

@@ -1,0 +1,48 @@
+"""The judge of a run, opened where a component of the reward is graded by a teacher model.
+
+Its ledger of attempts and verdicts stands in the user's cache folder and is shared by all runs:
+what one of them asked, no other pays for again. Left out: the judge itself (`pawl.judge`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pawl.config.options import RunConfig
+from pawl.rewards.grader import has_judge
+from pawl.store.display import Display
+from pawl.types import Scorer
+
+LEDGER = "judge.sqlite"
+
+
+def ledger_path() -> Path:
+    """Where attempts and verdicts of all runs are kept."""
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return Path(base) / "pawl" / LEDGER
+
+
+@contextmanager
+def opened_judge(cfg: RunConfig, run: str, display: Display) -> Iterator[Scorer | None]:
+    """The judge that the reward asks for, None for one that asks none; says who it is.
+
+    run: whose attempts these are, for the budget. Raises PawlError for a judge that cannot be had.
+    """
+    if not has_judge(cfg.reward):
+        yield None
+        return
+    from pawl.judge.scorer import JudgeScorer  # and with it a client, which few runs need
+
+    forward = None
+    if cfg.judge.api == "local":
+        from pawl.models.judge import LevelReader
+
+        forward = LevelReader(cfg.judge.model, cfg.judge.revision, cfg.judge.device)
+    with JudgeScorer(cfg.judge, ledger_path(), run, forward) as judge:
+        facts = judge.describe()
+        simulated = ", simulated" if facts["simulated"] else ""
+        display.note(f"judge: {facts['judge']}, rubric {facts['rubric']}{simulated}")
+        yield judge
