@@ -78,6 +78,7 @@ def round_trip(path: Path, base: Path, lora: int) -> None:
     step(learner)
     wanted = logps(policy)
     assert (wanted - start).abs().max() > 1e-3
+    (path / "run").mkdir(parents=True)
     saved = checkpoint.save(path / "run", 1, [learner], {"step": 1})
     again = tiny_models.learner(load(base, lora, added_tokens=ADDED))
     assert checkpoint.load(saved, [again]) == {"step": 1}
