@@ -1,0 +1,93 @@
+"""A run whose reward is a judge: a simulated teacher on loopback, tiny random models.
+
+The teacher knows the right answers, because this test tells it. What a judge is asked and how it
+fails is in test_judge_*.py.
+"""
+
+import shutil
+
+import pytest
+import tiny_runs
+from test_train_resume import assert_same
+from tiny_runs import resume
+
+from pawl.errors import Exit, PawlError
+from pawl.judge.fake_judge import Character
+from pawl.judge.fake_server import FakeTeacher, Options
+from pawl.problems.load import open_problems
+from pawl.problems.wording import squeezed
+from pawl.store.read import read_samples, read_steps
+
+
+def knows_the_answers(task, candidates):
+    """Full marks for the body of a right answer; of other texts a little for their letters."""
+    problems = open_problems(f"{tiny_runs.small_set().name}/small.jsonl")
+    bodies = [squeezed(p.reference.partition("=")[2]) for p in problems if p.prompt in task]
+    found = []
+    for text in map(squeezed, candidates):
+        right = any(body in text for body in bodies)
+        found.append(1.0 if right else 0.3 * sum(map(str.isalpha, text)) / (len(text) + 1))
+    return found
+
+
+@pytest.fixture
+def teacher(tmp_path, monkeypatch):
+    """teacher(options of the server) -> a server; the ledger is this test's own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    open_ = []
+
+    def go(**options):
+        server = FakeTeacher(knows_the_answers, Options(**options)).__enter__()
+        open_.append(server)
+        return server
+
+    yield go
+    for server in open_:
+        server.__exit__(None, None, None)
+
+
+def judged(model, teacher, more=""):
+    judge = f"judge: {{api: chat, model: m, base_url: '{teacher.url}', context_tokens: 1024, "
+    judge += "max_usd: 0, attempt_s: 20, deadline_s: 60}\n"
+    return tiny_runs.config_of(model, "{use: judge}") + judge + more
+
+
+def test_a_judge_pays_and_a_resume_asks_nothing_twice(model, teacher, tmp_path):
+    server = teacher()
+    ways = ["checkpoint.every=1", "checkpoint.keep_last=0"]
+    whole, result = tiny_runs.begin(tmp_path, "whole", judged(model, server), ways)
+    assert result.exit_code == Exit.OK
+    records = [r for r in read_steps(whole) if r["step"]]
+    assert all(0 <= r["component/correctness"] <= 1 for r in records)
+    assert all(r["host"]["judge/simulated_frac"] == 1 for r in records)
+    asked = sum(r["host"]["judge/requests"] for r in records)
+    assert 0 < asked <= 4 * 3  # a call a group, for four steps
+    assert all(r["host"]["judge/input_tokens"] > 0 for r in records if r["host"]["judge/requests"])
+    for row in read_samples(whole, 1):
+        score = row["score"]
+        assert (score["status"], score["verdict"]) == ("scored", None)
+        assert {"correctness", "quality"} <= set(score["components"])
+    copy = shutil.copytree(whole, tmp_path / "copy")
+    for step in (2, 3, 4):
+        shutil.rmtree(copy / "checkpoints" / f"step-00000{step}")
+    requests = len(server.bills)
+    assert resume(copy).exit_code == Exit.OK
+    assert_same(whole, copy, steps=4)
+    assert len(server.bills) == requests
+
+
+def test_a_judge_that_pays_for_asking_is_refused(model, teacher, tmp_path):
+    server = teacher(character=Character(pays_canaries=True))
+    with pytest.raises(PawlError, match="calibration|probes"):
+        tiny_runs.begin(tmp_path, "paid", judged(model, server))
+
+
+def test_a_judge_is_named_and_there(model, teacher, tmp_path):
+    server = teacher()
+    text = judged(model, server).replace("model: m, ", "")
+    with pytest.raises(PawlError, match=r"judge\.model must be named"):
+        tiny_runs.begin(tmp_path, "nameless", text)
+    gone = judged(model, server).replace(server.url, "http://127.0.0.1:9/v1")
+    with pytest.raises(PawlError, match="the probe failed"):
+        tiny_runs.begin(tmp_path, "gone", gone)
+    assert not (tmp_path / "gone" / "steps.jsonl").exists()
