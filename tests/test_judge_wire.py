@@ -188,18 +188,20 @@ def test_log_probs_are_found_wherever_tokens_end(size: int) -> None:
     request = one_request(1)
     row = {"id": request.subjects[0], **{c.name: 2 for c in request.criteria}}
     text = json.dumps({"verdicts": [row]})
-    levels, found = spread(request, text, tokens(text, size, {"2": 0.6, "1": 0.2, "x": 0.2}))
-    assert found
+    found = spread(request, text, tokens(text, size, {"2": 0.6, "1": 0.2, "x": 0.2}))
+    levels = found.levels
+    assert found.spread and levels
     for c in request.criteria:
         p = levels[request.subjects[0]][c.name]
         assert p is not None and p[2] == pytest.approx(0.75) and p[1] == pytest.approx(0.25)
-    few, _ = spread(request, text, tokens(text, size, {"2": 0.3, "x": 0.7}))
-    assert few[request.subjects[0]]["quality"] == (0.0, 0.0, 1.0, 0.0)
+    few = spread(request, text, tokens(text, size, {"2": 0.3, "x": 0.7})).levels
+    assert few and few[request.subjects[0]]["quality"] == (0.0, 0.0, 1.0, 0.0)
 
 
 @pytest.mark.parametrize("broken", [None, [], [{"token": "x"}], "x", [{"token": 1}]])
 def test_without_usable_log_probs_levels_are_certain(broken: Any) -> None:
     request = one_request(1)
     row = {"id": request.subjects[0], **{c.name: 2 for c in request.criteria}}
-    levels, found = spread(request, json.dumps({"verdicts": [row]}), broken)
-    assert not found and levels[request.subjects[0]]["quality"] == (0.0, 0.0, 1.0, 0.0)
+    found = spread(request, json.dumps({"verdicts": [row]}), broken)
+    assert not found.spread and found.levels
+    assert found.levels[request.subjects[0]]["quality"] == (0.0, 0.0, 1.0, 0.0)

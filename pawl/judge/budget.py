@@ -51,7 +51,8 @@ class Price:
 def price_of(cfg: JudgeConfig, hosted: bool) -> Price:
     """The options' price, or the table's. Raises PawlError for a hosted model that has none."""
     if cfg.prices:
-        return Price(*cfg.prices)
+        given, output, read, write = cfg.prices
+        return Price(given, output, read, write)
     table = tomllib.loads(TABLE.read_text("utf-8"))
     if cfg.model in table:
         return Price(**table[cfg.model])

@@ -33,6 +33,7 @@ from pawl.judge.ledger import Bill, Ledger, Source
 from pawl.judge.transport import Answer, Transport, TransportError
 from pawl.judge.wire import Capabilities, Outcome, Usage
 
+UNPROBED = Capabilities()
 RETRIED = (408, 409, 425, 429)  # and every status from 500 on
 BYTES_A_TOKEN = 3  # of programs, about
 BACKOFF_S, BACKOFF_MAX_S = 0.25, 8.0
@@ -102,7 +103,7 @@ class Client:
         cfg: JudgeConfig,
         endpoint: Endpoint,
         ledger: Ledger,
-        can: Capabilities = Capabilities(),  # noqa: B008 - frozen, and no call of anything
+        can: Capabilities = UNPROBED,
         rng: random.Random | None = None,
     ) -> None:
         self.cfg, self.can = cfg, can

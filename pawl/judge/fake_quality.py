@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import random
 import re
+from ast import literal_eval
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from pawl.errors import PawlError
@@ -23,7 +25,6 @@ from pawl.types import Case, CodeTask
 VARIED = 6  # inputs drawn beside the examples
 RUNS, EXAMPLES, MAJORITY = 0.2, 0.4, 0.4  # what quality is made of
 _NUMBER = re.compile(r"(?<![\w.])(-?)(\d+)(?![\w.])")
-_PLAIN = re.compile(r"[^#\n]*")
 
 
 def constant(task: str, candidates: Sequence[str]) -> list[float]:
@@ -40,46 +41,28 @@ def read_task(task: str) -> CodeTask | None:
     """What a task's own text says must be written, with its examples as cases; None if nothing."""
     ocaml, python = ocaml_text.find_definition(task), python_text.find_definition(task)
     if ocaml is not None and ocaml.signature:
-        calls = re.findall(
-            rf"^[\s*]*({re.escape(ocaml.name)} [^\n=]+?) = ([^\n]+?)(?: \*\))?$", task, re.M
-        )
-        cases = tuple(Case(call, expected) for call, expected in calls)
-        return CodeTask("ocaml", ocaml.name, cases, ocaml.signature, ocaml.head)
+        line = rf"^[\s*]*({re.escape(ocaml.name)} [^\n=]+?) = ([^\n]+?)(?: \*\))?$"
+        cases = [Case(*found) for found in re.findall(line, task, re.MULTILINE)]
+        return CodeTask("ocaml", ocaml.name, tuple(cases), ocaml.signature, ocaml.head)
     if python is None:
         return None
-    pairs = re.findall(
-        rf"{re.escape(python.name)}\(([^\n]*)\)\s*(?:==|->|returns|\n)\s*([^\n#]+)", task
-    )
-    cases = tuple(
-        Case(f"[{given}]", expected.strip())
-        for given, expected in pairs
-        if _is_literal(f"[{given}]") and _is_literal(expected)
-    )
-    return CodeTask("python", python.name, cases, "", python.head)
-
-
-def _is_literal(text: str) -> bool:
-    """Whether a text is a plain value of Python."""
-    from ast import literal_eval
-
-    try:
-        literal_eval(text.strip())
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        return False
-    return True
+    line = rf"{re.escape(python.name)}\(([^\n]*)\)\s*(?:==|->|returns|\n)\s*([^\n#]+)"
+    cases = []
+    for given, expected in re.findall(line, task):
+        with suppress(ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+            literal_eval(f"[{given}], {expected.strip()}")
+            cases.append(Case(f"[{given}]", expected.strip()))
+    return CodeTask("python", python.name, tuple(cases), "", python.head)
 
 
 def varied(cases: Sequence[Case], rng: random.Random) -> list[Case]:
     """Inputs like those of the examples, with other numbers of about their size."""
-    if not cases:
-        return []
-    found = []
-    for _ in range(VARIED):
-        text = _NUMBER.sub(
-            lambda m: m[1] + str(rng.randint(0, max(9, 2 * int(m[2][:6])))), rng.choice(cases).input
-        )
-        found.append(Case(text, "0"))
-    return found
+
+    def other(number: re.Match[str]) -> str:
+        return number[1] + str(rng.randint(0, max(9, 2 * int(number[2][:6]))))
+
+    drawn = [rng.choice(cases).input for _ in range(VARIED)] if cases else []
+    return [Case(_NUMBER.sub(other, text), "0") for text in drawn]
 
 
 class InSandbox:

@@ -21,7 +21,7 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 from pawl.errors import PawlError
 from pawl.judge.budget import Price
@@ -71,19 +71,15 @@ class Options:
 def parse_rates(text: str) -> dict[Fault, float]:
     """`overloaded=0.1,drop=0.02` as rates. Raises PawlError."""
     found: dict[Fault, float] = {}
-    for part in filter(None, text.split(",")):
-        name, _, rate = part.partition("=")
-        fault = next((f for f in FAULTS if f == name.strip()), None)
-        try:
-            share = float(rate)
-        except ValueError:
-            share = math.nan
-        if fault is None or not 0 <= share <= 1:
-            hint = f"NAME=SHARE,... with names of {', '.join(FAULTS)}"
-            raise PawlError(f"`{part}` is no fault with a share", "--faults", hint)
-        found[fault] = share
-    if sum(found.values()) > 1:
-        raise PawlError("the shares of the faults sum to more than 1", "--faults")
+    try:
+        for part in filter(None, text.split(",")):
+            name, _, share = part.partition("=")
+            found[FAULTS[FAULTS.index(cast("Fault", name.strip()))]] = float(share)
+    except ValueError:
+        found = {"drop": math.nan}
+    if not (all(share >= 0 for share in found.values()) and sum(found.values()) <= 1):
+        hint = f"NAME=SHARE,... up to 1 in all, with names of {', '.join(FAULTS)}"
+        raise PawlError(f"`{text}` are no faults with shares", "--faults", hint)
     return found
 
 

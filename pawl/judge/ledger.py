@@ -24,24 +24,15 @@ from pawl.judge.wire import Outcome
 
 Source = Literal["provider", "unknown", "none"]
 FORMAT = 1
-TABLES = """
-CREATE TABLE IF NOT EXISTS attempts (
-  id INTEGER PRIMARY KEY, run TEXT NOT NULL, key TEXT NOT NULL, started REAL NOT NULL,
-  seconds REAL, host TEXT NOT NULL, model TEXT NOT NULL, kind TEXT, detail TEXT, request_id TEXT,
-  uncached INTEGER, cache_write INTEGER, cache_read INTEGER, output INTEGER,
-  tokens INTEGER NOT NULL, usd REAL NOT NULL, billing TEXT NOT NULL, simulated INTEGER);
-CREATE INDEX IF NOT EXISTS by_run ON attempts (run);
-CREATE TABLE IF NOT EXISTS kept (key TEXT PRIMARY KEY, found TEXT NOT NULL) WITHOUT ROWID;
-"""
-# kind: as `wire.Kind`, NULL while in flight, `lost` when its process ended first. tokens and usd:
-# reserved until settled. billing: provider, unknown (the worst case is charged), none.
-SETTLE = """UPDATE attempts SET seconds=?, kind=?, detail=?, request_id=?, model=?, uncached=?,
-  cache_write=?, cache_read=?, output=?, tokens=?, usd=?, billing=?, simulated=? WHERE id=?"""
+TABLES = (Path(__file__).parent / "ledger.sql").read_text("utf-8")
+SETTLED = "seconds kind detail request_id model uncached cache_write cache_read output tokens usd"
+SETTLED += " billing simulated"
+SETTLE = f"UPDATE attempts SET {'=?, '.join(SETTLED.split())}=? WHERE id=?"
 
 
 @dataclass(frozen=True, slots=True)
 class Bill:
-    """What is charged for an attempt. source: as `billing` above. request_id: the provider's."""
+    """What is charged for an attempt. source: as `billing` in `ledger.sql`. request_id: the provider's."""
 
     tokens: int = 0
     usd: float = 0.0

@@ -57,36 +57,24 @@ async def probe(cfg: JudgeConfig, endpoint: Endpoint, ledger: Ledger) -> Capabil
     first, step = hashlib.sha256(key.encode()).digest()[:2]
     words = (first % len(WORDS), (first + 1 + step % (len(WORDS) - 1)) % len(WORDS))  # two of them
     can = Capabilities(logprobs=cfg.logprobs and cfg.api in ("chat", "responses"))
-    short = await _ask(cfg, endpoint, ledger, can, question(64, words))
-    # A server that does not take a part of the request says 400: leave parts out one by one.
-    for fewer in (replace(can, logprobs=False), replace(can, logprobs=False, schema=False)):
-        refused = short.kind == "http_4xx" and short.detail.startswith(("400", "422"))
-        if (refused or (short.kind == "malformed" and can.schema)) and fewer != can:
-            can = fewer
-            short = await _ask(cfg, endpoint, ledger, can, question(64, words))
-    _require(cfg, short, words, "a short question")
-    long = await _ask(cfg, endpoint, ledger, can, question(cfg.context_tokens, words))
-    _require(cfg, long, words, f"a prompt of {cfg.context_tokens} tokens")
-    can = replace(
-        can,
-        logprobs=short.spread,
-        usage=short.usage.billed and short.usage.total > 0,
-        context=cfg.context_tokens,
-        model=short.model,
-        simulated=short.simulated,
-    )
-    ledger.keep(key, asdict(can))
-    return can
-
-
-async def _ask(
-    cfg: JudgeConfig, endpoint: Endpoint, ledger: Ledger, can: Capabilities, request: Request
-) -> Outcome:
     client = Client(cfg, endpoint, ledger, can)
     try:
-        return await client.ask(request, fresh=True)
+        short = await client.ask(question(64, words), fresh=True)
+        # A server that does not take a part of the request says 400: leave parts out one by one.
+        for fewer in (replace(can, logprobs=False), replace(can, logprobs=False, schema=False)):
+            refused = short.kind == "http_4xx" and short.detail.startswith(("400", "422"))
+            if (refused or (short.kind == "malformed" and can.schema)) and fewer != can:
+                can = client.can = fewer
+                short = await client.ask(question(64, words), fresh=True)
+        _require(cfg, short, words, "a short question")
+        long = await client.ask(question(cfg.context_tokens, words), fresh=True)
     finally:
         await client.close()
+    _require(cfg, long, words, f"a prompt of {cfg.context_tokens} tokens")
+    usage, simulated = short.usage.billed and short.usage.total > 0, short.simulated
+    can = Capabilities(can.schema, short.spread, usage, cfg.context_tokens, short.model, simulated)
+    ledger.keep(key, asdict(can))
+    return can
 
 
 def _require(cfg: JudgeConfig, outcome: Outcome, words: tuple[int, int], what: str) -> None:

@@ -16,7 +16,7 @@ import traceback
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from pawl.errors import PawlError, how_to_install
 from pawl.judge.access import Endpoint
@@ -106,28 +106,16 @@ class Transport:
             return
         import httpx2
 
-        class Bounded(httpx2.AsyncByteStream):
-            """A body that ends with an error when it grows beyond MAX_BODY."""
-
-            def __init__(self, stream: httpx2.AsyncByteStream) -> None:
-                self._stream = stream
-
-            async def __aiter__(self) -> AsyncIterator[bytes]:
-                size = 0
-                async for chunk in self._stream:
-                    size += len(chunk)
-                    if size > MAX_BODY:
-                        raise httpx2.ReadError(f"the answer is longer than {MAX_BODY} bytes")
-                    yield chunk
-
-            async def aclose(self) -> None:
-                await self._stream.aclose()
-
         async def bound(response: httpx2.Response) -> None:
-            assert isinstance(response.stream, httpx2.AsyncByteStream)
+            body = bytearray()
+            async for chunk in cast("AsyncIterator[bytes]", response.stream):
+                body += chunk
+                if len(body) > MAX_BODY:
+                    raise httpx2.ReadError(f"the answer is longer than {MAX_BODY} bytes")
+            await response.aclose()
             if response.headers.get("content-encoding", "identity") != "identity":
                 raise httpx2.DecodingError("an answer in an encoding that was not asked for")
-            response.stream = Bounded(response.stream)
+            response.stream = httpx2.ByteStream(bytes(body))
 
         size = min(POOL, self._in_flight)
         self._clients = [

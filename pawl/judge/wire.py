@@ -16,7 +16,8 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass
+from contextlib import suppress
+from dataclasses import astuple, dataclass, replace
 from typing import Any, Literal
 
 from pawl.config.judge import JudgeConfig
@@ -204,62 +205,52 @@ def read(api: str, request: Request, raw: bytes) -> Outcome:
         busy = any(word in text for word in ("overloaded", "rate_limit", "server_error", "timeout"))
         return Outcome("overloaded" if busy else "malformed", text, None, usage, model, absent=True)
     try:
-        levels, spread = _READ[api](request, body)
+        return replace(_READ[api](request, body), usage=usage, model=model)
     except Malformed as e:
         return Outcome("malformed", str(e), None, usage, model)
-    except _Stopped as e:
-        return Outcome(e.kind, e.detail, None, usage, model)
-    return Outcome("ok", "", levels, usage, model, spread)
 
 
-class _Stopped(Exception):
-    """A generation that ended before its answer."""
-
-    def __init__(self, kind: Kind, detail: str) -> None:
-        super().__init__(detail)
-        self.kind, self.detail = kind, detail
-
-
-def _messages(request: Request, body: Any) -> tuple[Levels, bool]:
+def _messages(request: Request, body: Any) -> Outcome:
     stop, category = _at(body, "stop_reason"), _at(body, "stop_details", "category")
     if stop == "refusal":
-        raise _Stopped("refusal", category if isinstance(category, str) else "")
+        return Outcome("refusal", category if isinstance(category, str) else "")
     if stop in ("max_tokens", "model_context_window_exceeded"):
-        raise _Stopped("truncated", str(stop))
+        return Outcome("truncated", str(stop))
     if stop != "end_turn":
         raise Malformed(f"stop_reason is {str(stop)[:40]}")
     texts = [_at(b, "text") for b in _list(_at(body, "content")) if _at(b, "type") == "text"]
-    return read_json(request, "".join(t for t in texts if isinstance(t, str))), False
+    text = "".join(t for t in texts if isinstance(t, str))
+    return Outcome("ok", levels=read_json(request, text))
 
 
-def _chat(request: Request, body: Any) -> tuple[Levels, bool]:
+def _chat(request: Request, body: Any) -> Outcome:
     choice = _at(body, "choices", 0)
     finish, refusal = _at(choice, "finish_reason"), _at(choice, "message", "refusal")
     if finish == "content_filter" or (isinstance(refusal, str) and refusal):
-        raise _Stopped("refusal", "content_filter" if finish == "content_filter" else "")
+        return Outcome("refusal", "content_filter" if finish == "content_filter" else "")
     if finish == "length":
-        raise _Stopped("truncated", "length")
+        return Outcome("truncated", "length")
     text = _at(choice, "message", "content")
     if finish != "stop" or not isinstance(text, str):
         raise Malformed(f"finish_reason is {str(finish)[:40]}, content {type(text).__name__}")
     return spread(request, text, _at(choice, "logprobs", "content"))
 
 
-def _responses(request: Request, body: Any) -> tuple[Levels, bool]:
+def _responses(request: Request, body: Any) -> Outcome:
     status, why = _at(body, "status"), _at(body, "incomplete_details", "reason")
     items = [item for item in _list(_at(body, "output")) if _at(item, "type") == "message"]
     parts = [part for item in items for part in _list(_at(item, "content"))]
     if why == "content_filter" or any(_at(p, "type") == "refusal" for p in parts):
-        raise _Stopped("refusal", "content_filter" if why == "content_filter" else "")
+        return Outcome("refusal", "content_filter" if why == "content_filter" else "")
     if status == "incomplete":
-        raise _Stopped("truncated", str(why)[:40])
+        return Outcome("truncated", str(why)[:40])
     texts = [p for p in parts if _at(p, "type") == "output_text"]
     if status != "completed" or len(texts) != 1 or not isinstance(_at(texts[0], "text"), str):
         raise Malformed(f"status is {str(status)[:40]}, {len(texts)} texts")
     return spread(request, texts[0]["text"], _at(texts[0], "logprobs"))
 
 
-def _decisions(request: Request, body: Any) -> tuple[Levels, bool]:
+def _decisions(request: Request, body: Any) -> Outcome:
     """A refused question leaves None; the others count."""
     answers, asked = _at(body, "answers"), list(request.questions())
     if not isinstance(answers, list) or len(answers) != len(asked):
@@ -274,8 +265,8 @@ def _decisions(request: Request, body: Any) -> tuple[Levels, bool]:
         refused = kind == "refusal"
         found[subject][c.name] = None if refused else _distribution(answer, len(c.levels))
     if all(d is None for row in found.values() for d in row.values()):
-        raise _Stopped("refusal", "")
-    return found, True
+        return Outcome("refusal", "")
+    return Outcome("ok", levels=found, spread=True)
 
 
 def _distribution(answer: Any, n: int) -> Distribution:
@@ -298,7 +289,7 @@ _READ = {"messages": _messages, "chat": _chat, "responses": _responses, "decisio
 # ---- log-probs -----------------------------------------------------------------------------------
 
 
-def spread(request: Request, text: str, tokens: Any) -> tuple[Levels, bool]:
+def spread(request: Request, text: str, tokens: Any) -> Outcome:
     """Levels of a JSON answer, as distributions where its tokens' log-probs allow it.
 
     tokens: rows of {token, top_logprobs: [{token, logprob}]} whose texts join to `text`, or
@@ -306,12 +297,10 @@ def spread(request: Request, text: str, tokens: Any) -> tuple[Levels, bool]:
     """
     levels = read_json(request, text)
     starts = _starts(text, tokens)
-    if starts is None:
-        return levels, False
-    try:
-        return _located(text, starts, levels), True
-    except ValueError:  # fenced, or spelt with escapes
-        return levels, False
+    with suppress(ValueError):  # fenced, or spelt with escapes
+        if starts is not None:
+            return Outcome("ok", levels=_located(text, starts, levels), spread=True)
+    return Outcome("ok", levels=levels)
 
 
 def _located(text: str, starts: Starts, levels: Levels) -> Levels:
