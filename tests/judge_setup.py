@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -37,7 +36,7 @@ def judge_config(teacher: FakeTeacher | str, api: str = "chat", **options: Any) 
 
 
 def open_client(cfg: JudgeConfig, ledger: Ledger) -> Client:
-    return Client(cfg, endpoint(cfg), ledger, rng=random.Random(0))
+    return Client(cfg, endpoint(cfg), ledger, seed=0)
 
 
 def one_request(n: int = 3, mark: object = "", mode: str = "listwise") -> Request:

@@ -19,8 +19,7 @@ from judge_setup import PRICE, ask_all, judge_config, one_request, open_client, 
 from test_judge_scorer import collect, problem
 
 from pawl.config.judge import JudgeConfig
-from pawl.judge.fake_judge import Character
-from pawl.judge.fake_quality import length
+from pawl.judge.fake_judge import Character, length
 from pawl.judge.fake_server import FakeTeacher, Fault, Options
 from pawl.judge.ledger import Ledger
 from pawl.judge.scorer import JudgeScorer

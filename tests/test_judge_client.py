@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 from dataclasses import replace
 from email.utils import formatdate
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -127,13 +128,13 @@ def test_a_budget_never_exceeds_its_cap(jobs: list[tuple[int, int]]) -> None:
 
         async def job(worst: int, cost: int) -> None:
             nonlocal charged
-            if await budget.reserve(worst, 0.0):
+            if await budget.reserve((worst, 0.0), 5.0) == "ok":
                 await asyncio.sleep(0)
                 charged += min(worst, cost)
-                await budget.settle((worst, 0.0), (min(worst, cost), 0.0))
+                budget.settle((worst, 0.0), min(worst, cost), 0.0)
 
         await asyncio.wait_for(asyncio.gather(*(job(*j) for j in jobs)), 5)
-        assert await budget.reserve(100 - charged, 0.0)
+        assert await budget.reserve((100 - charged, 0.0), 5.0) == "ok"
         return charged
 
     assert asyncio.run(run()) <= 100
@@ -157,7 +158,8 @@ def test_the_deadline_starts_at_admission(tmp_path: Path) -> None:
         client = open_client(cfg, Ledger(tmp_path / "l.db"))
         outcomes = ask_all(client, [one_request(mark=i) for i in range(40)])
     assert [o.kind for o in outcomes] == ["ok"] * 40  # more than 3 s of work in a queue
-    assert teacher.most_in_flight == 1
+    spans = rows(client._ledger, "started, started + seconds")
+    assert all(b >= a for (_, a), (b, _) in pairwise(spans))  # one at a time
 
 
 def test_a_wait_beyond_the_cap_is_a_failure(tmp_path: Path) -> None:
@@ -168,20 +170,19 @@ def test_a_wait_beyond_the_cap_is_a_failure(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("headers", "want"),
+    ("header", "want"),
     [
-        ({"retry-after": "3"}, 3.0),
-        ({"retry-after": "-3"}, 0.0),
-        ({"retry-after": "nan"}, None),
-        ({"retry-after": "inf"}, float("inf")),
-        ({"retry-after": "soon"}, None),
-        ({"retry-after": formatdate(1060, usegmt=True)}, 60.0),
-        ({"retry-after-ms": "250", "retry-after": "9"}, 0.25),
-        ({}, None),
+        ("3", 3.0),
+        ("-3", 0.0),
+        ("nan", 0.0),
+        ("inf", float("inf")),
+        ("soon", 0.0),
+        (formatdate(1060, usegmt=True), 60.0),
+        ("", 0.0),
     ],
 )
-def test_retry_after(headers: dict[str, str], want: float | None) -> None:
-    assert asked_to_wait(headers, 1000.0) == want
+def test_retry_after(header: str, want: float) -> None:
+    assert asked_to_wait(header, 1000.0) == want
 
 
 def test_an_event_loop_that_changed_pays_once(tmp_path: Path) -> None:
@@ -220,16 +221,16 @@ def test_a_breaker_opens_probes_and_closes() -> None:
         clock = Clock()
         breaker = Breaker(20.0, clock)
         for _ in range(FAILURES - 1):
-            breaker.bad(clock.now)
+            breaker.note(False, clock.now)
         assert await breaker.gate(clock.now + 1)
-        breaker.bad(clock.now)
-        assert breaker.trips == 1
+        breaker.note(False, clock.now)
+        assert not await breaker.gate(clock.now)
         clock.now += COOL_S
         assert await breaker.gate(clock.now + 1)  # the probe
         second = asyncio.create_task(breaker.gate(clock.now + 100))
         await asyncio.sleep(0.01)
         assert not second.done()
-        breaker.good()
+        breaker.note(True)
         assert await asyncio.wait_for(second, 1)
         assert not breaker.outage
 
@@ -241,12 +242,12 @@ def test_a_probe_that_is_given_up_leaves_room_for_another() -> None:
         clock = Clock()
         breaker = Breaker(20.0, clock)
         for _ in range(FAILURES):
-            breaker.bad(clock.now)
+            breaker.note(False, clock.now)
         clock.now += COOL_S
         assert await breaker.gate(clock.now + 1)
         second = asyncio.create_task(breaker.gate(clock.now + 100))
         await asyncio.sleep(0.01)
-        breaker.dropped()
+        breaker.note(None)
         assert await asyncio.wait_for(second, 1)
 
     asyncio.run(run())
@@ -256,15 +257,15 @@ def test_an_outage_is_failing_without_one_success() -> None:
     clock = Clock()
     breaker = Breaker(20.0, clock)
     for _ in range(40):
-        breaker.bad(clock.now)
+        breaker.note(False, clock.now)
         clock.now += 1
         if clock.now - 100 >= 20:
             break
     assert breaker.outage == pytest.approx(20.0)
-    breaker.good()
+    breaker.note(True)
     clock.now += 100
     assert breaker.outage == 0.0
-    breaker.bad(clock.now)  # one failure alone is none
+    breaker.note(False, clock.now)  # one failure alone is none
     clock.now += 100
     assert breaker.outage == 0.0
 

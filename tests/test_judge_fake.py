@@ -16,8 +16,16 @@ from judge_setup import RUBRIC, TASK, ask_all, judge_config, one_request, open_c
 from pawl.config.options import SandboxConfig
 from pawl.errors import PawlError
 from pawl.judge.contract import member_values, requests
-from pawl.judge.fake_judge import Character, Quality, grade
-from pawl.judge.fake_quality import InSandbox, constant, length, read_task, varied
+from pawl.judge.fake_judge import (
+    Character,
+    InSandbox,
+    Quality,
+    constant,
+    grade,
+    length,
+    read_task,
+    varied,
+)
 from pawl.judge.fake_server import FakeTeacher, parse_rates
 from pawl.judge.ledger import Ledger
 from pawl.problems.problem_set import open_problems

@@ -83,7 +83,7 @@ def test_it_scores_groups_like_any_judge(reader: LevelReader, tmp_path: Path) ->
         assert [m.values for m in results[0][i]] == [m.values for m in results[1][i]]
     assert results[1][0][0].cached and not results[0][0][0].cached
     assert len({m.values["total"] for m in results[0][0]}) > 1
-    assert rows(tmp_path / "l.db", "kind, usd, billing") == [("ok", 0.0, "none")] * 4
+    assert rows(tmp_path / "l.db", "kind, usd, billing") == [("ok", 0.0, "provider")] * 4
     small = cfg.model_copy(update={"context_tokens": 300})
     with JudgeScorer(small, tmp_path / "small.db", forward=reader) as scorer:
         scorer.submit(0, problem(), completions())
@@ -105,5 +105,5 @@ def test_a_tokenizer_without_digits_is_refused(tmp_path: Path) -> None:
 
 def test_a_judge_behind_an_api_is_no_model(tmp_path: Path) -> None:
     with pytest.raises(AssertionError):
-        JudgeScorer(judge_config("http://127.0.0.1:9/v1"), tmp_path / "l.db", forward=object())  # type: ignore[arg-type] # not one
+        JudgeScorer(judge_config("http://127.0.0.1:9/v1"), tmp_path / "l.db", forward=object())
     assert list(one_request().questions())

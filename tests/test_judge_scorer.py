@@ -12,8 +12,7 @@ import pytest
 from judge_setup import PRICE, completions, judge_config, problem, rows
 
 from pawl.errors import Exit, PawlError
-from pawl.judge.fake_judge import Character
-from pawl.judge.fake_quality import length
+from pawl.judge.fake_judge import Character, length
 from pawl.judge.fake_server import FakeTeacher, Options
 from pawl.judge.scorer import JudgeScorer
 from pawl.types import Completion, Measurement, Scorer

@@ -16,8 +16,7 @@ from pydantic import ValidationError
 from pawl.config.judge import JudgeConfig
 from pawl.judge import wire
 from pawl.judge.contract import value
-from pawl.judge.fake_judge import Character, grade
-from pawl.judge.fake_quality import length
+from pawl.judge.fake_judge import Character, grade, length
 from pawl.judge.fake_server import MODEL, FakeTeacher, Options
 from pawl.judge.ledger import Ledger
 from pawl.judge.wire import UNKNOWN, Capabilities, Usage, read, read_usage, spread

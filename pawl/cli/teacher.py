@@ -13,12 +13,15 @@ from typing import Any
 
 import click
 
-QUALITIES = ("sandbox", "length", "constant")
-
 
 @click.command("fake-teacher", short_help="A simulated judge on this machine, with faults as set.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8399, help="0 takes a free one.")
-@click.option("--quality", type=click.Choice(QUALITIES), default="sandbox", show_default=True)
+@click.option(
+    "--quality",
+    type=click.Choice(["sandbox", "length", "constant"]),
+    default="sandbox",
+    show_default=True,
+)
 @click.option("--systematic", type=click.FloatRange(0), default=0.0, help="SD of its own error.")
 @click.option("--sampling", type=click.FloatRange(0), default=0.0, help="SD of each answer's.")
 @click.option("--position", type=float, default=0.0, help="Bias: given to the first shown.")
@@ -37,8 +40,7 @@ def fake_teacher(
     model is called pawl-fake-teacher, and its answers carry the header x-pawl-simulated.
     """
     from pawl.config.options import SandboxConfig
-    from pawl.judge.fake_judge import Character, Quality
-    from pawl.judge.fake_quality import InSandbox, constant, length
+    from pawl.judge.fake_judge import Character, InSandbox, Quality, constant, length
     from pawl.judge.fake_server import MODEL, FakeTeacher, Options, parse_rates
 
     who = Character(**character)
@@ -46,15 +48,12 @@ def fake_teacher(
 
     async def run(function: Quality) -> None:
         teacher = FakeTeacher(function, options)
-        loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, teacher.stop)
-        serving = asyncio.ensure_future(teacher.serve(port))
-        while not teacher.url and not serving.done():
-            await asyncio.sleep(0.01)
-        if teacher.url:
-            click.echo(json.dumps({"base_url": teacher.url, "model": MODEL, "simulated": True}))
-        await serving
+            asyncio.get_running_loop().add_signal_handler(number, teacher.stop)
+        facts = {"model": MODEL, "simulated": True}
+        await teacher.serve(
+            port, lambda: click.echo(json.dumps({"base_url": teacher.url, **facts}))
+        )
 
     if quality != "sandbox":
         asyncio.run(run(length if quality == "length" else constant))

@@ -18,57 +18,33 @@ class JudgeConfig(Section):
     """A teacher model: where it is, how it is asked, and what it may cost."""
 
     api: Literal["local", "messages", "chat", "responses", "decisions"] = opt(
-        "local",
-        "How it is reached: local (one forward pass on this machine), Anthropic messages, OpenAI "
-        "chat (also of compatible servers), responses or decisions.",
+        "local", "local is a model on this machine; the others are wire formats (docs/teacher.md)."
     )
     model: str = opt("", "Name at the provider; of a local judge a folder or hub name.")
     revision: str = opt("", "Hub revision of a local judge; empty takes the newest.")
     device: str = opt("auto", "Of a local judge: auto, cpu, cuda or cuda:N.")
     base_url: str = opt("", "Server of an OpenAI- or Anthropic-like API; empty is the provider's.")
-    allow_base_url: bool = opt(
-        False, "Allow a base_url that is neither the provider's nor on this machine."
-    )
-    key_env: str = opt(
-        "", "Environment variable that holds the key; empty is the provider's own, or no key."
-    )
-    terms_acknowledged: bool = opt(
-        False, "You have read the provider's terms, and they allow training on its answers."
-    )
+    allow_base_url: bool = opt(False, "Allow a base_url that is not the provider's and not local.")
+    key_env: str = opt("", "Environment variable of the key; empty: the provider's own, or none.")
+    terms_acknowledged: bool = opt(False, "The provider's terms allow training on its answers.")
     rubric: str = opt("code", "code, or a TOML file with criteria, levels and weights.")
     mode: Literal["listwise", "pointwise", "pairwise"] = opt(
         "listwise", "One call a group, one a completion, or one a pair of completions."
     )
     passes: int = opt(1, "Repetitions in other orders, averaged.", "calls", ge=1, le=16)
-    effort: Literal["", "low", "medium", "high"] = opt(
-        "", "Reasoning effort, where the model takes one; empty leaves it to the provider."
-    )
-    temperature: float | None = opt(
-        None, "Sampling temperature for compatible chat servers; hosted models take none.", ge=0
-    )
+    effort: Literal["", "low", "medium", "high"] = opt("", "Reasoning effort; empty sends none.")
+    temperature: float | None = opt(None, "For compatible chat servers; others take none.", ge=0)
     logprobs: bool = opt(True, "Read levels as distributions where the server gives log-probs.")
-    max_output_tokens: int = opt(
-        2048, "Longest answer, reasoning included.", "tokens", ge=16, le=131072
-    )
+    max_output_tokens: int = opt(2048, "Of an answer, reasoning too.", "tokens", ge=16, le=131072)
     context_tokens: int = opt(
-        8192,
-        "Longest prompt in use; the probe at start proves that the server reads as much.",
-        "tokens",
-        ge=256,
-        le=1_000_000,
+        8192, "Longest prompt; the probe proves that it is read.", "tokens", ge=256, le=1_000_000
     )
     in_flight: int = opt(64, "Judgements at a time.", "calls", ge=1, le=1024)
     attempt_s: float = opt(25.0, "Longest wait for one answer.", "s", gt=0, le=600)
-    deadline_s: float = opt(
-        180.0, "Longest time for one judgement, retries included.", "s", gt=0, le=3600
-    )
+    deadline_s: float = opt(180.0, "Of one judgement, retries included.", "s", gt=0, le=3600)
     attempts: int = opt(8, "Attempts at one judgement.", "calls", ge=1, le=32)
-    retry_after_s: float = opt(
-        30.0, "Longest wait that a server may ask for; more fails.", "s", ge=0, le=600
-    )
-    outage_s: float = opt(
-        20.0, "Failing without one success for so long stops the run.", "s", gt=0, le=3600
-    )
+    retry_after_s: float = opt(30.0, "Longest wait asked for that is kept.", "s", ge=0, le=600)
+    outage_s: float = opt(20.0, "Failures without a success that stop a run.", "s", gt=0, le=3600)
     max_usd: float = opt(5.0, "Most that all judgements may cost; 0 is no limit.", "USD", ge=0)
     max_tokens: int = opt(0, "Most tokens, input and output; 0 is no limit.", "tokens", ge=0)
     prices: tuple[float, ...] = opt(

@@ -33,6 +33,11 @@ class Endpoint:
     key: str = field(default="", repr=False)
 
 
+def here(fingerprint: str) -> Endpoint:
+    """The place of a model on this machine."""
+    return Endpoint(f"local {fingerprint}", official=False, loopback=True)
+
+
 def is_loopback(host: str) -> bool:
     """Whether a host name means this machine."""
     try:

@@ -28,7 +28,6 @@ class Breaker:
         self._opened = False
         self._last_good = self._failing_since = -math.inf
         self._changed = asyncio.Event()
-        self.trips = 0
 
     @property
     def outage(self) -> float:
@@ -61,42 +60,26 @@ class Breaker:
             except TimeoutError:
                 continue
 
-    def note(self, healthy: bool | None, started: float) -> None:
-        """What an attempt that started then says of the server; None for nothing."""
-        if healthy is None:
-            self.dropped()
-        elif healthy:
-            self.good()
-        else:
-            self.bad(started)
+    def note(self, healthy: bool | None, started: float = 0.0) -> None:
+        """What an attempt that started then says of the server.
 
-    def good(self) -> None:
-        """An answer came, whatever it said."""
-        self._failures, self._opened, self._probing = 0, False, False
-        self._cool, self._last_good, self._failing_since = COOL_S, self._clock(), -math.inf
+        None: nothing, or it was given up; if it was the probe, another may go.
+        """
+        probing, self._probing = self._probing, False
         self._changed.set()
-
-    def bad(self, started: float) -> None:
-        """An attempt that started then failed for a reason of the server or the way to it."""
+        if healthy:  # an answer came, whatever it said
+            self._failures, self._opened, self._cool = 0, False, COOL_S
+            self._last_good, self._failing_since = self._clock(), -math.inf
+        if healthy is not False:
+            return
         if self._failing_since == -math.inf:
             self._failing_since = max(started, self._last_good)
         self._failures += 1
-        if self._opened:
-            if not self._probing:
-                return  # sent before it opened
-            self._probing = False
-            self._cool = min(2 * self._cool, COOL_MAX_S)
-        elif self._failures < FAILURES:
+        if self._opened and not probing:  # sent before it opened
             return
-        self._opened = True
-        self.trips += 1
-        self._until = self._clock() + self._cool
-        self._changed.set()
-
-    def dropped(self) -> None:
-        """An attempt was given up without an answer: if it was the probe, another may go."""
-        self._probing = False
-        self._changed.set()
+        if self._opened or self._failures >= FAILURES:
+            self._cool = min(2 * self._cool, COOL_MAX_S) if self._opened else self._cool
+            self._opened, self._until = True, self._clock() + self._cool
 
     def pause(self, seconds: float) -> None:
         """The server asked everybody to wait."""

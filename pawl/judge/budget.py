@@ -8,13 +8,15 @@ request bound its tokens from above. Left out: who bills (`ledger.py`).
 from __future__ import annotations
 
 import asyncio
+import math
 import tomllib
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 from pawl.config.judge import JudgeConfig
 from pawl.errors import PawlError
-from pawl.judge.wire import Usage
+from pawl.judge.wire import Kind, Usage
 
 TABLE = Path(__file__).parent / "prices.toml"
 OVERHEAD = 1000  # tokens that a provider may add: a schema's instructions, turn markers
@@ -41,11 +43,7 @@ class Price:
     def most(self, prompt: int, output: int) -> float:
         """The most that so many tokens can cost, however the prompt meets a cache."""
         classes = (Usage(prompt), Usage(0, prompt), Usage(0, 0, prompt))
-        return (
-            max(map(self.usd, classes))
-            + self.usd(Usage(prompt, output=output))
-            - self.usd(Usage(prompt))
-        )
+        return max(self.usd(u + Usage(output=output)) for u in classes)
 
 
 def price_of(cfg: JudgeConfig, hosted: bool) -> Price:
@@ -69,35 +67,35 @@ class Budget:
     """
 
     def __init__(self, max_usd: float, max_tokens: int, charged: tuple[int, float]) -> None:
-        self._caps = (max_tokens or float("inf"), max_usd or float("inf"))
-        self._charged: tuple[float, float] = charged
-        self._reserved = (0.0, 0.0)
-        self._flying = 0
-        self._changed = asyncio.Condition()
+        self._caps = (max_tokens or math.inf, max_usd or math.inf)
+        self._charged, self._reserved = charged, Counter[tuple[int, float]]()
+        self._changed = asyncio.Event()
 
-    def _fits(self, tokens: float, usd: float, reserved: tuple[float, float]) -> bool:
-        sums = zip(self._charged, reserved, (tokens, usd), self._caps, strict=True)
-        return all(a + b + c <= cap for a, b, c, cap in sums)
+    def _fits(self, worst: tuple[int, float], waiting: bool) -> bool:
+        """waiting: what is in flight counts with its worst case, else with nothing."""
+        held = self._reserved.elements() if waiting else ()
+        sums = map(sum, zip(self._charged, worst, *held, strict=True))
+        return all(s <= cap for s, cap in zip(sums, self._caps, strict=True))
 
-    async def reserve(self, tokens: int, usd: float) -> bool:
-        """Set the worst case aside; False if it cannot fit even when all in flight cost nothing.
+    async def reserve(self, worst: tuple[int, float], seconds: float) -> Kind:
+        """Set the worst case (tokens, USD) aside: ok; budget if it cannot fit; timeout.
 
         Waits for what is in flight where its settling may make room.
         """
-        async with self._changed:
-            while not self._fits(tokens, usd, self._reserved):
-                if not self._flying or not self._fits(tokens, usd, (0.0, 0.0)):
-                    return False
-                await self._changed.wait()
-            self._reserved = (self._reserved[0] + tokens, self._reserved[1] + usd)
-            self._flying += 1
-            return True
+        try:
+            async with asyncio.timeout(seconds):
+                while not self._fits(worst, waiting=True):
+                    if not self._reserved.total() or not self._fits(worst, waiting=False):
+                        return "budget"
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            return "timeout"
+        self._reserved[worst] += 1
+        return "ok"
 
-    async def settle(self, reserved: tuple[int, float], charged: tuple[int, float]) -> None:
+    def settle(self, worst: tuple[int, float], tokens: int, usd: float) -> None:
         """Turn a reservation into what was charged."""
-        async with self._changed:
-            self._flying -= 1
-            left = (self._reserved[0] - reserved[0], self._reserved[1] - reserved[1])
-            self._reserved = left if self._flying else (0.0, 0.0)  # no rest of rounding
-            self._charged = (self._charged[0] + charged[0], self._charged[1] + charged[1])
-            self._changed.notify_all()
+        self._reserved[worst] -= 1
+        self._charged = (self._charged[0] + tokens, self._charged[1] + usd)
+        self._changed.set()

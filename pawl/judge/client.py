@@ -17,9 +17,9 @@ import math
 import random
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from pawl.config.judge import JudgeConfig
@@ -30,7 +30,7 @@ from pawl.judge.breaker import Breaker
 from pawl.judge.budget import OVERHEAD, Budget, Price, price_of
 from pawl.judge.contract import Levels, Request
 from pawl.judge.ledger import Bill, Ledger, Source
-from pawl.judge.transport import Answer, Transport, TransportError
+from pawl.judge.transport import Answer, LocalTransport, Transport, TransportError
 from pawl.judge.wire import Capabilities, Outcome, Usage
 
 UNPROBED = Capabilities()
@@ -40,8 +40,7 @@ BACKOFF_S, BACKOFF_MAX_S = 0.25, 8.0
 SPENT = ("insufficient_quota", "billing", "spend_limit", "credit")  # in a provider's error
 
 
-@dataclass(frozen=True, slots=True)
-class _Tried:
+class _Tried(NamedTuple):
     """One attempt. wait: seconds before another makes sense, None if none does.
 
     source: of its bill. healthy: what it says of the server, None for nothing.
@@ -51,6 +50,16 @@ class _Tried:
     wait: float | None = None
     source: Source = "none"
     healthy: bool | None = True
+
+
+class _Job(NamedTuple):
+    """A request with the client's arguments for it and the most that an attempt can cost."""
+
+    key: str
+    request: Request
+    arguments: Mapping[str, object]
+    worst: tuple[int, float]
+    keep: bool
 
 
 def key_of(judge: str, request: Request, sent: object) -> str:
@@ -74,28 +83,23 @@ def restored(found: dict[str, Any]) -> Outcome:
     return Outcome("ok", cached=True, **{**found, "levels": levels})
 
 
-def asked_to_wait(headers: Mapping[str, str], now: float) -> float | None:
-    """Seconds of a retry-after header: a number or a date; None where there is none."""
-    for name, unit in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
-        text = headers.get(name, "").strip()
+def asked_to_wait(header: str, now: float) -> float:
+    """Seconds of a retry-after header: a number or a date; 0 where it is neither."""
+    try:
+        seconds = float(header)
+    except ValueError:
         try:
-            seconds = float(text) * unit
-        except ValueError:
-            try:
-                seconds = parsedate_to_datetime(text).timestamp() - now
-            except (ValueError, TypeError, OverflowError):
-                continue
-        if math.isnan(seconds):
-            continue
-        return max(0.0, seconds)
-    return None
+            seconds = parsedate_to_datetime(header).timestamp() - now
+        except (ValueError, TypeError, OverflowError):
+            return 0.0
+    return max(0.0, seconds) if not math.isnan(seconds) else 0.0
 
 
 class Client:
     """The judge behind one endpoint; see the module.
 
-    can: what the server was found to do. rng: for the jitter of backoff. It may be used from one
-    event loop after another; what belongs to a loop is made again.
+    can: what the server was found to do. local: a model in place of a server. seed: of the jitter.
+    It may be used from one event loop after another; what belongs to a loop is made again.
     """
 
     def __init__(
@@ -104,14 +108,15 @@ class Client:
         endpoint: Endpoint,
         ledger: Ledger,
         can: Capabilities = UNPROBED,
-        rng: random.Random | None = None,
+        local: LocalTransport | None = None,
+        seed: int | None = None,
     ) -> None:
         self.cfg, self.can = cfg, can
-        self.transport = Transport(cfg.api, endpoint, cfg.in_flight)
+        self.transport = local or Transport(cfg.api, endpoint, cfg.in_flight)
         self.price: Price = price_of(cfg, not endpoint.loopback)
         self._endpoint, self._ledger = endpoint, ledger
         self._host = urlsplit(endpoint.base_url).netloc
-        self._rng = rng or random.Random()
+        self._rng = random.Random(seed)
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def _bind(self) -> None:
@@ -122,8 +127,7 @@ class Client:
         self._admission = asyncio.Semaphore(self.cfg.in_flight)
         self._flights: dict[str, asyncio.Task[Outcome]] = {}
         self._breaker = Breaker(self.cfg.outage_s, self._loop.time)
-        caps = self.cfg.max_usd, self.cfg.max_tokens
-        self._budget = Budget(*caps, self._ledger.charged())
+        self._budget = Budget(self.cfg.max_usd, self.cfg.max_tokens, self._ledger.charged())
 
     @property
     def fingerprint(self) -> str:
@@ -133,14 +137,9 @@ class Client:
     def stopped(self) -> PawlError | None:
         """Why the run should stop: an outage of the provider, None for no reason."""
         lasted = self._breaker.outage if self._loop is not None else 0.0
-        if not lasted:
-            return None
-        return PawlError(
-            f"the judge at {self._host} has not answered for {lasted:.0f} s",
-            "judge",
-            "resume the run when it answers again: verdicts so far are kept",
-            Exit.STOPPED,
-        )
+        what = f"the judge at {self._host} has not answered for {lasted:.0f} s"
+        hint = "resume the run when it answers again: verdicts so far are kept"
+        return PawlError(what, "judge", hint, Exit.STOPPED) if lasted else None
 
     async def ask(self, request: Request, fresh: bool = False) -> Outcome:
         """Grade one request. fresh: ask anew, whatever is kept, and keep nothing.
@@ -150,8 +149,12 @@ class Client:
         self._bind()
         arguments = wire.arguments(self.cfg, request, self.can, self._endpoint.official)
         key = key_of(self.fingerprint, request, arguments)
+        prompt = len(json.dumps(arguments, ensure_ascii=False).encode("utf-8")) + OVERHEAD
+        output = self.cfg.max_output_tokens
+        worst = (prompt + output, self.price.most(prompt, output))
+        job = _Job(key, request, arguments, worst, not fresh)
         if fresh:
-            return await self._judge(f"fresh {key}", request, arguments, keep=False)
+            return await self._judge(job)
         found = self._ledger.find(key)
         if found is not None:
             return restored(found)
@@ -159,32 +162,28 @@ class Client:
         if flight is not None:  # the first one is charged
             shared = await asyncio.shield(flight)
             return replace(shared, usage=Usage(), usd=0.0, attempts=0, cached=shared.kind == "ok")
-        flight = asyncio.ensure_future(self._judge(key, request, arguments, keep=True))
+        flight = asyncio.ensure_future(self._judge(job))
         self._flights[key] = flight
         flight.add_done_callback(lambda _: self._flights.pop(key, None))
         return await asyncio.shield(flight)
 
-    async def _judge(
-        self, key: str, request: Request, arguments: dict[str, object], keep: bool
-    ) -> Outcome:
+    async def _judge(self, job: _Job) -> Outcome:
         """Attempts until one answers, none can, or the deadline passes."""
         assert self._loop is not None
-        if self.can.context and len(request.prompt.encode()) > self.can.context * BYTES_A_TOKEN:
+        if self.can.context and len(job.request.prompt) > self.can.context * BYTES_A_TOKEN:
             return Outcome("truncated", "the prompt is beyond judge.context_tokens; it is not cut")
-        prompt = len(json.dumps(arguments, ensure_ascii=False).encode("utf-8")) + OVERHEAD
-        output = self.cfg.max_output_tokens
-        worst = (prompt + output, self.price.most(prompt, output))
         so_far, asked_again = Outcome("timeout", "never sent"), False
         async with self._admission:
             end = self._loop.time() + self.cfg.deadline_s
             for n in range(self.cfg.attempts):
                 if not await self._breaker.gate(end):
                     return replace(so_far, kind="circuit_open", detail=f"after {so_far.detail}")
-                refused = await self._reserve(worst, end)
-                if refused is not None:
-                    self._breaker.dropped()
-                    return replace(so_far, kind=refused.kind, detail=refused.detail)
-                tried = await self._attempt(key, request, arguments, worst, end, keep)
+                room = await self._budget.reserve(job.worst, end - self._loop.time())
+                if room != "ok":
+                    self._breaker.note(None)
+                    detail = "judge.max_usd or judge.max_tokens is used up, or all of it in flight"
+                    return replace(so_far, kind=room, detail=detail)
+                tried = await self._attempt(job, end)
                 came = tried.came
                 usage, usd = so_far.usage + came.usage, so_far.usd + came.usd
                 so_far = replace(came, usage=usage, usd=usd, attempts=n + 1)
@@ -199,36 +198,18 @@ class Client:
                 await asyncio.sleep(pause)
         return so_far
 
-    async def _reserve(self, worst: tuple[int, float], end: float) -> Outcome | None:
-        """None once the worst case is set aside; why it cannot be otherwise."""
-        try:
-            async with asyncio.timeout_at(end):
-                if await self._budget.reserve(*worst):
-                    return None
-        except TimeoutError:
-            return Outcome("timeout", "the deadline passed while others held the budget")
-        return Outcome("budget", "judge.max_usd or judge.max_tokens is used up")
-
-    async def _attempt(
-        self,
-        key: str,
-        request: Request,
-        arguments: Mapping[str, object],
-        worst: tuple[int, float],
-        end: float,
-        keep: bool,
-    ) -> _Tried:
+    async def _attempt(self, job: _Job, end: float) -> _Tried:
         """One attempt, settled in the ledger and in the budget."""
         assert self._loop is not None
         started = self._loop.time()
-        bill = Bill(*worst, "unknown")
+        bill = Bill(*job.worst, "unknown")
         try:
-            row = self._ledger.open_attempt(key, self._host, self.cfg.model, *worst)
+            row = self._ledger.open_attempt(job.key, self._host, self.cfg.model, *job.worst)
             answer = Answer(0, {}, b"")
             try:
                 timeout = max(0.01, min(self.cfg.attempt_s, end - started))
-                answer = await self.transport.send(arguments, timeout)
-                tried = self._judged(request, answer)
+                answer = await self.transport.send(job.arguments, timeout)
+                tried = self._judged(job.request, answer)
             except TransportError as e:
                 lost = Outcome(e.kind, e.detail, absent=True)
                 tried = _Tried(lost, 0.0, "unknown" if e.sent else "none", False)
@@ -237,7 +218,7 @@ class Client:
             if tried.source == "provider":
                 bill = Bill(usage.total, self.price.usd(usage), "provider", request_id[:100])
             else:
-                charged = worst if tried.source == "unknown" else (0, 0.0)
+                charged = job.worst if tried.source == "unknown" else (0, 0.0)
                 bill = Bill(*charged, tried.source, request_id[:100])
             came = replace(
                 tried.came,
@@ -246,15 +227,15 @@ class Client:
                 simulated=wire.simulated(answer.headers, tried.came.model),
                 usd=bill.usd,
             )
-            verdict = kept(came) if keep and came.levels is not None else None
-            self._ledger.settle(row, came, bill, self._loop.time() - started, key, verdict)
+            verdict = kept(came) if job.keep and came.levels is not None else None
+            self._ledger.settle(row, came, bill, self._loop.time() - started, job.key, verdict)
         except BaseException:
-            self._breaker.dropped()
+            self._breaker.note(None)
             raise
         finally:
-            await self._budget.settle(worst, (bill.tokens, bill.usd))
+            self._budget.settle(job.worst, bill.tokens, bill.usd)
         self._breaker.note(tried.healthy, started)
-        return replace(tried, came=came)
+        return tried._replace(came=came)
 
     def _judged(self, request: Request, answer: Answer) -> _Tried:
         """What an answer says and means for the next attempt."""
@@ -276,8 +257,8 @@ class Client:
         if status == 402 or any(word in detail for word in SPENT):
             return _Tried(Outcome("budget", f"the provider's: {detail}"))
         if status not in RETRIED and status < 500:
-            return _Tried(Outcome("http_4xx", detail))
-        wait = asked_to_wait(answer.headers, time.time()) or 0.0
+            return _Tried(Outcome("truncated" if status == 413 else "http_4xx", detail))
+        wait = asked_to_wait(answer.headers.get("retry-after", ""), time.time())
         healthy = None if status == 429 else False
         if wait > self.cfg.retry_after_s:
             detail = f"{detail}: it asks for {wait:.0f} s, beyond judge.retry_after_s"

@@ -70,21 +70,12 @@ class Request:
 
     def schema(self) -> dict[str, object]:
         """JSON schema of a strict answer; the same for every request of a rubric."""
-        levels = {
-            c.name: {"type": "integer", "enum": [*range(len(c.levels))]} for c in self.criteria
-        }
-        row = {
-            "type": "object",
-            "properties": {"id": {"type": "string"}, **levels},
-            "required": ["id", *levels],
-            "additionalProperties": False,
-        }
-        return {
-            "type": "object",
-            "properties": {"verdicts": {"type": "array", "items": row}},
-            "required": ["verdicts"],
-            "additionalProperties": False,
-        }
+        ranges = {c.name: [*range(len(c.levels))] for c in self.criteria}
+        fields = {name: {"type": "integer", "enum": levels} for name, levels in ranges.items()}
+        closed = {"type": "object", "additionalProperties": False}
+        row = {**closed, "properties": {"id": {"type": "string"}, **fields}}
+        rows = {"type": "array", "items": {**row, "required": ["id", *fields]}}
+        return {**closed, "properties": {"verdicts": rows}, "required": ["verdicts"]}
 
 
 def clean(text: str) -> str:
@@ -112,10 +103,9 @@ def candidate_text(completion: Completion) -> str:
 
 def _ids(n: int, rng: random.Random) -> list[str]:
     """Distinct ids that say nothing of order or worth."""
-    found: dict[str, None] = {}
-    while len(found) < n:
-        found["".join(rng.choices(LETTERS, k=3))] = None
-    return list(found)
+    size = len(LETTERS)
+    places = ([i // size**2, i // size % size, i % size] for i in rng.sample(range(size**3), n))
+    return ["".join(LETTERS[k] for k in place) for place in places]
 
 
 def rubric_text(criteria: Sequence[Asked]) -> str:

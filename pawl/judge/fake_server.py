@@ -19,14 +19,13 @@ import re
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast, get_args
 
 from pawl.errors import PawlError
 from pawl.judge.budget import Price
-from pawl.judge.fake_judge import Character, Graded, Quality, grade
-from pawl.judge.fake_quality import constant
+from pawl.judge.fake_judge import Character, Graded, Quality, constant, grade
 from pawl.judge.wire import Usage
 
 MODEL = "pawl-fake-teacher"
@@ -114,20 +113,18 @@ class FakeTeacher:
         self._lock = threading.Lock()  # a sandbox runs one candidate at a time
         self._stop: asyncio.Event | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self.in_flight = self.most_in_flight = 0
 
     # ---- HTTP ------------------------------------------------------------------------------------
 
-    async def serve(self, port: int = 0, ready: threading.Event | None = None) -> None:
-        """Listen on loopback until `stop`. port 0 takes a free one; `url` says which."""
+    async def serve(self, port: int, announce: Callable[[], object]) -> None:
+        """Listen on loopback until `stop`; port 0 takes a free one. announce: `url` is there."""
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         try:
             server = await asyncio.start_server(self._connection, "127.0.0.1", port, backlog=1024)
         except OSError as e:
             raise PawlError(f"port {port}: {e.strerror}", "--port") from e
         self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
-        if ready is not None:
-            ready.set()
+        announce()
         async with server:
             await self._stop.wait()
 
@@ -138,12 +135,12 @@ class FakeTeacher:
 
     def __enter__(self) -> FakeTeacher:
         ready = threading.Event()
-        self._thread = threading.Thread(
-            target=lambda: asyncio.run(self.serve(ready=ready)), name="fake-teacher", daemon=True
+        serving = threading.Thread(
+            target=lambda: asyncio.run(self.serve(0, ready.set)), daemon=True
         )
-        self._thread.start()
-        if not ready.wait(10.0):
-            raise RuntimeError("the fake teacher did not start")
+        serving.start()
+        assert ready.wait(10.0), "the fake teacher did not start"
+        self._thread = serving
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -158,13 +155,8 @@ class FakeTeacher:
                     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
                     size = re.search(r"\r\ncontent-length: *(\d{1,8})\r", head)
                     raw = await reader.readexactly(int(size[1]) if size else 0)
-                self.in_flight += 1
-                self.most_in_flight = max(self.most_in_flight, self.in_flight)
-                try:
-                    method, path, *_ = f"{head}  ".split(" ")
-                    answer = await self._answer(method, path, raw)
-                finally:
-                    self.in_flight -= 1
+                method, path, *_ = f"{head}  ".split(" ")
+                answer = await self._answer(method, path, raw)
                 writer.write(answer)
                 await writer.drain()
                 if not answer.endswith(END):
@@ -247,17 +239,11 @@ def _http(
     status: int, body: object, request_id: str = "", headers: Mapping[str, str] | None = None
 ) -> bytes:
     """A whole answer; a body that is text is sent as a page."""
-    page = isinstance(body, str)
-    raw = (body if isinstance(body, str) else json.dumps(body)).encode()
-    lines = {
-        "content-type": "text/html" if page else "application/json",
-        "content-length": str(len(raw) + len(END)),
-        "request-id": request_id,
-        "x-pawl-simulated": "1",
-        **(headers or {}),
-    }
-    head = "".join(f"{name}: {text}\r\n" for name, text in lines.items())
-    return f"HTTP/1.1 {status} X\r\n{head}\r\n".encode() + raw + END
+    raw = (body if isinstance(body, str) else json.dumps(body)).encode() + END
+    kind = "text/html" if isinstance(body, str) else "application/json"
+    head = f"content-type: {kind}\r\ncontent-length: {len(raw)}\r\nrequest-id: {request_id}\r\n"
+    head += "".join(f"{name}: {text}\r\n" for name, text in (headers or {}).items())
+    return f"HTTP/1.1 {status} X\r\nx-pawl-simulated: 1\r\n{head}\r\n".encode() + raw
 
 
 # ---- wire formats --------------------------------------------------------------------------------

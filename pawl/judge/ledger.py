@@ -14,10 +14,8 @@ import sqlite3
 import threading
 import time
 from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pawl.errors import Exit, PawlError
 from pawl.judge.wire import Outcome
@@ -30,9 +28,8 @@ SETTLED += " billing simulated"
 SETTLE = f"UPDATE attempts SET {'=?, '.join(SETTLED.split())}=? WHERE id=?"
 
 
-@dataclass(frozen=True, slots=True)
-class Bill:
-    """What is charged for an attempt. source: as `billing` in `ledger.sql`. request_id: the provider's."""
+class Bill(NamedTuple):
+    """What is charged for an attempt. source: as `billing` in `ledger.sql`."""
 
     tokens: int = 0
     usd: float = 0.0
@@ -95,15 +92,14 @@ class Ledger:
         )
         with self._lock:
             self._execute("BEGIN IMMEDIATE")
+            end = "ROLLBACK"
             try:
                 self._execute(SETTLE, *values)
                 if kept is not None:
                     self.keep(key, kept)
-                self._execute("COMMIT")
-            except BaseException:
-                with suppress(sqlite3.Error):
-                    self._db.execute("ROLLBACK")
-                raise
+                end = "COMMIT"
+            finally:
+                self._execute(end)
 
     def keep(self, key: str, value: object) -> None:
         """Keep a JSON value; what stands there already stays."""

@@ -22,12 +22,12 @@ from typing import Any
 from pawl.config.judge import JudgeConfig
 from pawl.errors import PawlError
 from pawl.judge import contract
-from pawl.judge.access import endpoint
+from pawl.judge.access import endpoint, here
 from pawl.judge.client import Client
 from pawl.judge.ledger import Ledger
-from pawl.judge.local import Forward, LocalJudge
 from pawl.judge.probe import probe
 from pawl.judge.rubric import load_rubric
+from pawl.judge.transport import Forward, LocalTransport
 from pawl.judge.wire import Capabilities, Outcome, Usage
 from pawl.rewards.pool import drained
 from pawl.types import Completion, Measurement, Problem, missing
@@ -49,8 +49,8 @@ class JudgeScorer:
         assert (forward is None) == (cfg.api != "local"), "a local judge is a model handed in"
         self.cfg, self.rubric = cfg, load_rubric(cfg.rubric)
         self.whole_group = cfg.mode != "pointwise"
-        self.scale = (0.0, 1.0)
-        server = endpoint(cfg) if forward is None else None
+        local = LocalTransport(forward, cfg.context_tokens) if forward else None
+        server = here(forward.fingerprint) if forward else endpoint(cfg)
         self._ledger = Ledger(ledger, run)
         self._box: queue.SimpleQueue[tuple[Hashable, list[Measurement]]] = queue.SimpleQueue()
         self._broken: BaseException | None = None
@@ -59,18 +59,13 @@ class JudgeScorer:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="judge", daemon=True)
         self._thread.start()
-        self.capabilities = Capabilities(schema=False, usage=True, context=cfg.context_tokens)
-        self._judge: Client | LocalJudge
+        self.capabilities = Capabilities()
         try:
-            if forward is not None:
-                self._judge = LocalJudge(forward, self._ledger, cfg.context_tokens)
-            else:
-                assert server is not None
+            if local is None:
                 asking = probe(cfg, server, self._ledger)
-                self.capabilities = asyncio.run_coroutine_threadsafe(asking, self._loop).result(
-                    START_S
-                )
-                self._judge = Client(cfg, server, self._ledger, self.capabilities)
+                probing = asyncio.run_coroutine_threadsafe(asking, self._loop)
+                self.capabilities = probing.result(START_S)
+            self._judge = Client(cfg, server, self._ledger, self.capabilities, local)
         except BaseException:
             self._end()
             raise

@@ -1,5 +1,8 @@
 """One HTTP attempt through the official clients: their retries, redirects and tracing are off.
 
+A model on this machine takes the same place (`LocalTransport`): it answers decision questions like
+a provider, a forward pass each, so that verdicts are kept and attempts counted in the same way.
+
 The clients know headers, authentication and paths; bodies are read here as bytes, because their
 models make an object of anything. A client lives in one event loop of one process: it is made
 again when either changes. Left out: retries, money (`client.py`), what bodies mean (`wire.py`).
@@ -10,16 +13,18 @@ from __future__ import annotations
 import asyncio
 import importlib
 import itertools
+import json
 import logging
 import os
+import threading
 import traceback
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
-from typing import Any, Literal, cast
+from typing import Any, Literal, NamedTuple, Protocol, cast
 
 from pawl.errors import PawlError, how_to_install
 from pawl.judge.access import Endpoint
+from pawl.judge.contract import Distribution
 
 MAX_BODY = 8 * 2**20  # bytes of an answer
 # A pool looks at each of its idle connections for every request: several small ones cost less.
@@ -39,8 +44,7 @@ class TransportError(Exception):
         self.kind, self.detail, self.sent = kind, detail, sent
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What came back: status, headers in lower case, and the body."""
 
     status: int
@@ -180,3 +184,56 @@ class Transport:
         self._clients, self._home = [], None
         for name in list(logging.root.manager.loggerDict):
             logging.getLogger(name).removeFilter(self._filter)
+
+
+# ---- on this machine -----------------------------------------------------------------------------
+
+
+class Forward(Protocol):
+    """A model that says how probable each level of a question is; `pawl.models.judge`."""
+
+    fingerprint: str
+
+    def levels(
+        self, system: str, prompt: str, questions: Sequence[tuple[str, int]], context: int
+    ) -> tuple[list[Distribution], int]:
+        """(a distribution for each question, tokens read); ValueError for too long a prompt."""
+        ...
+
+
+class LocalTransport:
+    """Answers one request at a time, however long it takes. context: longest prompt in tokens."""
+
+    def __init__(self, forward: Forward, context: int) -> None:
+        self._forward, self._context, self._one = forward, context, threading.Lock()
+
+    async def send(self, arguments: Mapping[str, Any], timeout: float) -> Answer:
+        """As `Transport.send`; 413 for a prompt beyond the context."""
+        status, body = await asyncio.to_thread(self._answer, arguments)
+        return Answer(status, {}, json.dumps(body).encode())
+
+    def _answer(self, arguments: Mapping[str, Any]) -> tuple[int, dict[str, object]]:
+        system, prompt = (turn["content"] for turn in arguments["input"])
+        asked = [
+            (f"{q['instructions']} Give the level, 0 to {len(q['levels']) - 1}.", len(q["levels"]))
+            for q in arguments["questions"]
+        ]
+        try:
+            with self._one:
+                found, tokens = self._forward.levels(system, prompt, asked, self._context)
+        except ValueError as e:
+            return 413, {"error": str(e)}
+        answers = [
+            {"type": "score", "name": q["name"]}
+            | {"probabilities": [{"label": str(i), "probability": x} for i, x in enumerate(p)]}
+            for q, p in zip(arguments["questions"], found, strict=True)
+        ]
+        usage = {"input_tokens": tokens, "output_tokens": 0}
+        return 200, {"model": self._forward.fingerprint, "answers": answers, "usage": usage}
+
+    def redacted(self, text: str) -> str:
+        """There is no key."""
+        return text
+
+    async def close(self) -> None:
+        """Nothing is open."""

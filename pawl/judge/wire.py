@@ -108,7 +108,7 @@ def arguments(
         found |= {"text": {"format": form}} if schema else {}
         found |= {"reasoning": {"effort": cfg.effort}} if cfg.effort else {}
         found |= {"include": ["message.output_text.logprobs"]} if logprobs else {}
-    elif cfg.api == "decisions":
+    elif cfg.api in ("decisions", "local"):
         found = {"input": _turns(request.system, prompt)}
         found["questions"] = [
             {
@@ -284,6 +284,7 @@ def _distribution(answer: Any, n: int) -> Distribution:
 
 
 _READ = {"messages": _messages, "chat": _chat, "responses": _responses, "decisions": _decisions}
+_READ["local"] = _decisions
 
 
 # ---- log-probs -----------------------------------------------------------------------------------

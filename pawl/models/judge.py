@@ -31,13 +31,9 @@ class LevelReader:
     Raises PawlError when the model cannot be read, or writes some level in no token of its own.
     """
 
-    def __init__(
-        self, path: str, revision: str = "", device: str = "auto", dtype: torch.dtype | None = None
-    ) -> None:
-        source = resolve(path)
-        self._device = pick_device(device)
-        if dtype is None:
-            dtype = torch.float32 if self._device.type == "cpu" else torch.bfloat16
+    def __init__(self, path: str, revision: str = "", device: str = "auto") -> None:
+        source, self._device = resolve(path), pick_device(device)
+        dtype = torch.float32 if self._device.type == "cpu" else torch.bfloat16
         self.tokenizer = read_tokenizer(source, revision, "judge.model")
         self.model = read_model(source, revision, dtype).to(self._device).eval()
         self.fingerprint = f"{path} {revision} {_weights(source)} {dtype}"
