@@ -13,6 +13,8 @@ from typing import Any
 
 import click
 
+QUALITIES = ("sandbox", "length", "constant")
+
 
 @click.command("fake-teacher", short_help="A simulated judge on this machine, with faults as set.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8399, help="0 takes a free one.")
@@ -50,10 +52,11 @@ def fake_teacher(
         teacher = FakeTeacher(function, options)
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, teacher.stop)
-        facts = {"model": MODEL, "simulated": True}
-        await teacher.serve(
-            port, lambda: click.echo(json.dumps({"base_url": teacher.url, **facts}))
-        )
+
+        def announce() -> None:
+            click.echo(json.dumps({"base_url": teacher.url, "model": MODEL, "simulated": True}))
+
+        await teacher.serve(port, announce)
 
     if quality != "sandbox":
         asyncio.run(run(length if quality == "length" else constant))

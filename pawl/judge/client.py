@@ -224,7 +224,7 @@ class Client:
                 tried.came,
                 detail=self.transport.redacted(tried.came.detail),
                 usage=replace(usage, billed=tried.source != "unknown"),
-                simulated=wire.simulated(answer.headers, tried.came.model),
+                simulated=answer.headers.get("x-pawl-simulated") == "1",  # `pawl fake-teacher`
                 usd=bill.usd,
             )
             verdict = kept(came) if job.keep and came.levels is not None else None

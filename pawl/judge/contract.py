@@ -207,10 +207,9 @@ def value(distribution: Distribution) -> float:
     return sum(i * p for i, p in enumerate(distribution)) / top
 
 
-Answered = Sequence[tuple[Request, Levels | None]]
-
-
-def member_values(answers: Answered, n: int) -> list[dict[str, float] | None]:
+def member_values(
+    answers: Sequence[tuple[Request, Levels | None]], n: int
+) -> list[dict[str, float] | None]:
     """Criterion values of n candidates over all calls that graded them; a mean over calls.
 
     None in place of `Levels` is a call that failed. A candidate is None unless every call that

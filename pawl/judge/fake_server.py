@@ -196,8 +196,8 @@ class FakeTeacher:
             answer["usage"] = _usage_fields(api, bill.usage)
         wait = self.options.slow_s if fault == "slow" else self.options.latency_s
         await asyncio.sleep(max(0.0, wait - (time.monotonic() - started)))
-        whole = _http(200, answer, request_id)
-        return b"" if fault == "drop" else whole[:-300] if fault == "partial" else whole
+        cut = {"drop": 0, "partial": -300}.get(fault or "")
+        return _http(200, answer, request_id)[:cut]
 
     def _fault(self) -> Fault | None:
         if self._script:
@@ -229,10 +229,9 @@ class FakeTeacher:
     def _usage(self, system: str, prompt: str, text: str) -> Usage:
         """Tokens by class; the system text is the cached prefix, readable once written."""
         prefix, now = tokens_of(system), time.monotonic()
-        ready = self._cached.setdefault(system, now + self.options.latency_s)
-        read = ready < now
-        rest, output = tokens_of(prompt), tokens_of(text) if text else 0
-        return Usage(rest, 0 if read else prefix, prefix if read else 0, output)
+        read = self._cached.setdefault(system, now + self.options.latency_s) < now
+        cache = (0, prefix) if read else (prefix, 0)
+        return Usage(tokens_of(prompt), *cache, tokens_of(text) if text else 0)
 
 
 def _http(

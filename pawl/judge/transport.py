@@ -18,7 +18,7 @@ import logging
 import os
 import threading
 import traceback
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any, Literal, NamedTuple, Protocol, cast
 
@@ -111,12 +111,12 @@ class Transport:
         import httpx2
 
         async def bound(response: httpx2.Response) -> None:
-            body = bytearray()
-            async for chunk in cast("AsyncIterator[bytes]", response.stream):
+            stream, body = cast("httpx2.AsyncByteStream", response.stream), bytearray()
+            async for chunk in stream:
                 body += chunk
                 if len(body) > MAX_BODY:
                     raise httpx2.ReadError(f"the answer is longer than {MAX_BODY} bytes")
-            await response.aclose()
+            await stream.aclose()
             if response.headers.get("content-encoding", "identity") != "identity":
                 raise httpx2.DecodingError("an answer in an encoding that was not asked for")
             response.stream = httpx2.ByteStream(bytes(body))

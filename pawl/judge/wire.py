@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import astuple, dataclass, replace
 from typing import Any, Literal
@@ -356,8 +356,3 @@ def _alternatives(
             masses[int(middle)] = math.exp(logprob)
     total = sum(masses)
     return tuple(m / total for m in masses) if total >= MIN_MASS else None
-
-
-def simulated(headers: Mapping[str, str], model: str) -> bool:
-    """Whether an answer says of itself that no model gave it (`pawl fake-teacher`)."""
-    return headers.get("x-pawl-simulated") == "1" or model.startswith("pawl-fake-teacher")

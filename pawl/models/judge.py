@@ -98,10 +98,10 @@ class LevelReader:
                 for i in range(0, len(tails), TOGETHER)
             ]
         )
-        found = []
-        for row, (_, count) in zip(last_NV, questions, strict=True):
-            p = torch.softmax(row[self._labels[1][:count]], 0)
-            found.append(tuple(p.tolist()))
+        found = [
+            tuple(torch.softmax(row[self._labels[1][:count]], 0).tolist())
+            for row, (_, count) in zip(last_NV, questions, strict=True)
+        ]
         return found, shared + sum(map(len, tails))
 
     def _last(self, tails: Sequence[list[int]], shared: int, cache: Any) -> torch.Tensor:
