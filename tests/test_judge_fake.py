@@ -70,7 +70,9 @@ def test_biases_are_what_they_are_called() -> None:
     assert fooled > 0.9 > 0.6 > honest
 
 
-@pytest.mark.parametrize("name", ["starter-ocaml", "starter-python"])
+@pytest.mark.parametrize(
+    "name", ["starter-ocaml", pytest.param("starter-python", marks=pytest.mark.slow)]
+)
 def test_the_sandbox_tells_right_from_wrong_without_tests(name: str) -> None:
     """Its inputs are its own: nothing of the hidden cases is handed in."""
     found = open_problems(name)

@@ -181,6 +181,7 @@ def test_a_long_outage_stops_the_run_and_it_resumes(tmp_path: Path) -> None:
         assert sum(b.billed for b in teacher.bills) - paid == 20
 
 
+@pytest.mark.slow
 def test_a_short_outage_changes_no_result(tmp_path: Path) -> None:
     results = []
     for broken in (False, True):

@@ -13,6 +13,7 @@ import json
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from pawl.config.judge import JudgeConfig
 from pawl.config.options import RunConfig, SftConfig
 from pawl.config.tree import extra, fields, item_of, range_words, section_of, type_words
 
@@ -48,6 +49,8 @@ def reference() -> str:
     lines += ["## Supervised runs (`pawl sft`)", ""]
     lines += ["`model`, `prompt` and `optim` are the sections described above.", ""]
     lines += _table(SftConfig, "")
+    lines += ["## Judges (`pawl.config.judge`)", "", JudgeConfig.__doc__ or "", ""]
+    lines += _table(JudgeConfig, "judge.")
     return "\n".join(lines)
 
 

@@ -20,11 +20,12 @@ from pathlib import Path
 from pawl.checks import Check, refusing
 from pawl.config.options import RewardConfig, RunConfig
 from pawl.errors import PawlError
-from pawl.rewards.grader import Grader, by_tests_alone, has_tests, stage_reward
+from pawl.rewards.grader import Grader, by_tests_alone, has_judge, has_tests, stage_reward
 from pawl.rewards.pay import full_marks, pay
 from pawl.rewards.probes import (
     answer_shapes,
     bad_probes,
+    canaries,
     constant_text,
     end,
     examples_in,
@@ -153,7 +154,7 @@ def _probes(problem: Problem, cfg: RewardConfig, everything: bool) -> Iterator[_
             name = "reference, no end marker"
             yield _Probe(name, problem, text, True, meaning, marked=False)
     constant = constant_text(problem) if problem.code else ""
-    for probe in bad_probes(problem, constant):
+    for probe in (*bad_probes(problem, constant), *(canaries(problem) if has_judge(cfg) else ())):
         if probe.fixed and not everything:
             continue
         text = end(probe.text, marker) if probe.text.strip() else probe.text
