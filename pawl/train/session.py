@@ -138,10 +138,7 @@ def open_session(
             display.note(note)
         encoder = opened_encoder(policy, cfg, run)
         longest = check_prompts(encoder, chain(data.train, data.held_out, data.held_out_families))
-        most = longest + cfg.rollout.max_tokens
-        if room is not None and most > room:
-            what = f"the longest prompt and completion may have {most} tokens together"
-            display.note(f"{what}, more than the model's {room} positions")
+        note_room(longest + cfg.rollout.max_tokens, room, display)
         if cfg.algo.kl_coef > 0 and not policy.lora:
             freeze_reference(policy)
         engine = opened_engine(policy, cfg, display)
@@ -230,6 +227,13 @@ def record_versions(run: RunFolder, data: Prepared, cfg: RunConfig) -> None:
                 "put the old files back, or start a new run",
             )
     run.update(**versions)
+
+
+def note_room(most: int, room: int | None, display: Display) -> None:
+    """Say when a prompt and its completion may need more positions than the model has."""
+    if room is not None and most > room:
+        what = f"the longest prompt and completion may have {most} tokens together"
+        display.note(f"{what}, more than the model's {room} positions")
 
 
 def check_prompts(encoder: PromptEncoder, problems: Iterable[Problem]) -> int:
