@@ -146,6 +146,7 @@ def test_unreadable_yaml(file: Path, text: str, line: int, words: str) -> None:
         ("rules: [{when: step 3, metric: a, value: .inf}]\n", "`rules.0.value` = inf is not a"),
         ("optim: {lr: true}\n", "wants a number, got true"),
         ("name: 7\n", "put it in quotes"),
+        (f"seed: {2**63}\n", "is outside [0, 9223372036854775807]"),
         ("prompt: {date: 2026-13-01}\n", "month must be in 1..12"),
         ("prompt: {date: today}\n", "wrong form"),
         ("prompt: {template_args: 3}\n", "wants names and values"),

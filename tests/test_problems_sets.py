@@ -97,12 +97,13 @@ def test_three_steps_on_all_sets_at_once(model: Path, tmp_path: Path) -> None:
         SETS[-1].row | {"lang": "ocaml"}
     ]
     files = [write(tmp_path / f"{of.name}.jsonl", row) for of, row in zip(SETS, rows, strict=True)]
+    files.append(str(exercise(tmp_path / "exercism")))
     mix = "".join(f"\n    - {{set: {path}}}" for path in files)
     text = tiny_runs.CONFIG.format(model=model, problems="starter-ocaml", reward="{use: code}")
     text = text.replace(
         "problems: {train: starter-ocaml}", f"problems:\n  held_out_frac: 0\n  mix:{mix}"
     )
-    text = text.replace("prompts: 3, group_size: 4", f"prompts: {len(SETS)}, group_size: 2")
+    text = text.replace("prompts: 3, group_size: 4", f"prompts: {len(files)}, group_size: 2")
     template = tmp_path / "plain.txt"  # the model has no chat template, one set is chat
     template.write_text("{prompt}\n")
     options = ["train.steps=3", "eval.every=0", "problems.audit=false"]
@@ -111,13 +112,12 @@ def test_three_steps_on_all_sets_at_once(model: Path, tmp_path: Path) -> None:
     assert [step["step"] for step in steps] == [1, 2, 3]
     for step in steps:
         assert step["verifier/missing_frac"] == 0.0
-        for of in SETS:
-            assert step[f"mix_share/{of.name}"] == pytest.approx(1 / len(SETS))
+        for name in (*(of.name for of in SETS), "exercism"):
+            assert step[f"mix_share/{name}"] == pytest.approx(1 / len(files))
 
 
-def test_an_exercise_of_exercism(tmp_path: Path) -> None:
-    """A folder of exercises, and one alone; of an interface only the value that is called."""
-    folder = tmp_path / "practice" / "last"
+def exercise(folder: Path) -> Path:
+    """An exercise of Exercism's OCaml track in its own layout."""
     for name, text in {
         ".docs/instructions.md": "# Instructions\n\nThe last of a list.\n",
         ".meta/example.ml": LAST_OF,
@@ -126,12 +126,28 @@ def test_an_exercise_of_exercism(tmp_path: Path) -> None:
     }.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
+    return folder
+
+
+def test_an_exercise_of_exercism(tmp_path: Path) -> None:
+    """A folder of exercises, and one alone; of an interface only the value that is called."""
+    folder = exercise(tmp_path / "practice" / "last")
     for name in (folder, folder.parent):
         report = check_problems(str(name), "", RunConfig(sandbox=ONE))
         problem = report.kept[0]
         assert problem.id == "last" and "module with this interface" in problem.prompt
         assert problem.task.signature == "val last_of : int list -> int"
         assert [case.expected for case in problem.task.cases] == ["1", "2", "3"]
+    # a constant passes one of the three tests, so that two of them are worth a half
+    second = (
+        "let rec last_of = function [] -> 0 | [x] -> x | _ :: [y; 3] -> y | _ :: t -> last_of t"
+    )
+    worth = {LAST_OF: 1.0, second: 0.5, "let last_of _ = 3": 0.0, "let last_of x = x": 0.0}
+    lines = [{"problem_id": "last", "completion": text} for text in worth]
+    answers = Path(write(tmp_path / "answers.jsonl", *lines))
+    found = [score for _, score in score_lines(str(folder), answers, CODE, ONE)]
+    assert [score.components["tests"] for score in found] == list(worth.values())
+    assert [score.total == 1.0 for score in found] == [True, False, False, False]
 
 
 def test_lines_of_evalplus_are_scored(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from pawl.config.section import Section, opt, repeated
 from pawl.config.sources import ModelConfig, ProblemsConfig, PromptConfig
 from pawl.config.tree import live_options
 
+MAX_SEED = 2**63 - 1  # what every generator takes
 NAME_BYTES = 200  # of a run's name; file systems take 255, and forks add to it
 
 
@@ -256,7 +257,7 @@ class EvalConfig(Section):
     problems: int = opt(200, "Problems at start and end, drawn once; 0 is all.", "problems", ge=0)
     probe: int = opt(64, "The first so many of them in between; 0 is all.", "problems", ge=0)
     samples: int = opt(1, "Completions for each problem.", ge=1, le=1024)
-    seed: int = opt(0, "Seed of the probe and of its samples.", ge=0)
+    seed: int = opt(0, "Seed of the probe and of its samples.", ge=0, le=MAX_SEED)
     success: str = opt(
         "auto",
         "What is to rise: pass, reward, or a component's name; auto: pass where tests run, else "
@@ -391,7 +392,7 @@ class RunConfig(Section):
 
     name: str = opt("", "Name of the run folder; empty takes the config file's.")
     runs_dir: str = opt("runs", "Folder that holds run folders.")
-    seed: int = opt(0, "Seed of sampling, data order and initial adapters.", ge=0)
+    seed: int = opt(0, "Seed of sampling, data order and initial adapters.", ge=0, le=MAX_SEED)
     model: ModelConfig = opt(ModelConfig, "The policy.")
     prompt: PromptConfig = opt(PromptConfig, "From problem to tokens.")
     problems: ProblemsConfig = opt(ProblemsConfig, "Training and held-out problems.")
@@ -471,7 +472,7 @@ class SftConfig(Section):
 
     data: str = opt("", "JSONL with prompt and completion, or chat messages.", min_length=1)
     out: str = opt("", "Folder to write the model to.", min_length=1)
-    seed: int = opt(0, "Seed of data order and initial weights.", ge=0)
+    seed: int = opt(0, "Seed of data order and initial weights.", ge=0, le=MAX_SEED)
     model: ModelConfig = opt(ModelConfig, "The model to continue from.")
     init: str = opt("", "JSON architecture file: train from random weights instead of model.path.")
     tokenizer: str = opt("", "Tokenizer folder for `init`; empty trains a byte-level BPE.")
