@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,7 +18,7 @@ from attack_runner import OCAML, PYTHON, limits, weights
 
 from pawl.errors import PawlError
 from pawl.rewards.pay import staged
-from pawl.sandbox import cgroup, ocaml, proctree, slot
+from pawl.sandbox import candidate_process, cgroup, ocaml, proctree, slot, watch
 from pawl.sandbox.ocaml_tools import toolchain
 from pawl.sandbox.tiers import Sandbox, open_sandbox, unavailable
 from pawl.sandbox.verify import measured, verify
@@ -288,3 +289,41 @@ def test_no_tier_left_is_an_error_that_names_each_reason() -> None:
     assert "bubblewrap: refused" in str(caught.value) and "landlock: refused" in str(caught.value)
     with open_sandbox(limits(allow_unsafe=True), refuse=["bubblewrap", "landlock"]) as sandbox:
         assert verify(sandbox, PYTHON.task, GOOD_PYTHON).tier == "unsafe"
+
+
+@pytest.mark.parametrize(
+    ("cpu", "alone", "stopped"),
+    [(3.9, 0.0, ""), (4.1, 0.0, "cpu"), (4.1, 0.5, ""), (6.0, 1.5, "cpu"), (8.1, 30.0, "cpu")],
+)
+def test_who_waits_for_a_processor_has_that_much_more_cpu_time(
+    monkeypatch: pytest.MonkeyPatch, cpu: float, alone: float, stopped: str
+) -> None:
+    """Up to twice the limit of 4 s; alone: seconds that the one computing process waited."""
+    group = cgroup.Group("", 0, 0)
+    plan = candidate_process.Plan("landlock", "/", -1, 1 << 30, 0, "", (), (), ())
+    monkeypatch.setattr(proctree, "usage", lambda *_: (cpu, 0, alone, alone))
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        looking = watch.Watch(plan, ours, (4.0, 10.0, 1024), group, False, 0)
+        looking.look("/")
+    assert looking.ended.stop == stopped
+
+
+def test_the_wait_of_the_one_process_that_computes_counts_alone() -> None:
+    """Two that compute make each other wait: neither says anything of the machine."""
+    code = "import time\nuntil = time.process_time() + 30\nwhile time.process_time() < until: pass"
+    children: list[subprocess.Popen[bytes]] = []
+    try:
+        for number in (1, 2):
+            children.append(subprocess.Popen([sys.executable, "-c", code]))
+            until = time.monotonic() + 30
+            while proctree.usage(children[-1].pid, 0, True)[0] < 2 * proctree.COMPUTES_S:
+                assert time.monotonic() < until
+                time.sleep(0.02)
+            cpu, _, longest, alone = proctree.usage(os.getpid(), 0, False)
+            assert cpu > 0
+            assert alone == 0.0 if number == 2 else alone <= longest
+    finally:
+        for child in children:
+            child.kill()
+            child.wait()

@@ -13,6 +13,7 @@ from contextlib import suppress
 
 _TICK = float(os.sysconf("SC_CLK_TCK"))
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+COMPUTES_S = 0.1  # of CPU time, from which a process counts as one that computes
 
 
 def children(pid: int) -> list[int]:
@@ -24,16 +25,20 @@ def children(pid: int) -> list[int]:
         return [child for child, stat in _all_stats().items() if int(stat[1]) == pid]
 
 
-def usage(root: int, skip: int, own: bool) -> tuple[float, int, float]:
+def usage(root: int, skip: int, own: bool) -> tuple[float, int, float, float]:
     """What all descendants of `root` use together, without the tree of `skip`; own: and `root`.
 
-    Seconds of CPU, resident bytes, and the longest that one process waited for a processor.
+    Seconds of CPU, resident bytes, and the longest that one process waited for a processor; that
+    of the one that computes where only one does, else 0: several make each other wait.
     """
     stats = _all_stats()
     pids = _below(root, stats, skip) + [root] * (own and root in stats)
-    cpu = sum(int(ticks) for pid in pids for ticks in stats[pid][11:15]) / _TICK
+    spent = {pid: sum(int(ticks) for ticks in stats[pid][11:15]) / _TICK for pid in pids}
     resident = sum(int(stats[pid][21]) for pid in pids) * _PAGE
-    return cpu, resident, max(map(_delay, pids), default=0.0)
+    delays = {pid: _delay(pid) for pid in pids}
+    computing = [pid for pid, cpu in spent.items() if cpu >= COMPUTES_S]
+    alone = delays[computing[0]] if len(computing) == 1 else 0.0
+    return sum(spent.values()), resident, max(delays.values(), default=0.0), alone
 
 
 def _delay(pid: int) -> float:

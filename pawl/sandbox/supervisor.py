@@ -23,7 +23,7 @@ from typing import Any
 from pawl.sandbox import candidate_process, cgroup, lease
 from pawl.sandbox.candidate_process import TASKS, TMP_INODES, Plan
 from pawl.sandbox.warm import Server
-from pawl.sandbox.watch import Ended, Watch
+from pawl.sandbox.watch import DEAR, Ended, Watch
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _NEWNS, _NEWUSER = 0x20000, 0x10000000
@@ -97,7 +97,7 @@ class Supervisor:
             Path(work, name).write_bytes(data)
         quota = not (warm or self.own_tmp)
         keep = self.server.pid if self.server and not warm else 0
-        seconds = ceil(max(1, limits[0]))
+        seconds = ceil(max(1, DEAR * limits[0]))  # the sum of all is watched more closely
         fds = [os.memfd_create("stdin"), *os.pipe(), *os.pipe()]
         source, out, out_write, err, err_write = fds
         try:

@@ -24,6 +24,7 @@ from pawl.sandbox.cgroup import Group
 LOOK_S = 0.1  # time between two looks at the sums
 ERR_BYTES = 16 << 10
 PATIENCE = 6  # the wall clock stops a starved run after this many times its limit
+DEAR = 2  # times its limit of CPU that one process may take which waited that long for a processor
 STARVED = 0.5  # of the wall clock's limit: who waited for a processor longer is not judged by it
 
 
@@ -125,10 +126,12 @@ class Watch:
 
     def look(self, work: str) -> None:
         """Stop the run when the sum of its processes is over a limit."""
-        cpu, resident, delayed = proctree.usage(self.root, self.skip, self.own)
+        cpu, resident, delayed, alone = proctree.usage(self.root, self.skip, self.own)
         longest = (PATIENCE - 1) * self.wall
         self.starved = min(max(self.starved, delayed, self.late), longest)
-        if cpu + _reaped_cpu() - self.before >= self.cpu:
+        # Who waits for a processor shares its core and caches: the same work takes more CPU time.
+        room = min(alone, (DEAR - 1) * self.cpu)
+        if cpu + _reaped_cpu() - self.before >= self.cpu + room:
             self.ended.stop = "cpu"
         elif self.group.kills() > self.kills:  # of any process, or the others may wait for it
             self.ended.stop = "memory"
