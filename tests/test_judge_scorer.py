@@ -226,5 +226,5 @@ def test_closing_ends_what_is_on_the_way(tmp_path: Path) -> None:
         began = time.monotonic()
         scorer.close()
         scorer.close()
-        assert time.monotonic() - began < 10 and not scorer._thread.is_alive()
+        assert time.monotonic() - began < 10 and not scorer._calls.alive
     assert rows(tmp_path / "l.db", "kind")[-1] == (None,)  # the next start counts it as lost

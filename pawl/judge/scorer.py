@@ -13,11 +13,9 @@ from __future__ import annotations
 
 import asyncio
 import queue
-import threading
-from collections.abc import Coroutine, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 from pawl.config.judge import JudgeConfig
 from pawl.errors import PawlError
@@ -29,6 +27,7 @@ from pawl.judge.probe import probe
 from pawl.judge.rubric import load_rubric
 from pawl.judge.transport import Forward, LocalTransport
 from pawl.judge.wire import Capabilities, Outcome, Usage
+from pawl.rewards.background import Background
 from pawl.rewards.pool import drained
 from pawl.types import Completion, Measurement, Problem, missing
 
@@ -53,17 +52,12 @@ class JudgeScorer:
         server = here(forward.fingerprint) if forward else endpoint(cfg)
         self._ledger = Ledger(ledger, run)
         self._box: queue.SimpleQueue[tuple[Hashable, list[Measurement]]] = queue.SimpleQueue()
-        self._broken: BaseException | None = None
-        self._closing = False
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="judge", daemon=True)
-        self._thread.start()
+        self._calls = Background("judge")
         self.capabilities = Capabilities()
         try:
             if local is None:
                 asking = probe(cfg, server, self._ledger)
-                probing = asyncio.run_coroutine_threadsafe(asking, self._loop)
+                probing = asyncio.run_coroutine_threadsafe(asking, self._calls.loop)
                 self.capabilities = probing.result(START_S)
             self._judge = Client(cfg, server, self._ledger, self.capabilities, local)
         except BaseException:
@@ -86,18 +80,7 @@ class JudgeScorer:
         fresh: bool = False,
     ) -> None:
         """Queue the completions of a group, or of a part of it where `whole_group` is False."""
-        work = self._grade(key, problem, tuple(completions), fresh)
-        self._loop.call_soon_threadsafe(self._start, work)
-
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        task = self._loop.create_task(work)
-        self._tasks.add(task)  # the loop itself holds tasks weakly
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not self._closing and not task.cancelled():
-            self._broken = self._broken or task.exception()
+        self._calls.start(self._grade(key, problem, tuple(completions), fresh))
 
     async def _grade(
         self, key: Hashable, problem: Problem, completions: tuple[Completion, ...], fresh: bool
@@ -114,7 +97,7 @@ class JudgeScorer:
         lists = (contract.requests(self.rubric, mode, lang, task, unique, t) for t in turns)
         asked = [request for requests in lists for request in requests]
         outcomes = await asyncio.gather(*(self._judge.ask(r, fresh) for r in asked))
-        self._broken = self._broken or self._judge.stopped()
+        self._calls.broken = self._calls.broken or self._judge.stopped()
         answers = [(r, o.levels) for r, o in zip(asked, outcomes, strict=True)]
         found = contract.member_values(answers, len(unique))
         usage = _share(outcomes, len(texts))
@@ -134,9 +117,9 @@ class JudgeScorer:
         return drained(self._box, timeout, self._raise_broken)
 
     def _raise_broken(self) -> None:
-        error = self._broken
+        error = self._calls.broken
         if error is None:
-            assert self._closing or self._thread.is_alive(), "the judge's loop ended"
+            assert self._calls.closing or self._calls.alive, "the judge's loop ended"
             return
         if isinstance(error, PawlError):
             raise error
@@ -144,22 +127,19 @@ class JudgeScorer:
 
     def close(self) -> None:
         """Drop what is on the way, close connections and ledger, end the thread."""
-        if not self._closing:
-            self._closing = True
-            asyncio.run_coroutine_threadsafe(self._drop(), self._loop).result(30.0)
+        if not self._calls.closing:
+            self._calls.closing = True
+            asyncio.run_coroutine_threadsafe(self._drop(), self._calls.loop).result(30.0)
             self._end()
 
     async def _drop(self) -> None:
-        for task in self._tasks:
+        for task in self._calls.tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._calls.tasks, return_exceptions=True)
         await self._judge.close()
 
     def _end(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(timeout=10.0)
-        if not self._thread.is_alive():
-            self._loop.close()
+        self._calls.close()
         self._ledger.close()
 
     def __enter__(self) -> JudgeScorer:

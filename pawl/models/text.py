@@ -24,9 +24,10 @@ from pawl.types import Message, Problem
 
 SHIPPED = Path(__file__).parent / "prompts"
 # What a template may raise, being a program; what is given to it, beside the user's arguments.
-RAISED: tuple[type[Exception], ...]
-RAISED = (TemplateError, ArithmeticError, AssertionError, AttributeError, LookupError)
-RAISED += (NameError, RuntimeError, TypeError, ValueError)
+RAISED = (
+    *(TemplateError, ArithmeticError, AssertionError, AttributeError, LookupError),
+    *(NameError, RuntimeError, TypeError, ValueError),
+)
 GIVEN = {"messages", "tools", "documents", "add_generation_prompt", "raise_exception"}
 GIVEN |= {"strftime_now", "namespace", "range", "dict", "lipsum", "cycler", "joiner", "undefined"}
 GIVEN |= {f"{name}_token" for name in ("bos", "eos", "unk", "sep", "pad", "cls", "mask", "image")}

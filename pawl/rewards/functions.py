@@ -12,12 +12,11 @@ from __future__ import annotations
 
 import asyncio
 import queue
-import threading
 import time
-from collections.abc import Coroutine, Hashable, Sequence
-from typing import Any
+from collections.abc import Hashable, Sequence
 
 from pawl.errors import PawlError
+from pawl.rewards.background import Background
 from pawl.rewards.cache import MeasurementCache, function_key, problem_digest
 from pawl.rewards.pool import drained
 from pawl.rewards.user import UserReward
@@ -39,15 +38,10 @@ class FunctionScorer:
         self._cache = cache if reward.folder is not None else None
         self._context = reward.fingerprint() if self._cache is not None else ""
         self._box: queue.SimpleQueue[tuple[Hashable, list[Measurement]]] = queue.SimpleQueue()
-        self._broken: BaseException | None = None
-        self._closing = False
-        self._loop = asyncio.new_event_loop()
         self._free = asyncio.Semaphore(in_flight if reward.is_async else 1)
-        self._calls: set[asyncio.Task[None]] = set()
         # calls that have begun, in order: when, and of what
         self._begun: dict[object, tuple[float, Problem, Sequence[Completion]]] = {}
-        self._thread = threading.Thread(target=self._loop.run_forever, name="reward", daemon=True)
-        self._thread.start()
+        self._calls = Background("reward")
 
     def submit(
         self,
@@ -57,19 +51,7 @@ class FunctionScorer:
         fresh: bool = False,
     ) -> None:
         """Queue one call."""
-        work = self._answer(key, problem, tuple(completions), fresh)
-        self._loop.call_soon_threadsafe(self._begin, work)
-
-    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
-        task = self._loop.create_task(work)
-        self._calls.add(task)  # the loop itself holds tasks weakly
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._calls.discard(task)
-        if not self._closing:
-            error = asyncio.CancelledError() if task.cancelled() else task.exception()
-            self._broken = self._broken or error
+        self._calls.start(self._answer(key, problem, tuple(completions), fresh))
 
     async def _answer(
         self, key: Hashable, problem: Problem, completions: tuple[Completion, ...], fresh: bool
@@ -91,7 +73,7 @@ class FunctionScorer:
                 else:  # one at a time, so that it may as well hold up the loop
                     found = self._reward.call(problem, completions)
             except (SystemExit, KeyboardInterrupt) as error:  # these would end the thread, unseen
-                self._broken = self._broken or error
+                self._calls.broken = self._calls.broken or error
                 return
             finally:
                 del self._begun[call]
@@ -104,13 +86,14 @@ class FunctionScorer:
         return drained(self._box, timeout, self._raise_broken)
 
     def _raise_broken(self) -> None:
-        error, oldest = self._broken, next(iter(list(self._begun.values())), None)
+        error, oldest = self._calls.broken, next(iter(list(self._begun.values())), None)
         if error is None and oldest is not None:
             began, problem, completions = oldest
             if time.monotonic() - began > self._limit_s:
-                error = self._broken = self._reward.hung(self._limit_s, problem, completions)
+                error = self._calls.broken = self._reward.hung(self._limit_s, problem, completions)
         if error is None:
-            assert self._closing or self._thread.is_alive(), f"{self._reward.name} ended its loop"
+            ended = not (self._calls.closing or self._calls.alive)
+            assert not ended, f"{self._reward.name} ended its loop"
             return
         if isinstance(error, PawlError):
             raise error
@@ -118,13 +101,4 @@ class FunctionScorer:
 
     def close(self) -> None:
         """Drop the calls that are on the way and end the thread."""
-        self._loop.call_soon_threadsafe(self._stop)
-        self._thread.join(timeout=1.0 if self._broken else 10.0)  # a call that hangs is left behind
-        if not self._thread.is_alive():
-            self._loop.close()
-
-    def _stop(self) -> None:
-        self._closing = True
-        for task in self._calls:
-            task.cancel()
-        self._loop.call_soon(self._loop.stop)
+        self._calls.close(1.0 if self._calls.broken else 10.0)  # a call that hangs is left behind
