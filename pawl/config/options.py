@@ -435,9 +435,6 @@ class RunConfig(Section):
             raise ValueError(f"model.lora.dropout = {lora.dropout}: {why}")
         if algo.advantage == "pass_at_k" and algo.pass_k > group:
             raise ValueError(f"algo.pass_k = {algo.pass_k} exceeds rollout.group_size = {group}")
-        uses = [self.reward.use, *(c.use for c in self.reward.components)]
-        if "judge" in uses and not self.judge.model:
-            raise ValueError("judge.model must be named for a reward that uses a judge")
         self._check_curriculum()
         if prompts % algo.minibatches:
             raise ValueError(

@@ -185,7 +185,8 @@ def find_valid(root: Path) -> tuple[Path, list[str]]:
 def adopt(source: Path, root: Path, changed: Mapping[str, object]) -> Path:
     """Take a checkpoint of another run over as `root/step-N`, its state changed; atomic.
 
-    Files are linked where the file system allows it: a checkpoint is never written to again.
+    Files are linked where the file system allows it: they are never written to again, and
+    state.json, which may be, is each run's own.
     Raises PawlError when the source is damaged or gone, or the disk refuses.
     """
     body = read_state(source)

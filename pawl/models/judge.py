@@ -3,7 +3,7 @@
 The prompt that all questions of a request share is read once, and each question continues from its
 keys and values; nothing is generated. Special tokens in what is graded are taken apart, so that a
 candidate cannot close its own turn. Left out: what is asked (`pawl.judge.contract`), keeping
-verdicts (`pawl.judge.local`).
+verdicts (`pawl.judge.client`).
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ class LevelReader:
         dtype = torch.float32 if self._device.type == "cpu" else torch.bfloat16
         self.tokenizer = read_tokenizer(source, revision, "judge.model")
         self.model = read_model(source, revision, dtype).to(self._device).eval()
-        self.fingerprint = f"{path} {revision} {_weights(source)} {dtype}"
+        commit = getattr(self.model.config, "_commit_hash", None) or ""  # of a hub model
+        self.fingerprint = f"{path} {revision}{commit} {_weights(source)} {dtype}"
         self._special = [t for t in self.tokenizer.all_special_tokens if len(t) > 1]
         self._labels = self._label_ids()
 

@@ -76,6 +76,8 @@ def check_mix(cfg: RewardConfig) -> None:
     names = [c.name for c in parts]
     twice = sorted({n for n in names if names.count(n) > 1})
     wrong = [(f"two components are called {n!r}", "") for n in twice]
+    if sum(c.use == JUDGE for c in parts) > 1:
+        wrong.append(("two components use the judge", "its criteria are those of one rubric"))
     wrong += [
         (
             f"component {c.name!r} has gate: pass, but no component runs the tests",
@@ -275,11 +277,15 @@ class Grader:
             if completion is None:
                 self._note(name, (group, member), [missing(reason, self.tier)])
             elif not scorer.whole_group:
-                scorer.submit((group, member), problem, [completion], fresh)
+                scorer.submit((group, member), problem, [completion], self._anew(scorer, fresh))
         present = [c for c in entry.completions if c is not None]
         for scorer in self._scorers.values():
             if scorer.whole_group and not entry.waiting and present:
-                scorer.submit((group, WHOLE), problem, present, fresh)
+                scorer.submit((group, WHOLE), problem, present, self._anew(scorer, fresh))
+
+    def _anew(self, scorer: Scorer, fresh: bool) -> bool:
+        """Whether to measure anew: a judge is not asked twice, its noise is no fault of wiring."""
+        return fresh and scorer is not self._judge
 
     def poll(self, timeout: float | None = 0.0) -> list[tuple[Hashable, list[Row]]]:
         """The groups that are measured whole by now, a row for each member in order.

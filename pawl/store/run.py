@@ -121,7 +121,8 @@ class RunFolder:
         for n, event in settled.items():
             command = _command(lines[n - 1]) if 0 < n <= len(lines) else None
             if "command" in event and isinstance(command, dict):
-                same = all(command.get(key) == event.get(key) for key in ("command", "set"))
+                written_so = json.loads(dumps(command))  # a number that is not finite is text there
+                same = all(written_so.get(key) == event.get(key) for key in ("command", "set"))
             else:  # a line that was refused says what it is no more
                 same = "command" not in event and isinstance(command, str)
             if not same:

@@ -90,18 +90,22 @@ def replayed(
 
     Rules that came later are judged again.
     """
-    later = list[dict[str, object]]()
+    done = list[Mapping[str, object]]()
     for event in events:
-        if event.get("kind") not in ("command", "patch") or event.get("outcome") != "done":
-            continue
-        if "set" in event:
-            if not isinstance(event.get("step"), int):
+        if event.get("kind") == "cut":  # what rules did after it belongs to no run any more
+            kept = count(event, "after_step")
+            done = [e for e in done if e["kind"] == "command" or count(e, "step") <= kept]
+        elif event.get("kind") in ("command", "patch") and event.get("outcome") == "done":
+            if "set" in event and not isinstance(event.get("step"), int):
                 raise PawlError(f"a command has no step: {event}", "events.jsonl")
-            if count(event, "step") <= step:
-                optim = patched(optim, event)
-            elif event["kind"] == "command":
-                later.append(dict(event))
-    return optim, later
+            done += [event] if "set" in event else []
+    # within a step rules are judged before commands are carried out
+    done.sort(key=lambda event: (count(event, "step"), event["kind"] == "command"))
+    for event in done:
+        if count(event, "step") <= step:
+            optim = patched(optim, event)
+    later = (e for e in done if e["kind"] == "command" and count(e, "step") > step)
+    return optim, [dict(e) for e in later]
 
 
 def wait_while_paused(run: RunFolder, step: int, display: Display, seen: Interrupts) -> str:

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from uuid import uuid4
 
 import torch
 
@@ -34,7 +35,7 @@ from pawl.train.evaluate import Interval, mean_success, pass_at_k, sampling_para
 from pawl.train.heldout import EVAL_STEP, HeldOut, from_rows, rows_of
 from pawl.train.session import opened_engine
 from pawl.train.success import PASS, Success, success_of
-from pawl.train.teacher import opened_judge
+from pawl.train.teacher import opened_judge, require_judge
 from pawl.types import Problem
 
 
@@ -108,6 +109,7 @@ def evaluate_model(
         raise PawlError(f"no folder {pass_rates.parent} to write to", "--pass-rates")
     if cfg.prompt.template:
         read_template(cfg.prompt.template)
+    require_judge(cfg)
     rewards = open_rewards(cfg.reward, function)
     policy = run_policy(model)
     if policy is None:
@@ -129,7 +131,7 @@ def evaluate_model(
     engine.sync_weights(policy, 0)
 
     with (
-        opened_judge(cfg, f"eval {model}", display) as judge,
+        opened_judge(cfg, f"eval {uuid4().hex}", display) as judge,
         Grader(cfg.reward, cfg.sandbox, None, function, rewards, judge) as grader,
     ):
         success = success_of(cfg, grader)

@@ -62,8 +62,8 @@ def train(
                     result = train_step(s, progress)
                 except PawlError as e:
                     if cfg.algo.minibatches * cfg.algo.epochs == 1:
-                        save(s, progress)  # no update of this step was applied: keep what was won
                         run.event("stopped", step=progress.state.step, reason=e.what)
+                        save(s, progress)  # no update of this step was applied: keep what was won
                     raise
                 after_step(s, progress, record_step(s, progress, result), seen)
             return finish(s, progress)

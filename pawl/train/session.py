@@ -40,7 +40,7 @@ from pawl.train.data import Pool, chosen, total_steps
 from pawl.train.proved import Basis, Proved, audited, calibrated
 from pawl.train.rules import check_names
 from pawl.train.success import Success, require_success, success_of
-from pawl.train.teacher import opened_judge
+from pawl.train.teacher import ledger_name, opened_judge, require_judge
 from pawl.types import Problem
 
 TOGETHER = 512  # prompts that are encoded in one call
@@ -122,7 +122,7 @@ def open_session(
     cache = run.path / "measurements.sqlite" if cfg.reward.cache else None
     with ExitStack() as stack:
         display.phase("model and reward")
-        judge = stack.enter_context(opened_judge(cfg, str(run.path.absolute()), display))
+        judge = stack.enter_context(opened_judge(cfg, ledger_name(run, cfg), display))
         background = stack.enter_context(ThreadPoolExecutor(1, "calibration"))
 
         def graded() -> tuple[Grader, tuple[Calibration, Basis | None, bool]]:
@@ -184,6 +184,7 @@ def before_work(
     check_names(cfg.rules, cfg.target)
     require_checks(cfg.train.override)
     require_success(cfg)
+    require_judge(cfg)
     if cfg.prompt.template:
         read_template(cfg.prompt.template)
     limits.require_device(cfg.model)

@@ -10,10 +10,13 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 from pawl.config.options import RunConfig
+from pawl.errors import PawlError
 from pawl.rewards.grader import has_judge
 from pawl.store.display import Display
+from pawl.store.run import RunFolder
 from pawl.types import Scorer
 
 LEDGER = "judge.sqlite"
@@ -25,11 +28,28 @@ def ledger_path() -> Path:
     return Path(base) / "pawl" / LEDGER
 
 
+def require_judge(cfg: RunConfig) -> None:
+    """Raise PawlError for a judge without a model."""
+    if has_judge(cfg.reward) and not cfg.judge.model:
+        hint = "its name at the provider, or the folder of a local one"
+        raise PawlError("judge.model must be named for a reward that uses a judge", "judge", hint)
+
+
+def ledger_name(run: RunFolder, cfg: RunConfig) -> str:
+    """The name by which a run's attempts are counted, drawn once and kept in run.json."""
+    name = run.facts().get("ledger")
+    if has_judge(cfg.reward) and not isinstance(name, str):
+        name = uuid4().hex
+        run.update(ledger=name)
+    return str(name or "")
+
+
 @contextmanager
 def opened_judge(cfg: RunConfig, run: str, display: Display) -> Iterator[Scorer | None]:
     """The judge that the reward asks for, None for one that asks none; says who it is.
 
-    run: whose attempts these are, for the budget. Raises PawlError for a judge that cannot be had.
+    run: by which name its attempts are counted, for the budget. Raises PawlError for a judge that
+    cannot be had.
     """
     if not has_judge(cfg.reward):
         yield None
