@@ -99,3 +99,16 @@ def test_bf16_without_bf16_products_is_said(
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda able=able: able)
         assert (source.SLOW_BF16 in load_policy(cfg, 0).notes) == ("avx2" in able)
     assert not source.emulates_bf16(torch.device("cuda"))
+
+
+def test_a_folder_that_is_alike_hides_no_name_of_the_hub(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("gpt2-sft", "Qwen/Qwen2.5-0.5B", "runs/first"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "runs/first/run.json").write_text("{}")
+    for name in ("gpt2", "Qwen/Qwen2.5-1.5B"):
+        assert source.resolve(name) == name
+    for name, meant in (("bundeld", "bundled"), ("runs/frist", "runs/first")):
+        with pytest.raises(PawlError, match="no model folder") as caught:
+            source.resolve(name)
+        assert meant in caught.value.hint

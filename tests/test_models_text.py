@@ -275,7 +275,8 @@ def test_a_turn_that_ends_in_no_eos_is_said(template: str, stop: Any, passed: An
     tokenizer.chat_template = "{% for m in messages %}" + template + "{% endfor %}"
     policy = SimpleNamespace(tokenizer=tokenizer, eos_ids=(tokenizer.eos_token_id,))
     cfg = SimpleNamespace(rollout=SimpleNamespace(stop=stop))
-    session: Any = SimpleNamespace(policy=policy, encoder=SimpleNamespace(chat=True), cfg=cfg)
+    chatty = SimpleNamespace(chat=True, arguments={})
+    session: Any = SimpleNamespace(policy=policy, encoder=chatty, cfg=cfg)
     check = turn_ends(session)
     assert (check.passed, check.refuses) == (passed, False)
     if passed is False:

@@ -397,3 +397,31 @@ def test_a_column_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(PawlError, match="problems.fields.promt") as caught:
         overridden(RunConfig(), ["problems.fields.promt=x"])
     assert "problems.fields.prompt" in caught.value.hint
+
+
+def test_what_a_row_says_is_kept_whatever_layout_it_is_like() -> None:
+    ocaml = {"prompt": "Add one.", "tests": "f 1 = 2", "entry_point": "f"}
+    typed = "let f (x : int) : int = x + 1"
+    read = parse_row({**ocaml, "solutions": [typed]}, "s:1", "a", "ocaml").problem
+    assert read.reference == typed
+    kept = {"prompt": "What is it?", "solution": "It is 42.", "solutions": ["int main(){}"]}
+    assert parse_row(kept, "s:1", "a").problem.reference == "It is 42."
+
+
+def test_the_function_of_a_contest_is_the_rows_own() -> None:
+    item = {"input": "1\n2", "output": "3", "testtype": "functional"}
+    row = {"prompt": "Add.", "signature": "def add(a, b):", "tests": [item]}
+    assert parsed(row).task.entry_point == "add"
+    lists = {"inputs": ["1\n"], "outputs": ["2\n"]}
+    prose = {"prompt": "Add one. For example:\n```python\ndef main():\n    ...\n```"}
+    assert parsed({**prose, "input_output": lists}).task.entry_point == ""
+    owned = {"prompt": "p", "starter_code": "class Solution:\n    @classmethod\n    def f(cls, x):"}
+    read = parse_row({**owned, "tests": [{**item, "fn_name": "f"}]}, "s:1", "a", "python")
+    assert "a method of its class" in read.untested
+
+
+def test_columns_of_the_users_win_over_a_layout_and_may_be_empty() -> None:
+    row = {"question_content": "theirs", "public_test_cases": "[]", "my": "mine"}
+    assert parse_row(row, "s:1", "a", fields={"prompt": "my"}).problem.prompt == "mine"
+    empty = {"prompt": "a", "q": "x", "gold": None}
+    assert parse_row(empty, "s:1", "a", fields={"solution": "gold"}).problem.reference == ""

@@ -79,6 +79,8 @@ RIGHT = {
     "blanks": f"input()\nprint('\\n\\n  ', {SUM}, ' \\n')",
     "a child": "import os\ninput()\nif not os.fork():\n"
     f"    print({SUM}, flush=True)\n    os._exit(0)\nos.wait()",
+    "exit": f"input()\nprint({SUM})\nexit()\nprint('never')",
+    "quit": f"input()\nprint({SUM})\nquit(0)",
     "noise": f"import sys\ninput()\nprint({SUM})\nprint('debug' * 9999, file=sys.stderr)",
 }  # fmt: skip
 

@@ -91,3 +91,10 @@ def test_a_judge_is_named_and_there(model, teacher, tmp_path):
     with pytest.raises(PawlError, match="the probe failed"):
         tiny_runs.begin(tmp_path, "gone", gone)
     assert not (tmp_path / "gone" / "steps.jsonl").exists()
+
+
+def test_a_mix_has_one_judge(model, teacher, tmp_path):
+    two = "{components: [{name: a, use: judge}, {name: b, use: judge}]}"
+    text = judged(model, teacher()).replace("{use: judge}", two)
+    with pytest.raises(PawlError, match="two components use the judge"):
+        tiny_runs.begin(tmp_path, "two", text)

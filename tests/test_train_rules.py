@@ -2,8 +2,9 @@
 
 import pytest
 
-from pawl.config.options import RuleConfig, TargetConfig
+from pawl.config.options import OptimConfig, RuleConfig, TargetConfig
 from pawl.errors import PawlError
+from pawl.train.control import replayed
 from pawl.train.rules import check_names, judge, reached
 
 
@@ -47,3 +48,16 @@ def test_targets_and_names():
     assert not reached(target, [record(1, 0.1)])
     with pytest.raises(PawlError, match="reward/mean"):
         check_names([rule("step 1", "reward/maen")], None)
+
+
+def test_replayed_in_the_order_of_the_run_whatever_a_resume_wrote_again():
+    def event(kind, step, lr):
+        return {"kind": kind, "step": step, "set": {"optim.lr": lr}, "outcome": "done"}
+
+    rule, command = event("patch", 7, 2e-6), event("command", 9, 1e-6)
+    cut = {"kind": "cut", "after_step": 5}
+    for events in ([rule, command], [rule, command, cut, rule]):
+        assert replayed(OptimConfig(), events, 10)[0].lr == 1e-6
+    assert replayed(OptimConfig(lr=3e-6), [rule, cut], 10)[0].lr == 3e-6  # it did not fail again
+    optim, later = replayed(OptimConfig(), [rule, command], 8)
+    assert (optim.lr, later) == (2e-6, [command])

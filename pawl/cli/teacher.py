@@ -20,7 +20,7 @@ QUALITIES = ("sandbox", "length", "constant")
 @click.option("--port", type=click.IntRange(0, 65535), default=8399, help="0 takes a free one.")
 @click.option(
     "--quality",
-    type=click.Choice(["sandbox", "length", "constant"]),
+    type=click.Choice(QUALITIES),
     default="sandbox",
     show_default=True,
 )

@@ -96,11 +96,18 @@ def _written(final: Path, what: str, where: str, hint: str, code: Exit) -> Itera
         _sync_dir(final.parent)
     except Exception as e:
         shutil.rmtree(tmp, ignore_errors=True)
-        # A full disk is an error of its own in safetensors, and a bare Exception in tokenizers.
-        if not isinstance(e, OSError | SafetensorError) and type(e) is not Exception:
+        if not of_disk(e):
             raise
         reason = e.strerror if isinstance(e, OSError) and e.strerror else e
         raise PawlError(f"{what}: {reason}", where, hint, code) from e
+
+
+def of_disk(error: Exception) -> bool:
+    """Whether an error of writing weights is the disk's.
+
+    A full one is an error of its own in safetensors, and a bare Exception in tokenizers.
+    """
+    return isinstance(error, OSError | SafetensorError) or type(error) is Exception
 
 
 def load(folder: Path, learners: Sequence[Learner]) -> Mapping[str, Any]:

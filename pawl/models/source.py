@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
+from pawl.config.tree import nearest
 from pawl.errors import PawlError, near_file
 from pawl.models.quantised import keep_layout
 
@@ -51,10 +52,12 @@ def resolve(path: str) -> str:
             )
         return str(folder)
     looks_local = path.startswith((".", "/", "~")) or path.count("/") > 1
-    beside = path.count("/") == 1 and folder.parent.is_dir()  # runs/x is no name on the hub
-    near = near_file(folder, ("bundled",)) if beside or "/" not in path else ""
-    if folder.exists() or looks_local or beside or near:
-        hint = near or "check the path; it is taken relative to the current folder"
+    # runs/x is no name on the hub, ORG/x may be one, whatever lies here under ORG
+    beside = path.count("/") == 1 and any(folder.parent.glob("*/run.json"))
+    meant = nearest(path, ["bundled"], []) if "/" not in path else ""
+    if folder.exists() or looks_local or beside or meant:
+        hint = f"did you mean {meant}?" if meant else near_file(folder)
+        hint = hint or "check the path; it is taken relative to the current folder"
         raise PawlError(f"no model folder at {path}", "model.path", hint)
     return path
 
@@ -218,5 +221,6 @@ def _unreadable(part: str, source: str, error: Exception, option: str = "model.p
     if "cannot be loaded with `safetensors`" in str(error):
         first = "it has no safetensors file, and reading pickled weights may run code"
     absent = "no such folder; a hub name needs a connection"
-    hint = "check the folder" if Path(source).is_dir() else absent
+    near = near_file(Path(source), ("bundled",)).removesuffix("?")
+    hint = "check the folder" if Path(source).is_dir() else absent + (f"; {near}?" if near else "")
     return PawlError(f"cannot read {part} of {source}: {first}", option, hint)

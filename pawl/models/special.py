@@ -7,11 +7,13 @@ model's behaviour does not jump. Left out: removing tokens.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-from jinja2 import TemplateError
 from tokenizers import AddedToken
+
+from pawl.models.text import RAISED
 
 PAD = "<|pad|>"
 ANSWER = "0123456789"  # an answer that no template changes
@@ -26,17 +28,18 @@ def eos_ids(model: Any, tokenizer: Any) -> tuple[int, ...]:
     return tuple(dict.fromkeys(int(token) for token in found if token is not None))
 
 
-def turn_end(tokenizer: Any) -> tuple[str, str]:
+def turn_end(tokenizer: Any, arguments: Mapping[str, Any]) -> tuple[str, str]:
     """What the chat template writes after an answer, and the first special token in it.
 
     Both empty without a template, or with one that takes no plain turn of user and assistant.
+    arguments: what it is given beside the turns (`PromptEncoder.arguments`).
     """
     if not getattr(tokenizer, "chat_template", None):
         return "", ""
     turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": ANSWER}]
     try:
-        text = tokenizer.apply_chat_template(turns, tokenize=False)
-    except (TemplateError, ValueError, TypeError):
+        text = tokenizer.apply_chat_template(turns, tokenize=False, **arguments)
+    except RAISED:
         return "", ""
     after = str(text).rpartition(ANSWER)[2]
     names = [t.content for t in tokenizer.added_tokens_decoder.values() if t.special]

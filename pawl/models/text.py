@@ -151,8 +151,7 @@ class PromptEncoder:
                 [{"role": turn.role, "content": turn.content} for turn in self._turns(problem)],
                 tokenize=False,
                 add_generation_prompt=True,
-                strftime_now=datetime.combine(self.date, time()).strftime,
-                **self.cfg.template_args,
+                **self.arguments,
             )
         except RAISED as error:
             kind = "" if isinstance(error, TemplateError) else f"{type(error).__name__}: "
@@ -161,6 +160,13 @@ class PromptEncoder:
             hint = "leave prompt.system empty, mend the roles or prompt.template_args"
             raise PawlError(what, problem.where, hint) from error
         return str(text)
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What the chat template is given beside the turns."""
+        return {"strftime_now": datetime.combine(self.date, time()).strftime} | dict(
+            self.cfg.template_args
+        )
 
     def _turns(self, problem: Problem) -> list[Message]:
         """What the chat template is given."""

@@ -358,7 +358,8 @@ def of_text(s: Session, found: Sampled, prompts: Sequence[tuple[int, ...]]) -> I
 
 def turn_ends(s: Session) -> Check:
     """A completion ends where the chat template ends an answer."""
-    after, name = turn_end(s.policy.tokenizer) if s.encoder.chat else ("", "")
+    chat = s.encoder.chat
+    after, name = turn_end(s.policy.tokenizer, s.encoder.arguments) if chat else ("", "")
     token = s.policy.tokenizer.convert_tokens_to_ids(name) if name else None
     ends = token in s.policy.eos_ids or any(text in after for text in s.cfg.rollout.stop)
     others = ", ".join(map(str, s.policy.tokenizer.convert_ids_to_tokens([*s.policy.eos_ids])))

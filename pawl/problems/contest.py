@@ -37,10 +37,11 @@ class Contest(NamedTuple):
     notes: list[str]
 
 
-def read_contest(value: object, entry: str, shown: str) -> Contest | None:
+def read_contest(value: object, entry: str, called: str, shown: str) -> Contest | None:
     """The tests of a contest; None where the value has no such form.
 
-    entry: the function that the row names. shown: what the prompt displays.
+    entry: the function that the row names, "" for none. called: the one that tests of a function
+    call where they name none. shown: what the prompt displays.
     """
     value = decoded(value)
     found = _parallel(value, entry) if isinstance(value, Mapping) else value
@@ -50,7 +51,7 @@ def read_contest(value: object, entry: str, shown: str) -> Contest | None:
     if len(items) < len(found):
         return None
     kinds = {_kind(item) for item in items}
-    names = {_called(item) or entry for item in items if _kind(item) == "f"}
+    names = {_called(item) or called for item in items if _kind(item) == "f"}
     if len(kinds) > 1 or len(names) > 1 or names == {""}:
         raise BadProblem("tests of several kinds, or of a function without a name")
     notes: list[str] = []

@@ -78,6 +78,8 @@ def interface(
     owner, _, name = entry.rpartition(".")
     text = head if reader.find_definition(head, name) else shown
     given = reader.find_definition(text, name)
+    if isinstance(given, python_text.Definition) and given.params[:1] == ("cls",):
+        raise BadProblem(f"{name} is a method of its class, not of an object: such are not called")
     if isinstance(given, python_text.Definition) and (owner or given.params[:1] == ("self",)):
         classes = [*_CLASS.finditer(text[: given.start])]
         owner = owner.removesuffix("()") or (classes[-1][1] if classes else "Solution")

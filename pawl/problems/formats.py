@@ -30,6 +30,7 @@ from pawl.types import CodeTask, Lang, Message, Problem
 
 _TESTED: dict[str, Lang] = {"python": "python", "ocaml": "ocaml"}
 _ALIASES = {"python3": "python", "py": "python"}
+CODE = ("def ", "from ", "import ", "class ", "@")  # how a prompt begins that is code
 _CHATS = (*FIELDS["messages"], "prompt")
 Split = Literal["", "train", "held_out", "held_out_family"]
 _SPLITS: dict[str, Split] = {"held_out_family": "held_out_family"}
@@ -81,7 +82,7 @@ def parse_row(
     outputs: who runs references where only they say what is expected.
     """
     try:
-        return _parse(adapted(named(row, fields or {})), where, fallback_id, lang, outputs)
+        return _parse(named(adapted(row), fields or {}, row), where, fallback_id, lang, outputs)
     except RecursionError as error:
         raise BadProblem("values are nested too deeply") from error
 
@@ -210,10 +211,16 @@ def _contest(
 ) -> tuple[CodeTask, str, list[str]] | None:
     """As `_code`, of the first field that holds tests of a contest; None where there is none."""
     head = text_of(row, "head")
-    stated = text_of(row, "entry_point") or text_of(row, "signature")
-    defined = python_text.find_definition(head) or python_text.find_definition(shown)
-    entry = stated or (defined.name if defined else "")
-    found = next((c for v in values if (c := read_contest(v, entry, shown)) is not None), None)
+    said = text_of(row, "signature")
+    typed = python_text.find_definition(said) or python_text.find_definition(head)
+    typed_name = typed.name if typed else said if said.isidentifier() else ""
+    entry = text_of(row, "entry_point") or typed_name
+    seen = python_text.find_definition(shown)
+    completes = shown.lstrip().startswith(CODE)  # the prompt is a program to go on with
+    if not entry and seen and completes:
+        entry = seen.name
+    names = (entry, entry or (seen.name if seen else ""))
+    found = next((c for v in values if (c := read_contest(v, *names, shown)) is not None), None)
     if found is None:
         return None
     if not found.cases:

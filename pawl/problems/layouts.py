@@ -42,15 +42,18 @@ def adapted(row: Columns) -> Columns:
     return row
 
 
-def named(row: Columns, fields: Mapping[str, str]) -> Columns:
-    """The row with the columns of `fields` (by meaning) in the place of all others of a meaning."""
+def named(row: Columns, fields: Mapping[str, str], given: Columns) -> Columns:
+    """The row with the columns of `fields` (by meaning) in the place of all others of a meaning.
+
+    given: the row before it was `adapted`, in which the columns are looked up.
+    """
     made: dict[str, object] = {}
     for meaning, path in fields.items():
-        value = cell(row, path)
-        if value is None:
-            has = ", ".join(map(str, row))
+        value = cell(given, path)
+        if value is None and path not in given and path.partition(".")[0] not in given:
+            has = ", ".join(map(str, given))
             raise BadProblem(f"no column {path!r} (problems.fields.{meaning}); there are: {has}")
-        made[FIELDS[meaning][0]] = value
+        made |= {} if value is None else {FIELDS[meaning][0]: value}
     asked = {"prompt", "messages"} & fields.keys()
     gone = {n for m in (*fields, *({"prompt", "messages"} if asked else ())) for n in FIELDS[m]}
     return {**{k: v for k, v in row.items() if k not in gone | {*fields.values()}}, **made}
@@ -116,10 +119,13 @@ def _by_language(row: Columns) -> Columns:
 
 
 def _solutions(row: Columns) -> Columns:
-    """The first of several answers that is Python; others are left aside."""
+    """The first of several answers that is Python, beside tests of other languages the first."""
     found = decoded(row["solutions"])
     texts = [s for s in found if isinstance(s, str)] if isinstance(found, list) else []
-    return {"solution": _first_python(texts)} if texts else {"solutions": row["solutions"]}
+    if row.get("solution") or not texts:
+        return {} if row.get("solution") else {"solutions": row["solutions"]}
+    contest = row.get("input_output") is not None  # whose programs are run as Python
+    return {"solution": _first_python(texts) or ("" if contest else texts[0])}
 
 
 def _first_python(texts: list[str]) -> str:

@@ -30,7 +30,7 @@ from pawl.rewards.cache import (
     task_digest,
     toolchain_facts,
 )
-from pawl.rewards.process import START_LIMIT_S, WorkerLost, WorkerProcess, WorkerSilent
+from pawl.rewards.process import WorkerLost, WorkerProcess, WorkerSilent, start_limit_s
 from pawl.rewards.user import WALL_S, UserReward
 from pawl.rewards.worker import Bounds, Job, Refused, Result, Setup
 from pawl.sandbox.tiers import open_sandbox
@@ -133,7 +133,7 @@ class WorkerPool:
         self.context = hashlib.sha256(text.encode()).hexdigest()
         with self._lock:  # one worker is ready, or all are given up
             self._lock.wait_for(
-                lambda: self._ready or self._broken or not self._alive, START_LIMIT_S
+                lambda: self._ready or self._broken or not self._alive, start_limit_s(self._setup)
             )
         if not self._ready:
             self.close()

@@ -19,6 +19,13 @@ from contextlib import suppress
 from pawl.rewards.worker import Answer, Job, Result, Setup
 
 START_LIMIT_S = 120.0
+
+
+def start_limit_s(setup: Setup) -> float:
+    """How long a worker may take to be ready: files of the user's have a limit of their own."""
+    return START_LIMIT_S + len(setup.functions) * setup.call_s
+
+
 # Not -m: classes must keep their module. Not PYTHONPATH: a types.py beside the caller's script
 # would come before the standard library's.
 _BOOT = "import sys; sys.path[:] = sys.argv[1:]; from pawl.rewards.worker import main; main()"
@@ -57,7 +64,7 @@ class WorkerProcess:
             )
         except OSError as error:
             raise WorkerLost(f"cannot start a scorer: {error.strerror}") from error
-        self._ask(setup, START_LIMIT_S)
+        self._ask(setup, start_limit_s(setup))
 
     def ask(self, job: Job, limit_s: float) -> Result:
         """Send a job and wait for its answer. Raises WorkerLost, or the worker's last words."""

@@ -379,6 +379,11 @@ def rewrite(text: bytes) -> None:
     os.lseek(0, 0, 0)
 
 
+def leave(code: Any = None) -> None:
+    """What `exit` and `quit` do."""
+    raise SystemExit(code)
+
+
 def script(request: Any) -> int:
     """Run one program as a script on a text, to the end of its threads; the exit status.
 
@@ -404,6 +409,7 @@ def script(request: Any) -> int:
     sys.stderr = open(2, "w", encoding="utf-8", errors="replace", closefd=False)
     for name in ("stdin", "stdout", "stderr"):
         setattr(sys, f"__{name}__", getattr(sys, name))
+    sys.modules["builtins"].__dict__.update(exit=leave, quit=leave)  # as `site` has them
     status = 0
     try:
         for node in others:

@@ -217,9 +217,10 @@ def _pieces(whole: str, entry: str, lang: str) -> list[_Piece]:
 
 
 _DEFINED = {
-    "ocaml": re.compile(r"^\s*(?:let|and|external)\s+(?:rec\s+)?([\w']+)", re.MULTILINE),
+    "ocaml": re.compile(r"^[ \t]*(?:let|and|external)\s+(?:rec\s+)?([\w']+)", re.MULTILINE),
     "python": re.compile(
-        r"^\s*(?:async\s+def|def|class)\s+(\w+)|^\s*([^\W\d]\w*)\s*[:=]", re.MULTILINE
+        r"^[ \t]*(?:async[ \t]+def|def|class)[ \t]+(\w+)|^[ \t]*([^\W\d]\w*)[ \t]*[:=]",
+        re.MULTILINE,
     ),
 }
 
