@@ -230,7 +230,10 @@ def test_how_a_run_ended_is_recorded(tmp_path: Path) -> None:
         "done": "target missed",
         "live": "running",
     }
-    assert {i.name: i.state for i in list_runs(folder)}["live"] == "killed"
+    (folder / "broken").mkdir()
+    (folder / "broken" / "run.json").write_text("garbage")  # hides none of the others
+    states = {i.name: i.state for i in list_runs(folder)}
+    assert (states["live"], states["broken"]) == ("killed", "damaged")
 
 
 def test_not_a_run_folder(tmp_path: Path) -> None:

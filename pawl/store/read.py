@@ -163,7 +163,7 @@ def _finite(value: object) -> Any:
 @dataclass(frozen=True, slots=True)
 class RunInfo:
     """One run. state: running, finished, target missed, stopped, interrupted, refused, crashed,
-    or killed (it ended without a word). Figures are None where nothing was measured; parent is
+    killed (it ended without a word), or damaged (it cannot be read). Figures are None where nothing was measured; parent is
     RUN@STEP for a fork."""
 
     name: str
@@ -184,8 +184,17 @@ def list_runs(folder: Path) -> list[RunInfo]:
     """Every run below a folder, newest first; raises PawlError when there is no such folder."""
     if not folder.is_dir():
         raise PawlError("no such folder of runs", str(folder), "runs_dir in the config names it")
-    found = [run_info(path.parent) for path in folder.glob("*/run.json")]
+    found = [_info_or_damaged(path.parent) for path in folder.glob("*/run.json")]
     return sorted(found, key=lambda run: run.created, reverse=True)
+
+
+def _info_or_damaged(run: Path) -> RunInfo:
+    """The facts of a run; of one whose records cannot be read its name and that."""
+    try:
+        return run_info(run)
+    except PawlError:
+        unread = (None, None, None, None)
+        return RunInfo(run.name, str(run), "damaged", "", "", "", *unread, "", None)
 
 
 def run_info(run: Path) -> RunInfo:
