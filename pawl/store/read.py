@@ -163,8 +163,8 @@ def _finite(value: object) -> Any:
 @dataclass(frozen=True, slots=True)
 class RunInfo:
     """One run. state: running, finished, target missed, stopped, interrupted, refused, crashed,
-    killed (it ended without a word), or damaged (it cannot be read). Figures are None where nothing was measured; parent is
-    RUN@STEP for a fork."""
+    killed (it ended without a word), or damaged (it cannot be read). Figures are None where nothing
+    was measured; parent is RUN@STEP for a fork."""
 
     name: str
     path: str
