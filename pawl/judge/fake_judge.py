@@ -177,8 +177,9 @@ def varied(cases: Sequence[Case], rng: random.Random) -> list[Case]:
     def other(number: re.Match[str]) -> str:
         return number[1] + str(rng.randint(0, max(9, 2 * int(number[2][:6]))))
 
-    drawn = [rng.choice(cases).input for _ in range(VARIED)] if cases else []
-    return [Case(_NUMBER.sub(other, text), "0") for text in drawn]
+    drawn = [rng.choice(cases) for _ in range(VARIED)] if cases else []
+    # What is expected is never compared, but must be of the result's type.
+    return [Case(_NUMBER.sub(other, case.input), case.expected) for case in drawn]
 
 
 class InSandbox:
