@@ -76,6 +76,34 @@ def test_a_judge_pays_and_a_resume_asks_nothing_twice(model, teacher, tmp_path):
     assert len(server.bills) == requests
 
 
+MIX = "{components: [{name: teacher, use: judge}, {name: tests, use: code, weight: 0}]}"
+
+
+def test_held_out_evaluation_needs_no_judge(model, teacher, tmp_path):
+    server = teacher()
+    text = judged(model, server).replace("{use: judge}", MIX)
+    run, result = tiny_runs.begin(tmp_path, "tests", text, ["eval.judge=false", "eval.samples=2"])
+    assert result.exit_code == Exit.OK
+    steps = read_steps(run)
+    training = [r for r in steps if r["step"]]
+    assert all("component/teacher" in r and "verifier/pass_frac" in r for r in training)
+    evaluated = [r for r in steps if "eval/pass_at_1" in r]
+    assert [r["step"] for r in evaluated] == [0, 2, 4]
+    for row in read_samples(run, 0):
+        assert "teacher" not in row["score"]["components"]
+        assert row["score"]["total"] == row["score"]["components"]["tests"]
+
+
+@pytest.mark.parametrize(
+    ("reward", "more"),
+    [("{use: judge}", []), (MIX, ["eval.success=teacher"])],
+)
+def test_an_evaluation_without_judge_goes_by_something_else(model, tmp_path, reward, more):
+    text = tiny_runs.config_of(model, reward) + "judge: {model: m}\n"
+    with pytest.raises(PawlError, match="has nothing else to go by"):
+        tiny_runs.begin(tmp_path, "none", text, ["eval.judge=false", *more])
+
+
 def test_a_judge_that_pays_for_asking_is_refused(model, teacher, tmp_path):
     server = teacher(character=Character(pays_canaries=True))
     with pytest.raises(PawlError, match="calibration|probes"):

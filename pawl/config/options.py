@@ -264,6 +264,7 @@ class EvalConfig(Section):
         "reward. Best checkpoint, gain, target and curriculum follow it.",
         pattern=r"^[a-z0-9_]+$",
     )
+    judge: bool = opt(True, "Ask the judge too; without it the other components are paid.")
     patience: int = opt(0, "Stop after this many evaluations without a new best; 0 is off.", ge=0)
     sampling: SamplingConfig = opt(SamplingConfig, "How to sample.")
 

@@ -50,6 +50,19 @@ def stage_reward(cfg: RunConfig, stage: int) -> RewardConfig | None:
     return cfg.reward.model_copy(update={"stages": StagesConfig(**weights)})
 
 
+def held_out_reward(cfg: RunConfig) -> RewardConfig:
+    """What held-out evaluation is paid by: the reward, without its judge where eval.judge is off.
+
+    Components that weigh nothing beside a judge weigh 1 without it.
+    """
+    if cfg.eval.judge or not has_judge(cfg.reward):
+        return cfg.reward
+    parts = [c for c in cfg.reward.components if c.use != JUDGE]
+    if not any(c.weight > 0 for c in parts):
+        parts = [c.model_copy(update={"weight": 1.0}) for c in parts]
+    return cfg.reward.model_copy(update={"components": tuple(parts)})
+
+
 def has_tests(cfg: RewardConfig) -> bool:
     """Whether a component runs the problems' tests, so that every problem must have some."""
     return any(c.use == "code" for c in components_of(cfg))
@@ -136,9 +149,11 @@ def _refuse(wrong: Sequence[tuple[str, str]]) -> None:
 class _Group:
     """A group while it is being measured. rows: what was found of each member, by component.
 
-    waiting: members that have not come yet; left: measurements that are missing still.
+    names: components that are measured; waiting: members that have not come yet; left: measurements
+    that are missing still.
     """
 
+    names: tuple[str, ...]
     completions: list[Completion | None]
     rows: list[dict[str, Measurement]]
     waiting: int
@@ -222,10 +237,14 @@ class Grader:
     @property
     def scale(self) -> tuple[float, float]:
         """(lowest total, what a right answer earns), for a person and for shares."""
-        parts = components_of(self.reward)
+        return self.scale_of(self.reward)
+
+    def scale_of(self, reward: RewardConfig) -> tuple[float, float]:
+        """The same of a reward with some of the run's components."""
+        parts = components_of(reward)
         tops = {part.name: self._range(part)[1] for part in parts if part.use != "code"}
         low = sum(part.weight * self._range(part)[0] for part in parts)
-        return low, full_marks(self.reward, tops)
+        return low, full_marks(reward, tops)
 
     @property
     def has_verdicts(self) -> bool:
@@ -260,26 +279,30 @@ class Grader:
         completion: Completion | None,
         reason: str = "",
         fresh: bool = False,
+        reward: RewardConfig | None = None,
     ) -> None:
         """Queue one member of a group of `size`; never waits.
 
         completion: None for a member that there is no completion of, for `reason`; it is missing.
-        fresh: as in `pawl.types.Scorer`.
+        fresh: as in `pawl.types.Scorer`. reward: whose components are measured, the same for all of
+        a group; some of the run's.
         """
         entry = self._groups.get(group)
         if entry is None:
             rows: list[dict[str, Measurement]] = [{} for _ in range(size)]
-            entry = _Group([None] * size, rows, size, size * len(self._scorers))
+            names = tuple(part.name for part in components_of(reward or self.reward))
+            entry = _Group(names, [None] * size, rows, size, size * len(names))
             self._groups[group] = entry
         entry.completions[member] = completion
         entry.waiting -= 1
-        for name, scorer in self._scorers.items():
+        scorers = {name: self._scorers[name] for name in entry.names}
+        for name, scorer in scorers.items():
             if completion is None:
                 self._note(name, (group, member), [missing(reason, self.tier)])
             elif not scorer.whole_group:
                 scorer.submit((group, member), problem, [completion], self._anew(scorer, fresh))
         present = [c for c in entry.completions if c is not None]
-        for scorer in self._scorers.values():
+        for scorer in scorers.values():
             if scorer.whole_group and not entry.waiting and present:
                 scorer.submit((group, WHOLE), problem, present, self._anew(scorer, fresh))
 
@@ -319,7 +342,7 @@ class Grader:
         entry.left -= len(found)
         if not entry.left:
             del self._groups[group]
-            rows: list[Row] = [{n: row[n] for n in self._scorers} for row in entry.rows]
+            rows: list[Row] = [{n: row[n] for n in entry.names} for row in entry.rows]
             self._ready.append((group, rows))
 
     def measure(self, groups: Groups, fresh: bool = False) -> list[list[Row]]:

@@ -25,7 +25,7 @@ from pawl.models.limits import require_model, require_positions
 from pawl.models.policy import load_policy
 from pawl.models.text import PromptEncoder, read_template
 from pawl.problems.load import prepare
-from pawl.rewards.grader import Grader, has_tests, open_rewards
+from pawl.rewards.grader import Grader, has_tests, held_out_reward, open_rewards
 from pawl.store.display import Display
 from pawl.store.files import dumps, write_atomic
 from pawl.store.manifest import date_of
@@ -110,6 +110,7 @@ def evaluate_model(
     if cfg.prompt.template:
         read_template(cfg.prompt.template)
     require_judge(cfg)
+    cfg = cfg.model_copy(update={"reward": held_out_reward(cfg)})
     rewards = open_rewards(cfg.reward, function)
     policy = run_policy(model)
     if policy is None:

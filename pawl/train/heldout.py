@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pawl.config.options import RunConfig
 from pawl.errors import PawlError
 from pawl.models.text import PromptEncoder
-from pawl.rewards.grader import Grader
+from pawl.rewards.grader import Grader, held_out_reward
 from pawl.rollout.engine import Engine
 from pawl.store.samples import stage
 from pawl.train.evaluate import (
@@ -66,7 +66,7 @@ def rows_of(
             continue
         params = sampling_params(cfg.eval, cfg.rollout, greedy)
         drawn, n = [(p, 0) for p in problems], cfg.eval.samples if params.temperature else 1
-        how = (n, params, cfg.eval.seed, EVAL_STEP, Payment(cfg.reward))
+        how = (n, params, cfg.eval.seed, EVAL_STEP, Payment(held_out_reward(cfg)))
         rollouts = collect(engine, grader, encoder, drawn, *how)
         require_scored(rollouts.scores_S, cfg.reward.max_missing_frac, where)
         prompts = [encoder.render(p) for p in problems]

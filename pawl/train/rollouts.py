@@ -83,7 +83,8 @@ def collect(
             samples[place], given[place] = sample, completion_of(sample)
             problem, reason = drawn[sample.group - first][0], f"the engine failed: {sample.error}"
             completion = None if sample.finish == "error" else given[place]
-            grader.submit(*place, group_size, problem, completion, reason)
+            paid = payment.reward
+            grader.submit(*place, group_size, problem, completion, reason, reward=paid)
             rows.update(grader.poll(0.0))
     generated = time.perf_counter()
     while len(rows) < len(drawn):

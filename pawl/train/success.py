@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pawl.config.options import RunConfig
 from pawl.config.tree import nearest
 from pawl.errors import PawlError
-from pawl.rewards.grader import Grader, by_tests_alone, components_of
+from pawl.rewards.grader import Grader, by_tests_alone, components_of, held_out_reward
 from pawl.rewards.pay import COMPONENTS
 from pawl.types import Score
 
@@ -75,6 +75,7 @@ def success_of(cfg: RunConfig, grader: Grader) -> Success:
         name = PASS if grader.has_verdicts else REWARD
     one = (0.0, 1.0)
     ranges = {c.name: grader.values_of(c.use) for c in components_of(cfg.reward)}
-    ranges |= dict.fromkeys((PASS, *COMPONENTS), one) | {REWARD: grader.scale}
+    ranges |= dict.fromkeys((PASS, *COMPONENTS), one)
+    ranges[REWARD] = grader.scale_of(held_out_reward(cfg))
     unbounded = (-math.inf, math.inf)  # one of a user's named values
     return Success(name, *ranges.get(name, unbounded))

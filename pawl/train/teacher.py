@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from pawl.config.options import RunConfig
 from pawl.errors import PawlError
-from pawl.rewards.grader import has_judge
+from pawl.rewards.grader import JUDGE, components_of, has_judge, held_out_reward
 from pawl.store.display import Display
 from pawl.store.run import RunFolder
 from pawl.types import Scorer
@@ -29,10 +29,16 @@ def ledger_path() -> Path:
 
 
 def require_judge(cfg: RunConfig) -> None:
-    """Raise PawlError for a judge without a model."""
+    """Raise PawlError for a judge without a model, or an evaluation that lacks its judge."""
     if has_judge(cfg.reward) and not cfg.judge.model:
         hint = "its name at the provider, or the folder of a local one"
         raise PawlError("judge.model must be named for a reward that uses a judge", "judge", hint)
+    rest = components_of(held_out_reward(cfg))
+    lost = {c.name for c in components_of(cfg.reward)} - {c.name for c in rest}
+    if cfg.eval.success in lost or (not cfg.eval.judge and rest[0].use == JUDGE):
+        what = "held-out evaluation without the judge has nothing else to go by"
+        hint = "add {name: tests, use: code, weight: 0} and eval.success: pass, or eval.judge: true"
+        raise PawlError(what, "eval.judge", hint)
 
 
 def ledger_name(run: RunFolder, cfg: RunConfig) -> str:
