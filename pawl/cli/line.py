@@ -98,6 +98,10 @@ def _reward(record: Record, before: Record | None) -> str:
     change = f" ({now - old:+.2f})" if now is not None and old is not None else ""
     names = [k for k in record if k.startswith("reward/") and k not in NOT_COMPONENTS]
     values = {name.removeprefix("reward/"): number(record, name) for name in names}
+    own = [k.removeprefix("component/") for k in record if k.startswith("component/")]
+    for name in own:  # a mix's parts, without what each of them is made of
+        if not any(name.startswith(f"{other}_") for other in own):
+            values[name] = number(record, f"component/{name}")
     parts = [f"{name} {value:.2f}" for name, value in values.items() if value is not None]
     return f"reward {shown}{change}" + (f" [{', '.join(parts)}]" if parts else "")
 
@@ -116,7 +120,8 @@ def _state(record: Record) -> str:
     lost = number(record, "verifier/missing_frac")
     if number(record, "filter/emptied"):
         return "NOTHING TRAINED: no sample passes algo.filter"
-    return f"{lost:.0%} of scores missing" if lost else "ok"
+    state = f"{lost:.0%} of scores missing" if lost else "ok"
+    return f"{state}, simulated teacher" if number(record, "judge/simulated_frac") else state
 
 
 def eval_line(record: Record) -> str:
@@ -139,6 +144,11 @@ def epoch_row(record: Record) -> str:
     phases = {**PHASES, "eval_s": "eval"}.items()
     times = {label: number(record, f"epoch/{name}") for name, label in phases}
     spent = ", ".join(f"{label} {seconds(t)}" for label, t in times.items() if t)
+    read, written, usd = (
+        number(record, f"epoch/judge_{n}") for n in ("input_tokens", "output_tokens", "usd")
+    )
+    if read is not None and written is not None and usd is not None:
+        spent += f", judge {amount(read)} tokens in, {amount(written)} out, ${usd:.2f}"
     return " ".join(cells) + f"  {spent}"
 
 

@@ -20,7 +20,7 @@ from pawl.train import heldout
 from pawl.train.control import Interrupts, patched, rule_patch, wait_while_paused
 from pawl.train.curriculum import Move, decide
 from pawl.train.data import epoch_ends
-from pawl.train.host import epoch_times
+from pawl.train.host import epoch_costs
 from pawl.train.notices import emptied_steps, nothing_to_learn, tell
 from pawl.train.progress import Progress, TrainResult, evaluations, host_of
 from pawl.train.record import Record, epoch_metrics
@@ -28,6 +28,7 @@ from pawl.train.rules import Verdict, judge, reached
 from pawl.train.session import Session
 
 KL_HORIZON = 10_000  # samples in which kl_coef can double or so (arXiv 1909.08593)
+SIMULATED = "the teacher was simulated: this run says nothing of a real one"
 
 
 def after_step(s: Session, progress: Progress, record: Record, interrupts: Interrupts) -> None:
@@ -48,7 +49,7 @@ def after_step(s: Session, progress: Progress, record: Record, interrupts: Inter
         own = _epoch_records(progress.records)
         record |= epoch_metrics(own, evaluations(progress.records, progress.start_step))
         record |= emptied_steps(s.cfg.algo, own)
-        record["host"] = host_of(record) | epoch_times(own)
+        record["host"] = host_of(record) | epoch_costs(own)
     tell(s, progress.records, own, progress.notices_shown)
     judge_step(s, progress)
     ended_well = progress.outcome is not None and progress.outcome[0] == Exit.OK
@@ -235,6 +236,9 @@ def finish(s: Session, progress: Progress) -> TrainResult:
     if s.cfg.rules:
         passed = sum(v.passed for v in progress.verdicts)
         text += f" | rules: {passed} passed, {len(progress.verdicts) - passed} failed"
+    if any(number(r, "judge/simulated_frac") for r in progress.records):
+        s.display.note(SIMULATED)
+        text += " | simulated teacher"
     if why:
         text += f" | {why}"
     if code in (Exit.STOPPED, Exit.INTERRUPTED):

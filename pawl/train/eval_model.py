@@ -33,6 +33,7 @@ from pawl.store.read import is_run, read_run, run_and_steps
 from pawl.train.data import chosen
 from pawl.train.evaluate import Interval, mean_success, pass_at_k, sampling_params
 from pawl.train.heldout import EVAL_STEP, HeldOut, from_rows, rows_of
+from pawl.train.progress import host_of
 from pawl.train.session import opened_engine
 from pawl.train.success import PASS, Success, success_of
 from pawl.train.teacher import opened_judge, require_judge
@@ -59,6 +60,7 @@ class EvalReport:
     sometimes_solved: float | None
     stages: Counter[str]
     missing: int
+    simulated: bool
 
     def as_dict(self) -> dict[str, object]:
         """For `--json`."""
@@ -83,6 +85,8 @@ class EvalReport:
         total = sum(self.stages.values())
         for name, count in self.stages.most_common():
             lines.append(f"  {'samples that end in: ' + name:28} {count / total:.1%}")
+        if self.simulated:
+            lines.append("  the teacher was simulated")
         if self.missing:
             lines.append(f"  {self.missing} scores are missing and stand in no figure")
         return "\n".join(lines)
@@ -145,7 +149,8 @@ def evaluate_model(
     found = from_rows(rows, [*problems, *families], success)
     if pass_rates is not None:
         write_pass_rates(pass_rates, [*problems, *families], found, success)
-    return _report(model, data.train.name, cfg, success, found)
+    simulated = any("simulated" in host_of(row) for row in rows)
+    return _report(model, data.train.name, cfg, success, found, simulated)
 
 
 def write_pass_rates(
@@ -180,7 +185,9 @@ def row_of(problem: Problem) -> dict[str, object]:
     return {name: value for name, value in row.items() if value not in ("", None, (), [])}
 
 
-def _report(model: str, name: str, cfg: RunConfig, success: Success, found: HeldOut) -> EvalReport:
+def _report(
+    model: str, name: str, cfg: RunConfig, success: Success, found: HeldOut, simulated: bool
+) -> EvalReport:
     sampled, everything = found.outcomes, [*found.greedy, *found.outcomes, *found.families]
     levels = sorted({o.difficulty for o in sampled if o.difficulty})
     by_level = {
@@ -204,4 +211,5 @@ def _report(model: str, name: str, cfg: RunConfig, success: Success, found: Held
         sometimes_solved=mixed if cfg.eval.samples > 1 else None,
         stages=found.stages,
         missing=sum(o.missing for o in everything),
+        simulated=simulated,
     )

@@ -75,10 +75,16 @@ def slope(values: Sequence[float]) -> float:
     return float(place @ np.asarray(values) / (place @ place))
 
 
-def epoch_times(records: Sequence[Record]) -> Record:
-    """Seconds by phase over the step records of one epoch; stands under `host`."""
+def epoch_costs(records: Sequence[Record]) -> Record:
+    """Seconds by phase over the step records of one epoch, and what its judge read, wrote and cost;
+    stands under `host`."""
     hosts = [r["host"] for r in records if isinstance(r["host"], dict)]
+    names = [f"time/{phase}" for phase in ("generate_s", "score_wait_s", "update_s", "eval_s")]
+    if any("judge/requests" in h for h in hosts):
+        names += ["judge/input_tokens", "judge/output_tokens", "judge/usd"]
     return {
-        f"epoch/{phase}": math.fsum(h.get(f"time/{phase}", 0.0) for h in hosts)
-        for phase in ("generate_s", "score_wait_s", "update_s", "eval_s")
+        f"epoch/{name.removeprefix('time/').replace('/', '_')}": math.fsum(
+            h.get(name) or 0.0 for h in hosts
+        )
+        for name in names
     }

@@ -222,10 +222,16 @@ def sample_rows(
             "advantage": None if advantages is None else advantages[i],
             "reward": None if rewards is None else rewards[i],
             "score": score_row(score),
-            "host": {name: getattr(score, name) for name in ("tier", "time_ms", "cached", "warm")},
+            "host": score_host(score),
         }
         for i, (sample, score) in enumerate(pairs)
     ]
+
+
+def score_host(score: Score) -> Record:
+    """What a score owes to this machine, and whether a simulated judge gave it."""
+    facts: Record = {n: getattr(score, n) for n in ("tier", "time_ms", "cached", "warm")}
+    return facts | ({"simulated": True} if score.usage.get("simulated") else {})
 
 
 def id_ranges(ids: Sequence[int]) -> str:
