@@ -67,14 +67,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         rows = [train(seed, Path(folder), args.overrides) for seed in args.seeds]
     print(
-        "seed  pass@1 before -> after   gain [95%]               requests  tokens in      out    s"
+        "seed  pass@1 before, after  gain [95%]                requests  tokens in      out     s"
     )
     for r in rows:
         print(
-            f"{r['seed']:>4}  {r['before eval/pass_at_1']:.3f} -> {r['eval/pass_at_1']:.3f}          "
-            f"{r['eval/gain']:+.3f} [{r['eval/gain_low']:+.3f}, {r['eval/gain_high']:+.3f}]  "
-            f"{r['judge/requests']:>8.0f}  {r['judge/input_tokens']:>9.0f}  "
-            f"{r['judge/output_tokens']:>7.0f}  {r['seconds']:>4.0f}"
+            "{seed:>4}  {before eval/pass_at_1:>13.3f}  {eval/pass_at_1:.3f}  {eval/gain:+.3f} "
+            "[{eval/gain_low:+.3f}, {eval/gain_high:+.3f}]  {judge/requests:>9.0f}  "
+            "{judge/input_tokens:>9.0f}  {judge/output_tokens:>7.0f}  {seconds:>4.0f}".format(**r)
         )
     cores = len(os.sched_getaffinity(0))
     machine = f"{platform.machine()}, {cores} cores, Python {platform.python_version()}"
