@@ -231,7 +231,8 @@ class Score:
     none. branch: the rule that paid the total ("pass", "tests", "capped", "penalty:runaway",
     "user", ...). components: values before weights. reason: why it is missing, or the first
     compiler message or exception. passed_cases / n_cases: tests passed, of all. reward_stage: the
-    curriculum stage whose weights paid, "" for reward.stages. reading: as in Measurement. tier,
+    curriculum stage whose weights paid, "" for reward.stages. reading: as in Measurement. lost: why
+    a component is missing that the total does without (reward.missing = common). tier,
     time_ms, cached, warm, usage: facts of this machine and moment, kept apart so that everything
     else is a function of config and seed.
     """
@@ -250,6 +251,7 @@ class Score:
     warm: bool = False
     reward_stage: str = ""
     reading: str = ""
+    lost: str = ""
     usage: Mapping[str, float] = field(default_factory=dict)
 
     @property

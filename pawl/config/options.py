@@ -99,8 +99,9 @@ class RewardConfig(Section):
     normalise: Literal["none", "running"] = opt(
         "none", "running: rewards over the standard deviation of all so far."
     )
-    missing: Literal["sample", "group"] = opt(
-        "sample", "What a missing score takes out of training: its sample, or its whole group."
+    missing: Literal["sample", "group", "common"] = opt(
+        "sample",
+        "A missing score takes out its sample or its group; common: its component, of the group.",
     )
     in_flight: int = opt(64, "Calls of an async reward at a time.", "calls", ge=1, le=4096)
     wall_s: float = opt(
@@ -111,7 +112,7 @@ class RewardConfig(Section):
         le=3600,
     )
     max_missing_frac: float = opt(
-        0.1, "Missing share of a step at which the run stops.", ge=0, le=1
+        0.1, "Share of a step with something missing at which the run stops.", ge=0, le=1
     )
     cache: bool = opt(True, "Keep measurements that repeat, by content hash.")
 

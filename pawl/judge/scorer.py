@@ -4,9 +4,10 @@
 
 A thread of its own runs the event loop with all calls on the way. Equal completions of a group are
 graded once. A measurement holds the criteria and their weighted mean as `total`, 0 to 1, and its
-share of what the group cost; what a judge could not grade is missing with its reason. An outage and
-a ledger that cannot be written stop the run (exit code 4). Left out: what is paid
-(`pawl.rewards.pay`).
+share of what the group cost; what a judge could not grade is missing with its reason. A group that
+the server was away or too busy for is put aside and asked again, as one, for `defer_s`. An outage,
+a budget that is used up and a ledger that cannot be written stop the run (exit code 4). Left out:
+what is paid (`pawl.rewards.pay`).
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from pawl.config.judge import JudgeConfig
-from pawl.errors import PawlError
+from pawl.errors import Exit, PawlError
 from pawl.judge import contract
 from pawl.judge.access import endpoint, here
 from pawl.judge.client import Client
+from pawl.judge.contract import Request
 from pawl.judge.ledger import Ledger
 from pawl.judge.probe import probe
 from pawl.judge.rubric import load_rubric
@@ -32,6 +34,7 @@ from pawl.rewards.pool import drained
 from pawl.types import Completion, Measurement, Problem, missing
 
 START_S = 600.0  # the probe's own limits end it long before
+AGAIN_S, AGAIN_MAX_S = 1.0, 4.0  # waits before a group is asked again; the last one repeats
 
 
 class JudgeScorer:
@@ -96,14 +99,14 @@ class JudgeScorer:
         turns = range(self.cfg.passes)
         lists = (contract.requests(self.rubric, mode, lang, task, unique, t) for t in turns)
         asked = [request for requests in lists for request in requests]
-        outcomes = await asyncio.gather(*(self._judge.ask(r, fresh) for r in asked))
-        self._calls.broken = self._calls.broken or self._judge.stopped()
+        outcomes, deferred = await self._ask(asked, fresh)
         answers = [(r, o.levels) for r, o in zip(asked, outcomes, strict=True)]
         found = contract.member_values(answers, len(unique))
-        usage = _share(outcomes, len(texts))
+        usage = _share(outcomes, len(texts)) | {"deferred": float(deferred)}
         cached = all(o.cached for o in outcomes)
-        why = next((f"{o.kind} {o.detail}".strip() for o in outcomes if o.kind != "ok"), "refusal")
-        lost = replace(missing(f"judge: {why}"), usage=usage)
+        worst = next((o for o in outcomes if o.kind != "ok"), Outcome("refusal"))
+        why = f"judge: {worst.kind} {worst.detail}".rstrip()
+        lost = replace(missing(why), usage=usage | {f"lost_{_class(worst)}": 1.0})
         by_text = {
             text: lost
             if values is None
@@ -111,6 +114,25 @@ class JudgeScorer:
             for text, values in zip(unique, found, strict=True)
         }
         self._box.put((key, [by_text[text] for text in texts]))
+
+    async def _ask(self, asked: Sequence[Request], fresh: bool) -> tuple[list[Outcome], bool]:
+        """What all requests came to, and whether some were asked again.
+
+        Those that the server was away or too busy for are, with waits, for `defer_s`.
+        """
+        outcomes = list(await asyncio.gather(*(self._judge.ask(r, fresh) for r in asked)))
+        end, wait = self._calls.loop.time() + self.cfg.defer_s, AGAIN_S
+        deferred = False
+        while True:
+            self._calls.broken = self._calls.broken or self._judge.stopped() or _spent(outcomes)
+            again = [i for i, o in enumerate(outcomes) if o.passing]
+            if not again or self._calls.broken or self._calls.loop.time() + wait > end:
+                return outcomes, deferred
+            await asyncio.sleep(wait)
+            wait, deferred = min(2 * wait, AGAIN_MAX_S), True
+            came = await asyncio.gather(*(self._judge.ask(asked[i], fresh) for i in again))
+            for i, o in zip(again, came, strict=True):
+                outcomes[i] = o.after(outcomes[i])
 
     def poll(self, timeout: float | None = 0.0) -> list[tuple[Hashable, list[Measurement]]]:
         """What is ready. Raises PawlError for an outage or a ledger that cannot be written."""
@@ -147,6 +169,22 @@ class JudgeScorer:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _spent(outcomes: Sequence[Outcome]) -> PawlError | None:
+    """Why the run should stop: a budget that is used up, None where none is."""
+    detail = next((o.detail for o in outcomes if o.kind == "budget"), None)
+    hint = "raise it in a fork (pawl train --from RUN judge.max_usd=...), or pay the provider and "
+    hint += "resume: verdicts so far are kept"
+    what = f"the judge's budget is used up: {detail}"
+    return PawlError(what, "judge.max_usd", hint, Exit.STOPPED) if detail is not None else None
+
+
+def _class(o: Outcome) -> str:
+    """Of a failure: unavailable, rejected (the request), refusal, truncated or malformed."""
+    if o.passing:
+        return "unavailable"
+    return "rejected" if o.kind.startswith("http") else o.kind
 
 
 def _share(outcomes: Sequence[Outcome], n: int) -> dict[str, float]:

@@ -50,10 +50,12 @@ def pay(
     rows: what the scorers of all components found of each completion; a reward without components
     has the one component `total`. cfg: with the weights of the curriculum's stage, whose name is
     `stage`, where one is on. A missing component makes its sample missing, and with
-    reward.missing = group the whole group.
+    reward.missing = group the whole group; with common it leaves the sums of the whole group.
     """
     assert len(completions) == len(rows), "a row for each completion"
-    if cfg.components:
+    if cfg.components and cfg.missing == "common":
+        scores = _common(problem, completions, rows, cfg)
+    elif cfg.components:
         scores = _mixes(problem, completions, rows, cfg)
     else:
         pairs = zip(completions, rows, strict=True)
@@ -185,6 +187,36 @@ def _mixes(
     ]
 
 
+def _common(
+    problem: Problem, completions: Sequence[Completion], rows: Sequence[Row], cfg: RewardConfig
+) -> list[Score]:
+    """The scores of a group by the components that all its members have: the others leave it.
+
+    Tests never leave, for they gate. Whoever lacks them is missing, as is whoever lacks everything,
+    and takes nothing from the others. Where nothing is left that weighs, all are missing.
+    """
+    tests = [c.name for c in cfg.components if c.use == "code"]
+    there = [
+        row
+        for row in rows
+        if all(row[name].status != "missing" for name in tests)
+        and any(m.status != "missing" for m in row.values())
+    ]
+    lost = {n for row in there for n, m in row.items() if m.status == "missing"}
+    left = tuple(c for c in cfg.components if c.name not in lost)
+    if not any(c.weight > 0 for c in left):
+        why = f"no component is common to its group: {', '.join(sorted(lost))} left"
+        scores = _mixes(problem, completions, rows, cfg)
+        return [s if s.status == "missing" else _without_total(s, why) for s in scores]
+    scores = _mixes(problem, completions, rows, cfg.model_copy(update={"components": left}))
+    found: list[Score] = []
+    for score, row in zip(scores, rows, strict=True):
+        why = next((row[n].reason for n in sorted(lost) if row[n].status == "missing"), "")
+        branch = "-".join([score.branch, *sorted(lost)])
+        found.append(score if score.total is None else replace(score, branch=branch, lost=why))
+    return found
+
+
 def _relative(part: ComponentConfig, scores: Sequence[Score]) -> list[float]:
     """The values of a component that its weight multiplies, 0 where missing.
 
@@ -216,8 +248,8 @@ def _mixed(
     configs = cfg.components
     # The code reward judges, else a user's own tests.
     judging = min(configs, key=lambda c: (c.use != "code", parts[c.name].verdict is None))
-    judge, time_ms = parts[judging.name], sum(s.time_ms for s in parts.values())
-    usage = _sum([s.usage for s in parts.values()])
+    judge, time_ms = parts[judging.name], sum(m.time_ms for m in row.values())
+    usage = _sum([m.usage for m in row.values()])
     lost = next((s for s in parts.values() if s.status == "missing"), None)
     if lost is not None:
         return replace(lost, tier=lost.tier or judge.tier, time_ms=time_ms, usage=usage)

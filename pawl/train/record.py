@@ -248,7 +248,8 @@ def id_ranges(ids: Sequence[int]) -> str:
 def score_row(score: Score) -> Record:
     """The part of a score that is a function of config and seed."""
     row: Record = {name: getattr(score, name) for name in SCORED}
-    return row | ({"reward_stage": score.reward_stage} if score.reward_stage else {})
+    row |= {"reward_stage": score.reward_stage} if score.reward_stage else {}
+    return row | ({"lost": score.lost} if score.lost else {})
 
 
 def standard_error(values: Sequence[float]) -> float:
