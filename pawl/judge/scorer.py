@@ -91,8 +91,8 @@ class JudgeScorer:
         texts = [contract.candidate_text(c) for c in completions]
         unique = list(dict.fromkeys(texts))
         if self.cfg.mode == "pairwise" and len(unique) < 2:
-            why = "pairwise needs two different completions"
-            self._box.put((key, [missing(why)] * len(texts)))
+            alike = missing("pairwise needs two different completions")
+            self._box.put((key, [alike] * len(texts)))
             return
         task = contract.task_text(problem)
         lang, mode = problem.lang, self.cfg.mode
@@ -135,8 +135,12 @@ class JudgeScorer:
                 outcomes[i] = o.after(outcomes[i])
 
     def poll(self, timeout: float | None = 0.0) -> list[tuple[Hashable, list[Measurement]]]:
-        """What is ready. Raises PawlError for an outage or a ledger that cannot be written."""
-        return drained(self._box, timeout, self._raise_broken)
+        """What is ready. Raises PawlError for an outage, a budget that is used up, or a ledger that
+        cannot be written.
+        """
+        ready = drained(self._box, timeout, self._raise_broken)
+        self._raise_broken()  # what the end of the run left ungraded is not for anybody
+        return ready
 
     def _raise_broken(self) -> None:
         error = self._calls.broken

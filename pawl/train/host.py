@@ -17,6 +17,7 @@ import numpy as np
 from pawl.train.rollouts import Rollouts
 
 Record = dict[str, object]
+LOST = ("unavailable", "rejected", "refusal", "truncated", "malformed")  # why a judge gave nothing
 STEPS = 20  # over which the growth of memory is measured
 
 
@@ -59,6 +60,9 @@ def spent(usages: Sequence[Mapping[str, float]]) -> Record:
         "judge/cache_read_frac": total("cache_read") / read if read else None,
         "judge/usd": total("usd"),
         "judge/simulated_frac": total("simulated") / len(usages),
+        "judge/deferred_frac": total("deferred") / len(usages),
+        "judge/missing_frac": total(*(f"lost_{why}" for why in LOST)) / len(usages),
+        **{f"judge_missing/{why}": total(f"lost_{why}") / len(usages) for why in LOST},
     }
 
 

@@ -31,11 +31,11 @@ LIMITS = ("timeout", "memory", "output")
 
 
 def reward_metrics(
-    scores_S: Sequence[Score], paid_S: Sequence[float | None], group_size: int
+    scores_S: Sequence[Score], paid_S: Sequence[float | None], group_size: int, lowest: float = 0.0
 ) -> Record:
     """reward/*, group/* and verifier/* of one step; a figure without data is None.
 
-    paid_S: the rewards as training saw them.
+    paid_S: the rewards as training saw them. lowest: total of the reward's scale.
     """
     groups = [scores_S[i : i + group_size] for i in range(0, len(scores_S), group_size)]
     known = [s for s in scores_S if s.total is not None]
@@ -51,6 +51,7 @@ def reward_metrics(
     record: Record = {
         "reward/mean": _mean(everything),
         "reward/mean_se": standard_error(means) if means else None,
+        "reward/mean_low": _mean([lowest if s.total is None else s.total for s in scores_S]),
         "reward/trained_mean": _mean([r for r in paid_S if r is not None]),
         "reward/std": float(np.std(everything, ddof=1)) if len(everything) > 1 else None,
         "reward/within_std": _mean([float(np.std(t, ddof=1)) for t in totals if len(t) > 1]),

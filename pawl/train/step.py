@@ -80,7 +80,7 @@ def record_step(s: Session, progress: Progress, result: StepResult) -> Record:
             "batch_samples": len(rollouts.samples_S),
             "batch_tokens": sum(len(x.tokens) for x in rollouts.samples_S),
         }
-        | reward_metrics(rollouts.scores_S, paid_S, g)
+        | reward_metrics(rollouts.scores_S, paid_S, g, s.grader.scale[0])
         | source_metrics(s, progress.stage, rollouts)
         | length_metrics(rollouts.groups, s.policy.eos_ids)
         | diversity_metrics(rollouts.groups)

@@ -1,0 +1,107 @@
+"""A judge that goes away in the middle of a run: short, long, and for good with its budget.
+
+The server is a simulated teacher on loopback that stops listening while a step is being judged.
+"""
+
+import asyncio
+import functools
+import shutil
+import threading
+import time
+
+import pytest
+import tiny_runs
+from test_train_judge import judged, knows_the_answers
+from test_train_resume import assert_same
+from tiny_runs import resume
+
+from pawl.doctor.diagnose import diagnose
+from pawl.errors import Exit, PawlError
+from pawl.judge.budget import Price
+from pawl.judge.fake_server import FakeTeacher, Options
+from pawl.logs.recognise import read_logs
+from pawl.store.read import read_events, read_samples, read_steps
+
+WAYS = ["checkpoint.every=1", "checkpoint.keep_last=0", "train.steps=6"]
+
+
+class Leaving:
+    """A server that stops listening at its n-th grading, and can come back on the same port."""
+
+    def __init__(self, port=0, leaves_at=0, back_after_s=None):
+        self.port, self.leaves_at, self.back_after_s = port, leaves_at, back_after_s
+        self.asked, self.left = 0, 0.0
+        self.listen()
+
+    def listen(self):
+        ready, self.server = threading.Event(), FakeTeacher(self.quality)
+        serve = functools.partial(self.server.serve, self.port, ready.set)
+        self.thread = threading.Thread(target=lambda: asyncio.run(serve()))
+        self.thread.daemon = True
+        self.thread.start()
+        assert ready.wait(10)
+        self.port = int(self.server.url.rsplit(":", 1)[1].split("/")[0])
+
+    def quality(self, task, candidates):
+        self.asked += 1
+        if self.asked == self.leaves_at:
+            self.left = time.monotonic()
+            self.server.stop()
+            if self.back_after_s is not None:
+                threading.Timer(self.back_after_s, self.listen).start()
+        return knows_the_answers(task, candidates)
+
+    def stop(self):
+        self.server.stop()
+        self.thread.join(10)
+
+
+@pytest.fixture
+def undisturbed(model, tmp_path, monkeypatch):
+    """(path, port, how many judgements) of a run whose judge always answers."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "calm"))
+    server = Leaving()
+    run, result = tiny_runs.begin(tmp_path, "calm", judged(model, server.server), WAYS)
+    server.stop()
+    assert result.exit_code == Exit.OK
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return run, server.port, server.asked
+
+
+def defaults(text):
+    """The config with the limits of time that a user gets."""
+    return text.replace(", attempt_s: 20, deadline_s: 60", "")
+
+
+@pytest.mark.slow
+def test_a_short_outage_changes_no_reward_and_is_named(model, undisturbed, tmp_path):
+    calm, port, asked = undisturbed
+    server = Leaving(port, leaves_at=asked * 2 // 3, back_after_s=5.0)
+    text = defaults(judged(model, server.server))
+    run, result = tiny_runs.begin(tmp_path, "short", text, WAYS)
+    server.stop()
+    assert result.exit_code == Exit.OK and server.left
+    assert_same(calm, run, steps=6)
+    records = [r for r in read_steps(run) if r["step"]]
+    assert all(r["host"]["judge/missing_frac"] == 0 for r in records)
+    assert all(r["reward/mean_low"] == pytest.approx(r["reward/mean"]) for r in records)
+
+
+@pytest.mark.slow
+def test_a_long_outage_stops_within_30_s_and_resumes_to_the_same(model, undisturbed, tmp_path):
+    calm, port, asked = undisturbed
+    server = Leaving(port, leaves_at=asked * 2 // 3)
+    text = defaults(judged(model, server.server))
+    with pytest.raises(PawlError, match=r"the judge at 127.*has not answered for 2\d s") as caught:
+        tiny_runs.begin(tmp_path, "long", text, WAYS)
+    assert time.monotonic() - server.left < 30
+    assert caught.value.code == Exit.STOPPED and "resume the run" in caught.value.hint
+    run = tmp_path / "long"
+    assert any(e["kind"] == "stopped" for e in read_events(run))
+    before = len([r for r in read_steps(run) if r["step"]])
+    assert 0 < before < 6
+    server.leaves_at = 0
+    server.listen()
+    assert resume(run).exit_code == Exit.OK
+    server.stop()
+    assert_same(calm, run, steps=6)
