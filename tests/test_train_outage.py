@@ -5,7 +5,6 @@ The server is a simulated teacher on loopback that stops listening while a step 
 
 import asyncio
 import functools
-import shutil
 import threading
 import time
 
@@ -17,10 +16,9 @@ from tiny_runs import resume
 
 from pawl.doctor.diagnose import diagnose
 from pawl.errors import Exit, PawlError
-from pawl.judge.budget import Price
-from pawl.judge.fake_server import FakeTeacher, Options
+from pawl.judge.fake_server import FakeTeacher
 from pawl.logs.recognise import read_logs
-from pawl.store.read import read_events, read_samples, read_steps
+from pawl.store.read import read_events, read_steps
 
 WAYS = ["checkpoint.every=1", "checkpoint.keep_last=0", "train.steps=6"]
 
@@ -82,7 +80,13 @@ def test_a_short_outage_changes_no_reward_and_is_named(model, undisturbed, tmp_p
     server.stop()
     assert result.exit_code == Exit.OK and server.left
     assert_same(calm, run, steps=6)
+    found = diagnose(read_logs(run)[0])
+    (hit,) = [f for f in found.findings if f.code == "D920"]
+    assert hit.causes[0][0] == "judge-outage" and "all samples were graded" in hit.summary
+    assert not [f for f in found.findings if f.code in ("D113", "D207")]
+    assert "D920" not in {f.code for f in diagnose(read_logs(calm)[0]).findings}
     records = [r for r in read_steps(run) if r["step"]]
+    assert 4 < max(r["host"]["judge/outage_s"] for r in records) < 30
     assert all(r["host"]["judge/missing_frac"] == 0 for r in records)
     assert all(r["reward/mean_low"] == pytest.approx(r["reward/mean"]) for r in records)
 
@@ -98,6 +102,8 @@ def test_a_long_outage_stops_within_30_s_and_resumes_to_the_same(model, undistur
     assert caught.value.code == Exit.STOPPED and "resume the run" in caught.value.hint
     run = tmp_path / "long"
     assert any(e["kind"] == "stopped" for e in read_events(run))
+    (hit,) = [f for f in diagnose(read_logs(run)[0]).findings if f.code == "D920"]
+    assert hit.causes[0][0] == "judge-outage" and "has not answered" in " ".join(hit.evidence)
     before = len([r for r in read_steps(run) if r["step"]])
     assert 0 < before < 6
     server.leaves_at = 0

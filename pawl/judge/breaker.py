@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from collections import deque
 from collections.abc import Callable
 
 FAILURES = 8
@@ -28,6 +29,7 @@ class Breaker:
         self._probing = False
         self._opened = self._confirmed = False
         self._last_good = self._failing_since = -math.inf
+        self._silences = deque[tuple[float, float]](maxlen=100)  # when one ended, how long it was
         self._changed = asyncio.Event()
 
     @property
@@ -39,6 +41,13 @@ class Breaker:
     def outage(self) -> float:
         """Seconds without a success of an outage that was confirmed, else 0."""
         return self._clock() - self._failing_since if self._confirmed else 0.0
+
+    def silence(self, since: float) -> float:
+        """Longest time without a success while attempts failed that reached beyond `since`, s."""
+        now = self._clock()
+        going_on = [(now, now - self._failing_since)] if self._failures else []
+        ended = (lasted for end, lasted in [*self._silences, *going_on] if end >= since)
+        return max(ended, default=0.0)
 
     def confirm(self) -> None:
         """Call it an outage, unless something has succeeded by now."""
@@ -76,6 +85,8 @@ class Breaker:
         probing, self._probing = self._probing, False
         self._changed.set()
         if healthy:  # an answer came, whatever it said
+            if self._failures:
+                self._silences.append((self._clock(), self._clock() - self._failing_since))
             self._failures, self._opened, self._cool = 0, False, COOL_S
             self._confirmed = False
             self._last_good, self._failing_since = self._clock(), -math.inf

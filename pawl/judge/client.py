@@ -153,6 +153,10 @@ class Client:
         hint = "resume the run when it answers again: verdicts so far are kept"
         return PawlError(what, "judge", hint, Exit.STOPPED) if lasted else None
 
+    def silence(self, since: float) -> float:
+        """As `Breaker.silence`, by the clock of the event loop; 0 before anything was asked."""
+        return self._breaker.silence(since) if self._loop is not None else 0.0
+
     async def ask(self, request: Request, fresh: bool = False) -> Outcome:
         """Grade one request. fresh: ask anew, whatever is kept, and keep nothing.
 

@@ -99,10 +99,12 @@ class JudgeScorer:
         turns = range(self.cfg.passes)
         lists = (contract.requests(self.rubric, mode, lang, task, unique, t) for t in turns)
         asked = [request for requests in lists for request in requests]
+        began = self._calls.loop.time()
         outcomes, deferred = await self._ask(asked, fresh)
         answers = [(r, o.levels) for r, o in zip(asked, outcomes, strict=True)]
         found = contract.member_values(answers, len(unique))
-        usage = _share(outcomes, len(texts)) | {"deferred": float(deferred)}
+        waits = {"deferred": float(deferred), "outage_s": self._judge.silence(began)}
+        usage = _share(outcomes, len(texts)) | waits
         cached = all(o.cached for o in outcomes)
         worst = next((o for o in outcomes if o.kind != "ok"), Outcome("refusal"))
         why = f"judge: {worst.kind} {worst.detail}".rstrip()

@@ -60,6 +60,7 @@ def spent(usages: Sequence[Mapping[str, float]]) -> Record:
         "judge/cache_read_frac": total("cache_read") / read if read else None,
         "judge/usd": total("usd"),
         "judge/simulated_frac": total("simulated") / len(usages),
+        "judge/outage_s": max(usage.get("outage_s", 0.0) for usage in usages),
         "judge/deferred_frac": total("deferred") / len(usages),
         "judge/missing_frac": total(*(f"lost_{why}" for why in LOST)) / len(usages),
         **{f"judge_missing/{why}": total(f"lost_{why}") / len(usages) for why in LOST},
