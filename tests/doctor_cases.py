@@ -677,7 +677,7 @@ SICK: dict[str, tuple[Callable[[], Log], str, str]] = {
             {
                 R: rising(),
                 "judge/outage_s": AWAY * 9,
-                "judge_missing/unavailable": AWAY * 0.1,
+                "judge/unavailable_frac": AWAY * 0.1,
             }
         ),
         "warning",
@@ -917,8 +917,8 @@ HEALTHY: dict[str, list[Callable[[], Log]]] = {
             {
                 R: rising(),
                 "judge/outage_s": AWAY,
-                "judge_missing/unavailable": AWAY * 0,
-                "judge_missing/refusal": AWAY * 0.1,
+                "judge/unavailable_frac": AWAY * 0,
+                "judge/refusal_frac": AWAY * 0.1,
             }
         )
     ],

@@ -16,9 +16,9 @@ from tiny_runs import resume
 
 from pawl.doctor.diagnose import diagnose
 from pawl.errors import Exit, PawlError
-from pawl.judge.fake_server import FakeTeacher
+from pawl.judge.fake_server import FakeTeacher, Options
 from pawl.logs.recognise import read_logs
-from pawl.store.read import read_events, read_steps
+from pawl.store.read import read_events, read_samples, read_steps
 
 WAYS = ["checkpoint.every=1", "checkpoint.keep_last=0", "train.steps=6"]
 
@@ -111,3 +111,65 @@ def test_a_long_outage_stops_within_30_s_and_resumes_to_the_same(model, undistur
     assert resume(run).exit_code == Exit.OK
     server.stop()
     assert_same(calm, run, steps=6)
+
+
+@pytest.mark.slow
+def test_refusals_leave_the_sum_of_their_group_and_count_as_missing(model, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    mix = "{components: [{name: teacher, use: judge}, {name: tests, use: code, weight: 0.5}], "
+    mix += "missing: common, max_missing_frac: 0.9}"
+    with FakeTeacher(
+        knows_the_answers, Options(script=[None] * 2, rates={"refusal": 0.3})
+    ) as server:
+        text = judged(model, server).replace("{use: judge}", mix)
+        text = text.replace("judge: {", "judge: {mode: pointwise, in_flight: 1, ")
+        ways = [
+            "train.steps=2",
+            "eval.judge=false",
+            "eval.problems=1",
+            "train.override=[calibration]",
+        ]
+        run, result = tiny_runs.begin(tmp_path, "refusals", text, ways)
+        assert result.exit_code == Exit.OK
+        strict = text.replace("max_missing_frac: 0.9", "max_missing_frac: 0.0")
+        with pytest.raises(PawlError, match=r"scores are missing.*judge: refusal") as caught:
+            tiny_runs.begin(tmp_path, "strict", strict, ways)
+        assert caught.value.code == Exit.STOPPED
+    records = [r for r in read_steps(run) if r["step"]]
+    assert all(r["verifier/missing_frac"] == 0 for r in records)
+    missing = [r["host"]["judge/refusal_frac"] for r in records]
+    assert missing == [r["host"]["judge/missing_frac"] for r in records] and 0 < sum(missing)
+    rows = [row for step in (1, 2) for row in read_samples(run, step)]
+    groups = {}
+    for row in rows:
+        groups.setdefault((row["step"], row["group"]), []).append(row["score"])
+    kinds = set()
+    for scores in groups.values():
+        gone = any("lost" in score for score in scores)
+        kinds.add(gone)
+        for score in scores:
+            assert ("teacher" not in score["components"]) == gone
+            assert score["branch"].endswith("-teacher") == gone
+            assert not gone or score["total"] == 0.5 * score["components"]["tests"]
+    assert kinds == {True, False}
+
+
+def test_a_used_up_budget_stops_a_run_that_goes_on_as_a_fork(model, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with FakeTeacher(knows_the_answers) as server:
+        text = judged(model, server).replace("max_usd: 0", "max_usd: 0, max_tokens: 140000")
+        with pytest.raises(PawlError, match="the judge's budget is used up") as caught:
+            tiny_runs.begin(tmp_path, "poor", text, [*WAYS, "train.steps=40"])
+        assert caught.value.code == Exit.STOPPED and "--from RUN" in caught.value.hint
+        run = tmp_path / "poor"
+        steps = len([r for r in read_steps(run) if r["step"]])
+        assert 0 < steps < 40
+        assert all(r["verifier/missing_frac"] == 0 for r in read_steps(run) if r["step"])
+        more = [
+            f"runs_dir={tmp_path}",
+            "name=richer",
+            "judge.max_tokens=0",
+            f"train.steps={steps + 1}",
+        ]
+        forked, result = tiny_runs.fork(str(run), *more)
+        assert result.exit_code == Exit.OK and len(read_steps(forked)) > 0

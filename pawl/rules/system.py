@@ -206,7 +206,7 @@ def limits_decide(s: Signals) -> Findings:
             return
 
 
-@rule("D920", "judge-away", "judge/outage_s|judge_missing/unavailable", proof="real")
+@rule("D920", "judge-away", "judge/outage_s|judge/unavailable_frac", proof="real")
 def judge_away(s: Signals) -> Findings:
     """The judge did not answer for a while.
 
@@ -214,14 +214,14 @@ def judge_away(s: Signals) -> Findings:
     a verdict because it was overloaded, silent or gone, or the run was stopped for it.
     Why it matters: where all were graded in the end nothing but time was lost. What stays missing
     leaves training, and the reward of these steps is that of a selection.
-    Evidence needed: judge/outage_s, or judge_missing/unavailable.
+    Evidence needed: judge/outage_s, or judge/unavailable_frac.
     Traps: refusals and cut prompts are no outage: D113 tells them apart.
     Fix: compare the steps with the provider's log; lower judge.in_flight where it is overloaded;
     resume a run that was stopped.
     Source: an injected outage of a server on loopback, against the same run without one.
     Causes: judge-outage (the judge was overloaded, silent or gone).
     """
-    silent, lost = "judge/outage_s", "judge_missing/unavailable"
+    silent, lost = "judge/outage_s", "judge/unavailable_frac"
     there = [(n, zip(s.steps(n), s.values(n), strict=True)) for n in (silent, lost)]
     hit = {
         n: {t: x for t, x in pairs if x > (AWAY_S if n == silent else 0.0)} for n, pairs in there

@@ -19,6 +19,10 @@ from pawl.rules.statistics import Floats
 NLL = "policy/nll_minus_entropy"
 MOVED = "optim/update_ratio|optim/update_norm|optim/unchanged_frac"
 RATIO_FP32, RATIO_HALF = 1.001, 2.0  # largest ratio before an update that rounding explains
+JUDGED = (  # why a judge gave no verdict
+    *("judge/unavailable_frac", "judge/rejected_frac", "judge/refusal_frac"),
+    *("judge/truncated_frac", "judge/malformed_frac"),
+)
 RESTING = 5  # updates without any effect
 
 
@@ -229,8 +233,8 @@ def scores_missing(s: Signals) -> Findings:
     if now.value <= 0.05 and not rises:
         return
     fails = now.value > 0.2 and now.low > 0.05
-    by = {n.partition("/")[2]: s.late(n).value for n in s.family("judge_missing/")}
-    reasons = ", ".join(f"{x:.1%} {why}" for why, x in by.items() if x > 0)
+    by = {n.removeprefix("judge/").removesuffix("_frac"): s.late(n) for n in JUDGED if s.has(n)}
+    reasons = ", ".join(f"{x.value:.1%} {why}" for why, x in by.items() if x.value > 0)
     yield found(
         "critical fault" if fails else "warning fault",
         f"{now.value:.1%} of the recent samples have no score" + (", and more do" if rises else ""),

@@ -63,7 +63,7 @@ def spent(usages: Sequence[Mapping[str, float]]) -> Record:
         "judge/outage_s": max(usage.get("outage_s", 0.0) for usage in usages),
         "judge/deferred_frac": total("deferred") / len(usages),
         "judge/missing_frac": total(*(f"lost_{why}" for why in LOST)) / len(usages),
-        **{f"judge_missing/{why}": total(f"lost_{why}") / len(usages) for why in LOST},
+        **{f"judge/{why}_frac": total(f"lost_{why}") / len(usages) for why in LOST},
     }
 
 
