@@ -154,6 +154,7 @@ def test_refusals_leave_the_sum_of_their_group_and_count_as_missing(model, tmp_p
     assert kinds == {True, False}
 
 
+@pytest.mark.slow
 def test_a_used_up_budget_stops_a_run_that_goes_on_as_a_fork(model, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     with FakeTeacher(knows_the_answers) as server:
