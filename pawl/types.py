@@ -200,7 +200,8 @@ class Measurement:
     message or exception. usage: what it cost (tokens, requests), by name. passed_cases / n_cases:
     tests passed, of all. tier, time_ms, cached, warm (started by the fork server): facts of this
     machine and moment. reading: which of
-    the programs that a completion may mean was graded, "" where none was.
+    the programs that a completion may mean was graded, "" where none was. baseline: what the same
+    judge found of the problem's reference, None where it was not asked.
     """
 
     status: Literal["measured", "missing"]
@@ -215,6 +216,7 @@ class Measurement:
     cached: bool = False
     warm: bool = False
     reading: str = ""
+    baseline: Measurement | None = None
 
 
 def missing(reason: str, tier: Tier = "", time_ms: float = 0.0) -> Measurement:
@@ -231,7 +233,8 @@ class Score:
     none. branch: the rule that paid the total ("pass", "tests", "capped", "penalty:runaway",
     "user", ...). components: values before weights. reason: why it is missing, or the first
     compiler message or exception. passed_cases / n_cases: tests passed, of all. reward_stage: the
-    curriculum stage whose weights paid, "" for reward.stages. reading: as in Measurement. tier,
+    curriculum stage whose weights paid, "" for reward.stages. reading: as in Measurement. teacher:
+    (the judge's grade, its grade of the problem's reference), None where either is not there. tier,
     time_ms, cached, warm, usage: facts of this machine and moment, kept apart so that everything
     else is a function of config and seed.
     """
@@ -250,6 +253,7 @@ class Score:
     warm: bool = False
     reward_stage: str = ""
     reading: str = ""
+    teacher: tuple[float, float] | None = None
     usage: Mapping[str, float] = field(default_factory=dict)
 
     @property

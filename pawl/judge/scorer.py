@@ -4,7 +4,8 @@
 
 A thread of its own runs the event loop with all calls on the way. Equal completions of a group are
 graded once. A measurement holds the criteria and their weighted mean as `total`, 0 to 1, and its
-share of what the group cost; what a judge could not grade is missing with its reason. An outage and
+share of what the group cost; with `judge.baseline` also what the judge finds of the problem's
+reference. What a judge could not grade is missing with its reason. An outage and
 a ledger that cannot be written stop the run (exit code 4). Left out: what is paid
 (`pawl.rewards.pay`).
 """
@@ -91,26 +92,41 @@ class JudgeScorer:
             why = "pairwise needs two different completions"
             self._box.put((key, [missing(why)] * len(texts)))
             return
-        task = contract.task_text(problem)
-        lang, mode = problem.lang, self.cfg.mode
-        turns = range(self.cfg.passes)
-        lists = (contract.requests(self.rubric, mode, lang, task, unique, t) for t in turns)
-        asked = [request for requests in lists for request in requests]
-        outcomes = await asyncio.gather(*(self._judge.ask(r, fresh) for r in asked))
+        asking = [self._ask(problem, unique, fresh)]
+        if self.cfg.baseline and problem.reference.strip():  # kept, so paid for once a problem
+            reference = contract.candidate_text(Completion(problem.id, problem.reference))
+            asking.append(self._ask(problem, [reference], False))
+        (found, outcomes), *more = await asyncio.gather(*asking)
         self._calls.broken = self._calls.broken or self._judge.stopped()
-        answers = [(r, o.levels) for r, o in zip(asked, outcomes, strict=True)]
-        found = contract.member_values(answers, len(unique))
-        usage = _share(outcomes, len(texts))
-        cached = all(o.cached for o in outcomes)
-        why = next((f"{o.kind} {o.detail}".strip() for o in outcomes if o.kind != "ok"), "refusal")
-        lost = replace(missing(f"judge: {why}"), usage=usage)
+        spent = [*outcomes, *(o for _, own in more for o in own)]
+        usage = _share(spent, len(texts))
+        none = missing("the problem has none") if self.cfg.baseline else None
+        baseline = next((measurements[0] for measurements, _ in more), none)
         by_text = {
-            text: lost
-            if values is None
-            else Measurement("measured", self.rubric.with_total(values), usage=usage, cached=cached)
-            for text, values in zip(unique, found, strict=True)
+            text: replace(m, usage=usage, baseline=baseline)
+            for text, m in zip(unique, found, strict=True)
         }
         self._box.put((key, [by_text[text] for text in texts]))
+
+    async def _ask(
+        self, problem: Problem, texts: list[str], fresh: bool
+    ) -> tuple[list[Measurement], list[Outcome]]:
+        """What the judge says of some texts, each once, without what it cost; and all answers."""
+        task, lang, mode = contract.task_text(problem), problem.lang, self.cfg.mode
+        turns = range(self.cfg.passes)
+        lists = (contract.requests(self.rubric, mode, lang, task, texts, t) for t in turns)
+        asked = [request for requests in lists for request in requests]
+        outcomes = await asyncio.gather(*(self._judge.ask(r, fresh) for r in asked))
+        answers = [(r, o.levels) for r, o in zip(asked, outcomes, strict=True)]
+        cached = all(o.cached for o in outcomes)
+        why = next((f"{o.kind} {o.detail}".strip() for o in outcomes if o.kind != "ok"), "refusal")
+        found = [
+            missing(f"judge: {why}")
+            if values is None
+            else Measurement("measured", self.rubric.with_total(values), cached=cached)
+            for values in contract.member_values(answers, len(texts))
+        ]
+        return found, outcomes
 
     def poll(self, timeout: float | None = 0.0) -> list[tuple[Hashable, list[Measurement]]]:
         """What is ready. Raises PawlError for an outage or a ledger that cannot be written."""

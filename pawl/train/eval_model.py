@@ -36,7 +36,7 @@ from pawl.train.heldout import EVAL_STEP, HeldOut, from_rows, rows_of
 from pawl.train.progress import host_of
 from pawl.train.session import opened_engine
 from pawl.train.success import PASS, Success, success_of
-from pawl.train.teacher import opened_judge, require_judge
+from pawl.train.teacher import opened_judge, require_judge, require_references
 from pawl.types import Problem
 
 
@@ -129,6 +129,7 @@ def evaluate_model(
     if not problems:
         hint = "choose --split train, or set problems.held_out_frac"
         raise PawlError(f"the set has no {split} problems", data.train.name, hint)
+    require_references(cfg, [*problems, *families])
     run, _ = run_and_steps(model)
     today = date_of(read_run(run)) if is_run(run) else ""
     encoder = PromptEncoder(policy.tokenizer, cfg.prompt, today)

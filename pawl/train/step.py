@@ -25,6 +25,7 @@ from pawl.train.record import (
     mix_metrics,
     reward_metrics,
     sample_rows,
+    teacher_metrics,
     update_metrics,
 )
 from pawl.train.rollouts import Rollouts
@@ -81,6 +82,7 @@ def record_step(s: Session, progress: Progress, result: StepResult) -> Record:
             "batch_tokens": sum(len(x.tokens) for x in rollouts.samples_S),
         }
         | reward_metrics(rollouts.scores_S, paid_S, g)
+        | teacher_metrics(rollouts.scores_S, g)
         | source_metrics(s, progress.stage, rollouts)
         | length_metrics(rollouts.groups, s.policy.eos_ids)
         | diversity_metrics(rollouts.groups)
