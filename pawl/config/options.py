@@ -97,8 +97,8 @@ class RewardConfig(Section):
         le=10,
     )
     clip: tuple[float, ...] = opt((), "[low, high] of a reward in training; empty is off.")
-    normalise: Literal["none", "running"] = opt(
-        "none", "running: rewards over the standard deviation of all so far."
+    normalise: Literal["none", "running", "strata"] = opt(
+        "none", "Rewards over the running deviation of all, or standardised by language and label."
     )
     missing: Literal["sample", "group"] = opt(
         "sample", "What a missing score takes out of training: its sample, or its whole group."

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pawl.algo.shaping import Spread
+from pawl.algo.shaping import Spread, Strata
 from pawl.train.batch import Selection, TrainBatch
 from pawl.train.curriculum import STAGE
 from pawl.train.diversity import diversity_metrics
@@ -44,6 +44,7 @@ class StepResult:
     rollouts: Rollouts
     reward_PG: Tensor
     spread: Spread
+    strata: Strata
     selection: Selection
     batch: TrainBatch
     stats: UpdateStats
@@ -68,7 +69,7 @@ def record_step(s: Session, progress: Progress, result: StepResult) -> Record:
     s.run.append_samples(result.step, rows)
     before, peak = progress.state.updates, progress.optim.lr
     progress.note(rollouts)
-    progress.state.spread = result.spread
+    progress.state.spread, progress.state.strata = result.spread, result.strata
     return (
         {
             "step": result.step,
