@@ -103,7 +103,8 @@ class Problem:
     prompt: the task as text ("" when `messages` holds it). messages: chat turns, the answer never
     among them. reference: a right answer ("" if unknown); of a code task a whole definition. code:
     the tests, None for a task that only a reward of the user's can judge. spec: what splits are
-    made by ("" if unknown). pass_rate: measured pass@1 of some base model, None if never measured.
+    made by ("" if unknown). pass_rate: measured success of some base model, or of the reference
+    before a judge, 0 to 1; None if never measured.
     where: file:line. metadata: the row's other columns, JSON values, for a user's reward.
     """
 

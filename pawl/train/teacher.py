@@ -45,13 +45,16 @@ def require_references(
     """
     if not grades_references(cfg):
         return
-    asked = chain(problems, held_out if cfg.eval.judge else ())
-    lost = [p.where or p.id for p in asked if not p.reference.strip()]
+    hint = "take them out, or compare with the group: relative: mean or rank"
+    lacking(chain(problems, held_out if cfg.eval.judge else ()), "reward.components", hint)
+
+
+def lacking(problems: Iterable[Problem], where: str, hint: str) -> None:
+    """Raise PawlError when problems have no reference: how many, and the first."""
+    lost = [p.where or p.id for p in problems if not p.reference.strip()]
     if lost:
         some = ", ".join(lost[:3]) + (", ..." if len(lost) > 3 else "")
-        what = f"{len(lost)} problems have no reference for the judge to grade"
-        hint = "take them out, or compare with the group: relative: mean or rank"
-        raise PawlError(f"{what}: {some}", "reward.components", hint)
+        raise PawlError(f"{len(lost)} problems have no reference to grade: {some}", where, hint)
 
 
 def require_judge(cfg: RunConfig) -> None:
