@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Hashable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from pawl.errors import Exit, PawlError
 from pawl.judge.fake_judge import Character, length
 from pawl.judge.fake_server import FakeTeacher, Options, _http
 from pawl.judge.scorer import JudgeScorer
-from pawl.types import Completion, Measurement, Scorer
+from pawl.types import Completion, Measurement, Scorer, missing
 
 Found = dict[Hashable, list[Measurement]]
 
@@ -72,6 +73,31 @@ def test_kept_verdicts_cost_nothing_and_say_the_same(tmp_path: Path) -> None:
     for key, ms in first.items():
         assert [m.values for m in again[key]] == [m.values for m in ms]
         assert all(m.cached and not m.usage["usd"] for m in again[key])
+
+
+@pytest.mark.parametrize(("mode", "calls"), [("listwise", 4), ("pointwise", 13)])
+def test_a_reference_is_graded_once_a_problem(mode: str, calls: int, tmp_path: Path) -> None:
+    task = replace(problem(), reference="let solve x = min x 2" + " + 0" * 30)
+    with FakeTeacher(length, Options(price=PRICE, character=Character(length=0.2))) as teacher:
+        cfg = judge_config(teacher, mode=mode, baseline=True)
+        with JudgeScorer(cfg, tmp_path / "l.db") as scorer:
+            probed = len(teacher.bills)
+            for i in range(3):
+                scorer.submit(i, task, completions(i))
+            found = collect(scorer, 3)
+            bills = teacher.bills[probed:]
+            scorer.submit(0, problem(8), completions(8))
+            lost = collect(scorer, 1)[0]
+        with JudgeScorer(judge_config(teacher, mode=mode), tmp_path / "other.db") as scorer:
+            scorer.submit(0, task, [Completion("p0", task.reference)])
+            (alone,) = collect(scorer, 1)[0]
+    assert len(bills) == calls
+    members = [m for ms in found.values() for m in ms]
+    grades = [m.baseline.values for m in members if m.baseline]
+    assert grades == [alone.values] * len(members) and alone.baseline is None
+    assert sum(m.usage["usd"] for m in members) == pytest.approx(sum(b.usd for b in bills))
+    assert {m.baseline for m in lost} == {missing("the problem has none")}
+    assert all(m.status == "measured" for m in lost)
 
 
 def test_fresh_asks_anew_and_keeps_nothing(tmp_path: Path) -> None:

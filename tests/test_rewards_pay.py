@@ -526,6 +526,40 @@ def test_a_relative_component_beside_the_tests() -> None:
     assert (high.total, high.branch) == (pytest.approx(EARNED["pass"] + 0.03), "pass+style")
 
 
+def beside(kind: str, pairs: list[tuple[float, float | None]], **fields: object) -> list[Score]:
+    """Scores of members with (the judge's grade, its grade of the reference)."""
+    cfg = RewardConfig(components=(part("judge", "judge", relative=kind, cap=100, **fields),))
+    found = [replace(number(v), baseline=missing("refused")) for v, _ in pairs]
+    for i, (_, grade) in enumerate(pairs):
+        if grade is not None:
+            found[i] = replace(found[i], baseline=number(grade, quality=0.3))
+    return pay(PROBLEM, [ONE] * len(found), [{"judge": m} for m in found], cfg)
+
+
+def test_a_grade_beside_the_references() -> None:
+    pairs = [(0.9, 0.6), (0.3, 0.6), (0.5, 0.0), (0.4, None)]
+    difference, ratio, alone = (beside(k, pairs) for k in ("difference", "ratio", "none"))
+    assert [s.total for s in difference[:3]] == pytest.approx([0.3, -0.3, 0.5])
+    assert [s.total for s in ratio[:3]] == pytest.approx([1.5, 0.5, 5.0])  # by the floor of 0.1
+    assert beside("ratio", pairs, floor=0.5)[2].total == pytest.approx(1.0)
+    for scores in (difference, ratio):
+        assert scores[3].total is None
+        assert scores[3].reason == "the judge's grade of the reference is missing: refused"
+    assert [s.total for s in alone] == [v for v, _ in pairs]  # only a metric here
+    assert [s.teacher for s in alone] == [(0.9, 0.6), (0.3, 0.6), (0.5, 0.0), None]
+    assert all(set(s.components) == {"judge"} for s in alone)  # nothing of the reference's
+
+
+def test_only_a_judge_grades_references_and_a_ratio_needs_a_cap() -> None:
+    parts = (part("a", "a.py:f", relative="difference"), part("b", "judge", relative="ratio"))
+    with pytest.raises(PawlErrors) as caught:
+        check_mix(RewardConfig(components=parts))
+    told = caught.value.block()
+    assert "component 'a' has relative: difference, and no judge grades it" in told
+    assert "component 'b' is a ratio, and its cap is 1" in told and "at most 10 counts" in told
+    check_mix(RewardConfig(components=(part("b", "judge", relative="ratio", cap=2),)))
+
+
 def test_a_missing_member_takes_its_sample_or_its_whole_group() -> None:
     rows = [{TOTAL: number(1.0)}, {TOTAL: missing("judge is away")}, {TOTAL: number(0.5)}]
     one = pay(PROBLEM, [ONE] * 3, rows, RewardConfig(use="a.py:f"))

@@ -32,6 +32,9 @@ class JudgeConfig(Section):
         "listwise", "One call a group, one a completion, or one a pair of completions."
     )
     passes: int = opt(1, "Repetitions in other orders, averaged.", "calls", ge=1, le=16)
+    baseline: bool = opt(
+        False, "Grade each problem's reference once too, to compare with (judge/teacher_*)."
+    )
     effort: Literal["", "low", "medium", "high"] = opt("", "Reasoning effort; empty sends none.")
     temperature: float | None = opt(None, "For compatible chat servers; others take none.", ge=0)
     logprobs: bool = opt(True, "Read levels as distributions where the server gives log-probs.")

@@ -51,9 +51,10 @@ class ComponentConfig(Section):
     weight: float = opt(1.0, "Weight in the mix.", ge=0, le=100)
     gate: Literal["none", "pass"] = opt("none", "pass: pays only when all tests pass.")
     cap: float = opt(1.0, "Most that it can add, after its weight.", ge=0, le=100)
-    relative: Literal["none", "mean", "rank"] = opt(
-        "none", "Pay its distance from the group's mean, or its rank in the group (0 to 1)."
+    relative: Literal["none", "mean", "rank", "difference", "ratio"] = opt(
+        "none", "To the group: mean or rank; to the judge's grade of the reference: the other two."
     )
+    floor: float = opt(0.1, "Least grade of a reference that a ratio divides by.", gt=0, le=1)
 
 
 class StagesConfig(Section):
@@ -96,8 +97,8 @@ class RewardConfig(Section):
         le=10,
     )
     clip: tuple[float, ...] = opt((), "[low, high] of a reward in training; empty is off.")
-    normalise: Literal["none", "running"] = opt(
-        "none", "running: rewards over the standard deviation of all so far."
+    normalise: Literal["none", "running", "strata"] = opt(
+        "none", "Rewards over the running deviation of all, or standardised by language and label."
     )
     missing: Literal["sample", "group", "common"] = opt(
         "sample",

@@ -4,10 +4,11 @@
 
 A thread of its own runs the event loop with all calls on the way. Equal completions of a group are
 graded once. A measurement holds the criteria and their weighted mean as `total`, 0 to 1, and its
-share of what the group cost; what a judge could not grade is missing with its reason. A group that
-the server was away or too busy for is put aside and asked again, as one, for `defer_s`. An outage,
-a budget that is used up and a ledger that cannot be written stop the run (exit code 4). Left out:
-what is paid (`pawl.rewards.pay`).
+share of what the group cost; with `judge.baseline` also what the judge finds of the problem's
+reference. What a judge could not grade is missing with its reason. A group that the server was away
+or too busy for is put aside and asked again, as one, for `defer_s`. An outage, a budget that is
+used up and a ledger that cannot be written stop the run (exit code 4). Left out: what is paid
+(`pawl.rewards.pay`).
 """
 
 from __future__ import annotations
@@ -94,30 +95,51 @@ class JudgeScorer:
             alike = missing("pairwise needs two different completions")
             self._box.put((key, [alike] * len(texts)))
             return
-        task = contract.task_text(problem)
-        lang, mode = problem.lang, self.cfg.mode
-        turns = range(self.cfg.passes)
-        lists = (contract.requests(self.rubric, mode, lang, task, unique, t) for t in turns)
-        asked = [request for requests in lists for request in requests]
         began = self._calls.loop.time()
-        outcomes, deferred = await self._ask(asked, fresh)
-        answers = [(r, o.levels) for r, o in zip(asked, outcomes, strict=True)]
-        found = contract.member_values(answers, len(unique))
+        asking = [self._ask(problem, unique, fresh)]
+        if self.cfg.baseline and problem.reference.strip():  # kept, so paid for once a problem
+            reference = contract.candidate_text(Completion(problem.id, problem.reference))
+            asking.append(self._ask(problem, [reference], False))
+        (found, outcomes, deferred), *more = await asyncio.gather(*asking)
+        spent = [*outcomes, *(o for _, own, _ in more for o in own)]
+        deferred = deferred or any(late for _, _, late in more)
         waits = {"deferred": float(deferred), "outage_s": self._judge.silence(began)}
-        usage = _share(outcomes, len(texts)) | waits
-        cached = all(o.cached for o in outcomes)
-        worst = next((o for o in outcomes if o.kind != "ok"), Outcome("refusal"))
-        why = f"judge: {worst.kind} {worst.detail}".rstrip()
-        lost = replace(missing(why), usage=usage | {f"lost_{_class(worst)}": 1.0})
+        usage = _share(spent, len(texts)) | waits
+        none = missing("the problem has none") if self.cfg.baseline else None
+        baseline = next((measurements[0] for measurements, _, _ in more), none)
+        without = baseline.usage if baseline is not None else {}  # why the reference has no grade
         by_text = {
-            text: lost
-            if values is None
-            else Measurement("measured", self.rubric.with_total(values), usage=usage, cached=cached)
-            for text, values in zip(unique, found, strict=True)
+            text: replace(m, usage={**usage, **m.usage, **without}, baseline=baseline)
+            for text, m in zip(unique, found, strict=True)
         }
         self._box.put((key, [by_text[text] for text in texts]))
 
-    async def _ask(self, asked: Sequence[Request], fresh: bool) -> tuple[list[Outcome], bool]:
+    async def _ask(
+        self, problem: Problem, texts: list[str], fresh: bool
+    ) -> tuple[list[Measurement], list[Outcome], bool]:
+        """What the judge says of some texts, each once; all answers; whether some came late.
+
+        The usage of a measurement that is missing says why, nothing of what it cost.
+        """
+        task, lang, mode = contract.task_text(problem), problem.lang, self.cfg.mode
+        turns = range(self.cfg.passes)
+        lists = (contract.requests(self.rubric, mode, lang, task, texts, t) for t in turns)
+        asked = [request for requests in lists for request in requests]
+        outcomes, deferred = await self._answers(asked, fresh)
+        answers = [(r, o.levels) for r, o in zip(asked, outcomes, strict=True)]
+        cached = all(o.cached for o in outcomes)
+        worst = next((o for o in outcomes if o.kind != "ok"), Outcome("refusal"))
+        why = f"judge: {worst.kind} {worst.detail}".rstrip()
+        lost = replace(missing(why), usage={f"lost_{_class(worst)}": 1.0})
+        found = [
+            lost
+            if values is None
+            else Measurement("measured", self.rubric.with_total(values), cached=cached)
+            for values in contract.member_values(answers, len(texts))
+        ]
+        return found, outcomes, deferred
+
+    async def _answers(self, asked: Sequence[Request], fresh: bool) -> tuple[list[Outcome], bool]:
         """What all requests came to, and whether some were asked again.
 
         Those that the server was away or too busy for are, with waits, for `defer_s`.

@@ -115,7 +115,7 @@ def advantages(
     s: Session, logprobs: BatchLogprobs, rewards: Rewards
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The loop's own way from scores to (reward_PG, advantage_ST, mask_ST) of all groups."""
-    reward_PG, _ = shaped_rewards(s.cfg, rewards, Spread())
+    reward_PG = shaped_rewards(s.cfg, rewards, Spread(), {})[0]
     given = (s.cfg.algo, logprobs, reward_PG, rewards.scored_PG, 0.0)
     return reward_PG, *compute_advantages(*given)
 

@@ -51,6 +51,7 @@ class TrainState:
     evals_since_best: int
     kl_coef: float
     spread: Spread = Spread()
+    strata: Mapping[str, Spread] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, object]:
         """JSON values that `read` takes."""

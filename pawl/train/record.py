@@ -86,6 +86,27 @@ def reward_metrics(
     return record
 
 
+def teacher_metrics(scores_S: Sequence[Score], group_size: int) -> Record:
+    """judge/teacher_* of one step: grades beside those of the references; nothing without any.
+
+    The ratio is one of means: the mean of ratios is ruled by the lowest grades of references.
+    """
+    groups = [scores_S[i : i + group_size] for i in range(0, len(scores_S), group_size)]
+    pairs = [[s.teacher for s in g if s.teacher is not None] for g in groups]
+    pairs = [p for p in pairs if p]
+    if not pairs:
+        return {}
+    own = [math.fsum(a for a, _ in p) / len(p) for p in pairs]
+    teacher = [math.fsum(b for _, b in p) / len(p) for p in pairs]
+    gaps = [a - b for a, b in zip(own, teacher, strict=True)]
+    return {
+        "judge/teacher_score": _mean(teacher),
+        "judge/teacher_gap": _mean(gaps),
+        "judge/teacher_gap_se": standard_error(gaps),
+        "judge/teacher_ratio": math.fsum(own) / total if (total := math.fsum(teacher)) else None,
+    }
+
+
 def judged_in(scores: Sequence[Score]) -> list[Score]:
     """The scored ones on which tests were run."""
     return [s for s in scores if s.total is not None and s.verdict is not None]
@@ -250,7 +271,8 @@ def score_row(score: Score) -> Record:
     """The part of a score that is a function of config and seed."""
     row: Record = {name: getattr(score, name) for name in SCORED}
     row |= {"reward_stage": score.reward_stage} if score.reward_stage else {}
-    return row | ({"lost": score.lost} if score.lost else {})
+    row |= {"lost": score.lost} if score.lost else {}
+    return row | ({"teacher": score.teacher} if score.teacher else {})
 
 
 def standard_error(values: Sequence[float]) -> float:

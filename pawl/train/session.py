@@ -40,7 +40,7 @@ from pawl.train.data import Pool, chosen, total_steps
 from pawl.train.proved import Basis, Proved, audited, calibrated
 from pawl.train.rules import check_names
 from pawl.train.success import Success, require_success, success_of
-from pawl.train.teacher import ledger_name, opened_judge, require_judge
+from pawl.train.teacher import ledger_name, opened_judge, require_judge, require_references
 from pawl.types import Problem
 
 TOGETHER = 512  # prompts that are encoded in one call
@@ -112,6 +112,7 @@ def open_session(
     data = prepare(cfg.problems, cfg.seed, tested=tested)
     for line in data.report:
         display.note(line)
+    require_references(cfg, data.train, chain(data.held_out, data.held_out_families))
     proved = Proved(run, display)
     if cfg.problems.audit and tested:
         data = audited(data, cfg, run, display, proved)
