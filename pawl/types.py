@@ -200,7 +200,8 @@ class Measurement:
     message or exception. usage: what it cost (tokens, requests), by name. passed_cases / n_cases:
     tests passed, of all. tier, time_ms, cached, warm (started by the fork server): facts of this
     machine and moment. reading: which of
-    the programs that a completion may mean was graded, "" where none was.
+    the programs that a completion may mean was graded, "" where none was. Of a judge: levels, its
+    answer to each criterion as a distribution; place, where it was shown (`pawl.judge.contract`).
     """
 
     status: Literal["measured", "missing"]
@@ -215,6 +216,8 @@ class Measurement:
     cached: bool = False
     warm: bool = False
     reading: str = ""
+    levels: Mapping[str, tuple[float, ...]] = field(default_factory=dict, hash=False)
+    place: float | None = None
 
 
 def missing(reason: str, tier: Tier = "", time_ms: float = 0.0) -> Measurement:

@@ -31,6 +31,7 @@ from pawl.rewards.background import Background
 from pawl.rewards.pool import drained
 from pawl.types import Completion, Measurement, Problem, missing
 
+Graded = tuple[Hashable, list[Measurement]]
 START_S = 600.0  # the probe's own limits end it long before
 
 
@@ -51,7 +52,8 @@ class JudgeScorer:
         local = LocalTransport(forward, cfg.context_tokens) if forward else None
         server = here(forward.fingerprint) if forward else endpoint(cfg)
         self._ledger = Ledger(ledger, run)
-        self._box: queue.SimpleQueue[tuple[Hashable, list[Measurement]]] = queue.SimpleQueue()
+        self._box: queue.SimpleQueue[Graded] = queue.SimpleQueue()
+        self._checks: queue.SimpleQueue[Graded] = queue.SimpleQueue()
         self._calls = Background("judge")
         self.capabilities = Capabilities()
         try:
@@ -80,41 +82,80 @@ class JudgeScorer:
         fresh: bool = False,
     ) -> None:
         """Queue the completions of a group, or of a part of it where `whole_group` is False."""
-        self._calls.start(self._grade(key, problem, tuple(completions), fresh))
+        self._calls.start(self._put(self._box, key, problem, tuple(completions), fresh, 0))
+
+    def submit_check(
+        self,
+        key: Hashable,
+        problem: Problem,
+        completions: Sequence[Completion],
+        fresh: bool = False,
+        again: bool = False,
+    ) -> None:
+        """Queue a group for `poll_checks`, apart from what the run is paid by.
+
+        again: in other orders and under other ids than `submit` asks, in one pass each list
+        reversed; kept as any verdict is, so that a resume asks for it no more.
+        """
+        turn = self.cfg.passes if again else 0
+        self._calls.start(self._put(self._checks, key, problem, tuple(completions), fresh, turn))
+
+    async def _put(
+        self,
+        box: queue.SimpleQueue[Graded],
+        key: Hashable,
+        problem: Problem,
+        completions: tuple[Completion, ...],
+        fresh: bool,
+        turn: int,
+    ) -> None:
+        box.put((key, await self._grade(problem, completions, fresh, turn)))
 
     async def _grade(
-        self, key: Hashable, problem: Problem, completions: tuple[Completion, ...], fresh: bool
-    ) -> None:
+        self, problem: Problem, completions: tuple[Completion, ...], fresh: bool, turn: int
+    ) -> list[Measurement]:
+        """The measurements of a group, from the calls of turn `turn` and those after it."""
         texts = [contract.candidate_text(c) for c in completions]
         unique = list(dict.fromkeys(texts))
         if self.cfg.mode == "pairwise" and len(unique) < 2:
             why = "pairwise needs two different completions"
-            self._box.put((key, [missing(why)] * len(texts)))
-            return
+            return [missing(why)] * len(texts)
         task = contract.task_text(problem)
         lang, mode = problem.lang, self.cfg.mode
-        turns = range(self.cfg.passes)
+        turns = range(turn, turn + self.cfg.passes)
         lists = (contract.requests(self.rubric, mode, lang, task, unique, t) for t in turns)
         asked = [request for requests in lists for request in requests]
         outcomes = await asyncio.gather(*(self._judge.ask(r, fresh) for r in asked))
         self._calls.broken = self._calls.broken or self._judge.stopped()
         answers = [(r, o.levels) for r, o in zip(asked, outcomes, strict=True)]
-        found = contract.member_values(answers, len(unique))
+        found = contract.member_levels(answers, len(unique))
+        places = contract.places(answers, len(unique))
         usage = _share(outcomes, len(texts))
         cached = all(o.cached for o in outcomes)
         why = next((f"{o.kind} {o.detail}".strip() for o in outcomes if o.kind != "ok"), "refusal")
         lost = replace(missing(f"judge: {why}"), usage=usage)
         by_text = {
             text: lost
-            if values is None
-            else Measurement("measured", self.rubric.with_total(values), usage=usage, cached=cached)
-            for text, values in zip(unique, found, strict=True)
+            if levels is None
+            else Measurement(
+                "measured",
+                self.rubric.with_total({n: contract.value(d) for n, d in levels.items()}),
+                usage=usage,
+                cached=cached,
+                levels=levels,
+                place=place,
+            )
+            for text, levels, place in zip(unique, found, places, strict=True)
         }
-        self._box.put((key, [by_text[text] for text in texts]))
+        return [by_text[text] for text in texts]
 
-    def poll(self, timeout: float | None = 0.0) -> list[tuple[Hashable, list[Measurement]]]:
+    def poll(self, timeout: float | None = 0.0) -> list[Graded]:
         """What is ready. Raises PawlError for an outage or a ledger that cannot be written."""
         return drained(self._box, timeout, self._raise_broken)
+
+    def poll_checks(self, timeout: float | None = 0.0) -> list[Graded]:
+        """The same of what `submit_check` queued."""
+        return drained(self._checks, timeout, self._raise_broken)
 
     def _raise_broken(self) -> None:
         error = self._calls.broken

@@ -16,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from pawl.algo.shaping import Spread
 from pawl.config.options import OptimConfig, RunConfig
 from pawl.errors import Exit, PawlError
+from pawl.judge.health import Repeats
 from pawl.store.manifest import config_hash
 from pawl.store.read import count
 from pawl.train.heldout import HeldOut
@@ -51,6 +52,7 @@ class TrainState:
     evals_since_best: int
     kl_coef: float
     spread: Spread = Spread()
+    repeats: Repeats = Repeats()
 
     def as_dict(self) -> dict[str, object]:
         """JSON values that `read` takes."""
@@ -74,6 +76,7 @@ class Progress:
     distinct_prompts: places of the training problems that were drawn.
     loaded: the checkpoint that this process began with, if any.
     resident_mb: memory after each of the last steps of this process; a resume starts it anew.
+    paid_canary: the one that the judge paid in the last step like a right answer.
     """
 
     state: TrainState
@@ -94,6 +97,7 @@ class Progress:
     resident_mb: deque[float] = field(default_factory=lambda: deque(maxlen=STEPS))
     start_step: int = 0
     outcome: tuple[Exit, str] | None = None
+    paid_canary: str = ""
 
     @classmethod
     def of(cls, cfg: RunConfig) -> Progress:

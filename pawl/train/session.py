@@ -37,6 +37,7 @@ from pawl.store.run import RunFolder
 from pawl.train.companion import Companion
 from pawl.train.curriculum import described, pools_of
 from pawl.train.data import Pool, chosen, total_steps
+from pawl.train.judge_health import JudgeHealth
 from pawl.train.proved import Basis, Proved, audited, calibrated
 from pawl.train.rules import check_names
 from pawl.train.success import Success, require_success, success_of
@@ -52,7 +53,8 @@ class Session:
     """The open parts of one run. total: its length in steps, counted from origin.
 
     pools: what each stage draws, at least one. sets: short names of a mix, empty without one.
-    learners: what trains, the policy first. calibration: scores of known answers.
+    learners: what trains, the policy first. calibration: scores of known answers. health: of the
+    judge, where there is one.
     """
 
     cfg: RunConfig
@@ -73,6 +75,7 @@ class Session:
     total: int
     origin: Origin
     companion: Companion
+    health: JudgeHealth | None
 
     @property
     def learner(self) -> Learner:
@@ -171,6 +174,7 @@ def open_session(
             total=total_steps(cfg, len(data.train), origin),
             origin=origin,
             companion=stack.enter_context(closing(Companion(run, display))),
+            health=JudgeHealth(judge, cfg, data.train) if judge else None,
         )
 
 
