@@ -5,6 +5,7 @@ models. Left out: the figures themselves (test_judge_health.py).
 """
 
 import hashlib
+import json
 import re
 import shutil
 from dataclasses import replace
@@ -12,7 +13,7 @@ from dataclasses import replace
 import pytest
 import tiny_runs
 from test_train_resume import assert_same
-from tiny_runs import resume
+from tiny_runs import fork, resume
 
 from pawl.doctor.diagnose import diagnose
 from pawl.errors import Exit, PawlError
@@ -79,6 +80,10 @@ def test_a_fair_judge_is_left_in_peace(model, teacher, tmp_path):
     assert [r["judge/repeat_pairs"] for r in records] == sorted(
         r["judge/repeat_pairs"] for r in records
     )
+    checked = [r for r in map(json.loads, (path / "preflight.jsonl").open()) if "step" in r]
+    rows = {r["name"]: r for r in checked if r["name"].startswith("judge-")}
+    assert set(rows) == {"judge-canaries", "judge-padding", "judge-order"}
+    assert all(r["passed"] and r["cause"] == "judge-biased" for r in rows.values())
     last = records[-1]
     assert 0 < last["judge/repeat_sd"] < 0.1 and last["judge/reliability"] > 0.7
     assert last["judge/repeat_sd"] == pytest.approx(last["judge/reward_noise_sd"])
@@ -169,6 +174,10 @@ def test_noise_weakens_advantages_and_a_resume_does_the_same(model, teacher, tmp
     assert resume(copy).exit_code == Exit.OK
     assert_same(whole, copy, steps=4)
     assert len(server.bills) - asked == 6  # the anchors of step 4 alone
+    other, _ = fork(f"{whole}@2", "judge.temperature=0.5")
+    kept, _ = fork(f"{whole}@2", "optim.lr=1e-4")
+    pairs = {path: read_steps(path)[3]["judge/repeat_pairs"] for path in (whole, other, kept)}
+    assert pairs[other] < 13 < pairs[whole] == pairs[kept]  # another judge's noise begins anew
 
 
 def advantages(path, step):
