@@ -145,8 +145,8 @@ class JudgeHealth:
                 cause="judge-biased",
                 refuses=self.pays_wrong,
             ),
-            _bias(PADDING, gain, gain_se, "praise of itself behind a wrong answer earns"),
-            _bias(ORDER, slope, slope_se, "standing first earns over standing last"),
+            _bias(PADDING, gain, gain_se, "praise of itself behind a wrong answer"),
+            _bias(ORDER, slope, slope_se, "being shown first instead of last"),
         ]
 
     def _started(self) -> list[Graded]:
@@ -208,9 +208,12 @@ class JudgeHealth:
         repeats = repeats.with_scores(
             *_columns([(a.values[TOTAL], b.values[TOTAL]) for a, b in pairs])
         )
-        changed = [dict(row) for row in rows]
-        for k, m in zip(members, second, strict=True):
-            changed[k][self._name] = m
+        texts = [candidate_text(c) for c in completions]
+        by_text = {texts[k]: m for k, m in zip(members, second, strict=True)}
+        changed = [
+            {**row, self._name: by_text.get(text, row[self._name])}
+            for row, text in zip(rows, texts, strict=True)
+        ]
         both = [pay(problem, completions, own, reward, stage) for own in (rows, changed)]
         totals = [(both[0][k].total, both[1][k].total) for k in members]
         return repeats.with_rewards(
@@ -246,7 +249,7 @@ def _bias(name: str, value: float | None, error: float | None, what: str) -> Che
     if value is not None and error is not None:
         said, most = f"{value:+.3f} +- {error:.3f}", max(LEAST, SURE * error)
         passed = abs(value) <= most if name == ORDER else value <= most
-    meaning = f"{what} points of a judge that should give none"
+    meaning = f"the judge gives points for {what}"
     return Check(
         name, "", f"at most {most:.3g}", said, passed, meaning, most, "judge-biased", refuses=False
     )
