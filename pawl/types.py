@@ -201,8 +201,9 @@ class Measurement:
     message or exception. usage: what it cost (tokens, requests), by name. passed_cases / n_cases:
     tests passed, of all. tier, time_ms, cached, warm (started by the fork server): facts of this
     machine and moment. reading: which of
-    the programs that a completion may mean was graded, "" where none was. baseline: what the same
-    judge found of the problem's reference, None where it was not asked.
+    the programs that a completion may mean was graded, "" where none was. Of a judge: baseline,
+    what it found of the problem's reference, None where it was not asked; levels, its answer to
+    each criterion as a distribution; place, where it was shown (`pawl.judge.contract`).
     """
 
     status: Literal["measured", "missing"]
@@ -218,6 +219,8 @@ class Measurement:
     warm: bool = False
     reading: str = ""
     baseline: Measurement | None = None
+    levels: Mapping[str, tuple[float, ...]] = field(default_factory=dict, hash=False)
+    place: float | None = None
 
 
 def missing(reason: str, tier: Tier = "", time_ms: float = 0.0) -> Measurement:

@@ -51,6 +51,24 @@ def bad(n: int = 100, **other: ArrayLike) -> dict[str, ArrayLike]:
     return good(n, reward__mean=noise(n, 0.3, 0.03, 1), **other)
 
 
+def judged(**other: ArrayLike) -> Log:
+    """A good run with a good judge, which is checked every 20 steps."""
+    columns: dict[str, ArrayLike] = {
+        "judge/repeat_pairs": np.linspace(3, 300, 100),
+        "judge/reliability": noise(100, 0.85, 0.02),
+        "judge/position_slope": noise(100, 0.0, 0.01),
+        "judge/position_slope_se": np.full(100, 0.01),
+        "judge/level_entropy": noise(100, 0.7, 0.05),
+        "judge/answer_entropy": noise(100, 0.2, 0.05, 1),
+    }
+    checks = {"canary": 0.1, "canary_margin": 0.6, "padding_gain": 0.0, "anchor_shift": 0.0}
+    columns |= {f"judge/{name}": noise(5, level, 0.02) for name, level in checks.items()}
+    columns |= {f"judge/{name}_se": np.full(5, 0.02) for name in ("padding_gain", "anchor_shift")}
+    given = {name.replace("__", "/"): x for name, x in other.items()}
+    every = {name: 20 for name, x in (columns | given).items() if np.size(x) == 5}
+    return log(good() | columns | given, every=every)
+
+
 def step(n: int, at: int, before: float, after: float, sd: float = 0.02) -> Floats:
     return np.asarray(np.where(np.arange(n) < at, before, after) + noise(n, 0.0, sd, 8))
 
@@ -166,6 +184,12 @@ FIRST: dict[str, Log] = {
     "D218": log(good(), events=[Event(40.0, "curriculum", "stage two")]),
     "D219": log({"reward/mean": np.concatenate([line(50, 0.2, 0.8), line(70, 0.8, 0.3)])}),
     "D220": log(good(reward__mean=line(100, 20.0, 60.0), reward__tests=UP)),
+    "D231": judged(judge__canary_margin=np.linspace(0.6, -0.1, 5)),
+    "D232": judged(judge__padding_gain=noise(5, 0.2, 0.02)),
+    "D233": judged(judge__position_slope=np.full(100, 0.3)),
+    "D234": judged(judge__anchor_shift=np.array([0.0, 0.01, 0.2, 0.2, 0.2])),
+    "D235": judged(judge__reliability=np.full(100, 0.2)),
+    "D236": judged(judge__level_entropy=np.full(100, 0.5), judge__answer_entropy=np.full(100, 0.5)),
     "D301": log(bad(group__tied_wrong_frac=noise(100, 0.95, 0.02))),
     "D302": log(good(group__tied_right_frac=line(100, 0.2, 0.8))),
     "D303": log(bad(group__zero_std_frac=np.ones(100))),
@@ -229,6 +253,7 @@ FINE: dict[str, Log] = {
     "D217": log(good(), events=RESUMED),
     "D219": log({"reward/mean": np.concatenate([line(50, 0.2, 0.8), noise(70, 0.78, 0.03)])}),
     "D220": log(good(reward__tests=UP)),
+    **{f"D23{i}": judged() for i in range(1, 7)},
     "D301": log(good(group__tied_wrong_frac=noise(100, 0.3, 0.05))),
     "D302": log(good(group__tied_right_frac=line(100, 0.0, 0.3))),
     "D303": log(good(group__zero_std_frac=noise(100, 0.3, 0.05))),

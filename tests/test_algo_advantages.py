@@ -10,15 +10,18 @@ from hypothesis import strategies as st
 from pawl.algo.advantages import (
     best_of_n,
     dr_grpo,
+    estimate,
     group_mean,
     group_std,
     grpo,
     pass_at_k,
+    reliability,
     returns,
     rloo,
     shrunk_std,
     whiten,
 )
+from pawl.config.options import AlgoConfig
 
 REWARDS = st.lists(
     st.lists(st.floats(0, 1, width=32), min_size=4, max_size=4), min_size=1, max_size=5
@@ -158,3 +161,36 @@ def test_returns_and_whitening_by_hand():
     assert float(value_N.std()) == pytest.approx(1, abs=1e-6)
     assert white_ST[~mask_ST].abs().sum() == 0
     assert whiten(reward_ST, torch.zeros_like(mask_ST)).abs().sum() == 0
+
+
+@given(REWARDS, KNOWN, st.just(0.0) | st.floats(0.01, 2))
+def test_noise_only_ever_weakens_an_advantage(rows, known, noise):
+    reward_PG, known_PG = tensors(rows, known)
+    plain_PG = grpo(reward_PG, known_PG, 1e-4)
+    floored_PG = grpo(reward_PG, known_PG, 1e-4, least=noise)
+    assert (floored_PG.abs() <= plain_PG.abs()).all() and (floored_PG * plain_PG >= 0).all()
+    weight_P1 = reliability(reward_PG, known_PG, noise)
+    assert ((weight_P1 >= 0) & (weight_P1 <= 1)).all()
+    std_P1 = group_std(reward_PG, known_PG)
+    loud_P1 = std_P1 > noise
+    assert torch.equal(floored_PG[loud_P1[:, 0]], plain_PG[loud_P1[:, 0]])
+    assert (weight_P1[std_P1 < 0.999 * noise] == 0).all()
+
+
+def test_noise_weighs_a_group_by_what_is_no_noise():
+    reward_PG = torch.tensor([[0.0, 1.0, 1.0, 0.0], [0.5, 0.52, 0.5, 0.52]], dtype=torch.float64)
+    known_PG = torch.ones(2, 4, dtype=torch.bool)
+    assert torch.equal(reliability(reward_PG, known_PG, 0.0), torch.ones(2, 1, dtype=torch.float64))
+    weight_P1 = reliability(reward_PG, known_PG, 0.2)
+    assert weight_P1[0].item() == pytest.approx(1 - 0.04 * 3) and weight_P1[1] == 0  # std^2 is 1/3
+    floored_PG = grpo(reward_PG, known_PG, 1e-4, least=0.2)
+    assert floored_PG[1].abs().max().item() == pytest.approx(0.01 / 0.2001)  # not 0.87
+    for advantage, noise, expected in (
+        ("grpo", "floor", floored_PG),
+        ("rloo", "shrink", rloo(reward_PG, known_PG) * weight_P1),
+        ("rloo", "none", rloo(reward_PG, known_PG)),
+    ):
+        cfg = AlgoConfig(advantage=advantage, noise=noise)
+        mask_ST = torch.ones(8, 3, dtype=torch.bool)
+        found_ST = estimate(cfg, reward_PG, known_PG, torch.zeros(8, 3), mask_ST, 0.2)
+        torch.testing.assert_close(found_ST[:, 0].view(2, 4).double(), expected)

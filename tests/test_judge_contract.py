@@ -17,7 +17,8 @@ from pawl.judge.contract import (
     Malformed,
     candidate_text,
     fenced,
-    member_values,
+    member_levels,
+    places,
     read_json,
     requests,
     task_text,
@@ -109,14 +110,18 @@ def test_values_go_to_the_candidate_that_earned_them(n: int, data: st.DataObject
         ]
         rows = data.draw(st.permutations(graded))
         answers.append((request, read_json(request, json.dumps({"verdicts": rows}))))
-    for level, values in zip(levels, member_values(answers, n), strict=True):
-        assert values is not None
+    for level, found in zip(levels, member_levels(answers, n), strict=True):
+        assert found is not None
+        values = {name: value(d) for name, d in found.items()}
         assert values["quality"] == pytest.approx(level / 3)
         assert 0 <= RUBRIC.with_total(values)["total"] <= 1
 
 
 def test_orders_differ_by_pass_and_repeat_by_content() -> None:
     texts = [f"candidate {i}" for i in range(6)]
+    (request,) = requests(RUBRIC, "listwise", "ocaml", TASK, texts)
+    early = places([(request, None)], 6)
+    assert [early[i] for (i,) in request.members] == pytest.approx([1, 0.8, 0.6, 0.4, 0.2, 0])
     orders = [
         requests(RUBRIC, "listwise", "ocaml", TASK, texts, turn)[0].members for turn in range(6)
     ]
@@ -137,8 +142,10 @@ def test_pairs_are_shown_both_ways_and_sum_to_one() -> None:
         level = 4 if better[first] > better[second] else 0
         row = {"id": r.subjects[0], **{c.name: level for c in r.criteria}}
         answers.append((r, read_json(r, json.dumps({"verdicts": [row]}))))
-    found = member_values(answers, 3)
-    assert [v and v["quality"] for v in found] == [1.0, 0.5, 0.0]
+    found = member_levels(answers, 3)
+    assert [v and value(v["quality"]) for v in found] == [1.0, 0.5, 0.0]
+    assert places(answers, 3) == [0.0] * 3  # each pair both ways: order did nothing
+    assert {abs(p or 0.0) for p in places(answers[:1], 3)} == {1.0}  # one answer alone is all order
 
 
 def test_a_failed_call_leaves_its_candidates_missing() -> None:
@@ -146,11 +153,12 @@ def test_a_failed_call_leaves_its_candidates_missing() -> None:
     asked = requests(RUBRIC, "pointwise", "", TASK, texts)
     row = {"id": asked[0].subjects[0], **{c.name: 1 for c in asked[0].criteria}}
     levels = read_json(asked[0], json.dumps({"verdicts": [row]}))
-    found = member_values([(asked[0], levels), (asked[1], None)], 2)
+    found = member_levels([(asked[0], levels), (asked[1], None)], 2)
     graded, lost = asked[0].members[0][0], asked[1].members[0][0]
     assert found[graded] is not None and found[lost] is None
     partly = {asked[0].subjects[0]: {**levels[asked[0].subjects[0]], "quality": None}}
-    assert member_values([(asked[0], partly)], 2)[graded] is None
+    assert member_levels([(asked[0], partly)], 2)[graded] is None
+    assert places([(asked[0], levels)], 2) == [None, None]  # nobody stands before another
 
 
 def changed(change: Callable[[list[dict[str, Any]]], object]) -> str:

@@ -15,7 +15,7 @@ from judge_setup import RUBRIC, TASK, ask_all, judge_config, one_request, open_c
 
 from pawl.config.options import SandboxConfig
 from pawl.errors import PawlError
-from pawl.judge.contract import member_values, requests
+from pawl.judge.contract import member_levels, requests, value
 from pawl.judge.fake_judge import (
     Character,
     InSandbox,
@@ -42,8 +42,8 @@ def values(
     levels = {
         s: {c.name: graded.levels[s, c.name] for c in request.criteria} for s in request.subjects
     }
-    found = member_values([(request, levels)], len(texts))
-    return [statistics.mean(v.values()) for v in found if v is not None]
+    found = member_levels([(request, levels)], len(texts))
+    return [statistics.mean(map(value, v.values())) for v in found if v is not None]
 
 
 def test_equal_requests_get_equal_grades_and_noise_differs_by_request() -> None:

@@ -105,7 +105,8 @@ def test_every_row_says_what_it_means_and_has_its_line_in_the_docs(healthy):
     page = (ROOT.parent / "docs" / "preflight.md").read_text()
     documented = dict(re.findall(r"(?m)^\| `([a-z-]+)` \|.*\| (.*?) \|$", page))
     checks = {row["name"]: row["cause"] for row in rows_of(healthy) if "step" in row}
-    assert set(checks) == set(documented)
+    of_judges = {name for name in documented if name.startswith("judge-")}  # this run has none
+    assert set(checks) == set(documented) - of_judges
     assert all(cause in documented[name] for name, cause in checks.items())
     for row in rows_of(healthy):
         assert row["cause"] in CAUSES

@@ -18,14 +18,20 @@ TINY = 1e-8  # keeps a division by the spread of equal values finite
 
 
 def estimate(
-    cfg: AlgoConfig, reward_PG: Tensor, known_PG: Tensor, penalty_ST: Tensor, mask_ST: Tensor
+    cfg: AlgoConfig,
+    reward_PG: Tensor,
+    known_PG: Tensor,
+    penalty_ST: Tensor,
+    mask_ST: Tensor,
+    noise: float = 0.0,
 ) -> Tensor:
     """advantage_ST of the configured estimator, 0 outside mask_ST.
 
     reward_PG: float64; known_PG: bool, False where the score is missing. penalty_ST: what each
     token costs (kl_coef * k1), 0 outside the mask. mask_ST: sampled tokens of known samples.
     Estimators that compare samples take a sample's whole penalty off its reward; `reinforce_pp`
-    takes off what comes from a token on, since earlier cost is no consequence of it.
+    takes off what comes from a token on, since earlier cost is no consequence of it. noise:
+    standard deviation of a reward's noise, 0 where it is not known; algo.noise says what it does.
     """
     shape = reward_PG.shape
     total_PG = reward_PG - penalty_ST.sum(1).view(shape).to(reward_PG)
@@ -34,17 +40,24 @@ def estimate(
         last_S = mask_ST.sum(1).clamp(min=1) - 1
         reward_ST[torch.arange(len(last_S)), last_S] += reward_PG.flatten().to(penalty_ST.device)
         return whiten(returns(reward_ST, mask_ST), mask_ST)
-    advantage_PG = _of_groups(cfg, total_PG, known_PG)
+    advantage_PG = _of_groups(cfg, total_PG, known_PG, noise)
     advantage_ST = torch.where(mask_ST, advantage_PG.flatten()[:, None].to(mask_ST.device), 0.0)
     if cfg.advantage == "reinforce_pp_baseline":
         return whiten(advantage_ST, mask_ST)
     return advantage_ST
 
 
-def _of_groups(cfg: AlgoConfig, reward_PG: Tensor, known_PG: Tensor) -> Tensor:
+def _of_groups(cfg: AlgoConfig, reward_PG: Tensor, known_PG: Tensor, noise: float) -> Tensor:
+    advantage_PG = _unweighted(cfg, reward_PG, known_PG, noise if cfg.noise == "floor" else 0.0)
+    if cfg.noise == "shrink":
+        return advantage_PG * reliability(reward_PG, known_PG, noise)
+    return advantage_PG
+
+
+def _unweighted(cfg: AlgoConfig, reward_PG: Tensor, known_PG: Tensor, least: float) -> Tensor:
     match cfg.advantage:
         case "grpo":
-            return grpo(reward_PG, known_PG, cfg.std_floor, cfg.std_shrink)
+            return grpo(reward_PG, known_PG, cfg.std_floor, cfg.std_shrink, least)
         case "rloo":
             return rloo(reward_PG, known_PG)
         case "raft":
@@ -84,14 +97,32 @@ def shrunk_std(reward_PG: Tensor, known_PG: Tensor, members: float) -> Tensor:
     return torch.where(total_P1 > 0, mixed_P1, 0.0).sqrt()
 
 
-def grpo(reward_PG: Tensor, known_PG: Tensor, std_floor: float, shrink: float = 0.0) -> Tensor:
+def reliability(reward_PG: Tensor, known_PG: Tensor, noise: float) -> Tensor:
+    """Share of a group's variance that is no noise, max(0, 1 - noise^2 / std^2), (P, 1) in 0..1.
+
+    noise: standard deviation of a reward's noise. A group without spread has 0 where there is
+    noise; without noise all have 1.
+    """
+    variance_P1 = group_std(reward_PG, known_PG).square()
+    return (1.0 - noise**2 / variance_P1.clamp(min=TINY**2)).clamp(min=0.0)
+
+
+def grpo(
+    reward_PG: Tensor,
+    known_PG: Tensor,
+    std_floor: float,
+    shrink: float = 0.0,
+    least: float = 0.0,
+) -> Tensor:
     """GRPO: (r - mean) / (std + std_floor) within each group (arXiv 2402.03300, section 4.1.2).
 
-    reward_PG: any float dtype; known_PG: bool; shrink: see `shrunk_std`. Returns (P, G); rows of
-    equal rewards are all zero. Dividing by the std weighs prompts by 1 / std: this is not the
-    gradient of the mean reward.
+    reward_PG: any float dtype; known_PG: bool; shrink: see `shrunk_std`; least: the std is at least
+    this, such as the noise of the rewards: differences below it are not blown up (arXiv 2508.20751
+    calls them illusory). Returns (P, G); rows of equal rewards are all zero. Dividing by the std
+    weighs prompts by 1 / std: this is not the gradient of the mean reward.
     """
-    return dr_grpo(reward_PG, known_PG) / (shrunk_std(reward_PG, known_PG, shrink) + std_floor)
+    std_P1 = shrunk_std(reward_PG, known_PG, shrink).clamp(min=least)
+    return dr_grpo(reward_PG, known_PG) / (std_P1 + std_floor)
 
 
 def dr_grpo(reward_PG: Tensor, known_PG: Tensor) -> Tensor:

@@ -31,6 +31,12 @@ class JudgeConfig(Section):
     mode: Literal["listwise", "pointwise", "pairwise"] = opt(
         "listwise", "One call a group, one a completion, or one a pair of completions."
     )
+    check_every: int = opt(
+        20, "Steps between checks of the judge itself; 0: before training alone.", "steps", ge=0
+    )
+    repeats: float = opt(
+        0.05, "Groups that are graded again, to measure the judge's noise.", "share", ge=0, le=1
+    )
     passes: int = opt(1, "Repetitions in other orders, averaged.", "calls", ge=1, le=16)
     baseline: bool = opt(
         False, "Grade each problem's reference once too, to compare with (judge/teacher_*)."

@@ -158,6 +158,9 @@ class AlgoConfig(Section):
     std_shrink: float = opt(
         0.0, "grpo: the batch's variance counts as this many members.", "samples", ge=0, le=1000
     )
+    noise: Literal["none", "floor", "shrink"] = opt(
+        "none", "What the measured noise of a judge does to advantages (docs/algorithms.md)."
+    )
     loss: Literal["clip", "gspo", "cispo"] = opt("clip", "What the ratio does in the loss.")
     clip_low: float = opt(0.2, "Lower clip of the ratio: 1 - clip_low.", ge=0, le=1)
     clip_high: float = opt(0.2, "Upper clip of the ratio: 1 + clip_high.", ge=0, le=10)
@@ -199,6 +202,10 @@ class AlgoConfig(Section):
             raise ValueError(f"dual_clip = {self.dual_clip} must be above 1, or 0 for off")
         if self.dual_clip and self.loss != "clip":
             raise ValueError(f"dual_clip belongs to the loss clip, not {self.loss}")
+        if self.noise == "floor" and self.advantage != "grpo":
+            raise ValueError(f"noise: floor is of a standard deviation; {self.advantage} has none")
+        if self.noise == "shrink" and self.advantage == "reinforce_pp":
+            raise ValueError("noise: shrink weighs groups; reinforce_pp compares none")
         if self.kl_target and not self.kl_coef:
             raise ValueError("kl_target adapts kl_coef, which must start above 0")
         return self
@@ -438,6 +445,12 @@ class RunConfig(Section):
             raise ValueError(f"model.lora.dropout = {lora.dropout}: {why}")
         if algo.advantage == "pass_at_k" and algo.pass_k > group:
             raise ValueError(f"algo.pass_k = {algo.pass_k} exceeds rollout.group_size = {group}")
+        uses = [c.use for c in self.reward.components] or [self.reward.use]
+        if algo.noise != "none" and self.reward.normalise == "strata":
+            raise ValueError("algo.noise and reward.normalise: strata each set the scale; take one")
+        if algo.noise != "none" and ("judge" not in uses or not self.judge.repeats):
+            what = "needs a judge in the reward and judge.repeats above 0"
+            raise ValueError(f"algo.noise = {algo.noise} {what}: its noise is measured on them")
         self._check_curriculum()
         if prompts % algo.minibatches:
             raise ValueError(

@@ -207,16 +207,18 @@ def value(distribution: Distribution) -> float:
     return sum(i * p for i, p in enumerate(distribution)) / top
 
 
-def member_values(
+def member_levels(
     answers: Sequence[tuple[Request, Levels | None]], n: int
-) -> list[dict[str, float] | None]:
-    """Criterion values of n candidates over all calls that graded them; a mean over calls.
+) -> list[dict[str, Distribution] | None]:
+    """Distributions of n candidates by criterion; a mean over all calls that graded them.
+
+    Of the second of a pair it is the answer read the other way round.
 
     None in place of `Levels` is a call that failed. A candidate is None unless every call that
     showed it answered every criterion about it: a mean over what happened to arrive would depend
     on what failed.
     """
-    sums: list[dict[str, list[float]] | None] = [{} for _ in range(n)]
+    sums: list[dict[str, list[Distribution]] | None] = [{} for _ in range(n)]
     for request, levels in answers:
         for subject, members in zip(request.subjects, request.members, strict=True):
             found = levels[subject] if levels is not None else {}
@@ -227,8 +229,31 @@ def member_values(
                     if given is None or entry is None:
                         sums[member] = entry = None
                         break
-                    mean = value(given)
-                    entry.setdefault(c.name, []).append(1.0 - mean if place else mean)
+                    entry.setdefault(c.name, []).append(given[::-1] if place else given)
     return [
-        {name: sum(v) / len(v) for name, v in entry.items()} if entry else None for entry in sums
+        {name: tuple(sum(p) / len(d) for p in zip(*d, strict=True)) for name, d in entry.items()}
+        if entry
+        else None
+        for entry in sums
     ]
+
+
+def places(answers: Sequence[tuple[Request, Levels | None]], n: int) -> list[float | None]:
+    """What order may have done to n candidates.
+
+    Listwise: where each was shown, 1 for first and 0 for last, a mean over the calls. Of pairs: by
+    how much the first of a pair was preferred, -1 to 1, the same for all: with each pair in both
+    orders, what they deserve cancels. None where a candidate stands alone, or nothing was answered.
+    """
+    early: list[list[float]] = [[] for _ in range(n)]
+    preferred = []
+    for request, levels in answers:
+        last = len(request.members) - 1
+        if len(request.members[0]) > 1 and levels is not None:
+            given = [d for row in levels.values() for d in row.values() if d is not None]
+            preferred += [2.0 * value(d) - 1.0 for d in given]
+        for k, members in enumerate(request.members if last else ()):
+            early[members[0]].append(1.0 - k / last)
+    if preferred:
+        return [sum(preferred) / len(preferred)] * n
+    return [sum(e) / len(e) if e else None for e in early]

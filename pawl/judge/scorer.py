@@ -34,6 +34,7 @@ from pawl.rewards.background import Background
 from pawl.rewards.pool import drained
 from pawl.types import Completion, Measurement, Problem, missing
 
+Graded = tuple[Hashable, list[Measurement]]
 START_S = 600.0  # the probe's own limits end it long before
 AGAIN_S, AGAIN_MAX_S = 1.0, 4.0  # waits before a group is asked again; the last one repeats
 
@@ -55,7 +56,8 @@ class JudgeScorer:
         local = LocalTransport(forward, cfg.context_tokens) if forward else None
         server = here(forward.fingerprint) if forward else endpoint(cfg)
         self._ledger = Ledger(ledger, run)
-        self._box: queue.SimpleQueue[tuple[Hashable, list[Measurement]]] = queue.SimpleQueue()
+        self._box: queue.SimpleQueue[Graded] = queue.SimpleQueue()
+        self._checks: queue.SimpleQueue[Graded] = queue.SimpleQueue()
         self._calls = Background("judge")
         self.capabilities = Capabilities()
         try:
@@ -84,22 +86,48 @@ class JudgeScorer:
         fresh: bool = False,
     ) -> None:
         """Queue the completions of a group, or of a part of it where `whole_group` is False."""
-        self._calls.start(self._grade(key, problem, tuple(completions), fresh))
+        self._calls.start(self._put(self._box, key, problem, tuple(completions), fresh, 0))
+
+    def submit_check(
+        self,
+        key: Hashable,
+        problem: Problem,
+        completions: Sequence[Completion],
+        fresh: bool = False,
+        again: bool = False,
+    ) -> None:
+        """Queue a group for `poll_checks`, apart from what the run is paid by.
+
+        again: in other orders and under other ids than `submit` asks, in one pass each list
+        reversed; kept as any verdict is, so that a resume asks for it no more.
+        """
+        turn = self.cfg.passes if again else 0
+        self._calls.start(self._put(self._checks, key, problem, tuple(completions), fresh, turn))
+
+    async def _put(
+        self,
+        box: queue.SimpleQueue[Graded],
+        key: Hashable,
+        problem: Problem,
+        completions: tuple[Completion, ...],
+        fresh: bool,
+        turn: int,
+    ) -> None:
+        box.put((key, await self._grade(problem, completions, fresh, turn)))
 
     async def _grade(
-        self, key: Hashable, problem: Problem, completions: tuple[Completion, ...], fresh: bool
-    ) -> None:
+        self, problem: Problem, completions: tuple[Completion, ...], fresh: bool, turn: int
+    ) -> list[Measurement]:
+        """The measurements of a group, from the calls of turn `turn` and those after it."""
         texts = [contract.candidate_text(c) for c in completions]
         unique = list(dict.fromkeys(texts))
         if self.cfg.mode == "pairwise" and len(unique) < 2:
-            alike = missing("pairwise needs two different completions")
-            self._box.put((key, [alike] * len(texts)))
-            return
+            return [missing("pairwise needs two different completions")] * len(texts)
         began = self._calls.loop.time()
-        asking = [self._ask(problem, unique, fresh)]
+        asking = [self._ask(problem, unique, fresh, turn)]
         if self.cfg.baseline and problem.reference.strip():  # kept, so paid for once a problem
             reference = contract.candidate_text(Completion(problem.id, problem.reference))
-            asking.append(self._ask(problem, [reference], False))
+            asking.append(self._ask(problem, [reference], False, 0))
         (found, outcomes, deferred), *more = await asyncio.gather(*asking)
         spent = [*outcomes, *(o for _, own, _ in more for o in own)]
         deferred = deferred or any(late for _, _, late in more)
@@ -112,17 +140,17 @@ class JudgeScorer:
             text: replace(m, usage={**usage, **m.usage, **without}, baseline=baseline)
             for text, m in zip(unique, found, strict=True)
         }
-        self._box.put((key, [by_text[text] for text in texts]))
+        return [by_text[text] for text in texts]
 
     async def _ask(
-        self, problem: Problem, texts: list[str], fresh: bool
+        self, problem: Problem, texts: list[str], fresh: bool, turn: int
     ) -> tuple[list[Measurement], list[Outcome], bool]:
         """What the judge says of some texts, each once; all answers; whether some came late.
 
         The usage of a measurement that is missing says why, nothing of what it cost.
         """
         task, lang, mode = contract.task_text(problem), problem.lang, self.cfg.mode
-        turns = range(self.cfg.passes)
+        turns = range(turn, turn + self.cfg.passes)
         lists = (contract.requests(self.rubric, mode, lang, task, texts, t) for t in turns)
         asked = [request for requests in lists for request in requests]
         outcomes, deferred = await self._answers(asked, fresh)
@@ -133,9 +161,19 @@ class JudgeScorer:
         lost = replace(missing(why), usage={f"lost_{_class(worst)}": 1.0})
         found = [
             lost
-            if values is None
-            else Measurement("measured", self.rubric.with_total(values), cached=cached)
-            for values in contract.member_values(answers, len(texts))
+            if levels is None
+            else Measurement(
+                "measured",
+                self.rubric.with_total({n: contract.value(d) for n, d in levels.items()}),
+                cached=cached,
+                levels=levels,
+                place=place,
+            )
+            for levels, place in zip(
+                contract.member_levels(answers, len(texts)),
+                contract.places(answers, len(texts)),
+                strict=True,
+            )
         ]
         return found, outcomes, deferred
 
@@ -158,11 +196,18 @@ class JudgeScorer:
             for i, o in zip(again, came, strict=True):
                 outcomes[i] = o.after(outcomes[i])
 
-    def poll(self, timeout: float | None = 0.0) -> list[tuple[Hashable, list[Measurement]]]:
+    def poll(self, timeout: float | None = 0.0) -> list[Graded]:
         """What is ready. Raises PawlError for an outage, a budget that is used up, or a ledger that
         cannot be written.
         """
-        ready = drained(self._box, timeout, self._raise_broken)
+        return self._ready(self._box, timeout)
+
+    def poll_checks(self, timeout: float | None = 0.0) -> list[Graded]:
+        """The same of what `submit_check` queued."""
+        return self._ready(self._checks, timeout)
+
+    def _ready(self, box: queue.SimpleQueue[Graded], timeout: float | None) -> list[Graded]:
+        ready = drained(box, timeout, self._raise_broken)
         self._raise_broken()  # what the end of the run left ungraded is not for anybody
         return ready
 

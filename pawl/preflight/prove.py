@@ -70,6 +70,7 @@ def run_checks(s: Session, progress: Progress) -> tuple[list[Check], base.Capabi
     checks.append(update.of_load(s, progress))
     found = samples.sample(s, progress)
     checks.append(base.of_disk(s, found, progress.state.step))
+    checks += s.health.checks() if s.health else ()
     checks.append(samples.of_mask(found))
     if not found.logprobs.tokens:  # of none nothing further can be measured
         return checks, None

@@ -74,7 +74,7 @@ def calibrate(
     Problems without a reference give known-bad probes only. Raises PawlError from the grader when
     the reward itself breaks.
     """
-    chosen = _choose(problems, cfg.seed, sample)
+    chosen = choose(problems, cfg.seed, sample)
     probes = list[_Probe]()
     for i, problem in enumerate(chosen):
         everything = i < FIXED or not by_tests_alone(cfg.reward)
@@ -82,7 +82,7 @@ def calibrate(
     probes += _example_probes(chosen, cfg)
     # the probes of a problem are a group, as a reward that compares sees it
     groups = [list(group) for _, group in groupby(probes, key=lambda probe: id(probe.problem))]
-    asked = [(g[0].problem, [_completion(p.problem, p.text) for p in g]) for g in groups]
+    asked = [(g[0].problem, [completion_of(p.problem, p.text) for p in g]) for g in groups]
     swaps = list(_swaps(chosen, cfg.reward, grader.whole_group))
     rows = grader.measure([*asked, *swaps])
     rows, swap_rows = rows[: len(asked)], rows[len(asked) :]
@@ -107,17 +107,17 @@ def calibrate(
     return Calibration(checks, known[True], known[False], swapped)
 
 
-def _completion(problem: Problem, text: str) -> Completion:
+def completion_of(problem: Problem, text: str) -> Completion:
     """As the reward is shown it, its length in tokens guessed."""
     return Completion(problem.id, text, max(1, len(text) // 3))
 
 
-def _marker(problem: Problem, cfg: RewardConfig) -> str:
+def marker_of(problem: Problem, cfg: RewardConfig) -> str:
     """The end marker of answers to a problem."""
     return cfg.end_marker if has_tests(cfg) or problem.code else ""
 
 
-def _choose(problems: Sequence[Problem], seed: int, sample: int) -> list[Problem]:
+def choose(problems: Sequence[Problem], seed: int, sample: int) -> list[Problem]:
     """A seeded sample of the set, with the shortest and longest reference of a larger draw."""
     rng = random.Random(f"{seed}/calibrate")
     drawn = sorted(rng.sample(range(len(problems)), min(len(problems), 50 * sample)))
@@ -137,7 +137,7 @@ def _probes(problem: Problem, cfg: RewardConfig, everything: bool) -> Iterator[_
 
     everything: also those whose text is the same whatever the problem.
     """
-    marker = _marker(problem, cfg)
+    marker = marker_of(problem, cfg)
     if problem.reference:
         for shape, text in reference_shapes(problem):
             meaning = "a right answer in this form must earn full marks"
@@ -176,8 +176,8 @@ def _swaps(
         alien = problem.lang == other.lang and problem.id != other.id
         if alien and problem.reference and other.reference not in ("", problem.reference):
             answers = [reference_shapes(p)[0][1] for p in ([problem] * compares + [other])]
-            marker = _marker(problem, cfg)
-            yield problem, [_completion(problem, end(text, marker)) for text in answers]
+            marker = marker_of(problem, cfg)
+            yield problem, [completion_of(problem, end(text, marker)) for text in answers]
 
 
 def _example_probes(chosen: Sequence[Problem], cfg: RunConfig) -> Iterator[_Probe]:
@@ -203,7 +203,7 @@ def _judged(
 ) -> Iterator[Check]:
     """A check for each probe of a problem: by its limits, or right answers against wrong ones."""
     if pairs[0][0].problem.code is not None and grader.scale == (0.0, full_marks(cfg)):
-        if not grader.whole_group:
+        if not grader.whole_group and not has_judge(cfg):  # which need not give the best level
             most = _bar(pairs, cfg)
             yield from (_limited(probe, score, cfg, most) for probe, score in pairs)
             return

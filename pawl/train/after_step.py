@@ -125,6 +125,9 @@ def judge_step(s: Session, progress: Progress) -> None:
             progress.replay.insert(0, {"command": "pause", "step": progress.state.step})
     if why := nothing_to_learn(s.cfg.algo.filter, progress.records):
         progress.outcome = (Exit.STOPPED, why)
+    if progress.paid_canary and s.health is not None and s.health.stops:
+        why = f"the judge pays as much for a text that answers nothing ({progress.paid_canary})"
+        progress.outcome = (Exit.STOPPED, f"{why} as for a right answer")
     target = s.cfg.target
     if target and target.at == "any" and reached(target, progress.records[-1:]):
         met = f"target reached: {target.metric} {target.is_} {target.value:g}"

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pawl.algo.advantages import estimate
+from pawl.algo.advantages import TINY, estimate
 from pawl.algo.kl import k1
 from pawl.algo.shaping import Spread, Strata, kept, shaped, standardised, with_signal
 from pawl.config.options import AlgoConfig, RunConfig
+from pawl.judge.health import Repeats
 from pawl.train.logprob_pass import BatchLogprobs, whole
 from pawl.train.rollouts import Rollouts
 
@@ -110,6 +111,15 @@ def filtered_by(cfg: RunConfig, rewards: Rewards, reward_PG: Tensor) -> Tensor:
     return reward_PG if cfg.reward.normalise == "strata" else rewards.score_PG
 
 
+def noise_of(cfg: RunConfig, repeats: Repeats, spread: Spread) -> float:
+    """Standard deviation of the noise of rewards as training sees them, 0 while it is not known.
+
+    spread: the one that normalised this batch. A penalty or a clip is left out of account.
+    """
+    normalised = cfg.reward.normalise == "running" and spread.std > TINY
+    return repeats.reward_sd / (spread.std if normalised else 1.0)
+
+
 def select(algo: AlgoConfig, rewards: Rewards, most: int, value_PG: Tensor) -> Selection:
     """The samples to train on: of at most `most` groups that may teach something, those that pass.
 
@@ -135,14 +145,16 @@ def train_batch(
     temperature: float,
     kl_coef: float,
     longest: int,
+    noise: float = 0.0,
 ) -> TrainBatch:
     """The batch of the selected groups, whose log-probs are given, with its advantages.
 
-    reward_PG: of all groups, as training sees them.
+    reward_PG: of all groups, as training sees them. noise: standard deviation of theirs.
     """
     used = selection.groups
     scored_UG, trained_S = rewards.scored_PG[used], selection.trained_PG[used].flatten()
-    advantage_ST, _ = compute_advantages(algo, logprobs, reward_PG[used], scored_UG, kl_coef)
+    given = (logprobs, reward_PG[used], scored_UG, kl_coef, noise)
+    advantage_ST, _ = compute_advantages(algo, *given)
     in_loss_S1 = trained_S.to(advantage_ST.device)[:, None]
     return TrainBatch(
         logprobs,
@@ -161,6 +173,7 @@ def compute_advantages(
     reward_UG: Tensor,
     scored_UG: Tensor,
     kl_coef: float,
+    noise: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """(advantage_ST, mask_ST) of some groups; the mask leaves out samples without a score."""
     mask_ST = whole([m.mask_ST for m in logprobs.micros]).bool()
@@ -171,4 +184,4 @@ def compute_advantages(
         old_ST = whole([old.double() for old, _ in parts])
         ref_ST = whole([ref.double() for _, ref in parts if ref is not None])
         penalty_ST = kl_coef * k1(old_ST, ref_ST, mask_ST)
-    return estimate(algo, reward_UG, scored_UG, penalty_ST, mask_ST), mask_ST
+    return estimate(algo, reward_UG, scored_UG, penalty_ST, mask_ST, noise), mask_ST

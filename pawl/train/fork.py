@@ -19,6 +19,7 @@ from pathlib import Path
 
 from pawl.config.load import continued
 from pawl.errors import PawlError, PawlErrors
+from pawl.judge.health import Repeats
 from pawl.models import checkpoint
 from pawl.store.digests import BLOCK, Records, Written
 from pawl.store.files import read_lines, write_error, write_lines
@@ -210,6 +211,8 @@ def take_over(s: Session) -> Source:
     changed: dict[str, object] = {"config_hash": config_hash(s.cfg)}
     if "algo.kl_coef" in parent.changed:
         changed["kl_coef"] = s.cfg.algo.kl_coef
+    if any(path.startswith(("judge.", "reward.")) for path in parent.changed):
+        changed["repeats"] = Repeats()
     if anew:
         changed |= {"best_step": parent.step, "best_score": 0.0, "evals_since_best": 0}
     if s.run.resumed:

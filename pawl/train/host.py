@@ -22,9 +22,16 @@ STEPS = 20  # over which the growth of memory is measured
 
 
 def host_metrics(
-    rollouts: Rollouts, update_s: float, step_s: float, resident_mb: deque[float]
+    rollouts: Rollouts,
+    usages: Sequence[Mapping[str, float]],
+    update_s: float,
+    step_s: float,
+    resident_mb: deque[float],
 ) -> Record:
-    """What depends on machine and clock; stands under `host`. Adds this step to resident_mb."""
+    """What depends on machine and clock; stands under `host`. Adds this step to resident_mb.
+
+    usages: of what was measured, checks of a judge among it.
+    """
     resident_mb.append(resident())
     ran = [s.warm for s in rollouts.scores_S if s.tier and not s.cached]
     tokens = sum(len(s.tokens) for s in rollouts.samples_S)
@@ -37,7 +44,7 @@ def host_metrics(
         "verifier/cached_frac": float(np.mean([s.cached for s in rollouts.scores_S])),
         "verifier/warm_frac": float(np.mean(ran)) if ran else None,
         "verifier/time_ms_mean": float(np.mean([s.time_ms for s in rollouts.scores_S])),
-        **spent([s.usage for s in rollouts.scores_S if s.usage]),
+        **spent([usage for usage in usages if usage]),
         "memory/peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "memory/resident_mb": resident_mb[-1],
         "memory/slope_mb": slope(resident_mb) if len(resident_mb) == STEPS else None,

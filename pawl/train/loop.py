@@ -20,13 +20,20 @@ from pawl.store.display import Display
 from pawl.store.manifest import differences
 from pawl.store.run import RunFolder
 from pawl.train.after_step import after_step, finish, save
-from pawl.train.batch import filtered_by, rewards_of, select, shaped_rewards, train_batch
+from pawl.train.batch import (
+    filtered_by,
+    noise_of,
+    rewards_of,
+    select,
+    shaped_rewards,
+    train_batch,
+)
 from pawl.train.control import interrupts
 from pawl.train.data import temperature_at
 from pawl.train.logprob_pass import log_prob_pass
 from pawl.train.plan import plan
 from pawl.train.progress import Progress, TrainResult
-from pawl.train.rollouts import gather
+from pawl.train.rollouts import gather, payment_of
 from pawl.train.session import Session, open_session
 from pawl.train.start import evaluate_baseline, newest, restore
 from pawl.train.step import StepResult, record_step
@@ -86,9 +93,13 @@ def train_step(s: Session, progress: Progress) -> StepResult:
     temperature = temperature_at(step, s.total, rollout.temperature, rollout.temperature_end)
 
     s.display.phase("sampling")
+    if s.health is not None:
+        s.health.ask(step)
     rollouts = gather(
         s, progress.stage, progress.prompts_by_stage[progress.stage], step, temperature
     )
+    if s.health is not None:
+        s.health.repeat(step, rollouts.measured)
     rewards = rewards_of(rollouts, rollout.group_size)
     state = progress.state
     reward_PG, spread, strata = shaped_rewards(s.cfg, rewards, state.spread, state.strata)
@@ -102,16 +113,21 @@ def train_step(s: Session, progress: Progress) -> StepResult:
     logprobs = log_prob_pass(
         s.policy, groups, temperature, algo.minibatches, micro_batch, reference
     )
-    batch = train_batch(
-        algo, logprobs, reward_PG, rewards, selection, temperature, coef, rollout.max_tokens
-    )
+    noise = noise_of(s.cfg, progress.state.repeats, spread)
+    given = (reward_PG, rewards, selection, temperature, coef, rollout.max_tokens, noise)
+    batch = train_batch(algo, logprobs, *given)
     n, done = algo.minibatches * algo.epochs, progress.state.updates
     lrs = [lr_at(done + i, s.total_updates, progress.optim) for i in range(n)]
     stats = update(s.policy, s.learner, batch, lrs, algo, progress.optim.max_grad_norm)
     s.engine.sync_weights(s.policy, done + stats.updates)
+    checked = None
+    if s.health is not None:
+        paid = payment_of(s, progress.stage)
+        found = (rollouts.measured, progress.state.repeats)
+        checked = s.health.finish(step, *found, paid.reward, paid.stage)
     now = time.perf_counter()
     lr = lrs[max(0, stats.updates - 1)]
     return StepResult(
         step, rollouts, reward_PG, spread, strata, selection, batch, stats, lr, now - updating,
-        now - began,
+        now - began, checked,
     )  # fmt: skip

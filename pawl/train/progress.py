@@ -16,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from pawl.algo.shaping import Spread
 from pawl.config.options import OptimConfig, RunConfig
 from pawl.errors import Exit, PawlError
+from pawl.judge.health import Repeats
 from pawl.store.manifest import config_hash
 from pawl.store.read import count
 from pawl.train.heldout import HeldOut
@@ -52,6 +53,7 @@ class TrainState:
     kl_coef: float
     spread: Spread = Spread()
     strata: Mapping[str, Spread] = field(default_factory=dict)
+    repeats: Repeats = Repeats()
 
     def as_dict(self) -> dict[str, object]:
         """JSON values that `read` takes."""
@@ -75,6 +77,7 @@ class Progress:
     distinct_prompts: places of the training problems that were drawn.
     loaded: the checkpoint that this process began with, if any.
     resident_mb: memory after each of the last steps of this process; a resume starts it anew.
+    paid_canary: the one that the judge paid in the last step like a right answer.
     """
 
     state: TrainState
@@ -95,6 +98,7 @@ class Progress:
     resident_mb: deque[float] = field(default_factory=lambda: deque(maxlen=STEPS))
     start_step: int = 0
     outcome: tuple[Exit, str] | None = None
+    paid_canary: str = ""
 
     @classmethod
     def of(cls, cfg: RunConfig) -> Progress:

@@ -34,9 +34,9 @@ class Payment:
 
 @dataclass(frozen=True, slots=True)
 class Rollouts:
-    """groups in batch order; scores_S, given_S (what was scored) in (group, member) order; seconds
-    by the wall clock. places: of each group's problem in the training set, repeats included; none
-    in an evaluation.
+    """groups in batch order; scores_S, given_S (what was scored) and rows_S (what was measured of
+    it) in (group, member) order; seconds by the wall clock. places: of each group's problem in the
+    training set, repeats included; none in an evaluation.
     """
 
     groups: tuple[Group, ...]
@@ -44,12 +44,22 @@ class Rollouts:
     generate_s: float
     score_wait_s: float
     given_S: tuple[Completion, ...] = ()
+    rows_S: tuple[Row, ...] = ()
     places: tuple[int, ...] = ()
 
     @property
     def samples_S(self) -> tuple[Sample, ...]:
         """All samples in (group, member) order."""
         return tuple(s for g in self.groups for s in g.samples)
+
+    @property
+    def measured(self) -> list[tuple[Problem, Sequence[Completion], Sequence[Row]]]:
+        """Problem, what was scored and what was measured of it, by group."""
+        g = len(self.given_S) // max(1, len(self.groups))
+        return [
+            (group.problem, self.given_S[i * g : (i + 1) * g], self.rows_S[i * g : (i + 1) * g])
+            for i, group in enumerate(self.groups)
+        ]
 
 
 def collect(
@@ -91,14 +101,16 @@ def collect(
         rows.update(grader.poll(1.0))
     done = time.perf_counter()
     groups, scores, scored = list[Group](), list[Score](), list[Completion]()
+    measured = list[Row]()
     for i, (problem, _) in enumerate(drawn, first):
         members = tuple(samples[i, m] for m in range(group_size))
         groups.append(Group(problem, prompts[i - first], members))
         completions = [given[i, m] for m in range(group_size)]
         scores += pay(problem, completions, rows[i], payment.reward, payment.stage)
         scored += completions
+        measured += rows[i]
     times = (generated - began, done - generated)
-    return Rollouts(tuple(groups), tuple(scores), *times, tuple(scored))
+    return Rollouts(tuple(groups), tuple(scores), *times, tuple(scored), tuple(measured))
 
 
 def completion_of(sample: Sample) -> Completion:

@@ -37,6 +37,7 @@ from pawl.store.run import RunFolder
 from pawl.train.companion import Companion
 from pawl.train.curriculum import described, pools_of
 from pawl.train.data import Pool, chosen, total_steps
+from pawl.train.judge_health import JudgeHealth
 from pawl.train.proved import Basis, Proved, audited, calibrated
 from pawl.train.rules import check_names
 from pawl.train.success import Success, require_success, success_of
@@ -52,7 +53,8 @@ class Session:
     """The open parts of one run. total: its length in steps, counted from origin.
 
     pools: what each stage draws, at least one. sets: short names of a mix, empty without one.
-    learners: what trains, the policy first. calibration: scores of known answers.
+    learners: what trains, the policy first. calibration: scores of known answers. health: of the
+    judge, where there is one.
     """
 
     cfg: RunConfig
@@ -73,6 +75,7 @@ class Session:
     total: int
     origin: Origin
     companion: Companion
+    health: JudgeHealth | None
 
     @property
     def learner(self) -> Learner:
@@ -147,12 +150,7 @@ def open_session(
         run.event("sandbox", **grader.describe())
         record_versions(run, data, cfg)
         run.update(sandbox=grader.describe())
-        rows = overridden(calibration.checks, cfg.train.override, CALIBRATION)
-        if anew:
-            run.preflight([asdict(row) for row in rows])
-        require(rows)
-        if anew:
-            proved.keep(CALIBRATION, basis, asdict(calibration))
+        require_calibration(calibration, basis, anew, cfg, run, proved)
         yield Session(
             cfg=cfg,
             run=run,
@@ -172,7 +170,25 @@ def open_session(
             total=total_steps(cfg, len(data.train), origin),
             origin=origin,
             companion=stack.enter_context(closing(Companion(run, display))),
+            health=JudgeHealth(judge, cfg, data.train) if judge else None,
         )
+
+
+def require_calibration(
+    calibration: Calibration,
+    basis: Basis | None,
+    anew: bool,
+    cfg: RunConfig,
+    run: RunFolder,
+    proved: Proved,
+) -> None:
+    """Raise PawlError for a reward that is refused; what was proved anew is recorded and kept."""
+    rows = overridden(calibration.checks, cfg.train.override, CALIBRATION)
+    if anew:
+        run.preflight([asdict(row) for row in rows])
+    require(rows)
+    if anew:
+        proved.keep(CALIBRATION, basis, asdict(calibration))
 
 
 def before_work(

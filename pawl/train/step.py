@@ -16,6 +16,7 @@ from pawl.train.batch import Selection, TrainBatch
 from pawl.train.curriculum import STAGE
 from pawl.train.diversity import diversity_metrics
 from pawl.train.host import host_metrics
+from pawl.train.judge_health import Checked
 from pawl.train.mismatch import mismatch_metrics, staleness, trainer_sums
 from pawl.train.notices import filter_metrics
 from pawl.train.progress import Progress
@@ -38,6 +39,7 @@ class StepResult:
     """What one step did, typed; the record of it is computed afterwards.
 
     reward_PG: as training sees it. lr: of the last optimiser step. Seconds by the wall clock.
+    checked: what was found of the judge, where there is one.
     """
 
     step: int
@@ -51,6 +53,7 @@ class StepResult:
     lr: float
     update_s: float
     step_s: float
+    checked: Checked | None
 
 
 def record_step(s: Session, progress: Progress, result: StepResult) -> Record:
@@ -70,6 +73,10 @@ def record_step(s: Session, progress: Progress, result: StepResult) -> Record:
     before, peak = progress.state.updates, progress.optim.lr
     progress.note(rollouts)
     progress.state.spread, progress.state.strata = result.spread, result.strata
+    usages = [x.usage for x in rollouts.scores_S]
+    if (checked := result.checked) is not None:
+        progress.state.repeats, usages = checked.repeats, [*usages, *checked.usages]
+        progress.paid_canary = checked.paid
     return (
         {
             "step": result.step,
@@ -94,7 +101,12 @@ def record_step(s: Session, progress: Progress, result: StepResult) -> Record:
         | {"optim/lr": result.lr, "optim/lr_frac": result.lr / peak if peak else None}
         | {"optim/steps": before + stats.updates}
         | filter_metrics(s.cfg.algo.filter, result.selection)
-        | {"host": host_metrics(rollouts, result.update_s, result.step_s, progress.resident_mb)}
+        | (dict(checked.figures) if checked else {})
+        | {
+            "host": host_metrics(
+                rollouts, usages, result.update_s, result.step_s, progress.resident_mb
+            )
+        }
     )
 
 

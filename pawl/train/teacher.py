@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from pawl.config.options import RunConfig
@@ -19,7 +20,10 @@ from pawl.rewards.grader import JUDGE, components_of, has_judge, held_out_reward
 from pawl.rewards.pay import TO_TEACHER
 from pawl.store.display import Display
 from pawl.store.run import RunFolder
-from pawl.types import Problem, Scorer
+from pawl.types import Problem
+
+if TYPE_CHECKING:
+    from pawl.judge.scorer import JudgeScorer
 
 LEDGER = "judge.sqlite"
 
@@ -83,7 +87,7 @@ def ledger_name(run: RunFolder, cfg: RunConfig) -> str:
 
 
 @contextmanager
-def opened_judge(cfg: RunConfig, run: str, display: Display) -> Iterator[Scorer | None]:
+def opened_judge(cfg: RunConfig, run: str, display: Display) -> Iterator[JudgeScorer | None]:
     """The judge that the reward asks for, None for one that asks none; says who it is.
 
     run: by which name its attempts are counted, for the budget. Raises PawlError for a judge that
