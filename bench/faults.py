@@ -20,8 +20,8 @@ import json
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -30,7 +30,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from bench.replaced import everywhere
 from pawl.algo import advantages, losses
+from pawl.checks import described
 from pawl.cli.main import main as pawl
 from pawl.models import checkpoint, flat, optim, policy
 from pawl.models.logprobs import token_logprobs
@@ -50,18 +52,6 @@ SMALL += "eval.problems=4 eval.samples=1 eval.every=0 optim.warmup=0 train.threa
 BASE = ["train", str(ROOT / "examples" / "quickstart.yaml"), *SMALL, "--quiet"]
 ROUNDS = 4
 Fault = Callable[[], AbstractContextManager[object]]
-
-
-@contextmanager
-def everywhere(real: Any, fake: Any) -> Iterator[None]:
-    """Replace a function in every module of Pawl that holds it by any name."""
-    with ExitStack() as stack:
-        for name, module in list(sys.modules.items()):
-            if name.startswith("pawl"):
-                for key, value in list(vars(module).items()):
-                    if value is real:
-                        stack.enter_context(patch.object(module, key, fake))
-        yield
 
 
 # ---- data ----
@@ -573,7 +563,8 @@ def cut_back(run: Path) -> None:
 
 def override_name(row: dict[str, Any]) -> str:
     """What train.override takes for a row: the reward's probes share one name."""
-    return str(row["name"]) if "step" in row else "calibration"
+    own = "step" in row or str(row["name"]) in described()
+    return str(row["name"]) if own else "calibration"
 
 
 def main() -> int:

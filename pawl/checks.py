@@ -29,6 +29,9 @@ CAUSES: dict[str, str] = {
     "judge-biased": "the judge pays for canaries, length or place instead of the answer",
     "judge-drift": "the judge grades the same answers otherwise than at the start",
     "judge-noisy": "the judge's noise is as large as the differences that it finds",
+    "judge-prompt": "the judge reads something else than task, answer and rubric",
+    "stale-verdict": "a verdict is used that was given for something else",
+    "uncounted-cost": "what a judge costs is not counted, so that no budget holds",
     "completion-cap": "completions end at the token cap; the cap decides the reward",
     "zero-signal-groups": "the rewards of a group are equal: no advantage",
     "group-integrity": "rows, rewards and advantages of a group do not belong together",
@@ -105,6 +108,21 @@ def overridden(checks: Sequence[Check], names: Sequence[str], kind: str = "") ->
         replace(c, overridden=c.passed is False and c.refuses and (kind or c.name) in names)
         for c in checks
     ]
+
+
+def require_passed(checks: Sequence[Check]) -> None:
+    """Raises PawlError when a check refuses the run."""
+    failed = refusing(checks)
+    if not failed:
+        return
+    lines = [f"{c.name} [{c.cause}]: expected {c.expected}; observed {c.observed}" for c in failed]
+    first = failed[0]
+    raise PawlError(
+        f"preflight refuses the run, {len(failed)} of {len(checks)} checks failed\n"
+        + "\n".join(f"  {line}" for line in lines),
+        first.cause,
+        f"{first.meaning}; to start all the same: train.override=[{first.name}]",
+    )
 
 
 def refusing(checks: Sequence[Check]) -> list[Check]:

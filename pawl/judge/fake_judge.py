@@ -30,6 +30,7 @@ from pawl.sandbox.verify import verify
 from pawl.types import Case, CodeTask
 
 Quality = Callable[[str, Sequence[str]], list[float]]
+Distribution = tuple[float, ...]
 _CANDIDATE = re.compile(r"^Candidate (\w+):\n\n(`{4,})\n(.*?)\n\2$", re.DOTALL | re.MULTILINE)
 _TASK = re.compile(r"^Task:\n\n(`{4,})\n(.*?)\n\1$", re.DOTALL | re.MULTILINE)
 _ASKED = re.compile(r"^Grade by the rubric: ([\w, -]+)\.\Z", re.MULTILINE)
@@ -85,10 +86,16 @@ def _normal(sd: float, *parts: object) -> float:
     return NormalDist(0.0, sd).inv_cdf(random.Random(raw).uniform(1e-9, 1 - 1e-9))
 
 
-def _spread(x: float, n: int) -> tuple[float, ...]:
+def _spread(x: float, n: int) -> Distribution:
     """A distribution over n levels around x in 0 .. 1."""
     masses = [math.exp(-(((i - x * (n - 1)) / WIDTH) ** 2) / 2) for i in range(n)]
     return tuple(m / sum(masses) for m in masses)
+
+
+def expected(text: str, quality: float, criterion: str, n: int, who: Character) -> Distribution:
+    """What this judge says of a text by itself, without sampling error: over n levels."""
+    x = quality + _normal(who.systematic, who.seed, text, criterion)
+    return _spread(min(1.0, max(0.0, x)), n)
 
 
 def grade(system: str, prompt: str, quality: Quality, who: Character) -> Graded:

@@ -101,13 +101,22 @@ class Bill:
 
 
 class FakeTeacher:
-    """The server; `serve` runs it in an event loop, a context manager in a thread of its own."""
+    """The server; `serve` runs it in an event loop, a context manager in a thread of its own.
 
-    def __init__(self, quality: Quality = constant, options: Options | None = None) -> None:
+    watch: called with the system text and the prompt of each request that is graded.
+    """
+
+    def __init__(
+        self,
+        quality: Quality = constant,
+        options: Options | None = None,
+        watch: Callable[[str, str], object] | None = None,
+    ) -> None:
         self.options = options or Options()
         self.bills: list[Bill] = []
         self.url = ""
         self._quality, self._script = quality, deque(self.options.script)
+        self._watch = watch
         self._rng = random.Random(self.options.character.seed)
         self._cached: dict[str, float] = {}  # when a prefix can be read
         self._lock = threading.Lock()  # a sandbox runs one candidate at a time
@@ -219,7 +228,13 @@ class FakeTeacher:
         )
         return _http(_STATUS.get(fault, 200), error, request_id, {**wait, **place})
 
+    def fail(self, fault: Fault) -> None:
+        """The next request fails so."""
+        self._script.append(fault)
+
     def _grade(self, system: str, prompt: str) -> Graded:
+        if self._watch is not None:
+            self._watch(system, prompt)
         room = self.options.context
         if room and tokens_of(prompt) > room:
             prompt = prompt.encode("utf-8")[-4 * room :].decode("utf-8", "ignore")

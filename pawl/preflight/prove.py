@@ -18,8 +18,7 @@ from dataclasses import asdict
 
 import torch
 
-from pawl.checks import Check, overridden, refusing
-from pawl.errors import PawlError
+from pawl.checks import Check, overridden, require_passed
 from pawl.preflight import base, data, samples, update
 from pawl.train.progress import Progress
 from pawl.train.session import Session
@@ -48,7 +47,7 @@ def prove(s: Session, progress: Progress) -> list[str]:
         overridden=[c.name for c in failed if c.overridden],
         host={"time_s": seconds},
     )
-    require(checks)
+    require_passed(checks)
     for check in failed:
         word = "overridden" if check.overridden else "warning"
         s.display.note(f"preflight, {word}: {check.name}: {check.observed} ({check.meaning})")
@@ -96,18 +95,3 @@ def rendered(s: Session, held_out: Sequence[Problem]) -> list[tuple[str, Problem
     )
     chosen = [s.train[i] for i in sorted(places)]
     return [(s.encoder.render(p), p) for p in (*chosen, *held_out)]
-
-
-def require(checks: Sequence[Check]) -> None:
-    """Raises PawlError when a check refuses the run."""
-    failed = refusing(checks)
-    if not failed:
-        return
-    lines = [f"{c.name} [{c.cause}]: expected {c.expected}; observed {c.observed}" for c in failed]
-    first = failed[0]
-    raise PawlError(
-        f"preflight refuses the run, {len(failed)} of {len(checks)} checks failed\n"
-        + "\n".join(f"  {line}" for line in lines),
-        first.cause,
-        f"{first.meaning}; to start all the same: train.override=[{first.name}]",
-    )

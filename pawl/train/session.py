@@ -41,7 +41,13 @@ from pawl.train.judge_health import JudgeHealth
 from pawl.train.proved import Basis, Proved, audited, calibrated
 from pawl.train.rules import check_names
 from pawl.train.success import Success, require_success, success_of
-from pawl.train.teacher import ledger_name, opened_judge, require_judge, require_references
+from pawl.train.teacher import (
+    ledger_name,
+    opened_judge,
+    prove_judge,
+    require_judge,
+    require_references,
+)
 from pawl.types import Problem
 
 TOGETHER = 512  # prompts that are encoded in one call
@@ -126,6 +132,7 @@ def open_session(
     cache = run.path / "measurements.sqlite" if cfg.reward.cache else None
     with ExitStack() as stack:
         display.phase("model and reward")
+        prove_judge(cfg, run, data.train[0])
         judge = stack.enter_context(opened_judge(cfg, ledger_name(run, cfg), display))
         background = stack.enter_context(ThreadPoolExecutor(1, "calibration"))
 

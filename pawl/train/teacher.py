@@ -9,14 +9,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+from pawl.checks import overridden, require_passed
 from pawl.config.options import RunConfig
 from pawl.errors import PawlError
-from pawl.rewards.grader import JUDGE, components_of, has_judge, held_out_reward
+from pawl.rewards.grader import JUDGE, components_of, has_judge, has_tests, held_out_reward
 from pawl.rewards.pay import TO_TEACHER
 from pawl.store.display import Display
 from pawl.store.run import RunFolder
@@ -84,6 +86,22 @@ def ledger_name(run: RunFolder, cfg: RunConfig) -> str:
         name = uuid4().hex
         run.update(ledger=name)
     return str(name or "")
+
+
+def prove_judge(cfg: RunConfig, run: RunFolder, problem: Problem) -> None:
+    """Prove the wiring of the judge, and record it. Raises PawlError when a check refuses the run.
+
+    problem: one of the run's.
+    """
+    if not has_judge(cfg.reward):
+        return
+    from pawl.judge.wiring import prove_wiring
+
+    tested = problem if has_tests(cfg.reward) else None
+    names = (ledger_name(run, cfg), ledger_name(run, cfg))
+    rows = overridden(prove_wiring(cfg.judge, cfg.reward, tested, names), cfg.train.override)
+    run.preflight([asdict(row) for row in rows])
+    require_passed(rows)
 
 
 @contextmanager
