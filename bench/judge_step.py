@@ -35,9 +35,8 @@ SIZE += [
 ]
 SIZE += ["target=null", "train.override=[calibration]", "problems.audit=false"]
 JUDGED = 'reward.components=[{"name": "teacher", "use": "judge"}]'
-FREE = (
-    "def length(prompts, completions, **_):\n    return [len(c.text) % 97 / 97 for c in completions]\n"
-)
+FREE = "def length(prompts, completions, **_):\n"
+FREE += "    return [len(c.text) % 97 / 97 for c in completions]\n"
 TIMES = ("time/step_s", "time/generate_s", "time/score_wait_s")
 
 

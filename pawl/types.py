@@ -103,7 +103,8 @@ class Problem:
     prompt: the task as text ("" when `messages` holds it). messages: chat turns, the answer never
     among them. reference: a right answer ("" if unknown); of a code task a whole definition. code:
     the tests, None for a task that only a reward of the user's can judge. spec: what splits are
-    made by ("" if unknown). pass_rate: measured pass@1 of some base model, None if never measured.
+    made by ("" if unknown). pass_rate: measured success of some base model, or of the reference
+    before a judge, 0 to 1; None if never measured.
     where: file:line. metadata: the row's other columns, JSON values, for a user's reward.
     """
 
@@ -200,8 +201,9 @@ class Measurement:
     message or exception. usage: what it cost (tokens, requests), by name. passed_cases / n_cases:
     tests passed, of all. tier, time_ms, cached, warm (started by the fork server): facts of this
     machine and moment. reading: which of
-    the programs that a completion may mean was graded, "" where none was. Of a judge: levels, its
-    answer to each criterion as a distribution; place, where it was shown (`pawl.judge.contract`).
+    the programs that a completion may mean was graded, "" where none was. Of a judge: baseline,
+    what it found of the problem's reference, None where it was not asked; levels, its answer to
+    each criterion as a distribution; place, where it was shown (`pawl.judge.contract`).
     """
 
     status: Literal["measured", "missing"]
@@ -216,6 +218,7 @@ class Measurement:
     cached: bool = False
     warm: bool = False
     reading: str = ""
+    baseline: Measurement | None = None
     levels: Mapping[str, tuple[float, ...]] = field(default_factory=dict, hash=False)
     place: float | None = None
 
@@ -234,7 +237,9 @@ class Score:
     none. branch: the rule that paid the total ("pass", "tests", "capped", "penalty:runaway",
     "user", ...). components: values before weights. reason: why it is missing, or the first
     compiler message or exception. passed_cases / n_cases: tests passed, of all. reward_stage: the
-    curriculum stage whose weights paid, "" for reward.stages. reading: as in Measurement. tier,
+    curriculum stage whose weights paid, "" for reward.stages. reading: as in Measurement. lost: why
+    a component is missing that the total does without (reward.missing = common). teacher: (the
+    judge's grade, its grade of the problem's reference), None where either is not there. tier,
     time_ms, cached, warm, usage: facts of this machine and moment, kept apart so that everything
     else is a function of config and seed.
     """
@@ -253,6 +258,8 @@ class Score:
     warm: bool = False
     reward_stage: str = ""
     reading: str = ""
+    lost: str = ""
+    teacher: tuple[float, float] | None = None
     usage: Mapping[str, float] = field(default_factory=dict)
 
     @property

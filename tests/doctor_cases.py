@@ -293,6 +293,7 @@ CODE = (
 LOOP = "and then we add one to it. " * 40
 MIXED = "\u0442\u0435\u043a\u0441\u0442 word \u4e2d\u6587 \u0e44\u0e17\u0e22 \ud55c\uad6d " * 20
 R = "reward/mean"
+AWAY = np.isin(np.arange(200), (90, 91)) * 0.8  # two steps in the middle
 TINY_KL = np.abs(np.random.default_rng(6).normal(0.001, 0.0002, 200))
 
 
@@ -696,6 +697,17 @@ SICK: dict[str, tuple[Callable[[], Log], str, str]] = {
         "",
     ),
     "D910": (lambda: log({R: rising(), "time/step_s": ramp(1, 4, sd=0.1)}), "warning", ""),
+    "D920": (
+        lambda: log(
+            {
+                R: rising(),
+                "judge/outage_s": AWAY * 9,
+                "judge/unavailable_frac": AWAY * 0.1,
+            }
+        ),
+        "warning",
+        "judge-outage",
+    ),
     "D911": (
         lambda: log(
             {R: rising(), "time/step_s": np.full(200, 10), "time/score_wait_s": np.full(200, 7)}
@@ -924,6 +936,16 @@ HEALTHY: dict[str, list[Callable[[], Log]]] = {
             {R: rising(), "time/step_s": ramp(1, 4, sd=0.1), "length/mean": ramp(50, 250, sd=1)}
         ),
         lambda: log({R: rising(), "time/step_s": np.abs(drift(1, 200, 2, 0.2))}),
+    ],
+    "D920": [
+        lambda: log(
+            {
+                R: rising(),
+                "judge/outage_s": AWAY,
+                "judge/unavailable_frac": AWAY * 0,
+                "judge/refusal_frac": AWAY * 0.1,
+            }
+        )
     ],
     "D911": [
         lambda: log(

@@ -3,11 +3,21 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pawl.algo.advantages import grpo
-from pawl.algo.shaping import Spread, kept, merged, overlong, shaped
+from pawl.algo.shaping import (
+    BEYOND,
+    PRIOR,
+    Spread,
+    kept,
+    level_of,
+    merged,
+    overlong,
+    shaped,
+    standardised,
+)
 from pawl.config.options import RewardConfig
 
 LONGEST, NOTHING = 20, Spread()
@@ -185,3 +195,92 @@ def test_a_value_is_a_threshold(batch, least):
     score_PG, known_PG, _ = tensors(batch)
     expected_PG = known_PG & (score_PG >= float(f"{least:.6f}"))
     assert torch.equal(kept(f"value {least:.6f}", score_PG, known_PG), expected_PG)
+
+
+# ---- strata --------------------------------------------------------------------------------------
+
+STEPS = st.lists(BATCH, min_size=1, max_size=4)
+WORDS = ("a", "b")
+
+
+def over(steps, path_of=lambda p: (WORDS[p % 2],), change=lambda x_PG: x_PG, strata=None):
+    """The last step's distances and the strata after all steps; groups in turn to each word."""
+    far_PG, seen = None, dict(strata or {})
+    for batch in steps:
+        score_PG, known_PG, _ = tensors(batch)
+        paths = [path_of(p) for p in range(len(batch))]
+        far_PG, seen = standardised(change(score_PG), known_PG, paths, seen)
+    return far_PG, seen
+
+
+@settings(deadline=None)
+@given(STEPS, st.randoms())
+def test_strata_know_no_order_within_a_step(steps, rnd):
+    far_PG, strata = over(steps)
+    order = list(range(len(steps[-1])))
+    rnd.shuffle(order)
+    turned = [steps[-1][i] for i in order]
+    _, before = over(steps[:-1])
+    score_PG, known_PG, _ = tensors(turned)
+    members = [2, 0, 3, 1]
+    paths = [(WORDS[i % 2],) for i in order]
+    found = standardised(score_PG[:, members], known_PG[:, members], paths, before)
+    assert torch.equal(found[0], far_PG[order][:, members])
+    assert found[1] == strata
+
+
+@settings(deadline=None)
+@given(STEPS, st.floats(0.5, 4), st.floats(-3, 3))
+def test_standardised_rewards_see_neither_scale_nor_shift(steps, scale, shift):
+    far_PG, strata = over(steps)
+    moved_PG, _ = over(steps, change=lambda x_PG: scale * x_PG + shift)
+    if all(level_of(strata, (w,))[1] > 1e-3 for w in WORDS):
+        assert torch.allclose(far_PG, moved_PG, atol=1e-5)
+    assert far_PG.abs().max() <= BEYOND
+
+
+@settings(deadline=None)
+@given(STEPS)
+def test_one_stratum_is_the_whole_set(steps):
+    _, strata = over(steps, path_of=lambda p: ("one",))
+    whole = strata[""]
+    assert strata["one"] == whole
+    assert level_of(strata, ("one",)) == (pytest.approx(whole.mean), pytest.approx(whole.std))
+
+
+@settings(deadline=None)
+@given(BATCH)
+def test_equal_rewards_are_no_distance_and_a_new_stratum_is_the_whole(batch):
+    same = [([0.7] * 4, known, lengths) for _, known, lengths in batch]
+    far_PG, _ = over([same])
+    assert not far_PG.any()
+    _, strata = over([batch])
+    whole = (strata[""].mean, strata[""].std)
+    assert level_of(strata, ("never",)) == pytest.approx(whole)
+    once = {**strata, "once": Spread(1, whole[0] + 2.1)}
+    assert level_of(once, ("once",)) == pytest.approx((whole[0] + 2.1 / (PRIOR + 1), whole[1]))
+
+
+def test_a_stratum_seen_often_is_itself_and_problems_are_drawn_to_it():
+    rng = np.random.default_rng(0)
+    strata = {}
+    for _ in range(300):
+        score_PG = torch.tensor(np.stack([rng.normal(0, 1, 8), rng.normal(5, 0.1, 8)]))
+        paths = [("easy", "problem 1"), ("hard", "problem 2")]
+        far_PG, strata = standardised(score_PG, torch.ones(2, 8, dtype=bool), paths, strata)
+    mean, std = level_of(strata, ("hard",))
+    assert mean == pytest.approx(5, abs=0.05) and 0.1 < std < 0.3 < strata[""].std / 5
+    assert abs(far_PG.mean()) < 1 < far_PG.std() + 0.5  # both on one scale, though 5 apart
+    assert level_of(strata, ("hard", "new")) == pytest.approx(level_of(strata, ("hard",)))
+
+
+@settings(deadline=None)
+@given(st.floats(10, 1e9))
+def test_an_outlier_moves_the_estimates_by_a_bounded_amount(size):
+    usual = [([0.0, 1.0, 0.0, 1.0], [True] * 4, [1] * 4)] * 10
+    _, before = over([usual], path_of=lambda p: ("one",))
+    wild = [([size, 0.0, 1.0, 1.0], [True] * 4, [1] * 4)]
+    far_PG, after = over([wild], path_of=lambda p: ("one",), strata=before)
+    assert far_PG[0, 0] == BEYOND or far_PG[0, 0] == pytest.approx(BEYOND, abs=1)
+    (mean, std), (was, spread) = level_of(after, ("one",)), level_of(before, ("one",))
+    assert abs(mean - was) < BEYOND * spread / 40 + 0.02 and std < 1.3 * spread

@@ -333,6 +333,18 @@ def test_scores_that_begin_to_go_missing() -> None:
     assert hit.severity == "warning" and "more do" in hit.summary
 
 
+def test_a_mix_that_is_paid_without_its_judge_is_told_with_the_reasons() -> None:
+    """reward.missing = common: no score is missing, and the reward follows what the judge lacks."""
+    share = np.clip(0.15 + noise(100, 0.0, 0.06), 0.0, 1.0)
+    lost = {"judge/missing_frac": share, "judge/refusal_frac": share}
+    there = {"verifier/missing_frac": np.zeros(100), "reward/mean": 0.3 + share}
+    hits = {f.code: f for f in diagnose(log(good() | there | lost)).findings}
+    assert any("% refusal" in line for line in hits["D113"].evidence)
+    assert "follows the share of missing scores" in hits["D207"].summary
+    steady = log(good() | lost | {"reward/mean": 0.3 + noise(100, 0.0, 0.06)[::-1]})
+    assert "D207" not in codes(diagnose(steady))
+
+
 def test_without_one_finite_gradient_nothing_else_is_blamed() -> None:
     nothing = {"loss__total": np.zeros(40), "policy__kl_ref": np.zeros(40)}
     d = diagnose(log(good(40, **nothing, optim__grad_norm=np.full(40, np.inf))))

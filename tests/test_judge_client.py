@@ -21,6 +21,7 @@ from pawl.judge import contract
 from pawl.judge.breaker import COOL_S, FAILURES, Breaker
 from pawl.judge.budget import Budget, Price, price_of
 from pawl.judge.client import asked_to_wait
+from pawl.judge.fake_judge import Graded
 from pawl.judge.fake_server import FakeTeacher, Fault, Options
 from pawl.judge.ledger import Bill, Ledger
 from pawl.judge.wire import Outcome, Usage
@@ -266,13 +267,35 @@ def test_an_outage_is_failing_without_one_success() -> None:
         clock.now += 1
         if clock.now - 100 >= 20:
             break
+    assert breaker.suspect and breaker.outage == 0.0  # it may be this one request
+    breaker.confirm()
     assert breaker.outage == pytest.approx(20.0)
     breaker.note(True)
     clock.now += 100
-    assert breaker.outage == 0.0
-    breaker.note(False, clock.now)  # one failure alone is none
+    assert breaker.outage == 0.0 and not breaker.suspect
+    breaker.note(False, clock.now)
+    breaker.confirm()  # something has succeeded a moment ago
     clock.now += 100
     assert breaker.outage == 0.0
+
+
+def test_a_request_that_always_fails_is_no_outage(tmp_path: Path) -> None:
+    """A short question tells them apart, of one judgement alone and of two."""
+    with FakeTeacher() as teacher:
+        grade = teacher._grade
+
+        def poisoned(system: str, prompt: str) -> Graded:
+            if "poison" in prompt:
+                raise OSError("this content breaks the server")
+            return grade(system, prompt)
+
+        teacher._grade = poisoned  # type: ignore[method-assign]
+        cfg = judge_config(teacher, outage_s=0.2, attempts=4)
+        client = open_client(cfg, Ledger(tmp_path / "l.db"))
+        outcomes = ask_all(client, [one_request(mark=f"poison {i}") for i in range(2)])
+        asked_alive = sum(b.billed for b in teacher.bills)
+        assert {o.kind for o in outcomes} == {"connection"} and client.stopped() is None
+        assert {o.attempts for o in outcomes} == {4} and 0 < asked_alive <= 8
 
 
 # ---- ledger --------------------------------------------------------------------------------------

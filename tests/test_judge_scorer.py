@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Hashable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,9 @@ from judge_setup import PRICE, completions, judge_config, problem, rows
 
 from pawl.errors import Exit, PawlError
 from pawl.judge.fake_judge import Character, length
-from pawl.judge.fake_server import FakeTeacher, Options
+from pawl.judge.fake_server import FakeTeacher, Options, _http
 from pawl.judge.scorer import JudgeScorer
-from pawl.types import Completion, Measurement, Scorer
+from pawl.types import Completion, Measurement, Scorer, missing
 
 Found = dict[Hashable, list[Measurement]]
 
@@ -74,6 +75,31 @@ def test_kept_verdicts_cost_nothing_and_say_the_same(tmp_path: Path) -> None:
         assert all(m.cached and not m.usage["usd"] for m in again[key])
 
 
+@pytest.mark.parametrize(("mode", "calls"), [("listwise", 4), ("pointwise", 13)])
+def test_a_reference_is_graded_once_a_problem(mode: str, calls: int, tmp_path: Path) -> None:
+    task = replace(problem(), reference="let solve x = min x 2" + " + 0" * 30)
+    with FakeTeacher(length, Options(price=PRICE, character=Character(length=0.2))) as teacher:
+        cfg = judge_config(teacher, mode=mode, baseline=True)
+        with JudgeScorer(cfg, tmp_path / "l.db") as scorer:
+            probed = len(teacher.bills)
+            for i in range(3):
+                scorer.submit(i, task, completions(i))
+            found = collect(scorer, 3)
+            bills = teacher.bills[probed:]
+            scorer.submit(0, problem(8), completions(8))
+            lost = collect(scorer, 1)[0]
+        with JudgeScorer(judge_config(teacher, mode=mode), tmp_path / "other.db") as scorer:
+            scorer.submit(0, task, [Completion("p0", task.reference)])
+            (alone,) = collect(scorer, 1)[0]
+    assert len(bills) == calls
+    members = [m for ms in found.values() for m in ms]
+    grades = [m.baseline.values for m in members if m.baseline]
+    assert grades == [alone.values] * len(members) and alone.baseline is None
+    assert sum(m.usage["usd"] for m in members) == pytest.approx(sum(b.usd for b in bills))
+    assert {m.baseline for m in lost} == {missing("the problem has none")}
+    assert all(m.status == "measured" for m in lost)
+
+
 def test_fresh_asks_anew_and_keeps_nothing(tmp_path: Path) -> None:
     with FakeTeacher() as teacher, JudgeScorer(judge_config(teacher), tmp_path / "l.db") as scorer:
         for fresh in (False, True, True, False):
@@ -105,6 +131,47 @@ def test_what_a_judge_cannot_grade_is_missing_with_its_reason(fault: Any, tmp_pa
         found = graded(judge_config(teacher, in_flight=1), tmp_path / "l.db", groups=2)
     lost = [m for ms in found.values() for m in ms if m.status == "missing"]
     assert len(lost) >= 4 and all(kind in m.reason and not m.values for m in lost)
+    why = "lost_" + {"bad_request": "rejected"}.get(fault, fault)
+    assert all(m.usage[why] == 1 and not m.usage["deferred"] for m in lost)
+    assert not any(
+        n.startswith("lost") for ms in found.values() for m in ms for n in m.usage if m.values
+    )
+
+
+@pytest.mark.parametrize("mode", ["listwise", "pairwise"])
+def test_what_a_busy_server_did_not_grade_is_asked_again(mode: str, tmp_path: Path) -> None:
+    """A group is put aside as one; what it has already is not asked for twice."""
+    calls = {"listwise": 1, "pairwise": 6}[mode] * 2
+    script = [None, None, *["overloaded"] * 2]  # every attempt is the only one
+    with FakeTeacher(length, Options(script=script, price=PRICE)) as teacher:
+        cfg = judge_config(teacher, mode=mode, passes=2, attempts=1, in_flight=1)
+        found = graded(cfg, tmp_path / "l.db", groups=1)["g", 0]
+        assert all(m.status == "measured" and m.usage["deferred"] == 1 for m in found)
+        good = [b for b in teacher.bills[2:] if b.billed]
+        assert len(good) == calls == len({b.digest for b in good})
+        assert sum(m.usage["requests"] for m in found) == pytest.approx(len(teacher.bills) - 2)
+        assert sum(m.usage["usd"] for m in found) == pytest.approx(sum(b.usd for b in good))
+    with FakeTeacher(length, Options(script=[None, None, "overloaded"])) as teacher:
+        cfg = judge_config(teacher, attempts=1, defer_s=0.0)
+        lost = graded(cfg, tmp_path / "none.db", groups=1)["g", 0]
+    assert all(m.status == "missing" and m.usage["lost_unavailable"] == 1 for m in lost)
+
+
+def test_a_budget_that_is_used_up_stops_the_run(tmp_path: Path) -> None:
+    with FakeTeacher(options=Options(price=PRICE)) as teacher:
+        for caps in ({"max_usd": 0.06}, {"max_usd": 0, "max_tokens": 9000}):
+            cfg = judge_config(teacher, in_flight=1, **caps)
+            with pytest.raises(PawlError, match="budget is used up: one more") as caught:
+                graded(cfg, tmp_path / f"{caps['max_usd']}.db", groups=60, run="run")
+            assert caught.value.code == Exit.STOPPED and "judge.max_usd=" in caught.value.hint
+            assert f"max_usd {caps['max_usd']:g}" in caught.value.what
+    with FakeTeacher(options=Options(script=[None, None])) as teacher:
+        poor = {"error": {"type": "insufficient_quota", "message": "pay"}}
+        teacher._refuse = lambda *_: _http(429, poor)  # type: ignore[method-assign]
+        object.__setattr__(teacher.options, "rates", {"error": 1.0})
+        with pytest.raises(PawlError, match="the provider's: 429 insufficient_quota") as caught:
+            graded(judge_config(teacher), tmp_path / "poor.db", groups=2)
+        assert caught.value.code == Exit.STOPPED
 
 
 # ---- probe ---------------------------------------------------------------------------------------
@@ -179,6 +246,21 @@ def test_a_long_outage_stops_the_run_and_it_resumes(tmp_path: Path) -> None:
         assert all(m.status == "measured" for ms in found.values() for m in ms)
         assert found["before"][0].cached
         assert sum(b.billed for b in teacher.bills) - paid == 20
+
+
+@pytest.mark.slow
+def test_a_server_that_takes_requests_and_is_silent_is_an_outage(tmp_path: Path) -> None:
+    """Of one judgement alone, too: it ends with its attempt and a short question."""
+    with FakeTeacher(
+        options=Options(script=[None, None], rates={"slow": 1.0}, slow_s=30)
+    ) as teacher:
+        cfg = judge_config(teacher, attempt_s=2.0, outage_s=1.5)
+        with JudgeScorer(cfg, tmp_path / "l.db") as scorer:
+            began = time.monotonic()
+            scorer.submit("g", problem(), completions())
+            with pytest.raises(PawlError, match="has not answered for"):
+                collect(scorer, 1)
+            assert time.monotonic() - began < 12  # 25 s + 4 s by default
 
 
 @pytest.mark.slow

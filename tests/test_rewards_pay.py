@@ -345,6 +345,67 @@ def test_missing_in_one_component_is_missing_in_the_total() -> None:
     assert score.tier == "landlock"
 
 
+@st.composite
+def gaps(draw: st.DrawFn) -> tuple[list[Completion], list[dict[str, Measurement]], RewardConfig]:
+    """A group under a mix of tests and three others, with anything missing anywhere."""
+    names = draw(st.sampled_from(["abc", "ab", "a"]))
+    kinds = st.sampled_from(["none", "mean", "rank"])
+    parts = [part(n, "judge", relative=draw(kinds), cap=9.0) for n in names]
+    if tests := draw(st.booleans()):
+        parts.append(part("tests", "code", weight=draw(st.sampled_from([0.0, 1.0]))))
+        parts[0] = parts[0].model_copy(update={"gate": draw(st.sampled_from(["none", "pass"]))})
+    some = st.floats(0, 1).map(number)
+    rows: list[dict[str, Measurement]] = []
+    for _ in range(draw(st.integers(1, 5))):
+        row = {n: draw(some) if draw(st.integers(0, 3)) else missing(f"no {n}") for n in names}
+        passed = draw(st.sampled_from([PASS, WRONG]))
+        row |= {"tests": passed if draw(st.integers(0, 5)) else missing("killed")} if tests else {}
+        rows.append(row)
+    completions = [Completion("p", f"let f x = {i}") for i in range(len(rows))]
+    return completions, rows, RewardConfig(components=tuple(parts), missing="common")
+
+
+@given(gaps())
+def test_what_is_missing_for_one_leaves_the_sum_of_its_group(
+    group: tuple[list[Completion], list[dict[str, Measurement]], RewardConfig],
+) -> None:
+    completions, rows, cfg = group
+    scores = pay(PROBLEM, completions, rows, cfg)
+    there = [
+        not all(m.status == "missing" for m in row.values())
+        and ("tests" not in row or row["tests"].status != "missing")
+        for row in rows
+    ]
+    members = [row for row, is_there in zip(rows, there, strict=True) if is_there]
+    common = [c for c in cfg.components if all(row[c.name].status != "missing" for row in members)]
+    if not any(c.weight for c in common):
+        assert all(s.total is None and s.reason for s in scores)
+        return
+    # As if the others were no part of the reward; never a sum over what happened to arrive.
+    fewer = cfg.model_copy(update={"components": tuple(common), "missing": "sample"})
+    alike = pay(PROBLEM, completions, rows, fewer)
+    assert [s.total for s in scores] == [s.total for s in alike]
+    assert [s.total is not None for s in scores] == there
+    own = {c.name for c in common}
+    for score, row in zip(scores, rows, strict=True):
+        if score.total is not None:
+            assert {n for n in "abc" if n in score.components} == own - {"tests"}
+            assert bool(score.lost) == any(m.status == "missing" for m in row.values())
+            assert all(f"-{n}" in score.branch for n in row if n not in own)
+
+
+def test_a_whole_group_without_gaps_is_paid_alike_whatever_the_policy() -> None:
+    parts = (part("a", "judge"), part("b", "judge", weight=0.5))
+    rows = [{"a": number(x), "b": number(1 - x)} for x in (0.1, 0.7)]
+    totals = [
+        [s.total for s in pay(PROBLEM, [Completion("p", "")] * 2, rows, cfg)]
+        for cfg in (
+            RewardConfig(components=parts, missing=m) for m in ("sample", "group", "common")
+        )
+    ]
+    assert totals[0] == totals[1] == totals[2] == [pytest.approx(0.55), pytest.approx(0.85)]
+
+
 def test_bad_mixes_are_errors_all_at_once() -> None:
     cfg = RewardConfig(
         components=(
@@ -463,6 +524,40 @@ def test_a_relative_component_beside_the_tests() -> None:
     low, high = pay(PROBLEM, [ONE] * 2, rows, cfg)
     assert (low.total, low.branch) == (pytest.approx(EARNED["pass"] - 0.03), "pass")
     assert (high.total, high.branch) == (pytest.approx(EARNED["pass"] + 0.03), "pass+style")
+
+
+def beside(kind: str, pairs: list[tuple[float, float | None]], **fields: object) -> list[Score]:
+    """Scores of members with (the judge's grade, its grade of the reference)."""
+    cfg = RewardConfig(components=(part("judge", "judge", relative=kind, cap=100, **fields),))
+    found = [replace(number(v), baseline=missing("refused")) for v, _ in pairs]
+    for i, (_, grade) in enumerate(pairs):
+        if grade is not None:
+            found[i] = replace(found[i], baseline=number(grade, quality=0.3))
+    return pay(PROBLEM, [ONE] * len(found), [{"judge": m} for m in found], cfg)
+
+
+def test_a_grade_beside_the_references() -> None:
+    pairs = [(0.9, 0.6), (0.3, 0.6), (0.5, 0.0), (0.4, None)]
+    difference, ratio, alone = (beside(k, pairs) for k in ("difference", "ratio", "none"))
+    assert [s.total for s in difference[:3]] == pytest.approx([0.3, -0.3, 0.5])
+    assert [s.total for s in ratio[:3]] == pytest.approx([1.5, 0.5, 5.0])  # by the floor of 0.1
+    assert beside("ratio", pairs, floor=0.5)[2].total == pytest.approx(1.0)
+    for scores in (difference, ratio):
+        assert scores[3].total is None
+        assert scores[3].reason == "the judge's grade of the reference is missing: refused"
+    assert [s.total for s in alone] == [v for v, _ in pairs]  # only a metric here
+    assert [s.teacher for s in alone] == [(0.9, 0.6), (0.3, 0.6), (0.5, 0.0), None]
+    assert all(set(s.components) == {"judge"} for s in alone)  # nothing of the reference's
+
+
+def test_only_a_judge_grades_references_and_a_ratio_needs_a_cap() -> None:
+    parts = (part("a", "a.py:f", relative="difference"), part("b", "judge", relative="ratio"))
+    with pytest.raises(PawlErrors) as caught:
+        check_mix(RewardConfig(components=parts))
+    told = caught.value.block()
+    assert "component 'a' has relative: difference, and no judge grades it" in told
+    assert "component 'b' is a ratio, and its cap is 1" in told and "at most 10 counts" in told
+    check_mix(RewardConfig(components=(part("b", "judge", relative="ratio", cap=2),)))
 
 
 def test_a_missing_member_takes_its_sample_or_its_whole_group() -> None:

@@ -4,6 +4,7 @@ The teacher knows the right answers, because this test tells it. What a judge is
 fails is in test_judge_*.py.
 """
 
+import json
 import shutil
 
 import pytest
@@ -11,6 +12,7 @@ import tiny_runs
 from test_train_resume import assert_same
 from tiny_runs import resume
 
+from pawl import api
 from pawl.errors import Exit, PawlError
 from pawl.judge.fake_judge import Character
 from pawl.judge.fake_server import FakeTeacher, Options
@@ -92,6 +94,70 @@ def test_held_out_evaluation_needs_no_judge(model, teacher, tmp_path):
     for row in read_samples(run, 0):
         assert "teacher" not in row["score"]["components"]
         assert row["score"]["total"] == row["score"]["components"]["tests"]
+
+
+BESIDE = "{components: [{name: teacher, use: judge, relative: difference}, "
+BESIDE += "{name: tests, use: code, weight: 0}]}"
+
+
+def test_a_run_is_paid_beside_the_references(model, teacher, tmp_path):
+    server = teacher()
+    text = judged(model, server).replace("{use: judge}", BESIDE)
+    run, result = tiny_runs.begin(tmp_path, "beside", text, ["eval.judge=false"])
+    assert result.exit_code == Exit.OK
+    for r in (r for r in read_steps(run) if r["step"]):
+        gap, ratio = r["judge/teacher_gap"], r["judge/teacher_ratio"]
+        assert r["judge/teacher_score"] > 0.9  # the teacher knows the answers
+        assert r["reward/mean"] == pytest.approx(gap) and gap < 0 < ratio < 1
+        assert ratio == pytest.approx(r["component/teacher"] / r["judge/teacher_score"])
+    for row in read_samples(run, 1):
+        score = row["score"]
+        assert score["components"]["teacher"] == score["teacher"][0]
+        assert score["total"] == score["teacher"][0] - score["teacher"][1]
+    text = judged(model, server).replace("max_usd: 0", "max_usd: 0, baseline: true")
+    run, result = tiny_runs.begin(tmp_path, "metric", text, ["train.steps=1"])
+    record = read_steps(run)[-1]
+    assert record["eval/teacher_gap"] < 0 < record["eval/teacher_gap_se"]
+    assert record["judge/teacher_gap"] < 0 < record["reward/mean"]
+
+
+def test_stages_by_what_the_teacher_makes_of_the_references(model, teacher, tmp_path):
+    """The set is rated by one judge, and trained in stages of these rates by another."""
+    teacher()  # and with it a ledger of this test's own
+    config, rated = tmp_path / "rate.yaml", tmp_path / "rated.jsonl"
+    with FakeTeacher(lambda task, texts: [min(1.0, len(t) / 400) for t in texts]) as strict:
+        config.write_text(judged(model, strict).replace("{use: judge}", BESIDE))
+        how = {"overrides": ["eval.problems=0", "eval.success=teacher"], "split": "train"}
+        report = api.evaluate("references", config, pass_rates=rated, **how)
+        assert len(strict.bills) <= 2 + 6 + 6  # two of the probe; a problem once, and its reference
+    assert report.simulated and report.greedy is None and not report.missing
+    rates = {p.id: p.pass_rate for p in open_problems(str(rated))}
+    low, high = min(rates.values()), max(rates.values())
+    assert 0 < low < high < 1 and report.sampled.value == pytest.approx(sum(rates.values()) / 6)
+    middle = (low + high) / 2
+    stages = f"curriculum: [{{name: liked, min_pass_rate: {middle}, over: 2, advance_at: -1}}, "
+    stages += f"{{name: doubtful, max_pass_rate: {middle}, over: 50}}]\n"
+    ways = [f"problems.train={rated}", "eval.every=0", "problems.audit=false"]
+    run, result = tiny_runs.begin(tmp_path, "stages", judged(model, teacher(), stages), ways)
+    assert result.exit_code == Exit.OK
+    steps = [r for r in read_steps(run) if r["step"]]
+    assert {r["curriculum/stage"] for r in steps} == {0, 1}
+    for r in steps:
+        liked = {rates[row["problem_id"]] >= middle for row in read_samples(run, r["step"])}
+        assert liked == {r["curriculum/stage"] == 0}
+
+
+def test_problems_without_a_reference_are_counted(model, teacher, tmp_path):
+    server = teacher()
+    file = tmp_path / "bare.jsonl"
+    rows = [{"id": f"p{i}", "prompt": f"Write {i}.", "split": "train"} for i in range(5)]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    text = judged(model, server, "\n").replace("max_usd: 0", "max_usd: 0, baseline: true")
+    with pytest.raises(PawlError, match=r"\d+ problems have no reference to grade"):
+        tiny_runs.begin(tmp_path, "bare", text, [f"problems.train={file}", "eval.every=0"])
+    pairs = ["judge.mode=pairwise", "judge.passes=2"]
+    with pytest.raises(PawlError, match="a judge of pairs cannot grade a reference alone"):
+        tiny_runs.begin(tmp_path, "pairs", text, pairs)
 
 
 @pytest.mark.parametrize(

@@ -32,12 +32,14 @@ WAYS = {name: [f"algo.preset={name}"] for name in PRESETS} | {
     "corrected": CORRECTED,
     "normalised": NORMALISED,
     "best half": BEST_HALF,
+    "strata": ["reward.normalise=strata", "algo.filter=value 0", "algo.advantage=reinforce_pp"],
     "cooling": COOLING,
 }
 # Whatever leaves something behind for the next step: two runs hold all of it, since an advantage or
 # a loss by itself keeps nothing. Drawing again is in a test of its own.
 RESUMED = {
-    "full": [*EVERYTHING, *ADAPTIVE, *TRUNCATED, *CORRECTED, *COOLING, "optim.schedule=cosine"],
+    "full": [*EVERYTHING, *ADAPTIVE, *TRUNCATED, *CORRECTED, *COOLING, "optim.schedule=cosine"]
+    + ["reward.normalise=strata"],
     "lora": [*K2, *NORMALISED, *BEST_HALF, "optim.warmup=3"],
 }
 

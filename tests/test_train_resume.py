@@ -19,8 +19,11 @@ from pathlib import Path
 import pytest
 
 import pawl
+from pawl.algo.shaping import Spread
+from pawl.config.options import RunConfig
 from pawl.errors import Exit
 from pawl.store.read import read_events
+from pawl.train.progress import Progress, TrainState
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = """
@@ -193,3 +196,13 @@ def test_resuming_a_finished_run_changes_nothing(whole):
     before = (whole / "steps.jsonl").read_bytes()
     finish(whole)
     assert (whole / "steps.jsonl").read_bytes() == before
+
+
+def test_a_checkpoint_from_before_strata_loads():
+    state = Progress.of(RunConfig()).state
+    state.strata = {"": Spread(3, 0.1, 0.2), "level ocaml easy": Spread(2, 1 / 3, 0.7)}
+    written = json.loads(json.dumps(state.as_dict()))
+    assert TrainState.read(written, "here") == state
+    del written["strata"], written["spread"]
+    older = TrainState.read(written, "here")
+    assert (older.strata, older.spread) == ({}, Spread())

@@ -2,6 +2,9 @@
 
     score -> overlong -> clip -> normalise -> (KL in the reward) -> advantage -> filter
 
+Normalising divides by a running deviation of all rewards, or standardises by running means and
+deviations of strata: a language and difficulty, and within it a problem.
+
 Shapes: P prompts, G group members, N numbers in any order. Missing scores arrive as `known_PG`
 False and come out as 0. Scores in the samples and held-out evaluations are never touched. Left out:
 the KL and the advantages (`advantages.py`).
@@ -10,7 +13,7 @@ the KL and the advantages (`advantages.py`).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -19,6 +22,8 @@ from torch import Tensor
 from pawl.algo.advantages import TINY
 from pawl.config.options import RewardConfig
 
+PRIOR = 20  # values that the level above counts as, for the estimates of a stratum
+BEYOND = 5.0  # standard deviations; what lies further off counts as that far
 LAST = 5  # the last fifth of the longest completion pays: 4096 of 20480 tokens in DAPO
 
 
@@ -48,6 +53,52 @@ def merged(spread: Spread, values_N: Sequence[float]) -> Spread:
     n, delta = spread.n + new, mean - spread.mean
     between = delta * delta * spread.n * new / n
     return Spread(n, spread.mean + delta * new / n, spread.m2 + m2 + between)
+
+
+Strata = Mapping[str, Spread]  # rewards so far by the name of a stratum, "" for all of them
+
+
+def level_of(strata: Strata, path: Sequence[str]) -> tuple[float, float]:
+    """(mean, standard deviation) of the innermost stratum of a path, from the outermost inwards.
+
+    Each level is drawn to the one above it as if that were PRIOR more values (empirical Bayes with
+    a fixed weight): one that was never seen is the level above, and one seen often is itself.
+    """
+    whole = strata.get("", Spread())
+    mean, std = whole.mean, whole.std
+    for own in (strata.get(name, Spread()) for name in path):
+        mean = (own.n * own.mean + PRIOR * mean) / (own.n + PRIOR)
+        std = math.sqrt((own.m2 + PRIOR * std**2) / (max(0, own.n - 1) + PRIOR))
+    return mean, std
+
+
+def standardised(
+    reward_PG: Tensor, known_PG: Tensor, paths_P: Sequence[Sequence[str]], strata: Strata
+) -> tuple[Tensor, Strata]:
+    """(distances from the means of the strata in their deviations; the strata with this batch).
+
+    paths_P: names of each group's strata, outermost first. The estimates are those with this batch,
+    into which no reward enters as further than BEYOND deviations from what they were before it
+    (once PRIOR rewards were seen). Distances lie within +-BEYOND, and are 0 where missing or
+    without any deviation.
+    """
+    by_name: dict[str, list[float]] = {}
+    bounded = strata.get("", Spread()).n >= PRIOR
+    for reward_G, known_G, path in zip(reward_PG, known_PG, paths_P, strict=True):
+        values = reward_G[known_G]
+        mean, std = level_of(strata, path)
+        if bounded and std > TINY:
+            values = values.clamp(mean - BEYOND * std, mean + BEYOND * std)
+        for name in ("", *path):
+            by_name.setdefault(name, []).extend(values.tolist())
+    seen = {n: merged(strata.get(n, Spread()), values) for n, values in by_name.items()}
+    now = {**strata, **seen}
+    far_PG = torch.zeros_like(reward_PG)
+    for p, path in enumerate(paths_P):
+        mean, std = level_of(now, path)
+        if std > TINY:
+            far_PG[p] = ((reward_PG[p] - mean) / std).clamp(-BEYOND, BEYOND)
+    return torch.where(known_PG, far_PG, 0.0), now
 
 
 def overlong(length_PG: Tensor, longest: int, penalty: float) -> Tensor:

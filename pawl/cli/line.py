@@ -13,6 +13,7 @@ PLUS_MINUS = "\u00b1"
 NOT_COMPONENTS = (
     "reward/mean", "reward/mean_se", "reward/std", "reward/within_std", "reward/between_std",
     "reward/within_share", "reward/best_of_n", "reward/best_of_n_se", "reward/trained_mean",
+    "reward/mean_low",
 )  # fmt: skip
 PHASES = {"generate_s": "rollout", "score_wait_s": "scores", "update_s": "update"}
 EPOCH_COLUMNS = (  # title, width, metric, its format; "" for one that is shown with its error

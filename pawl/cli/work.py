@@ -139,9 +139,9 @@ def evaluate(
 ) -> None:
     """Pass@1 and pass@k with intervals, the reward where no tests run.
 
-    A base-capability test, or a run's checkpoint. MODEL is bundled, a model folder or hub name, or
-    a run as `pawl export` takes it. Options of the sections problems, eval, rollout, reward and
-    sandbox apply: pawl eval bundled eval.samples=8
+    A base-capability test, or a run's checkpoint. MODEL is bundled, a model folder or hub name, a
+    run as `pawl export` takes it, or `references` for the problems' own. Options of the sections
+    problems, eval, rollout, reward, judge and sandbox apply: pawl eval bundled eval.samples=8
     """
     from pawl import api
     from pawl.cli.display import Notes

@@ -38,6 +38,9 @@ class JudgeConfig(Section):
         0.05, "Groups that are graded again, to measure the judge's noise.", "share", ge=0, le=1
     )
     passes: int = opt(1, "Repetitions in other orders, averaged.", "calls", ge=1, le=16)
+    baseline: bool = opt(
+        False, "Grade each problem's reference once too, to compare with (judge/teacher_*)."
+    )
     effort: Literal["", "low", "medium", "high"] = opt("", "Reasoning effort; empty sends none.")
     temperature: float | None = opt(None, "For compatible chat servers; others take none.", ge=0)
     logprobs: bool = opt(True, "Read levels as distributions where the server gives log-probs.")
@@ -51,6 +54,13 @@ class JudgeConfig(Section):
     attempts: int = opt(8, "Attempts at one judgement.", "calls", ge=1, le=32)
     retry_after_s: float = opt(30.0, "Longest wait asked for that is kept.", "s", ge=0, le=600)
     outage_s: float = opt(20.0, "Failures without a success that stop a run.", "s", gt=0, le=3600)
+    defer_s: float = opt(
+        60.0,
+        "How long a group is asked for again after failures that may pass.",
+        "s",
+        ge=0,
+        le=7200,
+    )
     max_usd: float = opt(5.0, "Most that all judgements may cost; 0 is no limit.", "USD", ge=0)
     max_tokens: int = opt(0, "Most tokens, input and output; 0 is no limit.", "tokens", ge=0)
     prices: tuple[float, ...] = opt(

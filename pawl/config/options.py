@@ -51,9 +51,10 @@ class ComponentConfig(Section):
     weight: float = opt(1.0, "Weight in the mix.", ge=0, le=100)
     gate: Literal["none", "pass"] = opt("none", "pass: pays only when all tests pass.")
     cap: float = opt(1.0, "Most that it can add, after its weight.", ge=0, le=100)
-    relative: Literal["none", "mean", "rank"] = opt(
-        "none", "Pay its distance from the group's mean, or its rank in the group (0 to 1)."
+    relative: Literal["none", "mean", "rank", "difference", "ratio"] = opt(
+        "none", "To the group: mean or rank; to the judge's grade of the reference: the other two."
     )
+    floor: float = opt(0.1, "Least grade of a reference that a ratio divides by.", gt=0, le=1)
 
 
 class StagesConfig(Section):
@@ -96,11 +97,12 @@ class RewardConfig(Section):
         le=10,
     )
     clip: tuple[float, ...] = opt((), "[low, high] of a reward in training; empty is off.")
-    normalise: Literal["none", "running"] = opt(
-        "none", "running: rewards over the standard deviation of all so far."
+    normalise: Literal["none", "running", "strata"] = opt(
+        "none", "Rewards over the running deviation of all, or standardised by language and label."
     )
-    missing: Literal["sample", "group"] = opt(
-        "sample", "What a missing score takes out of training: its sample, or its whole group."
+    missing: Literal["sample", "group", "common"] = opt(
+        "sample",
+        "A missing score takes out its sample or its group; common: its component, of the group.",
     )
     in_flight: int = opt(64, "Calls of an async reward at a time.", "calls", ge=1, le=4096)
     wall_s: float = opt(
@@ -111,7 +113,7 @@ class RewardConfig(Section):
         le=3600,
     )
     max_missing_frac: float = opt(
-        0.1, "Missing share of a step at which the run stops.", ge=0, le=1
+        0.1, "Share of a step with something missing at which the run stops.", ge=0, le=1
     )
     cache: bool = opt(True, "Keep measurements that repeat, by content hash.")
 
@@ -444,6 +446,8 @@ class RunConfig(Section):
         if algo.advantage == "pass_at_k" and algo.pass_k > group:
             raise ValueError(f"algo.pass_k = {algo.pass_k} exceeds rollout.group_size = {group}")
         uses = [c.use for c in self.reward.components] or [self.reward.use]
+        if algo.noise != "none" and self.reward.normalise == "strata":
+            raise ValueError("algo.noise and reward.normalise: strata each set the scale; take one")
         if algo.noise != "none" and ("judge" not in uses or not self.judge.repeats):
             what = "needs a judge in the reward and judge.repeats above 0"
             raise ValueError(f"algo.noise = {algo.noise} {what}: its noise is measured on them")

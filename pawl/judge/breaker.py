@@ -2,7 +2,8 @@
 
 closed -> (FAILURES in a row) -> open for a while -> half open: one probe -> closed, or open for
 longer. A pause asked for by the server (429 with retry-after) holds everybody. When nothing has
-succeeded for `outage_s`, it is an outage, and the run stops. Left out: which answers are failures.
+succeeded for `outage_s`, it may be an outage; whoever asks for another thing then, and fails too,
+confirms it, and the run stops. Left out: which answers are failures, and what is asked then.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from collections import deque
 from collections.abc import Callable
 
 FAILURES = 8
@@ -25,17 +27,32 @@ class Breaker:
         self._cool = COOL_S
         self._until = -math.inf  # open or paused until then
         self._probing = False
-        self._opened = False
+        self._opened = self._confirmed = False
         self._last_good = self._failing_since = -math.inf
+        self._silences = deque[tuple[float, float]](maxlen=100)  # when one ended, how long it was
         self._changed = asyncio.Event()
 
     @property
+    def suspect(self) -> bool:
+        """Whether attempts have failed for `outage_s` without a success."""
+        return self._failures > 0 and self._clock() - self._failing_since >= self._outage_s
+
+    @property
     def outage(self) -> float:
-        """Seconds without a success while attempts fail, if that is an outage, else 0."""
-        if self._failures < FAILURES and not self._opened:
-            return 0.0
-        lasted = self._clock() - self._failing_since
-        return lasted if lasted >= self._outage_s else 0.0
+        """Seconds without a success of an outage that was confirmed, else 0."""
+        return self._clock() - self._failing_since if self._confirmed else 0.0
+
+    def silence(self, since: float) -> float:
+        """Longest time without a success while attempts failed that reached beyond `since`, s."""
+        now = self._clock()
+        going_on = [(now, now - self._failing_since)] if self._failures else []
+        ended = (lasted for end, lasted in [*self._silences, *going_on] if end >= since)
+        return max(ended, default=0.0)
+
+    def confirm(self) -> None:
+        """Call it an outage, unless something has succeeded by now."""
+        self._confirmed = self.suspect
+        self._changed.set()
 
     async def gate(self, until: float) -> bool:
         """Wait until one may send; False if that is not before `until` (by the clock)."""
@@ -68,7 +85,10 @@ class Breaker:
         probing, self._probing = self._probing, False
         self._changed.set()
         if healthy:  # an answer came, whatever it said
+            if self._failures:
+                self._silences.append((self._clock(), self._clock() - self._failing_since))
             self._failures, self._opened, self._cool = 0, False, COOL_S
+            self._confirmed = False
             self._last_good, self._failing_since = self._clock(), -math.inf
         if healthy is not False:
             return

@@ -4,8 +4,10 @@
       ^                                                                            |
       +---- settled with its verdict, in one transaction <- read <- retry? <-------+
 
-Equal requests in flight are one. What fails has a typed outcome; nothing becomes a number. Left
-out: wire formats (`wire.py`), what a run does with outcomes (`scorer.py`).
+Equal requests in flight are one. What fails has a typed outcome; nothing becomes a number. When
+nothing has succeeded for a while, a short question tells an outage from a request that the server
+fails at for its own sake. Left out: wire formats (`wire.py`), what a run does with outcomes
+(`scorer.py`).
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from pawl.judge import contract, wire
 from pawl.judge.access import Endpoint
 from pawl.judge.breaker import Breaker
 from pawl.judge.budget import OVERHEAD, Budget, Price, price_of
-from pawl.judge.contract import Levels, Request
+from pawl.judge.contract import Asked, Levels, Request
 from pawl.judge.ledger import Bill, Ledger, Source
 from pawl.judge.transport import Answer, LocalTransport, Transport, TransportError
 from pawl.judge.wire import Capabilities, Outcome, Usage
@@ -37,6 +39,15 @@ UNPROBED = Capabilities()
 RETRIED = (408, 409, 425, 429)  # and every status from 500 on
 BYTES_A_TOKEN = 3  # of programs, about
 BACKOFF_S, BACKOFF_MAX_S = 0.25, 8.0
+ALIVE_S = 4.0  # for an answer to a short question; with attempt_s below the 30 s of a long outage
+_ASKED = (Asked("greater", "Which number is greater?", ("1", "2")),)
+ALIVE = Request(  # any answer at all will do
+    f"You answer by number.\n\nRubric:\n\n{contract.rubric_text(_ASKED)}",
+    "Grade by the rubric: TEXT.",
+    ("TEXT",),
+    ((0,),),
+    _ASKED,
+)
 SPENT = ("insufficient_quota", "billing", "spend_limit", "credit")  # in a provider's error
 
 
@@ -125,6 +136,7 @@ class Client:
             return
         self._loop = asyncio.get_running_loop()
         self._admission = asyncio.Semaphore(self.cfg.in_flight)
+        self._confirming = asyncio.Lock()
         self._flights: dict[str, asyncio.Task[Outcome]] = {}
         self._breaker = Breaker(self.cfg.outage_s, self._loop.time)
         self._budget = Budget(self.cfg.max_usd, self.cfg.max_tokens, self._ledger.charged())
@@ -141,31 +153,38 @@ class Client:
         hint = "resume the run when it answers again: verdicts so far are kept"
         return PawlError(what, "judge", hint, Exit.STOPPED) if lasted else None
 
+    def silence(self, since: float) -> float:
+        """As `Breaker.silence`, by the clock of the event loop; 0 before anything was asked."""
+        return self._breaker.silence(since) if self._loop is not None else 0.0
+
     async def ask(self, request: Request, fresh: bool = False) -> Outcome:
         """Grade one request. fresh: ask anew, whatever is kept, and keep nothing.
 
         Raises PawlError when the ledger cannot be written.
         """
         self._bind()
+        job = self._job(request, not fresh)
+        if fresh:
+            return await self._judge(job)
+        found = self._ledger.find(job.key)
+        if found is not None:
+            return restored(found)
+        flight = self._flights.get(job.key)
+        if flight is not None:  # the first one is charged
+            shared = await asyncio.shield(flight)
+            return replace(shared, usage=Usage(), usd=0.0, attempts=0, cached=shared.kind == "ok")
+        flight = asyncio.ensure_future(self._judge(job))
+        self._flights[job.key] = flight
+        flight.add_done_callback(lambda _: self._flights.pop(job.key, None))
+        return await asyncio.shield(flight)
+
+    def _job(self, request: Request, keep: bool) -> _Job:
         arguments = wire.arguments(self.cfg, request, self.can, self._endpoint.official)
         key = key_of(self.fingerprint, request, arguments)
         prompt = len(json.dumps(arguments, ensure_ascii=False).encode("utf-8")) + OVERHEAD
         output = self.cfg.max_output_tokens
         worst = (prompt + output, self.price.most(prompt, output))
-        job = _Job(key, request, arguments, worst, not fresh)
-        if fresh:
-            return await self._judge(job)
-        found = self._ledger.find(key)
-        if found is not None:
-            return restored(found)
-        flight = self._flights.get(key)
-        if flight is not None:  # the first one is charged
-            shared = await asyncio.shield(flight)
-            return replace(shared, usage=Usage(), usd=0.0, attempts=0, cached=shared.kind == "ok")
-        flight = asyncio.ensure_future(self._judge(job))
-        self._flights[key] = flight
-        flight.add_done_callback(lambda _: self._flights.pop(key, None))
-        return await asyncio.shield(flight)
+        return _Job(key, request, arguments, worst, keep)
 
     async def _judge(self, job: _Job) -> Outcome:
         """Attempts until one answers, none can, or the deadline passes."""
@@ -181,9 +200,12 @@ class Client:
                 room = await self._budget.reserve(job.worst, end - self._loop.time())
                 if room != "ok":
                     self._breaker.note(None)
-                    detail = "judge.max_usd or judge.max_tokens is used up, or all of it in flight"
+                    caps = f"max_usd {self.cfg.max_usd:g}, max_tokens {self.cfg.max_tokens}"
+                    detail = f"one more judgement could exceed it ({caps})"
                     return replace(so_far, kind=room, detail=detail)
                 tried = await self._attempt(job, end)
+                if tried.healthy is False:
+                    await self._confirm_outage()
                 came = tried.came
                 usage, usd = so_far.usage + came.usage, so_far.usd + came.usd
                 so_far = replace(came, usage=usage, usd=usd, attempts=n + 1)
@@ -197,6 +219,18 @@ class Client:
                     break
                 await asyncio.sleep(pause)
         return so_far
+
+    async def _confirm_outage(self) -> None:
+        """Where nothing has succeeded for `outage_s`, ask a short question, one at a time."""
+        assert self._loop is not None
+        async with self._confirming:
+            if not self._breaker.suspect or self._breaker.outage:
+                return
+            job = self._job(ALIVE, keep=False)
+            if await self._budget.reserve(job.worst, ALIVE_S) == "ok":
+                tried = await self._attempt(job, self._loop.time() + ALIVE_S)
+                if tried.healthy is False:
+                    self._breaker.confirm()
 
     async def _attempt(self, job: _Job, end: float) -> _Tried:
         """One attempt, settled in the ledger and in the budget."""

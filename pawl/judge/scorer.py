@@ -4,8 +4,10 @@
 
 A thread of its own runs the event loop with all calls on the way. Equal completions of a group are
 graded once. A measurement holds the criteria and their weighted mean as `total`, 0 to 1, and its
-share of what the group cost; what a judge could not grade is missing with its reason. An outage and
-a ledger that cannot be written stop the run (exit code 4). Left out: what is paid
+share of what the group cost; with `judge.baseline` also what the judge finds of the problem's
+reference. What a judge could not grade is missing with its reason. A group that the server was away
+or too busy for is put aside and asked again, as one, for `defer_s`. An outage, a budget that is
+used up and a ledger that cannot be written stop the run (exit code 4). Left out: what is paid
 (`pawl.rewards.pay`).
 """
 
@@ -18,10 +20,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from pawl.config.judge import JudgeConfig
-from pawl.errors import PawlError
+from pawl.errors import Exit, PawlError
 from pawl.judge import contract
 from pawl.judge.access import endpoint, here
 from pawl.judge.client import Client
+from pawl.judge.contract import Request
 from pawl.judge.ledger import Ledger
 from pawl.judge.probe import probe
 from pawl.judge.rubric import load_rubric
@@ -33,6 +36,7 @@ from pawl.types import Completion, Measurement, Problem, missing
 
 Graded = tuple[Hashable, list[Measurement]]
 START_S = 600.0  # the probe's own limits end it long before
+AGAIN_S, AGAIN_MAX_S = 1.0, 4.0  # waits before a group is asked again; the last one repeats
 
 
 class JudgeScorer:
@@ -118,44 +122,94 @@ class JudgeScorer:
         texts = [contract.candidate_text(c) for c in completions]
         unique = list(dict.fromkeys(texts))
         if self.cfg.mode == "pairwise" and len(unique) < 2:
-            why = "pairwise needs two different completions"
-            return [missing(why)] * len(texts)
-        task = contract.task_text(problem)
-        lang, mode = problem.lang, self.cfg.mode
-        turns = range(turn, turn + self.cfg.passes)
-        lists = (contract.requests(self.rubric, mode, lang, task, unique, t) for t in turns)
-        asked = [request for requests in lists for request in requests]
-        outcomes = await asyncio.gather(*(self._judge.ask(r, fresh) for r in asked))
-        self._calls.broken = self._calls.broken or self._judge.stopped()
-        answers = [(r, o.levels) for r, o in zip(asked, outcomes, strict=True)]
-        found = contract.member_levels(answers, len(unique))
-        places = contract.places(answers, len(unique))
-        usage = _share(outcomes, len(texts))
-        cached = all(o.cached for o in outcomes)
-        why = next((f"{o.kind} {o.detail}".strip() for o in outcomes if o.kind != "ok"), "refusal")
-        lost = replace(missing(f"judge: {why}"), usage=usage)
+            return [missing("pairwise needs two different completions")] * len(texts)
+        began = self._calls.loop.time()
+        asking = [self._ask(problem, unique, fresh, turn)]
+        if self.cfg.baseline and problem.reference.strip():  # kept, so paid for once a problem
+            reference = contract.candidate_text(Completion(problem.id, problem.reference))
+            asking.append(self._ask(problem, [reference], False, 0))
+        (found, outcomes, deferred), *more = await asyncio.gather(*asking)
+        spent = [*outcomes, *(o for _, own, _ in more for o in own)]
+        deferred = deferred or any(late for _, _, late in more)
+        waits = {"deferred": float(deferred), "outage_s": self._judge.silence(began)}
+        usage = _share(spent, len(texts)) | waits
+        none = missing("the problem has none") if self.cfg.baseline else None
+        baseline = next((measurements[0] for measurements, _, _ in more), none)
+        without = baseline.usage if baseline is not None else {}  # why the reference has no grade
         by_text = {
-            text: lost
+            text: replace(m, usage={**usage, **m.usage, **without}, baseline=baseline)
+            for text, m in zip(unique, found, strict=True)
+        }
+        return [by_text[text] for text in texts]
+
+    async def _ask(
+        self, problem: Problem, texts: list[str], fresh: bool, turn: int
+    ) -> tuple[list[Measurement], list[Outcome], bool]:
+        """What the judge says of some texts, each once; all answers; whether some came late.
+
+        The usage of a measurement that is missing says why, nothing of what it cost.
+        """
+        task, lang, mode = contract.task_text(problem), problem.lang, self.cfg.mode
+        turns = range(turn, turn + self.cfg.passes)
+        lists = (contract.requests(self.rubric, mode, lang, task, texts, t) for t in turns)
+        asked = [request for requests in lists for request in requests]
+        outcomes, deferred = await self._answers(asked, fresh)
+        answers = [(r, o.levels) for r, o in zip(asked, outcomes, strict=True)]
+        cached = all(o.cached for o in outcomes)
+        worst = next((o for o in outcomes if o.kind != "ok"), Outcome("refusal"))
+        why = f"judge: {worst.kind} {worst.detail}".rstrip()
+        lost = replace(missing(why), usage={f"lost_{_class(worst)}": 1.0})
+        found = [
+            lost
             if levels is None
             else Measurement(
                 "measured",
                 self.rubric.with_total({n: contract.value(d) for n, d in levels.items()}),
-                usage=usage,
                 cached=cached,
                 levels=levels,
                 place=place,
             )
-            for text, levels, place in zip(unique, found, places, strict=True)
-        }
-        return [by_text[text] for text in texts]
+            for levels, place in zip(
+                contract.member_levels(answers, len(texts)),
+                contract.places(answers, len(texts)),
+                strict=True,
+            )
+        ]
+        return found, outcomes, deferred
+
+    async def _answers(self, asked: Sequence[Request], fresh: bool) -> tuple[list[Outcome], bool]:
+        """What all requests came to, and whether some were asked again.
+
+        Those that the server was away or too busy for are, with waits, for `defer_s`.
+        """
+        outcomes = list(await asyncio.gather(*(self._judge.ask(r, fresh) for r in asked)))
+        end, wait = self._calls.loop.time() + self.cfg.defer_s, AGAIN_S
+        deferred = False
+        while True:
+            self._calls.broken = self._calls.broken or self._judge.stopped() or _spent(outcomes)
+            again = [i for i, o in enumerate(outcomes) if o.passing]
+            if not again or self._calls.broken or self._calls.loop.time() + wait > end:
+                return outcomes, deferred
+            await asyncio.sleep(wait)
+            wait, deferred = min(2 * wait, AGAIN_MAX_S), True
+            came = await asyncio.gather(*(self._judge.ask(asked[i], fresh) for i in again))
+            for i, o in zip(again, came, strict=True):
+                outcomes[i] = o.after(outcomes[i])
 
     def poll(self, timeout: float | None = 0.0) -> list[Graded]:
-        """What is ready. Raises PawlError for an outage or a ledger that cannot be written."""
-        return drained(self._box, timeout, self._raise_broken)
+        """What is ready. Raises PawlError for an outage, a budget that is used up, or a ledger that
+        cannot be written.
+        """
+        return self._ready(self._box, timeout)
 
     def poll_checks(self, timeout: float | None = 0.0) -> list[Graded]:
         """The same of what `submit_check` queued."""
-        return drained(self._checks, timeout, self._raise_broken)
+        return self._ready(self._checks, timeout)
+
+    def _ready(self, box: queue.SimpleQueue[Graded], timeout: float | None) -> list[Graded]:
+        ready = drained(box, timeout, self._raise_broken)
+        self._raise_broken()  # what the end of the run left ungraded is not for anybody
+        return ready
 
     def _raise_broken(self) -> None:
         error = self._calls.broken
@@ -188,6 +242,22 @@ class JudgeScorer:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _spent(outcomes: Sequence[Outcome]) -> PawlError | None:
+    """Why the run should stop: a budget that is used up, None where none is."""
+    detail = next((o.detail for o in outcomes if o.kind == "budget"), None)
+    hint = "raise it in a fork (pawl train --from RUN judge.max_usd=...), or pay the provider and "
+    hint += "resume: verdicts so far are kept"
+    what = f"the judge's budget is used up: {detail}"
+    return PawlError(what, "judge.max_usd", hint, Exit.STOPPED) if detail is not None else None
+
+
+def _class(o: Outcome) -> str:
+    """Of a failure: unavailable, rejected (the request), refusal, truncated or malformed."""
+    if o.passing:
+        return "unavailable"
+    return "rejected" if o.kind.startswith("http") else o.kind
 
 
 def _share(outcomes: Sequence[Outcome], n: int) -> dict[str, float]:

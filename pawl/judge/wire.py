@@ -28,6 +28,7 @@ TOP_LOGPROBS = 20
 MIN_MASS = 0.5  # of the levels among a token's alternatives, for these to be a distribution
 Failure = Literal["refusal", "truncated", "malformed", "http_3xx", "http_4xx", "overloaded"]
 Kind = Failure | Literal["ok", "timeout", "connection", "budget", "circuit_open"]
+AWAY: tuple[Kind, ...] = ("overloaded", "timeout", "connection", "circuit_open")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,16 @@ class Outcome:
     usd: float = 0.0
     attempts: int = 0
     cached: bool = False
+
+    @property
+    def passing(self) -> bool:
+        """Whether the server was away or too busy, so that asking later makes sense."""
+        return self.absent or self.kind in AWAY
+
+    def after(self, earlier: Outcome) -> Outcome:
+        """This outcome with what an earlier round of attempts cost added."""
+        sums = {n: getattr(self, n) + getattr(earlier, n) for n in ("usage", "usd", "attempts")}
+        return replace(self, **sums)
 
 
 @dataclass(frozen=True, slots=True)

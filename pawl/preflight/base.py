@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from torch import Tensor
 
 from pawl.algo.shaping import kept
 from pawl.checks import Check
@@ -23,7 +24,7 @@ from pawl.preflight.samples import Sampled, judged
 from pawl.rewards.calibrate import Calibration
 from pawl.rewards.grader import components_of, has_tests
 from pawl.store.files import dumps
-from pawl.train.batch import Rewards
+from pawl.train.batch import Rewards, filtered_by
 from pawl.train.plan import MIB, plan, room
 from pawl.train.record import judged_in, sample_rows
 from pawl.train.rollouts import Rollouts
@@ -160,7 +161,8 @@ def of_base(s: Session, found: Sampled, able: Capability | None) -> Iterator[Che
     scores, cfg, grader = found.rollouts.scores_S, s.cfg, s.grader
     solved, few = reference_problems(s)
     yield from _atoms(scores, grader.scale)
-    yield _filter(found.rewards, cfg.algo.filter)
+    compared_PG = filtered_by(cfg, found.rewards, found.reward_PG)
+    yield _filter(found.rewards, compared_PG, cfg.algo.filter)
     yield _components(scores, s.calibration, cfg)
     yield _capable(able)
     yield _cap(reference_lengths(s, solved), cfg)
@@ -169,10 +171,10 @@ def of_base(s: Session, found: Sampled, able: Capability | None) -> Iterator[Che
     yield _swapped(s.calibration.swapped, grader.scale, has_tests(cfg.reward))
 
 
-def _filter(rewards: Rewards, rule: str) -> Check:
+def _filter(rewards: Rewards, value_PG: Tensor, rule: str) -> Check:
     """The filter leaves something to train on."""
     n = rewards.score_PG.numel()
-    left = int(kept(rule, rewards.score_PG, rewards.scored_PG).sum())
+    left = int(kept(rule, value_PG, rewards.scored_PG).sum())
     return judged(
         "filter-keeps",
         "zero-signal-groups",

@@ -115,7 +115,7 @@ def advantages(
     s: Session, logprobs: BatchLogprobs, rewards: Rewards
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The loop's own way from scores to (reward_PG, advantage_ST, mask_ST) of all groups."""
-    reward_PG, _ = shaped_rewards(s.cfg, rewards, Spread())
+    reward_PG = shaped_rewards(s.cfg, rewards, Spread(), {})[0]
     given = (s.cfg.algo, logprobs, reward_PG, rewards.scored_PG, 0.0)
     return reward_PG, *compute_advantages(*given)
 
@@ -127,7 +127,8 @@ def rescore(
     g, totals = s.cfg.rollout.group_size, [x.total for x in rollouts.scores_S]
     spread = sorted(range(len(rollouts.groups)), key=lambda i: -len(set(totals[i * g :][:g])))
     chosen = sorted(spread[:2])
-    n = g if s.grader.whole_group else min(g, RESCORED)
+    whole = s.grader.whole_group or payment.reward.missing != "sample"
+    n = g if whole else min(g, RESCORED)
     groups = [
         (rollouts.groups[i].problem, [completion_of(x) for x in rollouts.groups[i].samples[:n]])
         for i in chosen
@@ -154,7 +155,7 @@ def rescore(
 def of_scores(s: Session, found: Sampled) -> Iterator[Check]:
     """Scores that cannot be had, and what is made of them."""
     scores, limit = found.rollouts.scores_S, s.cfg.reward.max_missing_frac
-    lost = [x.reason for x in scores if x.status == "missing"]
+    lost = [x.lost or x.reason for x in scores if x.lost or x.status == "missing"]
     numbers = [x.total for x in scores if x.total is not None]
     odd = sum(not math.isfinite(x) for x in numbers)
     yield judged(

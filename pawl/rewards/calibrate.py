@@ -92,6 +92,7 @@ def calibrate(
         reward = cfg.reward if stage is None else stage_reward(cfg, stage)
         if reward is None:
             continue
+        reward = reward.model_copy(update={"missing": "sample"})  # no probe does without a part
         found: list[Check] = []
         for group, (problem, completions), own in zip(groups, asked, rows, strict=True):
             scores = pay(problem, completions, own, reward)

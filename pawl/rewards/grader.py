@@ -25,7 +25,7 @@ from pawl.config.options import (
 from pawl.errors import PawlError, PawlErrors
 from pawl.rewards.cache import MeasurementCache, toolchain_facts
 from pawl.rewards.functions import FunctionScorer
-from pawl.rewards.pay import TOTAL, Row, full_marks, pay
+from pawl.rewards.pay import TO_TEACHER, TOTAL, Row, full_marks, pay
 from pawl.rewards.pool import PooledScorer, WorkerPool
 from pawl.rewards.user import UserReward, load_user_reward
 from pawl.types import Completion, Measurement, Problem, Score, Scorer, Tier, missing
@@ -99,6 +99,14 @@ def check_mix(cfg: RewardConfig) -> None:
         for c in parts
         if c.gate == "pass" and not has_tests(cfg)
     ]
+    for c in (c for c in parts if c.relative in TO_TEACHER):
+        if c.use != JUDGE:
+            what = f"component {c.name!r} has relative: {c.relative}, and no judge grades it"
+            wrong.append((what, "only a judge grades references; take mean or rank"))
+        elif c.relative == "ratio" and "cap" not in c.model_fields_set and c.weight > c.floor:
+            what = f"component {c.name!r} is a ratio, and its cap is {c.cap:g}: whatever is better "
+            hint = f"set its cap, at most {c.weight / c.floor:g} counts"
+            wrong.append((what + "than the reference would earn the same", hint))
     if full_marks(cfg) <= 0:
         wrong.append(("no component can pay anything", ""))
     _refuse(wrong)
@@ -232,7 +240,9 @@ class Grader:
         low, high = self.values_of(part.use)
         if part.relative == "rank":
             return 0.0, 1.0
-        return (low - high, high - low) if part.relative == "mean" else (low, high)
+        if part.relative == "ratio":
+            return low, high / part.floor
+        return (low, high) if part.relative == "none" else (low - high, high - low)
 
     @property
     def scale(self) -> tuple[float, float]:
@@ -255,7 +265,7 @@ class Grader:
     def whole_group(self) -> bool:
         """Whether some component compares the members of a group."""
         return any(scorer.whole_group for scorer in self._scorers.values()) or any(
-            part.relative != "none" for part in self.reward.components
+            part.relative in ("mean", "rank") for part in self.reward.components
         )
 
     def describe(self) -> dict[str, object]:

@@ -34,6 +34,7 @@ TOTAL = "total"  # the value of a user's reward that counts; also the component 
 CAP_SHARE = 0.5  # of one test's worth, for answers without behaviour
 CEILING = 0.1  # the most for them where a set has few tests
 BELOW = 0.99  # a bonus earns at most this share of one test's worth
+TO_TEACHER = ("difference", "ratio")  # values beside the judge's grade of the reference
 
 Row = Mapping[str, Measurement]  # by component
 
@@ -50,10 +51,12 @@ def pay(
     rows: what the scorers of all components found of each completion; a reward without components
     has the one component `total`. cfg: with the weights of the curriculum's stage, whose name is
     `stage`, where one is on. A missing component makes its sample missing, and with
-    reward.missing = group the whole group.
+    reward.missing = group the whole group; with common it leaves the sums of the whole group.
     """
     assert len(completions) == len(rows), "a row for each completion"
-    if cfg.components:
+    if cfg.components and cfg.missing == "common":
+        scores = _common(problem, completions, rows, cfg)
+    elif cfg.components:
         scores = _mixes(problem, completions, rows, cfg)
     else:
         pairs = zip(completions, rows, strict=True)
@@ -174,7 +177,10 @@ def _mixes(
         for part in cfg.components
     ]
     members = [
-        {part.name: _alone(problem, c, row[part.name], one) for part, one in alone}
+        {
+            p.name: _with_teacher(p, row[p.name], _alone(problem, c, row[p.name], one))
+            for p, one in alone
+        }
         for c, row in zip(completions, rows, strict=True)
     ]
     columns = [_relative(part, [m[part.name] for m in members]) for part in cfg.components]
@@ -185,15 +191,59 @@ def _mixes(
     ]
 
 
+def _common(
+    problem: Problem, completions: Sequence[Completion], rows: Sequence[Row], cfg: RewardConfig
+) -> list[Score]:
+    """The scores of a group by the components that all its members have: the others leave it.
+
+    Tests never leave, for they gate. Whoever lacks them is missing, as is whoever lacks everything,
+    and takes nothing from the others. Where nothing is left that weighs, all are missing.
+    """
+    tests = [c.name for c in cfg.components if c.use == "code"]
+    there = [
+        row
+        for row in rows
+        if all(row[name].status != "missing" for name in tests)
+        and any(m.status != "missing" for m in row.values())
+    ]
+    lost = {n for row in there for n, m in row.items() if m.status == "missing"}
+    left = tuple(c for c in cfg.components if c.name not in lost)
+    if not any(c.weight > 0 for c in left):
+        why = f"no component is common to its group: {', '.join(sorted(lost))} left"
+        scores = _mixes(problem, completions, rows, cfg)
+        return [s if s.status == "missing" else _without_total(s, why) for s in scores]
+    scores = _mixes(problem, completions, rows, cfg.model_copy(update={"components": left}))
+    found: list[Score] = []
+    for score, row in zip(scores, rows, strict=True):
+        why = next((row[n].reason for n in sorted(lost) if row[n].status == "missing"), "")
+        branch = "-".join([score.branch, *sorted(lost)])
+        found.append(score if score.total is None else replace(score, branch=branch, lost=why))
+    return found
+
+
+def _with_teacher(part: ComponentConfig, found: Measurement, score: Score) -> Score:
+    """A component's score, missing where it is paid beside a grade that is not there."""
+    if part.relative not in TO_TEACHER or score.total is None or score.teacher is not None:
+        return score
+    why = found.baseline.reason if found.baseline is not None else "not asked for"
+    return _without_total(score, f"the judge's grade of the reference is missing: {why}")
+
+
 def _relative(part: ComponentConfig, scores: Sequence[Score]) -> list[float]:
     """The values of a component that its weight multiplies, 0 where missing.
 
     relative = mean takes the mean of the group's known members off; rank gives each member's place
     among them from 0 to 1, equal ones sharing the mean of their places, a single one 0.5.
+    difference takes the judge's grade of the reference off; ratio divides by it, or by the floor.
     """
     known = [s.total for s in scores if s.total is not None]
     if part.relative == "none" or not known:
         return [s.total or 0.0 for s in scores]
+    if part.relative in TO_TEACHER:
+        pairs = [s.teacher or (0.0, 0.0) for s in scores]
+        if part.relative == "difference":
+            return [own - teacher for own, teacher in pairs]
+        return [own / max(teacher, part.floor) for own, teacher in pairs]
     if part.relative == "mean":
         mean = sum(known) / len(known)
         return [0.0 if s.total is None else s.total - mean for s in scores]
@@ -216,8 +266,8 @@ def _mixed(
     configs = cfg.components
     # The code reward judges, else a user's own tests.
     judging = min(configs, key=lambda c: (c.use != "code", parts[c.name].verdict is None))
-    judge, time_ms = parts[judging.name], sum(s.time_ms for s in parts.values())
-    usage = _sum([s.usage for s in parts.values()])
+    judge, time_ms = parts[judging.name], sum(m.time_ms for m in row.values())
+    usage = _sum([m.usage for m in row.values()])
     lost = next((s for s in parts.values() if s.status == "missing"), None)
     if lost is not None:
         return replace(lost, tier=lost.tier or judge.tier, time_ms=time_ms, usage=usage)
@@ -239,9 +289,9 @@ def _mixed(
         assert score.total is not None, "a scored Score has a total"
         components[part.name] = score.total
     branch = "+".join([judge.branch, *paid])
-    return replace(
-        judge, total=total, branch=branch, components=components, time_ms=time_ms, usage=usage
-    )
+    teacher = next((s.teacher for s in parts.values() if s.teacher is not None), None)
+    judge = replace(judge, time_ms=time_ms, usage=usage, teacher=teacher)
+    return replace(judge, total=total, branch=branch, components=components)
 
 
 def _sum(usages: Sequence[Mapping[str, float]]) -> dict[str, float]:
@@ -265,6 +315,8 @@ _FACTS = ("verdict", "reason", "tier", "time_ms", "cached", "warm", "usage")
 def _measured(found: Measurement, total: float, branch: str, components: dict[str, float]) -> Score:
     """A scored Score with the facts of its measurement."""
     facts = {name: getattr(found, name) for name in (*_FACTS, *_COUNTS)}
+    if found.baseline is not None and found.baseline.status == "measured":
+        facts["teacher"] = (found.values[TOTAL], found.baseline.values[TOTAL])
     return Score("scored", total, branch=branch, components=components, **facts)
 
 

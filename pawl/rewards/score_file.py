@@ -130,7 +130,7 @@ def _scores(
             yield first.name, score
 
     line = count()
-    whole = grader.whole_group
+    whole = grader.whole_group or grader.reward.missing != "sample"
     groups = groupby(rows(), lambda row: row.name if whole and row.problem else next(line))
     for number, group in enumerate(list(members) for _, members in groups):
         problem, members = group[0].problem, [one.completion for one in group]

@@ -119,7 +119,12 @@ def _rewarded_above(rows: list[run.RowReward]) -> str:
 
 
 def _rises_with_missing(s: Signals) -> str:
-    share, reward = s.paired("verifier/missing_frac", "reward/mean")
+    told = (_follows(s, n) for n in ("verifier/missing_frac", "judge/missing_frac"))
+    return next(filter(None, told), "")
+
+
+def _follows(s: Signals, name: str) -> str:
+    share, reward = s.paired(name, "reward/mean")
     if len(share) < 20 or np.ptp(share) < 0.1:
         return ""
     rho, local = rank_correlation(share, reward), rank_correlation(np.diff(share), np.diff(reward))

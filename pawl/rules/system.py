@@ -1,6 +1,6 @@
 """Rules about the machine and the course of a run: restarts, memory, step times, limits.
 
-Codes D908 to D913. Left out: the log as a file (`log`).
+Codes D908 to D913, and D920. Left out: the log as a file (`log`).
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ WATCHED = (
     "length/truncated_frac",
 )
 SIDE = 15  # points on either side that a jump is judged by
+AWAY_S = 2.0  # without an answer; a failed attempt and the pause after it are shorter
 SURE = 6.0  # standard errors; neighbours are alike, so that five happen by chance
 
 
@@ -203,3 +204,47 @@ def limits_decide(s: Signals) -> Findings:
                 at=f"step {s.log.step_N[row]:g}",
             )
             return
+
+
+@rule("D920", "judge-away", "judge/outage_s|judge/unavailable_frac", proof="real")
+def judge_away(s: Signals) -> Findings:
+    """The judge did not answer for a while.
+
+    What: for over 2 s attempts at the judge failed and none was answered, or samples stayed without
+    a verdict because it was overloaded, silent or gone, or the run was stopped for it.
+    Why it matters: where all were graded in the end nothing but time was lost. What stays missing
+    leaves training, and the reward of these steps is that of a selection.
+    Evidence needed: judge/outage_s, or judge/unavailable_frac.
+    Traps: refusals and cut prompts are no outage: D113 tells them apart.
+    Fix: compare the steps with the provider's log; lower judge.in_flight where it is overloaded;
+    resume a run that was stopped.
+    Source: an injected outage of a server on loopback, against the same run without one.
+    Causes: judge-outage (the judge was overloaded, silent or gone).
+    """
+    silent, lost = "judge/outage_s", "judge/unavailable_frac"
+    there = [(n, zip(s.steps(n), s.values(n), strict=True)) for n in (silent, lost)]
+    hit = {
+        n: {t: x for t, x in pairs if x > (AWAY_S if n == silent else 0.0)} for n, pairs in there
+    }
+    steps = sorted({*hit[silent], *hit[lost]})
+    stops = [e for e in s.log.events if e.kind == "stopped" and "the judge at" in e.text]
+    if not steps and not stops:
+        return
+    evidence = [f"stopped after step {e.step:g}: {e.text}" for e in stops]
+    evidence += [f"up to {max(hit[silent].values()):.3g} s"] if hit[silent] else []
+    then = np.isin(s.steps("reward/mean"), steps)
+    if then.any() and not then.all():
+        reward_N = s.values("reward/mean")
+        here, other = float(reward_N[then].mean()), float(reward_N[~then].mean())
+        evidence.append(f"reward {here:.3g} in these steps, {other:.3g} in the others")
+    worst = max(hit[lost].values(), default=0.0)
+    after = f"up to {worst:.0%} of a step stay ungraded" if worst else "all samples were graded"
+    where = f"in {len(steps)} steps, {steps[0]:g} to {steps[-1]:g}: {after}" if steps else "at last"
+    yield found(
+        "warning nothing" if worst or stops else "info nothing",
+        f"the judge did not answer {where}",
+        *evidence,
+        causes={"judge-outage": 0.9},
+        series=(silent, lost, "reward/mean"),
+        at=f"step {steps[0]:g}" if steps else "events",
+    )

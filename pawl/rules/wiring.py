@@ -19,6 +19,10 @@ from pawl.rules.statistics import Floats
 NLL = "policy/nll_minus_entropy"
 MOVED = "optim/update_ratio|optim/update_norm|optim/unchanged_frac"
 RATIO_FP32, RATIO_HALF = 1.001, 2.0  # largest ratio before an update that rounding explains
+JUDGED = (  # why a judge gave no verdict
+    *("judge/unavailable_frac", "judge/rejected_frac", "judge/refusal_frac"),
+    *("judge/truncated_frac", "judge/malformed_frac"),
+)
 RESTING = 5  # updates without any effect
 
 
@@ -207,7 +211,7 @@ def weights_rest(s: Signals) -> Findings:
     )
 
 
-@rule("D113", "scores-missing", "verifier/missing_frac")
+@rule("D113", "scores-missing", "verifier/missing_frac|judge/missing_frac")
 def scores_missing(s: Signals) -> Findings:
     """Scores cannot be had for a share of the samples.
 
@@ -215,21 +219,27 @@ def scores_missing(s: Signals) -> Findings:
     share rises beyond noise (warning).
     Why it matters: what is left is a selection, by chance or by length; and where errors are scored
     as zeros they count as wrong answers. A share that rises is an outage that builds up.
-    Evidence needed: verifier/missing_frac.
+    Evidence needed: verifier/missing_frac, or judge/missing_frac where a mix is paid without its
+    judge.
     Traps: a single bad step is an outage that is over; completions that time out are verdicts.
     Fix: look at the reasons in the samples; retry, never substitute a number.
     Source: NeMo-Gym issue 2552 (session failures entered training as zeros).
     Causes: judge-outage (sandbox, judge or reward fails).
     """
-    now = s.late("verifier/missing_frac")
-    rises = now.value > 0.01 and s.trend("verifier/missing_frac").direction == "up"
+    both = [n for n in ("verifier/missing_frac", "judge/missing_frac") if s.has(n)]
+    name = max(both, key=lambda n: s.late(n).value)
+    now = s.late(name)
+    rises = now.value > 0.01 and s.trend(name).direction == "up"
     if now.value <= 0.05 and not rises:
         return
     fails = now.value > 0.2 and now.low > 0.05
+    by = {n.removeprefix("judge/").removesuffix("_frac"): s.late(n) for n in JUDGED if s.has(n)}
+    reasons = ", ".join(f"{x.value:.1%} {why}" for why, x in by.items() if x.value > 0)
     yield found(
         "critical fault" if fails else "warning fault",
         f"{now.value:.1%} of the recent samples have no score" + (", and more do" if rises else ""),
-        f"mean of {now.n} points; over the run {s.values('verifier/missing_frac').mean():.1%}",
+        f"mean of {now.n} points; over the run {s.values(name).mean():.1%}",
+        *([f"by the judge: {reasons}"] if reasons else []),
         causes={"judge-outage": 0.9},
         fix="under 1% of the samples without a score",
     )

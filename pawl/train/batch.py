@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pawl.algo.advantages import TINY, estimate
 from pawl.algo.kl import k1
-from pawl.algo.shaping import Spread, kept, shaped, with_signal
+from pawl.algo.shaping import Spread, Strata, kept, shaped, standardised, with_signal
 from pawl.config.options import AlgoConfig, RunConfig
 from pawl.judge.health import Repeats
 from pawl.train.logprob_pass import BatchLogprobs, whole
@@ -26,12 +26,13 @@ from pawl.train.rollouts import Rollouts
 @dataclass(frozen=True, slots=True)
 class Rewards:
     """Scores of a batch as tensors. score_PG: float64, 0 where missing; scored_PG: which are
-    known; length_PG: tokens.
+    known; length_PG: tokens. strata_P: strata of each group's problem, outermost first.
     """
 
     score_PG: Tensor
     scored_PG: Tensor
     length_PG: Tensor
+    strata_P: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +87,28 @@ def rewards_of(rollouts: Rollouts, g: int) -> Rewards:
     scored_PG = torch.tensor([t is not None for t in totals]).view(-1, g)
     score_PG = torch.tensor([0.0 if t is None else t for t in totals], dtype=torch.float64)
     length_PG = torch.tensor([len(s.tokens) for s in rollouts.samples_S]).view(-1, g)
-    return Rewards(score_PG.view(-1, g), scored_PG, length_PG)
+    problems = [group.problem for group in rollouts.groups]
+    strata_P = tuple((f"level {p.lang} {p.difficulty}", f"problem {p.id}") for p in problems)
+    return Rewards(score_PG.view(-1, g), scored_PG, length_PG, strata_P)
 
 
-def shaped_rewards(cfg: RunConfig, rewards: Rewards, spread: Spread) -> tuple[Tensor, Spread]:
-    """The rewards as training sees them, (P, G), and the spread after them."""
+def shaped_rewards(
+    cfg: RunConfig, rewards: Rewards, spread: Spread, strata: Strata
+) -> tuple[Tensor, Spread, Strata]:
+    """The rewards as training sees them, (P, G); the spread and the strata after them."""
     parts = (rewards.score_PG, rewards.scored_PG, rewards.length_PG)
-    return shaped(cfg.reward, *parts, cfg.rollout.max_tokens, spread)
+    reward_PG, spread = shaped(cfg.reward, *parts, cfg.rollout.max_tokens, spread)
+    if cfg.reward.normalise == "strata":
+        reward_PG, strata = standardised(reward_PG, rewards.scored_PG, rewards.strata_P, strata)
+    return reward_PG, spread, strata
+
+
+def filtered_by(cfg: RunConfig, rewards: Rewards, reward_PG: Tensor) -> Tensor:
+    """What algo.filter compares, (P, G): scores, or what was standardised within strata.
+
+    A threshold of scores across languages would train on the easy ones alone.
+    """
+    return reward_PG if cfg.reward.normalise == "strata" else rewards.score_PG
 
 
 def noise_of(cfg: RunConfig, repeats: Repeats, spread: Spread) -> float:
@@ -104,18 +120,18 @@ def noise_of(cfg: RunConfig, repeats: Repeats, spread: Spread) -> float:
     return repeats.reward_sd / (spread.std if normalised else 1.0)
 
 
-def select(algo: AlgoConfig, rewards: Rewards, most: int) -> Selection:
+def select(algo: AlgoConfig, rewards: Rewards, most: int, value_PG: Tensor) -> Selection:
     """The samples to train on: of at most `most` groups that may teach something, those that pass.
 
     algo.zero_variance_groups decides about groups of equal rewards, algo.filter about samples. A
-    filter that nothing passes leaves nothing.
+    filter that nothing passes leaves nothing. value_PG: what it compares (`filtered_by`).
     """
     group_P = torch.ones(len(rewards.score_PG), dtype=torch.bool)
     if algo.zero_variance_groups != "keep":
         group_P = with_signal(rewards.score_PG, rewards.scored_PG)
         group_P &= group_P.cumsum(0) <= most
     seen_PG = rewards.scored_PG & group_P[:, None]
-    trained_PG = kept(algo.filter, rewards.score_PG, seen_PG)
+    trained_PG = kept(algo.filter, value_PG, seen_PG)
     groups = trained_PG.any(1).nonzero()[:, 0].tolist()
     return Selection(trained_PG, groups, int(seen_PG.sum()))
 

@@ -24,20 +24,24 @@ from pawl.models.export import run_policy
 from pawl.models.limits import require_model, require_positions
 from pawl.models.policy import load_policy
 from pawl.models.text import PromptEncoder, read_template
-from pawl.problems.load import prepare
+from pawl.problems.load import Prepared, prepare
 from pawl.rewards.grader import Grader, has_tests, held_out_reward, open_rewards
 from pawl.store.display import Display
 from pawl.store.files import dumps, write_atomic
 from pawl.store.manifest import date_of
 from pawl.store.read import is_run, read_run, run_and_steps
+from pawl.store.samples import stage_of
 from pawl.train.data import chosen
-from pawl.train.evaluate import Interval, mean_success, pass_at_k, sampling_params
+from pawl.train.evaluate import Interval, mean_success, outcome, pass_at_k, sampling_params
 from pawl.train.heldout import EVAL_STEP, HeldOut, from_rows, rows_of
 from pawl.train.progress import host_of
+from pawl.train.rollouts import require_scored
 from pawl.train.session import opened_engine
 from pawl.train.success import PASS, Success, success_of
-from pawl.train.teacher import opened_judge, require_judge
-from pawl.types import Problem
+from pawl.train.teacher import lacking, opened_judge, require_judge, require_references
+from pawl.types import Completion, Problem
+
+REFERENCES = "references"  # in place of a model: the problems' own
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +106,8 @@ def evaluate_model(
 ) -> EvalReport:
     """Evaluate `model` (bundled, folder, hub name, or a run as in `pawl export`) on cfg's problems.
 
+    `references` in its place stands for the problems' own references, without a model.
+
     split: held_out (with held-out families apart) or train. cfg.eval holds problems, samples, seed
     and sampling; 0 problems takes all. pass_rates: a JSONL file to write the problems to, each with
     its measured `pass_rate`, for `problems.filter`. function: a callable in place of reward.use.
@@ -115,6 +121,8 @@ def evaluate_model(
         read_template(cfg.prompt.template)
     require_judge(cfg)
     cfg = cfg.model_copy(update={"reward": held_out_reward(cfg)})
+    if model == REFERENCES:
+        return _of_references(cfg, split, display, pass_rates, function)
     rewards = open_rewards(cfg.reward, function)
     policy = run_policy(model)
     if policy is None:
@@ -122,13 +130,8 @@ def evaluate_model(
     data = prepare(cfg.problems, cfg.seed, tested=has_tests(cfg.reward))
     if policy is None:
         policy = load_policy(own, cfg.seed)
-    pool_of = {"held_out": data.held_out, "train": data.train}
-    problems = chosen(pool_of[split], cfg.eval.problems, cfg.eval.seed)
-    apart = data.held_out_families if split == "held_out" else ()
-    families = chosen(apart, cfg.eval.problems, cfg.eval.seed)
-    if not problems:
-        hint = "choose --split train, or set problems.held_out_frac"
-        raise PawlError(f"the set has no {split} problems", data.train.name, hint)
+    problems, families = _asked(data, cfg, split)
+    require_references(cfg, [*problems, *families])
     run, _ = run_and_steps(model)
     today = date_of(read_run(run)) if is_run(run) else ""
     encoder = PromptEncoder(policy.tokenizer, cfg.prompt, today)
@@ -153,19 +156,69 @@ def evaluate_model(
     return _report(model, data.train.name, cfg, success, found, simulated)
 
 
+def _asked(
+    data: Prepared, cfg: RunConfig, split: str
+) -> tuple[Sequence[Problem], Sequence[Problem]]:
+    """The problems of a split, and the held-out families apart; raises PawlError for none."""
+    pool_of = {"held_out": data.held_out, "train": data.train}
+    problems = chosen(pool_of[split], cfg.eval.problems, cfg.eval.seed)
+    if not problems:
+        hint = "choose --split train, or set problems.held_out_frac"
+        raise PawlError(f"the set has no {split} problems", data.train.name, hint)
+    apart = data.held_out_families if split == "held_out" else ()
+    return problems, chosen(apart, cfg.eval.problems, cfg.eval.seed)
+
+
+def _of_references(
+    cfg: RunConfig,
+    split: str,
+    display: Display,
+    pass_rates: Path | None,
+    function: Callable[..., object] | None,
+) -> EvalReport:
+    """What the problems' references earn, one answer each, without a model.
+
+    `cfg` pays as held-out evaluation does. Raises PawlError for problems without a reference.
+    """
+    rewards = open_rewards(cfg.reward, function)
+    data = prepare(cfg.problems, cfg.seed, tested=has_tests(cfg.reward))
+    problems, families = _asked(data, cfg, split)
+    lacking([*problems, *families], data.train.name, "take them out, or evaluate a model")
+    with (
+        opened_judge(cfg, f"eval {uuid4().hex}", display) as judge,
+        Grader(cfg.reward, cfg.sandbox, None, function, rewards, judge) as grader,
+    ):
+        success = success_of(cfg, grader)
+        display.phase(REFERENCES)
+        asked = [*problems, *families]
+        scores = [s for (s,) in grader.score([(p, [_reference(p, cfg)]) for p in asked])]
+    require_scored(scores, cfg.reward.max_missing_frac, data.train.name)
+    counted = [outcome(p, [s], success) for p, s in zip(asked, scores, strict=True)]
+    stages = Counter(stage_of(s.status, s.verdict, s.reason, "stop") for s in scores)
+    found = HeldOut(counted[: len(problems)], [], counted[len(problems) :], stages)
+    if pass_rates is not None:
+        write_pass_rates(pass_rates, asked, found, success)
+    simulated = any(s.usage.get("simulated") for s in scores)
+    report = _report(REFERENCES, data.train.name, cfg, success, found, simulated)
+    return replace(report, sampling={"answers": REFERENCES}, sometimes_solved=None)
+
+
+def _reference(problem: Problem, cfg: RunConfig) -> Completion:
+    """The reference as an answer."""
+    marker = cfg.reward.end_marker if problem.code is not None else ""
+    return Completion(problem.id, f"{problem.reference}\n{marker}".strip())
+
+
 def write_pass_rates(
     path: Path, problems: Sequence[Problem], found: HeldOut, success: Success
 ) -> None:
-    """Write each problem that was judged with its pass rate, in Pawl's own layout.
+    """Write each problem that was scored with its pass rate, in Pawl's own layout.
 
-    Without tests the rate is the mean success as a share of its scale. Raises PawlError where that
-    has no ends.
+    The rate is the mean success as a share of its scale. Raises PawlError where that has no ends.
     """
     rates, width = dict[str, float](), success.high - success.low
     for o in [*found.outcomes, *found.families]:
-        if o.judged:
-            rates[o.problem_id] = o.rate
-        elif o.values and math.isfinite(width):
+        if o.values and math.isfinite(width):
             rates[o.problem_id] = min(1.0, max(0.0, (o.success - success.low) / width))
     if not rates:
         what = f"{success.name} has no scale of which a pass rate is a share"

@@ -22,7 +22,8 @@ from pawl.types import Problem, Score
 class Outcome:
     """One problem. values: success of each scored sample that has it; rewards: their totals.
 
-    passes: of the `judged` scored samples on which tests were run; missing: scores that are.
+    passes: of the `judged` scored samples on which tests were run; missing: scores that are. gap:
+    the judge's mean grade of the samples less its grade of the reference, None without them.
     """
 
     problem_id: str
@@ -32,6 +33,7 @@ class Outcome:
     passes: int
     judged: int
     missing: int
+    gap: float | None = None
 
     @property
     def success(self) -> float:
@@ -66,6 +68,7 @@ def outcome(problem: Problem, scores: Sequence[Score], success: Success) -> Outc
     known = [s for s in scores if s.total is not None]
     judged = [s for s in known if s.verdict is not None]
     values = [success.of(s) for s in known]
+    gaps = [s.teacher[0] - s.teacher[1] for s in known if s.teacher is not None]
     return Outcome(
         problem.id,
         problem.difficulty,
@@ -74,6 +77,7 @@ def outcome(problem: Problem, scores: Sequence[Score], success: Success) -> Outc
         sum(s.passed for s in judged),
         len(judged),
         len(scores) - len(known),
+        math.fsum(gaps) / len(gaps) if gaps else None,
     )
 
 
@@ -130,6 +134,8 @@ def eval_metrics(
     ]
     if rates or success.name == PASS:
         means.insert(0, ("eval/pass_at_1", "eval/pass_at_1_se", rates))
+    if gaps := [o.gap for o in outcomes if o.gap is not None]:
+        means.append(("eval/teacher_gap", "eval/teacher_gap_se", gaps))
     found: dict[str, float | None] = {}
     for name, error, values in means:
         found[name] = float(np.mean(values)) if values else None

@@ -17,6 +17,7 @@ import numpy as np
 from pawl.train.rollouts import Rollouts
 
 Record = dict[str, object]
+LOST = ("unavailable", "rejected", "refusal", "truncated", "malformed")  # why a judge gave nothing
 STEPS = 20  # over which the growth of memory is measured
 
 
@@ -66,6 +67,10 @@ def spent(usages: Sequence[Mapping[str, float]]) -> Record:
         "judge/cache_read_frac": total("cache_read") / read if read else None,
         "judge/usd": total("usd"),
         "judge/simulated_frac": total("simulated") / len(usages),
+        "judge/outage_s": max(usage.get("outage_s", 0.0) for usage in usages),
+        "judge/deferred_frac": total("deferred") / len(usages),
+        "judge/missing_frac": total(*(f"lost_{why}" for why in LOST)) / len(usages),
+        **{f"judge/{why}_frac": total(f"lost_{why}") / len(usages) for why in LOST},
     }
 
 
@@ -82,16 +87,19 @@ def slope(values: Sequence[float]) -> float:
     return float(place @ np.asarray(values) / (place @ place))
 
 
+EPOCH_TIMES = ("generate_s", "score_wait_s", "update_s", "eval_s")
+EPOCH_JUDGE = {
+    "epoch/judge_input_tokens": "judge/input_tokens",
+    "epoch/judge_output_tokens": "judge/output_tokens",
+    "epoch/judge_usd": "judge/usd",
+}
+
+
 def epoch_costs(records: Sequence[Record]) -> Record:
     """Seconds by phase over the step records of one epoch, and what its judge read, wrote and cost;
     stands under `host`."""
     hosts = [r["host"] for r in records if isinstance(r["host"], dict)]
-    names = [f"time/{phase}" for phase in ("generate_s", "score_wait_s", "update_s", "eval_s")]
+    names = {f"epoch/{phase}": f"time/{phase}" for phase in EPOCH_TIMES}
     if any("judge/requests" in h for h in hosts):
-        names += ["judge/input_tokens", "judge/output_tokens", "judge/usd"]
-    return {
-        f"epoch/{name.removeprefix('time/').replace('/', '_')}": math.fsum(
-            h.get(name) or 0.0 for h in hosts
-        )
-        for name in names
-    }
+        names |= EPOCH_JUDGE
+    return {name: math.fsum(h.get(own) or 0.0 for h in hosts) for name, own in names.items()}

@@ -20,7 +20,14 @@ from pawl.store.display import Display
 from pawl.store.manifest import differences
 from pawl.store.run import RunFolder
 from pawl.train.after_step import after_step, finish, save
-from pawl.train.batch import noise_of, rewards_of, select, shaped_rewards, train_batch
+from pawl.train.batch import (
+    filtered_by,
+    noise_of,
+    rewards_of,
+    select,
+    shaped_rewards,
+    train_batch,
+)
 from pawl.train.control import interrupts
 from pawl.train.data import temperature_at
 from pawl.train.logprob_pass import log_prob_pass
@@ -94,8 +101,10 @@ def train_step(s: Session, progress: Progress) -> StepResult:
     if s.health is not None:
         s.health.repeat(step, rollouts.measured)
     rewards = rewards_of(rollouts, rollout.group_size)
-    reward_PG, spread = shaped_rewards(s.cfg, rewards, progress.state.spread)
-    selection = select(algo, rewards, rollout.prompts)
+    state = progress.state
+    reward_PG, spread, strata = shaped_rewards(s.cfg, rewards, state.spread, state.strata)
+    value_PG = filtered_by(s.cfg, rewards, reward_PG)
+    selection = select(algo, rewards, rollout.prompts, value_PG)
 
     s.display.phase("updating")
     updating = time.perf_counter()
@@ -119,6 +128,6 @@ def train_step(s: Session, progress: Progress) -> StepResult:
     now = time.perf_counter()
     lr = lrs[max(0, stats.updates - 1)]
     return StepResult(
-        step, rollouts, reward_PG, spread, selection, batch, stats, lr, now - updating,
+        step, rollouts, reward_PG, spread, strata, selection, batch, stats, lr, now - updating,
         now - began, checked,
     )  # fmt: skip

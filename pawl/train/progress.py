@@ -52,6 +52,7 @@ class TrainState:
     evals_since_best: int
     kl_coef: float
     spread: Spread = Spread()
+    strata: Mapping[str, Spread] = field(default_factory=dict)
     repeats: Repeats = Repeats()
 
     def as_dict(self) -> dict[str, object]:

@@ -31,11 +31,11 @@ LIMITS = ("timeout", "memory", "output")
 
 
 def reward_metrics(
-    scores_S: Sequence[Score], paid_S: Sequence[float | None], group_size: int
+    scores_S: Sequence[Score], paid_S: Sequence[float | None], group_size: int, lowest: float = 0.0
 ) -> Record:
     """reward/*, group/* and verifier/* of one step; a figure without data is None.
 
-    paid_S: the rewards as training saw them.
+    paid_S: the rewards as training saw them. lowest: total of the reward's scale.
     """
     groups = [scores_S[i : i + group_size] for i in range(0, len(scores_S), group_size)]
     known = [s for s in scores_S if s.total is not None]
@@ -51,6 +51,7 @@ def reward_metrics(
     record: Record = {
         "reward/mean": _mean(everything),
         "reward/mean_se": standard_error(means) if means else None,
+        "reward/mean_low": _mean([lowest if s.total is None else s.total for s in scores_S]),
         "reward/trained_mean": _mean([r for r in paid_S if r is not None]),
         "reward/std": float(np.std(everything, ddof=1)) if len(everything) > 1 else None,
         "reward/within_std": _mean([float(np.std(t, ddof=1)) for t in totals if len(t) > 1]),
@@ -83,6 +84,27 @@ def reward_metrics(
             record[f"within/{name}"] = _mean([_std(v) for v in values if len(v) > 1])
             record[f"between/{name}"] = _std(level) if len(level) > 1 else None
     return record
+
+
+def teacher_metrics(scores_S: Sequence[Score], group_size: int) -> Record:
+    """judge/teacher_* of one step: grades beside those of the references; nothing without any.
+
+    The ratio is one of means: the mean of ratios is ruled by the lowest grades of references.
+    """
+    groups = [scores_S[i : i + group_size] for i in range(0, len(scores_S), group_size)]
+    pairs = [[s.teacher for s in g if s.teacher is not None] for g in groups]
+    pairs = [p for p in pairs if p]
+    if not pairs:
+        return {}
+    own = [math.fsum(a for a, _ in p) / len(p) for p in pairs]
+    teacher = [math.fsum(b for _, b in p) / len(p) for p in pairs]
+    gaps = [a - b for a, b in zip(own, teacher, strict=True)]
+    return {
+        "judge/teacher_score": _mean(teacher),
+        "judge/teacher_gap": _mean(gaps),
+        "judge/teacher_gap_se": standard_error(gaps),
+        "judge/teacher_ratio": math.fsum(own) / total if (total := math.fsum(teacher)) else None,
+    }
 
 
 def judged_in(scores: Sequence[Score]) -> list[Score]:
@@ -248,7 +270,9 @@ def id_ranges(ids: Sequence[int]) -> str:
 def score_row(score: Score) -> Record:
     """The part of a score that is a function of config and seed."""
     row: Record = {name: getattr(score, name) for name in SCORED}
-    return row | ({"reward_stage": score.reward_stage} if score.reward_stage else {})
+    row |= {"reward_stage": score.reward_stage} if score.reward_stage else {}
+    row |= {"lost": score.lost} if score.lost else {}
+    return row | ({"teacher": score.teacher} if score.teacher else {})
 
 
 def standard_error(values: Sequence[float]) -> float:

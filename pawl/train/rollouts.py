@@ -162,8 +162,11 @@ def joined(a: Rollouts, b: Rollouts) -> Rollouts:
 
 
 def require_scored(scores_S: Sequence[Score], limit: float, run: str) -> None:
-    """Raise PawlError (exit 4, resumable) when a larger share than `limit` is missing."""
-    reasons = Counter(s.reason for s in scores_S if s.status == "missing")
+    """Raise PawlError (exit 4, resumable) when a larger share than `limit` is missing.
+
+    A score that does without a component of its own counts, too.
+    """
+    reasons = Counter(s.lost or s.reason for s in scores_S if s.lost or s.status == "missing")
     lost = sum(reasons.values()) / len(scores_S)
     if lost > limit:
         detail = "; ".join(f"{reason} ({n})" for reason, n in reasons.most_common(3))

@@ -41,7 +41,7 @@ from pawl.train.judge_health import JudgeHealth
 from pawl.train.proved import Basis, Proved, audited, calibrated
 from pawl.train.rules import check_names
 from pawl.train.success import Success, require_success, success_of
-from pawl.train.teacher import ledger_name, opened_judge, require_judge
+from pawl.train.teacher import ledger_name, opened_judge, require_judge, require_references
 from pawl.types import Problem
 
 TOGETHER = 512  # prompts that are encoded in one call
@@ -115,6 +115,7 @@ def open_session(
     data = prepare(cfg.problems, cfg.seed, tested=tested)
     for line in data.report:
         display.note(line)
+    require_references(cfg, data.train, chain(data.held_out, data.held_out_families))
     proved = Proved(run, display)
     if cfg.problems.audit and tested:
         data = audited(data, cfg, run, display, proved)
@@ -149,12 +150,7 @@ def open_session(
         run.event("sandbox", **grader.describe())
         record_versions(run, data, cfg)
         run.update(sandbox=grader.describe())
-        rows = overridden(calibration.checks, cfg.train.override, CALIBRATION)
-        if anew:
-            run.preflight([asdict(row) for row in rows])
-        require(rows)
-        if anew:
-            proved.keep(CALIBRATION, basis, asdict(calibration))
+        require_calibration(calibration, basis, anew, cfg, run, proved)
         yield Session(
             cfg=cfg,
             run=run,
@@ -176,6 +172,23 @@ def open_session(
             companion=stack.enter_context(closing(Companion(run, display))),
             health=JudgeHealth(judge, cfg, data.train) if judge else None,
         )
+
+
+def require_calibration(
+    calibration: Calibration,
+    basis: Basis | None,
+    anew: bool,
+    cfg: RunConfig,
+    run: RunFolder,
+    proved: Proved,
+) -> None:
+    """Raise PawlError for a reward that is refused; what was proved anew is recorded and kept."""
+    rows = overridden(calibration.checks, cfg.train.override, CALIBRATION)
+    if anew:
+        run.preflight([asdict(row) for row in rows])
+    require(rows)
+    if anew:
+        proved.keep(CALIBRATION, basis, asdict(calibration))
 
 
 def before_work(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pawl.algo.shaping import Spread
+from pawl.algo.shaping import Spread, Strata
 from pawl.train.batch import Selection, TrainBatch
 from pawl.train.curriculum import STAGE
 from pawl.train.diversity import diversity_metrics
@@ -26,6 +26,7 @@ from pawl.train.record import (
     mix_metrics,
     reward_metrics,
     sample_rows,
+    teacher_metrics,
     update_metrics,
 )
 from pawl.train.rollouts import Rollouts
@@ -45,6 +46,7 @@ class StepResult:
     rollouts: Rollouts
     reward_PG: Tensor
     spread: Spread
+    strata: Strata
     selection: Selection
     batch: TrainBatch
     stats: UpdateStats
@@ -70,7 +72,7 @@ def record_step(s: Session, progress: Progress, result: StepResult) -> Record:
     s.run.append_samples(result.step, rows)
     before, peak = progress.state.updates, progress.optim.lr
     progress.note(rollouts)
-    progress.state.spread = result.spread
+    progress.state.spread, progress.state.strata = result.spread, result.strata
     usages = [x.usage for x in rollouts.scores_S]
     if (checked := result.checked) is not None:
         progress.state.repeats, usages = checked.repeats, [*usages, *checked.usages]
@@ -87,7 +89,8 @@ def record_step(s: Session, progress: Progress, result: StepResult) -> Record:
             "batch_samples": len(rollouts.samples_S),
             "batch_tokens": sum(len(x.tokens) for x in rollouts.samples_S),
         }
-        | reward_metrics(rollouts.scores_S, paid_S, g)
+        | reward_metrics(rollouts.scores_S, paid_S, g, s.grader.scale[0])
+        | teacher_metrics(rollouts.scores_S, g)
         | source_metrics(s, progress.stage, rollouts)
         | length_metrics(rollouts.groups, s.policy.eos_ids)
         | diversity_metrics(rollouts.groups)

@@ -7,8 +7,9 @@ what one of them asked, no other pays for again. Left out: the judge itself (`pa
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -16,8 +17,10 @@ from uuid import uuid4
 from pawl.config.options import RunConfig
 from pawl.errors import PawlError
 from pawl.rewards.grader import JUDGE, components_of, has_judge, held_out_reward
+from pawl.rewards.pay import TO_TEACHER
 from pawl.store.display import Display
 from pawl.store.run import RunFolder
+from pawl.types import Problem
 
 if TYPE_CHECKING:
     from pawl.judge.scorer import JudgeScorer
@@ -31,8 +34,38 @@ def ledger_path() -> Path:
     return Path(base) / "pawl" / LEDGER
 
 
+def grades_references(cfg: RunConfig) -> bool:
+    """Whether the judge grades the problems' references too."""
+    beside = any(c.relative in TO_TEACHER for c in cfg.reward.components)
+    return has_judge(cfg.reward) and (cfg.judge.baseline or beside)
+
+
+def require_references(
+    cfg: RunConfig, problems: Iterable[Problem], held_out: Iterable[Problem] = ()
+) -> None:
+    """Raise PawlError for problems without the reference that the judge is to grade.
+
+    held_out: those that it is shown where eval.judge is on.
+    """
+    if not grades_references(cfg):
+        return
+    hint = "take them out, or compare with the group: relative: mean or rank"
+    lacking(chain(problems, held_out if cfg.eval.judge else ()), "reward.components", hint)
+
+
+def lacking(problems: Iterable[Problem], where: str, hint: str) -> None:
+    """Raise PawlError when problems have no reference: how many, and the first."""
+    lost = [p.where or p.id for p in problems if not p.reference.strip()]
+    if lost:
+        some = ", ".join(lost[:3]) + (", ..." if len(lost) > 3 else "")
+        raise PawlError(f"{len(lost)} problems have no reference to grade: {some}", where, hint)
+
+
 def require_judge(cfg: RunConfig) -> None:
     """Raise PawlError for a judge without a model, or an evaluation that lacks its judge."""
+    if grades_references(cfg) and cfg.judge.mode == "pairwise":
+        hint = "judge.mode: listwise or pointwise"
+        raise PawlError("a judge of pairs cannot grade a reference alone", "judge.mode", hint)
     if has_judge(cfg.reward) and not cfg.judge.model:
         hint = "its name at the provider, or the folder of a local one"
         raise PawlError("judge.model must be named for a reward that uses a judge", "judge", hint)
@@ -70,7 +103,11 @@ def opened_judge(cfg: RunConfig, run: str, display: Display) -> Iterator[JudgeSc
         from pawl.models.judge import LevelReader
 
         forward = LevelReader(cfg.judge.model, cfg.judge.revision, cfg.judge.device)
-    with JudgeScorer(cfg.judge, ledger_path(), run, forward) as judge:
+    asked = cfg.judge.model_copy(update={"baseline": grades_references(cfg)})
+    for part in (c for c in cfg.reward.components if c.relative == "ratio"):
+        note = f"{part.name} is a ratio: a problem whose reference the judge grades low counts most"
+        display.note(note)
+    with JudgeScorer(asked, ledger_path(), run, forward) as judge:
         facts = judge.describe()
         simulated = ", simulated" if facts["simulated"] else ""
         display.note(f"judge: {facts['judge']}, rubric {facts['rubric']}{simulated}")
