@@ -3,7 +3,8 @@
 Every probe is measured once, by the very grader that training uses, in the exact prompt format, and
 paid by the run's reward and by every stage of its curriculum. A reward that is the user's alone,
 on a scale of its own or for problems without tests, has no full marks that a right answer must
-earn: there every right answer must earn more than every known-bad one. `require` refuses the run
+earn: there every right answer must earn more than every known-bad one; where a judge grades, which
+errs, in the mean over problems. `require` refuses the run
 with the table. Answers that are right for another problem are paid beside them, for the preflight,
 which holds all scores against those of the base. Left out: the probes themselves (`probes.py`) and
 the audit of the problems (`audit.py`).
@@ -36,6 +37,8 @@ from pawl.types import Completion, Problem, Score
 FIXED = 2  # problems to which the code reward is shown text that is the same for all of them
 SAMPLE = 6  # problems drawn by seed, beside the ones with the shortest and the longest reference
 TOLERANCE = 1e-6
+SURE = 2  # standard errors of a mean by which kinds of answers must differ under a judge
+ORDERED = 0.9  # least share of pairs of a right and a wrong answer that a judge puts in order
 BAR = 0.1  # of a right answer's total: the most for one that does nothing
 CALIBRATION = "calibration"  # the name by which train.override lets all probes fail
 _SHIPPED = Path(__file__).parent.parent / "models" / "prompts"
@@ -51,6 +54,9 @@ class _Probe:
     good: bool
     meaning: str
     marked: bool = True
+
+
+_Scored = tuple[_Probe, Score]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +99,17 @@ def calibrate(
         if reward is None:
             continue
         reward = reward.model_copy(update={"missing": "sample"})  # no probe does without a part
-        found: list[Check] = []
+        found, judged = list[Check](), list[list[_Scored]]()
         for group, (problem, completions), own in zip(groups, asked, rows, strict=True):
             scores = pay(problem, completions, own, reward)
             pairs = list(zip(group, scores, strict=True))
             for probe, score in pairs if stage is None else ():
                 known[probe.good].append(score)
-            found += _judged(pairs, reward, grader)
+            if has_judge(reward):
+                judged.append(pairs)
+            else:
+                found += _judged(pairs, reward, grader)
+        found += _in_order(judged)
         suffix = "" if stage is None else f" (stage {cfg.curriculum[stage].name})"
         checks += [replace(check, name=check.name + suffix) for check in found]
     checks += _unchecked(probes, cfg)
@@ -203,7 +213,7 @@ def _judged(
 ) -> Iterator[Check]:
     """A check for each probe of a problem: by its limits, or right answers against wrong ones."""
     if pairs[0][0].problem.code is not None and grader.scale == (0.0, full_marks(cfg)):
-        if not grader.whole_group and not has_judge(cfg):  # which need not give the best level
+        if not grader.whole_group:
             most = _bar(pairs, cfg)
             yield from (_limited(probe, score, cfg, most) for probe, score in pairs)
             return
@@ -220,6 +230,47 @@ def _judged(
         if score.total is not None and other is not None:
             passed = score.total > other if probe.good else score.total < other
         yield _row(probe, score, expected or "scored", passed, meaning)
+
+
+def _in_order(groups: Sequence[Sequence[_Scored]]) -> Iterator[Check]:
+    """A check for each kind of probe of a reward that a judge grades, and one for all of them.
+
+    A judge errs, so that a right answer may fall below a wrong one now and then: each kind is held
+    to its mean over the problems. A wrong kind must lie below the mean of its problems' right
+    answers by more than SURE standard errors, a right one above the wrong ones; and of all pairs of
+    a right and a wrong answer ORDERED must be in order.
+    """
+    gaps: dict[tuple[str, bool], list[float]] = {}
+    in_order = list[float]()
+    for pairs in groups:
+        lost = next(((p, s) for p, s in pairs if s.total is None), None)
+        if lost is not None:
+            yield _row(*lost, "scored", False, "what the judge cannot grade teaches nothing")
+            continue
+        rows = [(p, s.total) for p, s in pairs if s.total is not None]
+        right = [total for p, total in rows if p.good]
+        wrong = [total for p, total in rows if not p.good]
+        in_order += [(r > w) + (r == w) / 2 for r in right for w in wrong]
+        for probe, total in rows:
+            others = wrong if probe.good else right
+            gaps.setdefault((probe.name, probe.good), [])
+            if others:
+                mean = sum(others) / len(others)
+                gaps[probe.name, probe.good].append(total - mean if probe.good else mean - total)
+    for (name, good), own in gaps.items():
+        n, mean = len(own), sum(own) / max(1, len(own))
+        error = (sum((g - mean) ** 2 for g in own) / (n - 1) / n) ** 0.5 if n > 1 else 0.0
+        seen = f"{mean:+.3g} (standard error {error:.2g}, {n} problems)" if n else "nothing else"
+        expected = f"{'above wrong' if good else 'below right'} answers by > {SURE} errors"
+        passed = mean > SURE * error + TOLERANCE if n else None
+        meaning = "right answers must earn more than answers that say nothing"
+        yield Check(name, "", expected, seen, passed, meaning, TOLERANCE, "reward-bug")
+    if in_order:
+        share = sum(in_order) / len(in_order)
+        meaning = "a judge that often prefers a wrong answer teaches wrong answers"
+        seen, expected = f"{share:.1%} of {len(in_order)} pairs", f">= {ORDERED:.0%}"
+        how = (share >= ORDERED, meaning, 0.0, "reward-bug")
+        yield Check("right above wrong", "", expected, seen, *how)
 
 
 def _bar(pairs: Sequence[tuple[_Probe, Score]], cfg: RewardConfig) -> float:
@@ -320,12 +371,22 @@ def summary(checks: Sequence[Check]) -> list[Check]:
     return rows
 
 
+def _few(names: Sequence[str]) -> str:
+    """At most three different names."""
+    unique = list(dict.fromkeys(names))
+    more = f" and {len(unique) - 3} more" if len(unique) > 3 else ""
+    return ", ".join(unique[:3]) + more
+
+
 def require(checks: Sequence[Check]) -> None:
     """Raises PawlError with the table when a check failed that nobody overrode."""
     failed = refusing(checks)
     if not failed:
         return
-    reasons = "; ".join(dict.fromkeys(f"{c.name}: {c.meaning}" for c in failed))
+    meanings: dict[str, list[str]] = {}
+    for c in failed:
+        meanings.setdefault(c.meaning, []).append(c.name)
+    reasons = "; ".join(f"{_few(names)}: {why}" for why, names in meanings.items())
     raise PawlError(
         f"the reward is refused, {len(failed)} of {len(checks)} probes failed\n"
         f"{table(summary(checks))}",
