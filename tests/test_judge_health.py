@@ -154,7 +154,7 @@ def test_a_place_that_pays_fails_a_check_before_training(mode: str, tmp_path: Pa
             cfg = load_run(config, [], {})[0].model_copy(update={"judge": judge})
             with JudgeScorer(judge, tmp_path / f"{slope}.db") as scorer:
                 health = JudgeHealth(scorer, cfg, [words(i) for i in range(12)])
-                rows = {check.name: check for check in health.checks()}
+                rows = {check.name: check for check in health.checks({})}
         assert rows["judge-canaries"].passed and rows["judge-canaries"].refuses
         assert rows["judge-padding"].passed
         order = rows["judge-order"].passed

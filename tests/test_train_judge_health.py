@@ -23,6 +23,7 @@ from pawl.logs.recognise import read_logs
 from pawl.problems.load import open_problems
 from pawl.problems.wording import squeezed
 from pawl.store.read import read_samples, read_steps
+from pawl.train.judge_health import JudgeHealth
 
 
 def by_answer(task, candidates):
@@ -142,7 +143,7 @@ def test_a_judge_that_changes_is_named_and_one_that_pays_canaries_stops_the_run(
     longer = Turning(server, length=0.5)
     path, result = tiny_runs.begin(tmp_path, "drift", judged(model, server), display=longer)
     assert result.exit_code == Exit.OK
-    assert {"D232", "D234"} & said(path) == {"D234"} | said(path)
+    assert "D234" in said(path) <= {"D232", "D234"}  # what it pays for now is length
 
     server = teacher(sampling=0.02)
     paying = Turning(server, pays_canaries=True)
@@ -152,9 +153,32 @@ def test_a_judge_that_changes_is_named_and_one_that_pays_canaries_stops_the_run(
     assert "answers nothing (canary" in result.summary
     assert read_steps(path)[-1]["step"] == 4
     assert "D231" in said(path)
+    with pytest.raises(PawlError, match="judge-canaries"):  # asked anew, not read in the ledger
+        resume(path, proved=True)
     paying.character = {"pays_canaries": False}
     paying.step({"step": 2})
-    assert resume(path).exit_code == Exit.OK
+    assert resume(path, proved=True).exit_code == Exit.OK
+
+
+def test_a_judge_that_fails_at_a_check_leaves_the_step_to_be_done_anew(
+    model, teacher, tmp_path, monkeypatch
+):
+    text, ways = judged(model, teacher(sampling=0.05)), ["checkpoint.every=0"]
+    whole, _ = tiny_runs.begin(tmp_path, "whole", text, ways)
+    finish = JudgeHealth.finish
+
+    def gone(self, step, *rest):
+        if step == 3:
+            raise PawlError("the judge is gone", "judge", "", Exit.STOPPED)
+        return finish(self, step, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(JudgeHealth, "finish", gone)
+        with pytest.raises(PawlError, match="is gone"):
+            tiny_runs.begin(tmp_path, "stopped", text, ways)
+    assert read_steps(tmp_path / "stopped")[-1]["step"] == 2
+    assert resume(tmp_path / "stopped").exit_code == Exit.OK
+    assert_same(whole, tmp_path / "stopped", steps=4)
 
 
 @pytest.mark.slow

@@ -69,7 +69,8 @@ def run_checks(s: Session, progress: Progress) -> tuple[list[Check], base.Capabi
     checks.append(update.of_load(s, progress))
     found = samples.sample(s, progress)
     checks.append(base.of_disk(s, found, progress.state.step))
-    checks += s.health.checks() if s.health else ()
+    if s.health is not None:
+        checks += s.health.checks(progress.records[-1] if progress.records else {})
     checks.append(samples.of_mask(found))
     if not found.logprobs.tokens:  # of none nothing further can be measured
         return checks, None

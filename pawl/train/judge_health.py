@@ -4,8 +4,9 @@
 
 Anchors are a right answer, one that does nothing, it padded, and canaries, of a few problems of the
 training set; how they were graded before training is in the ledger and stays the measure. Which
-groups are graded again is a function of seed and step. Nothing here waits before `finish`. Left
-out: the figures (`pawl.judge.health`), what the doctor says of them (`pawl.rules.judge`).
+groups are graded again is a function of seed and step. Nothing here waits before `finish`, which
+comes before the update. Left out: the figures (`pawl.judge.health`), what the doctor says of them
+(`pawl.rules.judge`).
 """
 
 from __future__ import annotations
@@ -45,6 +46,11 @@ class Checked:
     repeats: Repeats
     usages: list[Mapping[str, float]]
     paid: str = ""
+
+
+def is_paid(margin: object) -> bool:
+    """Whether a judge/canary_margin says that a canary is paid like a right answer."""
+    return isinstance(margin, float) and margin <= LEAST
 
 
 class JudgeHealth:
@@ -115,19 +121,26 @@ class JudgeHealth:
 
     # ---- what came of it -------------------------------------------------------------------------
 
-    def checks(self) -> list[Check]:
-        """Rows of the preflight, from the anchors in two orders."""
-        self._ask_anchors("start")
-        second = "turned" if self._cfg.judge.mode == "listwise" else "start"  # alone, or both ways
+    def checks(self, last: Mapping[str, object]) -> list[Check]:
+        """Rows of the preflight, from the anchors in two orders.
+
+        last: the newest step record of a run that goes on. Where it says that a canary was paid,
+        the judge is asked anew, whatever it said before training.
+        """
+        paid = is_paid(last.get("judge/canary_margin"))
+        first = "now" if paid else "start"
+        self._ask_anchors(first, fresh=paid)
+        second = "turned" if self._cfg.judge.mode == "listwise" else first  # alone, or both ways
         if second == "turned":
-            self._ask_anchors(second, again=True)
+            self._ask_anchors(second, fresh=paid, again=True)
         self._collect()
-        places, turned, start = Repeats(), self._graded(second), self._started()
+        places, turned = Repeats(), self._graded(second)
+        asked = self._graded(first) if paid else self._started()
         for i in range(len(self._anchors)):
-            places = self._with_places(places, self._found["start", i], self._found[second, i])
+            places = self._with_places(places, self._found[first, i], self._found[second, i])
         both = [
             {n: None if (w := b[n]) is None or v is None else (v + w) / 2 for n, v in a.items()}
-            for a, b in zip(start, turned, strict=True)
+            for a, b in zip(asked, turned, strict=True)
         ]
         canary, worst = health.canary_figures(both)
         padding, (slope, slope_se) = health.padding_figures(both), places.slope()
@@ -140,7 +153,7 @@ class JudgeHealth:
                 "",
                 f"a right answer scores over {LEAST:g} above every canary",
                 f"{worst} scores {margin:.3g} below" if margin is not None else "nothing graded",
-                None if margin is None else margin > LEAST,
+                None if margin is None else not is_paid(margin),
                 "the judge pays for texts that answer nothing",
                 cause="judge-biased",
                 refuses=self.pays_wrong,
@@ -186,8 +199,7 @@ class JudgeHealth:
             start, now = self._started(), self._graded("now")
             canary, worst = health.canary_figures(now)
             figures |= canary | health.padding_figures(now) | health.drift_figures(start, now)
-            margin = canary["judge/canary_margin"]
-            paid = worst if margin is not None and margin <= LEAST else ""
+            paid = worst if is_paid(canary["judge/canary_margin"]) else ""
         self._found.clear()
         return Checked(figures, repeats, usages, paid)
 

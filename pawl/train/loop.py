@@ -116,15 +116,15 @@ def train_step(s: Session, progress: Progress) -> StepResult:
     noise = noise_of(s.cfg, progress.state.repeats, spread)
     given = (reward_PG, rewards, selection, temperature, coef, rollout.max_tokens, noise)
     batch = train_batch(algo, logprobs, *given)
-    n, done = algo.minibatches * algo.epochs, progress.state.updates
-    lrs = [lr_at(done + i, s.total_updates, progress.optim) for i in range(n)]
-    stats = update(s.policy, s.learner, batch, lrs, algo, progress.optim.max_grad_norm)
-    s.engine.sync_weights(s.policy, done + stats.updates)
-    checked = None
+    checked = None  # before the update: a judge that fails here leaves a step to be done anew
     if s.health is not None:
         paid = payment_of(s, progress.stage)
         found = (rollouts.measured, progress.state.repeats)
         checked = s.health.finish(step, *found, paid.reward, paid.stage)
+    n, done = algo.minibatches * algo.epochs, progress.state.updates
+    lrs = [lr_at(done + i, s.total_updates, progress.optim) for i in range(n)]
+    stats = update(s.policy, s.learner, batch, lrs, algo, progress.optim.max_grad_norm)
+    s.engine.sync_weights(s.policy, done + stats.updates)
     now = time.perf_counter()
     lr = lrs[max(0, stats.updates - 1)]
     return StepResult(
