@@ -190,6 +190,7 @@ FIRST: dict[str, Log] = {
     "D234": judged(judge__anchor_shift=np.array([0.0, 0.01, 0.2, 0.2, 0.2])),
     "D235": judged(judge__reliability=np.full(100, 0.2)),
     "D236": judged(judge__level_entropy=np.full(100, 0.5), judge__answer_entropy=np.full(100, 0.5)),
+    "D237": judged(judge__simulated_frac=np.ones(100)),
     "D301": log(bad(group__tied_wrong_frac=noise(100, 0.95, 0.02))),
     "D302": log(good(group__tied_right_frac=line(100, 0.2, 0.8))),
     "D303": log(bad(group__zero_std_frac=np.ones(100))),

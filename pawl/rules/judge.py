@@ -1,6 +1,6 @@
 """Rules about a judge: what it pays for beside the answer, whether it changed, what it can tell.
 
-Codes D231 to D236, from the figures that a run measures of its judge (docs/teacher.md). Left out:
+Codes D231 to D237, from the figures that a run measures of its judge (docs/teacher.md). Left out:
 scores that are missing (`wiring`), rewards that do not vary (`groups`).
 """
 
@@ -176,4 +176,25 @@ def says_one_level(s: Signals) -> Findings:
             f"an answer tells {told:.2%} of what the levels could",
             causes={"dead-component": 0.6, "reward-floor": 0.4},
             fix="levels that differ between a right answer and a wrong one",
+        )
+
+
+@rule("D237", "simulated-teacher", "judge/simulated_frac", points=1)
+def simulated(s: Signals) -> Findings:
+    """The teacher was simulated.
+
+    What: some verdicts of the run came from a fake teacher.
+    Why it matters: what such a run shows is the machinery; it says nothing of a real teacher.
+    Evidence needed: judge/simulated_frac.
+    Traps: a run that changed its judge on the way is a mixture of two.
+    Fix: none: name it wherever the run's figures are quoted.
+    Source: the server's own word, kept with each verdict.
+    Causes: none.
+    """
+    share_N = s.values("judge/simulated_frac")
+    if share_N.max() > 0:
+        yield found(
+            "info nothing",
+            "the teacher was simulated: this run says nothing of a real one",
+            f"{float(np.mean(share_N > 0)):.0%} of {len(share_N)} steps",
         )
