@@ -33,7 +33,7 @@ SIZE += [
     "eval.judge=true",
     "eval.success=reward",
 ]
-SIZE += ["target=null", "train.override=[calibration]", "problems.audit=false"]
+SIZE += ["target=null", "train.override=[calibration,judge-canaries]", "problems.audit=false"]
 JUDGED = 'reward.components=[{"name": "teacher", "use": "judge"}]'
 FREE = "def length(prompts, completions, **_):\n"
 FREE += "    return [len(c.text) % 97 / 97 for c in completions]\n"

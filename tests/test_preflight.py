@@ -304,6 +304,6 @@ def test_an_override_marks_only_what_fails_and_refuses():
     ]
     marked = preflight.overridden(checks, ["a", "b", "c"])
     assert [c.overridden for c in marked] == [True, False, False]
-    preflight.require(marked)
+    preflight.require_passed(marked)
     with pytest.raises(PawlError, match="1 of 3 checks failed"):
-        preflight.require(checks)
+        preflight.require_passed(checks)

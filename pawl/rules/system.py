@@ -206,7 +206,7 @@ def limits_decide(s: Signals) -> Findings:
             return
 
 
-@rule("D920", "judge-away", "judge/outage_s|judge/unavailable_frac", proof="real")
+@rule("D920", "judge-away", "judge/outage_s|judge/unavailable_frac")
 def judge_away(s: Signals) -> Findings:
     """The judge did not answer for a while.
 
