@@ -62,6 +62,7 @@ def test_a_judge_pays_and_a_resume_asks_nothing_twice(model, teacher, tmp_path):
     records = [r for r in read_steps(whole) if r["step"]]
     assert all(0 <= r["component/correctness"] <= 1 for r in records)
     assert all(r["host"]["judge/simulated_frac"] == 1 for r in records)
+    assert "| simulated teacher" in result.summary
     asked = sum(r["host"]["judge/requests"] for r in records)
     assert 0 < asked <= 4 * 3 + 1  # a call a group, for four steps, and one group once more
     assert all(r["host"]["judge/input_tokens"] > 0 for r in records if r["host"]["judge/requests"])

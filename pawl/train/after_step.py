@@ -239,7 +239,7 @@ def finish(s: Session, progress: Progress) -> TrainResult:
     if s.cfg.rules:
         passed = sum(v.passed for v in progress.verdicts)
         text += f" | rules: {passed} passed, {len(progress.verdicts) - passed} failed"
-    if any(number(r, "judge/simulated_frac") for r in progress.records):
+    if any(host_of(r).get("judge/simulated_frac") for r in progress.records if "host" in r):
         s.display.note(SIMULATED)
         text += " | simulated teacher"
     if why:

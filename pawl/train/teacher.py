@@ -7,7 +7,7 @@ what one of them asked, no other pays for again. Left out: the judge itself (`pa
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import chain
@@ -129,4 +129,15 @@ def opened_judge(cfg: RunConfig, run: str, display: Display) -> Iterator[JudgeSc
         facts = judge.describe()
         simulated = ", simulated" if facts["simulated"] else ""
         display.note(f"judge: {facts['judge']}, rubric {facts['rubric']}{simulated}")
-        yield judge
+        try:
+            yield judge
+        finally:
+            display.note(_bill(judge.describe()))
+
+
+def _bill(facts: Mapping[str, object]) -> str:
+    """What a run's judge cost so far, in a line."""
+    attempts = facts["attempts"]
+    assert isinstance(attempts, dict), "by kind"
+    counted = f"{sum(attempts.values())} requests, {facts['tokens']} tokens"
+    return f"judge: {counted}, ${float(str(facts['usd'])):.4f} by the table of prices"
