@@ -119,7 +119,7 @@ def test_refusals_leave_the_sum_of_their_group_and_count_as_missing(model, tmp_p
     mix = "{components: [{name: teacher, use: judge}, {name: tests, use: code, weight: 0.5}], "
     mix += "missing: common, max_missing_frac: 0.9}"
     with FakeTeacher(
-        knows_the_answers, Options(script=[None] * 2, rates={"refusal": 0.3})
+        knows_the_answers, Options(script=[None] * 2, rates={"refusal": 0.12})
     ) as server:
         text = judged(model, server).replace("{use: judge}", mix)
         text = text.replace("judge: {", "judge: {mode: pointwise, in_flight: 1, ")
@@ -131,6 +131,7 @@ def test_refusals_leave_the_sum_of_their_group_and_count_as_missing(model, tmp_p
         ]
         run, result = tiny_runs.begin(tmp_path, "refusals", text, ways)
         assert result.exit_code == Exit.OK
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "another"))  # where nothing is kept
         strict = text.replace("max_missing_frac: 0.9", "max_missing_frac: 0.0")
         with pytest.raises(PawlError, match=r"scores are missing.*judge: refusal") as caught:
             tiny_runs.begin(tmp_path, "strict", strict, ways)

@@ -64,13 +64,19 @@ def lacking(problems: Iterable[Problem], where: str, hint: str) -> None:
 
 
 def require_judge(cfg: RunConfig) -> None:
-    """Raise PawlError for a judge without a model, or an evaluation that lacks its judge."""
+    """Raise PawlError for a judge without a model or not to be reached, and for an evaluation that
+    lacks its judge.
+    """
     if grades_references(cfg) and cfg.judge.mode == "pairwise":
         hint = "judge.mode: listwise or pointwise"
         raise PawlError("a judge of pairs cannot grade a reference alone", "judge.mode", hint)
     if has_judge(cfg.reward) and not cfg.judge.model:
         hint = "its name at the provider, or the folder of a local one"
         raise PawlError("judge.model must be named for a reward that uses a judge", "judge", hint)
+    if has_judge(cfg.reward) and cfg.judge.api != "local":
+        from pawl.judge.access import endpoint
+
+        endpoint(cfg.judge)  # terms, address and key, before any work
     rest = components_of(held_out_reward(cfg))
     lost = {c.name for c in components_of(cfg.reward)} - {c.name for c in rest}
     if cfg.eval.success in lost or (not cfg.eval.judge and rest[0].use == JUDGE):
