@@ -17,8 +17,20 @@ MIX = RewardConfig.model_validate(
 )
 
 
-@pytest.mark.parametrize("api", ["local", "messages", "chat", "responses", "decisions"])
-@pytest.mark.parametrize("mode", ["listwise", "pointwise", "pairwise"])
+WAYS = [
+    ("local", "pairwise"),
+    ("messages", "listwise"),
+    ("chat", "pointwise"),
+    ("decisions", "listwise"),
+    *(
+        pytest.param(api, mode, marks=pytest.mark.slow)
+        for api in ("local", "messages", "chat", "responses", "decisions")
+        for mode in ("listwise", "pointwise", "pairwise")
+    ),
+]
+
+
+@pytest.mark.parametrize(("api", "mode"), WAYS)
 def test_a_sound_judge_passes(api, mode):
     cfg = JudgeConfig.model_validate({"api": api, "model": "m", "mode": mode, "passes": 2})
     problem = open_problems("starter-ocaml")[0]

@@ -29,7 +29,23 @@ class Facts:
         self._facts |= facts
 
 
-@pytest.mark.parametrize("name", bench.FAULTS)
+QUICK = (
+    "verdicts roll",
+    "scale turned",
+    "gate ignored",
+    "lost pays 0.5",
+    "another language",
+    "task cut",
+    "key without task",
+    "budget is blind",
+    "ledger of nobody",
+)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in bench.FAULTS],
+)
 def test_a_fault_is_refused_with_its_cause(name, tmp_path):
     fault, cause, options = bench.FAULTS[name]
     cfg = config(tmp_path, options)

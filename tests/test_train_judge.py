@@ -79,13 +79,14 @@ def test_a_judge_pays_and_a_resume_asks_nothing_twice(model, teacher, tmp_path):
     assert len(server.bills) == requests
 
 
+WAYS = ["eval.judge=false", "problems.audit=false"]
 MIX = "{components: [{name: teacher, use: judge}, {name: tests, use: code, weight: 0}]}"
 
 
 def test_held_out_evaluation_needs_no_judge(model, teacher, tmp_path):
     server = teacher()
     text = judged(model, server).replace("{use: judge}", MIX)
-    run, result = tiny_runs.begin(tmp_path, "tests", text, ["eval.judge=false", "eval.samples=2"])
+    run, result = tiny_runs.begin(tmp_path, "tests", text, [*WAYS, "eval.samples=2"])
     assert result.exit_code == Exit.OK
     steps = read_steps(run)
     training = [r for r in steps if r["step"]]
@@ -104,7 +105,7 @@ BESIDE += "{name: tests, use: code, weight: 0}]}"
 def test_a_run_is_paid_beside_the_references(model, teacher, tmp_path):
     server = teacher()
     text = judged(model, server).replace("{use: judge}", BESIDE)
-    run, result = tiny_runs.begin(tmp_path, "beside", text, ["eval.judge=false"])
+    run, result = tiny_runs.begin(tmp_path, "beside", text, [*WAYS, "train.steps=2"])
     assert result.exit_code == Exit.OK
     for r in (r for r in read_steps(run) if r["step"]):
         gap, ratio = r["judge/teacher_gap"], r["judge/teacher_ratio"]
@@ -183,6 +184,7 @@ def test_a_judge_is_named_and_there(model, teacher, tmp_path):
     with pytest.raises(PawlError, match=r"judge\.model must be named"):
         tiny_runs.begin(tmp_path, "nameless", text)
     gone = judged(model, server).replace(server.url, "http://127.0.0.1:9/v1")
+    gone = gone.replace("max_usd: 0", "max_usd: 0, attempts: 1")
     with pytest.raises(PawlError, match="the probe failed"):
         tiny_runs.begin(tmp_path, "gone", gone)
     assert not (tmp_path / "gone" / "steps.jsonl").exists()

@@ -116,6 +116,7 @@ def test_a_run_that_is_refused_at_the_probe(model, echoing, tmp_path):
     assert not holders(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_crash(model, echoing, tmp_path, monkeypatch):
     def broken(*_):
         raise RuntimeError("the update broke")
